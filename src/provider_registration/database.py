@@ -1,0 +1,107 @@
+"""The way to PostgreSQL: engine, transactions, time limits, and what a driver's error means."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from provider_registration.errors import UnavailableError
+
+CONNECT_TIMEOUT = 5.0  # seconds
+POOL_TIMEOUT = 5.0  # seconds a request waits for a connection before it is refused
+SERVER_SETTINGS = {
+    "application_name": "provider-registration",
+    "timezone": "UTC",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "15s",
+    "jit": "off",  # every statement here is short; compiling one costs more than running it
+}
+
+PING = text("SELECT 1")
+
+
+class DatabaseUnavailable(UnavailableError):
+    """PostgreSQL cannot be reached, is shutting down, or took too long.
+
+    A write that ends so may or may not have been stored.
+    """
+
+    code = "database-unavailable"
+    title = "Database unavailable"
+    retry_after = 1
+
+    def __str__(self) -> str:
+        return "The database does not answer just now; try again in a moment."
+
+
+class Database:
+    """One engine and the transactions on it. Close it when done."""
+
+    def __init__(self, url: str, *, pool_size: int) -> None:
+        self._engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT,
+            pool_pre_ping=True,
+            hide_parameters=True,  # an error's text must not carry people's addresses into the logs
+            connect_args={"timeout": CONNECT_TIMEOUT, "server_settings": SERVER_SETTINGS},
+        )
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer; whether a commit under way was stored is unknown.
+        """
+        try:
+            async with self._sessions.begin() as session:
+                yield session
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if is_unavailable(error):
+                raise DatabaseUnavailable from error
+            raise
+
+    async def ping(self) -> None:
+        """Return when the database answers, raise DatabaseUnavailable when it does not."""
+        async with self.transaction() as session:
+            await session.execute(PING)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+UNAVAILABLE_SQLSTATE_CLASSES = (
+    "08",  # connection exception
+    "53",  # insufficient resources: too many connections, disk full
+    "55",  # lock_not_available; not in prerequisite state: the database is not accepting connections
+    "57",  # operator intervention: shutdown, statement timeout
+    "58",  # system error
+    "25006",  # read-only transaction: connected to a standby
+    "40",  # serialization failure, deadlock: safe to repeat
+)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether a driver's or pool's error means that PostgreSQL could not do the work now."""
+    if isinstance(error, DBAPIError):
+        sqlstate = getattr(error.orig, "sqlstate", None)
+        if sqlstate is None:
+            return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
+        return bool(sqlstate.startswith(UNAVAILABLE_SQLSTATE_CLASSES))
+    return isinstance(error, OSError | TimeoutError | PoolTimeoutError)
+
+
+def constraint_name(error: IntegrityError) -> str | None:
+    """Name of the constraint that refused a row."""
+    name = getattr(error.orig.__cause__ if error.orig else None, "constraint_name", None)
+    return name if isinstance(name, str) else None

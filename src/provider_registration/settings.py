@@ -1,0 +1,126 @@
+"""Every environment variable the service reads, typed; `.env` in the working directory is read too."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as the hash
+MIN_DISTINCT_SECRET_CHARACTERS = 10
+PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
+
+
+class SettingsError(Exception):
+    """What is wrong with the environment: one line for each variable, in `problems`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _async_driver_url(value: object) -> object:
+    """Turn `postgres://` and `postgresql://` into the form that SQLAlchemy's asyncpg dialect reads."""
+    if not isinstance(value, str):
+        return value
+    for scheme in ("postgres://", "postgresql://"):
+        if value.startswith(scheme):
+            return "postgresql+asyncpg://" + value.removeprefix(scheme)
+    return value
+
+
+DatabaseUrl = Annotated[str, BeforeValidator(_async_driver_url)]
+
+
+class _Environment(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+
+class DatabaseSettings(_Environment):
+    """What the commands need that talk to the database alone (`migrate`, `create-user`, …)."""
+
+    database_url: DatabaseUrl = Field(description="PostgreSQL 15 or later: postgresql://user:password@host/name")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: str) -> str:
+        if not value.startswith("postgresql+asyncpg://"):
+            raise ValueError("must start with postgresql://")
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError:
+            raise ValueError("is not a URL; write postgresql://user:password@host:5432/name") from None
+        if not parts.path.strip("/"):
+            raise ValueError("names no database; write postgresql://user:password@host:5432/name")
+        return value
+
+
+class Settings(DatabaseSettings):
+    """What `serve` needs."""
+
+    jwt_secret_key: SecretStr = Field(description="signs access tokens; at least 32 random bytes")
+    billing_service_url: str = Field(description="where billing answers, without /provider")
+    app_host: str = Field("127.0.0.1", description="address to listen on")
+    app_port: int = Field(5004, ge=1, le=65535, description="port to listen on")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
+    database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
+
+    @field_validator("jwt_secret_key")
+    @classmethod
+    def _is_a_strong_key(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if len(key.encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+        if len(set(key)) < MIN_DISTINCT_SECRET_CHARACTERS or any(word in key.lower() for word in PLACEHOLDER_WORDS):
+            raise ValueError("looks like a placeholder; make one with: openssl rand -hex 32")
+        return value
+
+    @field_validator("billing_service_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http:// or https:// URL")
+        return value.rstrip("/")
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_letter_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not value.startswith("/"):
+            raise ValueError("must start with /")
+        return value
+
+
+_Kind = TypeVar("_Kind", bound=_Environment)
+
+
+def load_settings(kind: type[_Kind]) -> _Kind:
+    """Read `kind` from the environment.
+
+    Raises:
+        SettingsError: naming every variable that is missing or unsafe, without showing a value.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        raise SettingsError([_sentence(kind, problem) for problem in error.errors(include_url=False)]) from None
+
+
+def _sentence(kind: type[_Environment], problem: ErrorDetails) -> str:
+    name = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        return f"{name.upper()} is not set ({kind.model_fields[name].description})"
+    return f"{name.upper()} {problem['msg'].removeprefix('Value error, ')}"
