@@ -2,12 +2,168 @@
 
 from __future__ import annotations
 
-import click
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
 
-from provider_registration import __version__
+import click
+import uvicorn
+from pydantic import TypeAdapter, ValidationError
+
+from provider_registration import __version__, migrations
+from provider_registration.app import create_app
+from provider_registration.auth.errors import UnacceptablePassword
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.service import UserDirectory
+from provider_registration.database import Database
+from provider_registration.errors import ServiceError
+from provider_registration.logs import configure_logging
+from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
+from provider_registration.web.text import EmailAddress
+
+GRACEFUL_SHUTDOWN_SECONDS = 10  # what requests under way get to finish; approvals have their own time after it
+
+_Result = TypeVar("_Result")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
     """Supplier companies register, staff review them, approval creates exactly one provider in billing."""
+
+
+@main.command()
+def serve() -> None:
+    """Serve the API with the settings of the environment; refuse to start when one is missing or unsafe."""
+    try:
+        settings = load_settings(Settings)
+    except SettingsError as error:
+        raise click.ClickException(
+            "The service does not start:\n" + "\n".join(f"  {p}" for p in error.problems)
+        ) from None
+    configure_logging(settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.app_host,
+        port=settings.app_port,
+        log_config=None,
+        access_log=False,  # the request middleware writes that line
+        server_header=False,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+    )
+
+
+@main.command()
+@click.option("--revision", default="head", show_default=True, help="revision to go up to")
+def migrate(revision: str) -> None:
+    """Bring the database's schema up to date."""
+    url = _database_url()
+    try:
+        migrations.upgrade(url, revision)
+        click.echo(f"The schema is at {migrations.current(url)}.")
+    except migrations.MigrationError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _email(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return TypeAdapter(EmailAddress).validate_python(value)
+    except ValidationError:
+        raise click.BadParameter("is not an e-mail address") from None
+
+
+email_argument = click.argument("email", callback=_email)
+password_stdin_option = click.option(
+    "--password-stdin", is_flag=True, help="read the password from standard input instead of asking for it"
+)
+
+
+def _read_password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+@main.command()
+@email_argument
+@click.option("--role", type=click.Choice([role.value for role in Role]), default="viewer", show_default=True)
+@password_stdin_option
+def create_user(email: str, role: str, password_stdin: bool) -> None:
+    """Add a member of staff who logs in as EMAIL."""
+    password = _read_password(from_stdin=password_stdin)
+    _with_users(lambda users: users.create(email, password, Role(role)))
+    click.echo(f"{email} can log in now, as {role}.")
+
+
+@main.command()
+@email_argument
+@password_stdin_option
+def set_password(email: str, password_stdin: bool) -> None:
+    """Give EMAIL another password."""
+    password = _read_password(from_stdin=password_stdin)
+    _with_users(lambda users: users.set_password(email, password))
+    click.echo(f"{email} has a new password.")
+
+
+@main.command()
+@email_argument
+def disable_user(email: str) -> None:
+    """Take EMAIL's access away; tokens issued before stop working too."""
+    _with_users(lambda users: users.disable(email))
+    click.echo(f"{email} is disabled.")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
+@click.option("--port", default=5005, show_default=True, type=click.IntRange(0, 65535), help="0: a free one")
+@click.option(
+    "--state-file",
+    default=".local/billing-sandbox.sqlite3",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="where its providers are kept; made when missing",
+)
+@click.option("--ignore-idempotency-key", is_flag=True, help="ignore the keys, as the real service does today")
+def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_key: bool) -> None:
+    """Run a stand-in for the billing service, which can be told to fail."""
+    # Production never loads `local`: the commands that need it import it themselves.
+    from provider_registration.local.background_server import serve_in_foreground  # noqa: PLC0415 - see above
+    from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
+    from provider_registration.local.sandbox import create_sandbox  # noqa: PLC0415 - see above
+    from provider_registration.local.sandbox_store import open_state_file  # noqa: PLC0415 - see above
+
+    app = create_sandbox(state_file, honour_idempotency_key=not ignore_idempotency_key)
+    try:
+        open_state_file(state_file).close()  # a sentence now instead of a traceback when the server starts
+        serve_in_foreground(app, host, port, lambda url: click.echo(f"Billing sandbox on {url} (Ctrl-C stops it)"))
+    except LocalError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
+
+
+def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
+    """Run `work` with the users of the database; what it refuses becomes one sentence."""
+    try:
+        return asyncio.run(_call_with_users(_database_url(), work))
+    except (ServiceError, UnacceptablePassword) as error:
+        raise click.ClickException(str(error)) from None
+
+
+async def _call_with_users(url: str, work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
+    database, hasher = Database(url, pool_size=1), PasswordHasher()
+    try:
+        return await work(UserDirectory(database, hasher))
+    finally:
+        hasher.close()
+        await database.close()
+
+
+def _database_url() -> str:
+    try:
+        return load_settings(DatabaseSettings).database_url
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None

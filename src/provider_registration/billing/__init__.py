@@ -1,0 +1,1 @@
+"""The billing service, where an approved candidate becomes a provider."""

@@ -1,0 +1,1 @@
+"""Supplier companies that registered: listed, read, approved or rejected."""

@@ -1,0 +1,1 @@
+"""The HTTP toolkit: what every feature needs to speak HTTP well. It knows no feature."""

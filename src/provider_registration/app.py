@@ -1,0 +1,82 @@
+"""The application: the one place where everything is wired together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from provider_registration import __version__
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.router import router as auth_router
+from provider_registration.auth.schemas import LoginForm, LoginRequest
+from provider_registration.auth.service import AuthService
+from provider_registration.auth.tokens import TokenSigner
+from provider_registration.billing.client import BillingClient
+from provider_registration.candidates.approval import ApprovalProcess
+from provider_registration.candidates.router import router as candidates_router
+from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
+from provider_registration.candidates.service import CandidateService
+from provider_registration.database import Database
+from provider_registration.health.router import router as health_router
+from provider_registration.metrics import UP
+from provider_registration.settings import Settings
+from provider_registration.web.body import BodyLimit
+from provider_registration.web.docs import router as docs_router
+from provider_registration.web.error_handlers import install_error_handlers
+from provider_registration.web.middleware import RequestMiddleware
+from provider_registration.web.openapi import install_openapi
+
+DESCRIPTION = """\
+Supplier companies register here, staff review them, and an admin approves or rejects each. \
+Approving a company creates exactly one provider in the billing service.
+
+Press **Authorize** and log in to try what staff can do. Every error is a problem document (RFC 9457).
+"""
+
+TAGS = [
+    {"name": "candidates", "description": "Companies that want to supply: register, list, read, decide."},
+    {"name": "auth", "description": "Logging in."},
+    {"name": "health", "description": "For monitors, probes and Prometheus."},
+]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application; nothing is opened before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(settings.database_url, pool_size=settings.database_pool_size)
+        hasher = PasswordHasher()
+        async with BillingClient(settings.billing_service_url) as billing:
+            approvals = ApprovalProcess(database, billing)
+            app.state.database = database
+            app.state.auth_service = AuthService(
+                database, hasher, TokenSigner(settings.jwt_secret_key.get_secret_value())
+            )
+            app.state.candidate_service = CandidateService(database, approvals)
+            UP.set(1)
+            yield
+            UP.set(0)
+            await approvals.close()
+        hasher.close()
+        await database.close()
+
+    app = FastAPI(
+        title="Provider Registration Service",
+        version=__version__,
+        description=DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        lifespan=lifespan,
+        docs_url=None,  # web.docs serves it from installed files
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for router in (candidates_router, auth_router, health_router, docs_router):
+        app.include_router(router)
+    install_error_handlers(app)
+    install_openapi(app, bodies=[CandidateRegistration, RejectionRequest, LoginRequest, LoginForm], tags=TAGS)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestMiddleware, root_path=settings.root_path)
+    return app

@@ -1,0 +1,47 @@
+"""What a route says to have its caller known: `user: AdminDep`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import OAuth2PasswordBearer
+
+from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
+from provider_registration.auth.models import Role, User
+from provider_registration.auth.service import AuthService
+
+bearer = OAuth2PasswordBearer(
+    tokenUrl="auth/login",  # relative, so that it holds behind a gateway's prefix
+    auto_error=False,
+    description="User name and password of a member of staff; `POST /auth/login` does the same.",
+)
+
+
+def get_auth_service(request: Request) -> AuthService:
+    """The service that the lifespan made."""
+    service: AuthService = request.app.state.auth_service
+    return service
+
+
+AuthServiceDep = Annotated[AuthService, Depends(get_auth_service)]
+
+
+async def require_staff(token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep) -> User:
+    """The user who asks, viewer or admin."""
+    if token is None:
+        raise NotAuthenticated
+    return await auth.authenticate(token)
+
+
+StaffDep = Annotated[User, Depends(require_staff)]
+
+
+def require_admin(user: StaffDep) -> User:
+    """The user who asks, admin only."""
+    if user.role is not Role.ADMIN:
+        raise RoleNotAllowed(Role.ADMIN)
+    return user
+
+
+AdminDep = Annotated[User, Depends(require_admin)]

@@ -1,0 +1,62 @@
+"""How authentication and the keeping of users can fail."""
+
+from __future__ import annotations
+
+from provider_registration.errors import AuthenticationError, ConflictError, NotFoundError, PermissionDeniedError
+
+
+class InvalidCredentials(AuthenticationError):
+    """Wrong user name or password, or a disabled user: which of them is not said."""
+
+    code = "invalid-credentials"
+    title = "Invalid credentials"
+
+    def __str__(self) -> str:
+        return "The user name or the password is wrong."
+
+
+class NotAuthenticated(AuthenticationError):
+    """No access token, or one that is malformed, forged, expired or of a user who was disabled."""
+
+    code = "not-authenticated"
+    title = "Not authenticated"
+
+    def __str__(self) -> str:
+        return "A valid access token is needed; POST /auth/login gives one."
+
+
+class RoleNotAllowed(PermissionDeniedError):
+    """The user's role may not do this."""
+
+    code = "role-not-allowed"
+    title = "Role not allowed"
+
+    def __init__(self, needed: str) -> None:
+        self.needed = needed
+
+    def __str__(self) -> str:
+        return f"This needs the role {self.needed}."
+
+
+class UserExists(ConflictError):
+    """Another user has this e-mail address."""
+
+    code = "user-exists"
+    title = "User exists"
+
+    def __str__(self) -> str:
+        return "There is a user with this e-mail address."
+
+
+class UserNotFound(NotFoundError):
+    """No user has this e-mail address."""
+
+    code = "user-not-found"
+    title = "User not found"
+
+    def __str__(self) -> str:
+        return "There is no user with this e-mail address."
+
+
+class UnacceptablePassword(ValueError):
+    """A password that may not be set; the message says why."""

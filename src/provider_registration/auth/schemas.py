@@ -1,0 +1,34 @@
+"""What the login endpoint takes and gives."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from provider_registration.web.text import CleanText
+
+
+class LoginRequest(BaseModel):
+    """A user name and a password."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    username: CleanText = Field(min_length=1, max_length=255, description="The user's e-mail address")
+    password: str = Field(min_length=1, max_length=128, json_schema_extra={"format": "password"})
+
+
+class LoginForm(LoginRequest):
+    """The same as the form of RFC 6749 section 4.3.2, as Swagger's Authorize button sends it."""
+
+    model_config = ConfigDict(extra="ignore")  # RFC 6749 section 3.2: unrecognised parameters are ignored
+
+    grant_type: Literal["password", ""] | None = None
+
+
+class TokenResponse(BaseModel):
+    """An access token, for `Authorization: Bearer …` (RFC 6750)."""
+
+    access_token: str = Field(description="A JWT", examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…"])
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a scheme's name
+    expires_in: int = Field(description="Seconds the token is valid for", examples=[1800])

@@ -1,0 +1,31 @@
+"""How a call to billing can end without a provider. What matters of each: may billing have made one?"""
+
+from __future__ import annotations
+
+
+class BillingError(Exception):
+    """Billing gave no provider. The message is safe to show and to log."""
+
+
+class BillingNotSent(BillingError):
+    """Nothing reached billing, so nothing was made."""
+
+
+class BillingRefused(BillingError):
+    """Billing said no with a 4xx other than 409, so nothing was made."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"billing refused the request with status {status}")
+        self.status = status
+
+
+class BillingNameTaken(BillingError):
+    """Billing has a provider of this name: another company's, or ours from an earlier try whose answer was lost."""
+
+    def __init__(self, *, maybe_ours: bool) -> None:
+        super().__init__("billing already has a provider of this name")
+        self.maybe_ours = maybe_ours
+
+
+class BillingUncertain(BillingError):
+    """No usable answer came: billing may have made the provider, or not."""

@@ -1,0 +1,82 @@
+"""What a candidate is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+
+
+class Status(StrEnum):
+    """Where a candidate stands; pending until someone decides, and approved only once billing has answered."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class Product(StrEnum):
+    """What suppliers deliver."""
+
+    APPLES = "apples"
+    ORANGES = "oranges"
+    GRAPES = "grapes"
+    BANANAS = "bananas"
+    MANGOES = "mangoes"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A company that registered. `version` is 1 at registration and grows with every change."""
+
+    candidate_id: UUID
+    status: Status
+    company_name: str
+    contact_email: str
+    phone: str | None
+    products: list[Product]
+    truck_count: int
+    capacity_tons_per_day: int
+    location: str | None
+    created_at: datetime
+    updated_at: datetime
+    provider_id: int | None
+    version: int
+    rejection_reason: str | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make a candidate from a row of `candidates`."""
+        return cls(
+            candidate_id=row["id"],
+            status=Status(row["status"]),
+            company_name=row["company_name"],
+            contact_email=row["contact_email"],
+            phone=row["phone"],
+            products=[Product(product) for product in row["products"]],
+            truck_count=row["truck_count"],
+            capacity_tons_per_day=row["capacity_tons_per_day"],
+            location=row["location"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+            provider_id=row["provider_id"],
+            version=row["version"],
+            rejection_reason=row["rejection_reason"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a company says of itself."""
+
+    company_name: str
+    contact_email: str
+    phone: str | None
+    products: list[Product]
+    truck_count: int
+    capacity_tons_per_day: int
+    location: str | None

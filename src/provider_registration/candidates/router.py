@@ -1,0 +1,227 @@
+"""The routes of candidates: parse, call, return."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response, status
+
+from provider_registration.auth.dependencies import AdminDep, StaffDep
+from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
+from provider_registration.candidates.dependencies import (
+    CandidateId,
+    CandidateServiceDep,
+    RegistrationBody,
+    RejectionBody,
+)
+from provider_registration.candidates.errors import (
+    ApprovalFailed,
+    ApprovalInProgress,
+    ApprovalUncertain,
+    CandidateChanged,
+    CandidateNotFound,
+    CandidateNotPending,
+    EmailTaken,
+    ProviderNameBusy,
+    ProviderNameTaken,
+    VersionMismatch,
+)
+from provider_registration.candidates.schemas import (
+    EXAMPLE_CANDIDATE,
+    EXAMPLE_ID,
+    EXAMPLE_REGISTRATION,
+    ApprovalResponse,
+    CandidateListQuery,
+    CandidateListResponse,
+    CandidateRegistration,
+    CandidateResponse,
+    RejectionRequest,
+    RejectionResponse,
+)
+from provider_registration.database import DatabaseUnavailable
+from provider_registration.web.body import MAX_BODY_BYTES
+from provider_registration.web.openapi import problems, request_body
+from provider_registration.web.pagination import Page, Pagination
+from provider_registration.web.preconditions import ExpectedVersions, etag
+from provider_registration.web.problems import BodyTooLarge, FieldError, InvalidRequest, UnsupportedMediaType
+
+router = APIRouter(prefix="/candidates", tags=["candidates"])
+
+PATH = "/candidates"
+CANDIDATE_PATH = f"{PATH}/{EXAMPLE_ID}"
+NOT_A_UUID = InvalidRequest([FieldError(location="path", field="candidate_id", detail="Input should be a UUID")])
+ETAG_HEADER = {
+    "ETag": {"description": "The candidate's version, for If-Match", "schema": {"type": "string"}, "example": '"1"'}
+}
+
+
+def _success(
+    code: int, description: str, example: dict[str, Any], headers: dict[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    response: dict[str, Any] = {"description": description, "content": {"application/json": {"example": example}}}
+    return {code: response | ({"headers": headers} if headers else {})}
+
+
+@router.post(
+    "",
+    summary="Register a company",
+    status_code=status.HTTP_201_CREATED,
+    responses=_success(
+        201,
+        "Registered; an admin will decide",
+        EXAMPLE_CANDIDATE,
+        ETAG_HEADER | {"Location": {"description": "Where the candidate is", "schema": {"type": "string"}}},
+    )
+    | problems(
+        PATH,
+        EmailTaken(),
+        BodyTooLarge(MAX_BODY_BYTES),
+        UnsupportedMediaType("application/json"),
+        InvalidRequest(
+            [FieldError(location="body", field="truck_count", detail="Input should be greater than or equal to 1")]
+        ),
+        DatabaseUnavailable(),
+    ),
+    openapi_extra=request_body(
+        (
+            "application/json",
+            CandidateRegistration,
+            {
+                "Everything": EXAMPLE_REGISTRATION,
+                "Only what is needed": {
+                    name: value for name, value in EXAMPLE_REGISTRATION.items() if name not in ("phone", "location")
+                },
+            },
+        )
+    ),
+)
+async def register_candidate(
+    registration: RegistrationBody, service: CandidateServiceDep, request: Request, response: Response
+) -> CandidateResponse:
+    """Register a supplier company. Open to everyone; the record comes back whole, with status `pending`."""
+    candidate = await service.register(registration.to_registration())
+    response.headers["ETag"] = etag(candidate.version)
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}{PATH}/{candidate.candidate_id}"
+    return CandidateResponse.model_validate(candidate)
+
+
+@router.get(
+    "",
+    summary="List candidates",
+    responses=_success(
+        200,
+        "One page, newest first",
+        {
+            "candidates": [EXAMPLE_CANDIDATE],
+            "pagination": Pagination.of(Page(limit=20, offset=0), total=1).model_dump(),
+        },
+    )
+    | problems(
+        PATH,
+        NotAuthenticated(),
+        InvalidRequest(
+            [FieldError(location="query", field="limit", detail="Input should be less than or equal to 100")]
+        ),
+        DatabaseUnavailable(),
+    ),
+)
+async def list_candidates(
+    query: Annotated[CandidateListQuery, Query()], service: CandidateServiceDep, _user: StaffDep
+) -> CandidateListResponse:
+    """List candidates, newest first, by `limit` and `offset` or by `page` and `page_size`."""
+    page = query.to_page()
+    candidates, total = await service.list_candidates(page, status=query.status, product=query.product)
+    return CandidateListResponse(
+        candidates=[CandidateResponse.model_validate(candidate) for candidate in candidates],
+        pagination=Pagination.of(page, total),
+    )
+
+
+@router.get(
+    "/{candidate_id}",
+    summary="Read a candidate",
+    responses=_success(200, "The whole record", EXAMPLE_CANDIDATE, ETAG_HEADER)
+    | problems(CANDIDATE_PATH, NotAuthenticated(), CandidateNotFound(EXAMPLE_ID), NOT_A_UUID, DatabaseUnavailable()),
+)
+async def get_candidate(
+    candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep, response: Response
+) -> CandidateResponse:
+    """Read one candidate. The `ETag` goes into `If-Match` of a decision."""
+    candidate = await service.get(candidate_id)
+    response.headers["ETag"] = etag(candidate.version)
+    return CandidateResponse.model_validate(candidate)
+
+
+@router.post(
+    "/{candidate_id}/approve",
+    summary="Approve a candidate",
+    responses=_success(
+        200,
+        "Approved; the provider exists in billing",
+        {"candidate_id": str(EXAMPLE_ID), "status": "approved", "provider_id": 4711},
+    )
+    | problems(
+        f"{CANDIDATE_PATH}/approve",
+        CandidateNotPending(EXAMPLE_ID, "rejected"),
+        NotAuthenticated(),
+        RoleNotAllowed("admin"),
+        CandidateNotFound(EXAMPLE_ID),
+        ApprovalInProgress(EXAMPLE_ID),
+        CandidateChanged(EXAMPLE_ID),
+        ProviderNameBusy(),
+        ProviderNameTaken(),
+        VersionMismatch(EXAMPLE_ID, 2),
+        BodyTooLarge(MAX_BODY_BYTES),
+        NOT_A_UUID,
+        ApprovalFailed("billing cannot be reached (ConnectError)"),
+        ApprovalUncertain("billing gave no answer (ReadTimeout)"),
+        DatabaseUnavailable(),
+    ),
+)
+async def approve_candidate(
+    candidate_id: CandidateId, service: CandidateServiceDep, user: AdminDep, expected: ExpectedVersions
+) -> ApprovalResponse:
+    """Create the candidate's provider in billing, exactly once, and mark the candidate approved."""
+    candidate = await service.approve(candidate_id, user_id=user.user_id, expected=expected)
+    return ApprovalResponse.model_validate(candidate)
+
+
+@router.post(
+    "/{candidate_id}/reject",
+    summary="Reject a candidate",
+    responses=_success(
+        200,
+        "Rejected",
+        {"candidate_id": str(EXAMPLE_ID), "status": "rejected", "rejection_reason": "No cold chain"},
+    )
+    | problems(
+        f"{CANDIDATE_PATH}/reject",
+        CandidateNotPending(EXAMPLE_ID, "approved"),
+        NotAuthenticated(),
+        RoleNotAllowed("admin"),
+        CandidateNotFound(EXAMPLE_ID),
+        ApprovalInProgress(EXAMPLE_ID),
+        CandidateChanged(EXAMPLE_ID),
+        VersionMismatch(EXAMPLE_ID, 2),
+        BodyTooLarge(MAX_BODY_BYTES),
+        UnsupportedMediaType("application/json"),
+        InvalidRequest(
+            [FieldError(location="body", field="reason", detail="String should have at most 1000 characters")]
+        ),
+        DatabaseUnavailable(),
+    ),
+    openapi_extra=request_body(
+        ("application/json", RejectionRequest, {"With a reason": {"reason": "No cold chain"}, "Without": {}}),
+        required=False,
+    ),
+)
+async def reject_candidate(
+    candidate_id: CandidateId,
+    rejection: RejectionBody,
+    service: CandidateServiceDep,
+    _user: AdminDep,
+    expected: ExpectedVersions,
+) -> RejectionResponse:
+    """Reject a pending candidate, with a reason or without; the body may be left out."""
+    candidate = await service.reject(candidate_id, reason=rejection.reason, expected=expected)
+    return RejectionResponse.model_validate(candidate)

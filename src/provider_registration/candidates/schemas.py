@@ -1,0 +1,141 @@
+"""What the candidate endpoints take and give."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from provider_registration.candidates.models import Product, Registration, Status
+from provider_registration.web.pagination import PageQuery, Pagination
+from provider_registration.web.text import CleanText, EmailAddress
+
+MAX_INTEGER = 2**31 - 1  # PostgreSQL's integer
+
+
+def _blank_is_absent(value: str | None) -> str | None:
+    return value or None
+
+
+def _no_repeats(products: list[Product]) -> list[Product]:
+    if len(set(products)) < len(products):
+        raise PydanticCustomError("repeated_items", "Input should name each product once")
+    return products
+
+
+Products = Annotated[
+    list[Product],
+    Field(min_length=1, max_length=len(Product), json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_no_repeats),
+]
+PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
+CompanyName = Annotated[CleanText, Field(min_length=1, max_length=255)]
+Phone = Annotated[CleanText, Field(max_length=50)]
+Location = Annotated[CleanText, Field(max_length=255)]
+Reason = Annotated[CleanText, Field(max_length=1000)]
+BlankIsAbsent = AfterValidator(_blank_is_absent)
+
+EXAMPLE_ID = UUID("0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11")
+EXAMPLE_REGISTRATION: dict[str, Any] = {
+    "company_name": "Huerta del Sol S.L.",
+    "contact_email": "ventas@huertadelsol.example",
+    "phone": "+34 963 555 017",
+    "products": ["oranges", "grapes"],
+    "truck_count": 12,
+    "capacity_tons_per_day": 80,
+    "location": "Valencia, Spain",
+}
+EXAMPLE_CANDIDATE: dict[str, Any] = {
+    "candidate_id": str(EXAMPLE_ID),
+    "status": "pending",
+    **EXAMPLE_REGISTRATION,
+    "created_at": "2026-03-14T09:26:53.589793Z",
+    "updated_at": "2026-03-14T09:26:53.589793Z",
+    "provider_id": None,
+    "version": 1,
+    "rejection_reason": None,
+}
+
+
+class CandidateRegistration(BaseModel):
+    """What a company says of itself when it registers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    company_name: CompanyName
+    contact_email: EmailAddress = Field(description="Taken once, whatever the letter case")
+    phone: Annotated[Phone | None, BlankIsAbsent] = None
+    products: Products
+    truck_count: PositiveInteger
+    capacity_tons_per_day: PositiveInteger
+    location: Annotated[Location | None, BlankIsAbsent] = None
+
+    def to_registration(self) -> Registration:
+        """The same for the service."""
+        return Registration(**dict(self))
+
+
+class RejectionRequest(BaseModel):
+    """Why a candidate is rejected."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[Reason | None, BlankIsAbsent] = None
+
+
+class CandidateListQuery(PageQuery):
+    """Which candidates to list."""
+
+    status: Status | None = Field(None, description="Only candidates with this status")
+    product: Product | None = Field(None, description="Only candidates that deliver this product")
+
+
+class CandidateResponse(BaseModel):
+    """The whole record of a candidate."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE_CANDIDATE]})
+
+    candidate_id: UUID
+    status: Status
+    company_name: str
+    contact_email: str
+    phone: str | None
+    products: list[Product]
+    truck_count: int
+    capacity_tons_per_day: int
+    location: str | None
+    created_at: datetime = Field(description="UTC")
+    updated_at: datetime = Field(description="UTC")
+    provider_id: int | None = Field(description="The provider's id in billing; null unless approved")
+    version: int = Field(description="1 at registration, 2 after the decision; the ETag is made of it")
+    rejection_reason: str | None
+
+
+class CandidateListResponse(BaseModel):
+    """One page of candidates, newest first."""
+
+    candidates: list[CandidateResponse]
+    pagination: Pagination
+
+
+class ApprovalResponse(BaseModel):
+    """A candidate was approved."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    candidate_id: UUID = Field(examples=[EXAMPLE_ID])
+    status: Literal[Status.APPROVED]
+    provider_id: int = Field(description="The provider's id in billing", examples=[4711])
+
+
+class RejectionResponse(BaseModel):
+    """A candidate was rejected."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    candidate_id: UUID = Field(examples=[EXAMPLE_ID])
+    status: Literal[Status.REJECTED]
+    rejection_reason: str | None = Field(examples=["No cold chain"])

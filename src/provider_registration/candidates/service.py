@@ -1,0 +1,89 @@
+"""What can be done with candidates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from uuid import UUID
+
+from provider_registration.candidates import queries
+from provider_registration.candidates.approval import ApprovalProcess
+from provider_registration.candidates.errors import (
+    ApprovalInProgress,
+    CandidateChanged,
+    CandidateNotFound,
+    EmailTaken,
+)
+from provider_registration.candidates.models import Candidate, Product, Registration, Status
+from provider_registration.candidates.selection import lock_pending
+from provider_registration.database import Database
+from provider_registration.web.pagination import Page
+
+
+class CandidateService:
+    """Registers, lists, reads and decides."""
+
+    def __init__(self, database: Database, approvals: ApprovalProcess) -> None:
+        self._database = database
+        self._approvals = approvals
+
+    async def register(self, registration: Registration) -> Candidate:
+        """Store a new candidate.
+
+        Raises:
+            EmailTaken: a candidate with this address is registered, in any letter case.
+        """
+        async with self._database.transaction() as session:
+            result = await session.execute(queries.INSERT_CANDIDATE, asdict(registration))
+            row = result.mappings().one_or_none()
+        if row is None:
+            raise EmailTaken
+        return Candidate.from_row(row)
+
+    async def list_candidates(
+        self, page: Page, *, status: Status | None = None, product: Product | None = None
+    ) -> tuple[list[Candidate], int]:
+        """One page of candidates, newest first, and how many there are on all pages."""
+        filters = {"status": status, "product": product}
+        async with self._database.transaction() as session:
+            total = await session.scalar(queries.COUNT_CANDIDATES, filters)
+            rows = await session.execute(
+                queries.LIST_CANDIDATES, {**filters, "limit": page.limit, "offset": page.offset}
+            )
+        return [Candidate.from_row(row) for row in rows.mappings()], total or 0
+
+    async def get(self, candidate_id: UUID) -> Candidate:
+        """One candidate.
+
+        Raises:
+            CandidateNotFound: there is none.
+        """
+        async with self._database.transaction() as session:
+            result = await session.execute(queries.FIND_CANDIDATE, {"candidate_id": candidate_id})
+            row = result.mappings().one_or_none()
+        if row is None:
+            raise CandidateNotFound(candidate_id)
+        return Candidate.from_row(row)
+
+    async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
+        """Create the candidate's provider in billing and mark it approved; see ApprovalProcess for the errors."""
+        return await self._approvals.approve(candidate_id, user_id=user_id, expected=expected)
+
+    async def reject(
+        self, candidate_id: UUID, *, reason: str | None, expected: frozenset[int] | None = None
+    ) -> Candidate:
+        """Reject a pending candidate.
+
+        Raises:
+            CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be decided.
+            ApprovalInProgress: an approval of it stands.
+            CandidateChanged: someone else changed it meanwhile.
+        """
+        async with self._database.transaction() as session:
+            candidate = await lock_pending(session, candidate_id, expected)
+            parameters = {"candidate_id": candidate_id, "version": candidate.version, "reason": reason}
+            if await session.scalar(queries.APPROVAL_STANDS, parameters):
+                raise ApprovalInProgress(candidate_id)
+            row = (await session.execute(queries.REJECT_CANDIDATE, parameters)).mappings().one_or_none()
+        if row is None:
+            raise CandidateChanged(candidate_id)
+        return Candidate.from_row(row)

@@ -1,0 +1,95 @@
+"""`/health`, its two probes, and `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.health.schemas import HealthResponse, ProbeResponse
+
+router = APIRouter(tags=["health"])
+
+DATABASE_TIMEOUT = 1.5  # seconds; a probe that waits longer tells as much as one that fails
+
+
+async def database_answers(request: Request) -> bool:
+    """Whether the database answers in time."""
+    database: Database = request.app.state.database
+    try:
+        async with asyncio.timeout(DATABASE_TIMEOUT):
+            await database.ping()
+    except (DatabaseUnavailable, TimeoutError):
+        return False
+    return True
+
+
+DatabaseAnswers = Annotated[bool, Depends(database_answers)]
+
+
+def _answers(description: str, body: HealthResponse | ProbeResponse) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": body.model_dump()}}}
+
+
+@router.get(
+    "/health",
+    summary="Health of the service and its database",
+    responses={
+        200: _answers("Healthy", HealthResponse(status="healthy", database="connected")),
+        503: _answers("The database does not answer", HealthResponse(status="unhealthy", database="disconnected"))
+        | {"model": HealthResponse},
+    },
+)
+async def health(connected: DatabaseAnswers, response: Response) -> HealthResponse:
+    """For people and monitors: the version, and whether the database answers."""
+    if connected:
+        return HealthResponse(status="healthy", database="connected")
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return HealthResponse(status="unhealthy", database="disconnected")
+
+
+@router.get("/health/live", summary="Liveness probe", responses={200: _answers("Live", ProbeResponse(status="live"))})
+async def live() -> ProbeResponse:
+    """Whether the process answers at all; the database is not asked, since a restart would not mend it."""
+    return ProbeResponse(status="live")
+
+
+@router.get(
+    "/health/ready",
+    summary="Readiness probe",
+    responses={
+        200: _answers("Ready for requests", ProbeResponse(status="ready")),
+        503: _answers("Send requests elsewhere", ProbeResponse(status="not ready")) | {"model": ProbeResponse},
+    },
+)
+async def ready(connected: DatabaseAnswers, response: Response) -> ProbeResponse:
+    """Whether requests can be served now."""
+    if connected:
+        return ProbeResponse(status="ready")
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return ProbeResponse(status="not ready")
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus text format",
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "example": "# TYPE provider_service_up gauge\nprovider_service_up 1.0\n",
+                }
+            },
+        }
+    },
+)
+def metrics() -> Response:
+    """Every metric of this process."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,63 @@
+"""What the application does with each kind of exception that leaves a route."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from provider_registration.errors import ServiceError
+from provider_registration.web.problems import (
+    PROBLEM_MEDIA_TYPE,
+    TYPE_PREFIX,
+    InvalidRequest,
+    field_errors,
+    instance_of,
+    problem_response,
+)
+
+FRAMEWORK_SENTENCES = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not know the method; the Allow header has those it knows.",
+}
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every refusal a problem document. Faults that nobody foresaw are the request middleware's."""
+    handlers: dict[type[Exception], Any] = {
+        ServiceError: _service_error,
+        RequestValidationError: _validation_error,
+        HTTPException: _framework_error,
+        ClientDisconnect: _client_disconnect,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def _service_error(request: Request, error: ServiceError) -> Response:
+    return problem_response(error, request)
+
+
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    return problem_response(InvalidRequest(field_errors(error.errors())), request)
+
+
+async def _framework_error(request: Request, error: HTTPException) -> Response:
+    status = HTTPStatus(error.status_code)
+    problem = {
+        "type": TYPE_PREFIX + status.phrase.lower().replace(" ", "-"),
+        "title": status.phrase.capitalize(),
+        "status": int(status),
+        "detail": FRAMEWORK_SENTENCES.get(status, status.description or status.phrase),
+        "instance": instance_of(request),
+    }
+    return JSONResponse(problem, status, dict(error.headers or {}), PROBLEM_MEDIA_TYPE)
+
+
+async def _client_disconnect(_request: Request, _error: ClientDisconnect) -> Response:
+    return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the metrics alone: nobody reads it

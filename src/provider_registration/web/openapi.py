@@ -1,0 +1,95 @@
+"""What the OpenAPI document says about bodies and errors, each with an example that the code itself made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from provider_registration.errors import ServiceError
+from provider_registration.web.problems import (
+    PROBLEM_MEDIA_TYPE,
+    Problem,
+    headers_of,
+    problem_of,
+    status_of,
+)
+
+REF_TEMPLATE = "#/components/schemas/{model}"
+
+HEADER_DESCRIPTIONS = {
+    "WWW-Authenticate": "How to say who is asking (RFC 6750)",
+    "Retry-After": "Seconds to wait before asking again",
+}
+
+
+def schema_ref(model: type[BaseModel]) -> dict[str, str]:
+    """Reference to a model's schema among the components."""
+    return {"$ref": REF_TEMPLATE.format(model=model.__name__)}
+
+
+def request_body(*content: tuple[str, type[BaseModel], Mapping[str, Any]], required: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads its body itself: (media type, model, examples by summary) each."""
+    return {
+        "requestBody": {
+            "required": required,
+            "content": {
+                media_type: {
+                    "schema": schema_ref(model),
+                    "examples": {
+                        summary.replace(" ", "-"): {"summary": summary, "value": value}
+                        for summary, value in examples.items()
+                    },
+                }
+                for media_type, model, examples in content
+            },
+        }
+    }
+
+
+def problems(instance: str, *errors: ServiceError) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: every error it can answer with, as it would be sent for the path `instance`."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        response = responses.setdefault(
+            int(status_of(error)),
+            {
+                "description": error.title,
+                "content": {PROBLEM_MEDIA_TYPE: {"schema": schema_ref(Problem), "examples": {}}},
+            },
+        )
+        response["content"][PROBLEM_MEDIA_TYPE]["examples"][error.code] = {
+            "summary": error.title,
+            "value": problem_of(error, instance),
+        }
+        if headers := headers_of(error):
+            response["headers"] = {
+                name: {"description": HEADER_DESCRIPTIONS[name], "schema": {"type": "string"}} for name in headers
+            }
+    return responses
+
+
+def install_openapi(app: FastAPI, *, bodies: Sequence[type[BaseModel]], tags: Sequence[Mapping[str, str]]) -> None:
+    """Let `app.openapi()` know the models that routes read by themselves, and the problem document."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=[dict(tag) for tag in tags],
+                license_info=app.license_info,
+            )
+            models: list[type[BaseModel]] = [*bodies, Problem]
+            _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF_TEMPLATE)
+            document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents to extend the document

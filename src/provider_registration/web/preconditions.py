@@ -1,0 +1,36 @@
+"""Conditional requests (RFC 9110 section 13): entity tags made from versions, and If-Match."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import Depends, Header
+
+STRONG_TAG = re.compile(r'"([0-9]{1,10})"')
+
+
+def etag(version: int) -> str:
+    """Strong entity tag of a version."""
+    return f'"{version}"'
+
+
+def expected_versions(
+    if_match: Annotated[
+        list[str] | None,
+        Header(description='The `ETag` last read, such as `"1"`; 412 when it is out of date.', examples=['"1"']),
+    ] = None,
+) -> frozenset[int] | None:
+    """Versions that If-Match allows; None when every version will do.
+
+    Weak tags and tags of another kind match nothing: If-Match compares strongly.
+    """
+    if if_match is None:
+        return None
+    tags = [tag.strip() for line in if_match for tag in line.split(",")]
+    if tags == ["*"]:
+        return None
+    return frozenset(int(match[1]) for tag in tags if (match := STRONG_TAG.fullmatch(tag)))
+
+
+ExpectedVersions = Annotated[frozenset[int] | None, Depends(expected_versions)]

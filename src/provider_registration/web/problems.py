@@ -1,0 +1,200 @@
+"""Errors as RFC 9457 problem documents: the one table from kinds of error to HTTP status codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
+from starlette.responses import JSONResponse
+
+from provider_registration.errors import (
+    AuthenticationError,
+    ConflictError,
+    InvalidInputError,
+    InvalidStateError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionFailedError,
+    ServiceError,
+    UnavailableError,
+    UpstreamError,
+)
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:problem-type:provider-registration:"
+MAX_INSTANCE_LENGTH = 200
+
+
+class BodyTooLarge(ServiceError):
+    """The request's body is longer than any request here needs."""
+
+    code = "body-too-large"
+    title = "Request body too large"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"The request body is longer than {self.limit} bytes."
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is not in a format that the route reads."""
+
+    code = "unsupported-media-type"
+    title = "Unsupported media type"
+
+    def __init__(self, *accepted: str) -> None:
+        self.accepted = accepted
+
+    def __str__(self) -> str:
+        return f"Send the body with Content-Type {' or '.join(self.accepted)}."
+
+
+STATUS_OF_KIND: dict[type[ServiceError], HTTPStatus] = {
+    InvalidStateError: HTTPStatus.BAD_REQUEST,
+    AuthenticationError: HTTPStatus.UNAUTHORIZED,
+    PermissionDeniedError: HTTPStatus.FORBIDDEN,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    ConflictError: HTTPStatus.CONFLICT,
+    PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
+    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UpstreamError: HTTPStatus.BAD_GATEWAY,
+    UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with a request. It never repeats what was sent."""
+
+    location: str = Field(description="body, query, path or header", examples=["body"])
+    field: str | None = Field(
+        description="Name of the field or parameter, with a dot before an item's number; null for the whole",
+        examples=["truck_count"],
+    )
+    detail: str = Field(description="What is wrong with it", examples=["Input should be greater than or equal to 1"])
+
+
+class Problem(BaseModel):
+    """A problem document as RFC 9457 defines it."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = Field(description="Names the kind of problem; never changes", examples=[TYPE_PREFIX + "not-found"])
+    title: str = Field(description="The kind of problem in a few words")
+    status: int = Field(description="The HTTP status code")
+    detail: str = Field(description="What happened this time, in a sentence")
+    instance: str = Field(description="The path that was asked for")
+    errors: list[FieldError] | None = Field(None, description="With 422 alone: everything that is wrong")
+
+
+class InvalidRequest(InvalidInputError):
+    """A body, parameter or header breaks the documented rules; `errors` has each fault."""
+
+    code = "invalid-request"
+    title = "Invalid request"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "The request does not follow the rules; see errors for each of them."
+
+
+SENTENCES: Mapping[str, str] = {
+    "bool_parsing": "Input should be true or false",
+    "extra_forbidden": "There is a field or parameter that is not known here",
+    "float_parsing": "Input should be a number",
+    "int_from_float": "Input should be an integer",
+    "int_parsing": "Input should be an integer",
+    "int_parsing_size": "Input is too large",
+    "int_type": "Input should be an integer",
+    "json_type": "Input should be JSON",
+    "model_attributes_type": "Input should be an object",
+    "model_type": "Input should be an object",
+    "string_unicode": "Input should be valid Unicode",
+    "too_long": "Input should have at most {max_length} characters or items",
+    "too_short": "Input should have at least {min_length} characters or items",
+    "uuid_parsing": "Input should be a UUID",
+    "uuid_type": "Input should be a UUID",
+    "value_error": "Input is not valid",
+}
+"""What to say instead of pydantic's own sentence where that repeats the input or speaks as a library does."""
+
+
+def field_errors(
+    details: Sequence[ErrorDetails | Mapping[str, Any]], *, location: str | None = None
+) -> list[FieldError]:
+    """Translate pydantic's errors; `location` is for those whose `loc` does not begin with it."""
+    errors = []
+    for detail in details:
+        loc = [str(part) for part in detail["loc"]]
+        where = location or loc.pop(0)
+        if detail["type"] in ("extra_forbidden", "json_invalid"):
+            loc = []  # the name of an unknown field is the caller's own text
+        errors.append(
+            FieldError(
+                location=where,
+                field=".".join(loc) or None,
+                detail=_sentence(detail),
+            )
+        )
+    return errors
+
+
+def _sentence(detail: ErrorDetails | Mapping[str, Any]) -> str:
+    sentence = SENTENCES.get(detail["type"])
+    return sentence.format_map(detail.get("ctx", {})) if sentence else str(detail["msg"])
+
+
+def status_of(error: ServiceError) -> HTTPStatus:
+    """The HTTP status code of an error, by its kind."""
+    return next(STATUS_OF_KIND[kind] for kind in type(error).__mro__ if kind in STATUS_OF_KIND)
+
+
+def problem_of(error: ServiceError, instance: str) -> dict[str, Any]:
+    """The problem document of an error."""
+    problem: dict[str, Any] = {
+        "type": TYPE_PREFIX + error.code,
+        "title": error.title,
+        "status": int(status_of(error)),
+        "detail": str(error),
+        "instance": instance,
+    }
+    if isinstance(error, InvalidRequest):
+        problem["errors"] = [field_error.model_dump() for field_error in error.errors]
+    return problem
+
+
+def headers_of(error: ServiceError) -> dict[str, str]:
+    """The headers that go with an error."""
+    headers = {}
+    if isinstance(error, AuthenticationError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return headers
+
+
+def problem_response(error: ServiceError, request: Request) -> JSONResponse:
+    """Answer a request with an error."""
+    return JSONResponse(
+        problem_of(error, instance_of(request)),
+        status_code=status_of(error),
+        headers=headers_of(error),
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+def instance_of(request: Request) -> str:
+    """The path that was asked for, as it stood in the request line, gateway's prefix included."""
+    path: str = request.scope["path"]
+    prefix: str = request.scope.get("root_path", "")
+    return quote(path if path.startswith(prefix) else prefix + path)[:MAX_INSTANCE_LENGTH]

@@ -1,0 +1,185 @@
+"""The real service on a loopback port, with a real database and a billing sandbox behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from provider_registration.app import create_app
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.service import UserDirectory
+from provider_registration.database import Database
+from provider_registration.local.background_server import serve_in_background
+from provider_registration.local.sandbox import create_sandbox
+from provider_registration.settings import Settings
+
+JWT_SECRET = uuid4().hex + uuid4().hex
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Service:
+    """Where a running service and the things behind it are."""
+
+    url: str
+    database_url: str
+    billing_url: str
+
+
+@dataclass
+class Billing:
+    """Remote control of the billing sandbox."""
+
+    client: httpx.AsyncClient
+
+    async def fail(self, mode: str, **how: object) -> None:
+        """Make the next requests fail in a way that the sandbox knows."""
+        response = await self.client.put("/sandbox/faults", json={"mode": mode, **how})
+        assert response.status_code == 200, response.text
+
+    async def set(self, **settings: object) -> None:
+        """Change the sandbox's settings."""
+        response = await self.client.put("/sandbox/settings", json=settings)
+        assert response.status_code == 200, response.text
+
+    async def providers(self, name: str) -> list[dict[str, object]]:
+        """Providers of this name: one at most, unless the sandbox is broken."""
+        response = await self.client.get("/sandbox/providers", params={"name": name})
+        return response.json()["providers"]
+
+    async def requests(self, name: str) -> list[dict[str, object]]:
+        """Requests that asked for a provider of this name."""
+        response = await self.client.get("/sandbox/requests", params={"name": name})
+        return response.json()["requests"]
+
+
+def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
+    """Settings of a service under test."""
+    values = {"database_url": database_url, "jwt_secret_key": JWT_SECRET, "billing_service_url": billing_url, **more}
+    return Settings(_env_file=None, **values)
+
+
+@asynccontextmanager
+async def run_service(settings: Settings) -> AsyncIterator[Service]:
+    """A service with these settings while the block runs."""
+    async with serve_in_background(create_app(settings)) as url:
+        yield Service(url, settings.database_url.replace("+asyncpg", ""), settings.billing_service_url)
+
+
+@pytest.fixture(scope="session")
+async def settings(migrated_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
+    """Settings of the service that most tests share; its billing sandbox is running."""
+    sandbox = create_sandbox(tmp_path_factory.mktemp("billing") / "providers.sqlite3")
+    async with serve_in_background(sandbox) as billing_url:
+        yield make_settings(migrated_database_url, billing_url)
+
+
+@pytest.fixture(scope="session")
+async def service(settings: Settings) -> AsyncIterator[Service]:
+    """The service that most tests share."""
+    async with run_service(settings) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+async def users(settings: Settings) -> AsyncIterator[UserDirectory]:
+    """The list of users, as the command line keeps it."""
+    database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
+    yield UserDirectory(database, hasher)
+    hasher.close()
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+async def tokens(service: Service, users: UserDirectory) -> dict[Role, str]:
+    """An access token for each role."""
+    tokens = {}
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        for role in Role:
+            email = f"{role}@example.com"
+            await users.create(email, PASSWORD, role)
+            response = await client.post("/auth/login", json={"username": email, "password": PASSWORD})
+            tokens[role] = response.json()["access_token"]
+    return tokens
+
+
+@pytest.fixture
+async def anonymous(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that says nothing of itself."""
+    async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(service: Service, tokens: dict[Role, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an admin."""
+    headers = {"Authorization": f"Bearer {tokens[Role.ADMIN]}"}
+    async with httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def viewer(service: Service, tokens: dict[Role, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a viewer."""
+    headers = {"Authorization": f"Bearer {tokens[Role.VIEWER]}"}
+    async with httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def billing(service: Service) -> AsyncIterator[Billing]:
+    """Remote control of the sandbox; what a test changed is undone."""
+    async with httpx.AsyncClient(base_url=service.billing_url) as client:
+        billing = Billing(client)
+        yield billing
+        await billing.fail("none")
+        await billing.set(honour_idempotency_key=True, latency_ms=0)
+
+
+@pytest.fixture
+async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own, to see what is stored."""
+    connection = await asyncpg.connect(service.database_url)
+    yield connection
+    await connection.close()
+
+
+def a_registration(**changes: object) -> dict[str, object]:
+    """A valid registration that no other test uses."""
+    unique = uuid4().hex
+    return {
+        "company_name": f"Obsthof {unique}",
+        "contact_email": f"{unique}@obsthof.example",
+        "phone": "+49 221 5550 100",
+        "products": ["apples", "grapes"],
+        "truck_count": 7,
+        "capacity_tons_per_day": 40,
+        "location": "Köln, Deutschland",
+        **changes,
+    }
+
+
+@pytest.fixture
+def registration() -> Callable[..., dict[str, object]]:
+    """Makes valid registrations, with the changes that are asked for."""
+    return a_registration
+
+
+@pytest.fixture
+def register(anonymous: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """Registers a company and returns its record."""
+
+    async def register(**changes: object) -> dict[str, Any]:
+        response = await anonymous.post("/candidates", json=a_registration(**changes))
+        assert response.status_code == 201, response.text
+        return response.json()
+
+    return register
