@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from provider_registration import __version__
 from provider_registration.auth.passwords import PasswordHasher
@@ -13,8 +15,11 @@ from provider_registration.auth.router import router as auth_router
 from provider_registration.auth.schemas import LoginForm, LoginRequest
 from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
-from provider_registration.billing.client import BillingClient
-from provider_registration.candidates.approval import ApprovalProcess
+from provider_registration.billing.client import BillingClient, BillingOptions
+from provider_registration.candidates.approval.router import router as approvals_router
+from provider_registration.candidates.approval.schemas import ResolutionRequest
+from provider_registration.candidates.approval.service import ApprovalService
+from provider_registration.candidates.approval.sweeper import Sweeper
 from provider_registration.candidates.router import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
@@ -37,9 +42,13 @@ Press **Authorize** and log in to try what staff can do. Every error is a proble
 
 TAGS = [
     {"name": "candidates", "description": "Companies that want to supply: register, list, read, decide."},
+    {"name": "approvals", "description": "Approvals that billing has not confirmed yet: look, retry, resolve."},
     {"name": "auth", "description": "Logging in."},
     {"name": "health", "description": "For monitors, probes and Prometheus."},
 ]
+
+
+BODIES: list[type[BaseModel]] = [CandidateRegistration, RejectionRequest, ResolutionRequest, LoginRequest, LoginForm]
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -49,16 +58,18 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.database_url, pool_size=settings.database_pool_size)
         hasher = PasswordHasher()
-        async with BillingClient(settings.billing_service_url) as billing:
-            approvals = ApprovalProcess(database, billing)
+        async with BillingClient(settings.billing_service_url, _billing_options(settings)) as billing:
+            approvals = ApprovalService(database, billing)
             app.state.database = database
             app.state.auth_service = AuthService(
                 database, hasher, TokenSigner(settings.jwt_secret_key.get_secret_value())
             )
             app.state.candidate_service = CandidateService(database, approvals)
+            sweeping = asyncio.create_task(Sweeper(approvals).run())
             UP.set(1)
             yield
             UP.set(0)
+            sweeping.cancel()
             await approvals.close()
         hasher.close()
         await database.close()
@@ -73,10 +84,20 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for router in (candidates_router, auth_router, health_router, docs_router):
+    for router in (candidates_router, approvals_router, auth_router, health_router, docs_router):
         app.include_router(router)
     install_error_handlers(app)
-    install_openapi(app, bodies=[CandidateRegistration, RejectionRequest, LoginRequest, LoginForm], tags=TAGS)
+    install_openapi(app, bodies=BODIES, tags=TAGS)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestMiddleware, root_path=settings.root_path)
     return app
+
+
+def _billing_options(settings: Settings) -> BillingOptions:
+    return BillingOptions(
+        connect_timeout=settings.billing_connect_timeout_seconds,
+        timeout=settings.billing_timeout_seconds,
+        max_tries=settings.billing_max_tries,
+        deadline=settings.billing_deadline_seconds,
+        retry_ambiguous=settings.billing_retry_ambiguous,
+    )

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Enum, Gauge
 
 UP = Gauge("provider_service_up", "1 while the service accepts requests, 0 before and after.")
 REQUESTS = Counter(
-    "provider_service_requests",  # the client library appends _total
+    "provider_service_requests",  # the client library appends _total to a counter's name
     "Requests answered, by method, route template and status code.",
     ["method", "endpoint", "status_code"],
+)
+BILLING_CALLS = Counter(
+    "provider_service_billing_calls",
+    "Requests sent to billing, retries included, by outcome: "
+    "created, name_taken, refused, not_sent, uncertain; circuit_open counts those that were held back.",
+    ["outcome"],
+)
+BILLING_BREAKER = Enum(
+    "provider_service_billing_breaker",
+    "State of the circuit breaker in front of billing.",
+    states=["closed", "open", "half_open"],
+)
+APPROVAL_ATTEMPTS = Counter(
+    "provider_service_approval_attempts",
+    "Attempts to carry out an approval, by outcome: approved, failed, name_taken, waiting, in_doubt, superseded.",
+    ["outcome"],
+)
+APPROVALS_UNFINISHED = Gauge(
+    "provider_service_approvals_unfinished",
+    "Approvals that are not finished, by state, as of the last sweep.",
+    ["state"],
+)
+OLDEST_APPROVAL_SECONDS = Gauge(
+    "provider_service_oldest_approval_seconds",
+    "Age of the oldest unfinished approval, as of the last sweep; 0 without any.",
+)
+ORPHANED_PROVIDERS = Gauge(
+    "provider_service_orphaned_providers",
+    "Providers that billing made and no candidate is linked to, as of the last sweep.",
 )

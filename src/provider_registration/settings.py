@@ -72,6 +72,18 @@ class Settings(DatabaseSettings):
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
 
+    billing_connect_timeout_seconds: float = Field(2.0, gt=0, le=60, description="to reach billing, in one try")
+    billing_timeout_seconds: float = Field(5.0, gt=0, le=60, description="for billing's answer, in one try")
+    billing_max_tries: int = Field(4, ge=1, le=10, description="tries of one call to billing at most")
+    billing_deadline_seconds: float = Field(
+        20.0, gt=0, le=300, description="for all tries of one call together; an approval's lease is 1.5 times as long"
+    )
+    billing_retry_ambiguous: bool = Field(
+        True,
+        description="false for a billing service that neither honours Idempotency-Key nor guards names atomically: "
+        "a try that may have reached it is not repeated, and an admin resolves it",
+    )
+
     @field_validator("jwt_secret_key")
     @classmethod
     def _is_a_strong_key(cls, value: SecretStr) -> SecretStr:

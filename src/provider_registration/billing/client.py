@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
@@ -17,26 +19,45 @@ from tenacity import (
     RetryCallState,
     retry_if_exception_type,
     stop_after_attempt,
+    stop_any,
     stop_before_delay,
 )
+from tenacity.stop import stop_base
 
 from provider_registration.billing.errors import (
+    BillingCircuitOpen,
     BillingError,
     BillingNameTaken,
     BillingNotSent,
     BillingRefused,
     BillingUncertain,
 )
+from provider_registration.billing.protection import CircuitBreaker, RetryBudget
+from provider_registration.failpoints import reach
 from provider_registration.logs import request_id_var
+from provider_registration.metrics import BILLING_CALLS
 
-MAX_TRIES = 4
-TOTAL_SECONDS = 20.0
 FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
 JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step
-TIMEOUT = httpx.Timeout(5.0, connect=2.0)
+MAX_ANSWER_BYTES = 64 * 1024
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=30.0)
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@dataclass(frozen=True, slots=True)
+class BillingOptions:
+    """How patient the client is. Times are in seconds.
+
+    `deadline` bounds all tries and waits of one call together. Without `retry_ambiguous`, a try that may have
+    reached billing is the last one: for a billing service that neither honours keys nor guards names atomically.
+    """
+
+    connect_timeout: float = 2.0
+    timeout: float = 5.0
+    max_tries: int = 4
+    deadline: float = 20.0
+    retry_ambiguous: bool = True
 
 
 class Provider(BaseModel):
@@ -49,7 +70,7 @@ class Provider(BaseModel):
 
 
 class _Retryable(Exception):
-    """A try that may be made again."""
+    """A try that may be made again; a signal for tenacity, never seen outside."""
 
     def __init__(self, error: BillingError, retry_after: float = 0.0) -> None:
         super().__init__(str(error))
@@ -60,8 +81,12 @@ class _Retryable(Exception):
 class BillingClient:
     """One client for the life of the process; building one takes 20 ms."""
 
-    def __init__(self, base_url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, limits=LIMITS, trust_env=False)
+    def __init__(self, base_url: str, options: BillingOptions) -> None:
+        timeout = httpx.Timeout(options.timeout, connect=options.connect_timeout)
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=LIMITS, trust_env=False)
+        self.options = options
+        self.breaker = CircuitBreaker()
+        self._budget = RetryBudget()
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,81 +96,126 @@ class BillingClient:
     ) -> None:
         await self._http.aclose()
 
-    async def create_provider(self, name: str, idempotency_key: UUID, *, maybe_sent_before: bool = False) -> int:
+    async def create_provider(self, name: str, idempotency_key: UUID, *, maybe_sent: bool = False) -> int:
         """Id of the provider `name`, made by this call or by an earlier one with the same key.
 
-        At most MAX_TRIES tries and TOTAL_SECONDS. `maybe_sent_before` says that an earlier call may have
-        reached billing, which makes a taken name ambiguous.
+        `maybe_sent` says that an earlier call with this key may have reached billing.
 
         Raises:
             BillingNotSent, BillingRefused: no provider was made.
-            BillingNameTaken: see there.
-            BillingUncertain: one may have been made; repeat the key to find out.
+            BillingNameTaken: billing has another company's provider of this name, and made none for us.
+            BillingUncertain: a provider of ours may exist; `__cause__` is what billing did last.
         """
-        call = _Call(self._http, name, idempotency_key, maybe_sent=maybe_sent_before)
+        call = _Call(self._http, self.breaker, name, idempotency_key)
+        self._budget.earn()
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(MAX_TRIES) | stop_before_delay(TOTAL_SECONDS),
+            stop=stop_any(
+                stop_after_attempt(self.options.max_tries),
+                stop_before_delay(self.options.deadline),
+                _StopWhen(lambda: call.maybe_sent and not self.options.retry_ambiguous),
+                _StopWhen(lambda: not self._budget.spend()),
+            ),
             wait=_wait,
             retry=retry_if_exception_type(_Retryable),
             reraise=True,
         )
         try:
-            async with asyncio.timeout(TOTAL_SECONDS):
+            async with asyncio.timeout(self.options.deadline):
                 return await retrying(call.attempt)
         except _Retryable as last:
-            raise call.outcome(last.error) from None
-        except BillingError as final:
-            raise call.outcome(final) from None
+            error = last.error
         except TimeoutError:
-            raise call.outcome(BillingUncertain(f"billing gave no answer within {TOTAL_SECONDS:.0f} s")) from None
+            call.maybe_sent = True
+            error = BillingUncertain(f"billing gave no answer within {self.options.deadline:.0f} s")
+        except BillingError as final:
+            error = final
+        if (call.maybe_sent or maybe_sent) and not isinstance(error, BillingUncertain):
+            raise BillingUncertain(str(error)) from error
+        raise error
 
 
 class _Call:
     """The tries of one call; remembers whether any of them may have reached billing."""
 
-    def __init__(self, http: httpx.AsyncClient, name: str, key: UUID, *, maybe_sent: bool) -> None:
+    def __init__(self, http: httpx.AsyncClient, breaker: CircuitBreaker, name: str, key: UUID) -> None:
         self._http = http
+        self._breaker = breaker
         self._name = name
         self._headers = {"Idempotency-Key": str(key)}
         if request_id := request_id_var.get():
             self._headers["X-Request-ID"] = request_id
-        self._maybe_sent = maybe_sent
+        self.maybe_sent = False
 
     async def attempt(self) -> int:
         """One try: the provider's id, `_Retryable` when another try may help, else a BillingError."""
+        if not self._breaker.admit():
+            BILLING_CALLS.labels("circuit_open").inc()
+            raise BillingCircuitOpen(self._breaker.retry_after)
+        await reach("billing.before-send")
         try:
-            response = await self._http.post("/provider", json={"name": self._name}, headers=self._headers)
+            status, headers, body = await self._post()
         except NOT_SENT as error:
+            self._count("not_sent", reachable=False)
             raise _Retryable(BillingNotSent(f"billing cannot be reached ({type(error).__name__})")) from None
         except httpx.HTTPError as error:
-            self._maybe_sent = True
-            raise _Retryable(BillingUncertain(f"billing gave no answer ({type(error).__name__})")) from None
-        if response.status_code == httpx.codes.CONFLICT:
-            raise BillingNameTaken(maybe_ours=self._maybe_sent)
-        if response.is_client_error:
-            raise BillingRefused(response.status_code)
-        if response.status_code != httpx.codes.CREATED:
-            self._maybe_sent = True
-            uncertain = BillingUncertain(f"billing answered with status {response.status_code}")
-            raise _Retryable(uncertain, _retry_after(response))
-        return self._read(response)
+            raise self._uncertain(f"billing gave no answer ({type(error).__name__})") from None
+        except asyncio.CancelledError:
+            self._count("uncertain", reachable=False)
+            raise
+        await reach("billing.after-answer")
+        if status == httpx.codes.CREATED:
+            return self._read(body)
+        if status == httpx.codes.CONFLICT:
+            self._count("name_taken", reachable=True)
+            raise BillingNameTaken
+        if httpx.codes.is_client_error(status):
+            self._count("refused", reachable=True)
+            raise BillingRefused(status)
+        raise self._uncertain(f"billing answered with status {status}", _retry_after(headers))
 
-    def _read(self, response: httpx.Response) -> int:
+    async def _post(self) -> tuple[int, httpx.Headers, bytes | None]:
+        """Status, headers and body of the answer; None for a body that is too long."""
+        async with self._http.stream("POST", "/provider", json={"name": self._name}, headers=self._headers) as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    return response.status_code, response.headers, None
+            return response.status_code, response.headers, bytes(body)
+
+    def _read(self, body: bytes | None) -> int:
+        if body is None:
+            raise self._uncertain(f"billing's answer was longer than {MAX_ANSWER_BYTES} bytes")
         try:
-            provider = Provider.model_validate_json(response.content)
+            provider = Provider.model_validate_json(body)
         except ValidationError:
-            self._maybe_sent = True
-            raise _Retryable(BillingUncertain("billing answered 201 without a usable provider")) from None
+            raise self._uncertain("billing answered 201 without a usable provider") from None
         if provider.name != self._name:
-            self._maybe_sent = True
-            raise _Retryable(BillingUncertain("billing answered 201 with another provider's name"))
+            raise self._uncertain("billing answered 201 with another provider's name")
+        self._count("created", reachable=True)
         return provider.id
 
-    def outcome(self, last: BillingError) -> BillingError:
-        """What the whole call amounts to: certain only if no try may have reached billing."""
-        if self._maybe_sent and isinstance(last, BillingNotSent | BillingRefused):
-            return BillingUncertain(str(last))
-        return last
+    def _uncertain(self, reason: str, retry_after: float = 0.0) -> _Retryable:
+        self.maybe_sent = True
+        self._count("uncertain", reachable=False)
+        return _Retryable(BillingUncertain(reason), retry_after)
+
+    def _count(self, outcome: str, *, reachable: bool) -> None:
+        BILLING_CALLS.labels(outcome).inc()
+        if reachable:
+            self._breaker.succeeded()
+        else:
+            self._breaker.failed()
+
+
+class _StopWhen(stop_base):
+    """Stop retrying when a condition holds that does not depend on tenacity's count and clock."""
+
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        self._condition = condition
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return self._condition()
 
 
 def _wait(state: RetryCallState) -> float:
@@ -155,9 +225,9 @@ def _wait(state: RetryCallState) -> float:
     return max(backoff, asked) * (1 + random.uniform(0, JITTER))  # noqa: S311 - jitter, not a secret
 
 
-def _retry_after(response: httpx.Response) -> float:
+def _retry_after(headers: httpx.Headers) -> float:
     """Seconds that `Retry-After` asks for, 0 when it says nothing usable (RFC 9110 section 10.2.3)."""
-    value = response.headers.get("Retry-After", "")
+    value = headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)
     try:

@@ -11,8 +11,16 @@ class BillingNotSent(BillingError):
     """Nothing reached billing, so nothing was made."""
 
 
+class BillingCircuitOpen(BillingNotSent):
+    """Billing failed too often just now, so it was not asked. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("billing has been failing and is given a pause")
+        self.retry_after = retry_after
+
+
 class BillingRefused(BillingError):
-    """Billing said no with a 4xx other than 409, so nothing was made."""
+    """Billing said no with a 4xx other than 409: this request made nothing."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"billing refused the request with status {status}")
@@ -22,9 +30,8 @@ class BillingRefused(BillingError):
 class BillingNameTaken(BillingError):
     """Billing has a provider of this name: another company's, or ours from an earlier try whose answer was lost."""
 
-    def __init__(self, *, maybe_ours: bool) -> None:
+    def __init__(self) -> None:
         super().__init__("billing already has a provider of this name")
-        self.maybe_ours = maybe_ours
 
 
 class BillingUncertain(BillingError):

@@ -9,7 +9,6 @@ from provider_registration.errors import (
     InvalidStateError,
     NotFoundError,
     PreconditionFailedError,
-    UpstreamError,
 )
 
 
@@ -75,65 +74,3 @@ class VersionMismatch(PreconditionFailedError):
 
     def __str__(self) -> str:
         return f"Candidate {self.candidate_id} is at version {self.version}; read it again before deciding."
-
-
-class ApprovalInProgress(ConflictError):
-    """An approval of the candidate is under way, so nobody else can decide about it."""
-
-    code = "approval-in-progress"
-    title = "Approval in progress"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
-
-    def __str__(self) -> str:
-        return f"An approval of candidate {self.candidate_id} is in progress; read it again in a moment."
-
-
-class ProviderNameBusy(ConflictError):
-    """Another candidate of the same name is being approved; billing must not be asked for both at once."""
-
-    code = "provider-name-busy"
-    title = "Provider name busy"
-
-    def __str__(self) -> str:
-        return "Another candidate of the same company name is being approved; try again when that is done."
-
-
-class ProviderNameTaken(ConflictError):
-    """Billing has a provider of this name, and it is not this candidate's."""
-
-    code = "provider-name-taken"
-    title = "Provider name taken"
-
-    def __str__(self) -> str:
-        return "Billing already has another provider of this name; nothing was changed."
-
-
-class ApprovalFailed(UpstreamError):
-    """Billing could not be reached or refused: no provider was made, the candidate can be decided again."""
-
-    code = "approval-failed"
-    title = "Approval failed"
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The approval failed and nothing was changed, since {self.reason}; approve again later."
-
-
-class ApprovalUncertain(UpstreamError):
-    """Billing may have made the provider: the intent stands, and repeating it is safe."""
-
-    code = "approval-uncertain"
-    title = "Approval uncertain"
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"It is not known whether billing made the provider, since {self.reason}; the approval stays "
-            "in progress, and approving again in a minute completes it without making a second provider."
-        )

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping
 
+from provider_registration.candidates.approval.models import ApprovalStanding, ApprovalState
+
 
 class Status(StrEnum):
     """Where a candidate stands; pending until someone decides, and approved only once billing has answered."""
@@ -31,7 +33,10 @@ class Product(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A company that registered. `version` is 1 at registration and grows with every change."""
+    """A company that registered. `version` is 1 at registration and grows with every change.
+
+    `approval` is an approval that is not finished yet.
+    """
 
     candidate_id: UUID
     status: Status
@@ -47,6 +52,7 @@ class Candidate:
     provider_id: int | None
     version: int
     rejection_reason: str | None
+    approval: ApprovalStanding | None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
@@ -66,7 +72,22 @@ class Candidate:
             provider_id=row["provider_id"],
             version=row["version"],
             rejection_reason=row["rejection_reason"],
+            approval=_standing(row),
         )
+
+
+def _standing(row: RowMapping) -> ApprovalStanding | None:
+    """The unfinished approval of a candidate, where the statement asked for it."""
+    if not row.get("approval_state"):
+        return None
+    state = ApprovalState(row["approval_state"])
+    return ApprovalStanding(
+        state=state,
+        requested_at=row["approval_requested_at"],
+        attempts=row["approval_attempts"],
+        next_attempt_at=row["approval_next_attempt_at"] if state is ApprovalState.WAITING else None,
+        last_error=row["approval_last_error"],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,17 @@ INSERT_CANDIDATE = text("""
     RETURNING *
 """)
 
-# Read one candidate.
+# Read one candidate, with its unfinished approval.
 FIND_CANDIDATE = text("""
-    SELECT * FROM candidates WHERE id = :candidate_id
+    SELECT candidates.*,
+           approval.state AS approval_state,
+           approval.requested_at AS approval_requested_at,
+           approval.attempts AS approval_attempts,
+           approval.next_attempt_at AS approval_next_attempt_at,
+           approval.last_error AS approval_last_error
+    FROM candidates
+    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
+    WHERE candidates.id = :candidate_id
 """)
 
 # Read one candidate and keep everybody else from deciding about it until the transaction ends.
@@ -24,10 +32,16 @@ LOCK_CANDIDATE = text("""
     SELECT * FROM candidates WHERE id = :candidate_id FOR NO KEY UPDATE
 """)
 
-# One page of candidates, newest first.
+# One page of candidates with their unfinished approvals, newest first.
 LIST_CANDIDATES = text("""
-    SELECT *
+    SELECT candidates.*,
+           approval.state AS approval_state,
+           approval.requested_at AS approval_requested_at,
+           approval.attempts AS approval_attempts,
+           approval.next_attempt_at AS approval_next_attempt_at,
+           approval.last_error AS approval_last_error
     FROM candidates
+    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
     WHERE (CAST(:status AS text) IS NULL OR status = :status)
       AND (CAST(:product AS text) IS NULL OR products @> ARRAY[CAST(:product AS text)])
     ORDER BY created_at DESC, id DESC
@@ -58,41 +72,7 @@ APPROVE_CANDIDATE = text("""
     RETURNING *
 """)
 
-# Claim the approval of a candidate, or take over one whose worker's lease ran out.
-CLAIM_APPROVAL = text("""
-    INSERT INTO approval_intents
-        (candidate_id, idempotency_key, provider_name, candidate_version, requested_by, claim_id,
-         lease_expires_at, maybe_sent, attempts)
-    VALUES
-        (:candidate_id, :idempotency_key, :provider_name, :candidate_version, :requested_by, :claim_id,
-         now() + make_interval(secs => :lease_seconds), false, 1)
-    ON CONFLICT (candidate_id) DO UPDATE
-    SET claim_id = excluded.claim_id,
-        lease_expires_at = excluded.lease_expires_at,
-        maybe_sent = true,
-        attempts = approval_intents.attempts + 1
-    WHERE approval_intents.lease_expires_at < now()
-    RETURNING idempotency_key, provider_name, candidate_version, maybe_sent
-""")
-
-# Whether an approval of a candidate is under way or unfinished.
-APPROVAL_STANDS = text("""
-    SELECT EXISTS (SELECT FROM approval_intents WHERE candidate_id = :candidate_id)
-""")
-
-# Note how an attempt ended that leaves the approval unfinished, and let the next attempt begin at once.
-RELEASE_LEASE = text("""
-    UPDATE approval_intents
-    SET last_error = :last_error, lease_expires_at = now(), maybe_sent = true
-    WHERE candidate_id = :candidate_id AND claim_id = :claim_id
-""")
-
-# End an approval that made no provider, if it is still ours.
-DROP_CLAIM = text("""
-    DELETE FROM approval_intents WHERE candidate_id = :candidate_id AND claim_id = :claim_id
-""")
-
-# End an approval that is finished, whoever held it.
-DROP_APPROVAL = text("""
-    DELETE FROM approval_intents WHERE candidate_id = :candidate_id
+# Whether an approval of a candidate stands in the way, and how.
+APPROVAL_STATE = text("""
+    SELECT state FROM unfinished_approvals WHERE candidate_id = :candidate_id
 """)

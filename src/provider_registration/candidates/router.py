@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
 
 from provider_registration.auth.dependencies import AdminDep, StaffDep
 from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
+from provider_registration.candidates.approval.errors import (
+    ApprovalFailed,
+    ApprovalInDoubt,
+    ApprovalInProgress,
+    ApprovalNeedsResolution,
+    ApprovalUnfinished,
+    ApprovalWaiting,
+    BillingPaused,
+    ProviderNameBusy,
+    ProviderNameTaken,
+)
 from provider_registration.candidates.dependencies import (
     CandidateId,
     CandidateServiceDep,
@@ -15,18 +26,14 @@ from provider_registration.candidates.dependencies import (
     RejectionBody,
 )
 from provider_registration.candidates.errors import (
-    ApprovalFailed,
-    ApprovalInProgress,
-    ApprovalUncertain,
     CandidateChanged,
     CandidateNotFound,
     CandidateNotPending,
     EmailTaken,
-    ProviderNameBusy,
-    ProviderNameTaken,
     VersionMismatch,
 )
 from provider_registration.candidates.schemas import (
+    EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
     EXAMPLE_ID,
     EXAMPLE_REGISTRATION,
@@ -40,7 +47,7 @@ from provider_registration.candidates.schemas import (
 )
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import MAX_BODY_BYTES
-from provider_registration.web.openapi import problems, request_body
+from provider_registration.web.openapi import problems, request_body, success
 from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.preconditions import ExpectedVersions, etag
 from provider_registration.web.problems import BodyTooLarge, FieldError, InvalidRequest, UnsupportedMediaType
@@ -55,18 +62,11 @@ ETAG_HEADER = {
 }
 
 
-def _success(
-    code: int, description: str, example: dict[str, Any], headers: dict[str, Any] | None = None
-) -> dict[int | str, dict[str, Any]]:
-    response: dict[str, Any] = {"description": description, "content": {"application/json": {"example": example}}}
-    return {code: response | ({"headers": headers} if headers else {})}
-
-
 @router.post(
     "",
     summary="Register a company",
     status_code=status.HTTP_201_CREATED,
-    responses=_success(
+    responses=success(
         201,
         "Registered; an admin will decide",
         EXAMPLE_CANDIDATE,
@@ -108,7 +108,7 @@ async def register_candidate(
 @router.get(
     "",
     summary="List candidates",
-    responses=_success(
+    responses=success(
         200,
         "One page, newest first",
         {
@@ -140,7 +140,7 @@ async def list_candidates(
 @router.get(
     "/{candidate_id}",
     summary="Read a candidate",
-    responses=_success(200, "The whole record", EXAMPLE_CANDIDATE, ETAG_HEADER)
+    responses=success(200, "The whole record", EXAMPLE_CANDIDATE, ETAG_HEADER)
     | problems(CANDIDATE_PATH, NotAuthenticated(), CandidateNotFound(EXAMPLE_ID), NOT_A_UUID, DatabaseUnavailable()),
 )
 async def get_candidate(
@@ -155,10 +155,10 @@ async def get_candidate(
 @router.post(
     "/{candidate_id}/approve",
     summary="Approve a candidate",
-    responses=_success(
+    responses=success(
         200,
         "Approved; the provider exists in billing",
-        {"candidate_id": str(EXAMPLE_ID), "status": "approved", "provider_id": 4711},
+        EXAMPLE_APPROVED,
     )
     | problems(
         f"{CANDIDATE_PATH}/approve",
@@ -167,6 +167,7 @@ async def get_candidate(
         RoleNotAllowed("admin"),
         CandidateNotFound(EXAMPLE_ID),
         ApprovalInProgress(EXAMPLE_ID),
+        ApprovalNeedsResolution(EXAMPLE_ID),
         CandidateChanged(EXAMPLE_ID),
         ProviderNameBusy(),
         ProviderNameTaken(),
@@ -174,7 +175,9 @@ async def get_candidate(
         BodyTooLarge(MAX_BODY_BYTES),
         NOT_A_UUID,
         ApprovalFailed("billing cannot be reached (ConnectError)"),
-        ApprovalUncertain("billing gave no answer (ReadTimeout)"),
+        ApprovalWaiting("billing gave no answer (ReadTimeout)"),
+        ApprovalInDoubt("billing already has a provider of this name"),
+        BillingPaused(5),
         DatabaseUnavailable(),
     ),
 )
@@ -189,7 +192,7 @@ async def approve_candidate(
 @router.post(
     "/{candidate_id}/reject",
     summary="Reject a candidate",
-    responses=_success(
+    responses=success(
         200,
         "Rejected",
         {"candidate_id": str(EXAMPLE_ID), "status": "rejected", "rejection_reason": "No cold chain"},
@@ -201,6 +204,8 @@ async def approve_candidate(
         RoleNotAllowed("admin"),
         CandidateNotFound(EXAMPLE_ID),
         ApprovalInProgress(EXAMPLE_ID),
+        ApprovalUnfinished(EXAMPLE_ID),
+        ApprovalNeedsResolution(EXAMPLE_ID),
         CandidateChanged(EXAMPLE_ID),
         VersionMismatch(EXAMPLE_ID, 2),
         BodyTooLarge(MAX_BODY_BYTES),

@@ -9,11 +9,10 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from provider_registration.candidates.approval.schemas import MAX_INTEGER, ApprovalStandingResponse
 from provider_registration.candidates.models import Product, Registration, Status
 from provider_registration.web.pagination import PageQuery, Pagination
 from provider_registration.web.text import CleanText, EmailAddress
-
-MAX_INTEGER = 2**31 - 1  # PostgreSQL's integer
 
 
 def _blank_is_absent(value: str | None) -> str | None:
@@ -57,7 +56,9 @@ EXAMPLE_CANDIDATE: dict[str, Any] = {
     "provider_id": None,
     "version": 1,
     "rejection_reason": None,
+    "approval": None,
 }
+EXAMPLE_APPROVED: dict[str, Any] = {"candidate_id": str(EXAMPLE_ID), "status": "approved", "provider_id": 4711}
 
 
 class CandidateRegistration(BaseModel):
@@ -112,6 +113,7 @@ class CandidateResponse(BaseModel):
     provider_id: int | None = Field(description="The provider's id in billing; null unless approved")
     version: int = Field(description="1 at registration, 2 after the decision; the ETag is made of it")
     rejection_reason: str | None
+    approval: ApprovalStandingResponse | None = Field(description="Where an unfinished approval stands")
 
 
 class CandidateListResponse(BaseModel):

@@ -6,9 +6,14 @@ from dataclasses import asdict
 from uuid import UUID
 
 from provider_registration.candidates import queries
-from provider_registration.candidates.approval import ApprovalProcess
-from provider_registration.candidates.errors import (
+from provider_registration.candidates.approval.errors import (
     ApprovalInProgress,
+    ApprovalNeedsResolution,
+    ApprovalUnfinished,
+)
+from provider_registration.candidates.approval.models import ApprovalState
+from provider_registration.candidates.approval.service import ApprovalService
+from provider_registration.candidates.errors import (
     CandidateChanged,
     CandidateNotFound,
     EmailTaken,
@@ -18,13 +23,19 @@ from provider_registration.candidates.selection import lock_pending
 from provider_registration.database import Database
 from provider_registration.web.pagination import Page
 
+STANDING_IN_THE_WAY = {
+    ApprovalState.IN_PROGRESS: ApprovalInProgress,
+    ApprovalState.WAITING: ApprovalUnfinished,
+    ApprovalState.IN_DOUBT: ApprovalNeedsResolution,
+}
+
 
 class CandidateService:
-    """Registers, lists, reads and decides."""
+    """Registers, lists, reads and decides. `approvals` has what can be done with approvals once they are begun."""
 
-    def __init__(self, database: Database, approvals: ApprovalProcess) -> None:
+    def __init__(self, database: Database, approvals: ApprovalService) -> None:
         self._database = database
-        self._approvals = approvals
+        self.approvals = approvals
 
     async def register(self, registration: Registration) -> Candidate:
         """Store a new candidate.
@@ -65,8 +76,8 @@ class CandidateService:
         return Candidate.from_row(row)
 
     async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
-        """Create the candidate's provider in billing and mark it approved; see ApprovalProcess for the errors."""
-        return await self._approvals.approve(candidate_id, user_id=user_id, expected=expected)
+        """Create the candidate's provider in billing and mark it approved; see ApprovalService for the errors."""
+        return await self.approvals.approve(candidate_id, user_id=user_id, expected=expected)
 
     async def reject(
         self, candidate_id: UUID, *, reason: str | None, expected: frozenset[int] | None = None
@@ -75,14 +86,14 @@ class CandidateService:
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be decided.
-            ApprovalInProgress: an approval of it stands.
+            ApprovalInProgress, ApprovalUnfinished, ApprovalNeedsResolution: an approval of it stands.
             CandidateChanged: someone else changed it meanwhile.
         """
         async with self._database.transaction() as session:
             candidate = await lock_pending(session, candidate_id, expected)
             parameters = {"candidate_id": candidate_id, "version": candidate.version, "reason": reason}
-            if await session.scalar(queries.APPROVAL_STANDS, parameters):
-                raise ApprovalInProgress(candidate_id)
+            if state := await session.scalar(queries.APPROVAL_STATE, parameters):
+                raise STANDING_IN_THE_WAY[ApprovalState(state)](candidate_id)
             row = (await session.execute(queries.REJECT_CANDIDATE, parameters)).mappings().one_or_none()
         if row is None:
             raise CandidateChanged(candidate_id)

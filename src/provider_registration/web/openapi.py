@@ -51,6 +51,14 @@ def request_body(*content: tuple[str, type[BaseModel], Mapping[str, Any]], requi
     }
 
 
+def success(
+    code: int, description: str, example: Mapping[str, Any], headers: Mapping[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: what it answers when all is well."""
+    response: dict[str, Any] = {"description": description, "content": {"application/json": {"example": example}}}
+    return {code: response | ({"headers": headers} if headers else {})}
+
+
 def problems(instance: str, *errors: ServiceError) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: every error it can answer with, as it would be sent for the path `instance`."""
     responses: dict[int | str, dict[str, Any]] = {}

@@ -1,0 +1,105 @@
+"""What alembic runs for every command: online through asyncpg, or `--sql` without any database."""
+
+from __future__ import annotations
+
+import logging.config
+import re
+from collections.abc import Iterable
+
+from alembic import context
+from alembic.operations import MigrationScript
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from provider_registration.migrations import DATABASE_URL, on_locked_connection, run
+from provider_registration.orm import Base
+from provider_registration.settings import DatabaseSettings, SettingsError, load_settings
+
+RAISE_EXCEPTION = "P0001"  # a migration's own refusal: RAISE EXCEPTION in a DO block
+LOCK_NOT_AVAILABLE = "55P03"
+INTEGRITY_CONSTRAINT_VIOLATION = "23"  # the class
+REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
+
+# A migration that queues for a table's lock makes every request queue behind it: give up soon, run it again later.
+TIMEOUTS = ("SET lock_timeout = '5s'", "SET statement_timeout = 0")
+
+
+def number_revision(
+    _context: MigrationContext, _revision: str | Iterable[str | None] | Iterable[str], directives: list[MigrationScript]
+) -> None:
+    """Name a new revision after its place and its message: `008_add_notes`."""
+    for script in directives:
+        head = context.script.get_current_head()
+        number = int(head.split("_")[0]) + 1 if head else 0
+        slug = re.sub(r"\W+", "_", (script.message or "").lower()).strip("_")
+        script.rev_id = f"{number:03d}_{slug}".rstrip("_")  # `alembic check` has no message
+        if len(script.rev_id) > REVISION_ID_LENGTH:
+            raise CommandError(f"{script.rev_id} is longer than {REVISION_ID_LENGTH} characters; shorten the message")
+
+
+def run_offline() -> None:
+    """Write the SQL to standard output."""
+    context.configure(
+        dialect_name="postgresql+asyncpg",
+        target_metadata=Base.metadata,
+        literal_binds=True,
+        transaction_per_migration=True,
+        process_revision_directives=number_revision,
+    )
+    for statement in TIMEOUTS:
+        context.execute(statement)
+    context.run_migrations()
+
+
+def run_online(connection: Connection) -> None:
+    """Migrate, or compare, over an open connection; every step is a transaction of its own."""
+    for statement in TIMEOUTS:
+        connection.exec_driver_sql(statement)
+    connection.commit()  # alembic takes an open transaction for its caller's, and would not commit
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_type=True,
+        compare_server_default=True,
+        autogenerate_plugins=["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
+        transaction_per_migration=True,
+        process_revision_directives=number_revision,
+    )
+    try:
+        context.run_migrations()
+    except DBAPIError as error:
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        if sqlstate == RAISE_EXCEPTION:
+            raise CommandError(str(error.orig.__cause__)) from error
+        if sqlstate == LOCK_NOT_AVAILABLE:
+            raise CommandError(
+                "A table stayed locked for too long; run the same command again. Steps already done stay done."
+            ) from error
+        if sqlstate.startswith(INTEGRITY_CONSTRAINT_VIOLATION):
+            # Its text would quote the row. Steps look for such rows first: this one came between look and rule.
+            raise CommandError(
+                "A row stored while the migration ran breaks its new rule; run the same command again to learn which."
+            ) from None
+        raise
+
+
+def database_url() -> str:
+    """The address that the caller gave, or DATABASE_URL."""
+    if given := context.config.attributes.get(DATABASE_URL):
+        return str(given)
+    try:
+        return load_settings(DatabaseSettings).database_url
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+
+
+if context.config.config_file_name and DATABASE_URL not in context.config.attributes:
+    # The command line's logging; a program that calls us has its own.
+    logging.config.fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+
+if context.is_offline_mode():
+    run_offline()
+else:
+    run(on_locked_connection(database_url(), run_online))

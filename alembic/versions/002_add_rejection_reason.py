@@ -1,0 +1,23 @@
+"""Why a candidate was rejected.
+
+Why: a colleague who reads a rejected candidate later asks for the reason, and so may the company.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "002_add_rejection_reason"
+down_revision = "001_add_version_column"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column, empty."""
+    op.execute("ALTER TABLE candidates ADD COLUMN rejection_reason varchar(1000)")
+
+
+def downgrade() -> None:
+    """Forget the reasons."""
+    op.execute("ALTER TABLE candidates DROP COLUMN rejection_reason")

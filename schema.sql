@@ -1,0 +1,141 @@
+-- The database's schema at the newest migration, to read, and to set up an empty database without alembic:
+--     psql -v ON_ERROR_STOP=1 --single-transaction -f schema.sql DATABASE
+-- Made by `python tests/schema_dump.py > schema.sql`; a test compares it with the migrations. Do not edit.
+
+CREATE TABLE alembic_version (
+    version_num character varying(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+CREATE TABLE candidates (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    status character varying(20) NOT NULL DEFAULT 'pending'::character varying,
+    company_name character varying(255) NOT NULL,
+    contact_email character varying(255) NOT NULL,
+    phone character varying(50),
+    products text[] NOT NULL,
+    truck_count integer NOT NULL,
+    capacity_tons_per_day integer NOT NULL,
+    location character varying(255),
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    provider_id integer,
+    version integer NOT NULL DEFAULT 1,
+    rejection_reason character varying(1000),
+    CONSTRAINT pk_candidates PRIMARY KEY (id),
+    CONSTRAINT ck_candidates_approved_has_provider CHECK ((status::text = 'approved'::text) = (provider_id IS NOT NULL)),
+    CONSTRAINT ck_candidates_capacity_tons_per_day CHECK (capacity_tons_per_day > 0),
+    CONSTRAINT ck_candidates_company_name_trimmed CHECK (company_name::text <> ''::text AND company_name::text = btrim(company_name::text)),
+    CONSTRAINT ck_candidates_products_known CHECK (products <@ ARRAY['apples'::text, 'oranges'::text, 'grapes'::text, 'bananas'::text, 'mangoes'::text]),
+    CONSTRAINT ck_candidates_products_not_empty CHECK (cardinality(products) > 0),
+    CONSTRAINT ck_candidates_provider_id CHECK (provider_id >= 1),
+    CONSTRAINT ck_candidates_reason_only_when_rejected CHECK (rejection_reason IS NULL OR status::text = 'rejected'::text),
+    CONSTRAINT ck_candidates_status CHECK (status::text = ANY (ARRAY['pending'::text, 'approved'::text, 'rejected'::text])),
+    CONSTRAINT ck_candidates_truck_count CHECK (truck_count > 0),
+    CONSTRAINT ck_candidates_version CHECK (version >= 1)
+);
+
+CREATE INDEX ix_candidates_created_at ON candidates USING btree (created_at);
+CREATE INDEX ix_candidates_products ON candidates USING gin (products);
+CREATE INDEX ix_candidates_status ON candidates USING btree (status);
+CREATE INDEX ix_candidates_version ON candidates USING btree (version);
+CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
+CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
+
+CREATE TABLE users (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    email character varying(255) NOT NULL,
+    password_hash text NOT NULL,
+    role character varying(20) NOT NULL,
+    disabled_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT pk_users PRIMARY KEY (id),
+    CONSTRAINT ck_users_role CHECK (role::text = ANY (ARRAY['admin'::text, 'viewer'::text]))
+);
+
+CREATE UNIQUE INDEX uq_users_email_lower ON users USING btree (lower(email::text));
+
+CREATE TABLE approval_events (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    candidate_id uuid NOT NULL,
+    idempotency_key uuid NOT NULL,
+    event character varying(20) NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    user_id uuid,
+    provider_id integer,
+    detail text,
+    CONSTRAINT pk_approval_events PRIMARY KEY (id),
+    CONSTRAINT fk_approval_events_candidate_id FOREIGN KEY (candidate_id) REFERENCES candidates(id) ON DELETE RESTRICT,
+    CONSTRAINT fk_approval_events_user_id FOREIGN KEY (user_id) REFERENCES users(id),
+    CONSTRAINT ck_approval_events_event CHECK (event::text = ANY (ARRAY['requested'::text, 'retry_requested'::text, 'failed'::text, 'in_doubt'::text, 'linked'::text, 'let_go'::text, 'approved'::text, 'orphaned'::text]))
+);
+
+CREATE INDEX ix_approval_events_candidate_id ON approval_events USING btree (candidate_id, id);
+CREATE INDEX ix_approval_events_orphaned ON approval_events USING btree (id) WHERE event::text = 'orphaned'::text;
+
+CREATE TABLE approval_intents (
+    candidate_id uuid NOT NULL,
+    idempotency_key uuid NOT NULL,
+    provider_name character varying(255) NOT NULL,
+    requested_by uuid NOT NULL,
+    requested_at timestamp with time zone NOT NULL DEFAULT now(),
+    claim_id uuid,
+    next_attempt_at timestamp with time zone NOT NULL,
+    attempts integer NOT NULL DEFAULT 1,
+    last_error text,
+    in_doubt_since timestamp with time zone,
+    CONSTRAINT pk_approval_intents PRIMARY KEY (candidate_id),
+    CONSTRAINT uq_approval_intents_idempotency_key UNIQUE (idempotency_key),
+    CONSTRAINT fk_approval_intents_candidate_id FOREIGN KEY (candidate_id) REFERENCES candidates(id) ON DELETE RESTRICT,
+    CONSTRAINT fk_approval_intents_requested_by FOREIGN KEY (requested_by) REFERENCES users(id)
+);
+
+CREATE INDEX ix_approval_intents_next_attempt_at ON approval_intents USING btree (next_attempt_at);
+CREATE UNIQUE INDEX uq_approval_intents_provider_name ON approval_intents USING btree (provider_name);
+
+CREATE VIEW unfinished_approvals AS
+ SELECT candidate_id,
+    idempotency_key,
+    provider_name,
+    requested_by,
+    requested_at,
+    claim_id,
+    next_attempt_at,
+    attempts,
+    last_error,
+    in_doubt_since,
+        CASE
+            WHEN in_doubt_since IS NOT NULL THEN 'in_doubt'::text
+            WHEN claim_id IS NOT NULL AND next_attempt_at > now() THEN 'in_progress'::text
+            ELSE 'waiting'::text
+        END AS state
+   FROM approval_intents;
+
+CREATE OR REPLACE FUNCTION public.candidates_before_update()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    NEW.updated_at = now();
+    NEW.version = OLD.version + 1;
+    RETURN NEW;
+END;
+$function$;
+
+CREATE OR REPLACE FUNCTION public.users_before_update()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    NEW.updated_at = now();
+    RETURN NEW;
+END;
+$function$;
+
+CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION candidates_before_update();
+
+CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
+
+-- So that `alembic upgrade head` goes on from here.
+INSERT INTO alembic_version VALUES ('007_decision_checks');

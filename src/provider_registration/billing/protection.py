@@ -1,0 +1,93 @@
+"""What keeps a struggling billing service from being hammered: a retry budget and a circuit breaker.
+
+The circuit breakers on PyPI let every caller through once half-open; this one sends a single probe.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+from provider_registration.metrics import BILLING_BREAKER
+
+FAILURES_TO_OPEN = 5  # in a row
+OPEN_SECONDS = 5.0
+PROBE_SECONDS = 30.0  # a probe that says nothing for so long is given up, and another may go
+
+BUDGET_CAPACITY = 20.0  # retries in a burst
+BUDGET_SHARE = 0.1  # retries earned by each call
+
+
+class RetryBudget:
+    """Allows retries as a share of the calls made, after a burst: a token bucket, as in gRPC's retry throttling."""
+
+    def __init__(self) -> None:
+        self._tokens = BUDGET_CAPACITY
+
+    def earn(self) -> None:
+        """A call begins."""
+        self._tokens = min(BUDGET_CAPACITY, self._tokens + BUDGET_SHARE)
+
+    def spend(self) -> bool:
+        """Take one retry; False when the budget is spent."""
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+class BreakerState(StrEnum):
+    """Closed lets calls through, open lets none, half-open lets one through to find out."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CircuitBreaker:
+    """Opens after FAILURES_TO_OPEN failures in a row, and tries again every OPEN_SECONDS."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._closed = True
+        self._next_probe = 0.0
+        self._show()
+
+    @property
+    def state(self) -> BreakerState:
+        """Where the breaker stands now."""
+        if self._closed:
+            return BreakerState.CLOSED
+        return BreakerState.HALF_OPEN if self._clock() >= self._next_probe else BreakerState.OPEN
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the next call may go through."""
+        return 0.0 if self._closed else max(0.0, self._next_probe - self._clock())
+
+    def admit(self) -> bool:
+        """Ask to make a call. When half-open, the first to ask is the probe, and the others are refused."""
+        state = self.state
+        if state is BreakerState.HALF_OPEN:
+            self._next_probe = self._clock() + PROBE_SECONDS
+        self._show(state)
+        return state is not BreakerState.OPEN
+
+    def succeeded(self) -> None:
+        """Billing answered as it should; a refusal is an answer too."""
+        self._failures = 0
+        self._closed = True
+        self._show()
+
+    def failed(self) -> None:
+        """Billing could not be reached, or gave no usable answer."""
+        self._failures += 1
+        if not self._closed or self._failures >= FAILURES_TO_OPEN:
+            self._closed = False
+            self._next_probe = self._clock() + OPEN_SECONDS
+        self._show()
+
+    def _show(self, state: BreakerState | None = None) -> None:
+        BILLING_BREAKER.state(state or self.state)

@@ -1,0 +1,1 @@
+"""Approving: exactly one provider in billing, whatever dies on the way."""

@@ -1,0 +1,225 @@
+"""One attempt to carry out a claimed approval: ask billing, then record whatever came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import TextClause
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from provider_registration.billing.client import BillingClient
+from provider_registration.billing.errors import (
+    BillingCircuitOpen,
+    BillingError,
+    BillingNameTaken,
+    BillingNotSent,
+    BillingRefused,
+    BillingUncertain,
+)
+from provider_registration.candidates import queries as candidate_queries
+from provider_registration.candidates.approval import queries
+from provider_registration.candidates.approval.errors import (
+    ApprovalFailed,
+    ApprovalInDoubt,
+    ApprovalInProgress,
+    ApprovalWaiting,
+    BillingPaused,
+    ProviderNameTaken,
+)
+from provider_registration.candidates.approval.events import record_event
+from provider_registration.candidates.approval.models import ApprovalEvent, Claim
+from provider_registration.candidates.errors import CandidateChanged, CandidateNotFound
+from provider_registration.candidates.models import Candidate, Status
+from provider_registration.database import Database, DatabaseUnavailable, constraint_name
+from provider_registration.errors import ServiceError
+from provider_registration.failpoints import reach
+from provider_registration.metrics import APPROVAL_ATTEMPTS
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT_SECONDS = 2.5  # then twice as long each time
+MAX_WAIT_SECONDS = 30.0
+TRY_AGAIN_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
+
+Result = TypeVar("Result")
+
+
+class Attempt:
+    """What a worker does with its claim. Its database writes are repeated until the lease runs out."""
+
+    def __init__(self, database: Database, billing: BillingClient, claim: Claim, *, lease_seconds: float) -> None:
+        self._database = database
+        self._billing = billing
+        self._claim = claim
+        self._lease_ends = asyncio.get_running_loop().time() + lease_seconds
+
+    async def carry_out(self) -> Candidate:
+        """Take the approval as far as it goes now.
+
+        Raises:
+            ApprovalFailed, BillingPaused, ProviderNameTaken: billing made no provider; the approval is over.
+            ApprovalWaiting, ApprovalInDoubt: billing may have made one; the approval stands.
+            ApprovalInProgress: another worker took over, and is not done yet.
+            CandidateChanged: somebody decided otherwise meanwhile; the provider is an orphan.
+        """
+        claim = self._claim
+        if claim.maybe_sent and not self._billing.options.retry_ambiguous:
+            return await self._mark_in_doubt("an earlier try may have reached billing, and is not to be repeated")
+        try:
+            provider_id = await self._billing.create_provider(
+                claim.provider_name, claim.idempotency_key, maybe_sent=claim.maybe_sent
+            )
+        except BillingError as error:
+            return await self._settle(error)
+        self._log(logging.INFO, "billing made the provider", provider_id=provider_id)
+        return await self._durably(self._record_provider, provider_id)
+
+    async def _settle(self, error: BillingError) -> Candidate:
+        reason = str(error)
+        match error:
+            case BillingUncertain() if self._needs_an_admin(error):
+                return await self._mark_in_doubt(reason)
+            case BillingUncertain():
+                return await self._keep_waiting(reason)
+            case BillingNameTaken():
+                return await self._drop(reason, "name_taken", ProviderNameTaken())
+            case BillingCircuitOpen(retry_after=seconds):
+                return await self._drop(reason, "failed", BillingPaused(retry_after=int(seconds) + 1))
+            case BillingNotSent() | BillingRefused():
+                return await self._drop(reason, "failed", ApprovalFailed(reason))
+            case _:
+                raise error
+
+    def _needs_an_admin(self, error: BillingUncertain) -> bool:
+        """Whether asking billing again could not tell more, or must not be done."""
+        match error.__cause__:
+            case BillingNameTaken():
+                return True
+            case BillingRefused(status=status):
+                return status not in TRY_AGAIN_STATUSES
+            case _:
+                return not self._billing.options.retry_ambiguous
+
+    async def _keep_waiting(self, reason: str) -> Candidate:
+        backoff = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self._claim.attempts - 1, 10))
+        wait_seconds = backoff * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+        parameters = {"wait_seconds": wait_seconds, "last_error": reason}
+        return await self._release(queries.KEEP_WAITING, parameters, None, "waiting", ApprovalWaiting(reason))
+
+    async def _mark_in_doubt(self, reason: str) -> Candidate:
+        parameters = {"last_error": reason}
+        event = ApprovalEvent.IN_DOUBT
+        return await self._release(queries.MARK_IN_DOUBT, parameters, event, "in_doubt", ApprovalInDoubt(reason))
+
+    async def _drop(self, reason: str, outcome: str, error: ServiceError) -> Candidate:
+        parameters = {"last_error": reason}
+        return await self._release(queries.DROP_CLAIM, parameters, ApprovalEvent.FAILED, outcome, error)
+
+    async def _release(
+        self,
+        statement: TextClause,
+        parameters: dict[str, Any],
+        event: ApprovalEvent | None,
+        outcome: str,
+        error: ServiceError,
+    ) -> Candidate:
+        """Give the claim back and raise `error`; if it is not ours any more, answer with what its holder did."""
+        if not await self._durably(self._give_back, statement, parameters, event):
+            APPROVAL_ATTEMPTS.labels("superseded").inc()
+            self._log(logging.WARNING, "another worker took the approval over")
+            return await self._what_the_other_did()
+        APPROVAL_ATTEMPTS.labels(outcome).inc()
+        self._log(logging.WARNING, f"approval {outcome}", reason=parameters["last_error"])
+        raise error
+
+    async def _give_back(self, statement: TextClause, parameters: dict[str, Any], event: ApprovalEvent | None) -> bool:
+        claim = self._claim
+        keys = {"candidate_id": claim.candidate_id, "claim_id": claim.claim_id}
+        if statement is not queries.DROP_CLAIM:
+            keys |= parameters
+        async with self._database.transaction() as session:
+            still_ours = (await session.execute(statement, keys)).one_or_none() is not None
+            if still_ours and event is not None:
+                await record_event(session, claim, event, detail=parameters["last_error"])
+            await reach("approval.before-release-commit")
+        await reach("approval.after-release-commit")
+        return still_ours
+
+    async def _record_provider(self, provider_id: int) -> Candidate:
+        """Mark the candidate approved. A provider in hand is recorded even if the lease has run out."""
+        claim = self._claim
+        try:
+            async with self._database.transaction() as session:
+                candidate = await approve_locked(session, claim, provider_id)
+                await reach("approval.before-finish-commit")
+        except IntegrityError as error:
+            if constraint_name(error) != "uq_candidates_provider_id":
+                raise
+            return await self._mark_in_doubt(f"billing answered with provider {provider_id} of another candidate")
+        await reach("approval.after-finish-commit")
+        if candidate.provider_id != provider_id:
+            APPROVAL_ATTEMPTS.labels("superseded").inc()
+            self._log(logging.ERROR, "billing has a provider that no candidate is linked to", provider_id=provider_id)
+            raise CandidateChanged(claim.candidate_id)
+        APPROVAL_ATTEMPTS.labels("approved").inc()
+        self._log(logging.INFO, "candidate approved", provider_id=provider_id)
+        return candidate
+
+    async def _what_the_other_did(self) -> Candidate:
+        async with self._database.transaction() as session:
+            parameters = {"candidate_id": self._claim.candidate_id}
+            row = (await session.execute(candidate_queries.FIND_CANDIDATE, parameters)).mappings().one_or_none()
+        if row is not None and row["status"] == Status.APPROVED:
+            return Candidate.from_row(row)
+        raise ApprovalInProgress(self._claim.candidate_id)
+
+    async def _durably(self, write: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
+        """Call `write` until the database takes it or the lease is over; after that, the sweep goes on."""
+        left = max(0.0, self._lease_ends - asyncio.get_running_loop().time())
+        retrying = AsyncRetrying(
+            stop=stop_after_delay(left),
+            wait=wait_random_exponential(multiplier=0.1, max=1.0),
+            retry=retry_if_exception_type(DatabaseUnavailable),
+            reraise=True,
+        )
+        try:
+            return await retrying(write, *arguments)
+        except DatabaseUnavailable as error:
+            self._log(logging.WARNING, "the database does not answer; the approval stands")
+            raise ApprovalWaiting("the database did not answer when that was to be recorded") from error
+
+    def _log(self, level: int, message: str, **fields: object) -> None:
+        claim = self._claim
+        extra = {
+            "idempotency_key": str(claim.idempotency_key),
+            "candidate_id": str(claim.candidate_id),
+            "attempt": claim.attempts,
+            **fields,
+        }
+        logger.log(level, message, extra=extra)
+
+
+async def approve_locked(session: AsyncSession, claim: Claim, provider_id: int) -> Candidate:
+    """Link the candidate to its provider and end the approval; a candidate decided otherwise comes back as it is.
+
+    Raises:
+        CandidateNotFound: the candidate is gone.
+    """
+    parameters = {"candidate_id": claim.candidate_id, "provider_id": provider_id}
+    row = (await session.execute(candidate_queries.LOCK_CANDIDATE, parameters)).mappings().one_or_none()
+    if row is None:
+        raise CandidateNotFound(claim.candidate_id)
+    if row["status"] == Status.PENDING:
+        parameters["version"] = row["version"]
+        row = (await session.execute(candidate_queries.APPROVE_CANDIDATE, parameters)).mappings().one()
+        await session.execute(queries.DROP_APPROVAL, parameters)
+        await record_event(session, claim, ApprovalEvent.APPROVED, provider_id=provider_id)
+    elif row["provider_id"] != provider_id:
+        await record_event(session, claim, ApprovalEvent.ORPHANED, provider_id=provider_id)
+    return Candidate.from_row(row)

@@ -1,0 +1,31 @@
+"""Recording what happens to approvals, and who did it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from provider_registration.candidates.approval import queries
+from provider_registration.candidates.approval.models import Approval, ApprovalEvent, Claim
+
+
+async def record_event(
+    session: AsyncSession,
+    approval: Approval | Claim,
+    event: ApprovalEvent,
+    *,
+    user_id: UUID | None = None,
+    provider_id: int | None = None,
+    detail: str | None = None,
+) -> None:
+    """Write an event in the transaction that makes it true; without a user, the service did it by itself."""
+    parameters = {
+        "candidate_id": approval.candidate_id,
+        "idempotency_key": approval.idempotency_key,
+        "event": event,
+        "user_id": user_id,
+        "provider_id": provider_id,
+        "detail": detail,
+    }
+    await session.execute(queries.RECORD_EVENT, parameters)

@@ -1,0 +1,121 @@
+"""What is known of an approval that is not finished, and of what happened to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+
+
+class ApprovalState(StrEnum):
+    """Where an unfinished approval stands.
+
+    In progress: a worker holds it. Waiting: it will be tried again by itself. In doubt: an admin has to say
+    whether the provider of this name in billing is the candidate's.
+    """
+
+    IN_PROGRESS = "in_progress"
+    WAITING = "waiting"
+    IN_DOUBT = "in_doubt"
+
+
+class ApprovalEvent(StrEnum):
+    """What can happen to an approval."""
+
+    REQUESTED = "requested"
+    RETRY_REQUESTED = "retry_requested"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    LINKED = "linked"
+    LET_GO = "let_go"
+    APPROVED = "approved"
+    ORPHANED = "orphaned"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalStanding:
+    """Where an unfinished approval stands; `next_attempt_at` is when a waiting one is tried next."""
+
+    state: ApprovalState
+    requested_at: datetime
+    attempts: int
+    next_attempt_at: datetime | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval(ApprovalStanding):
+    """An approval that is not finished: the intent that the claim wrote."""
+
+    candidate_id: UUID
+    idempotency_key: UUID
+    provider_name: str
+    requested_by: UUID
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make an approval from a row of `unfinished_approvals`."""
+        return cls(
+            state=ApprovalState(row["state"]),
+            requested_at=row["requested_at"],
+            attempts=row["attempts"],
+            next_attempt_at=row["next_attempt_at"] if row["state"] == ApprovalState.WAITING else None,
+            last_error=row["last_error"],
+            candidate_id=row["candidate_id"],
+            idempotency_key=row["idempotency_key"],
+            provider_name=row["provider_name"],
+            requested_by=row["requested_by"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to ask billing for one candidate's provider until the lease runs out.
+
+    `maybe_sent`: an earlier holder may have asked already.
+    """
+
+    candidate_id: UUID
+    claim_id: UUID
+    idempotency_key: UUID
+    provider_name: str
+    attempts: int
+    maybe_sent: bool
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make a claim from a row of `approval_intents`."""
+        return cls(
+            candidate_id=row["candidate_id"],
+            claim_id=row["claim_id"],
+            idempotency_key=row["idempotency_key"],
+            provider_name=row["provider_name"],
+            attempts=row["attempts"],
+            maybe_sent=row["attempts"] > 1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRecord:
+    """One thing that happened to an approval; `user_id` is None when the service did it by itself."""
+
+    event: ApprovalEvent
+    at: datetime
+    user_id: UUID | None
+    provider_id: int | None
+    detail: str | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make a record from a row of `approval_events`."""
+        return cls(
+            event=ApprovalEvent(row["event"]),
+            at=row["at"],
+            user_id=row["user_id"],
+            provider_id=row["provider_id"],
+            detail=row["detail"],
+        )

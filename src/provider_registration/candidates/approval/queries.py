@@ -1,0 +1,125 @@
+"""The SQL of approvals.
+
+An intent with a `claim_id` is held until `next_attempt_at`; one without waits until then, or is in doubt.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+# Claim the approval of a candidate that has none, or whose last holder is gone or let go of it.
+CLAIM = text("""
+    INSERT INTO approval_intents
+        (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
+    VALUES
+        (:candidate_id, :idempotency_key, :provider_name, :user_id, :claim_id,
+         now() + make_interval(secs => :lease_seconds))
+    ON CONFLICT (candidate_id) DO UPDATE
+    SET claim_id = excluded.claim_id,
+        next_attempt_at = excluded.next_attempt_at,
+        attempts = approval_intents.attempts + 1
+    WHERE approval_intents.in_doubt_since IS NULL
+      AND (approval_intents.claim_id IS NULL OR approval_intents.next_attempt_at <= now())
+    RETURNING *
+""")
+
+# Claim the approval that has been due longest, if any; two replicas never get the same.
+CLAIM_DUE = text("""
+    UPDATE approval_intents
+    SET claim_id = :claim_id,
+        next_attempt_at = now() + make_interval(secs => :lease_seconds),
+        attempts = attempts + 1
+    WHERE candidate_id = (
+        SELECT candidate_id
+        FROM approval_intents
+        WHERE in_doubt_since IS NULL AND next_attempt_at <= now()
+        ORDER BY next_attempt_at
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING *
+""")
+
+# Where a candidate's approval stands.
+FIND_APPROVAL = text("""
+    SELECT * FROM unfinished_approvals WHERE candidate_id = :candidate_id
+""")
+
+# The same, and nobody else changes it until the transaction ends.
+LOCK_APPROVAL = text("""
+    SELECT * FROM unfinished_approvals WHERE candidate_id = :candidate_id FOR UPDATE
+""")
+
+# One page of the unfinished approvals, oldest first.
+LIST_APPROVALS = text("""
+    SELECT *
+    FROM unfinished_approvals
+    WHERE CAST(:state AS text) IS NULL OR state = :state
+    ORDER BY requested_at, candidate_id
+    LIMIT :limit OFFSET :offset
+""")
+
+# How many approvals are unfinished.
+COUNT_APPROVALS = text("""
+    SELECT count(*)
+    FROM unfinished_approvals
+    WHERE CAST(:state AS text) IS NULL OR state = :state
+""")
+
+# For the metrics: how many approvals are unfinished in each state, and how old the oldest is, in seconds.
+SUMMARISE = text("""
+    SELECT state,
+           count(*) AS unfinished,
+           CAST(extract(epoch FROM now() - min(requested_at)) AS float8) AS oldest_seconds
+    FROM unfinished_approvals
+    GROUP BY state
+""")
+
+# For the metrics: how many providers no candidate is linked to.
+COUNT_ORPHANS = text("""
+    SELECT count(*) FROM approval_events WHERE event = 'orphaned'
+""")
+
+# Let go of a claim that is still ours, to be tried again after a while.
+KEEP_WAITING = text("""
+    UPDATE approval_intents
+    SET claim_id = NULL,
+        next_attempt_at = now() + make_interval(secs => :wait_seconds),
+        last_error = :last_error
+    WHERE candidate_id = :candidate_id AND claim_id = :claim_id
+    RETURNING candidate_id
+""")
+
+# Leave a claim that is still ours to an admin.
+MARK_IN_DOUBT = text("""
+    UPDATE approval_intents
+    SET claim_id = NULL, in_doubt_since = now(), last_error = :last_error
+    WHERE candidate_id = :candidate_id AND claim_id = :claim_id
+    RETURNING candidate_id
+""")
+
+# End an approval that made no provider, if the claim is still ours.
+DROP_CLAIM = text("""
+    DELETE FROM approval_intents
+    WHERE candidate_id = :candidate_id AND claim_id = :claim_id
+    RETURNING candidate_id
+""")
+
+# End an approval, whoever holds it.
+DROP_APPROVAL = text("""
+    DELETE FROM approval_intents WHERE candidate_id = :candidate_id
+""")
+
+# Record what happened to an approval, and who did it.
+RECORD_EVENT = text("""
+    INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id, detail)
+    VALUES (:candidate_id, :idempotency_key, :event, :user_id, :provider_id, :detail)
+""")
+
+# What happened to a candidate's approval, newest first.
+LIST_EVENTS = text("""
+    SELECT * FROM approval_events
+    WHERE candidate_id = :candidate_id
+    ORDER BY id DESC
+    LIMIT :limit
+""")

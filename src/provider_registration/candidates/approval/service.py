@@ -1,0 +1,244 @@
+"""What can be done with approvals: begin one, retry one now, resolve one in doubt, list them, sweep up the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from provider_registration.billing.client import BillingClient
+from provider_registration.billing.protection import BreakerState
+from provider_registration.candidates import queries as candidate_queries
+from provider_registration.candidates.approval import queries
+from provider_registration.candidates.approval.attempt import Attempt
+from provider_registration.candidates.approval.errors import (
+    ApprovalInProgress,
+    ApprovalNeedsResolution,
+    ApprovalNotFound,
+    ApprovalNotInDoubt,
+    ProviderLinkedElsewhere,
+    ProviderNameBusy,
+)
+from provider_registration.candidates.approval.events import record_event
+from provider_registration.candidates.approval.models import (
+    Approval,
+    ApprovalEvent,
+    ApprovalRecord,
+    ApprovalState,
+    Claim,
+)
+from provider_registration.candidates.models import Candidate
+from provider_registration.candidates.selection import lock_pending
+from provider_registration.database import Database, constraint_name
+from provider_registration.errors import ServiceError
+from provider_registration.failpoints import reach
+from provider_registration.metrics import APPROVALS_UNFINISHED, OLDEST_APPROVAL_SECONDS, ORPHANED_PROVIDERS
+from provider_registration.web.pagination import Page
+
+logger = logging.getLogger(__name__)
+
+LEASE_SHARE = 1.5  # a lease lasts this many deadlines of a billing call, so that nobody takes over a living worker
+SWEEPS_AT_ONCE = 5
+MAX_EVENTS = 100
+KEY_NAMESPACE = UUID("8f0d3b5e-6c0a-5f0e-9f6e-2b1c4f7d9a10")  # never change it: keys in billing were made with it
+
+
+class ApprovalService:
+    """Takes approvals from the claim to the end. Close it before the database and the billing client."""
+
+    def __init__(self, database: Database, billing: BillingClient) -> None:
+        self._database = database
+        self._billing = billing
+        self.lease_seconds = billing.options.deadline * LEASE_SHARE
+        self._under_way: set[asyncio.Task[Candidate]] = set()
+
+    async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None) -> Candidate:
+        """Approve a candidate; a caller who leaves does not interrupt it.
+
+        Raises:
+            CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be approved.
+            ApprovalInProgress, ApprovalNeedsResolution, ProviderNameBusy: another approval stands in the way.
+            ServiceError: as `Attempt.carry_out`.
+        """
+        return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, expected, retry=False))
+
+    async def retry(self, candidate_id: UUID, *, user_id: UUID) -> Candidate:
+        """Try a waiting approval now.
+
+        Raises:
+            ApprovalNotFound: there is none. Otherwise as `approve`.
+        """
+        return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, None, retry=True))
+
+    async def link(self, candidate_id: UUID, provider_id: int, *, user_id: UUID) -> Candidate:
+        """Resolve an approval in doubt: the provider in billing is the candidate's.
+
+        Raises:
+            CandidateNotFound, CandidateNotPending, ApprovalNotFound, ApprovalNotInDoubt: there is nothing to resolve.
+            ProviderLinkedElsewhere: another candidate has this provider.
+        """
+        try:
+            async with self._database.transaction() as session:
+                candidate, approval = await self._lock_in_doubt(session, candidate_id)
+                parameters = {
+                    "candidate_id": candidate_id,
+                    "version": candidate.version,
+                    "provider_id": provider_id,
+                }
+                row = (await session.execute(candidate_queries.APPROVE_CANDIDATE, parameters)).mappings().one()
+                await session.execute(queries.DROP_APPROVAL, parameters)
+                await record_event(session, approval, ApprovalEvent.LINKED, user_id=user_id, provider_id=provider_id)
+                await reach("resolve.before-commit")
+        except IntegrityError as error:
+            if constraint_name(error) == "uq_candidates_provider_id":
+                raise ProviderLinkedElsewhere(provider_id) from None
+            raise
+        await reach("resolve.after-commit")
+        _log("approval in doubt resolved by linking", approval, provider_id=provider_id)
+        return Candidate.from_row(row)
+
+    async def let_go(self, candidate_id: UUID, *, user_id: UUID) -> Candidate:
+        """Resolve an approval in doubt: billing has no provider of the candidate's, so it can be decided anew.
+
+        Raises:
+            CandidateNotFound, CandidateNotPending, ApprovalNotFound, ApprovalNotInDoubt: there is nothing to resolve.
+        """
+        async with self._database.transaction() as session:
+            candidate, approval = await self._lock_in_doubt(session, candidate_id)
+            await session.execute(queries.DROP_APPROVAL, {"candidate_id": candidate_id})
+            await record_event(session, approval, ApprovalEvent.LET_GO, user_id=user_id)
+            await reach("resolve.before-commit")
+        await reach("resolve.after-commit")
+        _log("approval in doubt resolved by letting it go", approval)
+        return candidate
+
+    async def list_unfinished(self, page: Page, *, state: ApprovalState | None) -> tuple[list[Approval], int]:
+        """One page of the unfinished approvals, oldest first, and how many there are on all pages."""
+        async with self._database.transaction() as session:
+            total = await session.scalar(queries.COUNT_APPROVALS, {"state": state})
+            parameters = {"state": state, "limit": page.limit, "offset": page.offset}
+            rows = await session.execute(queries.LIST_APPROVALS, parameters)
+        return [Approval.from_row(row) for row in rows.mappings()], total or 0
+
+    async def history(self, candidate_id: UUID) -> list[ApprovalRecord]:
+        """What happened to a candidate's approval: the last MAX_EVENTS events, newest first."""
+        async with self._database.transaction() as session:
+            parameters = {"candidate_id": candidate_id, "limit": MAX_EVENTS}
+            rows = await session.execute(queries.LIST_EVENTS, parameters)
+        return [ApprovalRecord.from_row(row) for row in rows.mappings()]
+
+    async def sweep(self) -> None:
+        """Carry out what is due: approvals whose worker is gone, and those that wait for another try."""
+        while self._billing.breaker.state is not BreakerState.OPEN:
+            probing = self._billing.breaker.state is BreakerState.HALF_OPEN
+            claims = [claim for _ in range(1 if probing else SWEEPS_AT_ONCE) if (claim := await self._claim_due())]
+            if not claims:
+                break
+            attempts = (self._uninterrupted(self._attempt(claim)) for claim in claims)
+            for result in await asyncio.gather(*attempts, return_exceptions=True):
+                if isinstance(result, BaseException) and not isinstance(result, ServiceError):
+                    raise result
+
+    async def observe(self) -> None:
+        """Set the metrics of unfinished approvals to what the database holds."""
+        async with self._database.transaction() as session:
+            rows = (await session.execute(queries.SUMMARISE)).all()
+            orphans = await session.scalar(queries.COUNT_ORPHANS)
+        unfinished = {row.state: row.unfinished for row in rows}
+        for state in ApprovalState:
+            APPROVALS_UNFINISHED.labels(state).set(unfinished.get(state, 0))
+        OLDEST_APPROVAL_SECONDS.set(max((row.oldest_seconds for row in rows), default=0.0))
+        ORPHANED_PROVIDERS.set(orphans or 0)
+
+    async def close(self) -> None:
+        """Wait for the attempts under way."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=self.lease_seconds)
+
+    async def _uninterrupted(self, work: Coroutine[Any, Any, Candidate]) -> Candidate:
+        """Do `work` to its end, whether or not somebody still waits for it."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Candidate]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen; the caller gets it, if one is left
+
+    async def _claim_and_carry_out(
+        self, candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, retry: bool
+    ) -> Candidate:
+        return await self._attempt(await self._claim(candidate_id, user_id, expected, retry=retry))
+
+    async def _attempt(self, claim: Claim) -> Candidate:
+        return await Attempt(self._database, self._billing, claim, lease_seconds=self.lease_seconds).carry_out()
+
+    async def _claim(self, candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, retry: bool) -> Claim:
+        try:
+            async with self._database.transaction() as session:
+                candidate = await lock_pending(session, candidate_id, expected)
+                approval = await self._lock_approval(session, candidate_id)
+                if approval is None and retry:
+                    raise ApprovalNotFound(candidate_id)
+                if approval is not None and approval.state is ApprovalState.IN_DOUBT:
+                    raise ApprovalNeedsResolution(candidate_id)
+                parameters = {
+                    "candidate_id": candidate_id,
+                    "idempotency_key": uuid.uuid5(KEY_NAMESPACE, str(candidate_id)),
+                    "provider_name": candidate.company_name,
+                    "user_id": user_id,
+                    "claim_id": uuid.uuid4(),
+                    "lease_seconds": self.lease_seconds,
+                }
+                row = (await session.execute(queries.CLAIM, parameters)).mappings().one_or_none()
+                if row is None:
+                    raise ApprovalInProgress(candidate_id)
+                claim = Claim.from_row(row)
+                event = ApprovalEvent.RETRY_REQUESTED if approval else ApprovalEvent.REQUESTED
+                await record_event(session, claim, event, user_id=user_id)
+                await reach("approval.before-claim-commit")
+        except IntegrityError as error:
+            if constraint_name(error) == "uq_approval_intents_provider_name":
+                raise ProviderNameBusy from None
+            raise
+        await reach("approval.after-claim-commit")
+        _log("approval claimed", claim, attempt=claim.attempts)
+        return claim
+
+    async def _claim_due(self) -> Claim | None:
+        parameters = {"claim_id": uuid.uuid4(), "lease_seconds": self.lease_seconds}
+        async with self._database.transaction() as session:
+            row = (await session.execute(queries.CLAIM_DUE, parameters)).mappings().one_or_none()
+            await reach("sweep.before-claim-commit")
+        if row is None:
+            return None
+        await reach("sweep.after-claim-commit")
+        claim = Claim.from_row(row)
+        _log("approval claimed by the sweep", claim, attempt=claim.attempts)
+        return claim
+
+    async def _lock_approval(self, session: AsyncSession, candidate_id: UUID) -> Approval | None:
+        row = (await session.execute(queries.LOCK_APPROVAL, {"candidate_id": candidate_id})).mappings().one_or_none()
+        return Approval.from_row(row) if row else None
+
+    async def _lock_in_doubt(self, session: AsyncSession, candidate_id: UUID) -> tuple[Candidate, Approval]:
+        candidate = await lock_pending(session, candidate_id, None)
+        approval = await self._lock_approval(session, candidate_id)
+        if approval is None:
+            raise ApprovalNotFound(candidate_id)
+        if approval.state is not ApprovalState.IN_DOUBT:
+            raise ApprovalNotInDoubt(candidate_id)
+        return candidate, approval
+
+
+def _log(message: str, approval: Approval | Claim, **fields: object) -> None:
+    extra = {"idempotency_key": str(approval.idempotency_key), "candidate_id": str(approval.candidate_id), **fields}
+    logger.info(message, extra=extra)

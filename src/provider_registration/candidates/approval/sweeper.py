@@ -1,0 +1,34 @@
+"""The background task of every replica that completes what a crash or a failing billing service left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from provider_registration.candidates.approval.service import ApprovalService
+from provider_registration.database import DatabaseUnavailable
+
+logger = logging.getLogger(__name__)
+
+SWEEPS_A_LEASE = 10
+
+
+class Sweeper:
+    """Sweeps about ten times a lease: every 3 s with a lease of 30 s, jittered, so that replicas spread out."""
+
+    def __init__(self, approvals: ApprovalService) -> None:
+        self._approvals = approvals
+        self._interval = approvals.lease_seconds / SWEEPS_A_LEASE
+
+    async def run(self) -> None:
+        """Sweep until cancelled. What goes wrong is logged, and the next sweep comes all the same."""
+        while True:
+            try:
+                await self._approvals.sweep()
+                await self._approvals.observe()
+            except DatabaseUnavailable:
+                logger.warning("the database does not answer; approvals are swept later")
+            except Exception:
+                logger.exception("a sweep failed")
+            await asyncio.sleep(self._interval * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret

@@ -1,0 +1,143 @@
+"""The tables as SQLAlchemy models, for `alembic revision --autogenerate` and `alembic check` alone.
+
+The service's statements are SQL; triggers and their functions stand in the migrations and in schema.sql.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Every table's parent; it names constraints as the migrations do."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {datetime: DateTime(timezone=True), str: Text()}
+
+
+class Candidate(Base):
+    """A company that registered, and what was decided about it."""
+
+    __tablename__ = "candidates"
+    __table_args__ = (
+        CheckConstraint("status::text IN ('pending', 'approved', 'rejected')", name="status"),
+        CheckConstraint("cardinality(products) > 0", name="products_not_empty"),
+        CheckConstraint(
+            "products <@ ARRAY['apples', 'oranges', 'grapes', 'bananas', 'mangoes']", name="products_known"
+        ),
+        CheckConstraint("truck_count > 0", name="truck_count"),
+        CheckConstraint("capacity_tons_per_day > 0", name="capacity_tons_per_day"),
+        CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("(status = 'approved') = (provider_id IS NOT NULL)", name="approved_has_provider"),
+        CheckConstraint("provider_id >= 1", name="provider_id"),
+        CheckConstraint("rejection_reason IS NULL OR status = 'rejected'", name="reason_only_when_rejected"),
+        CheckConstraint("company_name <> '' AND company_name = btrim(company_name)", name="company_name_trimmed"),
+        Index("uq_candidates_contact_email_lower", text("lower(contact_email)"), unique=True),
+        Index("uq_candidates_provider_id", "provider_id", unique=True),
+        Index("ix_candidates_products", "products", postgresql_using="gin"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    status: Mapped[str] = mapped_column(String(20), server_default="pending", index=True)
+    company_name: Mapped[str] = mapped_column(String(255))
+    contact_email: Mapped[str] = mapped_column(String(255))
+    phone: Mapped[str | None] = mapped_column(String(50))
+    products: Mapped[list[str]] = mapped_column(ARRAY(Text()))
+    truck_count: Mapped[int]
+    capacity_tons_per_day: Mapped[int]
+    location: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    provider_id: Mapped[int | None]
+    version: Mapped[int] = mapped_column(server_default="1", index=True)
+    rejection_reason: Mapped[str | None] = mapped_column(String(1000))
+
+
+class User(Base):
+    """One of the staff."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("role::text IN ('admin', 'viewer')", name="role"),
+        Index("uq_users_email_lower", text("lower(email)"), unique=True),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    email: Mapped[str] = mapped_column(String(255))
+    password_hash: Mapped[str]
+    role: Mapped[str] = mapped_column(String(20))
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ApprovalIntent(Base):
+    """An approval that is not finished."""
+
+    __tablename__ = "approval_intents"
+    __table_args__ = (
+        UniqueConstraint("idempotency_key"),
+        Index("uq_approval_intents_provider_name", "provider_name", unique=True),
+    )
+
+    candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="RESTRICT"), primary_key=True)
+    idempotency_key: Mapped[UUID]
+    provider_name: Mapped[str] = mapped_column(String(255))
+    requested_by: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    claim_id: Mapped[UUID | None]
+    next_attempt_at: Mapped[datetime] = mapped_column(index=True)
+    attempts: Mapped[int] = mapped_column(server_default="1")
+    last_error: Mapped[str | None]
+    in_doubt_since: Mapped[datetime | None]
+
+
+class ApprovalEvent(Base):
+    """One thing that happened to an approval."""
+
+    __tablename__ = "approval_events"
+    __table_args__ = (
+        CheckConstraint(
+            "event::text IN ('requested', 'retry_requested', 'failed', 'in_doubt', 'linked', 'let_go', 'approved', "
+            "'orphaned')",
+            name="event",
+        ),
+        Index("ix_approval_events_candidate_id", "candidate_id", "id"),
+        Index("ix_approval_events_orphaned", "id", postgresql_where=text("event = 'orphaned'")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="RESTRICT"))
+    idempotency_key: Mapped[UUID]
+    event: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    provider_id: Mapped[int | None]
+    detail: Mapped[str | None]
