@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -68,7 +68,7 @@ def make_settings(database_url: str, billing_url: str, **more: object) -> Settin
 
 
 @asynccontextmanager
-async def run_service(settings: Settings) -> AsyncIterator[Service]:
+async def serving(settings: Settings) -> AsyncIterator[Service]:
     """A service with these settings while the block runs."""
     async with serve_in_background(create_app(settings)) as url:
         yield Service(url, settings.database_url.replace("+asyncpg", ""), settings.billing_service_url)
@@ -82,10 +82,16 @@ async def settings(migrated_database_url: str, tmp_path_factory: pytest.TempPath
         yield make_settings(migrated_database_url, billing_url)
 
 
+@pytest.fixture(scope="session", name="run_service")
+def run_service_fixture() -> Callable[[Settings], AbstractAsyncContextManager[Service]]:
+    """Runs a service with settings of the test's own."""
+    return serving
+
+
 @pytest.fixture(scope="session")
 async def service(settings: Settings) -> AsyncIterator[Service]:
     """The service that most tests share."""
-    async with run_service(settings) as service:
+    async with serving(settings) as service:
         yield service
 
 

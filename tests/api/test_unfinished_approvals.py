@@ -1,0 +1,281 @@
+"""Approvals that billing has not confirmed: seen, retried, resolved, swept."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from provider_registration.auth.models import Role
+
+ROUTE = "/candidates/{candidate_id}"
+
+
+def path(candidate, suffix=""):
+    return ROUTE.format(**candidate) + suffix
+
+
+async def until(condition, seconds=10):
+    """Wait until an async condition holds."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+async def hurried(service, settings, run_service):
+    """A service that is as impatient with billing as tests are; the sweep of the shared one is slower."""
+    hurried = settings.model_copy(
+        update={"billing_timeout_seconds": 0.3, "billing_deadline_seconds": 1.0, "billing_max_tries": 1}
+    )
+    async with run_service(hurried) as service:
+        yield service
+
+
+@pytest.fixture
+async def admin(hurried, tokens):
+    headers = {"Authorization": f"Bearer {tokens[Role.ADMIN]}"}
+    async with httpx.AsyncClient(base_url=hurried.url, headers=headers, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def in_doubt(admin, register, billing):
+    """A candidate whose provider was made by a try whose answer was lost, in a billing service that ignores keys."""
+    candidate = await register()
+    await billing.set(honour_idempotency_key=False)
+    await billing.fail("commit_then_reset", times=1, names=[candidate["company_name"]])
+    assert (await admin.post(path(candidate, "/approve"))).status_code == 502
+    await retry_until_settled(admin, candidate)
+    return candidate
+
+
+async def retry_until_settled(admin, candidate):
+    async def settled():
+        record = (await admin.get(path(candidate))).json()
+        if record["approval"] and record["approval"]["state"] == "waiting":
+            await admin.post(path(candidate, "/approval/retry"))
+        return record["approval"] is None or record["approval"]["state"] == "in_doubt"
+
+    await until(settled)
+
+
+async def test_a_lost_answer_leaves_the_approval_waiting_and_says_so(admin, register, billing):
+    candidate = await register()
+    await billing.fail("commit_then_500", times=1, names=[candidate["company_name"]])
+
+    response = await admin.post(path(candidate, "/approve"))
+
+    assert response.status_code == 502
+    assert response.json()["type"].endswith(":approval-waiting")
+    assert "will complete by itself" in response.json()["detail"]
+    record = (await admin.get(path(candidate))).json()
+    assert (record["status"], record["version"]) == ("pending", 1)
+    assert record["approval"]["state"] == "waiting"
+    assert record["approval"]["next_attempt_at"]
+    assert record["approval"]["attempts"] == 1
+    assert record["approval"]["last_error"] == "billing answered with status 500"
+
+
+async def test_the_sweep_completes_it_with_the_provider_that_exists(admin, register, billing):
+    candidate = await register()
+    await billing.fail("commit_then_reset", times=1, names=[candidate["company_name"]])
+    await admin.post(path(candidate, "/approve"))
+    [provider] = await billing.providers(candidate["company_name"])
+
+    async def approved():
+        return (await admin.get(path(candidate))).json()["status"] == "approved"
+
+    await until(approved)
+    record = (await admin.get(path(candidate))).json()
+    assert (record["provider_id"], record["version"], record["approval"]) == (provider["id"], 2, None)
+    assert len(await billing.providers(candidate["company_name"])) == 1
+
+
+async def test_retry_completes_it_now(admin, register, billing):
+    candidate = await register()
+    await billing.fail("commit_then_500", times=1, names=[candidate["company_name"]])
+    await admin.post(path(candidate, "/approve"))
+
+    response = await admin.post(path(candidate, "/approval/retry"))
+
+    assert response.status_code == 200
+    assert response.json()["status"] == "approved"
+    events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
+    assert [event["event"] for event in events] == ["approved", "retry_requested", "requested"]
+    assert events[0]["provider_id"] == response.json()["provider_id"]
+    assert events[1]["user_id"] == events[2]["user_id"] is not None
+
+
+async def test_a_waiting_approval_stands_in_the_way_of_a_rejection(admin, register, billing):
+    candidate = await register()
+    await billing.fail("hang", names=[candidate["company_name"]])
+    await admin.post(path(candidate, "/approve"))
+
+    response = await admin.post(path(candidate, "/reject"))
+
+    assert response.status_code == 409
+    assert response.json()["type"].endswith((":approval-unfinished", ":approval-in-progress"))
+    assert (await admin.get(path(candidate))).json()["status"] == "pending"
+
+
+async def test_approving_again_takes_a_waiting_approval_up(admin, register, billing):
+    candidate = await register()
+    await billing.fail("fail_500", times=1, names=[candidate["company_name"]])
+    await admin.post(path(candidate, "/approve"))
+
+    response = await admin.post(path(candidate, "/approve"))
+
+    assert response.status_code == 200
+    assert len(await billing.providers(candidate["company_name"])) == 1
+
+
+async def test_a_name_taken_after_a_lost_answer_is_in_doubt_never_adopted(admin, in_doubt):
+    record = (await admin.get(path(in_doubt))).json()
+
+    assert (record["status"], record["provider_id"]) == ("pending", None)
+    assert record["approval"]["state"] == "in_doubt"
+    for suffix in ("/approve", "/reject", "/approval/retry"):
+        response = await admin.post(path(in_doubt, suffix))
+        assert response.status_code == 409, suffix
+        assert response.json()["type"].endswith(":approval-needs-resolution")
+
+
+async def test_linking_resolves_a_doubt(admin, in_doubt, billing):
+    [provider] = await billing.providers(in_doubt["company_name"])
+
+    response = await admin.post(
+        path(in_doubt, "/approval/resolve"), json={"resolution": "link", "provider_id": provider["id"]}
+    )
+
+    assert response.status_code == 200
+    record = response.json()
+    assert (record["status"], record["provider_id"], record["version"]) == ("approved", provider["id"], 2)
+    [newest, *_] = (await admin.get(path(in_doubt, "/approval/events"))).json()["events"]
+    assert (newest["event"], newest["provider_id"]) == ("linked", provider["id"])
+    assert newest["user_id"]
+
+
+async def test_letting_go_resolves_a_doubt(admin, in_doubt):
+    response = await admin.post(path(in_doubt, "/approval/resolve"), json={"resolution": "let_go"})
+
+    assert response.status_code == 200
+    assert (response.json()["status"], response.json()["approval"]) == ("pending", None)
+    assert (await admin.post(path(in_doubt, "/reject"))).status_code == 200
+    events = (await admin.get(path(in_doubt, "/approval/events"))).json()["events"]
+    assert "let_go" in [event["event"] for event in events]
+
+
+async def test_a_provider_of_another_candidate_cannot_be_linked(admin, in_doubt, register, billing):
+    await billing.set(honour_idempotency_key=True)
+    other = await register()
+    approved = (await admin.post(path(other, "/approve"))).json()
+
+    response = await admin.post(
+        path(in_doubt, "/approval/resolve"), json={"resolution": "link", "provider_id": approved["provider_id"]}
+    )
+
+    assert response.status_code == 409
+    assert response.json()["type"].endswith(":provider-linked-elsewhere")
+    assert (await admin.get(path(in_doubt))).json()["approval"]["state"] == "in_doubt"
+
+
+async def test_only_a_doubt_can_be_resolved(admin, register, billing):
+    candidate = await register()
+    resolution = {"resolution": "let_go"}
+    assert (await admin.post(path(candidate, "/approval/resolve"), json=resolution)).status_code == 404
+    await billing.fail("hang", names=[candidate["company_name"]])
+    await admin.post(path(candidate, "/approve"))
+
+    response = await admin.post(path(candidate, "/approval/resolve"), json=resolution)
+
+    assert response.status_code == 409
+    assert response.json()["type"].endswith(":approval-not-in-doubt")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"resolution": "forget"},
+        {"resolution": "link"},
+        {"resolution": "link", "provider_id": 0},
+        {"resolution": "link", "provider_id": 2**31},
+        {"resolution": "let_go", "provider_id": 1},
+        [],
+    ],
+)
+async def test_a_resolution_that_says_nothing_is_refused(admin, in_doubt, body):
+    response = await admin.post(path(in_doubt, "/approval/resolve"), json=body)
+
+    assert response.status_code == 422
+    assert (await admin.get(path(in_doubt))).json()["approval"]["state"] == "in_doubt"
+
+
+async def test_unfinished_approvals_are_listed_oldest_first_and_by_state(admin, in_doubt, register, billing):
+    waiting = await register()
+    await billing.fail("hang", names=[waiting["company_name"]])
+    await admin.post(path(waiting, "/approve"))
+
+    everything = (await admin.get("/approvals", params={"limit": 100})).json()
+    doubts = (await admin.get("/approvals", params={"state": "in_doubt", "limit": 100})).json()
+
+    ids = [approval["candidate_id"] for approval in everything["approvals"]]
+    assert ids.index(in_doubt["candidate_id"]) < ids.index(waiting["candidate_id"])
+    asked = [approval["requested_at"] for approval in everything["approvals"]]
+    assert asked == sorted(asked)
+    assert in_doubt["candidate_id"] in [approval["candidate_id"] for approval in doubts["approvals"]]
+    assert {approval["state"] for approval in doubts["approvals"]} == {"in_doubt"}
+    assert doubts["pagination"]["total"] < everything["pagination"]["total"]
+
+
+async def test_retrying_what_is_not_there_is_refused(admin, register):
+    candidate = await register()
+
+    response = await admin.post(path(candidate, "/approval/retry"))
+
+    assert response.status_code == 404
+    assert response.json()["type"].endswith(":approval-not-found")
+
+
+async def test_metrics_count_what_is_unfinished(admin, in_doubt, hurried):
+    async def counted():
+        text = (await admin.get("/metrics")).text
+        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return (
+            float(lines['provider_service_approvals_unfinished{state="in_doubt"}']) >= 1
+            and float(lines["provider_service_oldest_approval_seconds"]) > 0
+            and float(lines['provider_service_approval_attempts_total{outcome="in_doubt"}']) >= 1
+            and float(lines["provider_service_orphaned_providers"]) == 0
+        )
+
+    await until(counted)
+
+
+async def test_without_repeats_an_ambiguous_try_is_left_to_an_admin(
+    settings, tokens, run_service, register, billing
+):
+    candidate = await register()
+    careful = settings.model_copy(update={"billing_retry_ambiguous": False})
+    await billing.fail("fail_500", times=1, names=[candidate["company_name"]])
+    async with run_service(careful) as service, httpx.AsyncClient(base_url=service.url) as client:
+        client.headers["Authorization"] = f"Bearer {tokens[Role.ADMIN]}"
+
+        response = await client.post(path(candidate, "/approve"))
+
+        assert response.status_code == 502
+        assert response.json()["type"].endswith(":approval-in-doubt")
+        assert "will not complete by itself" in response.json()["detail"]
+    assert len(await billing.requests(candidate["company_name"])) == 1
+
+
+async def test_a_provider_that_is_anothers_is_left_to_an_admin(admin, register, billing):
+    first, second = await register(), await register()
+    provider_id = (await admin.post(path(first, "/approve"))).json()["provider_id"]
+    await billing.fail("bad_id", times=1, bad_id=provider_id, names=[second["company_name"]])
+
+    response = await admin.post(path(second, "/approve"))
+
+    assert response.json()["type"].endswith(":approval-in-doubt")
+    assert (await admin.get(path(second))).json()["status"] == "pending"

@@ -1,0 +1,114 @@
+"""The retry budget and the circuit breaker, with a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from provider_registration.billing import protection
+from provider_registration.billing.protection import BreakerState, CircuitBreaker, RetryBudget
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock):
+    return CircuitBreaker(clock)
+
+
+def fail(breaker, times=protection.FAILURES_TO_OPEN):
+    for _ in range(times):
+        assert breaker.admit()
+        breaker.failed()
+
+
+def test_a_closed_breaker_lets_calls_through(breaker):
+    fail(breaker, protection.FAILURES_TO_OPEN - 1)
+
+    assert breaker.state is BreakerState.CLOSED
+    assert breaker.admit()
+    assert breaker.retry_after == 0
+
+
+def test_failures_in_a_row_open_it(breaker):
+    fail(breaker)
+
+    assert breaker.state is BreakerState.OPEN
+    assert not breaker.admit()
+    assert breaker.retry_after == protection.OPEN_SECONDS
+
+
+def test_a_success_between_failures_keeps_it_closed(breaker):
+    fail(breaker, protection.FAILURES_TO_OPEN - 1)
+    breaker.succeeded()
+    fail(breaker, protection.FAILURES_TO_OPEN - 1)
+
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_half_open_lets_one_probe_through(breaker, clock):
+    fail(breaker)
+    clock.now += protection.OPEN_SECONDS
+
+    assert breaker.state is BreakerState.HALF_OPEN
+    assert [breaker.admit() for _ in range(3)] == [True, False, False]
+
+
+def test_a_probe_that_succeeds_closes_it(breaker, clock):
+    fail(breaker)
+    clock.now += protection.OPEN_SECONDS
+    breaker.admit()
+    breaker.succeeded()
+
+    assert breaker.state is BreakerState.CLOSED
+    assert breaker.admit()
+
+
+def test_a_probe_that_fails_opens_it_again(breaker, clock):
+    fail(breaker)
+    clock.now += protection.OPEN_SECONDS
+    breaker.admit()
+    breaker.failed()
+
+    assert breaker.state is BreakerState.OPEN
+    clock.now += protection.OPEN_SECONDS
+    assert breaker.admit()
+
+
+def test_a_probe_that_vanishes_is_followed_by_another(breaker, clock):
+    fail(breaker)
+    clock.now += protection.OPEN_SECONDS
+    breaker.admit()
+    clock.now += protection.PROBE_SECONDS
+
+    assert breaker.admit()
+
+
+def test_a_dead_service_costs_a_tenth_of_a_retry_a_call_once_the_budget_is_spent():
+    budget = RetryBudget()
+    while budget.spend():
+        pass
+
+    retries = 0
+    for _ in range(1000):
+        budget.earn()
+        retries += budget.spend()
+
+    assert retries == pytest.approx(100, abs=1)
+
+
+def test_the_budget_does_not_grow_without_end():
+    budget = RetryBudget()
+    for _ in range(10_000):
+        budget.earn()
+
+    assert sum(budget.spend() for _ in range(10_000)) == protection.BUDGET_CAPACITY

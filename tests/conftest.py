@@ -1,0 +1,101 @@
+"""One private PostgreSQL for a whole test run, and empty databases on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from provider_registration import migrations
+from provider_registration.local.postgres import PrivatePostgres
+
+SERVER_URL = "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user creates databases
+OLDEST_SERVER = 150000
+
+_folder = pytest.StashKey[Path]()
+_postgres = pytest.StashKey[PrivatePostgres]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # an xdist worker: it inherits the variable
+        return
+    if url := os.environ.get(SERVER_URL):
+        version = asyncio.run(_server_version(url))
+        if version < OLDEST_SERVER:
+            raise pytest.UsageError(f"{SERVER_URL} is PostgreSQL {version // 10000}; 15 is the oldest that will do.")
+        return
+    folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix="provider-registration-tests-"))
+    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+    postgres = config.stash[_postgres] = PrivatePostgres(
+        folder / "postgres", options={"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
+    )
+    os.environ[SERVER_URL] = postgres.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if postgres := config.stash.get(_postgres, None):
+        postgres.stop()
+        del os.environ[SERVER_URL]
+    if folder := config.stash.get(_folder, None):
+        shutil.rmtree((folder / "postgres").resolve(), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _server_version(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        return int(await connection.fetchval("SHOW server_version_num"))
+    finally:
+        await connection.close()
+
+
+async def create_database(server_url: str, name: str, template: str | None = None) -> str:
+    """Make a database, empty or a copy of `template`; return its URL."""
+    source = f' TEMPLATE "{template}"' if template else ""
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}"{source}')
+    finally:
+        await connection.close()
+    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+
+
+async def drop_database(server_url: str, name: str) -> None:
+    """Remove a database, whoever is still connected."""
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """Maintenance database of a server on which tests make databases of their own."""
+    return os.environ[SERVER_URL]
+
+
+@pytest.fixture
+async def empty_database_url(server_url: str) -> AsyncIterator[str]:
+    """A fresh database without a table."""
+    name = f"test_{uuid4().hex}"
+    yield await create_database(server_url, name)
+    await drop_database(server_url, name)
+
+
+@pytest.fixture(scope="session")
+async def migrated_database_url(server_url: str) -> AsyncIterator[str]:
+    """A database at head for all tests of this process; who writes to it cleans up before or after."""
+    name = f"test_{uuid4().hex}"
+    url = await create_database(server_url, name)
+    await asyncio.to_thread(migrations.upgrade, url)
+    yield url
+    await drop_database(server_url, name)
