@@ -7,6 +7,7 @@ because pg_dump writes the same schema differently from version to version.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import tempfile
 from graphlib import TopologicalSorter
@@ -132,7 +133,8 @@ async def dump(database_url: str) -> str:
         referenced = {oid: sorted(set(row["referenced"]) - {oid}) for oid, row in tables.items()}
         for oid in TopologicalSorter(referenced).static_order():
             statements += await _table(connection, tables[oid])
-        for query in (VIEWS, FUNCTIONS, TRIGGERS):
+        statements += [_without_table_name(row["definition"]) for row in await connection.fetch(VIEWS)]
+        for query in (FUNCTIONS, TRIGGERS):
             statements += [row["definition"].rstrip() for row in await connection.fetch(query)]
         if any(row["name"] == "alembic_version" for row in tables.values()):
             for row in await connection.fetch(ALEMBIC_VERSION):
@@ -155,6 +157,12 @@ async def _table(connection: asyncpg.Connection, table: asyncpg.Record) -> list[
         ";\n".join(await definitions(COMMENTS)),
     ]
     return [statement for statement in statements if statement]
+
+
+def _without_table_name(view: str) -> str:
+    """Take out what PostgreSQL 15 alone writes before the columns of a view on one table."""
+    tables = re.findall(r"\b(?:FROM|JOIN) (\w+)\b(?!,)", view)
+    return view.replace(f"{tables[0]}.", "") if len(tables) == 1 else view
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -33,6 +34,33 @@ _Result = TypeVar("_Result")
 @click.version_option(__version__)
 def main() -> None:
     """Supplier companies register, staff review them, approval creates exactly one provider in billing."""
+
+
+@main.command()
+def run() -> None:
+    """Run everything on this machine: a private PostgreSQL, a billing sandbox and the API."""
+    # Production never loads `local`: the commands that need it import it themselves.
+    from provider_registration.local import run as local_run  # noqa: PLC0415 - see above
+    from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
+    from provider_registration.local.settings import LocalSettings  # noqa: PLC0415 - see above
+
+    try:
+        settings = load_settings(LocalSettings)
+        configure_logging(settings.log_level)
+        local_run.run(settings, migrate=migrations.upgrade, ensure_admin=_ensure_admin, create_app=create_app)
+    except UnacceptablePassword as error:
+        raise click.ClickException(f"ADMIN_PASSWORD does not do. {error}") from None
+    except (LocalError, ServiceError, SettingsError, migrations.MigrationError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _ensure_admin(database_url: str, email: str, password: str | None) -> str | None:
+    """Make the first admin when there is no user; the password made up for it, None when none was."""
+    first_password = password or secrets.token_urlsafe(12)
+    is_new = asyncio.run(
+        _call_with_users(database_url, lambda users: users.create_first_admin(email, first_password))
+    )
+    return first_password if is_new and not password else None
 
 
 @main.command()
@@ -117,6 +145,35 @@ def disable_user(email: str) -> None:
 
 
 @main.command()
+@click.option("--count", required=True, type=click.IntRange(1, 10_000_000), help="how many companies to add")
+@click.option("--seed", type=int, help="add the same companies to every database that starts empty")
+def demo_data(count: int, seed: int | None) -> None:
+    """Add believable companies to the database of DATABASE_URL, or else to that of a running `run`."""
+    # Production never loads `local` or Faker: the commands that need them import them themselves.
+    try:
+        from provider_registration.local.demo_data import load_demo_data  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is not installed; install provider-registration[local].") from None
+    from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
+    from provider_registration.local.settings import LocalSettings, local_database_url  # noqa: PLC0415 - see above
+
+    try:
+        url = load_settings(LocalSettings).database_url or local_database_url()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    if not url:
+        raise click.ClickException("DATABASE_URL is not set and no `provider-registration run` runs in this folder.")
+    with click.progressbar(length=count, file=sys.stderr) as bar:
+        try:
+            asyncio.run(load_demo_data(url, count, seed=seed, progress=bar.update))
+        except LocalError as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            raise click.ClickException(f"Interrupted; {bar.pos} companies were added and stay.") from None
+    click.echo(f"{count} companies were added.")
+
+
+@main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", default=5005, show_default=True, type=click.IntRange(0, 65535), help="0: a free one")
 @click.option(
@@ -133,11 +190,11 @@ def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_k
     from provider_registration.local.background_server import serve_in_foreground  # noqa: PLC0415 - see above
     from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
     from provider_registration.local.sandbox import create_sandbox  # noqa: PLC0415 - see above
-    from provider_registration.local.sandbox_store import open_state_file  # noqa: PLC0415 - see above
+    from provider_registration.local.sandbox_store import ProviderStore  # noqa: PLC0415 - see above
 
     app = create_sandbox(state_file, honour_idempotency_key=not ignore_idempotency_key)
     try:
-        open_state_file(state_file).close()  # a sentence now instead of a traceback when the server starts
+        ProviderStore.open(state_file).close()  # a sentence now instead of a traceback when the server starts
         serve_in_foreground(app, host, port, lambda url: click.echo(f"Billing sandbox on {url} (Ctrl-C stops it)"))
     except LocalError as error:
         raise click.ClickException(str(error)) from None
@@ -163,7 +220,15 @@ async def _call_with_users(url: str, work: Callable[[UserDirectory], Awaitable[_
 
 
 def _database_url() -> str:
+    """DATABASE_URL or, where that is not set, the database of a `run` that goes on in this folder."""
+    from provider_registration.local.settings import local_database_url  # noqa: PLC0415 - not needed in production
+
     try:
-        return load_settings(DatabaseSettings).database_url
+        try:
+            return load_settings(DatabaseSettings).database_url
+        except SettingsError:
+            if url := local_database_url():
+                return url
+            raise
     except SettingsError as error:
         raise click.ClickException(str(error)) from None

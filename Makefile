@@ -1,0 +1,81 @@
+# Everything a developer does, from a fresh clone, with nothing but Python 3.11–3.14 and make: `make` lists the tasks.
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCAL := $(VENV)/.local-installed
+DEV := $(VENV)/.dev-installed
+
+# Which Python makes the environment; `make PYTHON=python3.12 run` chooses another.
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+# Python compiles what is imported on first use; compiling everything here takes longer than downloading it.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format lock schema clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: $(LOCAL)  ## start the service, its database and a billing sandbox on this machine; Ctrl-C stops them
+	@$(BIN)/provider-registration run
+
+test: $(DEV)  ## run the tests, with coverage; ARGS="-k approve" passes options to pytest
+	$(BIN)/pytest -n auto --cov --cov-report=term $(ARGS)
+
+lint: $(DEV)  ## check format, style, types, imports, dependencies and migrations
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(BIN)/alembic upgrade 002_add_rejection_reason:head --sql | $(BIN)/squawk
+
+format: $(DEV)  ## rewrite the code in the project's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# The most inclusive file is resolved first and the others take their versions from it.
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	--python-version 3.11 $(LOCK_FLAGS) pyproject.toml
+lock: $(DEV)  ## write requirements/*.txt anew from pyproject.toml; LOCK_FLAGS=--upgrade takes the newest versions
+	$(LOCK) --extra local --group build --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra local --group build --constraint requirements/dev.txt --output-file requirements/local.txt
+	$(LOCK) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+
+schema: $(DEV)  ## write schema.sql anew from the migrations
+	$(BIN)/python tests/schema_dump.py > schema.sql
+
+clean:  ## remove the environment and caches; the local database in .local stays
+	rm -rf $(VENV) .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache htmlcov src/*.egg-info
+	find src tests alembic -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+		$$python -c '$(IS_SUPPORTED)' 2>/dev/null || continue; \
+		if $$python -c 'import ensurepip, venv' 2>/dev/null; then exec $$python -m venv --clear $(VENV); fi; \
+		incomplete="$${incomplete:-$$python}"; \
+	done; \
+	if [ -n "$$incomplete" ]; then \
+		echo "$$incomplete cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv) or choose another with PYTHON=…" >&2; \
+	else \
+		echo "None of these is Python 3.11, 3.12, 3.13 or 3.14: $(CANDIDATES). Install one, or name it: make PYTHON=/path/to/python3.12 run" >&2; \
+	fi; \
+	exit 1
+
+# $(call install,requirements file): ensurepip mends an environment whose making was interrupted.
+define install
+@echo "Installing $(1) into $(VENV) …"
+@$(BIN)/python -m ensurepip >/dev/null
+@$(PIP_INSTALL) --require-hashes --requirement $(1)
+@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+endef
+
+$(LOCAL): $(BIN)/python requirements/local.txt pyproject.toml
+	$(call install,requirements/local.txt)
+	@touch $@
+
+$(DEV): $(BIN)/python requirements/dev.txt pyproject.toml
+	$(call install,requirements/dev.txt)
+	@touch $(LOCAL) $@

@@ -1,0 +1,230 @@
+"""The whole service on one machine: database, billing sandbox and API, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+import click
+import uvicorn
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from starlette.types import ASGIApp
+
+from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.local.accounts import installed_programs
+from provider_registration.local.background_server import base_url, listen, serve_in_background
+from provider_registration.local.errors import LocalError
+from provider_registration.local.lock import FolderLock
+from provider_registration.local.postgres import PrivatePostgres, free_port
+from provider_registration.local.sandbox import create_sandbox
+from provider_registration.local.settings import LocalSettings, write_private
+from provider_registration.settings import DatabaseSettings, Settings
+
+OLDEST_SERVER = 15
+SERVER_VERSION = text("SHOW server_version_num")
+GRACEFUL_SHUTDOWN = 10  # seconds that requests under way get to finish
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, `kill`, a closed terminal
+
+Migrate = Callable[[str], None]
+EnsureAdmin = Callable[[str, str, str | None], str | None]  # URL, e-mail, password or None -> the password it made up
+CreateApp = Callable[[Settings], ASGIApp]
+
+
+def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin, create_app: CreateApp) -> None:
+    """Start everything, serve until SIGINT or SIGTERM, stop everything.
+
+    Raises:
+        LocalError: saying in a sentence what is in the way.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stopping:
+        lock = _lock_folder(settings.local_data_dir)
+        stopping.callback(lock.release)
+        listener = stopping.enter_context(_listen(settings.app_host, settings.app_port))
+        stopping.callback(_ignore_signals)  # from here on, stopping must not be cut short
+
+        database_url, psql = settings.database_url, "psql"
+        if database_url:
+            check_server(database_url)
+        else:
+            postgres = PrivatePostgres(settings.local_data_dir / "postgres", port=settings.app_port + 2)
+            database_url = DatabaseSettings(database_url=postgres.start()).database_url
+            stopping.callback(postgres.stop)
+            stopping.callback(_ignore_signals)
+            if not shutil.which(psql):
+                psql = _shown(installed_programs() / psql)
+        migrate(database_url)
+        new_password = ensure_admin(database_url, settings.admin_email, _secret(settings.admin_password))
+        write_private(settings.database_url_file, database_url.replace("postgresql+asyncpg://", "postgresql://"))
+        stopping.callback(settings.database_url_file.unlink, missing_ok=True)
+
+        sandbox_port = None if settings.billing_service_url else free_port(settings.app_port + 1)
+        complete = settings.model_copy(
+            update={
+                "database_url": database_url,
+                "billing_service_url": settings.billing_service_url or f"http://127.0.0.1:{sandbox_port}",
+                "jwt_secret_key": SecretStr(_secret(settings.jwt_secret_key) or _kept_secret(settings.local_data_dir)),
+            }
+        )
+        config = uvicorn.Config(
+            create_app(complete),
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
+        )
+        announcement = _announcement(complete, base_url(listener), psql, new_password)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_serve(_Server(config), listener, complete, sandbox_port, announcement))
+
+
+class _Server(uvicorn.Server):
+    """A server that ends on our signals, and leaves it to us to end the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for number in SIGNALS:
+            signal.signal(number, self.handle_exit)
+        yield
+
+
+async def _serve(
+    server: _Server, listener: socket.socket, settings: LocalSettings, sandbox_port: int | None, announcement: str
+) -> None:
+    async with contextlib.AsyncExitStack() as stopping:
+        if sandbox_port is not None:
+            sandbox = create_sandbox(settings.local_data_dir / "billing-sandbox.sqlite3")
+            await stopping.enter_async_context(serve_in_background(sandbox, sandbox_port))
+        serving = asyncio.create_task(_serve_until_stopped(server, listener))
+        while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn offers no event
+            await asyncio.sleep(0.005)
+        if server.started:
+            click.echo(announcement)
+        await serving
+
+
+async def _serve_until_stopped(server: _Server, listener: socket.socket) -> None:
+    try:
+        await server.serve(sockets=[listener])
+    except SystemExit as error:  # uvicorn's way to say that the lifespan failed
+        raise LocalError("The service did not start; the log above says why.") from error
+
+
+def check_server(database_url: str) -> None:
+    """Make sure that the database answers and that its server is not too old.
+
+    Raises:
+        LocalError: it does not, or it is; the message has no password.
+    """
+    version = asyncio.run(_server_version(database_url))
+    if version // 10_000 < OLDEST_SERVER:
+        raise LocalError(
+            f"The server of DATABASE_URL is PostgreSQL {version // 10_000}; {OLDEST_SERVER} is the oldest that will do."
+        )
+
+
+async def _server_version(database_url: str) -> int:
+    database = Database(database_url, pool_size=1)
+    try:
+        async with database.transaction() as session:
+            return int(await session.scalar(SERVER_VERSION) or 0)
+    except (DatabaseUnavailable, DBAPIError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = f"{type(cause).__name__}: {cause}".strip(": ")
+        raise LocalError(
+            f"The database of DATABASE_URL, {_place(database_url)}, does not answer ({reason})."
+        ) from error
+    finally:
+        await database.close()
+
+
+def _lock_folder(folder: Path) -> FolderLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+        lock.acquire()
+    except OSError as error:
+        raise LocalError(
+            f"LOCAL_DATA_DIR {folder} cannot be written ({error.strerror}); mend that or choose another."
+        ) from error
+    return lock
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise LocalError(f"Port {port} is in use; stop what uses it or set APP_PORT.") from None
+        raise LocalError(f"Cannot listen on {host}:{port} ({error.strerror}); set APP_HOST or APP_PORT.") from None
+
+
+def _kept_secret(folder: Path) -> str:
+    path = folder / "jwt-secret"
+    if not path.exists():
+        write_private(path, secrets.token_hex(32))
+    return path.read_text()
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return (value.get_secret_value() if value else None) or None
+
+
+def _place(database_url: str) -> str:
+    parts = urlsplit(database_url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+
+
+def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password: str | None) -> str:
+    program = _shown(sys.argv[0]) if Path(sys.argv[0]).name == "provider-registration" else "provider-registration"
+    if new_password:
+        login = f"{settings.admin_email} with the password {new_password} (shown only now)"
+    else:
+        login = f"{settings.admin_email}; a new password: {program} set-password {settings.admin_email}"
+    url_file = shlex.quote(_shown(settings.database_url_file))
+    lines = {
+        "API": api_url,
+        "Try it": f"{api_url}/docs",
+        "Log in as": login,
+        "Billing": settings.billing_service_url,
+        "Database": f'{psql} "$(cat {url_file})"',
+        "Demo data": f"{program} demo-data --count 1000",
+    }
+    return "\n".join(
+        [
+            "The Provider Registration Service is running; Ctrl-C stops it.",
+            *(f"  {name:<10} {value}" for name, value in lines.items()),
+        ]
+    )
+
+
+def _shown(path: str | Path) -> str:
+    """The path from here when it lies here, else the whole."""
+    path = Path(path).absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,326 @@
+"""`provider-registration run` starts everything, stops everything, and recovers from being killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from provider_registration.local import run as local_run
+from provider_registration.local.errors import LocalError
+from provider_registration.local.postgres import free_port
+
+PROGRAM = Path(sys.executable).with_name("provider-registration")
+OURS = ("DATABASE_URL", "JWT_SECRET_KEY", "BILLING_SERVICE_URL", "APP_HOST", "LOG_LEVEL", "ROOT_PATH", "ADMIN_EMAIL")
+READY_WITHIN = 60.0  # seconds, on a machine busy with other tests
+FIRST_PASSWORD = "first-password"
+COMPANY = {
+    "company_name": "Orchard & Sons",
+    "contact_email": "orchard@example.com",
+    "products": ["apples"],
+    "truck_count": 3,
+    "capacity_tons_per_day": 40,
+}
+
+
+class Runner:
+    """Runs the program in a folder of its own, with ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.port = free_ports()
+        self.environment = {name: value for name, value in os.environ.items() if name not in OURS}
+        self.environment |= {
+            "LOCAL_DATA_DIR": str(self.data),
+            "APP_PORT": str(self.port),
+            "ADMIN_PASSWORD": FIRST_PASSWORD,
+        }
+        self.folder = folder
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        """Start `run` and return when it has answered a request."""
+        process = self.popen("run", **environment)
+        deadline = time.monotonic() + READY_WITHIN
+        while True:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "not ready in time"
+            try:
+                if httpx.get(self.url("/health/ready"), timeout=READY_WITHIN).is_success:
+                    return process
+            except httpx.TransportError:
+                time.sleep(0.01)
+
+    def popen(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [PROGRAM, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env=self.environment | environment,
+        )
+        self.started.append(process)
+        return process
+
+    def refusal(self, **environment: str) -> str:
+        """What `run` says when it does not start."""
+        process = self.popen("run", **environment)
+        output, error = process.communicate(timeout=READY_WITHIN)
+        assert process.returncode == 1, output + error
+        assert "Traceback" not in error
+        assert error.count("\n") == 1, "one sentence"
+        return error
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def log_in(self, password: str = FIRST_PASSWORD) -> httpx.Response:
+        return httpx.post(
+            self.url("/auth/login"), json={"username": "admin@example.com", "password": password}, timeout=READY_WITHIN
+        )
+
+    def companies(self) -> list[str]:
+        token = self.log_in().json()["access_token"]
+        page = httpx.get(self.url("/candidates"), headers={"Authorization": f"Bearer {token}"}, timeout=READY_WITHIN)
+        return [candidate["company_name"] for candidate in page.json()["candidates"]]
+
+    def processes(self) -> list[int]:
+        """Every process with a trace of our folder in its command line or environment."""
+        return [
+            int(process.name)
+            for process in Path("/proc").glob("[0-9]*")
+            if str(self.folder).encode() in read(process / "cmdline") + read(process / "environ")
+        ]
+
+    def kill_all(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.communicate()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def free_ports() -> int:
+    """A port that is free and whose successor, the sandbox's, is free too."""
+    while True:
+        port = free_port()
+        if free_port(port + 1) == port + 1:
+            return port
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
+    """Stop a `run`; return what it had printed."""
+    process.send_signal(number)
+    output, error = process.communicate(timeout=READY_WITHIN)
+    assert process.returncode == 0, error
+    assert error == ""
+    return output
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+@contextmanager
+def runner_in_new_folder() -> Iterator[Runner]:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+    runner = Runner(folder)
+    yield runner
+    runner.kill_all()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def new_runner() -> Iterator[Runner]:
+    with runner_in_new_folder() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def used_data() -> Iterator[Path]:
+    """What a first run leaves; copying it is quicker than another first run."""
+    with runner_in_new_folder() as runner:
+        stop(runner.start())
+        yield runner.data
+
+
+@pytest.fixture
+def runner(new_runner: Runner, used_data: Path) -> Runner:
+    """Has run before."""
+    subprocess.run(["cp", "-a", used_data, new_runner.data], check=True)  # noqa: S603, S607 - any cp does
+    return new_runner
+
+
+def test_first_start_shows_the_way_and_the_second_keeps_what_was_registered(new_runner: Runner) -> None:
+    first = new_runner.start(ADMIN_PASSWORD="")
+    assert httpx.post(new_runner.url("/candidates"), json=COMPANY, timeout=READY_WITHIN).status_code == 201
+    output = stop(first)
+    for part in (new_runner.url("/docs"), "admin@example.com", "database-url", "demo-data --count 1000", "Ctrl-C"):
+        assert part in output
+    password = re.search(r"with the password (\S+)", output)
+    assert password
+
+    second = new_runner.start(ADMIN_PASSWORD="")
+    assert new_runner.log_in(password[1]).status_code == 200
+    output = stop(second)
+    assert "with the password" not in output
+    assert "set-password admin@example.com" in output
+
+
+def test_what_is_secret_is_readable_by_its_owner_alone(runner: Runner) -> None:
+    process = runner.start()
+    for name in ("database-url", "jwt-secret", "postgres/password"):
+        assert (runner.data / name).stat().st_mode & 0o077 == 0, name
+    secret = (runner.data / "jwt-secret").read_text()
+    url = (runner.data / "database-url").read_text()
+    output = stop(process)
+    assert secret not in output
+    assert url not in output
+    assert not (runner.data / "database-url").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything(runner: Runner, number: signal.Signals) -> None:
+    process = runner.start()
+    assert len(runner.processes()) > 1
+    stop(process, number)
+    assert runner.processes() == []
+
+
+def test_a_signal_while_starting_stops_everything(new_runner: Runner) -> None:
+    process = new_runner.popen("run")
+    wait_until(lambda: list(new_runner.data.glob("postgres/data*")))
+    stop(process)
+    assert new_runner.processes() == []
+
+
+def test_start_after_being_killed_alone_and_with_the_database(runner: Runner) -> None:
+    process = runner.start()
+    assert httpx.post(runner.url("/candidates"), json=COMPANY, timeout=READY_WITHIN).status_code == 201
+    process.kill()
+    process.communicate()
+    assert runner.processes(), "the database outlives it"
+    runner.start()
+    assert runner.companies() == ["Orchard & Sons"]
+    runner.kill_all()
+    process = runner.start()
+    assert runner.companies() == ["Orchard & Sons"]
+    stop(process)
+    assert runner.processes() == []
+
+
+def test_two_at_once_and_a_port_in_use(runner: Runner) -> None:
+    process = runner.start()
+    assert f"already running (pid {process.pid}); stop it" in runner.refusal()
+    assert f"Port {runner.port} is in use; stop what uses it or set APP_PORT." in runner.refusal(
+        LOCAL_DATA_DIR=str(runner.folder / "other")
+    )
+    assert not (runner.folder / "other/postgres").exists(), "nothing slow before the port is ours"
+    stop(process)
+
+
+def test_other_commands_find_the_database_of_a_running_service(runner: Runner) -> None:
+    process = runner.start()
+    command = runner.popen("set-password", "--password-stdin", "admin@example.com")
+    output, error = command.communicate("another-password\n", timeout=READY_WITHIN)
+    assert command.returncode == 0, output + error
+    assert runner.log_in("another-password").status_code == 200
+    stop(process)
+    command = runner.popen("set-password", "--password-stdin", "admin@example.com")
+    _, error = command.communicate("another-password\n", timeout=READY_WITHIN)
+    assert "DATABASE_URL is not set" in error
+
+
+def test_billing_sandbox_answers_and_remembers(runner: Runner) -> None:
+    process = runner.start()
+    providers = f"http://127.0.0.1:{runner.port + 1}"
+    assert httpx.post(f"{providers}/provider", json={"name": "Orchard"}, timeout=READY_WITHIN).status_code == 201
+    stop(process, signal.SIGHUP)
+    process = runner.start()
+    assert httpx.get(f"{providers}/sandbox/providers", timeout=READY_WITHIN).json()["total"] == 1
+    stop(process)
+
+
+def test_database_of_ones_own_is_used(new_runner: Runner, empty_database_url: str) -> None:
+    process = new_runner.start(DATABASE_URL=empty_database_url)
+    assert new_runner.companies() == []
+    assert not (new_runner.data / "postgres").exists()
+    stop(process)
+
+
+def test_database_that_does_not_answer_is_named_without_its_password(new_runner: Runner) -> None:
+    port = free_port()
+    refusal = new_runner.refusal(DATABASE_URL=f"postgresql://someone:hidden-word@127.0.0.1:{port}/registry")
+    assert f"127.0.0.1:{port}/registry, does not answer" in refusal
+    assert "hidden-word" not in refusal
+
+
+def test_database_that_refuses_the_password_is_named_without_it(new_runner: Runner, server_url: str) -> None:
+    host = server_url.rpartition("@")[2]
+    refusal = new_runner.refusal(DATABASE_URL=f"postgresql://someone:hidden-word@{host}")
+    assert f"{host}, does not answer (InvalidPasswordError" in refusal
+    assert "hidden-word" not in refusal
+
+
+@pytest.mark.parametrize(("version", "is_refused"), [(140012, True), (150000, False)])
+def test_oldest_server_is_postgresql_15(monkeypatch: pytest.MonkeyPatch, version: int, is_refused: bool) -> None:
+    async def server_version(_url: str) -> int:
+        return version
+
+    monkeypatch.setattr(local_run, "_server_version", server_version)
+    if is_refused:
+        with pytest.raises(LocalError, match="is PostgreSQL 14; 15 is the oldest"):
+            local_run.check_server("postgresql+asyncpg://user@host/name")
+    else:
+        local_run.check_server("postgresql+asyncpg://user@host/name")
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/data", "/proc/data"])
+def test_a_folder_that_cannot_be_written(new_runner: Runner, folder: str) -> None:
+    assert f"LOCAL_DATA_DIR {folder} cannot be written" in new_runner.refusal(LOCAL_DATA_DIR=folder)
+
+
+def test_an_address_that_is_not_ours(new_runner: Runner) -> None:
+    assert "Cannot listen on 192.0.2.1" in new_runner.refusal(APP_HOST="192.0.2.1")
+
+
+def test_first_admin_needs_an_acceptable_password(new_runner: Runner) -> None:
+    assert "ADMIN_PASSWORD does not do" in new_runner.refusal(ADMIN_PASSWORD="short")
+    assert new_runner.processes() == []
+
+
+def test_settings_are_checked_before_anything_starts(new_runner: Runner) -> None:
+    assert "LOG_LEVEL" in new_runner.refusal(LOG_LEVEL="LOUD")
+    assert not new_runner.data.exists()
+
+
+def test_sandbox_moves_to_another_port_when_its_own_is_taken(runner: Runner) -> None:
+    with socket.create_server(("127.0.0.1", runner.port + 1)):
+        output = stop(runner.start())
+    assert re.search(r"Billing +http", output)
+    assert f":{runner.port + 1}" not in output

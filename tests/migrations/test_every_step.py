@@ -1,0 +1,278 @@
+"""Every revision goes up, down and up again under a thousand rows, and loses nothing that both schemas can hold."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from provider_registration import migrations
+
+ROWS = 1000
+
+REVISIONS = [
+    script.revision for script in ScriptDirectory.from_config(Config(migrations.find_config())).walk_revisions()
+][::-1]
+STEPS = list(zip(["base", *REVISIONS], REVISIONS, strict=False))
+
+COMPANIES = (
+    "A",
+    "x" * 255,
+    "Obst & Gemüse Müller",
+    "果物 株式会社",
+    "🍎🥭",
+    "O'Neil; DROP TABLE x",
+    "a\tb\nc",
+    'back\\slash "q"',
+)
+PRODUCTS = (
+    ["apples"],
+    ["mangoes", "apples"],
+    ["apples", "apples"],
+    ["apples", "oranges", "grapes", "bananas", "mangoes"],
+)
+TIMES = (
+    "2024-02-29T23:59:59.999999",
+    "2024-03-10T02:30:00.000001",  # New York has no such hour
+    "2024-11-03T01:30:00.5",  # and has this one twice
+    "1970-01-01T00:00:00",
+    "0001-01-01T00:00:00",
+    "9999-12-31T23:59:59.999999",
+    "infinity",
+)
+COUNTS = (1, 42, 2**31 - 1)
+REASONS = (None, "", "r" * 1000, "Grund: ungültig ✗")
+
+
+def uuid(table: int, number: int) -> str:
+    return str(UUID(int=(table << 64) + number))
+
+
+def user(n: int) -> dict[str, Any]:
+    return {
+        "id": uuid(1, n),
+        "email": f"User{n}@example.org",
+        "password_hash": "$argon2id$…",
+        "role": ("admin", "viewer")[n % 2],
+        "disabled_at": (None, *TIMES)[n % 8],
+        "created_at": TIMES[n % 7],
+        "updated_at": TIMES[n % 5],
+    }
+
+
+def candidate(n: int) -> dict[str, Any]:
+    status = ("pending", "approved", "rejected")[n % 3]
+    return {
+        "id": uuid(2, n),
+        "status": status,
+        "company_name": COMPANIES[n % 8],
+        "contact_email": ("Ä" * 200 if n % 50 == 0 else "Sales.") + f"{n}@Example.org",
+        "phone": (None, "", "+" * 50)[n % 3],
+        "products": PRODUCTS[n % 4],
+        "truck_count": COUNTS[n % 3],
+        "capacity_tons_per_day": COUNTS[n % 2],
+        "location": (None, "", "Zürich", "x" * 255)[n % 4],
+        "created_at": TIMES[n % 7],
+        "updated_at": TIMES[n % 5],
+        "provider_id": (2**31 - 1 - n if n % 2 else n + 1) if status == "approved" else None,
+        "version": (1, 2, 7, 2**31 - 1)[n % 4],
+        "rejection_reason": REASONS[n % 4] if status == "rejected" else None,
+    }
+
+
+def approval_intent(n: int) -> dict[str, Any]:
+    return {
+        "candidate_id": uuid(2, n),
+        "idempotency_key": uuid(3, n),
+        "provider_name": f"{n} 果物",
+        "requested_by": uuid(1, n),
+        "requested_at": TIMES[n % 7],
+        "claim_id": uuid(4, n) if n % 2 else None,
+        "next_attempt_at": TIMES[n % 5],
+        "attempts": n,
+        "last_error": REASONS[n % 4],
+        "in_doubt_since": (None, *TIMES)[n % 8],
+    }
+
+
+def approval_event(n: int) -> dict[str, Any]:
+    return {
+        "id": 2**62 + n,
+        "candidate_id": uuid(2, n % 10),
+        "idempotency_key": uuid(3, n % 10),
+        "event": ("requested", "failed", "orphaned")[n % 3],
+        "at": TIMES[n % 7],
+        "user_id": uuid(1, n) if n % 2 else None,
+        "provider_id": (None, 1, 2**31 - 1)[n % 3],
+        "detail": REASONS[n % 4],
+    }
+
+
+@dataclass(frozen=True)
+class Table:
+    """How to make a table's rows, whatever columns it has at a revision, and to read and change them."""
+
+    row: Callable[[int], dict[str, Any]]
+    insert: str
+    select: str
+    update: str | None = None
+
+
+TABLES = {  # referenced ones first
+    "users": Table(
+        user,
+        "INSERT INTO users SELECT * FROM jsonb_populate_recordset(NULL::users, $1)",
+        "SELECT to_jsonb(users) FROM users ORDER BY id",
+        "UPDATE users SET created_at = created_at WHERE id = $1",
+    ),
+    "candidates": Table(
+        candidate,
+        "INSERT INTO candidates SELECT * FROM jsonb_populate_recordset(NULL::candidates, $1)",
+        "SELECT to_jsonb(candidates) FROM candidates ORDER BY id",
+        "UPDATE candidates SET created_at = created_at WHERE id = $1",
+    ),
+    "approval_intents": Table(
+        approval_intent,
+        "INSERT INTO approval_intents SELECT * FROM jsonb_populate_recordset(NULL::approval_intents, $1)",
+        "SELECT to_jsonb(approval_intents) FROM approval_intents ORDER BY candidate_id",
+    ),
+    "approval_events": Table(
+        approval_event,
+        "INSERT INTO approval_events OVERRIDING SYSTEM VALUE "
+        "SELECT * FROM jsonb_populate_recordset(NULL::approval_events, $1)",
+        "SELECT to_jsonb(approval_events) FROM approval_events ORDER BY id",
+    ),
+}
+
+Contents = dict[str, list[dict[str, Any]]]
+
+
+async def tables_of(connection: asyncpg.Connection) -> list[str]:
+    found = {row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+    assert found <= {*TABLES, "alembic_version"}, "a new table needs rows here"
+    return [table for table in TABLES if table in found]
+
+
+async def fill(connection: asyncpg.Connection) -> None:
+    """Insert a thousand rows into each table."""
+    for table in await tables_of(connection):
+        rows = [TABLES[table].row(n) for n in range(ROWS)]
+        await connection.execute(TABLES[table].insert, json.dumps(rows))
+
+
+async def read(connection: asyncpg.Connection) -> Contents:
+    """Every row of every table, with instants written alike whatever their type."""
+    contents: Contents = {}
+    for table in await tables_of(connection):
+        rows = [json.loads(row[0]) for row in await connection.fetch(TABLES[table].select)]
+        contents[table] = [
+            {name: value.removesuffix("+00:00") if isinstance(value, str) else value for name, value in row.items()}
+            for row in rows
+        ]
+    return contents
+
+
+def within(contents: Contents, schema: Contents) -> Contents:
+    """The part of `contents` that the tables and columns of `schema` hold."""
+    return {table: [{name: row[name] for name in rows[0]} for row in contents[table]] for table, rows in schema.items()}
+
+
+async def migrate(url: str, revision: str, *, up: bool) -> None:
+    await asyncio.to_thread(migrations.upgrade if up else migrations.downgrade, url, revision)
+
+
+@pytest.fixture
+async def far_from_utc(connection: asyncpg.Connection) -> None:
+    """Sessions of this database that do not ask for UTC are in New York."""
+    name = await connection.fetchval("SELECT quote_ident(current_database())")
+    await connection.execute(f"ALTER DATABASE {name} SET timezone = 'America/New_York'")
+
+
+@pytest.mark.usefixtures("far_from_utc")
+@pytest.mark.parametrize(("older", "newer"), STEPS, ids=REVISIONS)
+async def test_rows_of_the_older_schema_survive_up_down_up(
+    empty_database_url: str, connection: asyncpg.Connection, older: str, newer: str
+) -> None:
+    if older != "base":
+        await migrate(empty_database_url, older, up=True)
+    await fill(connection)
+    before = await read(connection)
+
+    for up in (True, False, True):
+        await migrate(empty_database_url, newer if up else older, up=up)
+        assert within(await read(connection), before) == before
+
+
+@pytest.mark.usefixtures("far_from_utc")
+@pytest.mark.parametrize(("older", "newer"), STEPS, ids=REVISIONS)
+async def test_rows_of_the_newer_schema_keep_what_the_older_holds(
+    empty_database_url: str, connection: asyncpg.Connection, older: str, newer: str
+) -> None:
+    await migrate(empty_database_url, newer, up=True)
+    await fill(connection)
+    full = await read(connection)
+    assert all(len(rows) == ROWS for rows in full.values())
+
+    await migrate(empty_database_url, older, up=False)
+    kept = await read(connection)
+    assert kept == within(full, kept)
+
+    await migrate(empty_database_url, newer, up=True)
+    assert within(await read(connection), kept) == kept
+
+
+@pytest.mark.usefixtures("far_from_utc")
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_updates_move_the_timestamp_and_the_version(
+    empty_database_url: str, connection: asyncpg.Connection, revision: str
+) -> None:
+    await migrate(empty_database_url, revision, up=True)
+    await fill(connection)
+    before = await read(connection)
+    for name, rows in before.items():
+        if update := TABLES[name].update:
+            await connection.execute(update, rows[0]["id"])
+    after = await read(connection)
+
+    for name in before:
+        assert after[name][1:] == before[name][1:]
+        old, new = before[name][0], after[name][0]
+        if not TABLES[name].update:
+            continue
+        moved = datetime.fromisoformat(new["updated_at"]).replace(tzinfo=UTC)
+        assert abs(datetime.now(UTC) - moved) < timedelta(minutes=1)
+        assert new.get("version") == (old["version"] + 1 if "version" in old else None)
+
+
+async def test_new_timestamps_type_rewrites_no_row(empty_database_url: str, connection: asyncpg.Connection) -> None:
+    await migrate(empty_database_url, "002_add_rejection_reason", up=True)
+    file_before = await connection.fetchval("SELECT pg_relation_filenode('candidates')")
+
+    await migrate(empty_database_url, "003_timestamps_with_time_zone", up=True)
+
+    assert await connection.fetchval("SELECT pg_relation_filenode('candidates')") == file_before
+
+
+async def test_downgrade_to_base_leaves_only_alembic_version(
+    empty_database_url: str, connection: asyncpg.Connection
+) -> None:
+    await migrate(empty_database_url, "head", up=True)
+    await fill(connection)
+
+    await migrate(empty_database_url, "base", up=False)
+
+    left = await connection.fetch("""
+        SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind <> 'i'
+        UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    """)
+    assert [row[0] for row in left] == ["alembic_version"]
+    assert await asyncio.to_thread(migrations.current, empty_database_url) is None
