@@ -67,9 +67,7 @@ async def test_approval_and_rejection_at_once_leave_one_decision(admin, register
         candidate = await register()
         path = f"/candidates/{candidate['candidate_id']}"
 
-        responses = await asyncio.gather(
-            *(admin.post(f"{path}/{decision}") for decision in ["approve", "reject"] * 4)
-        )
+        responses = await asyncio.gather(*(admin.post(f"{path}/{decision}") for decision in ["approve", "reject"] * 4))
 
         assert Counter(response.status_code for response in responses)[200] == 1
         record = await read(admin, candidate)

@@ -24,13 +24,13 @@ async def until(condition, seconds=10):
 
 
 @pytest.fixture(scope="session")
-async def hurried(service, settings, run_service):
+async def hurried(settings, run_service):
     """A service that is as impatient with billing as tests are; the sweep of the shared one is slower."""
-    hurried = settings.model_copy(
+    patience = settings.model_copy(
         update={"billing_timeout_seconds": 0.3, "billing_deadline_seconds": 1.0, "billing_max_tries": 1}
     )
-    async with run_service(hurried) as service:
-        yield service
+    async with run_service(patience) as impatient:
+        yield impatient
 
 
 @pytest.fixture
@@ -253,9 +253,7 @@ async def test_metrics_count_what_is_unfinished(admin, in_doubt, hurried):
     await until(counted)
 
 
-async def test_without_repeats_an_ambiguous_try_is_left_to_an_admin(
-    settings, tokens, run_service, register, billing
-):
+async def test_without_repeats_an_ambiguous_try_is_left_to_an_admin(settings, tokens, run_service, register, billing):
     candidate = await register()
     careful = settings.model_copy(update={"billing_retry_ambiguous": False})
     await billing.fail("fail_500", times=1, names=[candidate["company_name"]])
