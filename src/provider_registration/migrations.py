@@ -74,7 +74,7 @@ def current(database_url: str) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
     async def read_unlocked() -> str | None:
-        async with _connection(_URL.validate_python(database_url)) as connection:
+        async with _connection(database_url) as connection:
             return await connection.run_sync(read)
 
     try:
@@ -130,7 +130,7 @@ async def on_locked_connection(database_url: str, work: Callable[[Connection], N
 @asynccontextmanager
 async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(
-        database_url,
+        _URL.validate_python(database_url),
         poolclass=NullPool,
         connect_args={
             "timeout": CONNECT_TIMEOUT,
@@ -166,7 +166,7 @@ async def _lock(connection: AsyncConnection) -> None:
 
 
 def _command(work: Callable[[Config], None], database_url: str) -> None:
-    config = Config(find_config(), attributes={DATABASE_URL: _URL.validate_python(database_url)})
+    config = Config(find_config(), attributes={DATABASE_URL: database_url})
     try:
         with _one_command:
             work(config)
