@@ -1,0 +1,164 @@
+"""What the documents' examples are tried on: a service of their own, and a shell as a reader would use it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from provider_registration import migrations
+from provider_registration.app import create_app
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.service import UserDirectory
+from provider_registration.auth.tokens import TokenSigner
+from provider_registration.database import Database
+from provider_registration.local.background_server import serve_in_background
+from provider_registration.local.postgres import free_port
+from provider_registration.local.sandbox import create_sandbox
+from provider_registration.settings import Settings
+
+ADMIN = "admin@example.com"
+PASSWORD = "correct horse battery staple"
+JWT_SECRET = uuid4().hex + uuid4().hex
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A script that ended."""
+
+    status: int
+    output: str
+    errors: str
+
+
+Shell = Callable[..., Awaitable[Finished]]
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running service, and what is needed to talk to it."""
+
+    api: str
+    billing: str
+    database_url: str
+    token: str
+
+    async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Ask as the admin."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with httpx.AsyncClient(base_url=self.api, headers=headers, timeout=30) as client:
+            return await client.request(method, path, json=body)
+
+    async def tell_sandbox(self, path: str, body: object) -> None:
+        """Change how the billing sandbox behaves."""
+        async with httpx.AsyncClient(base_url=self.billing) as client:
+            (await client.put(f"/sandbox/{path}", json=body)).raise_for_status()
+
+
+async def _shell(script: str, *, cwd: Path | None = None, **environment: str) -> Finished:
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "--noprofile", "--norc", "-euo", "pipefail"),
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", **environment},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate(script.encode())
+    return Finished(process.returncode or 0, output.decode(), errors.decode())
+
+
+@pytest.fixture(scope="session")
+def shell() -> Shell:
+    """Run a script with bash as `await shell("curl …", API=…)`; it stops at the first failure."""
+    return _shell
+
+
+def a_port() -> int:
+    """A free port below those that the kernel gives to clients, so that none takes it before it is used."""
+    return free_port(20_000 + secrets.randbelow(12_000))
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def database_url(server_url: str) -> AsyncIterator[str]:
+    """A database of the documents' own."""
+    name = f"test_{uuid4().hex}"
+    await execute(server_url, f"CREATE DATABASE {name}")
+    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    await asyncio.to_thread(migrations.upgrade, url)
+    yield url
+    await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class Billing:
+    """A billing sandbox that is replaced by a fresh one for every test, at the same address."""
+
+    sandbox: Starlette
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"  # uvicorn takes this for an application without a lifespan
+        await self.sandbox(scope, receive, send)
+
+    @asynccontextmanager
+    async def fresh(self, folder: Path) -> AsyncIterator[None]:
+        """Without a provider and without a fault."""
+        self.sandbox = create_sandbox(folder / "providers.sqlite3")
+        async with self.sandbox.router.lifespan_context(self.sandbox):
+            yield
+
+
+@pytest.fixture(scope="session")
+def billing() -> Billing:
+    return Billing()
+
+
+@pytest.fixture(scope="session")
+async def service(database_url: str, billing: Billing) -> AsyncIterator[Live]:
+    """A service with one admin; it asks billing once a call."""
+    async with serve_in_background(billing) as billing_url:
+        settings = Settings(
+            _env_file=None,
+            database_url=database_url,
+            jwt_secret_key=JWT_SECRET,
+            billing_service_url=billing_url,
+            billing_max_tries=1,
+            billing_deadline_seconds=300,  # the sweep looks every 45 s, so that an approval stays as it is
+        )
+        database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
+        admin = await UserDirectory(database, hasher).create(ADMIN, PASSWORD, Role.ADMIN)
+        hasher.close()
+        await database.close()
+        token = TokenSigner(JWT_SECRET).issue(admin, Role.ADMIN)
+        async with serve_in_background(create_app(settings)) as api:
+            yield Live(api, billing_url, database_url, token)
+
+
+@pytest.fixture
+async def live(service: Live, billing: Billing, tmp_path: Path) -> AsyncIterator[Live]:
+    """The service without a candidate, and its billing sandbox as new."""
+    emptying = ("DELETE FROM approval_events", "DELETE FROM approval_intents", "DELETE FROM candidates")
+    await execute(service.database_url, *emptying)
+    async with billing.fresh(tmp_path):
+        yield service

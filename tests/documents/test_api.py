@@ -1,0 +1,243 @@
+"""API.md is the API: the same endpoints, answers and codes, and every example answers what it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from provider_registration.app import create_app
+from provider_registration.auth.errors import UserExists, UserNotFound
+from provider_registration.errors import ServiceError
+from provider_registration.settings import Settings
+from provider_registration.web import error_handlers, pagination
+from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, status_of
+
+from .conftest import JWT_SECRET, Live, Shell
+from .markdown import Section, code, read, section, sections, without_varying
+
+ENDPOINT = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S*)")
+ANSWERS = re.compile(r"\*\*Answers:\*\* (.+?)(?:\n\n|\Z)", re.DOTALL)
+COMPANY = {
+    "company_name": "Huerta del Sol S.L.",
+    "contact_email": "ventas@huertadelsol.example",
+    "phone": "+34 963 555 017",
+    "products": ["oranges", "grapes"],
+    "truck_count": 12,
+    "capacity_tons_per_day": 80,
+    "location": "Valencia, Spain",
+}
+
+
+@pytest.fixture(scope="module")
+def openapi() -> dict[str, Any]:
+    settings = Settings(
+        _env_file=None,
+        database_url="postgresql://nobody@localhost/nothing",
+        jwt_secret_key=JWT_SECRET,
+        billing_service_url="http://localhost",
+    )
+    return create_app(settings).openapi()
+
+
+def _endpoints() -> dict[str, Section]:
+    return {one.title: one for one in sections(read("API.md"), 3) if ENDPOINT.fullmatch(one.title)}
+
+
+def _operations(openapi: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, operations in openapi["paths"].items()
+        for method, operation in operations.items()
+    }
+
+
+def test_every_route_has_a_section_and_every_section_a_route(openapi: dict[str, Any]) -> None:
+    assert sorted(_endpoints()) == sorted(_operations(openapi))
+
+
+def test_the_table_at_the_top_names_every_endpoint() -> None:
+    table = read("API.md").tables[0]
+
+    assert {name for row in table for name in re.findall(r"\[`([^`]+)`\]", row["endpoint"])} == set(_endpoints())
+
+
+def test_every_endpoint_names_the_answers_of_the_openapi_document(openapi: dict[str, Any]) -> None:
+    documented = {title: dict(_documented_answers(one)) for title, one in _endpoints().items()}
+
+    assert documented == {name: _answers(operation) for name, operation in _operations(openapi).items()}
+
+
+def _documented_answers(endpoint: Section) -> Iterator[tuple[str, set[str]]]:
+    match = ANSWERS.search(endpoint.text)
+    assert match, endpoint.title
+    for answer in re.split(r"\s+·\s+", match[1]):
+        status, _, rest = answer.partition(" ")
+        is_refusal = int(status) >= HTTPStatus.BAD_REQUEST
+        yield status, set(re.findall(r"`([a-z-]+)`", rest)) if is_refusal else set()
+
+
+def _answers(operation: dict[str, Any]) -> dict[str, set[str]]:
+    return {
+        status: set(response.get("content", {}).get(PROBLEM_MEDIA_TYPE, {}).get("examples", {}))
+        for status, response in operation["responses"].items()
+    }
+
+
+def test_every_endpoint_says_who_may_ask(openapi: dict[str, Any]) -> None:
+    who = {title: re.search(r"\*\*Who:\*\* (.+)\.", one.text)[1] for title, one in _endpoints().items()}  # type: ignore[index]
+
+    assert who == {name: _who(operation) for name, operation in _operations(openapi).items()}
+
+
+def _who(operation: dict[str, Any]) -> str:
+    if "security" not in operation:
+        return "anyone"
+    return "admin" if "403" in operation["responses"] else "viewer, admin"
+
+
+def test_every_code_of_the_code_is_explained_with_its_status() -> None:
+    [table] = section("API.md", "Problems").tables
+    documented = {code(row["code"]): int(row["status"]) for row in table}
+
+    framework = {status.phrase.lower().replace(" ", "-"): int(status) for status in error_handlers.FRAMEWORK_SENTENCES}
+    assert documented == {
+        **{kind.code: int(status_of(kind.__new__(kind))) for kind in _kinds(ServiceError)},
+        **framework,
+        "internal-error": 500,
+    }
+
+
+def _kinds(parent: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    for kind in parent.__subclasses__():
+        if "code" in vars(kind) and kind not in (UserExists, UserNotFound):  # only the command line meets these
+            yield kind
+        yield from _kinds(kind)
+
+
+def test_pages_have_the_documented_size() -> None:
+    text = section("API.md", "Pages").text
+
+    assert f"default {pagination.DEFAULT_LIMIT}" in text
+    assert f"1 to {pagination.MAX_LIMIT}" in text
+
+
+def test_fields_have_the_documented_limits(openapi: dict[str, Any]) -> None:
+    documented = {code(row["field"]): _numbers(row[""]) for row in section("API.md", "Candidates").tables[0]}
+    schemas = openapi["components"]["schemas"]
+    fields = {
+        **schemas["CandidateRegistration"]["properties"],
+        "rejection_reason": schemas["RejectionRequest"]["properties"]["reason"],
+    }
+
+    limits = {name: _limits(field) for name, field in fields.items() if name != "products"}
+    assert {name: documented[name] for name in limits} == limits
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
+def _limits(schema: dict[str, Any]) -> list[int]:
+    [text_or_number] = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
+    keys = ("minLength", "maxLength", "minimum", "maximum")
+    return [text_or_number[key] for key in keys if key in text_or_number]
+
+
+async def _nothing(_live: Live) -> str:
+    return ""
+
+
+async def _registered(live: Live) -> str:
+    response = await live.ask("POST", "/candidates", COMPANY)
+    return str(response.json()["candidate_id"])
+
+
+async def _waiting(live: Live) -> str:
+    candidate = await _registered(live)
+    await live.tell_sandbox("faults", {"mode": "fail_500", "times": 1})
+    response = await live.ask("POST", f"/candidates/{candidate}/approve")
+    assert response.status_code == 502, response.text
+    return candidate
+
+
+async def _in_doubt(live: Live) -> str:
+    candidate = await _registered(live)
+    await live.tell_sandbox("settings", {"honour_idempotency_key": False})
+    await live.tell_sandbox("faults", {"mode": "commit_then_500", "times": 1})
+    await live.ask("POST", f"/candidates/{candidate}/approve")
+    response = await live.ask("POST", f"/candidates/{candidate}/approval/retry")
+    assert response.json()["type"].endswith("approval-in-doubt"), response.text
+    return candidate
+
+
+# What must have happened before a section's example; a pending candidate otherwise.
+BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
+    "POST /candidates": _nothing,
+    "GET /approvals": _waiting,
+    "POST /candidates/{candidate_id}/approval/retry": _waiting,
+    "POST /candidates/{candidate_id}/approval/resolve": _in_doubt,
+    "GET /candidates/{candidate_id}/approval/events": _waiting,
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A request with curl, and the answer that is shown below it."""
+
+    title: str
+    request: str
+    answer: str
+
+
+def _examples() -> Iterator[Example]:
+    for one in sections(read("API.md"), 3):
+        blocks = iter(one.blocks)
+        for block in blocks:
+            answer = next(blocks)
+            assert (block.language, answer.language) == ("bash", "http"), one.title
+            yield Example(one.title, block.text, answer.text)
+
+
+def test_every_endpoint_has_an_example() -> None:
+    assert set(_endpoints()) <= {example.title for example in _examples()}
+
+
+@pytest.mark.parametrize("example", list(_examples()), ids=lambda example: example.title)
+async def test_the_example_answers_what_it_shows(example: Example, live: Live, shell: Shell) -> None:
+    candidate = await BEFORE.get(example.title, _registered)(live)
+
+    finished = await shell(example.request, API=live.api, TOKEN=live.token, CANDIDATE=candidate)
+
+    assert finished.status == 0, finished.errors
+    shown, came = _Answer.read(example.answer), _Answer.read(finished.output)
+    assert came.status == shown.status
+    assert came.headers | shown.headers == came.headers
+    if isinstance(shown.body, list):
+        assert set(shown.body) <= set(came.body)
+    else:
+        assert came.body == shown.body
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An answer as `curl -i` prints it; the body is the JSON in it, or the lines of another format."""
+
+    status: str
+    headers: dict[str, str]
+    body: Any
+
+    @classmethod
+    def read(cls, text: str) -> _Answer:
+        head, _, body = without_varying(text.replace("\r\n", "\n")).partition("\n\n")
+        status, *headers = head.split("\n")
+        try:
+            content = json.loads(body)
+        except ValueError:
+            content = body.splitlines()
+        return cls(status, dict(header.split(": ", 1) for header in headers), content)

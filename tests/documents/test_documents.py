@@ -1,0 +1,48 @@
+"""Every document: links lead somewhere, and commands, settings and codes that are named exist."""
+
+from __future__ import annotations
+
+import re
+
+import click
+import pytest
+
+from provider_registration import cli
+
+from .markdown import DOCUMENTS, ROOT, read, sections
+
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"provider-registration ([a-z-]+)((?: [^\s`|]+)*)")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    for target in LINK.findall(read(name).text):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        assert (ROOT / (path or name)).exists(), target
+        if anchor:
+            assert anchor in {_anchor(section.title) for section in sections(read(path or name))}, target
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_commands_exist_with_their_options(name: str) -> None:
+    for command, rest in COMMAND.findall(read(name).text):
+        assert command in cli.main.commands, command
+        known = {
+            option
+            for parameter in cli.main.commands[command].params
+            if isinstance(parameter, click.Option)
+            for option in parameter.opts
+        }
+        assert {word for word in rest.split() if word.startswith("--")} <= known | {"--help"}, f"{command}{rest}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_lines_fit_a_terminal(name: str) -> None:
+    assert [line for line in read(name).text.splitlines() if len(line) > 120 and not line.startswith("|")] == []

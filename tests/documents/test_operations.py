@@ -1,0 +1,103 @@
+"""OPERATIONS.md: every metric, code and message in it exists, and its statements and requests run."""
+
+from __future__ import annotations
+
+import re
+
+import asyncpg
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from provider_registration import metrics
+
+from .conftest import Live, Shell
+from .markdown import ROOT, Block, code, read, section, sections
+
+DOCUMENT = read("OPERATIONS.md")
+SOURCES = "\n".join(path.read_text() for folder in ("src", "alembic") for path in sorted((ROOT / folder).rglob("*.py")))
+
+
+def _metrics() -> dict[str, list[str]]:
+    """Names as Prometheus shows them, with their labels."""
+    found = {}
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            [family] = metric.describe()
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = [family.name] if family.type == "stateset" else list(metric._labelnames)
+            found[name] = labels
+    return found
+
+
+def test_every_metric_is_explained_with_its_labels() -> None:
+    [table] = section("OPERATIONS.md", "Metrics").tables
+
+    assert {code(row["metric"]): re.findall(r"`(\w+)`", row["labels"]) for row in table} == _metrics()
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    assert set(re.findall(r"provider_service_\w+", DOCUMENT.text)) <= set(_metrics())
+
+
+def test_every_outcome_and_state_of_a_metric_exists() -> None:
+    [table] = section("OPERATIONS.md", "Metrics").tables
+    for row in table:
+        for value in re.findall(r"`([a-z_]+)`", row["what it tells"]):
+            assert re.search(rf'["\']{value}["\']', SOURCES) or value in ("endpoint", "unmatched"), value
+
+
+def test_every_code_exists() -> None:
+    codes = {code(row["code"]) for row in section("API.md", "Problems").tables[0]}
+
+    [table] = section("OPERATIONS.md", "How an approval works").tables
+    assert {name for row in table for name in re.findall(r"`([a-z-]+)`", row["code"])} <= codes
+
+
+# Messages of PostgreSQL, asyncpg, uvicorn and alembic.
+OTHERS = {
+    *("address already in use", "cannot assign requested address", "Can't locate revision"),
+    *("relation", "password authentication failed", "no pg_hba.conf entry", "does not exist", "permission denied for"),
+    "unexpected keyword argument 'sslmode'",
+}
+
+
+def test_every_message_is_one_that_the_service_gives() -> None:
+    shown = {
+        message.strip(" …")
+        for one in sections(DOCUMENT, 3)
+        for table in one.tables
+        for row in table
+        if "it says" in "".join(row)
+        for message in re.findall(r"`([^`]+)`", next(iter(row.values())))
+    }
+
+    assert {message for message in shown if not _is_given(message)} == set()
+
+
+def _is_given(message: str) -> bool:
+    pieces = [piece.strip(' "') for piece in message.split("…")]
+    joined = re.sub(r'"\s*f?"', "", SOURCES)
+    return all(piece in joined or any(other in piece for other in OTHERS) for piece in pieces)
+
+
+def _blocks(language: str) -> list[Block]:
+    return [block for block in DOCUMENT.blocks if block.language == language]
+
+
+@pytest.mark.parametrize("statement", [block.text for block in _blocks("sql")])
+async def test_the_statement_runs(statement: str, live: Live) -> None:
+    connection = await asyncpg.connect(live.database_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(statement)
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
+
+@pytest.mark.parametrize("script", [block.text for block in _blocks("bash") if "psql" not in block.text])
+async def test_the_request_is_answered(script: str, live: Live, shell: Shell) -> None:
+    finished = await shell(script, API=live.api, TOKEN=live.token, BILLING_SERVICE_URL=live.billing)
+
+    assert finished.status == 0, finished.errors

@@ -1,0 +1,107 @@
+"""README.md: its first approval runs as written, and its tables are what is there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import signal
+import sys
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from provider_registration import cli
+
+from .conftest import Shell, a_port
+from .markdown import ROOT, code, section, without_varying
+
+MARK = "=== end of a block ==="
+PACKAGE = ROOT / "src/provider_registration"
+
+
+@asynccontextmanager
+async def _running(database_url: str, folder: Path) -> AsyncIterator[dict[str, str]]:
+    """`provider-registration run` while the block runs; what it announced, by the words at the left."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "provider_registration", "run"),
+        cwd=folder,
+        env={"DATABASE_URL": database_url, "APP_PORT": str(a_port()), "PATH": "/usr/bin:/bin"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        announced = {}
+        while "Demo data" not in announced:
+            line = (await process.stdout.readline()).decode()
+            if not line:
+                pytest.fail((await process.communicate())[1].decode())
+            label, _, value = line.strip().partition("  ")
+            announced[label] = value.strip()
+        yield announced
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        await process.communicate()
+
+
+async def test_run_says_what_is_shown_and_the_first_approval_runs_as_written(
+    empty_database_url: str, tmp_path: Path, shell: Shell
+) -> None:
+    [announcement] = [block.text for block in section("README.md", "Two commands").blocks if block.language == "text"]
+    blocks = section("README.md", "A first approval").blocks
+    script = f"\necho {shlex.quote(MARK)}\n".join(block.text for block in blocks if block.language == "bash")
+    shown = [block.text for block in blocks if block.language != "bash"]
+
+    async with _running(empty_database_url, tmp_path) as announced:
+        assert list(announced) == [line.strip().partition("  ")[0] for line in announcement.splitlines()]
+        login = re.fullmatch(r"admin@example\.com with the password (\S+) \(shown only now\)", announced["Log in as"])
+        assert login
+        for name, value in (("API", announced["API"]), ("BILLING", announced["Billing"]), ("PASSWORD", login[1])):
+            script, times = re.subn(rf"(?m)^{name}=.*$", f"{name}={shlex.quote(value)}", script)
+            assert times == 1
+        finished = await shell(script)
+
+    assert finished.status == 0, finished.errors
+    printed = [text.strip() for text in finished.output.split(MARK)]
+    assert printed.pop(0) == "", "logging in prints nothing"
+    assert [without_varying(text) for text in printed] == [without_varying(text) for text in shown]
+
+
+def test_tasks_are_those_of_make() -> None:
+    [table] = section("README.md", "Tasks").tables
+    tasks = re.findall(r"(?m)^([a-z]+):.*## ", (ROOT / "Makefile").read_text())
+
+    assert [code(row["command"]) for row in table] == ["make", *(f"make {task}" for task in tasks)]
+
+
+def test_commands_are_those_of_the_command_line() -> None:
+    [table] = section("README.md", "Commands").tables
+
+    assert {code(row["command"]) for row in table} == {f"provider-registration {name}" for name in cli.main.commands}
+
+
+def test_the_tree_names_what_is_there() -> None:
+    [tree, _] = [block.text.splitlines() for block in section("README.md", "The code").blocks]
+    inside = {name for line in tree[1:] if line.startswith("  ") for name in _names(line)}
+    beside = {name for line in tree[1:] if not line.startswith("  ") for name in _names(line)}
+
+    assert inside == {
+        path.name + "/" * path.is_dir() for path in PACKAGE.iterdir() if not path.name.startswith(("__init__", "__py"))
+    }
+    assert all((ROOT / name).is_dir() for name in beside)
+
+
+def _names(line: str) -> list[str]:
+    return re.findall(r"[\w]+(?:\.py|/)", line[:25])
+
+
+def test_the_layers_are_those_that_lint_holds() -> None:
+    [_, layers] = [block.text for block in section("README.md", "The code").blocks]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+
+    assert [layer.strip() for layer in layers.split(">")] == contracts[0]["layers"]

@@ -1,0 +1,90 @@
+""".env.example, DEPLOYMENT.md and docker-compose.yml name the settings of the code, with their defaults."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from provider_registration.local.settings import LocalSettings
+from provider_registration.settings import Settings, load_settings
+
+from .markdown import ROOT, code, section
+
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def _shown(field: FieldInfo) -> str:
+    """A default as one writes it into an environment variable; nothing when there is none."""
+    default = field.default
+    if default is PydanticUndefined or default is None or isinstance(default, SecretStr):
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+SERVE = {name.upper(): _shown(field) for name, field in Settings.model_fields.items()}
+RUN_ALONE = {
+    name.upper(): _shown(field) for name, field in LocalSettings.model_fields.items() if name.upper() not in SERVE
+}
+COMPOSE_VARIABLES = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE))
+
+
+def test_env_example_has_every_setting_with_its_default() -> None:
+    lines = re.findall(r"(?m)^#([A-Z_]+)=(.*)$", EXAMPLE)
+    compose_alone = dict.fromkeys(COMPOSE_VARIABLES - set(SERVE), "")
+
+    assert len(dict(lines)) == len(lines)
+    assert dict(lines) == {**SERVE, **RUN_ALONE, **compose_alone}
+
+
+def test_env_example_explains_every_setting() -> None:
+    paragraphs = EXAMPLE.split("\n\n")
+
+    for name in (*SERVE, *RUN_ALONE):
+        [paragraph] = [text for text in paragraphs if re.search(rf"(?m)^#{name}=", text)]
+        assert re.fullmatch(r"# .+\n#[A-Z_]+=.*", paragraph.strip()), name
+
+
+def test_env_example_sets_nothing() -> None:
+    assert all(line.startswith("#") for line in EXAMPLE.splitlines() if line)
+
+
+def test_env_example_with_every_line_uncommented_is_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(re.sub(r"(?m)^#([A-Z_]+=)", r"\1", EXAMPLE))
+    monkeypatch.chdir(tmp_path)
+    for name in (*SERVE, *RUN_ALONE):
+        monkeypatch.delenv(name, raising=False)
+
+    settings = load_settings(LocalSettings)
+
+    defaults = LocalSettings.model_construct()
+    assert settings.model_dump(exclude={"log_level"}) == defaults.model_dump(exclude={"log_level"})
+
+
+@pytest.mark.parametrize(("title", "settings"), [("Settings", SERVE), ("Settings of run", RUN_ALONE)])
+def test_deployment_has_every_setting_with_its_default(title: str, settings: dict[str, str]) -> None:
+    [table] = section("DEPLOYMENT.md", title).tables[:1]
+    documented = {code(row["variable"]): code(row["default"]) if row["default"] else "" for row in table}
+
+    assert documented == settings
+
+
+def test_compose_passes_every_setting_that_an_image_does_not_have() -> None:
+    passed = set(re.findall(r"(?m)^ {4,6}([A-Z_]+):", COMPOSE)) & set(SERVE)
+
+    assert passed == set(SERVE) - {"APP_HOST", "APP_PORT"}
+
+
+def test_compose_has_a_default_for_nothing_that_is_needed_or_secret() -> None:
+    needed = {name for name, field in Settings.model_fields.items() if field.is_required()} - {"database_url"}
+
+    demanded = set(re.findall(r"\$\{([A-Z_]+):\?", COMPOSE))
+    assert demanded == {name.upper() for name in needed} | {"POSTGRES_PASSWORD"}
+    assert set(re.findall(r"\$\{[A-Z_]+:-([^}]*)\}", COMPOSE)) == {""}
