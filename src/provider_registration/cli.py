@@ -25,7 +25,7 @@ from provider_registration.logs import configure_logging
 from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
 from provider_registration.web.text import EmailAddress
 
-GRACEFUL_SHUTDOWN_SECONDS = 10  # what requests under way get to finish; approvals have their own time after it
+SHUTDOWN_MARGIN_SECONDS = 5  # what the longest request, an approval, may take beyond its billing calls
 
 _Result = TypeVar("_Result")
 
@@ -57,9 +57,7 @@ def run() -> None:
 def _ensure_admin(database_url: str, email: str, password: str | None) -> str | None:
     """Make the first admin when there is no user; the password made up for it, None when none was."""
     first_password = password or secrets.token_urlsafe(12)
-    is_new = asyncio.run(
-        _call_with_users(database_url, lambda users: users.create_first_admin(email, first_password))
-    )
+    is_new = asyncio.run(_call_with_users(database_url, lambda users: users.create_first_admin(email, first_password)))
     return first_password if is_new and not password else None
 
 
@@ -80,7 +78,7 @@ def serve() -> None:
         log_config=None,
         access_log=False,  # the request middleware writes that line
         server_header=False,
-        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN_SECONDS,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from provider_registration.errors import UnavailableError
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 5.0  # seconds
 POOL_TIMEOUT = 5.0  # seconds a request waits for a connection before it is refused
@@ -23,7 +26,8 @@ SERVER_SETTINGS = {
     "jit": "off",  # every statement here is short; compiling one costs more than running it
 }
 
-PING = text("SELECT 1")
+# Whether somebody migrated the database that answers.
+SCHEMA_EXISTS = text("SELECT to_regclass('candidates') IS NOT NULL")
 
 
 class DatabaseUnavailable(UnavailableError):
@@ -71,9 +75,15 @@ class Database:
             raise
 
     async def ping(self) -> None:
-        """Return when the database answers, raise DatabaseUnavailable when it does not."""
+        """Return when the database answers and has the tables.
+
+        Raises:
+            DatabaseUnavailable: it does not, or has not.
+        """
         async with self.transaction() as session:
-            await session.execute(PING)
+            if not await session.scalar(SCHEMA_EXISTS):
+                logger.warning("the database has no tables; run: provider-registration migrate")
+                raise DatabaseUnavailable
 
     async def close(self) -> None:
         """Close every connection."""
@@ -82,6 +92,8 @@ class Database:
 
 UNAVAILABLE_SQLSTATE_CLASSES = (
     "08",  # connection exception
+    "28",  # invalid authorization: wrong user or password
+    "3D",  # no such database
     "53",  # insufficient resources: too many connections, disk full
     "55",  # lock_not_available; not in prerequisite state: the database is not accepting connections
     "57",  # operator intervention: shutdown, statement timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,9 +24,10 @@ class SettingsError(Exception):
 
 
 def _async_driver_url(value: object) -> object:
-    """Turn `postgres://` and `postgresql://` into the form that SQLAlchemy's asyncpg dialect reads."""
+    """Turn libpq's form of a URL into the one that SQLAlchemy's asyncpg dialect reads."""
     if not isinstance(value, str):
         return value
+    value = re.sub(r"([?&])sslmode=", r"\1ssl=", value)
     for scheme in ("postgres://", "postgresql://"):
         if value.startswith(scheme):
             return "postgresql+asyncpg://" + value.removeprefix(scheme)

@@ -5,21 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import ValidationError
 
 from provider_registration.auth.dependencies import AuthServiceDep
 from provider_registration.auth.errors import InvalidCredentials
 from provider_registration.auth.schemas import LoginForm, LoginRequest, TokenResponse
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
 from provider_registration.database import DatabaseUnavailable
-from provider_registration.web.body import MAX_BODY_BYTES, json_body, media_type_of
+from provider_registration.web.body import MAX_BODY_BYTES, json_body, media_type_of, parse_form
 from provider_registration.web.openapi import problems, request_body
 from provider_registration.web.problems import (
     BodyTooLarge,
     FieldError,
     InvalidRequest,
     UnsupportedMediaType,
-    field_errors,
 )
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -38,12 +36,7 @@ async def read_login(request: Request) -> LoginRequest:
         return await read_json(request)
     if media_type != FORM:
         raise UnsupportedMediaType(JSON, FORM)
-    async with request.form() as form:
-        try:
-            return LoginForm.model_validate(dict(form))
-        except ValidationError as error:
-            faults = field_errors(error.errors(include_url=False, include_input=False), location="body")
-            raise InvalidRequest(faults) from None
+    return parse_form(LoginForm, await request.body())
 
 
 @router.post(

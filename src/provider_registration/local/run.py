@@ -35,7 +35,7 @@ from provider_registration.settings import DatabaseSettings, Settings
 
 OLDEST_SERVER = 15
 SERVER_VERSION = text("SHOW server_version_num")
-GRACEFUL_SHUTDOWN = 10  # seconds that requests under way get to finish
+SHUTDOWN_MARGIN = 5  # seconds that the longest request, an approval, may take beyond its billing calls
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, `kill`, a closed terminal
 
 Migrate = Callable[[str], None]
@@ -86,7 +86,7 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
+            timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN,
         )
         announcement = _announcement(complete, base_url(listener), psql, new_password)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

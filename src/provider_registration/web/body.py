@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -21,6 +22,7 @@ from provider_registration.web.problems import (
 )
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_FORM_FIELDS = 20
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -94,13 +96,32 @@ def parse_json(model: type[Body], body: bytes) -> Body:
     try:
         value = model.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidRequest(
-            field_errors(error.errors(include_url=False, include_input=False), location="body")
-        ) from None
-    json.loads(body, object_pairs_hook=_refuse_duplicates)
+        raise _invalid(error) from None
+    json.loads(body, object_pairs_hook=_without_duplicates)
     return value
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
+def parse_form(model: type[Body], body: bytes) -> Body:
+    """Validate an `application/x-www-form-urlencoded` body against `model`.
+
+    Raises:
+        InvalidRequest: with every fault found.
+    """
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
+        return model.model_validate(_without_duplicates(pairs))
+    except ValidationError as error:
+        raise _invalid(error) from None
+    except ValueError:
+        detail = f"Input should be a form of {MAX_FORM_FIELDS} fields at most, in percent-encoded UTF-8"
+        raise InvalidRequest([FieldError(location="body", field=None, detail=detail)]) from None
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    return InvalidRequest(field_errors(error.errors(include_url=False, include_input=False), location="body"))
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) < len(pairs):  # RFC 8259 section 4: what a repeated name means is anyone's guess
         raise InvalidRequest([FieldError(location="body", field=None, detail="A field is given more than once")])
+    return dict(pairs)

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from provider_registration.errors import ServiceError
 from provider_registration.web.problems import (
@@ -22,6 +23,7 @@ from provider_registration.web.problems import (
 )
 
 FRAMEWORK_SENTENCES = {
+    HTTPStatus.BAD_REQUEST: "The request cannot be read.",
     HTTPStatus.NOT_FOUND: "There is nothing at this path.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not know the method; the Allow header has those it knows.",
 }
@@ -56,7 +58,20 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
         "detail": FRAMEWORK_SENTENCES.get(status, status.description or status.phrase),
         "instance": instance_of(request),
     }
-    return JSONResponse(problem, status, dict(error.headers or {}), PROBLEM_MEDIA_TYPE)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+    return JSONResponse(problem, status, headers, PROBLEM_MEDIA_TYPE)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Every method of the path; the framework names those of one route alone."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    methods: set[str] = set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if compile_path(template)[0].match(path):
+            methods |= {method.upper() for method in operations}
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 async def _client_disconnect(_request: Request, _error: ClientDisconnect) -> Response:

@@ -38,6 +38,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # the server, which still has its own scope, leaves the body out
         if self._root_path:
             scope["root_path"] = self._root_path
         request_id = _request_id(scope)
