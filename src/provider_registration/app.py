@@ -83,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # web.docs serves it from installed files
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call the operation
     )
     for router in (candidates_router, approvals_router, auth_router, health_router, docs_router):
         app.include_router(router)

@@ -12,6 +12,7 @@ from typing import TypeVar
 import click
 import uvicorn
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.exc import ProgrammingError
 
 from provider_registration import __version__, migrations
 from provider_registration.app import create_app
@@ -26,6 +27,7 @@ from provider_registration.settings import DatabaseSettings, Settings, SettingsE
 from provider_registration.web.text import EmailAddress
 
 SHUTDOWN_MARGIN_SECONDS = 5  # what the longest request, an approval, may take beyond its billing calls
+UNDEFINED_TABLE = "42P01"  # PostgreSQL's error code
 
 _Result = TypeVar("_Result")
 
@@ -108,9 +110,15 @@ password_stdin_option = click.option(
 
 
 def _read_password(*, from_stdin: bool) -> str:
-    if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    try:
+        if from_stdin:
+            password = sys.stdin.readline().rstrip("\r\n")
+        else:
+            password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+        password.encode()  # bytes that are not UTF-8 may have come in as lone surrogates
+    except UnicodeError:
+        raise click.ClickException("The password is not valid UTF-8.") from None
+    return password
 
 
 @main.command()
@@ -206,6 +214,10 @@ def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
         return asyncio.run(_call_with_users(_database_url(), work))
     except (ServiceError, UnacceptablePassword) as error:
         raise click.ClickException(str(error)) from None
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != UNDEFINED_TABLE:
+            raise
+        raise click.ClickException("The database has no tables yet; run `provider-registration migrate`.") from None
 
 
 async def _call_with_users(url: str, work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
@@ -224,8 +236,9 @@ def _database_url() -> str:
     try:
         try:
             return load_settings(DatabaseSettings).database_url
-        except SettingsError:
-            if url := local_database_url():
+        except SettingsError as error:
+            # One with a mistake in it must not come to mean another database.
+            if "DATABASE_URL is not set" in str(error) and (url := local_database_url()):
                 return url
             raise
     except SettingsError as error:

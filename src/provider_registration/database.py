@@ -16,6 +16,7 @@ from provider_registration.errors import UnavailableError
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 5.0  # seconds
+COMMAND_TIMEOUT = 12.0  # seconds until a silent network counts as lost; longer than statement_timeout, which says more
 POOL_TIMEOUT = 5.0  # seconds a request waits for a connection before it is refused
 SERVER_SETTINGS = {
     "application_name": "provider-registration",
@@ -55,7 +56,11 @@ class Database:
             pool_timeout=POOL_TIMEOUT,
             pool_pre_ping=True,
             hide_parameters=True,  # an error's text must not carry people's addresses into the logs
-            connect_args={"timeout": CONNECT_TIMEOUT, "server_settings": SERVER_SETTINGS},
+            connect_args={
+                "timeout": CONNECT_TIMEOUT,
+                "command_timeout": COMMAND_TIMEOUT,
+                "server_settings": SERVER_SETTINGS,
+            },
         )
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
@@ -71,6 +76,7 @@ class Database:
                 yield session
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if is_unavailable(error):
+                logger.warning("the database is unavailable", extra={"reason": _reason(error)})
                 raise DatabaseUnavailable from error
             raise
 
@@ -92,8 +98,8 @@ class Database:
 
 UNAVAILABLE_SQLSTATE_CLASSES = (
     "08",  # connection exception
-    "28",  # invalid authorization: wrong user or password
-    "3D",  # no such database
+    "28",  # the role or its password is refused, as while it is being changed
+    "3D",  # there is no such database, as while it is being restored
     "53",  # insufficient resources: too many connections, disk full
     "55",  # lock_not_available; not in prerequisite state: the database is not accepting connections
     "57",  # operator intervention: shutdown, statement timeout
@@ -111,6 +117,11 @@ def is_unavailable(error: BaseException) -> bool:
             return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
         return bool(sqlstate.startswith(UNAVAILABLE_SQLSTATE_CLASSES))
     return isinstance(error, OSError | TimeoutError | PoolTimeoutError)
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+    return f"{type(cause).__name__}: {cause}"
 
 
 def constraint_name(error: IntegrityError) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -12,6 +12,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as the hash
 MIN_DISTINCT_SECRET_CHARACTERS = 10
+# What asyncpg takes from a URL; anything else would fail with the first request instead of at the start.
+DATABASE_URL_PARAMETERS = frozenset(
+    {"host", "port", "ssl", "passfile", "target_session_attrs", "prepared_statement_cache_size"}
+)
 PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
 
 
@@ -24,10 +28,10 @@ class SettingsError(Exception):
 
 
 def _async_driver_url(value: object) -> object:
-    """Turn libpq's form of a URL into the one that SQLAlchemy's asyncpg dialect reads."""
+    """Turn `postgres://`, `postgresql://` and libpq's `sslmode` into what SQLAlchemy's asyncpg dialect reads."""
     if not isinstance(value, str):
         return value
-    value = re.sub(r"([?&])sslmode=", r"\1ssl=", value)
+    value = re.sub(r"(?<=[?&])sslmode=", "ssl=", value)
     for scheme in ("postgres://", "postgresql://"):
         if value.startswith(scheme):
             return "postgresql+asyncpg://" + value.removeprefix(scheme)
@@ -46,7 +50,9 @@ class _Environment(BaseSettings):
 class DatabaseSettings(_Environment):
     """What the commands need that talk to the database alone (`migrate`, `create-user`, …)."""
 
-    database_url: DatabaseUrl = Field(description="PostgreSQL 15 or later: postgresql://user:password@host/name")
+    database_url: DatabaseUrl = Field(
+        description="PostgreSQL 15 or later: postgresql://user:password@host/name", repr=False
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -60,6 +66,9 @@ class DatabaseSettings(_Environment):
             raise ValueError("is not a URL; write postgresql://user:password@host:5432/name") from None
         if not parts.path.strip("/"):
             raise ValueError("names no database; write postgresql://user:password@host:5432/name")
+        if not DATABASE_URL_PARAMETERS.issuperset(name for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+            known = ", ".join(sorted(DATABASE_URL_PARAMETERS))
+            raise ValueError(f"has a parameter after ? that is not known; these are: {known}, sslmode")
         return value
 
 
@@ -99,8 +108,12 @@ class Settings(DatabaseSettings):
     @field_validator("billing_service_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # its text may repeat the value
+            is_usable = False
+        if not is_usable or any(character.isspace() for character in value):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
+from openapi_schema_validator import OAS31Validator
 
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
@@ -61,6 +65,48 @@ class Billing:
         return response.json()["requests"]
 
 
+class Contract:
+    """The service's OpenAPI document, held against what the service answers."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self._operations = {
+            (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path))): operation
+            for path, operations in document["paths"].items()
+            for method, operation in operations.items()
+        }
+        self._validator = cache(self._make_validator)
+
+    async def check(self, response: httpx.Response) -> None:
+        """Fail unless the document has this status, media type, headers and body; an event hook of httpx."""
+        await response.aread()
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", response.headers["X-Request-ID"])
+        operation = self._operation(response.request)
+        if operation is None:
+            return
+        documented = operation["responses"].get(str(response.status_code))
+        assert documented, f"{response.status_code} is not documented: {response.text}"
+        assert all(name in response.headers for name in documented.get("headers", ())), response.headers
+        media_type = response.headers["Content-Type"].partition(";")[0]
+        assert media_type in documented["content"], f"{media_type} is not documented for {response.status_code}"
+        if media_type.endswith("json"):
+            self.validate(response.json(), documented["content"][media_type]["schema"])
+
+    def validate(self, value: object, schema: dict[str, Any]) -> None:
+        """Fail unless `value` is what a schema of the document describes."""
+        self._validator(json.dumps(schema)).validate(value)
+
+    def _make_validator(self, schema: str) -> OAS31Validator:
+        whole = {**json.loads(schema), "components": self.document["components"]}
+        return OAS31Validator(whole, format_checker=OAS31Validator.FORMAT_CHECKER)
+
+    def _operation(self, request: httpx.Request) -> dict[str, Any] | None:
+        for (method, path), operation in self._operations.items():
+            if method == request.method and path.fullmatch(request.url.path):
+                return operation
+        return None
+
+
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
     """Settings of a service under test."""
     values = {"database_url": database_url, "jwt_secret_key": JWT_SECRET, "billing_service_url": billing_url, **more}
@@ -96,6 +142,23 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
 
 
 @pytest.fixture(scope="session")
+def contract(settings: Settings) -> Contract:
+    """What the OpenAPI document promises."""
+    return Contract(create_app(settings).openapi())
+
+
+@pytest.fixture(scope="session")
+def connect(contract: Contract) -> Callable[..., httpx.AsyncClient]:
+    """Makes clients of a service, anonymous without a token, whose every response must be a documented one."""
+
+    def connect(url: str, token: str | None = None) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.AsyncClient(base_url=url, headers=headers, timeout=30, event_hooks={"response": [contract.check]})
+
+    return connect
+
+
+@pytest.fixture(scope="session")
 async def users(settings: Settings) -> AsyncIterator[UserDirectory]:
     """The list of users, as the command line keeps it."""
     database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
@@ -117,26 +180,28 @@ async def tokens(service: Service, users: UserDirectory) -> dict[Role, str]:
     return tokens
 
 
-@pytest.fixture
-async def anonymous(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="session")
+async def anonymous(service: Service, connect: Callable[..., httpx.AsyncClient]) -> AsyncIterator[httpx.AsyncClient]:
     """A client that says nothing of itself."""
-    async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+    async with connect(service.url) as client:
         yield client
 
 
-@pytest.fixture
-async def admin(service: Service, tokens: dict[Role, str]) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="session")
+async def admin(
+    service: Service, tokens: dict[Role, str], connect: Callable[..., httpx.AsyncClient]
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an admin."""
-    headers = {"Authorization": f"Bearer {tokens[Role.ADMIN]}"}
-    async with httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
+    async with connect(service.url, tokens[Role.ADMIN]) as client:
         yield client
 
 
-@pytest.fixture
-async def viewer(service: Service, tokens: dict[Role, str]) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="session")
+async def viewer(
+    service: Service, tokens: dict[Role, str], connect: Callable[..., httpx.AsyncClient]
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a viewer."""
-    headers = {"Authorization": f"Bearer {tokens[Role.VIEWER]}"}
-    async with httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
+    async with connect(service.url, tokens[Role.VIEWER]) as client:
         yield client
 
 

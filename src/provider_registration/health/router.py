@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from provider_registration.database import Database
+from provider_registration.database import Database, DatabaseUnavailable
 from provider_registration.health.schemas import HealthResponse, ProbeResponse
 
 router = APIRouter(tags=["health"])
@@ -20,13 +20,16 @@ DATABASE_TIMEOUT = 1.5  # seconds; a probe that waits longer tells as much as on
 async def database_answers(request: Request) -> bool:
     """Whether the database answers in time."""
     database: Database = request.app.state.database
-    asking = asyncio.ensure_future(database.ping())
-    # Not asyncio.timeout: it would wait until the driver has closed a connection that does not answer.
+    asking = asyncio.create_task(database.ping())
     answered, _ = await asyncio.wait({asking}, timeout=DATABASE_TIMEOUT)
     if not answered:
-        asking.cancel()
+        asking.cancel()  # giving up its connection takes seconds more, for which no probe waits
         return False
-    return asking.exception() is None
+    try:
+        asking.result()
+    except DatabaseUnavailable:
+        return False
+    return True
 
 
 DatabaseAnswers = Annotated[bool, Depends(database_answers)]

@@ -10,9 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from starlette.routing import compile_path
+from starlette.routing import Match
 
 from provider_registration.errors import ServiceError
+from provider_registration.web.middleware import METHODS
 from provider_registration.web.problems import (
     PROBLEM_MEDIA_TYPE,
     TYPE_PREFIX,
@@ -60,18 +61,18 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
     }
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+        headers["Allow"] = ", ".join(_methods_of_path(request))
     return JSONResponse(problem, status, headers, PROBLEM_MEDIA_TYPE)
 
 
-def _methods_of(request: Request) -> set[str]:
-    """Every method of the path; the framework names those of one route alone."""
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    methods: set[str] = set()
-    for template, operations in request.app.openapi()["paths"].items():
-        if compile_path(template)[0].match(path):
-            methods |= {method.upper() for method in operations}
-    return methods | ({"HEAD"} if "GET" in methods else set())
+def _methods_of_path(request: Request) -> list[str]:
+    """Methods that any route takes at the request's path: the framework names those of the first route alone."""
+    methods = {
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    }
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))  # the request middleware answers HEAD
 
 
 async def _client_disconnect(_request: Request, _error: ClientDisconnect) -> Response:

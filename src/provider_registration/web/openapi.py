@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -97,7 +98,19 @@ def install_openapi(app: FastAPI, *, bodies: Sequence[type[BaseModel]], tags: Se
             models: list[type[BaseModel]] = [*bodies, Problem]
             _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF_TEMPLATE)
             document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+            _restore_nulls_of_examples(document, app)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents to extend the document
+
+
+def _restore_nulls_of_examples(document: dict[str, Any], app: FastAPI) -> None:
+    """Put the examples of responses back as they were given: FastAPI drops every null on the way."""
+    for route in iter_route_contexts(app.routes):
+        for method in route.methods or ():
+            operation = document["paths"].get(route.path_format, {}).get(method.lower())
+            for code, response in route.responses.items() if operation else ():
+                for media_type, content in response.get("content", {}).items():
+                    examples = {key: content[key] for key in ("example", "examples") if key in content}
+                    operation["responses"][str(code)]["content"][media_type].update(examples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
 STRONG_TAG = re.compile(r'"([0-9]{1,10})"')
 
@@ -16,18 +16,24 @@ def etag(version: int) -> str:
 
 
 def expected_versions(
-    if_match: Annotated[
-        list[str] | None,
-        Header(description='The `ETag` last read, such as `"1"`; 412 when it is out of date.', examples=['"1"']),
+    request: Request,
+    _if_match: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            description='The `ETag` last read, such as `"1"`; 412 when it is out of date.',
+            examples=['"1"'],
+        ),
     ] = None,
 ) -> frozenset[int] | None:
     """Versions that If-Match allows; None when every version will do.
 
     Weak tags and tags of another kind match nothing: If-Match compares strongly.
     """
-    if if_match is None:
+    lines = request.headers.getlist("If-Match")  # as a list in the signature, no client generator would take it
+    if not lines:
         return None
-    tags = [tag.strip() for line in if_match for tag in line.split(",")]
+    tags = [tag.strip() for line in lines for tag in line.split(",")]
     if tags == ["*"]:
         return None
     return frozenset(int(match[1]) for tag in tags if (match := STRONG_TAG.fullmatch(tag)))

@@ -197,4 +197,5 @@ def instance_of(request: Request) -> str:
     """The path that was asked for, as it stood in the request line, gateway's prefix included."""
     path: str = request.scope["path"]
     prefix: str = request.scope.get("root_path", "")
-    return quote(path if path.startswith(prefix) else prefix + path)[:MAX_INSTANCE_LENGTH]
+    whole = path if path == prefix or path.startswith(f"{prefix}/") else prefix + path
+    return quote(whole[:MAX_INSTANCE_LENGTH])

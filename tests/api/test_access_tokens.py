@@ -1,0 +1,228 @@
+"""Which access tokens the service takes: its own, whole, in time, of users who may still come in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import random
+import string
+import time
+from uuid import uuid4
+
+import pytest
+
+from provider_registration.auth.models import Role
+
+LOGIN = "/auth/login"
+PASSWORD = "correct horse battery staple"
+HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
+
+
+def encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def sign(claims, key, header=None):
+    """A JWT made without the library that reads it."""
+    header = {"alg": "HS256", "typ": "JWT"} | (header or {})
+    payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
+    message = f"{encode(json.dumps(header).encode())}.{encode(payload)}"
+    if header["alg"] not in HASHES:
+        return f"{message}."
+    return f"{message}.{encode(hmac.digest(key.encode(), message.encode(), HASHES[header['alg']]))}"
+
+
+@pytest.fixture
+def key(settings):
+    """The key that the service signs with."""
+    return settings.jwt_secret_key.get_secret_value()
+
+
+@pytest.fixture
+def claims(tokens):
+    """What a viewer's token says."""
+    return json.loads(decode(tokens[Role.VIEWER].split(".")[1]))
+
+
+@pytest.fixture
+def status_with(anonymous):
+    """Reads the list of candidates with an Authorization header; returns the status."""
+
+    async def status_with(authorization):
+        return (await anonymous.get("/candidates", headers={"Authorization": authorization})).status_code
+
+    return status_with
+
+
+async def test_a_token_made_by_the_rules_is_taken(status_with, claims, key):
+    assert await status_with(f"Bearer {sign(claims, key)}") == 200
+
+
+CHANGED_CLAIMS = {
+    "expired": {"exp": int(time.time()) - 60},
+    "expired long ago": {"exp": 0},
+    "expiry that is no time": {"exp": "tomorrow"},
+    "expiry null": {"exp": None},
+    "expiry infinite": {"exp": float("inf")},
+    "not valid yet": {"nbf": int(time.time()) + 3600},
+    "another audience": {"aud": "somebody-else"},
+    "another audience in a list": {"aud": ["somebody-else"]},
+    "another issuer": {"iss": "somebody-else"},
+    "a role that does not exist": {"role": "owner"},
+    "a role that is no text": {"role": ["admin"]},
+    "a subject that is no id": {"sub": "admin@example.com"},
+    "a subject that is no text": {"sub": 1},
+    "a subject that nobody has": {"sub": str(uuid4())},
+    "an issue time that is no time": {"iat": "yesterday"},
+    "an id that is no text": {"jti": 7},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGED_CLAIMS.values(), ids=CHANGED_CLAIMS.keys())
+async def test_changed_claims_are_refused(status_with, claims, key, changes):
+    assert await status_with(f"Bearer {sign(claims | changes, key)}") == 401
+
+
+@pytest.mark.parametrize("name", ["iss", "aud", "sub", "role", "iat", "exp", "jti"])
+async def test_a_missing_claim_is_refused(status_with, claims, key, name):
+    del claims[name]
+
+    assert await status_with(f"Bearer {sign(claims, key)}") == 401
+
+
+@pytest.mark.parametrize("payload", [b"", b"null", b"[]", b'"x"', b"{", b"\xff", b"[" * 1000, b'{"a":' * 300])
+async def test_a_payload_that_holds_no_claims_is_refused(status_with, key, payload):
+    assert await status_with(f"Bearer {sign(payload, key)}") == 401
+
+
+CHANGED_HEADERS = {
+    "no algorithm": {"alg": "none"},
+    "no algorithm in another letter case": {"alg": "NoNe"},
+    "another algorithm with the same key": {"alg": "HS384"},
+    "a longer algorithm with the same key": {"alg": "HS512"},
+    "an algorithm with a public key": {"alg": "RS256"},
+    "an unknown algorithm": {"alg": "XS256"},
+    "an extension that is critical": {"crit": ["b64"], "b64": False},
+    "critical extensions that are none": {"crit": []},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGED_HEADERS.values(), ids=CHANGED_HEADERS.keys())
+async def test_changed_headers_are_refused(status_with, claims, key, changes):
+    assert await status_with(f"Bearer {sign(claims, key, changes)}") == 401
+
+
+@pytest.mark.parametrize("other", ["", "x", "another key that is quite as long as it must be"])
+async def test_another_key_is_refused(status_with, claims, other):
+    assert await status_with(f"Bearer {sign(claims, other)}") == 401
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Bearer",
+        "Bearer .",
+        "Bearer ..",
+        "Bearer ...",
+        "Bearer null",
+        "Bearer " + "x" * 5000,
+        "Bearer " + "a.b.c" * 300,
+        "Bearer " + "." * 2000,
+        "Bearer " + "e30." * 500,
+        "Basic YWRtaW46YWRtaW4=",
+        "Bearer \xff\xfe".encode("latin-1"),
+        b"\xff",
+    ],
+)
+async def test_what_is_no_token_is_refused(status_with, authorization):
+    assert await status_with(authorization) == 401
+
+
+async def test_a_token_of_another_scheme_is_refused(status_with, tokens):
+    assert await status_with(f"Basic {tokens[Role.VIEWER]}") == 401
+    assert await status_with(tokens[Role.VIEWER]) == 401
+
+
+async def test_a_token_anywhere_but_in_the_header_is_ignored(anonymous, tokens):
+    token = tokens[Role.VIEWER]
+
+    assert (await anonymous.get("/candidates", headers={"Cookie": f"access_token={token}"})).status_code == 401
+    assert (await anonymous.get("/candidates", params={"access_token": token})).status_code == 401
+
+
+async def test_every_truncated_token_is_refused(status_with, tokens):
+    token = tokens[Role.VIEWER]
+
+    for length in range(1, len(token), 7):
+        assert await status_with(f"Bearer {token[:length]}") == 401, length
+
+
+async def test_random_changes_of_a_token_are_refused(status_with, tokens):
+    token = tokens[Role.VIEWER]
+    chance = random.Random(7)  # noqa: S311 - not a secret
+    alphabet = string.ascii_letters + string.digits + "-_.=+/ %~"
+
+    for _ in range(300):
+        changed = list(token)
+        for _ in range(chance.randint(1, 3)):
+            place = chance.randrange(len(changed))
+            match chance.randrange(4):
+                case 0:
+                    changed[place] = chance.choice(alphabet)
+                case 1:
+                    changed.insert(place, chance.choice(alphabet))
+                case 2:
+                    del changed[place]
+                case _:
+                    other = chance.randrange(len(changed))
+                    changed[place], changed[other] = changed[other], changed[place]
+        mutant = "".join(changed)
+        status = await status_with(f"Bearer {mutant}")
+        assert status == 401 or says_the_same(mutant, token), mutant
+
+
+def says_the_same(mutant, token):
+    """Whether only the writing of the signature differs: the unused bits of its last character, or stray signs."""
+    (*message, signature), (*original_message, original) = mutant.strip().split("."), token.split(".")
+    return message == original_message and decode(signature) == decode(original)
+
+
+async def test_the_role_is_the_users_not_the_tokens(anonymous, claims, key):
+    token = sign(claims | {"role": "admin"}, key)
+
+    response = await anonymous.post(f"/candidates/{uuid4()}/reject", headers={"Authorization": f"Bearer {token}"})
+
+    assert response.status_code == 403
+
+
+@pytest.fixture
+async def newcomer(anonymous, users):
+    """The e-mail address and the token of a user who just logged in."""
+    email = f"{uuid4().hex}@example.com"
+    await users.create(email, PASSWORD, Role.VIEWER)
+    response = await anonymous.post(LOGIN, json={"username": email, "password": PASSWORD})
+    return email, response.json()["access_token"]
+
+
+async def test_a_token_stops_working_when_its_user_is_disabled(status_with, users, newcomer):
+    email, token = newcomer
+    assert await status_with(f"Bearer {token}") == 200
+
+    await users.disable(email)
+
+    assert await status_with(f"Bearer {token}") == 401
+
+
+async def test_a_token_stops_working_when_its_user_is_gone(status_with, database, newcomer):
+    email, token = newcomer
+
+    await database.execute("DELETE FROM users WHERE email = $1", email)
+
+    assert await status_with(f"Bearer {token}") == 401

@@ -1,0 +1,211 @@
+"""Health and probes, and what callers see while the database is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from provider_registration import __version__, database
+from provider_registration.auth.models import Role
+from provider_registration.health import router as health
+
+HEALTHY = {
+    "status": "healthy",
+    "service": "provider-registration-service",
+    "version": __version__,
+    "database": "connected",
+}
+UNHEALTHY = HEALTHY | {"status": "unhealthy", "database": "disconnected"}
+
+
+async def test_with_its_database_the_service_is_healthy(anonymous):
+    response = await anonymous.get("/health")
+
+    assert (response.status_code, response.json()) == (200, HEALTHY)
+
+
+async def test_with_its_database_the_service_is_live_and_ready(anonymous):
+    live, ready = await anonymous.get("/health/live"), await anonymous.get("/health/ready")
+
+    assert (live.status_code, live.json()) == (200, {"status": "live"})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+
+
+class Proxy:
+    """A TCP proxy in front of PostgreSQL that can be closed, opened again on its port, or fall silent."""
+
+    def __init__(self, host, port):
+        self._target = host, port
+        self._writers = set()
+        self._listener = None
+        self.port = 0
+        self.speaks = asyncio.Event()
+
+    async def open(self):
+        self.speaks.set()
+        self._listener = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def close(self):
+        self._listener.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await self._listener.wait_closed()
+
+    async def _connect(self, reader, writer):
+        try:
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = {writer, server_writer}
+        self._writers |= pair
+        await asyncio.gather(self._forward(reader, server_writer), self._forward(server_reader, writer))
+        self._writers -= pair
+
+    async def _forward(self, reader, writer):
+        try:
+            while data := await reader.read(65_536):
+                await self.speaks.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+@pytest.fixture
+async def proxy(server_url):
+    parts = urlsplit(server_url)
+    proxy = Proxy(parts.hostname, parts.port or 5432)
+    await proxy.open()
+    yield proxy
+    proxy.speaks.set()
+    await proxy.close()
+
+
+@pytest.fixture
+def through(settings, run_service, connect):
+    """Starts a service whose database answers at another port; gives a client of it."""
+
+    @asynccontextmanager
+    async def through(port, token=None):
+        parts = urlsplit(settings.database_url)
+        url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
+        async with run_service(settings.model_copy(update={"database_url": url})) as service:
+            async with connect(service.url, token) as client:
+                yield client
+
+    return through
+
+
+@pytest.fixture
+def dead_port():
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+async def check_unhealthy(client):
+    response = await client.get("/health")
+    assert (response.status_code, response.json()) == (503, UNHEALTHY)
+    response = await client.get("/health/ready")
+    assert (response.status_code, response.json()) == (503, {"status": "not ready"})
+    response = await client.get("/health/live")
+    assert (response.status_code, response.json()) == (200, {"status": "live"})
+    assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_without_its_database_the_service_starts_and_says_that_it_is_unhealthy(through, dead_port):
+    async with through(dead_port) as client:
+        await check_unhealthy(client)
+
+
+async def test_without_its_database_everything_else_asks_to_come_back(through, dead_port, tokens, registration):
+    async with through(dead_port, tokens[Role.ADMIN]) as client:
+        responses = [
+            await client.post("/candidates", json=registration()),
+            await client.get("/candidates"),
+            await client.get("/candidates/00000000-0000-4000-8000-000000000000"),
+            await client.post("/candidates/00000000-0000-4000-8000-000000000000/approve"),
+            await client.post("/candidates/00000000-0000-4000-8000-000000000000/reject"),
+            await client.post("/auth/login", json={"username": "a@example.com", "password": "x"}),
+        ]
+
+    for response in responses:
+        assert response.status_code == 503
+        assert response.json()["type"].endswith(":database-unavailable")
+        assert int(response.headers["Retry-After"]) >= 1
+        assert "127.0.0.1" not in response.text
+
+
+async def test_without_its_database_what_is_wrong_in_itself_is_still_refused(through, dead_port):
+    async with through(dead_port) as client:
+        assert (await client.post("/candidates", json={})).status_code == 422
+        assert (await client.get("/candidates")).status_code == 401
+        assert (await client.get("/nowhere")).status_code == 404
+
+
+@pytest.mark.parametrize("change", [{"path": "/nosuchdatabase"}, {"user": "nosuchuser"}])
+async def test_a_database_that_lets_nobody_in_is_as_good_as_none(settings, run_service, connect, change):
+    parts = urlsplit(settings.database_url)
+    user = change.get("user", parts.username)
+    parts = parts._replace(
+        path=change.get("path", parts.path), netloc=f"{user}:{parts.password}@{parts.hostname}:{parts.port}"
+    )
+    async with run_service(settings.model_copy(update={"database_url": parts.geturl()})) as service:
+        async with connect(service.url) as client:
+            await check_unhealthy(client)
+
+
+async def test_the_service_recovers_when_its_database_comes_back(through, proxy, registration):
+    async with through(proxy.port) as client:
+        for _ in range(2):
+            responses = await asyncio.gather(*(client.post("/candidates", json=registration()) for _ in range(5)))
+            assert {response.status_code for response in responses} == {201}
+
+            await proxy.close()
+            await check_unhealthy(client)
+            assert (await client.post("/candidates", json=registration())).status_code == 503
+
+            await proxy.open()
+            assert (await client.get("/health")).json() == HEALTHY
+            responses = await asyncio.gather(*(client.post("/candidates", json=registration()) for _ in range(5)))
+            assert {response.status_code for response in responses} == {201}
+
+
+async def test_a_registration_during_an_outage_can_be_repeated(through, proxy, registration):
+    async with through(proxy.port) as client:
+        body = registration()
+        await proxy.close()
+        assert (await client.post("/candidates", json=body)).status_code == 503
+        await proxy.open()
+
+        assert (await client.post("/candidates", json=body)).status_code == 201
+
+
+async def test_a_silent_network_is_not_waited_for(through, proxy, registration, monkeypatch):
+    monkeypatch.setattr(database, "COMMAND_TIMEOUT", 1.0)
+    monkeypatch.setattr(health, "DATABASE_TIMEOUT", 0.2)
+    loop = asyncio.get_running_loop()
+    async with through(proxy.port) as client:
+        await asyncio.gather(*(client.post("/candidates", json=registration()) for _ in range(3)))
+        proxy.speaks.clear()
+
+        started = loop.time()
+        assert (await client.get("/health")).json() == UNHEALTHY
+        assert loop.time() - started < 1
+        responses = await asyncio.gather(
+            *(client.post("/candidates", json=registration(), timeout=httpx.Timeout(10)) for _ in range(2))
+        )
+
+        assert {response.status_code for response in responses} == {503}
+        proxy.speaks.set()
+        assert (await client.get("/health")).json() == HEALTHY
+        assert (await client.post("/candidates", json=registration())).status_code == 201

@@ -1,0 +1,248 @@
+"""Listing: newest first, page by page, by status and product."""
+
+from __future__ import annotations
+
+import pytest
+
+CANDIDATES = "/candidates"
+
+INSERT = """
+    INSERT INTO candidates (id, company_name, contact_email, products, truck_count, capacity_tons_per_day, status,
+                            provider_id, created_at)
+    SELECT gen_random_uuid(), 'Company ' || i, 'company' || i || '@example.com', $2, 1, 1, $3::text,
+           CASE WHEN $3::text = 'approved' THEN 1000 + i END, now() - make_interval(secs => i / 10)
+    FROM generate_series($4::int, $4 + $1 - 1) AS i
+"""
+
+
+@pytest.fixture
+async def nobody_registered(database):
+    """No candidate at all."""
+    await database.execute("TRUNCATE candidates CASCADE")
+
+
+@pytest.fixture
+def insert(database, nobody_registered):
+    """Puts candidates into the database; the first of all is the newest, ten share each instant."""
+    count = 0
+
+    async def insert(number, *, products=("apples",), status="pending"):
+        nonlocal count
+        await database.execute(INSERT, number, list(products), status, count)
+        count += number
+
+    return insert
+
+
+@pytest.fixture
+def listed(viewer):
+    """Lists with parameters; returns the names and what is said of the page."""
+
+    async def listed(**parameters):
+        response = await viewer.get(CANDIDATES, params=parameters)
+        assert response.status_code == 200, response.text
+        body = response.json()
+        return [candidate["company_name"] for candidate in body["candidates"]], body["pagination"]
+
+    return listed
+
+
+async def test_without_candidates_the_list_is_empty(listed, nobody_registered):
+    names, pagination = await listed()
+
+    assert names == []
+    assert pagination == {"total": 0, "limit": 20, "offset": 0, "page": 1, "page_size": 20, "total_pages": 0}
+
+
+async def test_an_entry_is_the_whole_record(viewer, register, nobody_registered):
+    record = await register()
+
+    response = await viewer.get(CANDIDATES)
+
+    assert response.json()["candidates"] == [record]
+
+
+async def test_the_newest_comes_first(listed, register, nobody_registered):
+    registered = [(await register())["company_name"] for _ in range(5)]
+
+    names, _ = await listed()
+
+    assert names == registered[::-1]
+
+
+async def test_a_decision_does_not_change_the_order(listed, register, admin, nobody_registered):
+    registered = [await register() for _ in range(3)]
+    await admin.post(f"{CANDIDATES}/{registered[0]['candidate_id']}/reject")
+
+    names, _ = await listed()
+
+    assert names == [candidate["company_name"] for candidate in registered[::-1]]
+
+
+async def test_twenty_come_at_a_time_unless_told(listed, insert):
+    await insert(45)
+
+    names, pagination = await listed()
+
+    assert len(names) == 20
+    assert pagination == {"total": 45, "limit": 20, "offset": 0, "page": 1, "page_size": 20, "total_pages": 3}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "number", "expected"),
+    [
+        ({"limit": 1}, 1, {"limit": 1, "offset": 0, "page": 1, "total_pages": 45}),
+        ({"limit": 100}, 45, {"limit": 100, "offset": 0, "page": 1, "total_pages": 1}),
+        ({"limit": 45}, 45, {"limit": 45, "offset": 0, "page": 1, "total_pages": 1}),
+        ({"limit": 44}, 44, {"limit": 44, "offset": 0, "page": 1, "total_pages": 2}),
+        ({"offset": 40}, 5, {"limit": 20, "offset": 40, "page": 3, "total_pages": 3}),
+        ({"limit": 10, "offset": 15}, 10, {"limit": 10, "offset": 15, "page": 2, "total_pages": 5}),
+        ({"limit": 10, "offset": 45}, 0, {"limit": 10, "offset": 45, "page": 5, "total_pages": 5}),
+        ({"offset": 0}, 20, {"limit": 20, "offset": 0, "page": 1, "total_pages": 3}),
+        ({"offset": 2**31 - 1}, 0, {"limit": 20, "offset": 2**31 - 1}),
+        ({"page": 1}, 20, {"limit": 20, "offset": 0, "page": 1, "total_pages": 3}),
+        ({"page": 3}, 5, {"limit": 20, "offset": 40, "page": 3, "total_pages": 3}),
+        ({"page": 4}, 0, {"limit": 20, "offset": 60, "page": 4, "total_pages": 3}),
+        ({"page": 1_000_000}, 0, {"limit": 20, "page": 1_000_000}),
+        ({"page_size": 7}, 7, {"limit": 7, "offset": 0, "page": 1, "total_pages": 7}),
+        ({"page": 7, "page_size": 7}, 3, {"limit": 7, "offset": 42, "page": 7, "page_size": 7, "total_pages": 7}),
+        ({"page_size": 100}, 45, {"limit": 100, "page_size": 100, "total_pages": 1}),
+    ],
+)
+async def test_a_page_is_what_was_asked_for(listed, insert, parameters, number, expected):
+    await insert(45)
+
+    names, pagination = await listed(**parameters)
+
+    assert len(names) == number
+    assert pagination["total"] == 45
+    assert pagination.items() >= expected.items()
+
+
+@pytest.mark.parametrize("size", [1, 7, 20])
+async def test_the_pages_together_are_the_whole_list_either_way(listed, insert, size):
+    await insert(23)
+    whole, _ = await listed(limit=100)
+
+    by_page = [name for page in range(1, 25) for name in (await listed(page=page, page_size=size))[0]]
+    by_offset = [name for offset in range(0, 24, size) for name in (await listed(limit=size, offset=offset))[0]]
+
+    assert len(set(whole)) == 23
+    assert by_page == by_offset == whole
+
+
+@pytest.fixture
+async def assortment(insert):
+    """Candidates of each status with different products."""
+    await insert(3, products=["apples"])
+    await insert(4, products=["apples", "oranges"])
+    await insert(2, products=["oranges"], status="approved")
+    await insert(1, products=["apples", "bananas"], status="approved")
+    await insert(5, products=["bananas"], status="rejected")
+
+
+@pytest.mark.parametrize(
+    ("filters", "number"),
+    [
+        ({"status": "pending"}, 7),
+        ({"status": "approved"}, 3),
+        ({"status": "rejected"}, 5),
+        ({"product": "apples"}, 8),
+        ({"product": "oranges"}, 6),
+        ({"product": "bananas"}, 6),
+        ({"product": "mangoes"}, 0),
+        ({"status": "pending", "product": "oranges"}, 4),
+        ({"status": "approved", "product": "apples"}, 1),
+        ({"status": "rejected", "product": "apples"}, 0),
+        ({}, 15),
+    ],
+)
+async def test_filters_leave_what_they_say(viewer, assortment, filters, number):
+    response = await viewer.get(CANDIDATES, params=filters)
+
+    candidates = response.json()["candidates"]
+    assert len(candidates) == response.json()["pagination"]["total"] == number
+    assert all(candidate["status"] == filters.get("status", candidate["status"]) for candidate in candidates)
+    assert all(filters.get("product", candidate["products"][0]) in candidate["products"] for candidate in candidates)
+
+
+async def test_filters_and_pages_go_together(listed, assortment):
+    names, pagination = await listed(status="pending", product="apples", page=2, page_size=4)
+
+    assert len(names) == 3
+    assert (pagination["total"], pagination["total_pages"]) == (7, 2)
+
+
+async def test_a_decision_moves_a_candidate_to_the_other_filter(listed, register, admin, nobody_registered):
+    candidate = await register()
+
+    await admin.post(f"{CANDIDATES}/{candidate['candidate_id']}/reject")
+
+    assert await names_of(listed, status="pending") == []
+    assert await names_of(listed, status="rejected") == [candidate["company_name"]]
+
+
+async def names_of(listed, **parameters):
+    names, _ = await listed(**parameters)
+    return names
+
+
+@pytest.mark.parametrize("name", ["limit", "page_size"])
+@pytest.mark.parametrize(
+    "value", ["0", "101", "-1", "9" * 30, "1.5", "ten", "NaN", "0x10", "1e1", "\x00", "[]", "true"]
+)
+async def test_impossible_sizes_are_refused(viewer, name, value):
+    response = await viewer.get(CANDIDATES, params={name: value})
+
+    assert response.status_code == 422
+    assert [(error["location"], error["field"]) for error in response.json()["errors"]] == [("query", name)]
+
+
+@pytest.mark.parametrize("name", ["offset", "page"])
+@pytest.mark.parametrize("value", ["-1", "2147483648", "9" * 30, "1.5", "first", "\x00"])
+async def test_impossible_places_are_refused(viewer, name, value):
+    response = await viewer.get(CANDIDATES, params={name: value})
+
+    assert response.status_code == 422
+    assert [(error["location"], error["field"]) for error in response.json()["errors"]] == [("query", name)]
+
+
+async def test_pages_are_counted_from_1(viewer):
+    assert (await viewer.get(CANDIDATES, params={"page": 0})).status_code == 422
+
+
+@pytest.mark.parametrize("first", [{"limit": 20}, {"offset": 0}, {"limit": 5, "offset": 5}])
+@pytest.mark.parametrize("second", [{"page": 1}, {"page_size": 20}, {"page": 2, "page_size": 5}])
+async def test_the_two_ways_to_ask_do_not_mix(viewer, first, second):
+    response = await viewer.get(CANDIDATES, params=first | second)
+
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
+        {"location": "query", "field": None, "detail": "Use limit and offset, or page and page_size, not both"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", "Pending"),
+        ("status", "done"),
+        ("status", "pending,approved"),
+        ("product", "pears"),
+        ("product", "\x00"),
+    ],
+)
+async def test_unknown_filter_values_are_refused(viewer, name, value):
+    response = await viewer.get(CANDIDATES, params={name: value})
+
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == [name]
+
+
+@pytest.mark.parametrize("name", ["sort", "Status", "statuses", "limit ", "", "MARKER", "company_name"])
+async def test_unknown_parameters_are_refused_without_repeating_them(viewer, name):
+    response = await viewer.get(CANDIDATES, params={name: "MARKER"})
+
+    assert response.status_code == 422
+    assert "MARKER" not in response.text
+    assert [(error["location"], error["field"]) for error in response.json()["errors"]] == [("query", None)]

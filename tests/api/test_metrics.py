@@ -1,0 +1,98 @@
+"""`/metrics`: names that dashboards rely on, and labels that do not grow with what is asked."""
+
+from __future__ import annotations
+
+import random
+import string
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+REQUESTS = "provider_service_requests_total"
+
+
+@pytest.fixture
+def samples(anonymous):
+    """Reads the samples of one metric: the labels as a frozenset, with the value of each."""
+
+    async def samples(name):
+        text = (await anonymous.get("/metrics")).text
+        families = text_string_to_metric_families(text)
+        return {frozenset(s.labels.items()): s.value for f in families for s in f.samples if s.name == name}
+
+    return samples
+
+
+def labels(method, endpoint, status_code):
+    return frozenset({"method": method, "endpoint": endpoint, "status_code": str(status_code)}.items())
+
+
+async def test_it_is_the_text_format_of_prometheus(anonymous):
+    response = await anonymous.get("/metrics")
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    assert list(text_string_to_metric_families(response.text))
+
+
+async def test_the_service_is_up_from_start_to_stop(samples, run_service, settings):
+    async with run_service(settings):
+        assert await samples("provider_service_up") == {frozenset(): 1.0}
+
+    # The numbers are the process's, so that the service which still runs shows what the stopped one left.
+    assert await samples("provider_service_up") == {frozenset(): 0.0}
+
+
+async def test_a_request_is_counted_by_method_route_and_status(samples, viewer, register):
+    candidate = await register()
+    expected = labels("GET", "/candidates/{candidate_id}", 200)
+    before = (await samples(REQUESTS)).get(expected, 0)
+
+    await viewer.get(f"/candidates/{candidate['candidate_id']}")
+
+    assert (await samples(REQUESTS))[expected] == before + 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "endpoint", "status"),
+    [
+        ("POST", "/candidates", "/candidates", 415),
+        ("GET", "/candidates", "/candidates", 401),
+        ("POST", "/candidates/nonsense/approve", "/candidates/{candidate_id}/approve", 401),
+        ("DELETE", "/health", "/health", 405),
+        ("GET", "/nowhere", "unmatched", 404),
+    ],
+)
+async def test_refusals_are_counted_too(samples, anonymous, method, path, endpoint, status):
+    before = (await samples(REQUESTS)).get(labels(method, endpoint, status), 0)
+
+    await anonymous.request(method, path)
+
+    assert (await samples(REQUESTS))[labels(method, endpoint, status)] == before + 1
+
+
+async def test_random_paths_and_methods_add_a_few_series_at_most(samples, anonymous):
+    await anonymous.get("/metrics")
+    before = set(await samples(REQUESTS))
+    chance = random.Random(1)  # noqa: S311 - not a secret
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "MKCOL", "SEARCH", "LINK"]
+
+    for _ in range(300):
+        word = "".join(chance.choices(string.ascii_letters + string.digits + "%2F./-_~{}", k=12))
+        path = chance.choice(["/", "/candidates/", "/health/", "/docs/", "/candidates/x/"]) + word
+        await anonymous.request(chance.choice(methods), path)
+
+    new = set(await samples(REQUESTS)) - before
+    assert {dict(one)["endpoint"] for one in new} <= {
+        "unmatched",
+        "/candidates/{candidate_id}",
+        "/docs/{asset}",
+    }
+    assert {dict(one)["method"] for one in new} <= {*methods[:7], "other"}
+    assert len(new) <= 3 * 8 * 2
+
+
+async def test_every_series_has_a_known_method_and_an_endpoint_of_the_application(samples, contract):
+    endpoints = {dict(one)["endpoint"] for one in await samples(REQUESTS)}
+
+    assert endpoints <= {*contract.document["paths"], "/docs", "/docs/{asset}", "/openapi.json", "unmatched"}

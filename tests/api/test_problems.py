@@ -1,0 +1,164 @@
+"""Problem documents and request ids: what every refusal, foreseen or not, has in common."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+import httpx
+import pytest
+
+from provider_registration.app import create_app
+from provider_registration.local.background_server import serve_in_background
+
+PROBLEM = "application/problem+json"
+REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nowhere", "/candidates/", "/Candidates", "//candidates", "/docs/../etc", "/docs/x"]
+)
+async def test_an_unknown_path_is_a_problem(anonymous, path):
+    response = await anonymous.get(httpx.URL(anonymous.base_url, raw_path=path.encode()))
+
+    assert response.status_code in (404, 422)
+    assert response.headers["Content-Type"] == PROBLEM
+    assert {"type", "title", "status", "detail", "instance"} <= set(response.json())
+    assert response.json()["status"] == response.status_code
+
+
+async def test_nothing_at_a_path_is_said_in_a_sentence(anonymous):
+    response = await anonymous.get("/nowhere/at/all")
+
+    assert response.json() == {
+        "type": "urn:problem-type:provider-registration:not-found",
+        "title": "Not found",
+        "status": 404,
+        "detail": "There is nothing at this path.",
+        "instance": "/nowhere/at/all",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/candidates", "GET, POST"),
+        ("PUT", "/candidates/00000000-0000-4000-8000-000000000000", "GET"),
+        ("GET", "/candidates/00000000-0000-4000-8000-000000000000/approve", "POST"),
+        ("GET", "/auth/login", "POST"),
+        ("POST", "/health", "GET"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+        ("OPTIONS", "/candidates", "GET, POST"),
+        ("PROPFIND", "/candidates", "GET, POST"),
+    ],
+)
+async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(anonymous, method, path, allowed):
+    response = await anonymous.request(method, path)
+
+    assert response.status_code == 405
+    assert response.headers["Allow"] == allowed
+    assert response.headers["Content-Type"] == PROBLEM
+    assert response.json()["type"] == "urn:problem-type:provider-registration:method-not-allowed"
+    assert response.json()["instance"] == path
+
+
+@pytest.mark.parametrize(
+    ("path", "instance"),
+    [
+        ("/a%20b", "/a%20b"),
+        ("/%e2%82%ac", "/%E2%82%AC"),
+        ('/"<script>', "/%22%3Cscript%3E"),
+        ("/x?secret=1", "/x"),
+        ("/" + "x" * 5000, "/" + "x" * 199),
+        ("/" + "%e2%82%ac" * 500, "/" + "%E2%82%AC" * 199),
+    ],
+)
+async def test_the_instance_is_the_path_as_a_uri_of_bounded_length(anonymous, path, instance):
+    response = await anonymous.get(httpx.URL(anonymous.base_url, raw_path=path.encode()))
+
+    assert response.json()["instance"] == instance
+
+
+@pytest.mark.parametrize("request_id", ["a", "approval-7", "A.b_c-9", "x" * 64])
+async def test_a_valid_request_id_is_kept(anonymous, request_id):
+    response = await anonymous.get("/health/live", headers={"X-Request-ID": request_id})
+
+    assert response.headers["X-Request-ID"] == request_id
+
+
+@pytest.mark.parametrize("request_id", [None, "", "x" * 65, "a b", "a/b", "é".encode(), "{}", "a,b", "a\tb"])
+async def test_any_other_is_replaced(anonymous, request_id):
+    headers = {} if request_id is None else {"X-Request-ID": request_id}
+
+    response = await anonymous.get("/health/live", headers=headers)
+
+    assert REQUEST_ID.fullmatch(response.headers["X-Request-ID"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/health"), ("GET", "/nowhere"), ("PUT", "/candidates"), ("GET", "/candidates"), ("GET", "/docs")],
+)
+async def test_every_response_has_exactly_one_request_id(anonymous, method, path):
+    response = await anonymous.request(method, path, headers={"X-Request-ID": "mine"})
+
+    assert response.headers.get_list("X-Request-ID") == ["mine"]
+
+
+class Unforeseen(Exception):
+    """An error that no handler knows."""
+
+
+@pytest.fixture(scope="module")
+async def failing(settings):
+    """A client of a service with routes that fail in ways that nobody foresaw."""
+    app = create_app(settings)
+
+    @app.get("/fails")
+    async def fails():
+        raise Unforeseen("SELECT * FROM secrets")
+
+    @app.get("/fails-in-a-thread")
+    def fails_in_a_thread():
+        raise Unforeseen("SELECT * FROM secrets")
+
+    @app.get("/fails-in-a-group")
+    async def fails_in_a_group():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+    async with serve_in_background(app) as url, httpx.AsyncClient(base_url=url) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/fails", "/fails-in-a-thread", "/fails-in-a-group"])
+async def test_an_unforeseen_fault_is_a_problem_without_details(failing, path, caplog):
+    response = await failing.get(path, headers={"X-Request-ID": "find-me"})
+
+    assert response.status_code == 500
+    assert response.headers["Content-Type"] == PROBLEM
+    assert response.headers["X-Request-ID"] == "find-me"
+    assert response.json() == {
+        "type": "urn:problem-type:provider-registration:internal-error",
+        "title": "Internal error",
+        "status": 500,
+        "detail": "Something went wrong here; X-Request-ID finds it in the logs.",
+        "instance": path,
+    }
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info is not None
+
+
+async def test_an_unforeseen_fault_is_counted(failing):
+    await failing.get("/fails")
+
+    metrics = (await failing.get("/metrics")).text
+
+    assert 'provider_service_requests_total{endpoint="/fails",method="GET",status_code="500"}' in metrics
+
+
+async def test_the_service_goes_on_after_an_unforeseen_fault(failing):
+    await failing.get("/fails")
+
+    assert (await failing.get("/health")).status_code == 200

@@ -1,0 +1,95 @@
+"""Password hashing: Argon2id, off the event loop, as slow for nobody as for somebody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from passlib.hash import argon2
+
+from provider_registration.auth import passwords
+from provider_registration.auth.errors import UnacceptablePassword
+from provider_registration.auth.passwords import PasswordHasher
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(scope="module")
+def hasher():
+    hasher = PasswordHasher()
+    yield hasher
+    hasher.close()
+
+
+@pytest.fixture(scope="module")
+async def password_hash(hasher):
+    return await hasher.hash(PASSWORD)
+
+
+async def test_the_password_is_verified_and_no_other(hasher, password_hash):
+    assert await hasher.verify(PASSWORD, password_hash)
+    assert not await hasher.verify(PASSWORD + " ", password_hash)
+    assert not await hasher.verify(PASSWORD.upper(), password_hash)
+    assert not await hasher.verify("", password_hash)
+
+
+async def test_a_hash_is_argon2id_with_the_recommended_cost(password_hash):
+    assert password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert PASSWORD not in password_hash
+
+
+async def test_two_hashes_of_one_password_differ(hasher, password_hash):
+    assert await hasher.hash(PASSWORD) != password_hash
+
+
+@pytest.mark.parametrize("password", ["", "1234567", "x" * 129, "x" * 100_000])
+async def test_a_password_too_short_or_too_long_is_not_hashed(hasher, password):
+    with pytest.raises(UnacceptablePassword, match="8 to 128 characters"):
+        await hasher.hash(password)
+
+
+@pytest.mark.parametrize("password", ["12345678", "x" * 128, "пароль-🔑-密码", "nul\x00byte in it", "  spaces  "])
+async def test_any_other_is(hasher, password):
+    assert await hasher.verify(password, await hasher.hash(password))
+
+
+async def test_all_128_characters_count(hasher):
+    longest = "x" * 127 + "y"
+
+    assert not await hasher.verify("x" * 128, await hasher.hash(longest))
+
+
+async def test_nobodys_password_is_wrong(hasher):
+    assert not await hasher.verify(PASSWORD, None)
+    assert not await hasher.verify("nobody's password", None)
+
+
+async def test_nobody_costs_as_much_work_as_somebody(hasher, password_hash, monkeypatch):
+    verified = []
+    monkeypatch.setattr(
+        passwords._ARGON2ID,
+        "verify",
+        lambda password, hash_: verified.append(hash_[:30]) or argon2.verify(password, hash_),
+    )
+
+    await hasher.verify(PASSWORD, password_hash)
+    await hasher.verify(PASSWORD, None)
+
+    assert len(verified) == 2
+    assert len(set(verified)) == 1
+
+
+async def test_hashing_keeps_off_the_event_loop_and_to_two_threads(hasher, password_hash, monkeypatch):
+    threads = []
+
+    def verify(password, hash_):
+        threads.append(threading.current_thread().name)
+        return argon2.verify(password, hash_)
+
+    monkeypatch.setattr(passwords._ARGON2ID, "verify", verify)
+
+    assert all(await asyncio.gather(*(hasher.verify(PASSWORD, password_hash) for _ in range(8))))
+
+    assert len(threads) == 8
+    assert set(threads) <= {"password_0", "password_1"}

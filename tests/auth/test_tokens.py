@@ -1,0 +1,108 @@
+"""The signer of access tokens by itself: what it issues, and that nothing but its own refusal ever leaves it."""
+
+from __future__ import annotations
+
+import json
+import time
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jose import jws, jwt
+
+from provider_registration.auth import tokens
+from provider_registration.auth.errors import NotAuthenticated
+from provider_registration.auth.models import Role
+from provider_registration.auth.tokens import AccessToken, TokenSigner
+
+KEY = "a key of the tests that is long enough to sign with"
+USER = uuid4()
+
+
+@pytest.fixture(scope="module")
+def signer():
+    return TokenSigner(KEY)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_what_was_issued_is_verified(signer, role):
+    assert signer.verify(signer.issue(USER, role)) == AccessToken(USER, role)
+
+
+def test_a_token_is_valid_for_half_an_hour(signer):
+    issued = int(time.time())
+    token = signer.issue(USER, Role.VIEWER)
+
+    claims = jwt.get_unverified_claims(token)
+
+    assert claims["exp"] - claims["iat"] == tokens.ACCESS_TOKEN_SECONDS == 1800
+    assert claims["iat"] - issued in (0, 1)
+
+
+@pytest.mark.parametrize("seconds_ago", [1801, 86_400])
+def test_it_is_refused_when_its_time_is_over(signer, monkeypatch, seconds_ago):
+    now = time.time()
+    monkeypatch.setattr(tokens.time, "time", lambda: now - seconds_ago)
+    token = signer.issue(USER, Role.VIEWER)
+    monkeypatch.undo()
+
+    with pytest.raises(NotAuthenticated):
+        signer.verify(token)
+
+
+def test_another_key_verifies_nothing(signer):
+    with pytest.raises(NotAuthenticated):
+        TokenSigner(KEY[::-1]).verify(signer.issue(USER, Role.ADMIN))
+
+
+def test_every_token_has_an_id_of_its_own(signer):
+    ids = {jwt.get_unverified_claims(signer.issue(USER, Role.VIEWER))["jti"] for _ in range(20)}
+
+    assert len(ids) == 20
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(max_size=300))
+def test_arbitrary_text_is_refused(text):
+    with pytest.raises(NotAuthenticated):
+        TokenSigner(KEY).verify(text)
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text()) | st.just({"a": []})
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.sampled_from([*tokens.REQUIRED_CLAIMS, "nbf"]), values))
+def test_arbitrary_claims_are_refused_even_under_the_right_signature(changes):
+    claims = jwt.get_unverified_claims(TokenSigner(KEY).issue(USER, Role.VIEWER)) | {"role": "owner"} | changes
+    token = jws.sign(json.dumps(claims).encode(), KEY)
+
+    with pytest.raises(NotAuthenticated):
+        TokenSigner(KEY).verify(token)
+
+
+@pytest.mark.parametrize("length", [2049, 100_000])
+def test_a_long_token_is_refused_without_being_read(signer, monkeypatch, length):
+    read = []
+    monkeypatch.setattr(tokens.jwt, "get_unverified_header", read.append)
+
+    with pytest.raises(NotAuthenticated):
+        signer.verify("x" * length)
+
+    assert read == []
+
+
+def test_whatever_the_library_raises_is_a_refusal(signer, monkeypatch):
+    token = signer.issue(USER, Role.VIEWER)
+    for error in (RecursionError, OverflowError, MemoryError, ValueError, TypeError, KeyError):
+        monkeypatch.setattr(tokens.jwt, "decode", _raiser(error))
+        with pytest.raises(NotAuthenticated):
+            signer.verify(token)
+
+
+def _raiser(error):
+    def decode(*_args, **_kwargs):
+        raise error
+
+    return decode

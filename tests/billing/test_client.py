@@ -1,0 +1,520 @@
+"""The billing client against a billing service on a loopback port: what it repeats, what it makes of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from uuid import uuid4
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from provider_registration.billing import client as module
+from provider_registration.billing import protection
+from provider_registration.billing.client import BillingClient, BillingOptions
+from provider_registration.billing.errors import (
+    BillingCircuitOpen,
+    BillingNameTaken,
+    BillingNotSent,
+    BillingRefused,
+    BillingUncertain,
+)
+from provider_registration.local.background_server import serve_in_background
+from provider_registration.local.sandbox import create_sandbox
+from provider_registration.logs import request_id_var
+
+HURRIED = BillingOptions(timeout=0.3, deadline=5.0)
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.01)
+
+
+@pytest.fixture
+def name():
+    return f"Obsthof {uuid4().hex} in Köln"
+
+
+@pytest.fixture
+def key():
+    return uuid4()
+
+
+@pytest.fixture(scope="module")
+async def sandbox(tmp_path_factory):
+    """A client of the billing sandbox, for its remote control."""
+    app = create_sandbox(tmp_path_factory.mktemp("billing") / "providers.sqlite3")
+    async with serve_in_background(app) as url, httpx.AsyncClient(base_url=url) as control:
+        yield control
+
+
+@pytest.fixture
+async def billing(sandbox):
+    """The client under test, in front of the sandbox."""
+    await sandbox.put("/sandbox/faults", json={"mode": "none"})
+    await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True})
+    async with BillingClient(str(sandbox.base_url), HURRIED) as billing:
+        yield billing
+
+
+@pytest.fixture
+def fail(sandbox):
+    async def fail(mode, **how):
+        (await sandbox.put("/sandbox/faults", json={"mode": mode, **how})).raise_for_status()
+
+    return fail
+
+
+@pytest.fixture
+def requests(sandbox):
+    """What billing was asked for a name."""
+
+    async def requests(name):
+        return (await sandbox.get("/sandbox/requests", params={"name": name})).json()["requests"]
+
+    return requests
+
+
+class Script:
+    """A billing service that gives prepared answers, the last one again and again."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    @asynccontextmanager
+    async def client(self, options=HURRIED):
+        app = Starlette(routes=[Route("/provider", self._answer, methods=["POST"])])
+        async with serve_in_background(app) as url, BillingClient(url, options) as billing:
+            yield billing
+
+    async def _answer(self, request):
+        self.asked.append((time.monotonic(), request.headers, await request.json()))
+        status, body, headers = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if callable(body):
+            body = body(self.asked[-1][2]["name"])
+        if isinstance(body, bytes):
+            return Response(body, status, headers)
+        return JSONResponse(body, status, headers)
+
+    @property
+    def waits(self):
+        times = [when for when, _, _ in self.asked]
+        return [later - earlier for earlier, later in pairwise(times)]
+
+
+def created(provider_id=7):
+    return 201, lambda name: {"id": provider_id, "name": name}, {}
+
+
+def failure(status, **headers):
+    return status, {"detail": "no"}, {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+async def test_a_provider_is_made_under_the_name_the_key_and_the_request_id(billing, requests, name, key):
+    token = request_id_var.set("approval-7")
+    try:
+        provider_id = await billing.create_provider(name, key)
+    finally:
+        request_id_var.reset(token)
+
+    [request] = await requests(name)
+    assert provider_id == request["provider_id"]
+    assert (request["name"], request["key"], request["request_id"]) == (name, str(key), "approval-7")
+
+
+async def test_without_a_request_no_request_id_is_sent(billing, requests, name, key):
+    await billing.create_provider(name, key)
+
+    [request] = await requests(name)
+    assert request["request_id"] is None
+
+
+async def test_the_same_key_gives_the_same_provider(billing, name, key):
+    assert await billing.create_provider(name, key) == await billing.create_provider(name, key)
+
+
+async def test_many_are_made_at_once(billing):
+    names = [uuid4().hex for _ in range(50)]
+
+    ids = await asyncio.gather(*(billing.create_provider(name, uuid4()) for name in names))
+
+    assert len(set(ids)) == 50
+
+
+@pytest.mark.parametrize("mode", ["fail_500", "fail_503", "reset", "redirect", "commit_then_500", "commit_then_reset"])
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_passing_fault_is_retried_with_the_same_key(billing, fail, requests, name, key, mode, times):
+    await fail(mode, times=times)
+
+    provider_id = await billing.create_provider(name, key)
+
+    asked = await requests(name)
+    assert provider_id == asked[-1]["provider_id"]
+    assert len(asked) == times + 1
+    assert {request["key"] for request in asked} == {str(key)}
+
+
+@pytest.mark.parametrize("mode", ["fail_500", "fail_503", "reset", "redirect", "commit_then_500", "commit_then_reset"])
+async def test_a_fault_that_does_not_pass_is_given_up_after_four_tries_as_uncertain(
+    billing, fail, requests, name, key, mode
+):
+    await fail(mode)
+
+    with pytest.raises(BillingUncertain):
+        await billing.create_provider(name, key)
+
+    assert len(await requests(name)) == 4
+
+
+@pytest.mark.parametrize("mode", ["hang", "commit_then_hang", "slow"])
+async def test_an_answer_that_does_not_come_is_uncertain(billing, fail, name, key, mode):
+    await fail(mode, **({"delay": 1.0} if mode == "slow" else {}))
+
+    with pytest.raises(BillingUncertain, match="ReadTimeout"):
+        await billing.create_provider(name, key)
+
+
+async def test_an_answer_that_was_lost_is_found_again(billing, fail, requests, name, key):
+    await fail("commit_then_hang", times=1)
+
+    provider_id = await billing.create_provider(name, key)
+
+    assert [request["provider_id"] for request in await requests(name)] == [provider_id, provider_id]
+
+
+@pytest.mark.parametrize("mode", ["broken_201", "oversize", "wrong_name", "bad_id"])
+async def test_a_broken_201_is_settled_by_the_next_try(billing, fail, requests, name, key, mode):
+    await fail(mode, times=1)
+
+    provider_id = await billing.create_provider(name, key)
+
+    assert [request["provider_id"] for request in await requests(name)] == [provider_id, provider_id]
+
+
+@pytest.mark.parametrize("mode", ["broken_201", "oversize", "wrong_name"])
+async def test_a_201_that_stays_broken_is_uncertain(billing, fail, requests, name, key, mode):
+    await fail(mode)
+
+    with pytest.raises(BillingUncertain):
+        await billing.create_provider(name, key)
+
+    assert len(await requests(name)) == 4
+
+
+@pytest.mark.parametrize("bad_id", [0, -1, 2**31, 1.5, 7.0, "7", "", True, None, [], {}])
+async def test_an_id_that_is_none_is_uncertain(billing, fail, name, key, bad_id):
+    await fail("bad_id", bad_id=bad_id)
+
+    with pytest.raises(BillingUncertain, match="without a usable provider"):
+        await billing.create_provider(name, key)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b"{}", b'{"id": 7}', b"\xff", b"[" * 9000, b"<html>", b'{"id": NaN}']
+)
+async def test_a_201_without_a_provider_is_uncertain(name, key, body):
+    async with Script((201, body, {})).client() as billing:
+        with pytest.raises(BillingUncertain, match="without a usable provider"):
+            await billing.create_provider(name, key)
+
+
+async def test_fields_that_are_not_known_are_let_pass(name, key):
+    script = Script((201, lambda name: {"id": 7, "name": name, "created": "today"}, {}))
+
+    async with script.client() as billing:
+        assert await billing.create_provider(name, key) == 7
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 302, 500, 502, 503, 504, 599])
+async def test_any_status_that_says_neither_yes_nor_no_is_retried(name, key, status):
+    script = Script((status, b"", {}), created(7))
+
+    async with script.client() as billing:
+        assert await billing.create_provider(name, key) == 7
+
+    assert len(script.asked) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422, 429, 451])
+async def test_a_refusal_is_never_repeated(name, key, status):
+    script = Script(failure(status, Retry_After="0"), created(7))
+
+    async with script.client() as billing:
+        with pytest.raises(BillingRefused) as caught:
+            await billing.create_provider(name, key)
+
+    assert caught.value.status == status
+    assert len(script.asked) == 1
+
+
+async def test_a_refusal_after_an_ambiguous_try_is_uncertain(name, key):
+    async with Script(failure(500), failure(400)).client() as billing:
+        with pytest.raises(BillingUncertain) as caught:
+            await billing.create_provider(name, key)
+
+    assert isinstance(caught.value.__cause__, BillingRefused)
+
+
+async def test_a_name_that_is_taken_at_once_is_another_companys(billing, requests, name, key):
+    await billing.create_provider(name, uuid4())
+
+    with pytest.raises(BillingNameTaken):
+        await billing.create_provider(name, key)
+
+    assert len(await requests(name)) == 2
+
+
+async def test_a_name_that_is_taken_after_an_ambiguous_try_may_be_ours(billing, sandbox, fail, name, key):
+    await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": False})
+    await fail("commit_then_reset", times=1)
+
+    with pytest.raises(BillingUncertain) as caught:
+        await billing.create_provider(name, key)
+
+    assert isinstance(caught.value.__cause__, BillingNameTaken)
+
+
+async def test_a_name_that_is_taken_may_be_ours_when_an_earlier_call_may_have_made_it(billing, name, key):
+    await billing.create_provider(name, uuid4())
+
+    with pytest.raises(BillingUncertain) as caught:
+        await billing.create_provider(name, key, maybe_sent=True)
+
+    assert isinstance(caught.value.__cause__, BillingNameTaken)
+
+
+@pytest.fixture
+def dead_port():
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+async def test_a_refused_connection_has_certainly_sent_nothing(name, key, dead_port):
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", HURRIED) as billing:
+        with pytest.raises(BillingNotSent, match="cannot be reached"):
+            await billing.create_provider(name, key)
+
+
+async def test_unless_an_earlier_call_may_have(name, key, dead_port):
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", HURRIED) as billing:
+        with pytest.raises(BillingUncertain) as caught:
+            await billing.create_provider(name, key, maybe_sent=True)
+
+    assert isinstance(caught.value.__cause__, BillingNotSent)
+
+
+@pytest.mark.parametrize("host", ["host.invalid", "127.0.0.1"])
+async def test_a_host_that_cannot_be_reached_has_certainly_sent_nothing(name, key, dead_port, host):
+    async with BillingClient(f"http://{host}:{dead_port}", HURRIED) as billing:
+        with pytest.raises(BillingNotSent):
+            await billing.create_provider(name, key)
+
+
+async def test_a_billing_service_that_starts_meanwhile_is_found(name, key, dead_port, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.3)
+    app = Starlette(routes=[Route("/provider", Script(failure(409))._answer, methods=["POST"])])
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", HURRIED) as billing:
+        asking = asyncio.create_task(billing.create_provider(name, key))
+        await asyncio.sleep(0.1)
+        async with serve_in_background(app, dead_port):
+            with pytest.raises(BillingNameTaken):  # nothing had been sent before, so it is not ours
+                await asking
+
+
+async def test_a_failure_between_two_refused_connections_leaves_it_uncertain(name, key, dead_port, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.2)
+    script = Script(failure(500))
+    app = Starlette(routes=[Route("/provider", script._answer, methods=["POST"])])
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", HURRIED) as billing:
+        async with serve_in_background(app, dead_port):
+            asking = asyncio.create_task(billing.create_provider(name, key))
+            while not script.asked:
+                await asyncio.sleep(0.01)
+        with pytest.raises(BillingUncertain) as caught:
+            await asking
+
+    assert isinstance(caught.value.__cause__, BillingNotSent)
+
+
+async def test_waits_double(name, key, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.1)
+    script = Script(failure(503))
+
+    async with script.client() as billing:
+        with pytest.raises(BillingUncertain):
+            await billing.create_provider(name, key)
+
+    assert all(actual >= least for actual, least in zip(script.waits, [0.1, 0.2, 0.4], strict=True))
+
+
+async def test_waits_are_jittered(name, key, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module.random, "uniform", lambda low, high: asked.append((low, high)) or high)
+    monkeypatch.setattr(module, "JITTER", 10.0)
+    script = Script(failure(503), created())
+
+    async with script.client() as billing:
+        await billing.create_provider(name, key)
+
+    assert asked == [(0, 10.0)]
+    assert script.waits[0] >= 0.01 * 11
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_retry_after_in_seconds_is_honoured(name, key, status):
+    script = Script(failure(status, Retry_After="1"), created())
+
+    async with script.client() as billing:
+        await billing.create_provider(name, key)
+
+    assert script.waits[0] >= 1
+
+
+async def test_retry_after_as_a_date_is_honoured(name, key):
+    at = datetime.now(UTC) + timedelta(seconds=2)
+    script = Script(failure(503, Retry_After=format_datetime(at, usegmt=True)), created())
+
+    async with script.client() as billing:
+        await billing.create_provider(name, key)
+
+    assert script.waits[0] >= 0.9  # a date has no fractions of a second
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "0", "soon", "-1", "1.5", "1e3", "0x1", "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 99 Foo 2026 99:99:99 GMT"]
+    + ["Mon, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 99999 00:00:00 GMT", "Mon, 01 Jan 2001 00:00:00 +9999"],
+)
+async def test_a_retry_after_that_asks_for_nothing_usable_is_ignored(name, key, value):
+    script = Script(failure(503, Retry_After=value), created())
+
+    async with script.client() as billing:
+        await billing.create_provider(name, key)
+
+    assert script.waits[0] < 1
+
+
+@pytest.mark.parametrize("value", ["3600", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(name, key, value):
+    script = Script(failure(503, Retry_After=value))
+    started = time.monotonic()
+
+    async with script.client() as billing:
+        with pytest.raises(BillingUncertain):
+            await billing.create_provider(name, key)
+        assert time.monotonic() - started < 2
+
+    assert len(script.asked) == 1
+
+
+async def test_all_tries_together_end_by_the_deadline(billing, sandbox, fail, name, key):
+    await fail("hang")
+    options = BillingOptions(timeout=30.0, deadline=0.4)
+    started = time.monotonic()
+
+    async with BillingClient(str(sandbox.base_url), options) as patient:
+        with pytest.raises(BillingUncertain, match="no answer within"):
+            await patient.create_provider(name, key)
+
+    assert time.monotonic() - started < 2
+
+
+async def test_the_number_of_tries_can_be_set(name, key):
+    script = Script(failure(503))
+
+    async with script.client(BillingOptions(max_tries=2)) as billing:
+        with pytest.raises(BillingUncertain):
+            await billing.create_provider(name, key)
+
+    assert len(script.asked) == 2
+
+
+async def test_an_ambiguous_try_is_the_last_one_where_repeating_is_not_safe(name, key):
+    script = Script(failure(503), created())
+
+    async with script.client(BillingOptions(retry_ambiguous=False)) as billing:
+        with pytest.raises(BillingUncertain):
+            await billing.create_provider(name, key)
+
+    assert len(script.asked) == 1
+
+
+async def test_what_was_not_sent_is_repeated_even_there(name, key, dead_port, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.3)
+    script = Script(created())
+    app = Starlette(routes=[Route("/provider", script._answer, methods=["POST"])])
+    options = BillingOptions(retry_ambiguous=False)
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", options) as billing:
+        asking = asyncio.create_task(billing.create_provider(name, key))
+        await asyncio.sleep(0.1)
+        async with serve_in_background(app, dead_port):
+            assert await asking == 7
+
+
+async def test_a_billing_service_that_keeps_failing_is_left_alone_for_a_while(name, key, monkeypatch):
+    monkeypatch.setattr(protection, "OPEN_SECONDS", 0.2)
+    script = Script(*[failure(503)] * 5, created())
+    async with script.client() as billing:
+        for _ in range(2):
+            with pytest.raises(BillingUncertain):
+                await billing.create_provider(name, key)
+        assert len(script.asked) == 5
+
+        with pytest.raises(BillingCircuitOpen) as caught:
+            await billing.create_provider(name, key)
+        assert 0 < caught.value.retry_after <= 0.2
+        assert len(script.asked) == 5
+
+        await asyncio.sleep(0.25)
+        assert await billing.create_provider(name, key) == 7
+
+
+async def test_refusals_do_not_count_as_failing(name, key):
+    script = Script(failure(400))
+    async with script.client() as billing:
+        for _ in range(10):
+            with pytest.raises(BillingRefused):
+                await billing.create_provider(name, key)
+
+    assert len(script.asked) == 10
+
+
+async def test_retries_are_a_share_of_the_calls(monkeypatch):
+    monkeypatch.setattr(protection, "FAILURES_TO_OPEN", 1000)
+    script = Script(failure(503))
+    async with script.client() as billing:
+        for _ in range(20):
+            with pytest.raises(BillingUncertain):
+                await billing.create_provider("x", uuid4())
+
+    assert 20 + protection.BUDGET_CAPACITY <= len(script.asked) <= 20 + protection.BUDGET_CAPACITY + 20 * 0.1 + 1
+
+
+async def test_proxies_of_the_environment_are_not_used(billing, name, key, monkeypatch, dead_port):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{dead_port}")
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{dead_port}")
+
+    async with BillingClient(str(billing._http.base_url), HURRIED) as fresh:
+        assert await fresh.create_provider(name, key)
+
+
+async def test_a_caller_who_gives_up_leaves_the_client_usable(billing, sandbox, fail, name, key):
+    await fail("hang", times=1)
+    asking = asyncio.create_task(billing.create_provider(name, key))
+    await asyncio.sleep(0.1)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+    assert await billing.create_provider(name, key)

@@ -1,0 +1,329 @@
+"""The command line: what operators type, and that every refusal is one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from uuid import uuid4
+
+import asyncpg
+import click
+import httpx
+import pytest
+from click.testing import CliRunner
+from passlib.hash import argon2
+
+from provider_registration import __version__, migrations
+from provider_registration.cli import main
+from provider_registration.settings import Settings
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch, tmp_path):
+    """In a folder without `.env`, with an environment that says nothing."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def call():
+    """Calls the command line with arguments; what it printed and its exit code are in the result."""
+
+    async def call(*arguments, stdin=None, **environment):
+        invoke = CliRunner().invoke
+        return await asyncio.to_thread(invoke, main, arguments, input=stdin, env=environment, catch_exceptions=False)
+
+    return call
+
+
+@pytest.fixture
+def call_here(call, migrated_database_url):
+    """Calls it with a database whose schema is up to date."""
+
+    async def call_here(*arguments, stdin=None):
+        return await call(*arguments, stdin=stdin, DATABASE_URL=migrated_database_url)
+
+    return call_here
+
+
+@pytest.fixture
+async def find_user(migrated_database_url):
+    """Reads a row of users."""
+    connection = await asyncpg.connect(migrated_database_url)
+
+    async def find_user(email):
+        return await connection.fetchrow("SELECT * FROM users WHERE email = $1", email)
+
+    yield find_user
+    await connection.close()
+
+
+@pytest.fixture
+def email():
+    """An address that no other test uses."""
+    return f"{uuid4().hex}@example.com"
+
+
+@pytest.fixture
+def dead_url():
+    """URL of a database at a port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"postgresql://user:hunter2@127.0.0.1:{listener.getsockname()[1]}/name"
+
+
+def sentence(result):
+    """What a refused command said."""
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    return result.stderr.removeprefix("Error: ").rstrip("\n")
+
+
+async def test_help_names_every_command(call):
+    result = await call("--help")
+
+    assert result.exit_code == 0
+    for command in ("run", "serve", "migrate", "create-user", "set-password", "disable-user", "billing-sandbox"):
+        assert f"\n  {command} " in result.output
+
+
+@pytest.mark.parametrize("command", main.commands)
+async def test_every_command_explains_itself(call, command):
+    result = await call(command, "-h")
+
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) > 4
+
+
+async def test_the_version_is_the_packages(call):
+    assert __version__ in (await call("--version")).output
+
+
+async def test_serve_refuses_to_start_without_its_settings(call):
+    said = sentence(await call("serve"))
+
+    first, *problems = said.splitlines()
+    assert first == "The service does not start:"
+    assert [problem.split()[0] for problem in problems] == ["DATABASE_URL", "JWT_SECRET_KEY", "BILLING_SERVICE_URL"]
+
+
+async def test_serve_refuses_an_unsafe_key_without_showing_it(call, migrated_database_url):
+    environment = {"DATABASE_URL": migrated_database_url, "BILLING_SERVICE_URL": "http://127.0.0.1:1"}
+
+    said = sentence(await call("serve", JWT_SECRET_KEY="your-secret-key-change-in-production", **environment))
+
+    assert "JWT_SECRET_KEY looks like a placeholder" in said
+    assert "in-production" not in said
+
+
+@pytest.fixture
+def serving(migrated_database_url, tmp_path):
+    """A `serve` of its own process; gives its base URL and the process."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    environment = os.environ | {
+        "DATABASE_URL": migrated_database_url,
+        "JWT_SECRET_KEY": uuid4().hex,
+        "BILLING_SERVICE_URL": "http://127.0.0.1:1",
+        "APP_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "provider_registration", "serve"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        yield f"http://127.0.0.1:{port}", process
+        process.kill()
+
+
+async def answer(url):
+    """The first answer at a URL."""
+    async with asyncio.timeout(20), httpx.AsyncClient() as client:
+        while True:
+            try:
+                return await client.get(url, headers={"X-Request-ID": "find-me"})
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+
+
+async def test_serve_answers_logs_json_and_ends_when_told(serving):
+    url, process = serving
+
+    response = await answer(f"{url}/health")
+    process.send_signal(signal.SIGTERM)
+    _, log = await asyncio.to_thread(process.communicate, timeout=20)
+
+    assert response.status_code == 200
+    assert "server" not in response.headers
+    assert process.returncode in (0, -signal.SIGTERM)
+    lines = [json.loads(line) for line in log.splitlines()]
+    [line] = [line for line in lines if line.get("request_id") == "find-me"]
+    assert line.items() >= {"level": "INFO", "message": "request", "endpoint": "/health", "status": 200}.items()
+
+
+async def test_migrate_brings_an_empty_database_up_to_date(call, empty_database_url):
+    first = await call("migrate", DATABASE_URL=empty_database_url)
+    again = await call("migrate", DATABASE_URL=empty_database_url)
+
+    assert first.output == again.output == f"The schema is at {migrations.head()}.\n"
+    assert migrations.current(empty_database_url) == migrations.head()
+
+
+async def test_migrate_can_stop_at_a_revision(call, empty_database_url):
+    result = await call("migrate", "--revision", "005_users", DATABASE_URL=empty_database_url)
+
+    assert result.output == "The schema is at 005_users.\n"
+
+
+async def test_migrate_to_an_unknown_revision_is_refused(call, empty_database_url):
+    said = sentence(await call("migrate", "--revision", "999_nowhere", DATABASE_URL=empty_database_url))
+
+    assert "999_nowhere" in said
+
+
+COMMANDS = [
+    ("migrate",),
+    ("create-user", "a@example.com", "--password-stdin"),
+    ("set-password", "a@example.com", "--password-stdin"),
+    ("disable-user", "a@example.com"),
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+async def test_without_a_database_url_a_command_says_so(call, arguments):
+    said = sentence(await call(*arguments, stdin=PASSWORD))
+
+    assert said.startswith("DATABASE_URL is not set")
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+async def test_a_database_url_with_a_mistake_is_refused_even_where_a_local_database_runs(call, arguments, tmp_path):
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "database-url").write_text("postgresql://user@127.0.0.1:1/local")
+
+    said = sentence(await call(*arguments, stdin=PASSWORD, DATABASE_URL="mysql://user:hunter2@host/name"))
+
+    assert said == "DATABASE_URL must start with postgresql://"
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+async def test_a_database_that_does_not_answer_is_a_sentence(call, arguments, dead_url):
+    said = sentence(await call(*arguments, stdin=PASSWORD, DATABASE_URL=dead_url))
+
+    assert "\n" not in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("arguments", COMMANDS[1:])
+async def test_a_database_without_tables_is_a_sentence(call, arguments, empty_database_url):
+    said = sentence(await call(*arguments, stdin=PASSWORD, DATABASE_URL=empty_database_url))
+
+    assert said == "The database has no tables yet; run `provider-registration migrate`."
+
+
+@pytest.mark.parametrize(
+    ("options", "role"), [([], "viewer"), (["--role", "viewer"], "viewer"), (["--role", "admin"], "admin")]
+)
+async def test_create_user_adds_a_user_of_the_role(call_here, find_user, email, options, role):
+    result = await call_here("create-user", email, "--password-stdin", *options, stdin=f"{PASSWORD}\nignored\n")
+
+    assert (result.exit_code, result.output) == (0, f"{email} can log in now, as {role}.\n")
+    user = await find_user(email)
+    assert (user["role"], user["disabled_at"]) == (role, None)
+    assert argon2.verify(PASSWORD, user["password_hash"])
+
+
+async def test_create_user_asks_for_the_password_twice_and_does_not_show_it(call_here, find_user, email):
+    result = await call_here("create-user", email, stdin=f"{PASSWORD}\nanother one\n{PASSWORD}\n{PASSWORD}\n")
+
+    assert result.exit_code == 0
+    assert "do not match" in result.output
+    assert PASSWORD not in result.output
+    assert argon2.verify(PASSWORD, (await find_user(email))["password_hash"])
+
+
+@pytest.mark.parametrize("write", [str, str.upper, " {} ".format])
+async def test_create_user_refuses_an_address_that_is_taken(call_here, email, write):
+    await call_here("create-user", email, "--password-stdin", stdin=PASSWORD)
+
+    said = sentence(await call_here("create-user", write(email), "--password-stdin", stdin=PASSWORD))
+
+    assert said == "There is a user with this e-mail address."
+
+
+@pytest.mark.parametrize("command", ["create-user", "set-password"])
+@pytest.mark.parametrize("password", ["", "\n", "short", "x" * 129])
+async def test_an_unacceptable_password_is_refused(call_here, find_user, email, command, password):
+    said = sentence(await call_here(command, email, "--password-stdin", stdin=password))
+
+    assert said == "A password has 8 to 128 characters."
+    assert await find_user(email) is None
+
+
+@pytest.mark.parametrize("command", ["create-user", "set-password"])
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_password_that_is_not_utf_8_is_refused(monkeypatch, command, errors):
+    typed = io.TextIOWrapper(io.BytesIO(b"long enough \xff\n"), "utf-8", errors)  # the second in the C locale
+    monkeypatch.setattr(sys, "stdin", typed)
+
+    with pytest.raises(click.ClickException, match="The password is not valid UTF-8"):
+        main([command, "a@example.com", "--password-stdin"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("command", ["create-user", "set-password", "disable-user"])
+@pytest.mark.parametrize("address", ["admin", "a@", "a b@example.com", "", "a@example.com\n\nb"])
+async def test_what_is_no_address_is_refused(call_here, command, address):
+    result = await call_here(command, address)
+
+    assert result.exit_code == 2
+    assert "is not an e-mail address" in result.stderr
+
+
+async def test_an_unknown_role_is_refused(call_here, email):
+    result = await call_here("create-user", email, "--role", "owner", "--password-stdin", stdin=PASSWORD)
+
+    assert result.exit_code == 2
+    assert "'owner' is not one of" in result.stderr
+
+
+async def test_set_password_changes_the_password_and_nothing_else(call_here, find_user, email):
+    await call_here("create-user", email, "--role", "admin", "--password-stdin", stdin=PASSWORD)
+    await call_here("disable-user", email)
+    before = await find_user(email)
+
+    result = await call_here("set-password", email.upper(), "--password-stdin", stdin="another good password")
+
+    assert (result.exit_code, result.output) == (
+        0,
+        f"{email.upper().replace('EXAMPLE.COM', 'example.com')} has a new password.\n",
+    )
+    after = await find_user(email)
+    assert argon2.verify("another good password", after["password_hash"])
+    assert (after["role"], after["disabled_at"]) == (before["role"], before["disabled_at"])
+
+
+async def test_disable_user_takes_access_away_once(call_here, find_user, email):
+    await call_here("create-user", email, "--password-stdin", stdin=PASSWORD)
+
+    first = await call_here("disable-user", email)
+    disabled_at = (await find_user(email))["disabled_at"]
+    await call_here("disable-user", email)
+
+    assert (first.exit_code, first.output) == (0, f"{email} is disabled.\n")
+    assert disabled_at is not None
+    assert (await find_user(email))["disabled_at"] == disabled_at
+
+
+@pytest.mark.parametrize("arguments", [("set-password", "--password-stdin"), ("disable-user",)])
+async def test_an_unknown_user_is_a_sentence(call_here, email, arguments):
+    command, *options = arguments
+
+    said = sentence(await call_here(command, email, *options, stdin=PASSWORD))
+
+    assert said == "There is no user with this e-mail address."

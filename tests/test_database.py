@@ -1,0 +1,241 @@
+"""Transactions, their time limits, and which of a driver's errors mean that the database is unavailable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from provider_registration import database as module
+from provider_registration.database import Database, DatabaseUnavailable, constraint_name
+from provider_registration.settings import DatabaseSettings
+
+INSERT = text("INSERT INTO users (email, password_hash, role) VALUES (:email, 'x', :role)")
+
+
+def url_of(url):
+    """The URL as settings hand it on."""
+    return DatabaseSettings(_env_file=None, database_url=url).database_url
+
+
+@pytest.fixture
+async def database(migrated_database_url):
+    database = Database(url_of(migrated_database_url), pool_size=2)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def scratch(database):
+    """Name of a table of the test's own."""
+    async with database.transaction() as session:
+        await session.execute(
+            text("CREATE TABLE scratch (value integer CONSTRAINT scratch_value_small CHECK (value < 5))")
+        )
+    yield "scratch"
+    async with database.transaction() as session:
+        await session.execute(text("DROP TABLE scratch"))
+
+
+async def values(database):
+    async with database.transaction() as session:
+        return list(await session.scalars(text("SELECT value FROM scratch ORDER BY value")))
+
+
+async def test_a_block_that_ends_is_committed(database, scratch):
+    async with database.transaction() as session:
+        await session.execute(text("INSERT INTO scratch VALUES (1)"))
+        await session.execute(text("INSERT INTO scratch VALUES (2)"))
+
+    assert await values(database) == [1, 2]
+
+
+async def test_a_block_that_raises_is_rolled_back(database, scratch):
+    with pytest.raises(KeyError):
+        async with database.transaction() as session:
+            await session.execute(text("INSERT INTO scratch VALUES (1)"))
+            raise KeyError
+
+    assert await values(database) == []
+
+
+async def test_a_block_that_is_cancelled_is_rolled_back_and_gives_its_connection_back(database, scratch):
+    async def hang():
+        async with database.transaction() as session:
+            await session.execute(text("INSERT INTO scratch VALUES (1)"))
+            await session.execute(text("SELECT pg_sleep(30)"))
+
+    for _ in range(3):  # more than the pool has
+        task = asyncio.create_task(hang())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert await values(database) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("application_name", "provider-registration"),
+        ("TimeZone", "UTC"),
+        ("statement_timeout", "10s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "15s"),
+        ("transaction_isolation", "read committed"),
+    ],
+)
+async def test_every_connection_has_its_limits(database, setting, value):
+    async with database.transaction() as session:
+        assert await session.scalar(text(f"SHOW {setting}")) == value
+
+
+async def test_the_server_ends_what_takes_too_long_before_the_client_loses_patience():
+    assert float(module.SERVER_SETTINGS["statement_timeout"].removesuffix("s")) < module.COMMAND_TIMEOUT
+
+
+async def test_a_violated_constraint_can_be_told_by_its_name(database, scratch):
+    with pytest.raises(IntegrityError) as caught:
+        async with database.transaction() as session:
+            await session.execute(text("INSERT INTO scratch VALUES (7)"))
+
+    assert constraint_name(caught.value) == "scratch_value_small"
+
+
+async def test_what_was_sent_is_not_in_the_text_of_an_error(database):
+    with pytest.raises(IntegrityError) as caught:
+        async with database.transaction() as session:
+            await session.execute(INSERT, {"email": "somebody@example.com", "role": "MARKER"})
+
+    assert constraint_name(caught.value) == "ck_users_role"
+    assert "parameters hidden" in str(caught.value)
+
+
+async def test_a_mistake_in_sql_is_not_taken_for_an_outage(database):
+    with pytest.raises(DBAPIError):
+        async with database.transaction() as session:
+            await session.execute(text("SELECT nonsense"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "statement"),
+    [
+        ("SET LOCAL statement_timeout = '50ms'", "SELECT pg_sleep(5)"),
+        ("SET LOCAL lock_timeout = '50ms'", "LOCK TABLE scratch"),
+        ("SELECT 1", "SELECT pg_terminate_backend(pg_backend_pid())"),
+        ("SET TRANSACTION READ ONLY", "INSERT INTO scratch VALUES (1)"),
+    ],
+    ids=["statement too slow", "lock too slow", "connection cut", "server is a standby"],
+)
+async def test_what_the_server_could_not_do_just_now_is_an_outage(database, scratch, limit, statement):
+    async with database.transaction() as other:
+        await other.execute(text("SELECT 1 FROM scratch"))
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as session:
+                await session.execute(text(limit))
+                await session.execute(text(statement))
+
+    assert await values(database) == []
+
+
+async def test_a_deadlock_is_an_outage_for_one_and_nothing_for_the_other(database, scratch):
+    async with database.transaction() as session:
+        await session.execute(text("INSERT INTO scratch VALUES (1), (2)"))
+    both_have_one = asyncio.Barrier(2)
+
+    async def update(first, second):
+        async with database.transaction() as session:
+            await session.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
+            await session.execute(text(f"UPDATE scratch SET value = value WHERE value = {first}"))
+            await both_have_one.wait()
+            await session.execute(text(f"UPDATE scratch SET value = value WHERE value = {second}"))
+
+    outcomes = await asyncio.gather(update(1, 2), update(2, 1), return_exceptions=True)
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["DatabaseUnavailable", "NoneType"]
+
+
+async def test_connections_that_were_cut_while_idle_are_replaced_unnoticed(database):
+    await asyncio.gather(database.ping(), database.ping())
+    async with database.transaction() as session:
+        await session.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+    await asyncio.gather(database.ping(), database.ping())
+
+
+async def test_a_pool_that_is_exhausted_is_an_outage(database, monkeypatch, migrated_database_url):
+    monkeypatch.setattr(module, "POOL_TIMEOUT", 0.1)
+    small = Database(url_of(migrated_database_url), pool_size=1)
+    async with small.transaction() as session:
+        await session.execute(text("SELECT 1"))
+        with pytest.raises(DatabaseUnavailable):
+            await small.ping()
+    await small.ping()
+    await small.close()
+
+
+@pytest.fixture
+def dead_port():
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+async def test_nobody_listening_is_an_outage_whose_cause_is_logged(dead_port, caplog):
+    database = Database(url_of(f"postgresql://user:hunter2@127.0.0.1:{dead_port}/name"), pool_size=1)
+
+    with pytest.raises(DatabaseUnavailable) as caught, caplog.at_level(logging.WARNING):
+        await database.ping()
+
+    assert str(caught.value) == "The database does not answer just now; try again in a moment."
+    [record] = [record for record in caplog.records if record.name == module.__name__]
+    assert "ConnectionRefusedError" in record.reason
+    assert "hunter2" not in record.reason
+    await database.close()
+
+
+async def test_a_host_that_does_not_exist_is_an_outage():
+    database = Database(url_of("postgresql://user@host.invalid/name"), pool_size=1)
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.ping()
+
+    await database.close()
+
+
+async def test_a_server_that_never_answers_is_an_outage(monkeypatch):
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        database = Database(url_of(f"postgresql://user@127.0.0.1:{port}/name"), pool_size=1)
+
+        with pytest.raises(DatabaseUnavailable):
+            await database.ping()
+
+        await database.close()
+
+
+async def test_a_server_that_speaks_something_else_is_an_outage():
+    async def speak(_reader, writer):
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        database = Database(url_of(f"postgresql://user@127.0.0.1:{port}/name"), pool_size=1)
+
+        with pytest.raises(DatabaseUnavailable):
+            await database.ping()
+
+        await database.close()

@@ -1,0 +1,231 @@
+"""Settings: everything that is missing or unsafe is named at once, and no value is ever shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
+
+KEY = "0123456789abcdef0123456789abcdef"
+GOOD = {
+    "DATABASE_URL": "postgresql://user:password@host:5432/name",
+    "JWT_SECRET_KEY": KEY,
+    "BILLING_SERVICE_URL": "http://billing:5005",
+}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # no .env
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Loads settings from the good environment with changes; None takes a variable away."""
+
+    def load(**changes):
+        for name, value in (GOOD | changes).items():
+            monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+        return load_settings(Settings)
+
+    return load
+
+
+@pytest.fixture
+def problems(load):
+    """Loads settings that cannot be loaded; what was wrong with them."""
+
+    def problems(**changes):
+        with pytest.raises(SettingsError) as caught:
+            load(**changes)
+        return caught.value.problems
+
+    return problems
+
+
+def test_three_variables_are_enough(load):
+    settings = load()
+
+    assert settings.database_url == "postgresql+asyncpg://user:password@host:5432/name"
+    assert settings.jwt_secret_key.get_secret_value() == KEY
+    assert settings.billing_service_url == "http://billing:5005"
+    assert (settings.app_host, settings.app_port) == ("127.0.0.1", 5004)
+    assert (settings.log_level, settings.root_path) == ("INFO", "")
+
+
+def test_everything_that_is_missing_is_named_at_once(problems):
+    missing = problems(**dict.fromkeys(GOOD))
+
+    assert [problem.partition(" ")[0] for problem in missing] == list(GOOD)
+    assert all("is not set (" in problem for problem in missing)
+
+
+def test_an_empty_variable_is_a_missing_one(problems):
+    assert problems(**dict.fromkeys(GOOD, "")) == problems(**dict.fromkeys(GOOD))
+
+
+def test_everything_that_is_wrong_is_named_at_once(problems):
+    wrong = {
+        "DATABASE_URL": "mysql://host/name",
+        "JWT_SECRET_KEY": "short",
+        "BILLING_SERVICE_URL": "billing",
+        "APP_PORT": "70000",
+        "LOG_LEVEL": "LOUD",
+        "ROOT_PATH": "registry",
+        "DATABASE_POOL_SIZE": "0",
+    }
+
+    named = [problem.partition(" ")[0] for problem in problems(**wrong)]
+
+    assert sorted(named) == sorted(wrong)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "DATABASE_URL",
+        "JWT_SECRET_KEY",
+        "BILLING_SERVICE_URL",
+        "APP_PORT",
+        "LOG_LEVEL",
+        "ROOT_PATH",
+        "DATABASE_POOL_SIZE",
+    ]
+    + ["BILLING_TIMEOUT_SECONDS", "BILLING_MAX_TRIES", "BILLING_RETRY_AMBIGUOUS"],
+)
+@pytest.mark.parametrize("secret", ["hunter2", "http://[hunter2]", "postgresql://a:hunter2@[b/c", "postgres://hunter2"])
+def test_no_value_is_shown(problems, variable, secret):
+    shown = "\n".join(problems(**{variable: secret}))
+
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("postgres://u:p@h/n", "postgresql+asyncpg://u:p@h/n"),
+        ("postgresql://u:p@h/n", "postgresql+asyncpg://u:p@h/n"),
+        ("postgresql+asyncpg://u:p@h/n", "postgresql+asyncpg://u:p@h/n"),
+        ("postgresql:///n?host=/var/run/postgresql", "postgresql+asyncpg:///n?host=/var/run/postgresql"),
+        ("postgresql://u:p%40ss@[::1]:5433/n", "postgresql+asyncpg://u:p%40ss@[::1]:5433/n"),
+        ("postgresql://h/n?sslmode=require", "postgresql+asyncpg://h/n?ssl=require"),
+        ("postgres://h/n?host=a&sslmode=verify-full", "postgresql+asyncpg://h/n?host=a&ssl=verify-full"),
+        (
+            "postgresql://h/n?prepared_statement_cache_size=0",
+            "postgresql+asyncpg://h/n?prepared_statement_cache_size=0",
+        ),
+    ],
+)
+def test_any_usual_form_of_the_database_url_will_do(load, written, read):
+    assert load(DATABASE_URL=written).database_url == read
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("mysql://u:p@h/n", "must start with postgresql://"),
+        ("postgresql+psycopg://u:p@h/n", "must start with postgresql://"),
+        ("h/n", "must start with postgresql://"),
+        ("postgresql://u:p@h", "names no database"),
+        ("postgresql://u:p@h/", "names no database"),
+        ("postgresql://u:p@h:port/n", "is not a URL"),
+        ("postgresql://u:p@h:99999/n", "is not a URL"),
+        ("postgresql://u:p@[h/n", "is not a URL"),
+        ("postgresql://h/n?connect_timeout=5", "has a parameter after ? that is not known"),
+        ("postgresql://h/n?channel_binding=require&sslmode=require", "has a parameter after ? that is not known"),
+    ],
+)
+def test_any_other_is_refused_at_the_start(problems, url, sentence):
+    [problem] = problems(DATABASE_URL=url)
+
+    assert problem.startswith(f"DATABASE_URL {sentence}")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "0123456789abcdef0123456789abcde",
+        "a" * 64,
+        "abcabcabcabcabcabcabcabcabcabcabcabc",
+        "change-me-0123456789-abcdefghijklmnop",
+        "your-256-bit-secret-0123456789abcdefgh",
+        "my-SECRET-KEY-0123456789abcdefghijklmn",
+        "example-0123456789abcdefghijklmnopqrstu",
+        "the-default-key-0123456789abcdefghijkl",
+        "placeholder-0123456789abcdefghijklmnop",
+    ],
+)
+def test_a_weak_or_made_up_signing_key_is_refused(problems, key):
+    [problem] = problems(JWT_SECRET_KEY=key)
+
+    assert problem.startswith("JWT_SECRET_KEY ")
+    assert problem.endswith("openssl rand -hex 32")
+    assert key not in problem
+
+
+def test_the_length_of_a_key_is_counted_in_bytes(load):
+    assert load(JWT_SECRET_KEY="äöüßéèàçñøå0123456789").jwt_secret_key
+
+
+def test_secrets_do_not_show_when_settings_are_printed(load):
+    shown = repr(load())
+
+    assert KEY not in shown
+    assert "password@" not in shown
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("http://billing", "http://billing"),
+        ("https://billing.example:8443/", "https://billing.example:8443"),
+        ("http://billing/v1/", "http://billing/v1"),
+        ("http://[::1]:5005", "http://[::1]:5005"),
+    ],
+)
+def test_the_billing_url_loses_its_last_slash(load, written, read):
+    assert load(BILLING_SERVICE_URL=written).billing_service_url == read
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["billing", "billing:5005", "ftp://billing", "http://", "http:///path", "http://billing:0", "http://billing:70000"]
+    + ["http://billing:x", "http://[billing", "http://a b", "http://billing\n"],
+)
+def test_what_is_no_http_url_is_refused(problems, url):
+    assert problems(BILLING_SERVICE_URL=url) == ["BILLING_SERVICE_URL must be an http:// or https:// URL"]
+
+
+@pytest.mark.parametrize("level", ["debug", "Info", "WARNING", "error"])
+def test_the_log_level_may_be_in_any_letter_case(load, level):
+    assert load(LOG_LEVEL=level).log_level == level.upper()
+
+
+@pytest.mark.parametrize(("written", "read"), [("/", ""), ("/registry", "/registry"), ("/a/b/", "/a/b")])
+def test_the_root_path_has_no_slash_at_its_end(load, written, read):
+    assert load(ROOT_PATH=written).root_path == read
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "5004.5"])
+def test_an_impossible_port_is_refused(problems, port):
+    [problem] = problems(APP_PORT=port)
+
+    assert problem.startswith("APP_PORT ")
+
+
+def test_a_dot_env_file_is_read_and_the_environment_wins(tmp_path, monkeypatch):
+    lines = [f"{name}={value}" for name, value in GOOD.items()]
+    (tmp_path / ".env").write_text("\n".join([*lines, "APP_PORT=6000", "SOMETHING_ELSE=1", "LOG_LEVEL=DEBUG"]))
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+
+    settings = load_settings(Settings)
+
+    assert (settings.app_port, settings.log_level) == (6000, "ERROR")
+
+
+def test_commands_that_need_the_database_alone_ask_for_no_more(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", GOOD["DATABASE_URL"])
+
+    assert load_settings(DatabaseSettings).database_url.startswith("postgresql+asyncpg://")

@@ -1,0 +1,46 @@
+"""If-Match: which versions a caller allows."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import Request
+
+from provider_registration.web.preconditions import etag, expected_versions
+
+
+def versions(*lines):
+    """What header lines allow."""
+    headers = [(b"if-match", line.encode("latin-1")) for line in lines]
+    return expected_versions(Request({"type": "http", "headers": headers}))
+
+
+@pytest.mark.parametrize(
+    ("lines", "allowed"),
+    [
+        ([], None),
+        (["*"], None),
+        ([" * "], None),
+        (['"1"'], {1}),
+        (['"1", "2"'], {1, 2}),
+        (['"1"', '"2"'], {1, 2}),
+        (['"1","1"'], {1}),
+        (['W/"1"'], set()),
+        (['W/"1", "2"'], {2}),
+        (['"one"'], set()),
+        (['"1", *'], {1}),
+        (["1"], set()),
+        ([""], set()),
+        ([","], set()),
+        (['"٣"'.encode().decode("latin-1")], set()),
+        (['"²"'], set()),
+        (['"-1"'], set()),
+        (['"12345678901"'], set()),
+    ],
+)
+def test_lines_allow_the_versions_of_their_strong_tags(lines, allowed):
+    assert versions(*lines) == allowed
+
+
+@pytest.mark.parametrize("version", [1, 2, 2**31 - 1])
+def test_the_tag_of_a_version_allows_it(version):
+    assert versions(etag(version)) == {version}

@@ -1,0 +1,109 @@
+"""Every error has a status, a stable name, a sentence, and an answer that says them."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from importlib import import_module
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import provider_registration
+from provider_registration.errors import ServiceError
+from provider_registration.web import problems
+from provider_registration.web.problems import STATUS_OF_KIND, FieldError, Problem, field_errors, problem_of, status_of
+
+
+def every_error():
+    """Every class of error in the package, wherever it is defined."""
+    for module in pkgutil.walk_packages(provider_registration.__path__, "provider_registration."):
+        if ".local" not in module.name and not module.name.endswith("__main__"):
+            import_module(module.name)
+    found, kinds = [], [ServiceError]
+    while kinds:
+        kind = kinds.pop()
+        kinds.extend(kind.__subclasses__())
+        if "code" in vars(kind):
+            found.append(kind)
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+ERRORS = every_error()
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_every_error_has_a_status_a_name_and_a_title(kind):
+    assert any(base in STATUS_OF_KIND for base in kind.__mro__)
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.code)
+    assert kind.title[0].isupper()
+    assert not kind.title.endswith(".")
+
+
+def test_no_two_errors_share_a_name():
+    codes = [kind.code for kind in ERRORS]
+
+    assert len(set(codes)) == len(codes)
+
+
+def test_only_refusals_for_now_name_a_time_to_come_back():
+    hopeful = {status_of_class(kind) for kind in ERRORS if kind.retry_after is not None}
+
+    assert hopeful <= {409, 429, 502, 503}
+
+
+def status_of_class(kind):
+    return next(STATUS_OF_KIND[base] for base in kind.__mro__ if base in STATUS_OF_KIND)
+
+
+def test_a_problem_is_what_its_schema_says():
+    error = problems.InvalidRequest([FieldError(location="body", field=None, detail="Input should be JSON")])
+
+    problem = Problem.model_validate(problem_of(error, "/candidates"), strict=True)
+
+    assert problem.status == status_of(error) == 422
+    assert problem.detail == "The request does not follow the rules; see errors for each of them."
+    assert problem.errors == error.errors
+
+
+def test_errors_stand_in_a_problem_with_422_alone():
+    problem = problem_of(problems.BodyTooLarge(7), "/x")
+
+    assert problem == {
+        "type": "urn:problem-type:provider-registration:body-too-large",
+        "title": "Request body too large",
+        "status": 413,
+        "detail": "The request body is longer than 7 bytes.",
+        "instance": "/x",
+    }
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    number: int = Field(ge=1)
+
+
+class Outer(BaseModel):
+    inner: list[Inner]
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "detail"),
+    [
+        ({}, "inner", "Field required"),
+        ({"inner": 1}, "inner", "Input should be a valid list"),
+        ({"inner": [1]}, "inner.0", "Input should be an object"),
+        ({"inner": [{}]}, "inner.0.number", "Field required"),
+        ({"inner": [{"number": 0}]}, "inner.0.number", "Input should be greater than or equal to 1"),
+        ({"inner": [{"number": "x"}]}, "inner.0.number", "Input should be an integer"),
+        ({"inner": [{"number": 1, "MARKER": 1}]}, None, "There is a field or parameter that is not known here"),
+    ],
+)
+def test_a_fault_is_named_by_its_path_unless_the_caller_chose_the_name(value, field, detail):
+    with pytest.raises(ValidationError) as caught:
+        Outer.model_validate(value)
+
+    assert field_errors(caught.value.errors(), location="body") == [
+        FieldError(location="body", field=field, detail=detail)
+    ]

@@ -1,0 +1,104 @@
+"""Text and e-mail addresses: one written form for what means the same."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, TypeAdapter, ValidationError
+
+from provider_registration.web.text import CleanText, EmailAddress
+
+text_adapter = TypeAdapter(CleanText)
+short_adapter = TypeAdapter(Annotated[CleanText, Field(min_length=1, max_length=5)])
+email_adapter = TypeAdapter(EmailAddress)
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("plain", "plain"),
+        ("  around  ", "around"),
+        ("\u00a0\u2003around\u3000\n", "around"),
+        ("in  between", "in  between"),
+        ("e\u0301", "é"),
+        ("\u212b", "Å"),
+        ("ﬁ", "ﬁ"),
+        ("👩\u200d🌾", "👩\u200d🌾"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("", ""),
+    ],
+)
+def test_text_is_trimmed_and_composed(written, kept):
+    assert text_adapter.validate_python(written) == kept
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in [*range(32), *range(127, 160), 0xD800, 0xDFFF]])
+def test_control_characters_and_half_characters_are_refused(character):
+    with pytest.raises(ValidationError):
+        text_adapter.validate_python(f"a{character}b")
+
+
+def test_lengths_are_those_of_what_is_kept():
+    assert short_adapter.validate_python("  12345  ") == "12345"
+    assert short_adapter.validate_python("e\u0301" * 5) == "é" * 5
+    for wrong in ("123456", "   ", "", "\ufb2c\ufb2c"):
+        with pytest.raises(ValidationError):
+            short_adapter.validate_python(wrong)
+
+
+@given(st.text())
+def test_cleaning_twice_changes_nothing_more(text):
+    try:
+        once = text_adapter.validate_python(text)
+    except ValidationError:
+        return
+    assert text_adapter.validate_python(once) == once
+    assert unicodedata.is_normalized("NFC", once)
+    assert once == once.strip()
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("Anna@EXAMPLE.com", "Anna@example.com"),
+        (" a@example.com ", "a@example.com"),
+        ("jo\u0308rg@bu\u0308cher.example", "jörg@bücher.example"),
+        ("a@xn--bcher-kva.example", "a@bücher.example"),
+    ],
+)
+def test_an_address_has_its_domain_in_one_form(written, kept):
+    assert email_adapter.validate_python(written) == kept
+
+
+def test_an_address_has_254_characters_at_most():
+    longest = "a@" + ".".join(["x" * 60] * 4) + ".example"
+    longest = "a" * (254 - len(longest)) + longest
+
+    assert email_adapter.validate_python(longest) == longest
+    with pytest.raises(ValidationError):
+        email_adapter.validate_python("a" + longest)
+
+
+@given(st.text() | st.emails() | st.builds("{}@{}".format, st.text(), st.text()))
+def test_whatever_is_accepted_fits_its_column_and_is_accepted_again(text):
+    try:
+        once = email_adapter.validate_python(text)
+    except ValidationError:
+        return
+    assert len(once) <= 254
+    assert email_adapter.validate_python(once) == once
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a@example.com\x00", "a\x00@example.com", "\ud800@example.com", "a@\udfff.com", "a@b@c.com"]
+)
+def test_the_reason_for_a_refusal_does_not_repeat_the_address(wrong):
+    with pytest.raises(ValidationError) as caught:
+        email_adapter.validate_python(wrong)
+
+    [error] = caught.value.errors(include_input=False)
+    assert "@" not in error["msg"]
