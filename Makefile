@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock schema clean
+.PHONY: help run test faults lint format lock schema clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -26,13 +26,18 @@ run: $(LOCAL)  ## start the service, its database and a billing sandbox on this 
 test: $(DEV)  ## run the tests, with coverage; ARGS="-k approve" passes options to pytest
 	$(BIN)/pytest -n auto --cov --cov-report=term $(ARGS)
 
+faults: $(DEV)  ## kill and cut everything for MINUTES, and prove that approval makes one provider; SEED and ONLY choose
+	$(BIN)/python tests/faults/run.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ONLY),--only "$(ONLY)")
+
 lint: $(DEV)  ## check format, style, types, imports, dependencies and migrations
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
-	$(BIN)/alembic upgrade 002_add_rejection_reason:head --sql | $(BIN)/squawk
+	$(BIN)/alembic upgrade 002_add_rejection_reason:head --sql > $(VENV)/migrations.sql
+	$(BIN)/squawk $(VENV)/migrations.sql
 
 format: $(DEV)  ## rewrite the code in the project's format
 	$(BIN)/ruff format

@@ -100,7 +100,6 @@ async def test_everybody_may_do_what_the_table_says(ask, route, who):
             assert response.status_code not in (401, 403)
 
 
-@pytest.mark.xfail(reason="the parameters of these routes ask for the body before they ask for the user")
 @pytest.mark.parametrize("route", BODIES)
 @pytest.mark.parametrize(("who", "status"), [("nobody", 401), ("expired", 401), ("viewer", 403)])
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain"])

@@ -43,14 +43,14 @@ async def test_nothing_at_a_path_is_said_in_a_sentence(anonymous):
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/candidates", "GET, POST"),
-        ("PUT", "/candidates/00000000-0000-4000-8000-000000000000", "GET"),
+        ("DELETE", "/candidates", "GET, HEAD, POST"),
+        ("PUT", "/candidates/00000000-0000-4000-8000-000000000000", "GET, HEAD"),
         ("GET", "/candidates/00000000-0000-4000-8000-000000000000/approve", "POST"),
         ("GET", "/auth/login", "POST"),
-        ("POST", "/health", "GET"),
+        ("POST", "/health", "GET, HEAD"),
         ("POST", "/openapi.json", "GET, HEAD"),
-        ("OPTIONS", "/candidates", "GET, POST"),
-        ("PROPFIND", "/candidates", "GET, POST"),
+        ("OPTIONS", "/candidates", "GET, HEAD, POST"),
+        ("PROPFIND", "/candidates", "GET, HEAD, POST"),
     ],
 )
 async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(anonymous, method, path, allowed):

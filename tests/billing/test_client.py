@@ -360,7 +360,7 @@ async def test_waits_double(name, key, monkeypatch):
 
 async def test_waits_are_jittered(name, key, monkeypatch):
     asked = []
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: asked.append((low, high)) or high)
+    monkeypatch.setattr(module.RANDOM, "uniform", lambda low, high: asked.append((low, high)) or high)
     monkeypatch.setattr(module, "JITTER", 10.0)
     script = Script(failure(503), created())
 

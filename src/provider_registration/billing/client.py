@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +39,7 @@ from provider_registration.metrics import BILLING_CALLS
 
 FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
 JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step
+RANDOM = secrets.SystemRandom()
 MAX_ANSWER_BYTES = 64 * 1024
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=30.0)
 
@@ -222,7 +223,7 @@ def _wait(state: RetryCallState) -> float:
     backoff: float = FIRST_WAIT_SECONDS * 2 ** (state.attempt_number - 1)
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, _Retryable) else 0.0
-    return max(backoff, asked) * (1 + random.uniform(0, JITTER))  # noqa: S311 - jitter, not a secret
+    return max(backoff, asked) * (1 + RANDOM.uniform(0, JITTER))
 
 
 def _retry_after(headers: httpx.Headers) -> float:

@@ -222,9 +222,9 @@ async def approve_candidate(
 )
 async def reject_candidate(
     candidate_id: CandidateId,
+    _user: AdminDep,  # before the body: a stranger is turned away before anything of theirs is read
     rejection: RejectionBody,
     service: CandidateServiceDep,
-    _user: AdminDep,
     expected: ExpectedVersions,
 ) -> RejectionResponse:
     """Reject a pending candidate, with a reason or without; the body may be left out."""

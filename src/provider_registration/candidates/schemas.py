@@ -97,7 +97,7 @@ class CandidateListQuery(PageQuery):
 class CandidateResponse(BaseModel):
     """The whole record of a candidate."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE_CANDIDATE]})
+    model_config = ConfigDict(from_attributes=True)
 
     candidate_id: UUID
     status: Status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS = 2.5  # then twice as long each time
 MAX_WAIT_SECONDS = 30.0
+JITTER = secrets.SystemRandom()
 TRY_AGAIN_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
 
 Result = TypeVar("Result")
@@ -108,7 +109,7 @@ class Attempt:
 
     async def _keep_waiting(self, reason: str) -> Candidate:
         backoff = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self._claim.attempts - 1, 10))
-        wait_seconds = backoff * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+        wait_seconds = backoff * JITTER.uniform(0.75, 1.25)
         parameters = {"wait_seconds": wait_seconds, "last_error": reason}
         return await self._release(queries.KEEP_WAITING, parameters, None, "waiting", ApprovalWaiting(reason))
 

@@ -161,7 +161,7 @@ async def retry_approval(candidate_id: CandidateId, service: CandidateServiceDep
     ),
 )
 async def resolve_approval(
-    candidate_id: CandidateId, resolution: ResolutionBody, service: CandidateServiceDep, user: AdminDep
+    candidate_id: CandidateId, user: AdminDep, resolution: ResolutionBody, service: CandidateServiceDep
 ) -> CandidateResponse:
     """Say how an approval in doubt ends, after looking for its name in billing.
 

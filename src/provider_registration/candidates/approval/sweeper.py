@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import secrets
 
 from provider_registration.candidates.approval.service import ApprovalService
 from provider_registration.database import DatabaseUnavailable
@@ -12,6 +12,7 @@ from provider_registration.database import DatabaseUnavailable
 logger = logging.getLogger(__name__)
 
 SWEEPS_A_LEASE = 10
+JITTER = secrets.SystemRandom()
 
 
 class Sweeper:
@@ -31,4 +32,4 @@ class Sweeper:
                 logger.warning("the database does not answer; approvals are swept later")
             except Exception:
                 logger.exception("a sweep failed")
-            await asyncio.sleep(self._interval * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            await asyncio.sleep(self._interval * JITTER.uniform(0.5, 1.5))
