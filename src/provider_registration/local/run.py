@@ -21,9 +21,11 @@ import uvicorn
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 from starlette.types import ASGIApp
 
-from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.database import CONNECT_TIMEOUT
 from provider_registration.local.accounts import installed_programs
 from provider_registration.local.background_server import base_url, listen, serve_in_background
 from provider_registration.local.errors import LocalError
@@ -139,11 +141,11 @@ def check_server(database_url: str) -> None:
 
 
 async def _server_version(database_url: str) -> int:
-    database = Database(database_url, pool_size=1)
+    engine = create_async_engine(database_url, poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT})
     try:
-        async with database.transaction() as session:
-            return int(await session.scalar(SERVER_VERSION) or 0)
-    except (DatabaseUnavailable, DBAPIError) as error:
+        async with engine.connect() as connection:
+            return int(await connection.scalar(SERVER_VERSION) or 0)
+    except (OSError, TimeoutError, DBAPIError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
@@ -151,8 +153,6 @@ async def _server_version(database_url: str) -> int:
         raise LocalError(
             f"The database of DATABASE_URL, {_place(database_url)}, does not answer ({reason})."
         ) from error
-    finally:
-        await database.close()
 
 
 def _lock_folder(folder: Path) -> FolderLock:
