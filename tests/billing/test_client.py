@@ -31,6 +31,7 @@ from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.logs import request_id_var
 
+PATIENT = BillingOptions()
 HURRIED = BillingOptions(timeout=0.3, deadline=5.0)
 
 
@@ -62,8 +63,15 @@ async def billing(sandbox):
     """The client under test, in front of the sandbox."""
     await sandbox.put("/sandbox/faults", json={"mode": "none"})
     await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True})
-    async with BillingClient(str(sandbox.base_url), HURRIED) as billing:
+    async with BillingClient(str(sandbox.base_url), PATIENT) as billing:
         yield billing
+
+
+@pytest.fixture
+async def hurried_billing(billing, sandbox):
+    """The same, waiting for answers no longer than a test should."""
+    async with BillingClient(str(sandbox.base_url), HURRIED) as hurried_billing:
+        yield hurried_billing
 
 
 @pytest.fixture
@@ -88,28 +96,57 @@ class Script:
     """A billing service that gives prepared answers, the last one again and again."""
 
     def __init__(self, *answers):
-        self.answers = list(answers)
-        self.asked = []
+        self._answers = list(answers)
+        self._asked_at = []
 
-    @asynccontextmanager
-    async def client(self, options=HURRIED):
-        app = Starlette(routes=[Route("/provider", self._answer, methods=["POST"])])
-        async with serve_in_background(app) as url, BillingClient(url, options) as billing:
-            yield billing
-
-    async def _answer(self, request):
-        self.asked.append((time.monotonic(), request.headers, await request.json()))
-        status, body, headers = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+    async def answer(self, request):
+        self._asked_at.append(time.monotonic())
+        status, body, headers = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if callable(body):
-            body = body(self.asked[-1][2]["name"])
-        if isinstance(body, bytes):
-            return Response(body, status, headers)
-        return JSONResponse(body, status, headers)
+            return JSONResponse(body((await request.json())["name"]), status, headers)
+        return Response(body, status, headers)
+
+    @property
+    def asked(self):
+        """How often it was asked."""
+        return len(self._asked_at)
 
     @property
     def waits(self):
-        times = [when for when, _, _ in self.asked]
-        return [later - earlier for earlier, later in pairwise(times)]
+        """Seconds between one request and the next."""
+        return [later - earlier for earlier, later in pairwise(self._asked_at)]
+
+    def serve(self, port):
+        """Serve it at a port of the test's choice."""
+        return serve_in_background(Starlette(routes=[Route("/provider", self.answer, methods=["POST"])]), port)
+
+
+@pytest.fixture(scope="module")
+async def stage():
+    """Base URL of a server on which each script has a path of its own, and what is served there."""
+    scripts = {}
+
+    async def answer(request):
+        return await scripts[request.path_params["script"]].answer(request)
+
+    app = Starlette(routes=[Route("/{script}/provider", answer, methods=["POST"])])
+    async with serve_in_background(app) as url:
+        yield url, scripts
+
+
+@pytest.fixture
+def play(stage):
+    """Gives a client of a billing service that follows a script."""
+    url, scripts = stage
+
+    @asynccontextmanager
+    async def play(script, options=PATIENT):
+        path = uuid4().hex
+        scripts[path] = script
+        async with BillingClient(f"{url}/{path}", options) as billing:
+            yield billing
+
+    return play
 
 
 def created(provider_id=7):
@@ -117,7 +154,7 @@ def created(provider_id=7):
 
 
 def failure(status, **headers):
-    return status, {"detail": "no"}, {name.replace("_", "-"): value for name, value in headers.items()}
+    return status, b'{"detail": "no"}', {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 async def test_a_provider_is_made_under_the_name_the_key_and_the_request_id(billing, requests, name, key):
@@ -177,17 +214,17 @@ async def test_a_fault_that_does_not_pass_is_given_up_after_four_tries_as_uncert
 
 
 @pytest.mark.parametrize("mode", ["hang", "commit_then_hang", "slow"])
-async def test_an_answer_that_does_not_come_is_uncertain(billing, fail, name, key, mode):
+async def test_an_answer_that_does_not_come_is_uncertain(hurried_billing, fail, name, key, mode):
     await fail(mode, **({"delay": 1.0} if mode == "slow" else {}))
 
     with pytest.raises(BillingUncertain, match="ReadTimeout"):
-        await billing.create_provider(name, key)
+        await hurried_billing.create_provider(name, key)
 
 
-async def test_an_answer_that_was_lost_is_found_again(billing, fail, requests, name, key):
+async def test_an_answer_that_was_lost_is_found_again(hurried_billing, fail, requests, name, key):
     await fail("commit_then_hang", times=1)
 
-    provider_id = await billing.create_provider(name, key)
+    provider_id = await hurried_billing.create_provider(name, key)
 
     assert [request["provider_id"] for request in await requests(name)] == [provider_id, provider_id]
 
@@ -222,43 +259,43 @@ async def test_an_id_that_is_none_is_uncertain(billing, fail, name, key, bad_id)
 @pytest.mark.parametrize(
     "body", [b"", b"null", b"[]", b"{}", b'{"id": 7}', b"\xff", b"[" * 9000, b"<html>", b'{"id": NaN}']
 )
-async def test_a_201_without_a_provider_is_uncertain(name, key, body):
-    async with Script((201, body, {})).client() as billing:
+async def test_a_201_without_a_provider_is_uncertain(play, name, key, body):
+    async with play(Script((201, body, {}))) as billing:
         with pytest.raises(BillingUncertain, match="without a usable provider"):
             await billing.create_provider(name, key)
 
 
-async def test_fields_that_are_not_known_are_let_pass(name, key):
+async def test_fields_that_are_not_known_are_let_pass(play, name, key):
     script = Script((201, lambda name: {"id": 7, "name": name, "created": "today"}, {}))
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         assert await billing.create_provider(name, key) == 7
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 302, 500, 502, 503, 504, 599])
-async def test_any_status_that_says_neither_yes_nor_no_is_retried(name, key, status):
+async def test_any_status_that_says_neither_yes_nor_no_is_retried(play, name, key, status):
     script = Script((status, b"", {}), created(7))
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         assert await billing.create_provider(name, key) == 7
 
-    assert len(script.asked) == 2
+    assert script.asked == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422, 429, 451])
-async def test_a_refusal_is_never_repeated(name, key, status):
+async def test_a_refusal_is_never_repeated(play, name, key, status):
     script = Script(failure(status, Retry_After="0"), created(7))
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         with pytest.raises(BillingRefused) as caught:
             await billing.create_provider(name, key)
 
     assert caught.value.status == status
-    assert len(script.asked) == 1
+    assert script.asked == 1
 
 
-async def test_a_refusal_after_an_ambiguous_try_is_uncertain(name, key):
-    async with Script(failure(500), failure(400)).client() as billing:
+async def test_a_refusal_after_an_ambiguous_try_is_uncertain(play, name, key):
+    async with play(Script(failure(500), failure(400))) as billing:
         with pytest.raises(BillingUncertain) as caught:
             await billing.create_provider(name, key)
 
@@ -301,13 +338,13 @@ def dead_port():
 
 
 async def test_a_refused_connection_has_certainly_sent_nothing(name, key, dead_port):
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", HURRIED) as billing:
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", PATIENT) as billing:
         with pytest.raises(BillingNotSent, match="cannot be reached"):
             await billing.create_provider(name, key)
 
 
 async def test_unless_an_earlier_call_may_have(name, key, dead_port):
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", HURRIED) as billing:
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", PATIENT) as billing:
         with pytest.raises(BillingUncertain) as caught:
             await billing.create_provider(name, key, maybe_sent=True)
 
@@ -316,28 +353,26 @@ async def test_unless_an_earlier_call_may_have(name, key, dead_port):
 
 @pytest.mark.parametrize("host", ["host.invalid", "127.0.0.1"])
 async def test_a_host_that_cannot_be_reached_has_certainly_sent_nothing(name, key, dead_port, host):
-    async with BillingClient(f"http://{host}:{dead_port}", HURRIED) as billing:
+    async with BillingClient(f"http://{host}:{dead_port}", PATIENT) as billing:
         with pytest.raises(BillingNotSent):
             await billing.create_provider(name, key)
 
 
 async def test_a_billing_service_that_starts_meanwhile_is_found(name, key, dead_port, monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.3)
-    app = Starlette(routes=[Route("/provider", Script(failure(409))._answer, methods=["POST"])])
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", HURRIED) as billing:
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", PATIENT) as billing:
         asking = asyncio.create_task(billing.create_provider(name, key))
         await asyncio.sleep(0.1)
-        async with serve_in_background(app, dead_port):
+        async with Script(failure(409)).serve(dead_port):
             with pytest.raises(BillingNameTaken):  # nothing had been sent before, so it is not ours
                 await asking
 
 
-async def test_a_failure_between_two_refused_connections_leaves_it_uncertain(name, key, dead_port, monkeypatch):
-    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.2)
+async def test_a_failure_before_refused_connections_leaves_it_uncertain(name, key, dead_port, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.3)
     script = Script(failure(500))
-    app = Starlette(routes=[Route("/provider", script._answer, methods=["POST"])])
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", HURRIED) as billing:
-        async with serve_in_background(app, dead_port):
+    async with BillingClient(f"http://127.0.0.1:{dead_port}", PATIENT) as billing:
+        async with script.serve(dead_port):
             asking = asyncio.create_task(billing.create_provider(name, key))
             while not script.asked:
                 await asyncio.sleep(0.01)
@@ -347,24 +382,24 @@ async def test_a_failure_between_two_refused_connections_leaves_it_uncertain(nam
     assert isinstance(caught.value.__cause__, BillingNotSent)
 
 
-async def test_waits_double(name, key, monkeypatch):
+async def test_waits_double(play, name, key, monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.1)
     script = Script(failure(503))
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         with pytest.raises(BillingUncertain):
             await billing.create_provider(name, key)
 
     assert all(actual >= least for actual, least in zip(script.waits, [0.1, 0.2, 0.4], strict=True))
 
 
-async def test_waits_are_jittered(name, key, monkeypatch):
+async def test_waits_are_jittered(play, name, key, monkeypatch):
     asked = []
     monkeypatch.setattr(module.RANDOM, "uniform", lambda low, high: asked.append((low, high)) or high)
     monkeypatch.setattr(module, "JITTER", 10.0)
     script = Script(failure(503), created())
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         await billing.create_provider(name, key)
 
     assert asked == [(0, 10.0)]
@@ -372,20 +407,20 @@ async def test_waits_are_jittered(name, key, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [500, 503])
-async def test_retry_after_in_seconds_is_honoured(name, key, status):
+async def test_retry_after_in_seconds_is_honoured(play, name, key, status):
     script = Script(failure(status, Retry_After="1"), created())
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         await billing.create_provider(name, key)
 
     assert script.waits[0] >= 1
 
 
-async def test_retry_after_as_a_date_is_honoured(name, key):
+async def test_retry_after_as_a_date_is_honoured(play, name, key):
     at = datetime.now(UTC) + timedelta(seconds=2)
     script = Script(failure(503, Retry_After=format_datetime(at, usegmt=True)), created())
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         await billing.create_provider(name, key)
 
     assert script.waits[0] >= 0.9  # a date has no fractions of a second
@@ -396,26 +431,26 @@ async def test_retry_after_as_a_date_is_honoured(name, key):
     ["", "0", "soon", "-1", "1.5", "1e3", "0x1", "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 99 Foo 2026 99:99:99 GMT"]
     + ["Mon, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 99999 00:00:00 GMT", "Mon, 01 Jan 2001 00:00:00 +9999"],
 )
-async def test_a_retry_after_that_asks_for_nothing_usable_is_ignored(name, key, value):
+async def test_a_retry_after_that_asks_for_nothing_usable_is_ignored(play, name, key, value):
     script = Script(failure(503, Retry_After=value), created())
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         await billing.create_provider(name, key)
 
     assert script.waits[0] < 1
 
 
 @pytest.mark.parametrize("value", ["3600", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
-async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(name, key, value):
+async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(play, name, key, value):
     script = Script(failure(503, Retry_After=value))
     started = time.monotonic()
 
-    async with script.client() as billing:
+    async with play(script) as billing:
         with pytest.raises(BillingUncertain):
             await billing.create_provider(name, key)
         assert time.monotonic() - started < 2
 
-    assert len(script.asked) == 1
+    assert script.asked == 1
 
 
 async def test_all_tries_together_end_by_the_deadline(billing, sandbox, fail, name, key):
@@ -430,82 +465,82 @@ async def test_all_tries_together_end_by_the_deadline(billing, sandbox, fail, na
     assert time.monotonic() - started < 2
 
 
-async def test_the_number_of_tries_can_be_set(name, key):
+async def test_the_number_of_tries_can_be_set(play, name, key):
     script = Script(failure(503))
 
-    async with script.client(BillingOptions(max_tries=2)) as billing:
+    async with play(script, BillingOptions(max_tries=2)) as billing:
         with pytest.raises(BillingUncertain):
             await billing.create_provider(name, key)
 
-    assert len(script.asked) == 2
+    assert script.asked == 2
 
 
-async def test_an_ambiguous_try_is_the_last_one_where_repeating_is_not_safe(name, key):
+async def test_an_ambiguous_try_is_the_last_one_where_repeating_is_not_safe(play, name, key):
     script = Script(failure(503), created())
 
-    async with script.client(BillingOptions(retry_ambiguous=False)) as billing:
+    async with play(script, BillingOptions(retry_ambiguous=False)) as billing:
         with pytest.raises(BillingUncertain):
             await billing.create_provider(name, key)
 
-    assert len(script.asked) == 1
+    assert script.asked == 1
 
 
 async def test_what_was_not_sent_is_repeated_even_there(name, key, dead_port, monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.3)
     script = Script(created())
-    app = Starlette(routes=[Route("/provider", script._answer, methods=["POST"])])
     options = BillingOptions(retry_ambiguous=False)
     async with BillingClient(f"http://127.0.0.1:{dead_port}", options) as billing:
         asking = asyncio.create_task(billing.create_provider(name, key))
         await asyncio.sleep(0.1)
-        async with serve_in_background(app, dead_port):
+        async with script.serve(dead_port):
             assert await asking == 7
 
 
-async def test_a_billing_service_that_keeps_failing_is_left_alone_for_a_while(name, key, monkeypatch):
-    monkeypatch.setattr(protection, "OPEN_SECONDS", 0.2)
+async def test_a_billing_service_that_keeps_failing_is_left_alone_for_a_while(play, name, key):
+    now = 1000.0
     script = Script(*[failure(503)] * 5, created())
-    async with script.client() as billing:
+    async with play(script) as billing:
+        billing.breaker = protection.CircuitBreaker(lambda: now)
         for _ in range(2):
             with pytest.raises(BillingUncertain):
                 await billing.create_provider(name, key)
-        assert len(script.asked) == 5
+        assert script.asked == 5
 
         with pytest.raises(BillingCircuitOpen) as caught:
             await billing.create_provider(name, key)
-        assert 0 < caught.value.retry_after <= 0.2
-        assert len(script.asked) == 5
+        assert caught.value.retry_after == protection.OPEN_SECONDS
+        assert script.asked == 5
 
-        await asyncio.sleep(0.25)
+        now += protection.OPEN_SECONDS
         assert await billing.create_provider(name, key) == 7
 
 
-async def test_refusals_do_not_count_as_failing(name, key):
+async def test_refusals_do_not_count_as_failing(play, name, key):
     script = Script(failure(400))
-    async with script.client() as billing:
+    async with play(script) as billing:
         for _ in range(10):
             with pytest.raises(BillingRefused):
                 await billing.create_provider(name, key)
 
-    assert len(script.asked) == 10
+    assert script.asked == 10
 
 
-async def test_retries_are_a_share_of_the_calls(monkeypatch):
+async def test_retries_are_a_share_of_the_calls(play, monkeypatch):
     monkeypatch.setattr(protection, "FAILURES_TO_OPEN", 1000)
     script = Script(failure(503))
-    async with script.client() as billing:
+    async with play(script) as billing:
         for _ in range(20):
             with pytest.raises(BillingUncertain):
                 await billing.create_provider("x", uuid4())
 
-    assert 20 + protection.BUDGET_CAPACITY <= len(script.asked) <= 20 + protection.BUDGET_CAPACITY + 20 * 0.1 + 1
+    assert 20 + protection.BUDGET_CAPACITY <= script.asked <= 20 + protection.BUDGET_CAPACITY + 20 * 0.1 + 1
 
 
 async def test_proxies_of_the_environment_are_not_used(billing, name, key, monkeypatch, dead_port):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{dead_port}")
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{dead_port}")
 
-    async with BillingClient(str(billing._http.base_url), HURRIED) as fresh:
+    async with BillingClient(str(billing._http.base_url), PATIENT) as fresh:
         assert await fresh.create_provider(name, key)
 
 

@@ -240,4 +240,5 @@ class _Answer:
             content = json.loads(body)
         except ValueError:
             content = body.splitlines()
+        status = " ".join(status.split()[:2])  # the phrase after the number differs between Python's versions
         return cls(status, dict(header.split(": ", 1) for header in headers), content)

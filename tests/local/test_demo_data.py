@@ -49,9 +49,9 @@ async def run_command(*arguments: str, **environment: str) -> Result:
 @pytest.fixture
 async def database(migrated_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(migrated_database_url)
-    await connection.execute("DELETE FROM candidates")
+    await connection.execute("TRUNCATE candidates CASCADE")
     yield connection
-    await connection.execute("DELETE FROM candidates")
+    await connection.execute("TRUNCATE candidates CASCADE")
     await connection.close()
 
 

@@ -24,7 +24,6 @@ from provider_registration.web.problems import (
 )
 
 FRAMEWORK_SENTENCES = {
-    HTTPStatus.BAD_REQUEST: "The request cannot be read.",
     HTTPStatus.NOT_FOUND: "There is nothing at this path.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not know the method; the Allow header has those it knows.",
 }
