@@ -51,7 +51,13 @@ def run() -> None:
         configure_logging(settings.log_level)
         local_run.run(settings, migrate=migrations.upgrade, ensure_admin=_ensure_admin, create_app=create_app)
     except UnacceptablePassword as error:
-        raise click.ClickException(f"ADMIN_PASSWORD does not do. {error}") from None
+        raise click.ClickException(f"ADMIN_PASSWORD cannot be used: {error}") from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise click.ClickException(
+            f"{error.filename} cannot be used ({error.strerror}); mend that or choose another LOCAL_DATA_DIR."
+        ) from None
     except (LocalError, ServiceError, SettingsError, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
 

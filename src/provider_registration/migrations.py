@@ -142,7 +142,7 @@ async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
     except (OSError, TimeoutError, DBAPIError) as error:
         await engine.dispose()
         cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
-        raise CommandError(f"The database cannot be reached: {cause}") from error
+        raise CommandError(f"The database cannot be reached: {str(cause) or type(cause).__name__}") from error
     try:
         yield connection
     finally:

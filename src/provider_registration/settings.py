@@ -150,4 +150,6 @@ def _sentence(kind: type[_Environment], problem: ErrorDetails) -> str:
     name = str(problem["loc"][0])
     if problem["type"] == "missing":
         return f"{name.upper()} is not set ({kind.model_fields[name].description})"
+    if problem["type"] != "value_error":
+        return f"{name.upper()} is not valid: {problem['msg']}"
     return f"{name.upper()} {problem['msg'].removeprefix('Value error, ')}"

@@ -246,3 +246,12 @@ async def test_unknown_parameters_are_refused_without_repeating_them(viewer, nam
     assert response.status_code == 422
     assert "MARKER" not in response.text
     assert [(error["location"], error["field"]) for error in response.json()["errors"]] == [("query", None)]
+
+
+@pytest.mark.parametrize("path", ["/candidates", "/approvals"])
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=1&limit=1"])
+async def test_a_parameter_that_comes_twice_is_refused(admin, path, query):
+    response = await admin.get(f"{path}?{query}")
+
+    assert response.status_code == 422
+    assert "more than once" in response.json()["errors"][0]["detail"]

@@ -277,3 +277,21 @@ async def test_a_provider_that_is_anothers_is_left_to_an_admin(admin, register, 
 
     assert response.json()["type"].endswith(":approval-in-doubt")
     assert (await admin.get(path(second))).json()["status"] == "pending"
+
+
+async def test_a_resolution_honours_if_match(admin, in_doubt):
+    path_ = path(in_doubt, "/approval/resolve")
+    resolution = {"resolution": "let_go"}
+
+    stale = await admin.post(path_, json=resolution, headers={"If-Match": '"9"'})
+    fresh = await admin.post(path_, json=resolution, headers={"If-Match": '"1"'})
+
+    assert (stale.status_code, fresh.status_code) == (412, 200)
+
+
+async def test_a_resolution_that_is_refused_is_not_repeated(admin, in_doubt):
+    response = await admin.post(path(in_doubt, "/approval/resolve"), json={"resolution": "my secret \u202e"})
+
+    assert response.status_code == 422
+    assert "my secret" not in response.text
+    assert [error["field"] for error in response.json()["errors"]] == ["resolution"]

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
-from provider_registration.web.text import CleanText, EmailAddress
+from provider_registration.web.text import CleanText, EmailAddress, clean_text, visible
 
 text_adapter = TypeAdapter(CleanText)
 short_adapter = TypeAdapter(Annotated[CleanText, Field(min_length=1, max_length=5)])
@@ -102,3 +103,20 @@ def test_the_reason_for_a_refusal_does_not_repeat_the_address(wrong):
 
     [error] = caught.value.errors(include_input=False)
     assert "@" not in error["msg"]
+
+
+@pytest.mark.parametrize("text", ["a\u202eb", "\u2066a\u2069", "a\u202a"])
+def test_what_turns_the_reading_direction_around_is_refused(text):
+    with pytest.raises(PydanticCustomError):
+        clean_text(text)
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\u200d\u200d"])
+def test_a_name_that_nobody_can_see_is_refused(name):
+    with pytest.raises(PydanticCustomError):
+        visible(name)
+
+
+@pytest.mark.parametrize("name", ["A", "7", "🍏", "株式会社", "می\u200cخواهم"])
+def test_a_name_in_any_alphabet_is_taken(name):
+    assert visible(name) == name

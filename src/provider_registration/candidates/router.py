@@ -49,6 +49,7 @@ from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import MAX_BODY_BYTES
 from provider_registration.web.openapi import problems, request_body, success
 from provider_registration.web.pagination import Page, Pagination
+from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions, etag
 from provider_registration.web.problems import BodyTooLarge, FieldError, InvalidRequest, UnsupportedMediaType
 
@@ -126,7 +127,7 @@ async def register_candidate(
     ),
 )
 async def list_candidates(
-    query: Annotated[CandidateListQuery, Query()], service: CandidateServiceDep, _user: StaffDep
+    query: Annotated[CandidateListQuery, Query()], service: CandidateServiceDep, _user: StaffDep, _once: ParametersOnce
 ) -> CandidateListResponse:
     """List candidates, newest first, by `limit` and `offset` or by `page` and `page_size`."""
     page = query.to_page()

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from provider_registration.candidates.approval.schemas import MAX_INTEGER, ApprovalStandingResponse
 from provider_registration.candidates.models import Product, Registration, Status
 from provider_registration.web.pagination import PageQuery, Pagination
-from provider_registration.web.text import CleanText, EmailAddress
+from provider_registration.web.text import CleanText, EmailAddress, visible
 
 
 def _blank_is_absent(value: str | None) -> str | None:
@@ -31,7 +31,7 @@ Products = Annotated[
     AfterValidator(_no_repeats),
 ]
 PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
-CompanyName = Annotated[CleanText, Field(min_length=1, max_length=255)]
+CompanyName = Annotated[CleanText, Field(min_length=1, max_length=255), AfterValidator(visible)]
 Phone = Annotated[CleanText, Field(max_length=50)]
 Location = Annotated[CleanText, Field(max_length=255)]
 Reason = Annotated[CleanText, Field(max_length=1000)]

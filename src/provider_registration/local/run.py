@@ -194,11 +194,13 @@ def _place(database_url: str) -> str:
 
 def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password: str | None) -> str:
     program = _shown(sys.argv[0]) if Path(sys.argv[0]).name == "provider-registration" else "provider-registration"
+    url_file = shlex.quote(_shown(settings.database_url_file))
+    if settings.local_data_dir != LocalSettings.model_fields["local_data_dir"].default:
+        program = f"LOCAL_DATA_DIR={shlex.quote(str(settings.local_data_dir))} {program}"
     if new_password:
         login = f"{settings.admin_email} with the password {new_password} (shown only now)"
     else:
         login = f"{settings.admin_email}; a new password: {program} set-password {settings.admin_email}"
-    url_file = shlex.quote(_shown(settings.database_url_file))
     lines = {
         "API": api_url,
         "Try it": f"{api_url}/docs",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-STRONG_TAG = re.compile(r'"([0-9]{1,10})"')
+STRONG_TAG = re.compile(r'"(0|[1-9][0-9]{0,9})"')
 
 
 def etag(version: int) -> str:

@@ -11,6 +11,8 @@ from pydantic_core import PydanticCustomError
 
 # Cc: control characters, NUL among them, which PostgreSQL cannot store. Cs: half a surrogate pair.
 REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
+# Embeddings, overrides and isolates: they make text read otherwise than it is (CVE-2021-42574).
+BIDIRECTIONAL_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def clean_text(value: str) -> str:
@@ -20,8 +22,22 @@ def clean_text(value: str) -> str:
         PydanticCustomError: a control character is in the text.
     """
     value = unicodedata.normalize("NFC", value).strip()
-    if not value.isprintable() and any(unicodedata.category(character) in REFUSED_CATEGORIES for character in value):
+    if not value.isprintable() and any(
+        unicodedata.category(character) in REFUSED_CATEGORIES or character in BIDIRECTIONAL_CONTROLS
+        for character in value
+    ):
         raise PydanticCustomError("control_character", "Input should have no control characters")
+    return value
+
+
+def visible(value: str) -> str:
+    """Refuse a name that nobody can see.
+
+    Raises:
+        PydanticCustomError: there is neither a letter, a number, a sign nor a symbol in it.
+    """
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
+        raise PydanticCustomError("invisible", "Input should have a visible character")
     return value
 
 

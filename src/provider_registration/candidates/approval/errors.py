@@ -138,8 +138,8 @@ class ApprovalWaiting(UpstreamError):
 
     def __str__(self) -> str:
         return (
-            f"Billing may have made the provider, but {self.reason}. The approval will complete by itself; "
-            "the candidate's record shows when it is tried next."
+            f"Billing may have made the provider, but {self.reason}. The approval will complete by itself, unless "
+            "billing cannot tell whose provider it is; the candidate's record shows how it stands."
         )
 
 

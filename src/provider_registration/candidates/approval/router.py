@@ -26,11 +26,15 @@ from provider_registration.candidates.approval.schemas import (
     ApprovalHistoryResponse,
     ApprovalListQuery,
     ApprovalListResponse,
-    LinkProvider,
     ResolutionRequest,
 )
 from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep
-from provider_registration.candidates.errors import CandidateChanged, CandidateNotFound, CandidateNotPending
+from provider_registration.candidates.errors import (
+    CandidateChanged,
+    CandidateNotFound,
+    CandidateNotPending,
+    VersionMismatch,
+)
 from provider_registration.candidates.schemas import (
     EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
@@ -42,6 +46,8 @@ from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import MAX_BODY_BYTES, json_body
 from provider_registration.web.openapi import problems, request_body, success
 from provider_registration.web.pagination import Page, Pagination
+from provider_registration.web.parameters import ParametersOnce
+from provider_registration.web.preconditions import ExpectedVersions
 from provider_registration.web.problems import BodyTooLarge, FieldError, InvalidRequest, UnsupportedMediaType
 
 router = APIRouter(tags=["approvals"])
@@ -73,7 +79,7 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
     ),
 )
 async def list_approvals(
-    query: Annotated[ApprovalListQuery, Query()], service: CandidateServiceDep, _user: AdminDep
+    query: Annotated[ApprovalListQuery, Query()], service: CandidateServiceDep, _user: AdminDep, _once: ParametersOnce
 ) -> ApprovalListResponse:
     """List approvals that billing has not confirmed yet: in progress, waiting for another try, or in doubt."""
     page = query.to_page()
@@ -115,6 +121,7 @@ async def list_approval_events(
         ApprovalNeedsResolution(EXAMPLE_ID),
         CandidateChanged(EXAMPLE_ID),
         ProviderNameTaken(),
+        VersionMismatch(EXAMPLE_ID, 2),
         BodyTooLarge(MAX_BODY_BYTES),
         NOT_A_UUID,
         ApprovalWaiting("billing gave no answer (ReadTimeout)"),
@@ -122,9 +129,11 @@ async def list_approval_events(
         DatabaseUnavailable(),
     ),
 )
-async def retry_approval(candidate_id: CandidateId, service: CandidateServiceDep, user: AdminDep) -> ApprovalResponse:
+async def retry_approval(
+    candidate_id: CandidateId, service: CandidateServiceDep, user: AdminDep, expected: ExpectedVersions
+) -> ApprovalResponse:
     """Ask billing again now, with the same key, instead of waiting for the next try."""
-    candidate = await service.approvals.retry(candidate_id, user_id=user.user_id)
+    candidate = await service.approvals.retry(candidate_id, user_id=user.user_id, expected=expected)
     return ApprovalResponse.model_validate(candidate)
 
 
@@ -144,9 +153,10 @@ async def retry_approval(candidate_id: CandidateId, service: CandidateServiceDep
         ApprovalNotFound(EXAMPLE_ID),
         ApprovalNotInDoubt(EXAMPLE_ID),
         ProviderLinkedElsewhere(4711),
+        VersionMismatch(EXAMPLE_ID, 2),
         BodyTooLarge(MAX_BODY_BYTES),
         UnsupportedMediaType("application/json"),
-        InvalidRequest([FieldError(location="body", field="link.provider_id", detail="Field required")]),
+        InvalidRequest([FieldError(location="body", field="provider_id", detail="Field required with link")]),
         DatabaseUnavailable(),
     ),
     openapi_extra=request_body(
@@ -161,16 +171,21 @@ async def retry_approval(candidate_id: CandidateId, service: CandidateServiceDep
     ),
 )
 async def resolve_approval(
-    candidate_id: CandidateId, user: AdminDep, resolution: ResolutionBody, service: CandidateServiceDep
+    candidate_id: CandidateId,
+    user: AdminDep,
+    resolution: ResolutionBody,
+    service: CandidateServiceDep,
+    expected: ExpectedVersions,
 ) -> CandidateResponse:
     """Say how an approval in doubt ends, after looking for its name in billing.
 
     `link` marks the candidate approved with the provider that exists; `let_go` ends the approval, and the candidate
     can be approved again or rejected.
     """
-    match resolution.root:
-        case LinkProvider(provider_id=provider_id):
-            candidate = await service.approvals.link(candidate_id, provider_id, user_id=user.user_id)
-        case _:
-            candidate = await service.approvals.let_go(candidate_id, user_id=user.user_id)
+    if resolution.provider_id is not None:
+        candidate = await service.approvals.link(
+            candidate_id, resolution.provider_id, user_id=user.user_id, expected=expected
+        )
+    else:
+        candidate = await service.approvals.let_go(candidate_id, user_id=user.user_id, expected=expected)
     return CandidateResponse.model_validate(candidate)

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from provider_registration.candidates.approval.models import ApprovalEvent, ApprovalState
 from provider_registration.web.pagination import PageQuery, Pagination
@@ -90,22 +91,26 @@ class ApprovalHistoryResponse(BaseModel):
     events: list[ApprovalEventResponse]
 
 
-class LinkProvider(BaseModel):
-    """The provider of this name in billing is the candidate's."""
+class ResolutionRequest(BaseModel):
+    """How an approval in doubt ends.
+
+    `link`: the provider `provider_id` in billing is the candidate's. `let_go`: billing has none of the candidate's,
+    so the approval ends and the candidate can be decided anew.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    resolution: Literal["link"]
-    provider_id: int = Field(ge=1, le=MAX_INTEGER, strict=True, description="The provider's id in billing")
+    resolution: Literal["link", "let_go"]
+    provider_id: Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)] | None = Field(
+        None, validate_default=True, description="The provider's id in billing; with link alone"
+    )
 
-
-class LetGo(BaseModel):
-    """Billing has no provider of the candidate's: the approval ends, and the candidate can be decided anew."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    resolution: Literal["let_go"]
-
-
-class ResolutionRequest(RootModel[Annotated[LinkProvider | LetGo, Field(discriminator="resolution")]]):
-    """How an approval in doubt ends."""
+    @field_validator("provider_id")
+    @classmethod
+    def _goes_with_link(cls, value: int | None, info: ValidationInfo) -> int | None:
+        resolution = info.data.get("resolution")
+        if resolution == "link" and value is None:
+            raise PydanticCustomError("missing_with_link", "Field required with link")
+        if resolution == "let_go" and value is not None:
+            raise PydanticCustomError("not_with_let_go", "There is no provider with let_go")
+        return value

@@ -68,24 +68,27 @@ class ApprovalService:
         """
         return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, expected, retry=False))
 
-    async def retry(self, candidate_id: UUID, *, user_id: UUID) -> Candidate:
+    async def retry(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
         """Try a waiting approval now.
 
         Raises:
             ApprovalNotFound: there is none. Otherwise as `approve`.
         """
-        return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, None, retry=True))
+        return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, expected, retry=True))
 
-    async def link(self, candidate_id: UUID, provider_id: int, *, user_id: UUID) -> Candidate:
+    async def link(
+        self, candidate_id: UUID, provider_id: int, *, user_id: UUID, expected: frozenset[int] | None = None
+    ) -> Candidate:
         """Resolve an approval in doubt: the provider in billing is the candidate's.
 
         Raises:
-            CandidateNotFound, CandidateNotPending, ApprovalNotFound, ApprovalNotInDoubt: there is nothing to resolve.
+            CandidateNotFound, CandidateNotPending, VersionMismatch, ApprovalNotFound, ApprovalNotInDoubt: nothing is
+                resolved.
             ProviderLinkedElsewhere: another candidate has this provider.
         """
         try:
             async with self._database.transaction() as session:
-                candidate, approval = await self._lock_in_doubt(session, candidate_id)
+                candidate, approval = await self._lock_in_doubt(session, candidate_id, expected)
                 parameters = {
                     "candidate_id": candidate_id,
                     "version": candidate.version,
@@ -103,14 +106,15 @@ class ApprovalService:
         _log("approval in doubt resolved by linking", approval, provider_id=provider_id)
         return Candidate.from_row(row)
 
-    async def let_go(self, candidate_id: UUID, *, user_id: UUID) -> Candidate:
+    async def let_go(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
         """Resolve an approval in doubt: billing has no provider of the candidate's, so it can be decided anew.
 
         Raises:
-            CandidateNotFound, CandidateNotPending, ApprovalNotFound, ApprovalNotInDoubt: there is nothing to resolve.
+            CandidateNotFound, CandidateNotPending, VersionMismatch, ApprovalNotFound, ApprovalNotInDoubt: nothing is
+                resolved.
         """
         async with self._database.transaction() as session:
-            candidate, approval = await self._lock_in_doubt(session, candidate_id)
+            candidate, approval = await self._lock_in_doubt(session, candidate_id, expected)
             await session.execute(queries.DROP_APPROVAL, {"candidate_id": candidate_id})
             await record_event(session, approval, ApprovalEvent.LET_GO, user_id=user_id)
             await reach("resolve.before-commit")
@@ -229,8 +233,10 @@ class ApprovalService:
         row = (await session.execute(queries.LOCK_APPROVAL, {"candidate_id": candidate_id})).mappings().one_or_none()
         return Approval.from_row(row) if row else None
 
-    async def _lock_in_doubt(self, session: AsyncSession, candidate_id: UUID) -> tuple[Candidate, Approval]:
-        candidate = await lock_pending(session, candidate_id, None)
+    async def _lock_in_doubt(
+        self, session: AsyncSession, candidate_id: UUID, expected: frozenset[int] | None
+    ) -> tuple[Candidate, Approval]:
+        candidate = await lock_pending(session, candidate_id, expected)
         approval = await self._lock_approval(session, candidate_id)
         if approval is None:
             raise ApprovalNotFound(candidate_id)
