@@ -1,0 +1,43 @@
+"""Billing that fails after it has made the provider, and providers of other companies."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from .invariants import Findings, conclude, examine
+from .world import World
+
+AT_ONCE = 4  # fewer than the failures in a row that make the service give billing a pause
+
+
+async def lose_answers(world: World, random: Random, *, mode: str, approvals: int = 4) -> Findings:
+    """Approve while billing makes the provider and its answer is lost: the same provider is adopted, at once."""
+    replica = await world.start(BILLING_DEADLINE_SECONDS=4)
+    await world.log_in(replica)
+    findings = Findings()
+    for _ in range(0, approvals, AT_ONCE):
+        candidates = await world.register(AT_ONCE)
+        names = [candidate.name for candidate in candidates]
+        await world.billing.fail(mode, times=AT_ONCE, names=names, delay=random.uniform(0, 0.1))
+        answers = await asyncio.gather(*(world.approve(replica, candidate) for candidate in candidates))
+        assert [answer and answer.status_code for answer in answers] == [200] * AT_ONCE
+        findings.add(await conclude(world, replica, candidates))
+        assert findings.in_doubt == 0, "keys tell what happened, so nobody has to be asked"
+    return findings
+
+
+async def meet_foreign_companies(world: World, _random: Random, *, approvals: int = 4) -> Findings:
+    """Approve candidates whose name another company has in billing: refused, nothing adopted, and then rejected."""
+    replica = await world.start()
+    await world.log_in(replica)
+    findings = Findings()
+    for _ in range(0, approvals, AT_ONCE):
+        candidates = await world.register(AT_ONCE)
+        foreign = {candidate.name: await world.billing.plant(candidate.name) for candidate in candidates}
+        answers = await asyncio.gather(*(world.approve(replica, candidate) for candidate in candidates))
+        assert [answer and answer.status_code for answer in answers] == [409] * AT_ONCE
+        findings.add(await examine(world, candidates, foreign=foreign))
+        findings.add(await conclude(world, replica, candidates, foreign=foreign))
+        assert findings.in_doubt == 0, "a first try is not in doubt"
+    return findings

@@ -1,0 +1,161 @@
+"""What must hold whatever died: one provider a candidate, and nothing that nobody can finish."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .service_process import Replica
+from .world import Candidate, World
+
+NOBODY: Mapping[str, int] = {}
+DECISIONS = 5  # tries to decide what is left
+REACHED_BILLING = ("created", "name_taken", "key_reused")  # each would be a provider if billing guarded nothing
+
+READ_DECISIONS = """
+    SELECT id, status, provider_id, version FROM candidates WHERE id = ANY($1::uuid[])
+"""
+READ_IN_DOUBT = """
+    SELECT candidate_id FROM approval_intents WHERE in_doubt_since IS NOT NULL AND candidate_id = ANY($1::uuid[])
+"""
+COUNT_ORPHANS = """
+    SELECT count(*) AS orphans FROM approval_events WHERE event = 'orphaned' AND candidate_id = ANY($1::uuid[])
+"""
+
+
+@dataclass
+class Findings:
+    """What a run came to; it failed if there are problems."""
+
+    problems: list[str] = field(default_factory=list)
+    duplicates: int = 0
+    orphans: int = 0
+    in_doubt: int = 0
+    recovery_seconds: float = 0.0
+    measured: dict[str, float] = field(default_factory=dict)  # the worst of each
+
+    def add(self, other: Findings) -> None:
+        """Take another run into account."""
+        self.problems += other.problems
+        self.duplicates += other.duplicates
+        self.orphans += other.orphans
+        self.in_doubt += other.in_doubt
+        self.recovery_seconds = max(self.recovery_seconds, other.recovery_seconds)
+        for name, value in other.measured.items():
+            self.measured[name] = max(value, self.measured.get(name, 0.0))
+
+
+async def conclude(
+    world: World,
+    replica: Replica,
+    candidates: Sequence[Candidate],
+    *,
+    foreign: Mapping[str, int] = NOBODY,
+    at_most_one_request: bool = False,
+) -> Findings:
+    """Wait for what completes by itself, do what is left for an admin, and examine the end.
+
+    `foreign` has the ids of other companies' providers, by name. `at_most_one_request` is for a billing service that
+    guards nothing: a second request would have been a second provider.
+    """
+    recovery_seconds = await world.settle(candidates)
+    await world.log_in(replica)
+    in_doubt = await _resolve(world, replica, candidates, foreign)
+    for _ in range(DECISIONS):
+        if not await _decide_the_undecided(world, replica, candidates, foreign):
+            break
+        await world.settle(candidates)
+        await _resolve(world, replica, candidates, foreign)
+    findings = await examine(world, candidates, foreign=foreign, at_most_one_request=at_most_one_request)
+    if undecided := await _undecided(world, candidates):
+        findings.problems.append(f"{len(undecided)} could not be decided")
+    findings.in_doubt = in_doubt
+    findings.recovery_seconds = recovery_seconds
+    return findings
+
+
+async def _resolve(world: World, replica: Replica, candidates: Sequence[Candidate], foreign: Mapping[str, int]) -> int:
+    """Resolve what is in doubt, as an admin does who has looked into billing; how many that were."""
+    doubtful = {row["candidate_id"] for row in await world.fetch(READ_IN_DOUBT, _ids(candidates))}
+    in_billing = await world.billing.provider_ids({one.name for one in candidates if one.id in doubtful})
+    for candidate in candidates:
+        if candidate.id in doubtful:
+            ours = [number for number in in_billing[candidate.name] if number != foreign.get(candidate.name)]
+            resolution = {"resolution": "link", "provider_id": ours[0]} if ours else {"resolution": "let_go"}
+            response = await world.resolve(replica, candidate, **resolution)
+            assert response is not None, "no answer to a resolution"
+            # 400: a worker that lost its claim came back with the provider, and was quicker than the admin.
+            assert response.status_code in ((200, 400) if ours else (200,)), response.text
+    return len(doubtful)
+
+
+async def _decide_the_undecided(
+    world: World, replica: Replica, candidates: Sequence[Candidate], foreign: Mapping[str, int]
+) -> bool:
+    """Decide about candidates nobody approves any more, as if nothing had happened; whether there were any."""
+    undecided = await _undecided(world, candidates)
+    for candidate in candidates:
+        if candidate.id in undecided:
+            decide = world.reject if candidate.name in foreign else world.approve
+            response = await decide(replica, candidate)
+            assert response is not None, "no answer to a decision"
+            # 502: on a machine that has much else to do, billing may be too slow for an impatient service.
+            assert response.status_code in (200, 502), response.text
+    return bool(undecided)
+
+
+async def _undecided(world: World, candidates: Sequence[Candidate]) -> set[object]:
+    return {row["id"] for row in await world.fetch(READ_DECISIONS, _ids(candidates)) if row["status"] == "pending"}
+
+
+async def examine(
+    world: World,
+    candidates: Sequence[Candidate],
+    *,
+    foreign: Mapping[str, int] = NOBODY,
+    at_most_one_request: bool = False,
+) -> Findings:
+    """Compare what the service says of the candidates with what billing has."""
+    findings = Findings()
+    problem = findings.problems.append
+    names = {candidate.id: candidate.name for candidate in candidates}
+    in_billing = await world.billing.provider_ids(set(names.values()))
+    for row in await world.fetch(READ_DECISIONS, _ids(candidates)):
+        name, status, provider_id = names[row["id"]], row["status"], row["provider_id"]
+        ours = [number for number in in_billing[name] if number != foreign.get(name)]
+        findings.duplicates += max(0, len(ours) - 1)
+        if status == "approved" and provider_id not in ours:
+            problem(f"{name} is approved with provider {provider_id}, and billing has {ours}")
+        if status != "approved" and provider_id is not None:
+            problem(f"{name} is {status} and has provider {provider_id}")
+        if row["version"] != (1 if status == "pending" else 2):
+            problem(f"{name} is {status} and has version {row['version']}")
+        findings.orphans += len([number for number in ours if number != provider_id])
+    findings.duplicates += await _repeats_under_another_key(world, names.values(), at_most_one_request)
+    findings.orphans += (await world.fetch(COUNT_ORPHANS, _ids(candidates)))[0]["orphans"]
+    if unfinished := await world.count("true", candidates):
+        problem(f"{unfinished} intents are left")
+    for what in ("duplicates", "orphans"):
+        if number := getattr(findings, what):
+            problem(f"{number} {what}")
+    return findings
+
+
+async def _repeats_under_another_key(world: World, names: Sequence[str], at_most_one_request: bool) -> int:
+    """How many more providers there were if billing did not guard names, and relied on keys or on nothing at all."""
+    keys: dict[str, set[str]] = defaultdict(set)
+    sent: Counter[str] = Counter()
+    wanted = set(names)
+    for request in await world.billing.requests():
+        if request["name"] in wanted and request["key"]:
+            keys[request["name"]].add(request["key"])
+            sent[request["name"]] += request["outcome"] in REACHED_BILLING
+    repeats = sum(len(used) - 1 for used in keys.values())
+    if at_most_one_request:
+        repeats += sum(max(0, number - 1) for number in sent.values())
+    return repeats
+
+
+def _ids(candidates: Sequence[Candidate]) -> list[object]:
+    return [candidate.id for candidate in candidates]

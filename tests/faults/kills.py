@@ -1,0 +1,141 @@
+"""kill -9 at every failpoint: what was begun is finished after a restart, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from .invariants import Findings, conclude
+from .service_process import Replica
+from .world import LEASE_SECONDS, Answer, Candidate, World
+
+ASKING = (
+    "approval.before-claim-commit",
+    "approval.after-claim-commit",
+    "billing.before-send",
+    "billing.after-answer",
+    "approval.before-finish-commit",
+    "approval.after-finish-commit",
+)
+RELEASING = ("approval.before-release-commit", "approval.after-release-commit")
+SWEEPING = ("sweep.before-claim-commit", "sweep.after-claim-commit")
+RESOLVING = ("resolve.before-commit", "resolve.after-commit")
+FAILPOINTS = ASKING + RELEASING + SWEEPING + RESOLVING
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What billing does against a second provider, and what the service is told about that."""
+
+    name: str
+    honours_keys: bool = True
+    retries_ambiguous: bool = True
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the service is told."""
+        return {"BILLING_RETRY_AMBIGUOUS": self.retries_ambiguous}
+
+
+KEYS_HONOURED = Contract("keys honoured")
+KEYS_IGNORED = Contract("keys ignored", honours_keys=False)  # names are guarded: what the real service does today
+NOTHING_GUARDED = Contract("nothing guarded", honours_keys=False, retries_ambiguous=False)
+CONTRACTS = (KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED)
+
+
+async def kill_at(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
+    """Kill the service at a failpoint, start it again, and see that every approval comes to its one end."""
+    await world.billing.set(honour_idempotency_key=contract.honours_keys)
+    candidates = await world.register(random.randint(1, 3))
+    victim, foreign = await come_to(world, failpoint, contract, candidates, random, action="kill")
+    await victim.wait_until_dead()
+    await world.kill(victim)
+    await world.billing.fail("none")
+
+    survivor = await world.start(**contract.settings)
+    findings = await conclude(
+        world, survivor, candidates, foreign=foreign, at_most_one_request=not contract.retries_ambiguous
+    )
+    if contract is KEYS_HONOURED and failpoint not in RESOLVING:
+        assert findings.in_doubt == 0, "keys tell what happened, so nobody has to be asked"
+    return findings
+
+
+async def come_to(
+    world: World, failpoint: str, contract: Contract, candidates: Sequence[Candidate], random: Random, *, action: str
+) -> tuple[Replica, dict[str, int]]:
+    """Start a replica that has come to a failpoint on the candidates' behalf, and the foreign providers planted.
+
+    Requests it has not answered are left to themselves.
+    """
+    how = {"failpoint": failpoint, "action": action, **contract.settings}
+    foreign: dict[str, int] = {}
+    if failpoint in SWEEPING:
+        left = await leave_intents(world, contract, candidates, random)
+        replica = await world.start("victim", **how, hit=random.randint(1, left))
+    elif failpoint in RESOLVING:
+        foreign = await leave_in_doubt(world, contract, candidates, random)
+        replica = await world.start("victim", **how, hit=random.randint(1, len(candidates)))
+        await world.log_in(replica)
+        _resolve_each(world, replica, candidates, foreign)
+    else:
+        if failpoint in RELEASING:
+            how |= await _make_billing_fail(world, candidates, random)
+        replica = await world.start("victim", **how, hit=random.randint(1, len(candidates)))
+        await world.log_in(replica)
+        for candidate in candidates:
+            world.in_background(replica, world.approve(replica, candidate))
+    await replica.wait_until_reached()
+    return replica, foreign
+
+
+async def _make_billing_fail(world: World, candidates: Sequence[Candidate], random: Random) -> dict[str, object]:
+    """Have each approval released once: dropped, left waiting, or in doubt where billing ignores keys."""
+    mode = random.choice(["refuse_400", "commit_then_reset", "commit_then_500"])
+    await world.billing.fail(mode, times=len(candidates), names=[candidate.name for candidate in candidates])
+    return {"BILLING_MAX_TRIES": 1 if mode != "refuse_400" else 4}
+
+
+async def leave_intents(world: World, contract: Contract, candidates: Sequence[Candidate], random: Random) -> int:
+    """Kill a worker in the middle and wait until its leases are over; how many intents it left."""
+    point = random.choice(["approval.after-claim-commit", "billing.before-send", "billing.after-answer"])
+    worker, _ = await come_to(world, point, contract, candidates, random, action="kill")
+    await worker.wait_until_dead()
+    await world.kill(worker)
+    await world.until_count("next_attempt_at > now()", candidates, 0, 2 * LEASE_SECONDS)
+    return await world.count("true", candidates)
+
+
+async def leave_in_doubt(
+    world: World, contract: Contract, candidates: Sequence[Candidate], random: Random
+) -> dict[str, int]:
+    """Bring every candidate in doubt, some about another company's provider; ids of those, by name."""
+    await world.billing.set(honour_idempotency_key=False)
+    worker = await world.start("worker", **contract.settings)
+    await world.log_in(worker)
+    foreign = {}
+    for candidate in candidates:
+        is_ours = random.random() < 0.5
+        if not is_ours:
+            foreign[candidate.name] = await world.billing.plant(candidate.name)
+        await world.billing.fail("commit_then_500" if is_ours else "fail_500", times=1, names=[candidate.name])
+        response = await world.approve(worker, candidate)
+        assert response is not None, "no answer to an approval"
+        assert response.status_code == 502, response.text
+    await world.settle(candidates)
+    assert await world.count("state = 'in_doubt'", candidates) == len(candidates)
+    await world.kill(worker)
+    await world.billing.set(honour_idempotency_key=contract.honours_keys)
+    return foreign
+
+
+def _resolve_each(world: World, replica: Replica, candidates: Sequence[Candidate], foreign: dict[str, int]) -> None:
+    async def resolve(candidate: Candidate) -> Answer:
+        if candidate.name in foreign:
+            return await world.resolve(replica, candidate, resolution="let_go")
+        [provider_id] = (await world.billing.provider_ids({candidate.name}))[candidate.name]
+        return await world.resolve(replica, candidate, resolution="link", provider_id=provider_id)
+
+    for candidate in candidates:
+        world.in_background(replica, resolve(candidate))

@@ -1,0 +1,34 @@
+"""SIGSTOP at every failpoint, past the lease, while a second replica takes over; then both have finished it."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from .invariants import Findings, conclude
+from .kills import Contract, come_to
+from .world import LEASE_SECONDS, World
+
+OPEN_TRANSACTIONS_END_AFTER = 15.0  # seconds: the service's idle_in_transaction_session_timeout
+
+
+async def pause_at(
+    world: World, failpoint: str, contract: Contract, random: Random, *, longer_than_a_transaction: bool = False
+) -> Findings:
+    """Stop a replica at a failpoint, let another do what it may, and continue the first.
+
+    Stopped in the middle of a transaction, it keeps its locks, so that nobody takes over until PostgreSQL ends the
+    transaction: `longer_than_a_transaction` waits for that.
+    """
+    await world.billing.set(honour_idempotency_key=contract.honours_keys)
+    candidates = await world.register(random.randint(1, 3))
+    paused, foreign = await come_to(world, failpoint, contract, candidates, random, action="stop")
+    await world.billing.fail("none")
+    other = await world.start("other", **contract.settings)
+    if longer_than_a_transaction:
+        await asyncio.sleep(OPEN_TRANSACTIONS_END_AFTER)
+    await world.until_count("next_attempt_at > now() AND claim_id IS NOT NULL", candidates, 0, 4 * LEASE_SECONDS)
+    await asyncio.sleep(random.uniform(0.0, LEASE_SECONDS))  # what the other one is at when the first goes on
+    paused.continue_()
+    await world.stop(paused)
+    return await conclude(world, other, candidates, foreign=foreign, at_most_one_request=not contract.retries_ambiguous)

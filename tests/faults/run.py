@@ -1,0 +1,13 @@
+"""Prove that approval makes exactly one provider: `python tests/faults/run.py --help`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from faults.suite import main
+
+if __name__ == "__main__":
+    main()

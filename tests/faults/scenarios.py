@@ -1,0 +1,92 @@
+"""Every scenario by name, and how often the full run tries it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from .billing_faults import lose_answers, meet_foreign_companies
+from .crowds import approve_in_a_crowd, race_decisions
+from .database_kills import kill_database_at
+from .dead_billing import fail_for_some, never_answer, refuse_connections
+from .hanging_billing import hang_during_approvals
+from .invariants import Findings
+from .kills import CONTRACTS, FAILPOINTS, KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED, Contract, kill_at
+from .lost_commits import TRANSACTIONS, lose_commit_of
+from .pauses import pause_at
+from .replicas import sweep_together
+from .state_machine import explore
+from .world import World
+
+HOLDING_LOCKS = (
+    *("approval.before-claim-commit", "approval.before-finish-commit", "approval.before-release-commit"),
+    *("sweep.before-claim-commit", "resolve.before-commit"),
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario. `runs` is how often the full run tries it; `group` is its row in the table.
+
+    Those that are `alone` measure time, or kill what others use, so nothing else runs meanwhile.
+    """
+
+    name: str
+    group: str
+    run: Callable[[World, Random], Awaitable[Findings]]
+    runs: int
+    alone: bool = False
+
+
+def _at_every(
+    group: str,
+    run: Callable[[World, str, Contract, Random], Awaitable[Findings]],
+    places: tuple[str, ...],
+    runs: int,
+    *,
+    alone: bool = False,
+    contracts: tuple[Contract, ...] = CONTRACTS,
+) -> list[Scenario]:
+    def at(place: str, contract: Contract) -> Callable[[World, Random], Awaitable[Findings]]:
+        return lambda world, random: run(world, place, contract, random)
+
+    return [
+        Scenario(f"{group}: {place}, {contract.name}", f"{group}, {contract.name}", at(place, contract), runs, alone)
+        for place in places
+        for contract in contracts
+        if (place, contract) != ("keep waiting", NOTHING_GUARDED)  # which never repeats, so nothing waits for that
+    ]
+
+
+SCENARIOS = [
+    *_at_every("kill -9", kill_at, FAILPOINTS, 30, contracts=(KEYS_HONOURED, KEYS_IGNORED)),
+    *_at_every("kill -9", kill_at, FAILPOINTS, 10, contracts=(NOTHING_GUARDED,)),
+    *_at_every("SIGSTOP", pause_at, FAILPOINTS, 4),
+    *_at_every(
+        "long SIGSTOP",
+        partial(pause_at, longer_than_a_transaction=True),
+        HOLDING_LOCKS,
+        2,
+        contracts=(KEYS_HONOURED, KEYS_IGNORED),
+    ),
+    *_at_every("commit unacknowledged", lose_commit_of, tuple(TRANSACTIONS), 8),
+    *_at_every("PostgreSQL killed", kill_database_at, FAILPOINTS, 3, alone=True),
+    Scenario("two replicas sweep", "two replicas sweep 50 intents", sweep_together, 10),
+    *(
+        # So few on one replica that its retry budget lasts: the provider is adopted in the same request.
+        Scenario(f"answer lost: {mode}", f"{mode}, 20 approvals", partial(lose_answers, mode=mode, approvals=20), 10)
+        for mode in ("commit_then_hang", "commit_then_500", "commit_then_reset")
+    ),
+    Scenario(
+        "foreign company", "another company's name, 100 approvals", partial(meet_foreign_companies, approvals=100), 1
+    ),
+    Scenario("crowd", "50 approvals at once, 50 times", partial(approve_in_a_crowd, trials=50), 20),
+    Scenario("race", "approve against reject, 500 times", partial(race_decisions, races=500), 20),
+    Scenario("histories", "5 random histories", partial(explore, examples=5), 20),
+    Scenario("billing hangs", "100 approvals while billing hangs 10 s", hang_during_approvals, 5, alone=True),
+    Scenario("billing refuses connections", "billing dead: connection refused", refuse_connections, 3, alone=True),
+    Scenario("billing never answers", "billing dead: no answer", never_answer, 3, alone=True),
+    Scenario("billing fails for some", "billing fails for every other company", fail_for_some, 2, alone=True),
+]

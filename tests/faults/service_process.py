@@ -1,0 +1,131 @@
+"""The real service as a process of its own: started, killed, stopped, continued."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+
+from provider_registration.local.postgres import free_port
+
+SERVE = Path(__file__).with_name("serve_with_failpoints.py")
+POLL = 0.01  # seconds
+START_TIMEOUT = 30.0  # seconds
+# Below the ports that systems hand out for outgoing connections, so that a restart finds its port free.
+PORTS = (20_000, 32_000)
+
+
+async def until(condition, seconds: float, what: str) -> None:
+    """Wait until `condition` holds."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(POLL)
+    except TimeoutError:
+        raise AssertionError(f"{what} did not happen within {seconds:.0f} s") from None
+
+
+class ForkServer:
+    """A process that has loaded the service once and forks it as often as asked; what it forked ends with it."""
+
+    def __init__(self, folder: Path) -> None:
+        environment = {
+            name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "PYTHONPATH", "TMPDIR")
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, SERVE, "--fork-server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,  # where no .env is
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the runner
+        )
+
+    def fork(self, environment: dict[str, str], log: Path) -> int:
+        """Start a service; its pid."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"environment": environment, "log": str(log)}) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it, and every service it forked."""
+        self._process.communicate()
+
+
+class Replica:
+    """One running service."""
+
+    def __init__(self, fork_server: ForkServer, folder: Path, name: str, environment: dict[str, str]) -> None:
+        self.log = folder / f"{name}.log"
+        self.mark = folder / f"{name}.reached"
+        self.mark.unlink(missing_ok=True)
+        port = free_port(random.randint(*PORTS))  # noqa: S311 - which one is no secret
+        self.url = f"http://127.0.0.1:{port}"
+        environment = {**environment, "APP_PORT": str(port), "FAILPOINT_MARK": str(self.mark)}
+        self._pid = fork_server.fork(environment, self.log)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is there; a stopped one is."""
+        try:
+            os.kill(self._pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    @property
+    def reached(self) -> bool:
+        """Whether it has come to its failpoint."""
+        return self.mark.exists()
+
+    async def wait_until_ready(self, client: httpx.AsyncClient) -> None:
+        """Return when it answers, or has reached its failpoint already."""
+        async with asyncio.timeout(START_TIMEOUT):
+            while not self.reached:
+                assert self.is_alive, f"the service did not start:\n{self.tail()}"
+                with suppress(httpx.HTTPError):
+                    if (await client.get(f"{self.url}/health/live", timeout=1)).is_success:
+                        return
+                await asyncio.sleep(POLL)
+
+    async def wait_until_reached(self, seconds: float = 20) -> None:
+        """Return when it is at its failpoint."""
+        await until(lambda: self.reached, seconds, "reaching the failpoint")
+
+    async def wait_until_dead(self, seconds: float = 20) -> None:
+        """Return when the process is gone."""
+        await until(lambda: not self.is_alive, seconds, "the service's death")
+
+    def pass_failpoint(self) -> None:
+        """Let the task that waits at the failpoint go on."""
+        self.mark.unlink()
+
+    def continue_(self) -> None:
+        """Wake a stopped process."""
+        os.kill(self._pid, signal.SIGCONT)
+
+    async def terminate(self) -> None:
+        """Ask it to end, which it does when it has finished what it was at."""
+        os.kill(self._pid, signal.SIGTERM)
+        await self.wait_until_dead(30)
+
+    async def kill(self) -> None:
+        """End it at once; it may be dead already."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        await self.wait_until_dead()
+
+    def tail(self, characters: int = 3000) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else "(no log)"

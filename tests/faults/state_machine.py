@@ -1,0 +1,189 @@
+"""Whatever an admin does in whatever order, with billing failing and the service dying: one end for every candidate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Any, ClassVar, TypeVar
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from .invariants import READ_DECISIONS, READ_IN_DOUBT, Findings, conclude
+from .kills import FAILPOINTS
+from .service_process import Replica
+from .world import LEASE_SECONDS, Answer, Candidate, World
+
+STEPS = 14
+FAULTS = [
+    *("none", "fail_500", "fail_503", "refuse_400", "hang", "reset"),
+    *("commit_then_hang", "commit_then_500", "commit_then_reset", "broken_201", "wrong_name"),
+]
+Result = TypeVar("Result")
+
+
+class Approvals(RuleBasedStateMachine):
+    """The model: who is known to be decided, and how. Decisions never change."""
+
+    world: ClassVar[World]
+    loop: ClassVar[asyncio.AbstractEventLoop]
+    honours_keys: ClassVar[bool]
+    findings: ClassVar[Findings]
+
+    candidates = Bundle("candidates")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replica: Replica | None = None
+        self.registered: list[Candidate] = []
+        self.foreign: dict[str, int] = {}
+        self.decided: dict[Candidate, str] = {}
+
+    def do(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Work in the event loop, from the thread of the machine."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(180)
+
+    async def service(self) -> Replica:
+        """A replica that was alive a moment ago."""
+        if self.replica is not None and not self.replica.is_alive:
+            await self.world.kill(self.replica)
+            self.replica = None
+        if self.replica is None:
+            await self.world.billing.set(honour_idempotency_key=self.honours_keys)
+            self.replica = await self.world.start()
+            await self.world.log_in(self.replica)
+        return self.replica
+
+    @rule(target=candidates)
+    def register(self) -> Candidate:
+        """A company registers."""
+        [candidate] = self.do(self.world.register())
+        self.registered.append(candidate)
+        return candidate
+
+    @rule(target=candidates)
+    def register_under_a_foreign_name(self) -> Candidate:
+        """A company registers, and billing has another one's provider of its name."""
+        candidate = self.register()
+        self.foreign[candidate.name] = self.do(self.world.billing.plant(candidate.name))
+        return candidate
+
+    @rule(candidate=candidates, fault=st.sampled_from(FAULTS), times=st.integers(1, 3))
+    def approve(self, candidate: Candidate, fault: str, times: int) -> None:
+        """An admin approves, and billing may fail."""
+
+        async def approve() -> Answer:
+            replica = await self.service()
+            await self.world.billing.fail(fault, times=times, names=[candidate.name])
+            return await self.world.approve(replica, candidate)
+
+        self.note(candidate, "approved", self.do(approve()), {200, 400, 409, 502, 503})
+
+    @rule(candidate=candidates)
+    def reject(self, candidate: Candidate) -> None:
+        """An admin rejects."""
+
+        async def reject() -> Answer:
+            return await self.world.reject(await self.service(), candidate)
+
+        self.note(candidate, "rejected", self.do(reject()), {200, 400, 409})
+
+    @rule(candidate=candidates)
+    def retry(self, candidate: Candidate) -> None:
+        """An admin has an approval tried again now."""
+        answer = self.do(self.try_again(candidate))
+        self.note(candidate, "approved", answer, {200, 400, 404, 409, 502, 503})
+
+    async def try_again(self, candidate: Candidate) -> Answer:
+        """Retry an approval, unless it is over."""
+        return await self.world.ask(await self.service(), "POST", f"/candidates/{candidate.id}/approval/retry")
+
+    @rule(candidate=candidates)
+    def resolve(self, candidate: Candidate) -> None:
+        """An admin looks into billing, and resolves what is in doubt as that tells."""
+
+        async def resolve() -> tuple[str, Answer]:
+            replica = await self.service()
+            ids = (await self.world.billing.provider_ids({candidate.name}))[candidate.name]
+            ours = [number for number in ids if number != self.foreign.get(candidate.name)]
+            if ours and await self.world.fetch(READ_IN_DOUBT, [candidate.id]):
+                return "approved", await self.world.resolve(replica, candidate, resolution="link", provider_id=ours[0])
+            return "pending", await self.world.resolve(replica, candidate, resolution="let_go")
+
+        self.note(candidate, *self.do(resolve()), {200, 400, 404, 409})
+
+    @rule(failpoint=st.sampled_from(FAILPOINTS), hit=st.integers(1, 3))
+    def crash(self, failpoint: str, hit: int) -> None:
+        """The service is killed now, and again when it comes to a certain point."""
+
+        async def crash() -> None:
+            await self.world.kill(await self.service())
+            self.replica = await self.world.start(failpoint=failpoint, hit=hit)
+
+        self.do(crash())
+
+    @rule(seconds=st.floats(0.0, 1.5 * LEASE_SECONDS))
+    def wait(self, seconds: float) -> None:
+        """Time passes, in which the service sweeps."""
+        self.do(self.service())
+        self.do(asyncio.sleep(seconds))
+
+    def note(self, candidate: Candidate, decision: str, answer: Answer, allowed: set[int]) -> None:
+        """Compare an answer with what is known, and remember what it tells."""
+        if answer is None:
+            assert self.replica is not None
+            self.do(self.replica.wait_until_dead())
+            return
+        assert answer.status_code in allowed, answer.text
+        if candidate in self.decided and decision != "pending":
+            assert answer.status_code in (400, 404), f"it was {self.decided[candidate]}: {answer.text}"
+        if answer.status_code == 200 and decision != "pending":
+            self.decided[candidate] = decision
+
+    def teardown(self) -> None:
+        """Let everything come to its end, and examine that."""
+        if self.registered:
+            self.do(self.finish())
+        self.do(self.world.clear())
+
+    async def finish(self) -> None:
+        """Restart, complete what is unfinished, and compare the decisions with those that were seen."""
+        await self.world.clear()
+        self.replica = None
+        await self.service()
+        await asyncio.gather(*(self.try_again(candidate) for candidate in self.registered))  # rather than wait
+        assert self.replica is not None
+        findings = await conclude(self.world, self.replica, self.registered, foreign=self.foreign)
+        self.findings.add(findings)
+        assert not findings.problems, findings.problems
+        rows = await self.world.fetch(READ_DECISIONS, [candidate.id for candidate in self.registered])
+        decisions = {row["id"]: row["status"] for row in rows}
+        for candidate, decision in self.decided.items():
+            assert decisions[candidate.id] == decision, f"{candidate.name} was {decision}"
+
+
+async def explore(world: World, random: Random, *, examples: int = 3, steps: int = STEPS) -> Findings:
+    """Try so many random histories."""
+    machine = type(
+        "Approvals",
+        (Approvals,),
+        {
+            "world": world,
+            "loop": asyncio.get_running_loop(),
+            "honours_keys": random.random() < 0.5,
+            "findings": Findings(),
+        },
+    )
+    options = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,  # the runner's seed repeats a history
+        phases=[Phase.generate],  # a history takes seconds, too long to look for the shortest
+        suppress_health_check=list(HealthCheck),
+    )
+    seeded = seed(random.getrandbits(64))(machine)
+    await asyncio.to_thread(run_state_machine_as_test, seeded, settings=options)
+    return machine.findings

@@ -1,0 +1,69 @@
+"""Whatever dies or stands still, and wherever: each approval comes to its one end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from .database_kills import kill_database_at
+from .kills import CONTRACTS, FAILPOINTS, KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED, kill_at
+from .lost_commits import TRANSACTIONS, lose_commit_of
+from .pauses import pause_at
+from .postgres_cluster import PostgresCluster
+from .world import World
+
+
+def everywhere(run, places, choose_contract):
+    return {
+        f"{place}, {contract.name}": lambda world, random, place=place, contract=contract: run(
+            world, place, contract, random
+        )
+        for place in places
+        for contract in [choose_contract()]
+    }
+
+
+async def test_killed_at_any_failpoint_the_service_finishes_after_a_restart(at_each):
+    await at_each(everywhere(kill_at, FAILPOINTS, lambda: KEYS_HONOURED))
+
+
+async def test_killed_at_any_failpoint_it_makes_no_second_provider_where_keys_are_ignored(at_each, random):
+    await at_each(everywhere(kill_at, FAILPOINTS, lambda: random.choice([KEYS_IGNORED, NOTHING_GUARDED])))
+
+
+async def test_stopped_at_any_failpoint_another_replica_takes_over_and_both_agree(at_each, random):
+    await at_each(everywhere(pause_at, FAILPOINTS, lambda: random.choice(CONTRACTS)))
+
+
+async def test_lost_acknowledgements_of_commits_change_nothing(at_each, random):
+    await at_each(everywhere(lose_commit_of, TRANSACTIONS, lambda: random.choice([KEYS_HONOURED, KEYS_IGNORED])))
+
+
+@pytest.fixture
+def open_folder():
+    """A folder for root's PostgreSQL, which runs as somebody else; pytest closes its own to others."""
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-faults-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def mortal_world(fork_server, open_folder):
+    """A world whose PostgreSQL may be killed."""
+    cluster = PostgresCluster(open_folder)
+    await cluster.start()
+    async with World.open(fork_server, cluster, open_folder / "world") as world:
+        yield world
+    await cluster.stop()
+
+
+async def test_postgresql_killed_at_any_failpoint_is_survived(mortal_world, random):
+    for failpoint in random.sample(FAILPOINTS, 5):  # the runner tries them all
+        contract = random.choice(CONTRACTS)
+        findings = await kill_database_at(mortal_world, failpoint, contract, random)
+        assert not findings.problems, (failpoint, contract, findings.problems)
+        await mortal_world.clear()
