@@ -26,6 +26,7 @@ from provider_registration.logs import configure_logging
 from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
 from provider_registration.web.text import EmailAddress
 
+KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
 SHUTDOWN_MARGIN_SECONDS = 5  # what the longest request, an approval, may take beyond its billing calls
 UNDEFINED_TABLE = "42P01"  # PostgreSQL's error code
 
@@ -86,6 +87,7 @@ def serve() -> None:
         log_config=None,
         access_log=False,  # the request middleware writes that line
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN_SECONDS,
     )
 

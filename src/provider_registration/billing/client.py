@@ -41,7 +41,8 @@ FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
 JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step
 RANDOM = secrets.SystemRandom()
 MAX_ANSWER_BYTES = 64 * 1024
-LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=30.0)
+# Idle connections go before common servers close them, at 5 s: a request on a closed one would look ambiguous.
+LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=4.0)
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
