@@ -50,7 +50,7 @@ async def _role(server_url: str, database_url: str, grants: str) -> AsyncIterato
     await execute(database_url, grants.replace("provider_registration_api", name))
     parts = urlsplit(database_url)
     try:
-        yield parts._replace(netloc=f"{name}:choose%20another@{parts.netloc.rpartition('@')[2]}").geturl()
+        yield parts._replace(netloc=f"{name}:choose-another@{parts.netloc.rpartition('@')[2]}").geturl()
     finally:
         await execute(database_url, f"DROP OWNED BY {name}")
         await execute(server_url, f"DROP ROLE {name}")
@@ -131,7 +131,7 @@ async def test_the_first_deployment_goes_as_written(server_url: str, tmp_path: P
             script,
             cwd=tmp_path,
             PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin",
-            DATABASE_URL=f"postgresql://{name}:choose%20one@{address}/{name}",
+            DATABASE_URL=f"postgresql://{name}:choose-one@{address}/{name}",
             JWT_SECRET_KEY=JWT_SECRET,
             BILLING_SERVICE_URL="http://127.0.0.1:1",
             APP_PORT=str(port),

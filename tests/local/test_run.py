@@ -313,7 +313,7 @@ def test_an_address_that_is_not_ours(new_runner: Runner) -> None:
 
 
 def test_first_admin_needs_an_acceptable_password(new_runner: Runner) -> None:
-    assert "ADMIN_PASSWORD does not do" in new_runner.refusal(ADMIN_PASSWORD="short")
+    assert "ADMIN_PASSWORD cannot be used" in new_runner.refusal(ADMIN_PASSWORD="short")
     assert new_runner.processes() == []
 
 
