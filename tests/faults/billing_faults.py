@@ -12,18 +12,25 @@ AT_ONCE = 4  # fewer than the failures in a row that make the service give billi
 
 
 async def lose_answers(world: World, random: Random, *, mode: str, approvals: int = 4) -> Findings:
-    """Approve while billing makes the provider and its answer is lost: the same provider is adopted, at once."""
+    """Approve while billing makes the provider and its answer is lost: the same provider is adopted.
+
+    In the same request, unless the machine is so busy that the service gives billing a pause; then by a sweep.
+    """
     replica = await world.start(BILLING_DEADLINE_SECONDS=4)
     await world.log_in(replica)
     findings = Findings()
+    later = 0
     for _ in range(0, approvals, AT_ONCE):
         candidates = await world.register(AT_ONCE)
         names = [candidate.name for candidate in candidates]
         await world.billing.fail(mode, times=AT_ONCE, names=names, delay=random.uniform(0, 0.1))
         answers = await asyncio.gather(*(world.approve(replica, candidate) for candidate in candidates))
-        assert [answer and answer.status_code for answer in answers] == [200] * AT_ONCE
+        codes = [answer and answer.status_code for answer in answers]
+        assert set(codes) <= {200, 502}, codes
+        later += codes.count(502)
         findings.add(await conclude(world, replica, candidates))
         assert findings.in_doubt == 0, "keys tell what happened, so nobody has to be asked"
+    findings.measured = {"adopted by a sweep": later}
     return findings
 
 

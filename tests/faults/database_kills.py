@@ -6,11 +6,12 @@ import asyncio
 from random import Random
 
 from .invariants import Findings, conclude
-from .kills import Contract, come_to
+from .kills import Contract, come_to, tried_until_reached
 from .postgres_cluster import PostgresCluster
 from .world import World
 
 
+@tried_until_reached
 async def kill_database_at(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
     """Kill PostgreSQL while a replica is at a failpoint; it goes on before, or after, PostgreSQL is back."""
     await world.billing.set(honour_idempotency_key=contract.honours_keys)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from random import Random
+from typing import Any
 
 from .invariants import Findings, conclude
-from .service_process import Replica
+from .service_process import NotReached, Replica
 from .world import LEASE_SECONDS, Answer, Candidate, World
 
 ASKING = (
@@ -21,6 +24,8 @@ ASKING = (
 RELEASING = ("approval.before-release-commit", "approval.after-release-commit")
 SWEEPING = ("sweep.before-claim-commit", "sweep.after-claim-commit")
 RESOLVING = ("resolve.before-commit", "resolve.after-commit")
+Scenario = Callable[..., Awaitable[Findings]]
+TRIES = 3
 FAILPOINTS = ASKING + RELEASING + SWEEPING + RESOLVING
 
 
@@ -44,6 +49,22 @@ NOTHING_GUARDED = Contract("nothing guarded", honours_keys=False, retries_ambigu
 CONTRACTS = (KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED)
 
 
+def tried_until_reached(scenario: Scenario) -> Scenario:
+    """Try again, with other candidates, when the failpoint was not reached."""
+
+    @wraps(scenario)
+    async def tried(*arguments: Any, **how: Any) -> Findings:
+        for _ in range(TRIES - 1):
+            with suppress(NotReached):
+                return await scenario(*arguments, **how)
+            world: World = arguments[0]
+            await world.clear()
+        return await scenario(*arguments, **how)
+
+    return tried
+
+
+@tried_until_reached
 async def kill_at(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
     """Kill the service at a failpoint, start it again, and see that every approval comes to its one end."""
     await world.billing.set(honour_idempotency_key=contract.honours_keys)

@@ -6,12 +6,13 @@ import asyncio
 from random import Random
 
 from .invariants import Findings, conclude
-from .kills import Contract, come_to
+from .kills import Contract, come_to, tried_until_reached
 from .world import LEASE_SECONDS, World
 
 OPEN_TRANSACTIONS_END_AFTER = 15.0  # seconds: the service's idle_in_transaction_session_timeout
 
 
+@tried_until_reached
 async def pause_at(
     world: World, failpoint: str, contract: Contract, random: Random, *, longer_than_a_transaction: bool = False
 ) -> Findings:

@@ -75,7 +75,7 @@ SCENARIOS = [
     *_at_every("PostgreSQL killed", kill_database_at, FAILPOINTS, 3, alone=True),
     Scenario("two replicas sweep", "two replicas sweep 50 intents", sweep_together, 10),
     *(
-        # So few on one replica that its retry budget lasts: the provider is adopted in the same request.
+        # So few on one replica that its retry budget lasts.
         Scenario(f"answer lost: {mode}", f"{mode}, 20 approvals", partial(lose_answers, mode=mode, approvals=20), 10)
         for mode in ("commit_then_hang", "commit_then_500", "commit_then_reset")
     ),

@@ -23,6 +23,10 @@ START_TIMEOUT = 30.0  # seconds
 PORTS = (20_000, 32_000)
 
 
+class NotReached(AssertionError):
+    """A failpoint was not reached: on a busy machine an impatient service can take billing's silence for an answer."""
+
+
 async def until(condition, seconds: float, what: str) -> None:
     """Wait until `condition` holds."""
     try:
@@ -101,7 +105,10 @@ class Replica:
 
     async def wait_until_reached(self, seconds: float = 20) -> None:
         """Return when it is at its failpoint."""
-        await until(lambda: self.reached, seconds, "reaching the failpoint")
+        try:
+            await until(lambda: self.reached, seconds, "reaching the failpoint")
+        except AssertionError as error:
+            raise NotReached(str(error)) from None
 
     async def wait_until_dead(self, seconds: float = 20) -> None:
         """Return when the process is gone."""

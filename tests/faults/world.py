@@ -95,7 +95,8 @@ class World:
             world._pool = await asyncpg.create_pool(world.database_url, min_size=0, max_size=4)
             stopping.push_async_callback(world._pool.close)
             # As many connections as there may be callers: requests must compete in the service, not in the client.
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=2)
+            # Idle ones stay open: httpcore may close one for its age that it has just given to a request.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60)
             world._client = await stopping.enter_async_context(
                 httpx.AsyncClient(timeout=ANSWER_TIMEOUT, limits=limits, trust_env=False)
             )
