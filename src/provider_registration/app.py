@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from provider_registration import __version__
 from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.router import router as auth_router
-from provider_registration.auth.schemas import LoginForm, LoginRequest
+from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest
 from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.billing.client import BillingClient, BillingOptions
@@ -48,7 +49,14 @@ TAGS = [
 ]
 
 
-BODIES: list[type[BaseModel]] = [CandidateRegistration, RejectionRequest, ResolutionRequest, LoginRequest, LoginForm]
+BODIES: list[type[BaseModel]] = [
+    CandidateRegistration,
+    RejectionRequest,
+    ResolutionRequest,
+    LoginRequest,
+    LoginForm,
+    RefreshRequest,
+]
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -58,18 +66,21 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.database_url, pool_size=settings.database_pool_size)
         hasher = PasswordHasher()
+        revocations = RevocationWatch(database)
         async with BillingClient(settings.billing_service_url, _billing_options(settings)) as billing:
             approvals = ApprovalService(database, billing)
             app.state.database = database
-            app.state.auth_service = AuthService(
-                database, hasher, TokenSigner(settings.jwt_secret_key.get_secret_value())
-            )
+            app.state.auth_service = AuthService(database, hasher, _signer(settings), revocations)
             app.state.candidate_service = CandidateService(database, approvals)
-            sweeping = asyncio.create_task(Sweeper(approvals).run())
+            background = [
+                asyncio.create_task(Sweeper(approvals).run()),
+                asyncio.create_task(revocations.run()),
+            ]
             UP.set(1)
             yield
             UP.set(0)
-            sweeping.cancel()
+            for task in background:
+                task.cancel()
             await approvals.close()
         hasher.close()
         await database.close()
@@ -101,4 +112,11 @@ def _billing_options(settings: Settings) -> BillingOptions:
         max_tries=settings.billing_max_tries,
         deadline=settings.billing_deadline_seconds,
         retry_ambiguous=settings.billing_retry_ambiguous,
+    )
+
+
+def _signer(settings: Settings) -> TokenSigner:
+    previous = settings.jwt_previous_secret_key
+    return TokenSigner(
+        settings.jwt_secret_key.get_secret_value(), previous.get_secret_value() if previous is not None else None
     )

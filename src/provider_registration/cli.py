@@ -16,10 +16,10 @@ from sqlalchemy.exc import ProgrammingError
 
 from provider_registration import __version__, migrations
 from provider_registration.app import create_app
+from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UnacceptablePassword
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.auth.service import UserDirectory
 from provider_registration.database import Database
 from provider_registration.errors import ServiceError
 from provider_registration.logs import configure_logging
@@ -153,9 +153,26 @@ def set_password(email: str, password_stdin: bool) -> None:
 @main.command()
 @email_argument
 def disable_user(email: str) -> None:
-    """Take EMAIL's access away; tokens issued before stop working too."""
+    """Take EMAIL's access away; sessions end within a second."""
     _with_users(lambda users: users.disable(email))
     click.echo(f"{email} is disabled.")
+
+
+@main.command()
+@email_argument
+def enable_user(email: str) -> None:
+    """Give the disabled EMAIL access again."""
+    _with_users(lambda users: users.enable(email))
+    click.echo(f"{email} can log in again.")
+
+
+@main.command()
+@email_argument
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+def set_role(email: str, role: str) -> None:
+    """Give EMAIL another role; sessions with the old one end within a second."""
+    _with_users(lambda users: users.set_role(email, Role(role)))
+    click.echo(f"{email} is {role} now.")
 
 
 @main.command()

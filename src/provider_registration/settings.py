@@ -76,6 +76,9 @@ class Settings(DatabaseSettings):
     """What `serve` needs."""
 
     jwt_secret_key: SecretStr = Field(description="signs access tokens; at least 32 random bytes")
+    jwt_previous_secret_key: SecretStr | None = Field(
+        None, description="the key before, believed until the tokens signed with it have expired"
+    )
     billing_service_url: str = Field(description="where billing answers, without /provider")
     app_host: str = Field("127.0.0.1", description="address to listen on")
     app_port: int = Field(5004, ge=1, le=65535, description="port to listen on")
@@ -95,9 +98,11 @@ class Settings(DatabaseSettings):
         "a try that may have reached it is not repeated, and an admin resolves it",
     )
 
-    @field_validator("jwt_secret_key")
+    @field_validator("jwt_secret_key", "jwt_previous_secret_key")
     @classmethod
-    def _is_a_strong_key(cls, value: SecretStr) -> SecretStr:
+    def _is_a_strong_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         key = value.get_secret_value()
         if len(key.encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")

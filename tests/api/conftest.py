@@ -19,7 +19,7 @@ from openapi_schema_validator import OAS31Validator
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.auth.service import UserDirectory
+from provider_registration.auth.directory import UserDirectory
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox

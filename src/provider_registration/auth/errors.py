@@ -25,6 +25,16 @@ class NotAuthenticated(AuthenticationError):
         return "A valid access token is needed; POST /auth/login gives one."
 
 
+class InvalidRefreshToken(AuthenticationError):
+    """The refresh token is unknown, used before, expired, or its session has ended: log in again."""
+
+    code = "invalid-refresh-token"
+    title = "Invalid refresh token"
+
+    def __str__(self) -> str:
+        return "The refresh token does not work, or does not work any more; log in again."
+
+
 class RoleNotAllowed(PermissionDeniedError):
     """The user's role may not do this."""
 

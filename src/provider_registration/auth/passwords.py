@@ -5,19 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from passlib.hash import argon2
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from provider_registration.auth.errors import UnacceptablePassword
 
 # OWASP Password Storage Cheat Sheet: 19 MiB of memory, two passes, one lane.
-_ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
-
-Result = TypeVar("Result")
+ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
 MIN_LENGTH = 8
 MAX_LENGTH = 128
+COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordCheck:
+    """Whether a password is right; `better_hash` is to be stored when today's parameters are stronger."""
+
+    is_right: bool
+    better_hash: str | None = None
 
 
 class PasswordHasher:
@@ -25,29 +36,32 @@ class PasswordHasher:
 
     def __init__(self, *, threads: int = 2) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
-        self._decoy = ""
+        self._decoy: str = ARGON2ID.hash("nobody's password")
 
     async def hash(self, password: str) -> str:
         """Make a new hash of `password`.
 
         Raises:
-            UnacceptablePassword: it is not 8 to 128 characters long.
+            UnacceptablePassword: it is too short, too long, or among the most common ones.
         """
         if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
             raise UnacceptablePassword(f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.")
-        return await self._run(_ARGON2ID.hash, password)
+        if password.lower() in COMMON_PASSWORDS:
+            raise UnacceptablePassword("This password is among the most common ones; choose another.")
+        return await self._run(ARGON2ID.hash, password)
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Whether `password` is the one behind the hash; without a hash, take as long and say no."""
-        if password_hash is None:
-            self._decoy = self._decoy or await self._run(_ARGON2ID.hash, "nobody's password")
-            await self._run(_ARGON2ID.verify, password, self._decoy)
-            return False
-        return bool(await self._run(_ARGON2ID.verify, password, password_hash))
-
-    async def _run(self, function: Callable[..., Result], *arguments: str) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+    async def verify(self, password: str, password_hash: str | None) -> PasswordCheck:
+        """Compare `password` with what is behind the hash; without a hash, take as long and say no."""
+        is_right = await self._run(ARGON2ID.verify, password, password_hash or self._decoy)
+        if not is_right or password_hash is None:
+            return PasswordCheck(is_right=False)
+        if ARGON2ID.needs_update(password_hash):
+            return PasswordCheck(is_right=True, better_hash=await self._run(ARGON2ID.hash, password))
+        return PasswordCheck(is_right=True)
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, function: Callable[..., Result], *arguments: str) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)

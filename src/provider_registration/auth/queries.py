@@ -6,16 +6,9 @@ from sqlalchemy import text
 
 # Find who logs in, with the hash to check.
 FIND_CREDENTIALS = text("""
-    SELECT id, email, role, disabled_at, password_hash
+    SELECT id, role, disabled_at, password_hash
     FROM users
     WHERE lower(email) = lower(:email)
-""")
-
-# Find the user a token speaks for.
-FIND_USER = text("""
-    SELECT id, email, role, disabled_at
-    FROM users
-    WHERE id = :user_id
 """)
 
 # Add a user, unless the address is taken.
@@ -23,7 +16,7 @@ INSERT_USER = text("""
     INSERT INTO users (email, password_hash, role)
     VALUES (:email, :password_hash, :role)
     ON CONFLICT (lower(email)) DO NOTHING
-    RETURNING id, email, role, disabled_at
+    RETURNING id
 """)
 
 # Add the first admin of an empty house; two starters make one.
@@ -32,22 +25,110 @@ INSERT_FIRST_ADMIN = text("""
     SELECT :email, :password_hash, 'admin'
     WHERE NOT EXISTS (SELECT FROM users)
     ON CONFLICT (lower(email)) DO NOTHING
-    RETURNING id, email, role, disabled_at
+    RETURNING id
 """)
 
 # Whether anybody can log in yet.
 ANY_USER_EXISTS = text("SELECT EXISTS (SELECT FROM users)")
 
-# Change a password; a disabled user stays disabled.
+# Store a better hash of the password that was just verified, unless the password was changed meanwhile.
+UPGRADE_HASH = text("""
+    UPDATE users SET password_hash = :new_hash
+    WHERE id = :user_id AND password_hash = :password_hash
+""")
+
+# Change a password and end the user's sessions; a disabled user stays disabled.
 UPDATE_PASSWORD = text("""
-    UPDATE users SET password_hash = :password_hash
+    WITH changed AS (
+        UPDATE users SET password_hash = :password_hash
+        WHERE lower(email) = lower(:email)
+        RETURNING id
+    ), ended AS (
+        UPDATE sessions SET revoked_at = clock_timestamp()
+        WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL
+    )
+    SELECT id FROM changed
+""")
+
+# Give a user another role and end the user's sessions, whose tokens carry the old one.
+UPDATE_ROLE = text("""
+    WITH changed AS (
+        UPDATE users SET role = :role
+        WHERE lower(email) = lower(:email)
+        RETURNING id
+    ), ended AS (
+        UPDATE sessions SET revoked_at = clock_timestamp()
+        WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL
+    )
+    SELECT id FROM changed
+""")
+
+# Take a user's access away and end the user's sessions.
+DISABLE_USER = text("""
+    WITH changed AS (
+        UPDATE users SET disabled_at = coalesce(disabled_at, now())
+        WHERE lower(email) = lower(:email)
+        RETURNING id
+    ), ended AS (
+        UPDATE sessions SET revoked_at = clock_timestamp()
+        WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL
+    )
+    SELECT id FROM changed
+""")
+
+# Give a disabled user access again.
+ENABLE_USER = text("""
+    UPDATE users SET disabled_at = NULL
     WHERE lower(email) = lower(:email)
     RETURNING id
 """)
 
-# Take a user's access away.
-DISABLE_USER = text("""
-    UPDATE users SET disabled_at = coalesce(disabled_at, now())
-    WHERE lower(email) = lower(:email)
+# Begin a session, unless the user was disabled or got another password or role since they were checked.
+# FOR SHARE waits for a change under way, and PostgreSQL checks the conditions again after it.
+BEGIN_SESSION = text("""
+    INSERT INTO sessions (user_id, expires_at)
+    SELECT id, now() + make_interval(secs => :session_seconds)
+    FROM users
+    WHERE id = :user_id AND password_hash = :password_hash AND role = :role AND disabled_at IS NULL
+    FOR SHARE
     RETURNING id
+""")
+
+# Give a session its next refresh token.
+INSERT_REFRESH_TOKEN = text("""
+    INSERT INTO refresh_tokens (token_hash, session_id, expires_at)
+    VALUES (:token_hash, :session_id, now() + make_interval(secs => :idle_seconds))
+""")
+
+# The session of a refresh token with its user; whoever else brings the same token waits.
+LOCK_REFRESH_TOKEN = text("""
+    SELECT refresh_tokens.session_id, users.id AS user_id, users.role, refresh_tokens.used_at,
+           refresh_tokens.expires_at > now() AND sessions.expires_at > now()
+           AND sessions.revoked_at IS NULL AND users.disabled_at IS NULL AS is_good
+    FROM refresh_tokens
+    JOIN sessions ON sessions.id = refresh_tokens.session_id
+    JOIN users ON users.id = sessions.user_id
+    WHERE token_hash = :token_hash
+    FOR UPDATE OF refresh_tokens, sessions
+""")
+
+# A refresh token works once.
+USE_REFRESH_TOKEN = text("""
+    UPDATE refresh_tokens SET used_at = now() WHERE token_hash = :token_hash
+""")
+
+# End a session early.
+REVOKE_SESSION = text("""
+    UPDATE sessions SET revoked_at = clock_timestamp() WHERE id = :session_id AND revoked_at IS NULL
+""")
+
+# Sessions that ended early within the last seconds.
+LIST_REVOKED_SESSIONS = text("""
+    SELECT id FROM sessions WHERE revoked_at > now() - make_interval(secs => :seconds)
+""")
+
+# Forget sessions that ended a day ago, a bounded number at a time; their refresh tokens go with them.
+DELETE_EXPIRED_SESSIONS = text("""
+    DELETE FROM sessions
+    WHERE id IN (SELECT id FROM sessions WHERE expires_at < now() - interval '1 day' LIMIT :limit)
 """)

@@ -1,14 +1,15 @@
-"""`POST /auth/login`."""
+"""The routes for logging in, staying logged in and logging out."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request, status
 
-from provider_registration.auth.dependencies import AuthServiceDep
-from provider_registration.auth.errors import InvalidCredentials
-from provider_registration.auth.schemas import LoginForm, LoginRequest, TokenResponse
+from provider_registration.auth.dependencies import AuthServiceDep, StaffDep
+from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, NotAuthenticated
+from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest, TokenResponse
+from provider_registration.auth.service import Tokens
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import MAX_BODY_BYTES, json_body, media_type_of, parse_form
@@ -24,14 +25,16 @@ router = APIRouter(prefix="/auth", tags=["auth"])
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
-LOGIN_EXAMPLE = {"username": "admin@example.com", "password": "correct horse battery staple"}
-LOGGED_IN = {
+EXAMPLE_TOKENS = {
     "access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…",
     "token_type": "bearer",
     "expires_in": ACCESS_TOKEN_SECONDS,
+    "refresh_token": "Zt1mC0r3pQ9vYx7wA5sD2fG4hJ6kL8nB0iU1oE3tR5y",
 }
+LOGIN_EXAMPLE = {"username": "admin@example.com", "password": "correct horse battery staple"}
 
 read_json = json_body(LoginRequest)
+RefreshBody = Annotated[RefreshRequest, Depends(json_body(RefreshRequest))]
 
 
 async def read_login(request: Request) -> LoginRequest:
@@ -47,7 +50,7 @@ async def read_login(request: Request) -> LoginRequest:
 @router.post(
     "/login",
     summary="Log in",
-    responses=success(200, "Logged in", LOGGED_IN)
+    responses=success(200, "Logged in", EXAMPLE_TOKENS)
     | problems(
         "/auth/login",
         InvalidCredentials(),
@@ -62,13 +65,53 @@ async def read_login(request: Request) -> LoginRequest:
     ),
 )
 async def login(
-    credentials: Annotated[LoginRequest, Depends(read_login)], auth: AuthServiceDep, response: Response
+    credentials: Annotated[LoginRequest, Depends(read_login)], auth: AuthServiceDep
 ) -> TokenResponse:
     """Exchange a user name and a password for an access token.
 
     Send JSON, or the form of the OAuth2 password grant, which is what the Authorize button here does.
     The token goes into `Authorization: Bearer …`. A wrong name, a wrong password and a disabled user look the same.
     """
-    token = await auth.login(credentials.username, credentials.password)
-    response.headers["Cache-Control"] = "no-store"  # RFC 6749 section 5.1
-    return TokenResponse(access_token=token, expires_in=ACCESS_TOKEN_SECONDS)
+    return _response(await auth.login(credentials.username, credentials.password))
+
+
+@router.post(
+    "/refresh",
+    summary="Get the next tokens",
+    responses=success(200, "The next two tokens", EXAMPLE_TOKENS)
+    | problems(
+        "/auth/refresh",
+        InvalidRefreshToken(),
+        BodyTooLarge(MAX_BODY_BYTES),
+        UnsupportedMediaType(JSON),
+        InvalidRequest([FieldError(location="body", field="refresh_token", detail="Field required")]),
+        DatabaseUnavailable(),
+    ),
+    openapi_extra=request_body(
+        (JSON, RefreshRequest, {"A refresh": {"refresh_token": EXAMPLE_TOKENS["refresh_token"]}})
+    ),
+)
+async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
+    """Exchange a refresh token for the next access token and the next refresh token.
+
+    A refresh token works once, for 12 hours; one that comes a second time ends the session, for one of the two who
+    brought it has stolen it. After 7 days the password is asked for again.
+    """
+    return _response(await auth.refresh(body.refresh_token))
+
+
+@router.post(
+    "/logout",
+    summary="Log out",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems("/auth/logout", NotAuthenticated(), DatabaseUnavailable()),
+)
+async def logout(user: StaffDep, auth: AuthServiceDep) -> None:
+    """End the session: its access token and its refresh token stop working, everywhere within a second."""
+    await auth.logout(user)
+
+
+def _response(tokens: Tokens) -> TokenResponse:
+    return TokenResponse(
+        access_token=tokens.access_token, expires_in=ACCESS_TOKEN_SECONDS, refresh_token=tokens.refresh_token
+    )

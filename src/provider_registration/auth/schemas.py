@@ -26,9 +26,18 @@ class LoginForm(LoginRequest):
     grant_type: Literal["password", ""] | None = None
 
 
+class RefreshRequest(BaseModel):
+    """A refresh token."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    refresh_token: str = Field(min_length=1, max_length=128, description="As the last log-in or refresh gave it")
+
+
 class TokenResponse(BaseModel):
-    """An access token, for `Authorization: Bearer …` (RFC 6750)."""
+    """An access token, for `Authorization: Bearer …` (RFC 6750), and a refresh token to get the next two with."""
 
     access_token: str = Field(description="A JWT", examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a scheme's name
-    expires_in: int = Field(description="Seconds the token is valid for", examples=[1800])
+    expires_in: int = Field(description="Seconds the access token is valid for", examples=[1800])
+    refresh_token: str = Field(description="Works once", examples=["Zt1mC0r3pQ9vYx7wA5sD2fG4hJ6kL8nB0iU1oE3tR5y"])

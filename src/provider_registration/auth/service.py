@@ -1,107 +1,119 @@
-"""Logging in, and keeping the list of users."""
+"""Logging in, staying logged in, logging out."""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import TextClause
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.auth import queries
-from provider_registration.auth.errors import InvalidCredentials, NotAuthenticated, UserExists, UserNotFound
+from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, NotAuthenticated
 from provider_registration.auth.models import Role, User
 from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.database import Database
-from provider_registration.errors import ServiceError
+
+SESSION_SECONDS = 7 * 24 * 3600  # then the password is asked for again
+IDLE_SECONDS = 12 * 3600  # and after so long without a refresh
+REFRESH_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a caller gets: one token to show, one to get the next two with."""
+
+    access_token: str
+    refresh_token: str
 
 
 class AuthService:
-    """Turns passwords into tokens and tokens into users."""
+    """Turns passwords and refresh tokens into tokens, and access tokens into users."""
 
-    def __init__(self, database: Database, hasher: PasswordHasher, signer: TokenSigner) -> None:
+    def __init__(
+        self, database: Database, hasher: PasswordHasher, signer: TokenSigner, revocations: RevocationWatch
+    ) -> None:
         self._database = database
         self._hasher = hasher
         self._signer = signer
+        self._revocations = revocations
 
-    async def login(self, username: str, password: str) -> str:
-        """Access token of the user with this e-mail address, in any letter case.
+    async def login(self, username: str, password: str) -> Tokens:
+        """Begin a session of the user with this e-mail address, in any letter case.
 
         Raises:
             InvalidCredentials: after the same time, whatever was wrong.
         """
         async with self._database.transaction() as session:
             row = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one_or_none()
-        verified = await self._hasher.verify(password, row["password_hash"] if row else None)
-        if row is None or not verified or row["disabled_at"]:
+        check = await self._hasher.verify(password, row["password_hash"] if row else None)
+        if row is None or not check.is_right or row["disabled_at"]:
             raise InvalidCredentials
-        user = User.from_row(row)
-        return self._signer.issue(user.user_id, user.role)
+        parameters = {
+            "user_id": row["id"],
+            "role": row["role"],
+            "password_hash": row["password_hash"],
+            "session_seconds": SESSION_SECONDS,
+        }
+        async with self._database.transaction() as session:
+            session_id: UUID | None = await session.scalar(queries.BEGIN_SESSION, parameters)
+            if session_id is None:
+                raise InvalidCredentials
+            tokens = await self._next_tokens(session, User(row["id"], Role(row["role"]), session_id))
+        if check.better_hash:  # on its own: two log-ins that each share the row and then want it whole would deadlock
+            async with self._database.transaction() as session:
+                await session.execute(queries.UPGRADE_HASH, parameters | {"new_hash": check.better_hash})
+        return tokens
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """The next two tokens of a session. A token used before has been stolen: its session ends (RFC 9700, 4.14.2).
+
+        Raises:
+            InvalidRefreshToken: it is unknown, used before, expired, or its session has ended.
+        """
+        parameters = {"token_hash": _hash(refresh_token)}
+        async with self._database.transaction() as session:
+            row = (await session.execute(queries.LOCK_REFRESH_TOKEN, parameters)).mappings().one_or_none()
+            if row is None:
+                raise InvalidRefreshToken
+            user = User(row["user_id"], Role(row["role"]), row["session_id"])
+            if row["is_good"] and not row["used_at"]:
+                await session.execute(queries.USE_REFRESH_TOKEN, parameters)
+                return await self._next_tokens(session, user)
+        await self.logout(user)
+        raise InvalidRefreshToken
+
+    async def logout(self, user: User) -> None:
+        """End the session: neither of its tokens works any more."""
+        async with self._database.transaction() as session:
+            await session.execute(queries.REVOKE_SESSION, {"session_id": user.session_id})
+        self._revocations.note(user.session_id)
 
     async def authenticate(self, token: str) -> User:
-        """The user a token speaks for, as the user is now.
+        """The user whom an access token speaks for.
 
         Raises:
-            NotAuthenticated: the token is not valid, or its user is gone or disabled.
+            NotAuthenticated: the token is not valid, or its session has ended.
         """
-        access = self._signer.verify(token)
-        async with self._database.transaction() as session:
-            row = (await session.execute(queries.FIND_USER, {"user_id": access.user_id})).mappings().one_or_none()
-        if row is None or row["disabled_at"]:
+        user = self._signer.verify(token)
+        if await self._revocations.is_revoked(user.session_id):
             raise NotAuthenticated
-        return User.from_row(row)
+        return user
+
+    async def _next_tokens(self, session: AsyncSession, user: User) -> Tokens:
+        refresh_token = secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
+        parameters = {
+            "token_hash": _hash(refresh_token),
+            "session_id": user.session_id,
+            "idle_seconds": IDLE_SECONDS,
+        }
+        await session.execute(queries.INSERT_REFRESH_TOKEN, parameters)
+        return Tokens(self._signer.issue(user), refresh_token)
 
 
-class UserDirectory:
-    """The list of users, as the command line keeps it."""
-
-    def __init__(self, database: Database, hasher: PasswordHasher) -> None:
-        self._database = database
-        self._hasher = hasher
-
-    async def create(self, email: str, password: str, role: Role) -> UUID:
-        """Add a user.
-
-        Raises:
-            UserExists: the address is taken, in any letter case.
-            UnacceptablePassword: the password is too short or too long.
-        """
-        password_hash = await self._hasher.hash(password)
-        return await self._write(
-            queries.INSERT_USER, UserExists, email=email, password_hash=password_hash, role=str(role)
-        )
-
-    async def create_first_admin(self, email: str, password: str) -> bool:
-        """Add an admin if there is no user at all; whether there was none."""
-        async with self._database.transaction() as session:
-            if await session.scalar(queries.ANY_USER_EXISTS):
-                return False
-        password_hash = await self._hasher.hash(password)
-        async with self._database.transaction() as session:
-            parameters = {"email": email, "password_hash": password_hash}
-            return (await session.execute(queries.INSERT_FIRST_ADMIN, parameters)).one_or_none() is not None
-
-    async def set_password(self, email: str, password: str) -> UUID:
-        """Give a user another password.
-
-        Raises:
-            UserNotFound: nobody has this address.
-            UnacceptablePassword: the password is too short or too long.
-        """
-        password_hash = await self._hasher.hash(password)
-        return await self._write(queries.UPDATE_PASSWORD, UserNotFound, email=email, password_hash=password_hash)
-
-    async def disable(self, email: str) -> UUID:
-        """Take a user's access away; tokens already issued stop working too.
-
-        Raises:
-            UserNotFound: nobody has this address.
-        """
-        return await self._write(queries.DISABLE_USER, UserNotFound, email=email)
-
-    async def _write(self, statement: TextClause, when_no_row: type[ServiceError], **parameters: str) -> UUID:
-        async with self._database.transaction() as session:
-            row = (await session.execute(statement, parameters)).one_or_none()
-        if row is None:
-            raise when_no_row
-        user_id: UUID = row.id
-        return user_id
+def _hash(refresh_token: str) -> bytes:
+    """A plain hash will do: the token is random, there is nothing to guess."""
+    return hashlib.sha256(refresh_token.encode()).digest()

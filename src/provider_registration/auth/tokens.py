@@ -2,53 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
-from dataclasses import dataclass
 from uuid import UUID
 
 from jose import jwt
 
 from provider_registration.auth.errors import NotAuthenticated
-from provider_registration.auth.models import Role
+from provider_registration.auth.models import Role, User
 
 ALGORITHM = "HS256"
 ISSUER = "provider-registration-service"
 AUDIENCE = "provider-registration-api"
 ACCESS_TOKEN_SECONDS = 30 * 60
 MAX_TOKEN_LENGTH = 2048
-REQUIRED_CLAIMS = ("iss", "aud", "sub", "role", "iat", "exp", "jti")
-
-
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    """What a verified token says."""
-
-    user_id: UUID
-    role: Role
+REQUIRED_CLAIMS = ("iss", "aud", "sub", "iat", "exp", "jti")
 
 
 class TokenSigner:
-    """Issues and verifies access tokens with one secret key."""
+    """Signs with the current key, and still believes the previous one while a key is being changed."""
 
-    def __init__(self, secret_key: str) -> None:
-        self._key = secret_key
+    def __init__(self, current_key: str, previous_key: str | None = None) -> None:
+        self._current = key_id(current_key)
+        self._keys = {key_id(key): key for key in (current_key, previous_key) if key}
 
-    def issue(self, user_id: UUID, role: Role) -> str:
+    def issue(self, user: User) -> str:
         """Make a token that is valid for ACCESS_TOKEN_SECONDS."""
         now = int(time.time())
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
-            "sub": str(user_id),
-            "role": str(role),
+            "sub": str(user.user_id),
+            "role": str(user.role),
+            "sid": str(user.session_id),
             "iat": now,
             "exp": now + ACCESS_TOKEN_SECONDS,
             "jti": uuid.uuid4().hex,
         }
-        return str(jwt.encode(claims, self._key, algorithm=ALGORITHM))
+        key = self._keys[self._current]
+        return str(jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": self._current}))
 
-    def verify(self, token: str) -> AccessToken:
+    def verify(self, token: str) -> User:
         """Read a token.
 
         Raises:
@@ -60,15 +55,21 @@ class TokenSigner:
             header = jwt.get_unverified_header(token)
             claims = jwt.decode(
                 token,
-                self._key,
+                self._keys[header["kid"]],
                 algorithms=[ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 options={f"require_{claim}": True for claim in REQUIRED_CLAIMS},
             )
-            access = AccessToken(UUID(claims["sub"]), Role(claims["role"]))
+            user = User(UUID(claims["sub"]), Role(claims["role"]), UUID(claims["sid"]))
         except Exception:  # noqa: BLE001 - python-jose leaks RecursionError, OverflowError and others
             raise NotAuthenticated from None
-        if "crit" in header:  # RFC 7515 section 4.1.11: extensions that are not understood are refused
+        # RFC 7515 section 4.1.11: extensions that are not understood are refused.
+        if "crit" in header or header.get("typ") != "JWT":
             raise NotAuthenticated
-        return access
+        return user
+
+
+def key_id(key: str) -> str:
+    """Name of a key that says nothing of it: the `kid` of tokens signed with it."""
+    return hashlib.sha256(b"kid:" + key.encode()).hexdigest()[:16]

@@ -1,0 +1,90 @@
+"""The list of users, as the command line keeps it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import TextClause
+
+from provider_registration.auth import queries
+from provider_registration.auth.errors import UserExists, UserNotFound
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.database import Database
+from provider_registration.errors import ServiceError
+
+
+class UserDirectory:
+    """Adds users and changes what they may do. Whatever takes something away ends the user's sessions."""
+
+    def __init__(self, database: Database, hasher: PasswordHasher) -> None:
+        self._database = database
+        self._hasher = hasher
+
+    async def create(self, email: str, password: str, role: Role) -> UUID:
+        """Add a user.
+
+        Raises:
+            UserExists: the address is taken, in any letter case.
+            UnacceptablePassword: the password is too short, too long or too common.
+        """
+        password_hash = await self._hasher.hash(password)
+        return await self._write(
+            queries.INSERT_USER, UserExists, email=email, password_hash=password_hash, role=str(role)
+        )
+
+    async def create_first_admin(self, email: str, password: str) -> bool:
+        """Add an admin if there is no user at all; whether there was none.
+
+        Raises:
+            UnacceptablePassword: the password is too short, too long or too common.
+        """
+        async with self._database.transaction() as session:
+            if await session.scalar(queries.ANY_USER_EXISTS):
+                return False
+        password_hash = await self._hasher.hash(password)
+        async with self._database.transaction() as session:
+            parameters = {"email": email, "password_hash": password_hash}
+            return (await session.execute(queries.INSERT_FIRST_ADMIN, parameters)).one_or_none() is not None
+
+    async def set_password(self, email: str, password: str) -> UUID:
+        """Give a user another password.
+
+        Raises:
+            UserNotFound: nobody has this address.
+            UnacceptablePassword: the password is too short, too long or too common.
+        """
+        password_hash = await self._hasher.hash(password)
+        return await self._write(queries.UPDATE_PASSWORD, UserNotFound, email=email, password_hash=password_hash)
+
+    async def set_role(self, email: str, role: Role) -> UUID:
+        """Give a user another role.
+
+        Raises:
+            UserNotFound: nobody has this address.
+        """
+        return await self._write(queries.UPDATE_ROLE, UserNotFound, email=email, role=str(role))
+
+    async def disable(self, email: str) -> UUID:
+        """Take a user's access away.
+
+        Raises:
+            UserNotFound: nobody has this address.
+        """
+        return await self._write(queries.DISABLE_USER, UserNotFound, email=email)
+
+    async def enable(self, email: str) -> UUID:
+        """Give a disabled user access again.
+
+        Raises:
+            UserNotFound: nobody has this address.
+        """
+        return await self._write(queries.ENABLE_USER, UserNotFound, email=email)
+
+    async def _write(self, statement: TextClause, when_no_row: type[ServiceError], **parameters: str) -> UUID:
+        async with self._database.transaction() as session:
+            row = (await session.execute(statement, parameters)).one_or_none()
+        if row is None:
+            raise when_no_row
+        user_id: UUID = row.id
+        return user_id

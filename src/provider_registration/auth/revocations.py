@@ -1,0 +1,73 @@
+"""Which sessions have ended early: asked of the database all the time, so that requests need not ask."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from uuid import UUID
+
+from provider_registration.auth import queries
+from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
+from provider_registration.database import Database, DatabaseUnavailable
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.4  # so that an ended session is known everywhere within a second
+STALE_SECONDS = 2.0  # after so long without an answer, requests ask the database themselves
+OVERLAP_SECONDS = 60  # longer than any transaction lasts: a revocation may be committed after a later one was seen
+CLEANING_SECONDS = 600.0
+MAX_CLEANED = 1000  # rows at a time
+
+
+class RevocationWatch:
+    """Knows the sessions that ended early while their access tokens are still good."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ended: dict[UUID, float] = {}  # session -> when to forget it, by the monotonic clock
+        self._asked_at = float("-inf")
+        self._cleaned_at = time.monotonic()
+
+    async def is_revoked(self, session_id: UUID) -> bool:
+        """Whether a session has ended early.
+
+        Raises:
+            DatabaseUnavailable: nobody knows, since the database has not answered for STALE_SECONDS.
+        """
+        if time.monotonic() - self._asked_at > STALE_SECONDS:
+            await self.refresh()
+        return session_id in self._ended
+
+    def note(self, session_id: UUID) -> None:
+        """Know at once of a session that this process ended."""
+        self._ended[session_id] = time.monotonic() + ACCESS_TOKEN_SECONDS
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+                await self._clean()
+            except DatabaseUnavailable:
+                logger.warning("the database does not answer; whether sessions have ended is not known")
+            except Exception:
+                logger.exception("ended sessions could not be read")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def refresh(self) -> None:
+        """Ask for the sessions that ended since the last time, or within the life of an access token."""
+        now = time.monotonic()
+        seconds = min(ACCESS_TOKEN_SECONDS, now - self._asked_at + OVERLAP_SECONDS)
+        async with self._database.transaction() as session:
+            rows = await session.execute(queries.LIST_REVOKED_SESSIONS, {"seconds": seconds})
+        for row in rows:
+            self._ended.setdefault(row.id, now + ACCESS_TOKEN_SECONDS)
+        self._ended = {session_id: until for session_id, until in self._ended.items() if until > now}
+        self._asked_at = now
+
+    async def _clean(self) -> None:
+        if time.monotonic() - self._cleaned_at > CLEANING_SECONDS:
+            self._cleaned_at = time.monotonic()
+            async with self._database.transaction() as session:
+                await session.execute(queries.DELETE_EXPIRED_SESSIONS, {"limit": MAX_CLEANED})

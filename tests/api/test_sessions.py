@@ -1,0 +1,179 @@
+"""Staying logged in, and being logged out: at once, everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+from passlib.hash import argon2
+
+from provider_registration.auth.models import Role
+
+PASSWORD = "a password that nobody else has"
+
+
+@pytest.fixture
+async def maria(users):
+    """E-mail address of a viewer of the test's own."""
+    email = f"{uuid4().hex}@example.com"
+    await users.create(email, PASSWORD, Role.VIEWER)
+    return email
+
+
+@pytest.fixture
+def log_in(anonymous):
+    async def log_in(email, password=PASSWORD):
+        response = await anonymous.post("/auth/login", json={"username": email, "password": password})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    return log_in
+
+
+async def refresh(client, tokens):
+    return await client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+
+
+async def status_of(client, tokens):
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    return (await client.get("/candidates", params={"limit": 1}, headers=headers)).status_code
+
+
+async def ends_within_a_second(client, tokens):
+    """Whether an access token stops working everywhere within a second."""
+    try:
+        async with asyncio.timeout(1):
+            while await status_of(client, tokens) != 401:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_a_refresh_gives_the_next_two_tokens(anonymous, maria, log_in):
+    first = await log_in(maria)
+
+    response = await refresh(anonymous, first)
+
+    second = response.json()
+    assert response.status_code == 200
+    assert second["refresh_token"] != first["refresh_token"]
+    assert await status_of(anonymous, second) == 200
+    assert (await refresh(anonymous, second)).status_code == 200
+
+
+async def test_a_refresh_token_that_comes_twice_ends_the_session(anonymous, maria, log_in):
+    first = await log_in(maria)
+    second = (await refresh(anonymous, first)).json()
+
+    stolen = await refresh(anonymous, first)
+
+    assert stolen.status_code == 401
+    assert stolen.json()["type"].endswith(":invalid-refresh-token")
+    assert (await refresh(anonymous, second)).status_code == 401
+    assert await ends_within_a_second(anonymous, second)
+
+
+async def test_of_two_refreshes_at_once_one_at_most_succeeds(anonymous, maria, log_in):
+    tokens = await log_in(maria)
+
+    responses = await asyncio.gather(*(refresh(anonymous, tokens) for _ in range(8)))
+
+    assert sorted(response.status_code for response in responses)[1:] == [401] * 7
+
+
+@pytest.mark.parametrize("token", ["", "x", "x" * 129, "a" * 43, "é", None, 7])
+async def test_what_is_no_refresh_token_is_refused(anonymous, token):
+    response = await anonymous.post("/auth/refresh", json={"refresh_token": token})
+
+    assert response.status_code in (401, 422)
+
+
+async def test_logging_out_ends_both_tokens_at_once(anonymous, maria, log_in):
+    tokens = await log_in(maria)
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+
+    response = await anonymous.post("/auth/logout", headers=headers)
+
+    assert response.status_code == 204
+    assert await status_of(anonymous, tokens) == 401
+    assert (await refresh(anonymous, tokens)).status_code == 401
+
+
+async def test_logging_out_leaves_other_sessions_alone(anonymous, maria, log_in):
+    here, there = await log_in(maria), await log_in(maria)
+
+    await anonymous.post("/auth/logout", headers={"Authorization": f"Bearer {here['access_token']}"})
+
+    assert await status_of(anonymous, there) == 200
+
+
+@pytest.mark.parametrize("change", ["disable", "set_role", "set_password"])
+async def test_taking_something_away_ends_every_session_within_a_second(
+    anonymous, maria, log_in, users, settings, run_service, change
+):
+    async with run_service(settings) as replica, httpx.AsyncClient(base_url=replica.url) as elsewhere:
+        tokens = await log_in(maria)
+        assert await status_of(elsewhere, tokens) == 200
+        changes: dict[str, Callable[[], Awaitable[object]]] = {
+            "disable": lambda: users.disable(maria),
+            "set_role": lambda: users.set_role(maria, Role.ADMIN),
+            "set_password": lambda: users.set_password(maria, "another password altogether"),
+        }
+
+        await changes[change]()
+
+        assert all(
+            await asyncio.gather(ends_within_a_second(anonymous, tokens), ends_within_a_second(elsewhere, tokens))
+        )
+        assert (await refresh(anonymous, tokens)).status_code == 401
+
+
+async def test_an_ended_session_is_known_to_a_process_that_starts_later(
+    anonymous, maria, log_in, settings, run_service
+):
+    tokens = await log_in(maria)
+    await anonymous.post("/auth/logout", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+
+    async with run_service(settings) as replica, httpx.AsyncClient(base_url=replica.url) as elsewhere:
+        assert await status_of(elsewhere, tokens) == 401
+
+
+async def test_an_enabled_user_can_log_in_again(maria, users, log_in, anonymous):
+    await users.disable(maria)
+    refused = await anonymous.post("/auth/login", json={"username": maria, "password": PASSWORD})
+    await users.enable(maria)
+
+    assert refused.status_code == 401
+    assert await log_in(maria)
+
+
+async def test_a_key_is_changed_without_a_failed_request(anonymous, maria, log_in, settings, run_service):
+    tokens = await log_in(maria)
+    new_key = uuid4().hex + uuid4().hex
+    both = settings.model_validate(
+        {**settings.model_dump(), "jwt_secret_key": new_key, "jwt_previous_secret_key": settings.jwt_secret_key}
+    )
+    only_new = settings.model_validate({**settings.model_dump(), "jwt_secret_key": new_key})
+
+    async with run_service(both) as changing, httpx.AsyncClient(base_url=changing.url) as client:
+        assert await status_of(client, tokens) == 200
+        renewed = (await refresh(client, tokens)).json()
+    async with run_service(only_new) as changed, httpx.AsyncClient(base_url=changed.url) as client:
+        assert await status_of(client, renewed) == 200
+        assert await status_of(client, tokens) == 401
+
+
+async def test_a_weaker_hash_is_replaced_at_log_in(maria, log_in, database, anonymous):
+    weak = argon2.using(type="ID", memory_cost=8192, rounds=1, parallelism=1).hash(PASSWORD)
+    await database.execute("UPDATE users SET password_hash = $1 WHERE email = $2", weak, maria)
+
+    tokens = await log_in(maria)
+
+    stored = await database.fetchval("SELECT password_hash FROM users WHERE email = $1", maria)
+    assert "m=19456,t=2,p=1" in stored
+    assert await status_of(anonymous, tokens) == 200
+    assert await log_in(maria)
