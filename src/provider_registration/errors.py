@@ -46,6 +46,10 @@ class PreconditionFailedError(ServiceError):
     """The caller's idea of the thing is out of date."""
 
 
+class LimitExceededError(ServiceError):
+    """The caller asks too often; the same request may succeed later."""
+
+
 class UpstreamError(ServiceError):
     """A service this one depends on failed or refused."""
 

@@ -39,3 +39,17 @@ ORPHANED_PROVIDERS = Gauge(
     "provider_service_orphaned_providers",
     "Providers that billing made and no candidate is linked to, as of the last sweep.",
 )
+RATE_LIMIT_REFUSALS = Counter(
+    "provider_service_rate_limit_refusals",
+    "Requests refused because the caller asked too often, by limit: login, registration, default.",
+    ["limit"],
+)
+RATE_LIMIT_STORAGE_ERRORS = Counter(
+    "provider_service_rate_limit_storage_errors",
+    "Times the storage of the rate limits failed; log-ins are refused meanwhile, everything else is let pass.",
+)
+LOGINS = Counter(
+    "provider_service_logins",
+    "Tries to log in, by outcome: succeeded, failed, limited.",
+    ["outcome"],
+)

@@ -16,6 +16,8 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.database import Database
+from provider_registration.metrics import LOGINS
+from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 SESSION_SECONDS = 7 * 24 * 3600  # then the password is asked for again
 IDLE_SECONDS = 12 * 3600  # and after so long without a refresh
@@ -34,19 +36,47 @@ class AuthService:
     """Turns passwords and refresh tokens into tokens, and access tokens into users."""
 
     def __init__(
-        self, database: Database, hasher: PasswordHasher, signer: TokenSigner, revocations: RevocationWatch
+        self,
+        database: Database,
+        hasher: PasswordHasher,
+        signer: TokenSigner,
+        revocations: RevocationWatch,
+        limits: RateLimits,
     ) -> None:
         self._database = database
         self._hasher = hasher
         self._signer = signer
         self._revocations = revocations
+        self._limits = limits
 
-    async def login(self, username: str, password: str) -> Tokens:
+    async def login(self, username: str, password: str, *, address: str) -> Tokens:
         """Begin a session of the user with this e-mail address, in any letter case.
+
+        `address` is where the caller asks from: bad tries are counted by account and address, so that an attacker
+        elsewhere cannot lock the owner out.
 
         Raises:
             InvalidCredentials: after the same time, whatever was wrong.
+            TooManyRequests, RateLimitsUnavailable: no more tries for now.
         """
+        account = hashlib.sha256(username.lower().encode()).hexdigest()
+        try:
+            async with self._limits.guard_login(account, address) as was_bad:
+                try:
+                    tokens = await self._login(username, password)
+                except InvalidCredentials:
+                    was_bad()
+                    raise
+        except InvalidCredentials:
+            LOGINS.labels("failed").inc()
+            raise
+        except TooManyRequests:
+            LOGINS.labels("limited").inc()
+            raise
+        LOGINS.labels("succeeded").inc()
+        return tokens
+
+    async def _login(self, username: str, password: str) -> Tokens:
         async with self._database.transaction() as session:
             row = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one_or_none()
         check = await self._hasher.verify(password, row["password_hash"] if row else None)

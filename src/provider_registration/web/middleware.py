@@ -1,4 +1,4 @@
-"""The outermost layer of every request: metrics, request id, access line, and the answer to unforeseen faults."""
+"""The outermost layer of every request: metrics, request id, headers, access line, and what to answer to faults."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration.logs import request_id_var
 from provider_registration.metrics import REQUESTS
+from provider_registration.web.headers import add_security_headers
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, instance_of
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,9 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                add_security_headers(headers)
             await send(message)
 
         try:

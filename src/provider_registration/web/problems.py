@@ -17,6 +17,7 @@ from provider_registration.errors import (
     ConflictError,
     InvalidInputError,
     InvalidStateError,
+    LimitExceededError,
     NotFoundError,
     PermissionDeniedError,
     PreconditionFailedError,
@@ -66,6 +67,7 @@ STATUS_OF_KIND: dict[type[ServiceError], HTTPStatus] = {
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    LimitExceededError: HTTPStatus.TOO_MANY_REQUESTS,
     UpstreamError: HTTPStatus.BAD_GATEWAY,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -1,0 +1,207 @@
+"""Rate limits: how often one caller may ask. Counted in memory or, for many processes, in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import cast
+
+from fastapi import Request
+from limits import RateLimitItem, parse_many
+from limits.aio.storage import Storage
+from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from provider_registration.errors import LimitExceededError, UnavailableError
+from provider_registration.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAGE_ERRORS
+from provider_registration.web.problems import problem_response
+
+logger = logging.getLogger(__name__)
+
+STORAGE_TIMEOUT = 0.5  # seconds
+UNLIMITED_PATHS = ("/health", "/metrics")  # probes and scrapes come often, and from one address
+IPV6_NETWORK_BITS = 64  # what one customer is commonly given
+
+
+class TooManyRequests(LimitExceededError):
+    """The caller asks too often."""
+
+    code = "too-many-requests"
+    title = "Too many requests"
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"Too many requests; try again in {self.retry_after} s."
+
+
+class RateLimitsUnavailable(UnavailableError):
+    """The limit cannot be counted, and without it the request is not safe to serve."""
+
+    code = "rate-limits-unavailable"
+    title = "Rate limits unavailable"
+    retry_after = 5
+
+    def __str__(self) -> str:
+        return "Log-ins are not possible just now, since they cannot be counted; try again in a moment."
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    name: str
+    items: list[RateLimitItem]
+    limiter: RateLimiter
+
+
+class RateLimits:
+    """The three limits of the service, each in the notation of the `limits` library: `5/minute; 100/day`.
+
+    An empty limit is off. When the storage fails, `login` refuses and the others let everything pass.
+    """
+
+    def __init__(self, *, storage_url: str, login: str, registration: str, default: str) -> None:
+        options = {"socket_timeout": STORAGE_TIMEOUT, "socket_connect_timeout": STORAGE_TIMEOUT}
+        url = f"async+{storage_url or 'memory://'}"
+        is_redis = "redis" in url
+        storage = cast(
+            Storage,
+            storage_from_string(
+                url, wrap_exceptions=True, **({"implementation": "redispy", **options} if is_redis else {})
+            ),
+        )
+        moving, counting = MovingWindowRateLimiter(storage), SlidingWindowCounterRateLimiter(storage)
+        self._login = _Limit("login", parse_many(login) if login else [], moving)
+        self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
+        self._default = _Limit("default", parse_many(default) if default else [], counting)
+        self._logging_in: dict[tuple[str, str], _Turn] = {}
+
+    async def count_registration(self, caller: str) -> None:
+        """Count a registration.
+
+        Raises:
+            TooManyRequests: the caller has registered too many.
+        """
+        await self._count(self._registration, caller)
+
+    async def count_request(self, caller: str) -> None:
+        """Count any request.
+
+        Raises:
+            TooManyRequests: the caller has asked too often.
+        """
+        await self._count(self._default, caller)
+
+    @asynccontextmanager
+    async def guard_login(self, account: str, address: str) -> AsyncIterator[Callable[[], None]]:
+        """One try to log in; the block calls what it is given when the try was a bad one.
+
+        The tries of one account from one address wait for one another: else a burst would be over before the first
+        is counted.
+
+        Raises:
+            TooManyRequests: too many bad tries.
+            RateLimitsUnavailable: they cannot be counted.
+        """
+        key = (account, address)
+        turn = self._logging_in.setdefault(key, _Turn())
+        turn.waiting += 1
+        try:
+            async with turn.lock:
+                bad = False
+
+                def was_bad() -> None:
+                    nonlocal bad
+                    bad = True
+
+                await self._check_login(key)
+                try:
+                    yield was_bad
+                finally:
+                    if bad:
+                        await self._count_bad_login(key)
+        finally:
+            turn.waiting -= 1
+            if not turn.waiting:
+                del self._logging_in[key]
+
+    async def _check_login(self, key: tuple[str, str]) -> None:
+        try:
+            for item in self._login.items:
+                if not await self._login.limiter.test(item, "login", *key):
+                    await self._refuse(self._login, item, "login", *key)
+        except StorageError as error:
+            self._storage_failed(error)
+            raise RateLimitsUnavailable from error
+
+    async def _count_bad_login(self, key: tuple[str, str]) -> None:
+        try:
+            for item in self._login.items:
+                await self._login.limiter.hit(item, "login", *key)
+        except StorageError as error:
+            self._storage_failed(error)
+            raise RateLimitsUnavailable from error
+
+    async def _count(self, limit: _Limit, caller: str) -> None:
+        try:
+            for item in limit.items:
+                if not await limit.limiter.hit(item, limit.name, caller):
+                    await self._refuse(limit, item, limit.name, caller)
+        except StorageError as error:
+            self._storage_failed(error)
+
+    async def _refuse(self, limit: _Limit, item: RateLimitItem, *identifiers: str) -> None:
+        RATE_LIMIT_REFUSALS.labels(limit.name).inc()
+        stats = await limit.limiter.get_window_stats(item, *identifiers)
+        raise TooManyRequests(max(1, ceil(stats.reset_time - time.time())))
+
+    def _storage_failed(self, error: StorageError) -> None:
+        RATE_LIMIT_STORAGE_ERRORS.inc()
+        logger.warning("rate limits cannot be counted", extra={"reason": type(error.storage_error).__name__})
+
+
+class _Turn:
+    """Whose turn it is to try an account's password from an address."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.waiting = 0
+
+
+class RateLimitMiddleware:
+    """Counts every request but probes and scrapes; `caller_of` names who asks."""
+
+    def __init__(self, app: ASGIApp, *, limits: RateLimits, caller_of: Callable[[Request], str]) -> None:
+        self._app = app
+        self._limits = limits
+        self._caller_of = caller_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith(UNLIMITED_PATHS):
+            request = Request(scope)
+            try:
+                await self._limits.count_request(self._caller_of(request))
+            except TooManyRequests as error:
+                await problem_response(error, request)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def address_of(request: Request) -> str:
+    """The network address to count for: the peer's, or what a trusted proxy says of it; /64 for IPv6."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
+    return str(address)
