@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
 from provider_registration import __version__
+from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.router import router as auth_router
@@ -33,6 +35,8 @@ from provider_registration.web.docs import router as docs_router
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import install_openapi
+from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, address_of
+from provider_registration.web.rate_limits import RateLimits
 
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
@@ -62,15 +66,18 @@ BODIES: list[type[BaseModel]] = [
 def create_app(settings: Settings) -> FastAPI:
     """Make the application; nothing is opened before its lifespan begins."""
 
+    signer, limits = _signer(settings), _rate_limits(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.database_url, pool_size=settings.database_pool_size)
         hasher = PasswordHasher()
         revocations = RevocationWatch(database)
+        app.state.rate_limits = limits
         async with BillingClient(settings.billing_service_url, _billing_options(settings)) as billing:
             approvals = ApprovalService(database, billing)
             app.state.database = database
-            app.state.auth_service = AuthService(database, hasher, _signer(settings), revocations)
+            app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
             app.state.candidate_service = CandidateService(database, approvals)
             background = [
                 asyncio.create_task(Sweeper(approvals).run()),
@@ -101,6 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
     app.add_middleware(BodyLimit)
+    app.add_middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer))
     app.add_middleware(RequestMiddleware, root_path=settings.root_path)
     return app
 
@@ -120,3 +128,24 @@ def _signer(settings: Settings) -> TokenSigner:
     return TokenSigner(
         settings.jwt_secret_key.get_secret_value(), previous.get_secret_value() if previous is not None else None
     )
+
+
+def _rate_limits(settings: Settings) -> RateLimits:
+    storage = settings.rate_limit_storage_url
+    return RateLimits(
+        storage_url=storage.get_secret_value() if storage else "",
+        login=settings.rate_limit_login,
+        registration=settings.rate_limit_registration,
+        default=settings.rate_limit_default,
+    )
+
+
+def _caller(signer: TokenSigner, request: Request) -> str:
+    """Whom a request is counted for: its session, else its address. A made-up token is counted for the address."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        try:
+            return str(signer.verify(token).session_id)
+        except NotAuthenticated:
+            pass
+    return address_of(request)

@@ -88,6 +88,7 @@ def serve() -> None:
         access_log=False,  # the request middleware writes that line
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN_SECONDS,
     )
 

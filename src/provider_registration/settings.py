@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+from limits import parse_many
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -86,6 +87,15 @@ class Settings(DatabaseSettings):
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
 
+    rate_limit_login: str = Field("5/minute", description="bad log-ins, by account and address; empty: no limit")
+    rate_limit_registration: str = Field("30/hour", description="registrations, by address; empty: no limit")
+    rate_limit_default: str = Field("1200/minute", description="all requests, by session or address; empty: no limit")
+    rate_limit_storage_url: SecretStr | None = Field(
+        None, description="redis://…, where several processes count together; without it each counts for itself"
+    )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1", description="addresses of proxies whose X-Forwarded-For is believed, with commas between"
+    )
     billing_connect_timeout_seconds: float = Field(2.0, gt=0, le=60, description="to reach billing, in one try")
     billing_timeout_seconds: float = Field(5.0, gt=0, le=60, description="for billing's answer, in one try")
     billing_max_tries: int = Field(4, ge=1, le=10, description="tries of one call to billing at most")
@@ -108,6 +118,16 @@ class Settings(DatabaseSettings):
             raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
         if len(set(key)) < MIN_DISTINCT_SECRET_CHARACTERS or any(word in key.lower() for word in PLACEHOLDER_WORDS):
             raise ValueError("looks like a placeholder; make one with: openssl rand -hex 32")
+        return value
+
+    @field_validator("rate_limit_login", "rate_limit_registration", "rate_limit_default")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        if value:
+            try:
+                parse_many(value)
+            except ValueError:
+                raise ValueError("is not a rate limit; write for example 5/minute or 5/minute;100/day") from None
         return value
 
     @field_validator("billing_service_url")

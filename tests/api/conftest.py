@@ -17,9 +17,9 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 
 from provider_registration.app import create_app
+from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.auth.directory import UserDirectory
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
@@ -109,7 +109,15 @@ class Contract:
 
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
     """Settings of a service under test."""
-    values = {"database_url": database_url, "jwt_secret_key": JWT_SECRET, "billing_service_url": billing_url, **more}
+    values = {
+        "database_url": database_url,
+        "jwt_secret_key": JWT_SECRET,
+        "billing_service_url": billing_url,
+        "rate_limit_login": "",  # the tests all ask from one address
+        "rate_limit_registration": "",
+        "rate_limit_default": "",
+        **more,
+    }
     return Settings(_env_file=None, **values)
 
 

@@ -20,6 +20,8 @@ from provider_registration.web.problems import (
     InvalidRequest,
     UnsupportedMediaType,
 )
+from provider_registration.web.rate_limit_middleware import address_of
+from provider_registration.web.rate_limits import RateLimitsUnavailable, TooManyRequests
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
@@ -57,7 +59,9 @@ async def read_login(request: Request) -> LoginRequest:
         BodyTooLarge(MAX_BODY_BYTES),
         UnsupportedMediaType(JSON, FORM),
         InvalidRequest([FieldError(location="body", field="password", detail="Field required")]),
+        TooManyRequests(42),
         DatabaseUnavailable(),
+        RateLimitsUnavailable(),
     ),
     openapi_extra=request_body(
         (JSON, LoginRequest, {"An admin": LOGIN_EXAMPLE}),
@@ -65,14 +69,14 @@ async def read_login(request: Request) -> LoginRequest:
     ),
 )
 async def login(
-    credentials: Annotated[LoginRequest, Depends(read_login)], auth: AuthServiceDep
+    credentials: Annotated[LoginRequest, Depends(read_login)], auth: AuthServiceDep, request: Request
 ) -> TokenResponse:
     """Exchange a user name and a password for an access token.
 
     Send JSON, or the form of the OAuth2 password grant, which is what the Authorize button here does.
     The token goes into `Authorization: Bearer …`. A wrong name, a wrong password and a disabled user look the same.
     """
-    return _response(await auth.login(credentials.username, credentials.password))
+    return _response(await auth.login(credentials.username, credentials.password, address=address_of(request)))
 
 
 @router.post(

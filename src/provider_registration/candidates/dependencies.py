@@ -10,6 +10,7 @@ from fastapi import Depends, Path, Request
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
 from provider_registration.web.body import json_body
+from provider_registration.web.rate_limits import RateLimits
 
 
 def get_candidate_service(request: Request) -> CandidateService:
@@ -18,6 +19,13 @@ def get_candidate_service(request: Request) -> CandidateService:
     return service
 
 
+def get_rate_limits(request: Request) -> RateLimits:
+    """The rate limits that the application was made with."""
+    limits: RateLimits = request.app.state.rate_limits
+    return limits
+
+
+RateLimitsDep = Annotated[RateLimits, Depends(get_rate_limits)]
 CandidateServiceDep = Annotated[CandidateService, Depends(get_candidate_service)]
 CandidateId = Annotated[UUID, Path(description="The candidate's id, as registration gave it")]
 RegistrationBody = Annotated[CandidateRegistration, Depends(json_body(CandidateRegistration))]

@@ -22,6 +22,7 @@ from provider_registration.candidates.approval.errors import (
 from provider_registration.candidates.dependencies import (
     CandidateId,
     CandidateServiceDep,
+    RateLimitsDep,
     RegistrationBody,
     RejectionBody,
 )
@@ -52,6 +53,8 @@ from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions, etag
 from provider_registration.web.problems import BodyTooLarge, FieldError, InvalidRequest, UnsupportedMediaType
+from provider_registration.web.rate_limit_middleware import address_of
+from provider_registration.web.rate_limits import TooManyRequests
 
 router = APIRouter(prefix="/candidates", tags=["candidates"])
 
@@ -81,6 +84,7 @@ ETAG_HEADER = {
         InvalidRequest(
             [FieldError(location="body", field="truck_count", detail="Input should be greater than or equal to 1")]
         ),
+        TooManyRequests(1800),
         DatabaseUnavailable(),
     ),
     openapi_extra=request_body(
@@ -97,9 +101,14 @@ ETAG_HEADER = {
     ),
 )
 async def register_candidate(
-    registration: RegistrationBody, service: CandidateServiceDep, request: Request, response: Response
+    registration: RegistrationBody,
+    service: CandidateServiceDep,
+    limits: RateLimitsDep,
+    request: Request,
+    response: Response,
 ) -> CandidateResponse:
     """Register a supplier company. Open to everyone; the record comes back whole, with status `pending`."""
+    await limits.count_registration(address_of(request))
     candidate = await service.register(registration.to_registration())
     response.headers["ETag"] = etag(candidate.version)
     response.headers["Location"] = f"{request.scope.get('root_path', '')}{PATH}/{candidate.candidate_id}"

@@ -88,6 +88,7 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
             log_config=None,
             access_log=False,
             server_header=False,
+            forwarded_allow_ips=settings.forwarded_allow_ips,
             timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN,
         )
         announcement = _announcement(complete, base_url(listener), psql, new_password)

@@ -21,6 +21,7 @@ class LocalSettings(Settings):
     database_url: DatabaseUrl = Field("", description="PostgreSQL 15 or later instead of a private one")
     jwt_secret_key: SecretStr = Field(SecretStr(""), description="signs access tokens")
     billing_service_url: str = Field("", description="where billing answers, instead of the sandbox")
+    rate_limit_registration: str = Field("", description="registrations, by address; empty: no limit")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level logged")
     local_data_dir: Path = Field(Path(".local"), description="folder for the database and everything else that is kept")
     admin_email: EmailAddress = Field("admin@example.com", description="the first admin, made when there is no user")

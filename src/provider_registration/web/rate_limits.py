@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,23 +11,18 @@ from dataclasses import dataclass
 from math import ceil
 from typing import cast
 
-from fastapi import Request
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import Storage
 from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from provider_registration.errors import LimitExceededError, UnavailableError
 from provider_registration.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAGE_ERRORS
-from provider_registration.web.problems import problem_response
 
 logger = logging.getLogger(__name__)
 
 STORAGE_TIMEOUT = 0.5  # seconds
-UNLIMITED_PATHS = ("/health", "/metrics")  # probes and scrapes come often, and from one address
-IPV6_NETWORK_BITS = 64  # what one customer is commonly given
 
 
 class TooManyRequests(LimitExceededError):
@@ -69,15 +63,16 @@ class RateLimits:
     """
 
     def __init__(self, *, storage_url: str, login: str, registration: str, default: str) -> None:
-        options = {"socket_timeout": STORAGE_TIMEOUT, "socket_connect_timeout": STORAGE_TIMEOUT}
+        # A storage class takes the options that it knows; these are for Redis alone.
+        options: dict[str, float | str | bool] = {}
+        if "redis" in storage_url:
+            options = {
+                "implementation": "redispy",
+                "socket_timeout": STORAGE_TIMEOUT,
+                "socket_connect_timeout": STORAGE_TIMEOUT,
+            }
         url = f"async+{storage_url or 'memory://'}"
-        is_redis = "redis" in url
-        storage = cast(
-            Storage,
-            storage_from_string(
-                url, wrap_exceptions=True, **({"implementation": "redispy", **options} if is_redis else {})
-            ),
-        )
+        storage = cast("Storage", storage_from_string(url, wrap_exceptions=True, **options))
         moving, counting = MovingWindowRateLimiter(storage), SlidingWindowCounterRateLimiter(storage)
         self._login = _Limit("login", parse_many(login) if login else [], moving)
         self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
@@ -174,34 +169,3 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.waiting = 0
-
-
-class RateLimitMiddleware:
-    """Counts every request but probes and scrapes; `caller_of` names who asks."""
-
-    def __init__(self, app: ASGIApp, *, limits: RateLimits, caller_of: Callable[[Request], str]) -> None:
-        self._app = app
-        self._limits = limits
-        self._caller_of = caller_of
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(UNLIMITED_PATHS):
-            request = Request(scope)
-            try:
-                await self._limits.count_request(self._caller_of(request))
-            except TooManyRequests as error:
-                await problem_response(error, request)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def address_of(request: Request) -> str:
-    """The network address to count for: the peer's, or what a trusted proxy says of it; /64 for IPv6."""
-    host = request.client.host if request.client else ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
-    return str(address)

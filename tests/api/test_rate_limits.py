@@ -1,0 +1,148 @@
+"""How often one caller may ask."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from provider_registration.auth.models import Role
+
+PASSWORD = "a password that nobody else has"
+
+
+@pytest.fixture
+async def limited(settings, run_service):
+    """Client of a service with small limits, which believes this machine's X-Forwarded-For."""
+    small = settings.model_copy(
+        update={
+            "rate_limit_login": "5/minute",
+            "rate_limit_registration": "3/hour",
+            "rate_limit_default": "40/minute",
+        }
+    )
+    async with run_service(small) as service, httpx.AsyncClient(base_url=service.url) as client:
+        yield client
+
+
+@pytest.fixture
+async def maria(users):
+    """E-mail address of a viewer of the test's own."""
+    email = f"{uuid4().hex}@example.com"
+    await users.create(email, PASSWORD, Role.VIEWER)
+    return email
+
+
+async def log_in(client, email, password, address="192.0.2.1"):
+    return await client.post(
+        "/auth/login", json={"username": email, "password": password}, headers={"X-Forwarded-For": address}
+    )
+
+
+async def test_the_sixth_bad_try_within_a_minute_is_refused(limited, maria):
+    answers = [(await log_in(limited, maria, "wrong password")).status_code for _ in range(5)]
+    sixth = await log_in(limited, maria, PASSWORD)
+
+    assert answers == [401] * 5
+    assert sixth.status_code == 429
+    assert sixth.json()["type"].endswith(":too-many-requests")
+    assert 0 < int(sixth.headers["Retry-After"]) <= 60
+
+
+async def test_a_burst_of_tries_gets_no_further_than_one_after_the_other(limited, maria):
+    responses = await asyncio.gather(*(log_in(limited, maria, "wrong password") for _ in range(20)))
+
+    assert sorted(response.status_code for response in responses) == [401] * 5 + [429] * 15
+
+
+async def test_an_attacker_elsewhere_cannot_lock_the_owner_out(limited, maria):
+    for _ in range(6):
+        await log_in(limited, maria, "wrong password", address="198.51.100.7")
+
+    assert (await log_in(limited, maria, PASSWORD, address="198.51.100.7")).status_code == 429
+    assert (await log_in(limited, maria, PASSWORD, address="192.0.2.1")).status_code == 200
+
+
+async def test_an_address_is_one_whatever_is_written_after_its_ipv6_network(limited, maria):
+    for host in range(5):
+        await log_in(limited, maria, "wrong password", address=f"2001:db8:1:2::{host}")
+
+    assert (await log_in(limited, maria, PASSWORD, address="2001:db8:1:2:ffff::1")).status_code == 429
+    assert (await log_in(limited, maria, PASSWORD, address="2001:db8:1:3::1")).status_code == 200
+
+
+async def test_good_tries_are_not_counted(limited, maria):
+    answers = [(await log_in(limited, maria, PASSWORD)).status_code for _ in range(8)]
+
+    assert answers == [200] * 8
+
+
+async def test_letter_case_makes_no_other_account(limited, maria):
+    for _ in range(5):
+        await log_in(limited, maria.upper(), "wrong password")
+
+    assert (await log_in(limited, maria, PASSWORD)).status_code == 429
+
+
+async def test_registrations_are_limited_by_address(limited, registration):
+    async def register(address):
+        headers = {"X-Forwarded-For": address}
+        return (await limited.post("/candidates", json=registration(), headers=headers)).status_code
+
+    assert [await register("192.0.2.1") for _ in range(4)] == [201, 201, 201, 429]
+    assert await register("192.0.2.2") == 201
+
+
+async def test_everything_else_is_limited_by_session_and_made_up_tokens_by_address(limited, maria):
+    token = (await log_in(limited, maria, PASSWORD)).json()["access_token"]
+
+    async def ask(token, address):
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
+        return (await limited.get("/candidates", params={"limit": 1}, headers=headers)).status_code
+
+    assert {await ask(f"made-up-{n}", "192.0.2.9") for n in range(40)} == {401}
+    assert await ask("made-up", "192.0.2.9") == 429
+    assert {await ask(token, f"192.0.2.{n}") for n in range(40)} == {200}
+    assert await ask(token, "192.0.2.99") == 429
+
+
+async def test_probes_are_not_limited(limited):
+    answers = {(await limited.get("/health/live")).status_code for _ in range(60)}
+
+    assert answers == {200}
+
+
+async def test_refusals_are_counted(limited, maria):
+    for _ in range(6):
+        await log_in(limited, maria, "wrong password")
+
+    text = (await limited.get("/metrics")).text
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(lines['provider_service_rate_limit_refusals_total{limit="login"}']) >= 1
+    assert float(lines['provider_service_logins_total{outcome="failed"}']) >= 5
+    assert float(lines['provider_service_logins_total{outcome="limited"}']) >= 1
+
+
+async def test_without_the_storage_log_ins_are_refused_and_the_rest_goes_on(settings, run_service, maria, registration):
+    unreachable = settings.model_validate(
+        {
+            **settings.model_dump(),
+            "rate_limit_login": "5/minute",
+            "rate_limit_registration": "3/hour",
+            "rate_limit_default": "40/minute",
+            "rate_limit_storage_url": "redis://127.0.0.1:1",
+        }
+    )
+    async with run_service(unreachable) as service, httpx.AsyncClient(base_url=service.url) as client:
+        refused = await log_in(client, maria, PASSWORD)
+        registered = await client.post("/candidates", json=registration())
+        text = (await client.get("/metrics")).text
+
+    assert refused.status_code == 503
+    assert refused.json()["type"].endswith(":rate-limits-unavailable")
+    assert refused.headers["Retry-After"]
+    assert registered.status_code == 201
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(lines["provider_service_rate_limit_storage_errors_total"]) >= 2
