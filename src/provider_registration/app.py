@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
+from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
@@ -27,6 +29,8 @@ from provider_registration.candidates.router import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
 from provider_registration.database import Database
+from provider_registration.health.metrics_router import require_scrape_token
+from provider_registration.health.metrics_router import router as metrics_router
 from provider_registration.health.router import router as health_router
 from provider_registration.metrics import UP
 from provider_registration.settings import Settings
@@ -34,7 +38,7 @@ from provider_registration.web.body import BodyLimit
 from provider_registration.web.docs import router as docs_router
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
-from provider_registration.web.openapi import install_openapi
+from provider_registration.web.openapi import install_openapi, problems
 from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, address_of
 from provider_registration.web.rate_limits import RateLimits
 
@@ -63,6 +67,18 @@ BODIES: list[type[BaseModel]] = [
 ]
 
 
+READERS = {
+    "anyone": [],
+    "staff": [Depends(require_staff)],
+    "token": [Depends(require_scrape_token)],
+}
+READERS_REFUSED = {
+    "anyone": {},
+    "staff": problems("/metrics", NotAuthenticated()),
+    "token": problems("/metrics", NotAuthenticated()),
+}
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Make the application; nothing is opened before its lifespan begins."""
 
@@ -77,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with BillingClient(settings.billing_service_url, _billing_options(settings)) as billing:
             approvals = ApprovalService(database, billing)
             app.state.database = database
+            app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
             app.state.candidate_service = CandidateService(database, approvals)
             background = [
@@ -98,17 +115,29 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
-        docs_url=None,  # web.docs serves it from installed files
+        openapi_url=None,  # web.docs serves it, and Swagger UI from installed files
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the operation
     )
-    for router in (candidates_router, approvals_router, auth_router, health_router, docs_router):
+    for router in (candidates_router, approvals_router, auth_router, health_router):
         app.include_router(router)
+    for router, access in ((metrics_router, settings.metrics_access), (docs_router, settings.docs_access)):
+        if access != "off":
+            app.include_router(router, dependencies=READERS[access], responses=READERS_REFUSED[access])
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
     app.add_middleware(BodyLimit)
     app.add_middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer))
+    if origins := [origin.strip() for origin in settings.cors_allowed_origins.split(",") if origin.strip()]:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "X-Request-ID"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+        )
     app.add_middleware(RequestMiddleware, root_path=settings.root_path)
     return app
 

@@ -93,6 +93,14 @@ class Settings(DatabaseSettings):
     rate_limit_storage_url: SecretStr | None = Field(
         None, description="redis://…, where several processes count together; without it each counts for itself"
     )
+    docs_access: Literal["anyone", "staff", "off"] = Field("staff", description="who may read /docs and /openapi.json")
+    metrics_access: Literal["anyone", "staff", "token", "off"] = Field(
+        "token", description="who may read /metrics; token: whoever shows METRICS_TOKEN"
+    )
+    metrics_token: SecretStr | None = Field(None, description="what Prometheus shows as its bearer token")
+    cors_allowed_origins: str = Field(
+        "", description="origins whose pages may call the API, with commas between, such as https://supply.example"
+    )
     forwarded_allow_ips: str = Field(
         "127.0.0.1", description="addresses of proxies whose X-Forwarded-For is believed, with commas between"
     )
@@ -108,7 +116,7 @@ class Settings(DatabaseSettings):
         "a try that may have reached it is not repeated, and an admin resolves it",
     )
 
-    @field_validator("jwt_secret_key", "jwt_previous_secret_key")
+    @field_validator("jwt_secret_key", "jwt_previous_secret_key", "metrics_token")
     @classmethod
     def _is_a_strong_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:

@@ -116,6 +116,8 @@ def make_settings(database_url: str, billing_url: str, **more: object) -> Settin
         "rate_limit_login": "",  # the tests all ask from one address
         "rate_limit_registration": "",
         "rate_limit_default": "",
+        "docs_access": "anyone",
+        "metrics_access": "anyone",
         **more,
     }
     return Settings(_env_file=None, **values)

@@ -1,4 +1,4 @@
-"""`/health`, its two probes, and `/metrics`."""
+"""`/health` and its two probes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from provider_registration.database import Database, DatabaseUnavailable
 from provider_registration.health.schemas import HealthResponse, ProbeResponse
@@ -76,24 +75,3 @@ async def ready(connected: DatabaseAnswers, response: Response) -> ProbeResponse
         return ProbeResponse(status="ready")
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return ProbeResponse(status="not ready")
-
-
-@router.get(
-    "/metrics",
-    summary="Metrics for Prometheus",
-    response_class=Response,
-    responses={
-        200: {
-            "description": "Prometheus text format",
-            "content": {
-                "text/plain": {
-                    "schema": {"type": "string"},
-                    "example": "# TYPE provider_service_up gauge\nprovider_service_up 1.0\n",
-                }
-            },
-        }
-    },
-)
-def metrics() -> Response:
-    """Every metric of this process."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

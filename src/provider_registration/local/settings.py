@@ -21,6 +21,8 @@ class LocalSettings(Settings):
     database_url: DatabaseUrl = Field("", description="PostgreSQL 15 or later instead of a private one")
     jwt_secret_key: SecretStr = Field(SecretStr(""), description="signs access tokens")
     billing_service_url: str = Field("", description="where billing answers, instead of the sandbox")
+    docs_access: Literal["anyone", "staff", "off"] = Field("anyone", description="who may read /docs")
+    metrics_access: Literal["anyone", "staff", "token", "off"] = Field("anyone", description="who may read /metrics")
     rate_limit_registration: str = Field("", description="registrations, by address; empty: no limit")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level logged")
     local_data_dir: Path = Field(Path(".local"), description="folder for the database and everything else that is kept")

@@ -1,36 +1,61 @@
-"""Swagger UI at `/docs`, from files installed with a package: no browser is sent to another host."""
+"""The OpenAPI document, and Swagger UI from files installed with a package: no browser is sent to another host."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import FileResponse, HTMLResponse
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse
 
 router = APIRouter(include_in_schema=False)
 
 ASSETS = Path(str(files("fastapi_swagger") / "resources"))
 Asset = Literal["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"]
+INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+@router.get("/openapi.json")
+def openapi(request: Request) -> JSONResponse:
+    """The API described for machines (OpenAPI 3.1), with the gateway's prefix in its URLs."""
+    document: dict[str, Any] = request.app.openapi()
+    if prefix := request.scope.get("root_path", ""):
+        document = {**document, "servers": [{"url": prefix}]}
+    return JSONResponse(document)
 
 
 @router.get("/docs")
 def docs(request: Request) -> HTMLResponse:
     """The page that teaches the API."""
     prefix = request.scope.get("root_path", "")
-    return get_swagger_ui_html(
-        openapi_url=f"{prefix}{request.app.openapi_url}",
+    page = get_swagger_ui_html(
+        openapi_url=f"{prefix}/openapi.json",
         title=request.app.title,
         swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
         swagger_css_url=f"{prefix}/docs/swagger-ui.css",
         swagger_favicon_url=f"{prefix}/docs/favicon-32x32.png",
-        swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True},
+        swagger_ui_parameters={"displayRequestDuration": True},
     )
+    page.headers["Content-Security-Policy"] = _policy(bytes(page.body).decode())
+    return page
 
 
 @router.get("/docs/{asset}")
 def docs_asset(asset: Asset) -> FileResponse:
     """One of Swagger UI's files."""
     return FileResponse(ASSETS / asset)
+
+
+def _policy(page: str) -> str:
+    """Scripts of this host and the page's own; Swagger UI sets styles on elements, which no hash can name."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()) for script in INLINE_SCRIPT.findall(page))
+    scripts = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )

@@ -1,0 +1,47 @@
+"""`/metrics`, and the token that a scraper shows."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from provider_registration.auth.errors import NotAuthenticated
+
+router = APIRouter(tags=["health"])
+
+scrape_token = HTTPBearer(auto_error=False, scheme_name="ScrapeToken", description="METRICS_TOKEN")
+
+
+def require_scrape_token(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(scrape_token)]
+) -> None:
+    """Let only a scraper in; nobody while no METRICS_TOKEN is set."""
+    expected: str = request.app.state.metrics_token
+    shown = credentials.credentials if credentials else ""
+    if not expected or not hmac.compare_digest(shown.encode(), expected.encode()):
+        raise NotAuthenticated
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus text format",
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "example": "# TYPE provider_service_up gauge\nprovider_service_up 1.0\n",
+                }
+            },
+        }
+    },
+)
+def metrics() -> Response:
+    """Every metric of this process."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

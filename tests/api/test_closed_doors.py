@@ -1,0 +1,99 @@
+"""What strangers may not see, and what every answer says to browsers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+import httpx
+import pytest
+
+from provider_registration.auth.models import Role
+
+SCRAPE_TOKEN = "0123456789abcdefghijklmnopqrstuvwxyz-scrape"
+PATHS = {
+    "docs_access": ["/docs", "/docs/swagger-ui.css", "/openapi.json"],
+    "metrics_access": ["/metrics"],
+}
+
+
+@pytest.fixture
+def ask(settings, run_service):
+    async def ask(path, token=None, headers=None, method="GET", **changes):
+        changed = settings.model_validate({**settings.model_dump(), **changes})
+        async with run_service(changed) as service, httpx.AsyncClient(base_url=service.url) as client:
+            authorization = {"Authorization": f"Bearer {token}"} if token else {}
+            return await client.request(method, path, headers={**authorization, **(headers or {})})
+
+    return ask
+
+
+def test_production_closes_both_to_strangers(settings):
+    defaults = {name: field.default for name, field in type(settings).model_fields.items()}
+
+    assert (defaults["docs_access"], defaults["metrics_access"]) == ("staff", "token")
+    assert defaults["metrics_token"] is None
+
+
+@pytest.mark.parametrize(("setting", "path"), [(name, path) for name, paths in PATHS.items() for path in paths])
+async def test_staff_only_is_staff_only(ask, tokens, setting, path):
+    assert (await ask(path, **{setting: "staff"})).status_code == 401
+    assert (await ask(path, tokens[Role.VIEWER], **{setting: "staff"})).status_code == 200
+
+
+@pytest.mark.parametrize(("setting", "path"), [(name, path) for name, paths in PATHS.items() for path in paths])
+async def test_off_is_not_there_for_anyone(ask, tokens, setting, path):
+    assert (await ask(path, tokens[Role.ADMIN], **{setting: "off"})).status_code == 404
+
+
+async def test_a_scraper_shows_its_token(ask, tokens):
+    closed = {"metrics_access": "token", "metrics_token": SCRAPE_TOKEN}
+
+    assert (await ask("/metrics", SCRAPE_TOKEN, **closed)).status_code == 200
+    assert (await ask("/metrics", **closed)).status_code == 401
+    assert (await ask("/metrics", "another", **closed)).status_code == 401
+    assert (await ask("/metrics", tokens[Role.ADMIN], **closed)).status_code == 401
+
+
+async def test_without_a_token_set_nobody_scrapes(ask):
+    assert (await ask("/metrics", metrics_access="token")).status_code == 401
+    assert (await ask("/metrics", "''", metrics_access="token")).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/health", "/candidates", "/nowhere", "/docs", "/metrics", "/openapi.json"])
+async def test_every_answer_has_the_security_headers(anonymous, path):
+    headers = (await anonymous.get(path)).headers
+
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert headers["Strict-Transport-Security"].startswith("max-age=")
+
+
+async def test_the_page_runs_no_script_but_its_own(anonymous):
+    response = await anonymous.get("/docs")
+
+    policy = response.headers["Content-Security-Policy"]
+    [script] = re.findall(r"<script>(.*?)</script>", response.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+    assert not re.search(r'(src|href)="https?://', response.text)
+
+
+async def test_no_other_origin_is_let_in_unless_it_is_named(ask):
+    origin = {"Origin": "https://supply.example"}
+    preflight = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+    closed = await ask("/candidates", headers=preflight, method="OPTIONS")
+    named = {"cors_allowed_origins": "https://supply.example, https://other.example"}
+    opened = await ask("/candidates", headers=preflight, method="OPTIONS", **named)
+    foreign = await ask("/health", headers={"Origin": "https://evil.example"}, **named)
+
+    assert "Access-Control-Allow-Origin" not in closed.headers
+    assert opened.headers["Access-Control-Allow-Origin"] == "https://supply.example"
+    assert "Access-Control-Allow-Credentials" not in opened.headers
+    assert "Access-Control-Allow-Origin" not in foreign.headers
