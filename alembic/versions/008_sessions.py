@@ -25,7 +25,7 @@ def upgrade() -> None:
             expires_at timestamptz NOT NULL,
             revoked_at timestamptz,
             CONSTRAINT pk_sessions PRIMARY KEY (id),
-            CONSTRAINT fk_sessions_user_id FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE
+            CONSTRAINT fk_sessions_user_id FOREIGN KEY (user_id) REFERENCES users (id)
         )
     """)
     op.execute("CREATE INDEX ix_sessions_user_id ON sessions (user_id)")

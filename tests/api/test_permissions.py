@@ -26,6 +26,8 @@ ROUTES = {
     "POST /candidates/{candidate_id}/approval/retry": ADMIN,
     "POST /candidates/{candidate_id}/approval/resolve": ADMIN,
     "POST /auth/login": ANYONE,
+    "POST /auth/refresh": ANYONE,
+    "POST /auth/logout": STAFF,
     "GET /health": ANYONE,
     "GET /health/live": ANYONE,
     "GET /health/ready": ANYONE,

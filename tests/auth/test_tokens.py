@@ -13,11 +13,12 @@ from jose import jws, jwt
 
 from provider_registration.auth import tokens
 from provider_registration.auth.errors import NotAuthenticated
-from provider_registration.auth.models import Role
-from provider_registration.auth.tokens import AccessToken, TokenSigner
+from provider_registration.auth.models import Role, User
+from provider_registration.auth.tokens import TokenSigner
 
 KEY = "a key of the tests that is long enough to sign with"
-USER = uuid4()
+PREVIOUS_KEY = "the key before, which is long enough to sign with too"
+VIEWER = User(uuid4(), Role.VIEWER, uuid4())
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +28,14 @@ def signer():
 
 @pytest.mark.parametrize("role", Role)
 def test_what_was_issued_is_verified(signer, role):
-    assert signer.verify(signer.issue(USER, role)) == AccessToken(USER, role)
+    user = User(uuid4(), role, uuid4())
+
+    assert signer.verify(signer.issue(user)) == user
 
 
 def test_a_token_is_valid_for_half_an_hour(signer):
     issued = int(time.time())
-    token = signer.issue(USER, Role.VIEWER)
+    token = signer.issue(VIEWER)
 
     claims = jwt.get_unverified_claims(token)
 
@@ -44,7 +47,7 @@ def test_a_token_is_valid_for_half_an_hour(signer):
 def test_it_is_refused_when_its_time_is_over(signer, monkeypatch, seconds_ago):
     now = time.time()
     monkeypatch.setattr(tokens.time, "time", lambda: now - seconds_ago)
-    token = signer.issue(USER, Role.VIEWER)
+    token = signer.issue(VIEWER)
     monkeypatch.undo()
 
     with pytest.raises(NotAuthenticated):
@@ -53,11 +56,32 @@ def test_it_is_refused_when_its_time_is_over(signer, monkeypatch, seconds_ago):
 
 def test_another_key_verifies_nothing(signer):
     with pytest.raises(NotAuthenticated):
-        TokenSigner(KEY[::-1]).verify(signer.issue(USER, Role.ADMIN))
+        TokenSigner(KEY[::-1]).verify(signer.issue(VIEWER))
+
+
+def test_the_previous_key_is_believed_while_it_is_named():
+    old = TokenSigner(PREVIOUS_KEY).issue(VIEWER)
+
+    assert TokenSigner(KEY, PREVIOUS_KEY).verify(old) == VIEWER
+    with pytest.raises(NotAuthenticated):
+        TokenSigner(KEY).verify(old)
+
+
+def test_new_tokens_are_signed_with_the_current_key():
+    token = TokenSigner(KEY, PREVIOUS_KEY).issue(VIEWER)
+
+    assert jwt.get_unverified_header(token)["kid"] == tokens.key_id(KEY)
+    assert TokenSigner(KEY).verify(token) == VIEWER
+
+
+def test_the_name_of_a_key_does_not_give_it_away():
+    assert len(tokens.key_id(KEY)) == 16
+    assert tokens.key_id(KEY) != tokens.key_id(PREVIOUS_KEY)
+    assert tokens.key_id(KEY) not in KEY
 
 
 def test_every_token_has_an_id_of_its_own(signer):
-    ids = {jwt.get_unverified_claims(signer.issue(USER, Role.VIEWER))["jti"] for _ in range(20)}
+    ids = {jwt.get_unverified_claims(signer.issue(VIEWER))["jti"] for _ in range(20)}
 
     assert len(ids) == 20
 
@@ -75,8 +99,8 @@ values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | s
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(st.sampled_from([*tokens.REQUIRED_CLAIMS, "nbf"]), values))
 def test_arbitrary_claims_are_refused_even_under_the_right_signature(changes):
-    claims = jwt.get_unverified_claims(TokenSigner(KEY).issue(USER, Role.VIEWER)) | {"role": "owner"} | changes
-    token = jws.sign(json.dumps(claims).encode(), KEY)
+    claims = jwt.get_unverified_claims(TokenSigner(KEY).issue(VIEWER)) | {"role": "owner"} | changes
+    token = jws.sign(json.dumps(claims).encode(), KEY, headers={"kid": tokens.key_id(KEY)})
 
     with pytest.raises(NotAuthenticated):
         TokenSigner(KEY).verify(token)
@@ -94,7 +118,7 @@ def test_a_long_token_is_refused_without_being_read(signer, monkeypatch, length)
 
 
 def test_whatever_the_library_raises_is_a_refusal(signer, monkeypatch):
-    token = signer.issue(USER, Role.VIEWER)
+    token = signer.issue(VIEWER)
     for error in (RecursionError, OverflowError, MemoryError, ValueError, TypeError, KeyError):
         monkeypatch.setattr(tokens.jwt, "decode", _raiser(error))
         with pytest.raises(NotAuthenticated):
