@@ -94,6 +94,31 @@ CREATE TABLE approval_intents (
 CREATE INDEX ix_approval_intents_next_attempt_at ON approval_intents USING btree (next_attempt_at);
 CREATE UNIQUE INDEX uq_approval_intents_provider_name ON approval_intents USING btree (provider_name);
 
+CREATE TABLE sessions (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    expires_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT pk_sessions PRIMARY KEY (id),
+    CONSTRAINT fk_sessions_user_id FOREIGN KEY (user_id) REFERENCES users(id)
+);
+
+CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);
+CREATE INDEX ix_sessions_revoked_at ON sessions USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX ix_sessions_user_id ON sessions USING btree (user_id);
+
+CREATE TABLE refresh_tokens (
+    token_hash bytea NOT NULL,
+    session_id uuid NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT pk_refresh_tokens PRIMARY KEY (token_hash),
+    CONSTRAINT fk_refresh_tokens_session_id FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_refresh_tokens_session_id ON refresh_tokens USING btree (session_id);
+
 CREATE VIEW unfinished_approvals AS
  SELECT candidate_id,
     idempotency_key,
@@ -138,4 +163,4 @@ CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH 
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('007_decision_checks');
+INSERT INTO alembic_version VALUES ('008_sessions');

@@ -7,7 +7,15 @@ from typing import Annotated, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from limits import parse_many
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -42,10 +50,36 @@ def _async_driver_url(value: object) -> object:
 DatabaseUrl = Annotated[str, BeforeValidator(_async_driver_url)]
 
 
+def _rate_limit(value: str) -> str:
+    if value:
+        try:
+            parse_many(value)
+        except ValueError:
+            raise ValueError("is not a rate limit; write for example 5/minute or 5/minute;100/day") from None
+    return value
+
+
+class _EmptyMeansOff:
+    """Marks a setting whose empty value says something; for all others empty is as good as not set."""
+
+
+RateLimit = Annotated[str, AfterValidator(_rate_limit), _EmptyMeansOff()]
+
+
 class _Environment(BaseSettings):
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_empty(cls, values: dict[str, object]) -> dict[str, object]:
+        return {name: value for name, value in values.items() if value != "" or cls._can_be_empty(name)}
+
+    @classmethod
+    def _can_be_empty(cls, name: str) -> bool:
+        field = cls.model_fields.get(name)
+        return field is not None and any(isinstance(mark, _EmptyMeansOff) for mark in field.metadata)
 
 
 class DatabaseSettings(_Environment):
@@ -87,9 +121,11 @@ class Settings(DatabaseSettings):
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
 
-    rate_limit_login: str = Field("5/minute", description="bad log-ins, by account and address; empty: no limit")
-    rate_limit_registration: str = Field("30/hour", description="registrations, by address; empty: no limit")
-    rate_limit_default: str = Field("1200/minute", description="all requests, by session or address; empty: no limit")
+    rate_limit_login: RateLimit = Field("5/minute", description="bad log-ins, by account and address; empty: no limit")
+    rate_limit_registration: RateLimit = Field("30/hour", description="registrations, by address; empty: no limit")
+    rate_limit_default: RateLimit = Field(
+        "1200/minute", description="all requests, by session or address; empty: no limit"
+    )
     rate_limit_storage_url: SecretStr | None = Field(
         None, description="redis://…, where several processes count together; without it each counts for itself"
     )
@@ -126,16 +162,6 @@ class Settings(DatabaseSettings):
             raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
         if len(set(key)) < MIN_DISTINCT_SECRET_CHARACTERS or any(word in key.lower() for word in PLACEHOLDER_WORDS):
             raise ValueError("looks like a placeholder; make one with: openssl rand -hex 32")
-        return value
-
-    @field_validator("rate_limit_login", "rate_limit_registration", "rate_limit_default")
-    @classmethod
-    def _is_a_rate(cls, value: str) -> str:
-        if value:
-            try:
-                parse_many(value)
-            except ValueError:
-                raise ValueError("is not a rate limit; write for example 5/minute or 5/minute;100/day") from None
         return value
 
     @field_validator("billing_service_url")

@@ -117,6 +117,25 @@ def approval_event(n: int) -> dict[str, Any]:
     }
 
 
+def session(n: int) -> dict[str, Any]:
+    return {
+        "id": uuid(5, n),
+        "user_id": uuid(1, n % 10),
+        "created_at": TIMES[n % 7],
+        "expires_at": TIMES[n % 5],
+        "revoked_at": (None, *TIMES)[n % 8],
+    }
+
+
+def refresh_token(n: int) -> dict[str, Any]:
+    return {
+        "token_hash": f"\\x{n:064x}",
+        "session_id": uuid(5, n // 3),
+        "expires_at": TIMES[n % 7],
+        "used_at": (None, *TIMES)[n % 8],
+    }
+
+
 @dataclass(frozen=True)
 class Table:
     """How to make a table's rows, whatever columns it has at a revision, and to read and change them."""
@@ -150,6 +169,16 @@ TABLES = {  # referenced ones first
         "INSERT INTO approval_events OVERRIDING SYSTEM VALUE "
         "SELECT * FROM jsonb_populate_recordset(NULL::approval_events, $1)",
         "SELECT to_jsonb(approval_events) FROM approval_events ORDER BY id",
+    ),
+    "sessions": Table(
+        session,
+        "INSERT INTO sessions SELECT * FROM jsonb_populate_recordset(NULL::sessions, $1)",
+        "SELECT to_jsonb(sessions) FROM sessions ORDER BY id",
+    ),
+    "refresh_tokens": Table(
+        refresh_token,
+        "INSERT INTO refresh_tokens SELECT * FROM jsonb_populate_recordset(NULL::refresh_tokens, $1)",
+        "SELECT to_jsonb(refresh_tokens) FROM refresh_tokens ORDER BY token_hash",
     ),
 }
 

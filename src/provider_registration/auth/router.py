@@ -12,10 +12,11 @@ from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshR
 from provider_registration.auth.service import Tokens
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
 from provider_registration.database import DatabaseUnavailable
-from provider_registration.web.body import MAX_BODY_BYTES, json_body, media_type_of, parse_form
+from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body, media_type_of, parse_form
 from provider_registration.web.openapi import problems, request_body, success
 from provider_registration.web.problems import (
     BodyTooLarge,
+    BodyTooSlow,
     FieldError,
     InvalidRequest,
     UnsupportedMediaType,
@@ -57,6 +58,7 @@ async def read_login(request: Request) -> LoginRequest:
         "/auth/login",
         InvalidCredentials(),
         BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
         UnsupportedMediaType(JSON, FORM),
         InvalidRequest([FieldError(location="body", field="password", detail="Field required")]),
         TooManyRequests(42),
@@ -87,8 +89,10 @@ async def login(
         "/auth/refresh",
         InvalidRefreshToken(),
         BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
         UnsupportedMediaType(JSON),
         InvalidRequest([FieldError(location="body", field="refresh_token", detail="Field required")]),
+        TooManyRequests(42),
         DatabaseUnavailable(),
     ),
     openapi_extra=request_body(
@@ -108,7 +112,9 @@ async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
     "/logout",
     summary="Log out",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems("/auth/logout", NotAuthenticated(), DatabaseUnavailable()),
+    responses=problems(
+        "/auth/logout", NotAuthenticated(), BodyTooLarge(MAX_BODY_BYTES), TooManyRequests(42), DatabaseUnavailable()
+    ),
 )
 async def logout(user: StaffDep, auth: AuthServiceDep) -> None:
     """End the session: its access token and its refresh token stop working, everywhere within a second."""

@@ -47,12 +47,18 @@ from provider_registration.candidates.schemas import (
     RejectionResponse,
 )
 from provider_registration.database import DatabaseUnavailable
-from provider_registration.web.body import MAX_BODY_BYTES
+from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
 from provider_registration.web.openapi import problems, request_body, success
 from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions, etag
-from provider_registration.web.problems import BodyTooLarge, FieldError, InvalidRequest, UnsupportedMediaType
+from provider_registration.web.problems import (
+    BodyTooLarge,
+    BodyTooSlow,
+    FieldError,
+    InvalidRequest,
+    UnsupportedMediaType,
+)
 from provider_registration.web.rate_limit_middleware import address_of
 from provider_registration.web.rate_limits import TooManyRequests
 
@@ -80,6 +86,7 @@ ETAG_HEADER = {
         PATH,
         EmailTaken(),
         BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
         UnsupportedMediaType("application/json"),
         InvalidRequest(
             [FieldError(location="body", field="truck_count", detail="Input should be greater than or equal to 1")]
@@ -132,6 +139,7 @@ async def register_candidate(
         InvalidRequest(
             [FieldError(location="query", field="limit", detail="Input should be less than or equal to 100")]
         ),
+        TooManyRequests(42),
         DatabaseUnavailable(),
     ),
 )
@@ -151,7 +159,14 @@ async def list_candidates(
     "/{candidate_id}",
     summary="Read a candidate",
     responses=success(200, "The whole record", EXAMPLE_CANDIDATE, ETAG_HEADER)
-    | problems(CANDIDATE_PATH, NotAuthenticated(), CandidateNotFound(EXAMPLE_ID), NOT_A_UUID, DatabaseUnavailable()),
+    | problems(
+        CANDIDATE_PATH,
+        NotAuthenticated(),
+        CandidateNotFound(EXAMPLE_ID),
+        NOT_A_UUID,
+        TooManyRequests(42),
+        DatabaseUnavailable(),
+    ),
 )
 async def get_candidate(
     candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep, response: Response
@@ -188,6 +203,7 @@ async def get_candidate(
         ApprovalWaiting("billing gave no answer (ReadTimeout)"),
         ApprovalInDoubt("billing already has a provider of this name"),
         BillingPaused(5),
+        TooManyRequests(42),
         DatabaseUnavailable(),
     ),
 )
@@ -219,10 +235,12 @@ async def approve_candidate(
         CandidateChanged(EXAMPLE_ID),
         VersionMismatch(EXAMPLE_ID, 2),
         BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
         UnsupportedMediaType("application/json"),
         InvalidRequest(
             [FieldError(location="body", field="reason", detail="String should have at most 1000 characters")]
         ),
+        TooManyRequests(42),
         DatabaseUnavailable(),
     ),
     openapi_extra=request_body(

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from provider_registration.settings import DatabaseSettings, DatabaseUrl, Settings, load_settings
+from provider_registration.settings import DatabaseSettings, DatabaseUrl, RateLimit, Settings, load_settings
 from provider_registration.web.text import EmailAddress
 
 
@@ -23,7 +23,7 @@ class LocalSettings(Settings):
     billing_service_url: str = Field("", description="where billing answers, instead of the sandbox")
     docs_access: Literal["anyone", "staff", "off"] = Field("anyone", description="who may read /docs")
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field("anyone", description="who may read /metrics")
-    rate_limit_registration: str = Field("", description="registrations, by address; empty: no limit")
+    rate_limit_registration: RateLimit = Field("", description="registrations, by address; empty: no limit")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level logged")
     local_data_dir: Path = Field(Path(".local"), description="folder for the database and everything else that is kept")
     admin_email: EmailAddress = Field("admin@example.com", description="the first admin, made when there is no user")

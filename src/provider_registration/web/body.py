@@ -1,7 +1,8 @@
-"""Request bodies: how much is read, and JSON straight from its bytes into a schema."""
+"""Request bodies: how much is read and how long that may take, and JSON straight from its bytes into a schema."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration.web.problems import (
     BodyTooLarge,
+    BodyTooSlow,
     FieldError,
     InvalidRequest,
     UnsupportedMediaType,
@@ -22,6 +24,7 @@ from provider_registration.web.problems import (
 )
 
 MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 15  # that a whole body may take to arrive
 MAX_FORM_FIELDS = 100
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -30,7 +33,8 @@ Body = TypeVar("Body", bound=BaseModel)
 class BodyLimit:
     """Refuse bodies over MAX_BODY_BYTES, before reading where the length is announced, while reading otherwise.
 
-    Starlette's own limit does the same but answers in plain text.
+    Those that have not arrived after BODY_SECONDS are refused too: a caller could hold a request open for ever.
+    Starlette's own limit of the size answers in plain text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,16 +50,25 @@ class BodyLimit:
             await response(scope, receive, send)
             return
         read = 0
+        is_whole = False
+        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
-        async def receive_counted() -> Message:
-            nonlocal read
-            message = await receive()
+        async def receive_limited() -> Message:
+            nonlocal read, is_whole
+            if is_whole:
+                return await receive()  # which waits until the caller leaves
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise BodyTooSlow(BODY_SECONDS) from None
             read += len(message.get("body", b""))
             if read > MAX_BODY_BYTES:
                 raise BodyTooLarge(MAX_BODY_BYTES)
+            is_whole = not message.get("more_body", False)
             return message
 
-        await self._app(scope, receive_counted, send)
+        await self._app(scope, receive_limited, send)
 
 
 def media_type_of(request: Request) -> str:

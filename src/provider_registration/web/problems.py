@@ -44,6 +44,19 @@ class BodyTooLarge(ServiceError):
         return f"The request body is longer than {self.limit} bytes."
 
 
+class BodyTooSlow(ServiceError):
+    """The request's body did not arrive in time."""
+
+    code = "body-too-slow"
+    title = "Request body too slow"
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"The request body did not arrive within {self.seconds} s."
+
+
 class UnsupportedMediaType(ServiceError):
     """The body is not in a format that the route reads."""
 
@@ -62,6 +75,7 @@ STATUS_OF_KIND: dict[type[ServiceError], HTTPStatus] = {
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     PermissionDeniedError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
+    BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     ConflictError: HTTPStatus.CONFLICT,
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -180,6 +194,8 @@ def headers_of(error: ServiceError) -> dict[str, str]:
     headers = {}
     if isinstance(error, AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, BodyTooLarge | BodyTooSlow):
+        headers["Connection"] = "close"  # the rest of the body is not waited for
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers

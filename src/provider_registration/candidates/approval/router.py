@@ -43,12 +43,19 @@ from provider_registration.candidates.schemas import (
     CandidateResponse,
 )
 from provider_registration.database import DatabaseUnavailable
-from provider_registration.web.body import MAX_BODY_BYTES, json_body
+from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body
 from provider_registration.web.openapi import problems, request_body, success
 from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions
-from provider_registration.web.problems import BodyTooLarge, FieldError, InvalidRequest, UnsupportedMediaType
+from provider_registration.web.problems import (
+    BodyTooLarge,
+    BodyTooSlow,
+    FieldError,
+    InvalidRequest,
+    UnsupportedMediaType,
+)
+from provider_registration.web.rate_limits import TooManyRequests
 
 router = APIRouter(tags=["approvals"])
 
@@ -75,6 +82,7 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
         "/approvals",
         *STAFF_REFUSALS,
         InvalidRequest([FieldError(location="query", field="state", detail="Input should be 'in_progress', …")]),
+        TooManyRequests(42),
         DatabaseUnavailable(),
     ),
 )
@@ -95,7 +103,12 @@ async def list_approvals(
     summary="Read what happened to an approval",
     responses=success(200, "The events, newest first", {"events": [EXAMPLE_EVENT]})
     | problems(
-        f"{EXAMPLE_PATH}/events", *STAFF_REFUSALS, CandidateNotFound(EXAMPLE_ID), NOT_A_UUID, DatabaseUnavailable()
+        f"{EXAMPLE_PATH}/events",
+        *STAFF_REFUSALS,
+        CandidateNotFound(EXAMPLE_ID),
+        NOT_A_UUID,
+        TooManyRequests(42),
+        DatabaseUnavailable(),
     ),
 )
 async def list_approval_events(
@@ -126,6 +139,7 @@ async def list_approval_events(
         NOT_A_UUID,
         ApprovalWaiting("billing gave no answer (ReadTimeout)"),
         ApprovalInDoubt("billing already has a provider of this name"),
+        TooManyRequests(42),
         DatabaseUnavailable(),
     ),
 )
@@ -155,8 +169,10 @@ async def retry_approval(
         ProviderLinkedElsewhere(4711),
         VersionMismatch(EXAMPLE_ID, 2),
         BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
         UnsupportedMediaType("application/json"),
         InvalidRequest([FieldError(location="body", field="provider_id", detail="Field required with link")]),
+        TooManyRequests(42),
         DatabaseUnavailable(),
     ),
     openapi_extra=request_body(
