@@ -22,6 +22,7 @@ from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
 from provider_registration.errors import ServiceError
+from provider_registration.grants import GrantError, grant_service
 from provider_registration.logs import configure_logging
 from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
 from provider_registration.web.text import EmailAddress
@@ -95,14 +96,26 @@ def serve() -> None:
 
 @main.command()
 @click.option("--revision", default="head", show_default=True, help="revision to go up to")
-def migrate(revision: str) -> None:
+@click.option("--grant-to", metavar="ROLE", help="give the database role that serves what it needs, and no more")
+def migrate(revision: str, grant_to: str | None) -> None:
     """Bring the database's schema up to date."""
     url = _database_url()
     try:
         migrations.upgrade(url, revision)
         click.echo(f"The schema is at {migrations.current(url)}.")
-    except migrations.MigrationError as error:
+        if grant_to:
+            asyncio.run(_grant(url, grant_to))
+            click.echo(f"{grant_to} may do what the service needs.")
+    except (GrantError, ServiceError, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
+
+
+async def _grant(url: str, role: str) -> None:
+    database = Database(url, pool_size=1)
+    try:
+        await grant_service(database, role)
+    finally:
+        await database.close()
 
 
 def _email(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
