@@ -23,6 +23,7 @@ from provider_registration.web.problems import (
 REF_TEMPLATE = "#/components/schemas/{model}"
 
 HEADER_DESCRIPTIONS = {
+    "Connection": "Always close (RFC 9110)",
     "WWW-Authenticate": "How to say who is asking (RFC 6750)",
     "Retry-After": "Seconds to wait before asking again",
 }
