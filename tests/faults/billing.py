@@ -29,7 +29,9 @@ class Billing:
         """Start it, on the port it had."""
         port = urlsplit(self.url).port or 0
         self.url = await self._running.enter_async_context(serve_in_background(create_sandbox(self._state), port))
-        self._client = await self._running.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30))
+        # Without the pool's own end of idle connections, which may meet a request; the sandbox keeps them longer.
+        client = httpx.AsyncClient(base_url=self.url, timeout=30, limits=httpx.Limits(keepalive_expiry=60))
+        self._client = await self._running.enter_async_context(client)
 
     async def close(self) -> None:
         """Stop it: connections are refused from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -19,8 +20,10 @@ from provider_registration.local.postgres import free_port
 SERVE = Path(__file__).with_name("serve_with_failpoints.py")
 POLL = 0.01  # seconds
 START_TIMEOUT = 30.0  # seconds
-# Below the ports that systems hand out for outgoing connections, so that a restart finds its port free.
-PORTS = (20_000, 32_000)
+# Below the ports that systems hand out for outgoing connections, so that a restart finds its port free; one after
+# the other, so that no two replicas choose the same.
+_FIRST = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+PORTS = itertools.cycle((*range(_FIRST, 32_000), *range(20_000, _FIRST)))
 
 
 class NotReached(AssertionError):
@@ -74,7 +77,7 @@ class Replica:
         self.log = folder / f"{name}.log"
         self.mark = folder / f"{name}.reached"
         self.mark.unlink(missing_ok=True)
-        port = free_port(random.randint(*PORTS))  # noqa: S311 - which one is no secret
+        port = free_port(next(PORTS))
         self.url = f"http://127.0.0.1:{port}"
         environment = {**environment, "APP_PORT": str(port), "FAILPOINT_MARK": str(self.mark)}
         self._pid = fork_server.fork(environment, self.log)

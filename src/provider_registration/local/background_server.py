@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # A key of scope["extensions"]; its value is {"reset": a callable without parameters}.
 RESET_EXTENSION = "provider_registration.reset"
+KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections, so that they close first
 GRACE = 0.5  # seconds that requests under way may still take when the server stops
 BACKLOG = 2048  # connections the kernel holds for us
 # struct linger {on, 0 seconds}: closing discards what is unsent and answers with RST instead of FIN.
@@ -46,7 +47,9 @@ class PromptServer(uvicorn.Server):
     """A server that stops within about a second, whatever its clients and its application do."""
 
     def __init__(self, app: ASGIApp) -> None:
-        config = uvicorn.Config(app, http=ResettableProtocol, ws="none", log_config=None)
+        config = uvicorn.Config(
+            app, http=ResettableProtocol, ws="none", log_config=None, timeout_keep_alive=KEEP_ALIVE_SECONDS
+        )
         config.timeout_graceful_shutdown = 1  # seconds
         super().__init__(config)
 
