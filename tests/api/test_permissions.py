@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
 from uuid import uuid4
 
+import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
 
-ANYONE, STAFF, ADMIN = "anyone", "staff", "admin"
+PASSWORD = "correct horse battery staple"
+EVERYBODY = ("nobody", "viewer", "admin", "expired", "disabled")
 
+# What each of EVERYBODY is answered who asks for a pending candidate, with a body by the rules.
 ROUTES = {
-    "POST /candidates": ANYONE,
-    "GET /candidates": STAFF,
-    "GET /candidates/{candidate_id}": STAFF,
-    "POST /candidates/{candidate_id}/approve": ADMIN,
-    "POST /candidates/{candidate_id}/reject": ADMIN,
-    "GET /approvals": ADMIN,
-    "GET /candidates/{candidate_id}/approval/events": ADMIN,
-    "POST /candidates/{candidate_id}/approval/retry": ADMIN,
-    "POST /candidates/{candidate_id}/approval/resolve": ADMIN,
-    "POST /auth/login": ANYONE,
-    "POST /auth/refresh": ANYONE,
-    "POST /auth/logout": STAFF,
-    "GET /health": ANYONE,
-    "GET /health/live": ANYONE,
-    "GET /health/ready": ANYONE,
-    "GET /metrics": ANYONE,
-    "GET /docs": ANYONE,
-    "GET /docs/{asset}": ANYONE,
-    "GET /openapi.json": ANYONE,
+    "POST /candidates": (201, 201, 201, 201, 201),
+    "GET /candidates": (401, 200, 200, 401, 401),
+    "GET /candidates/{candidate_id}": (401, 200, 200, 401, 401),
+    "POST /candidates/{candidate_id}/approve": (401, 403, 200, 401, 401),
+    "POST /candidates/{candidate_id}/reject": (401, 403, 200, 401, 401),
+    "GET /approvals": (401, 403, 200, 401, 401),
+    "GET /candidates/{candidate_id}/approval/events": (401, 403, 200, 401, 401),
+    "POST /candidates/{candidate_id}/approval/retry": (401, 403, 404, 401, 401),
+    "POST /candidates/{candidate_id}/approval/resolve": (401, 403, 404, 401, 401),
+    "POST /auth/login": (200, 200, 200, 200, 200),
+    "POST /auth/refresh": (200, 200, 200, 200, 200),
+    "POST /auth/logout": (401, 204, 204, 401, 401),
+    "GET /health": (200, 200, 200, 200, 200),
+    "GET /health/live": (200, 200, 200, 200, 200),
+    "GET /health/ready": (200, 200, 200, 200, 200),
+    "GET /metrics": (200, 200, 200, 200, 200),
+    "GET /docs": (200, 200, 200, 200, 200),
+    "GET /docs/{asset}": (200, 200, 200, 200, 200),
+    "GET /openapi.json": (200, 200, 200, 200, 200),
 }
 BODIES = {
     "POST /candidates/{candidate_id}/reject": {"reason": "No cold chain"},
@@ -55,21 +59,45 @@ def encode(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-@pytest.fixture
-def ask(anonymous, tokens, settings):
-    """Asks for a route as somebody; returns the response."""
-    known = {
+@pytest.fixture(scope="module")
+def log_in(service, users):
+    """Makes a user of a role and logs in; returns the address and the two tokens."""
+
+    async def log_in(role):
+        email = f"{uuid4().hex}@example.com"
+        await users.create(email, PASSWORD, role)
+        async with httpx.AsyncClient(base_url=service.url) as client:
+            response = await client.post("/auth/login", json={"username": email, "password": PASSWORD})
+        return email, response.json()
+
+    return log_in
+
+
+@pytest.fixture(scope="module")
+async def token_of(log_in, users, settings):
+    """An access token for each of EVERYBODY."""
+    tokens = {str(role): (await log_in(role))[1]["access_token"] for role in Role}
+    email, disabled = await log_in(Role.ADMIN)
+    await users.disable(email)
+    await asyncio.sleep(1)
+    return {
         "nobody": None,
-        "viewer": tokens[Role.VIEWER],
-        "admin": tokens[Role.ADMIN],
-        "expired": expired(tokens[Role.ADMIN], settings.jwt_secret_key.get_secret_value()),
+        **tokens,
+        "expired": expired(tokens["admin"], settings.jwt_secret_key.get_secret_value()),
+        "disabled": disabled["access_token"],
     }
 
-    async def ask(route, who, **body):
+
+@pytest.fixture
+def ask(anonymous, token_of):
+    """Asks for a route as somebody; returns the response."""
+
+    async def ask(route, who, *, candidate_id=None, token=None, headers=None, **body):
         method, path = route.split()
-        headers = {"Authorization": f"Bearer {known[who]}"} if known[who] else {}
-        path = path.format(candidate_id=uuid4(), asset="swagger-ui.css")
-        return await anonymous.request(method, path, headers=headers | body.pop("headers", {}), **body)
+        token = token or token_of[who]
+        authorization = {"Authorization": f"Bearer {token}"} if token else {}
+        path = path.format(candidate_id=candidate_id or uuid4(), asset="swagger-ui.css")
+        return await anonymous.request(method, path, headers=authorization | (headers or {}), **body)
 
     return ask
 
@@ -84,26 +112,32 @@ def test_the_table_has_every_route(settings):
     assert routes == set(ROUTES)
 
 
-@pytest.mark.parametrize("who", ["nobody", "viewer", "admin", "expired"])
-@pytest.mark.parametrize("route", ROUTES)
-async def test_everybody_may_do_what_the_table_says(ask, route, who):
-    body = {"json": BODIES[route]} if route in BODIES else {}
+@pytest.mark.parametrize(
+    ("route", "who", "code"),
+    [(route, *case) for route, codes in ROUTES.items() for case in zip(EVERYBODY, codes, strict=True)],
+)
+async def test_everybody_gets_what_the_table_says(ask, log_in, register, registration, route, who, code):
+    candidate_id = (await register())["candidate_id"] if "{candidate_id}" in route else None
+    body, token = BODIES.get(route), None
+    match route:
+        case "POST /candidates":
+            body = registration()
+        case "POST /auth/login":
+            body = {"username": (await log_in(Role.VIEWER))[0], "password": PASSWORD}
+        case "POST /auth/refresh":
+            body = {"refresh_token": (await log_in(Role.VIEWER))[1]["refresh_token"]}
+        case "POST /auth/logout" if code == 204:  # which ends the session, that others still need
+            token = (await log_in(Role(who)))[1]["access_token"]
 
-    response = await ask(route, who, **body)
+    response = await ask(route, who, candidate_id=candidate_id, token=token, **({"json": body} if body else {}))
 
-    match ROUTES[route], who:
-        case (_, "nobody" | "expired") if ROUTES[route] is not ANYONE:
-            assert response.status_code == 401
-            assert response.json()["type"].endswith(":not-authenticated")
-        case (allowed, "viewer") if allowed is ADMIN:
-            assert response.status_code == 403
-            assert response.json()["type"].endswith(":role-not-allowed")
-        case _:
-            assert response.status_code not in (401, 403)
+    assert response.status_code == code, response.text
+    if code in (401, 403):
+        assert response.json()["type"].endswith({401: ":not-authenticated", 403: ":role-not-allowed"}[code])
 
 
 @pytest.mark.parametrize("route", BODIES)
-@pytest.mark.parametrize(("who", "status"), [("nobody", 401), ("expired", 401), ("viewer", 403)])
+@pytest.mark.parametrize(("who", "status"), [("nobody", 401), ("expired", 401), ("disabled", 401), ("viewer", 403)])
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
 async def test_who_asks_is_settled_before_what_they_sent(ask, route, who, status, content_type):
     response = await ask(route, who, content=b"{{{", headers={"Content-Type": content_type})

@@ -1,0 +1,126 @@
+"""What the role that serves is given in the database: what the table says, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from provider_registration import migrations
+from provider_registration.database import Database
+from provider_registration.grants import PRIVILEGES, GrantError, grant_service
+from provider_registration.settings import DatabaseSettings
+
+LIST_PRIVILEGES = """
+    SELECT table_name, privilege_type FROM information_schema.role_table_grants WHERE grantee = $1
+    UNION
+    SELECT table_name, privilege_type || ' (' || column_name || ')'
+    FROM information_schema.column_privileges c
+    WHERE grantee = $1 AND NOT EXISTS (
+        SELECT FROM information_schema.role_table_grants t
+        WHERE t.grantee = c.grantee AND t.table_name = c.table_name AND t.privilege_type = c.privilege_type
+    )
+"""
+
+
+@pytest.fixture
+async def grant(migrated_database_url):
+    """Calls grant_service as the owner of the tables."""
+    database = Database(DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=2)
+
+    async def grant(role):
+        await grant_service(database, role)
+
+    yield grant
+    await database.close()
+
+
+@pytest.fixture
+async def owner(migrated_database_url):
+    """A connection of the owner of the tables."""
+    connection = await asyncpg.connect(migrated_database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def role(owner):
+    """A role that may do nothing yet; its name needs quoting."""
+    name = f'serving "{uuid4().hex}'
+    quoted = '"' + name.replace('"', '""') + '"'
+    await owner.execute(f"CREATE ROLE {quoted}")
+    yield name
+    await owner.execute(f"DROP OWNED BY {quoted}")
+    await owner.execute(f"DROP ROLE {quoted}")
+
+
+async def privileges(owner, role):
+    found = {}
+    for row in await owner.fetch(LIST_PRIVILEGES, role):
+        found.setdefault(row["table_name"], set()).add(row["privilege_type"])
+    return found
+
+
+async def test_the_role_gets_what_the_table_says(grant, owner, role):
+    await grant(role)
+
+    expected = {table: set(listed.split(", ")) for table, listed in PRIVILEGES.items()}
+    assert await privileges(owner, role) == expected
+
+
+async def test_what_it_had_beyond_that_is_taken_away(grant, owner, role):
+    quoted = await owner.fetchval("SELECT quote_ident($1)", role)
+    await owner.execute(f"GRANT ALL ON users, candidates TO {quoted}")
+
+    await grant(role)
+
+    found = await privileges(owner, role)
+    assert found["users"] == {"SELECT", "UPDATE (password_hash)"}
+    assert found["candidates"] == {"SELECT", "INSERT", "UPDATE"}
+
+
+async def test_every_table_is_thought_of(owner):
+    tables = {
+        row["table_name"]
+        for row in await owner.fetch("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+    }
+
+    assert tables - {"alembic_version"} == set(PRIVILEGES)
+
+
+async def test_two_that_grant_at_once_do_not_disturb_each_other(grant, owner, role):
+    await asyncio.gather(*(grant(role) for _ in range(6)))
+
+    assert set(await privileges(owner, role)) == set(PRIVILEGES)
+
+
+async def test_an_older_schema_gets_what_it_has(role, empty_database_url):
+    await asyncio.to_thread(migrations.upgrade, empty_database_url, "005_users")
+    url = DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url
+    database = Database(url, pool_size=1)
+
+    await grant_service(database, role)
+    await database.close()
+
+    connection = await asyncpg.connect(empty_database_url)
+    assert set(await privileges(connection, role)) == {"candidates", "users"}
+    await connection.close()
+
+
+async def test_the_owner_and_those_who_may_become_the_owner_are_refused(grant, owner, role):
+    me = await owner.fetchval("SELECT current_user")
+    with pytest.raises(GrantError, match="owns the tables"):
+        await grant(me)
+
+    quoted_me, quoted = await owner.fetchrow("SELECT quote_ident($1), quote_ident($2)", me, role)
+    await owner.execute(f"GRANT {quoted_me} TO {quoted}")
+    with pytest.raises(GrantError, match="owns the tables"):
+        await grant(role)
+
+
+@pytest.mark.parametrize("name", ["nobody-has-this", "", "x; DROP TABLE users", 'x"'])
+async def test_an_unknown_role_is_refused(grant, name):
+    with pytest.raises(GrantError, match="There is no role"):
+        await grant(name)
