@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-import re
+import traceback
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-POSTGRESQL_DETAIL = re.compile(r"DETAIL: .*")
-
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
-class _Formatter(JsonFormatter):
-    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's own signature
-        # PostgreSQL's DETAIL quotes the row that it refused: people's addresses do not belong here.
-        return POSTGRESQL_DETAIL.sub("DETAIL: (not logged)", str(super().formatException(ei)))
+class LineFormatter(JsonFormatter):
+    """One record as one line of JSON, without anything that a caller sent."""
+
+    def formatException(  # noqa: N802 - logging's own name
+        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+    ) -> str:
+        """Where an exception came from and of which kinds it is; texts of exceptions may quote what was sent."""
+        return _story(ei[1]) if ei[1] is not None else ""
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         super().add_fields(log_data, record, message_dict)
@@ -26,11 +29,31 @@ class _Formatter(JsonFormatter):
             log_data["request_id"] = request_id
 
 
+def _story(error: BaseException, later: frozenset[int] = frozenset()) -> str:
+    """`later` has the ids of what followed, for exceptions can be each other's cause."""
+    later |= {id(error)}
+    told = "".join(traceback.format_tb(error.__traceback__)) + _kind(error)
+    if isinstance(error, BaseExceptionGroup):
+        told += "".join(f"\nin the group:\n{_story(member, later)}" for member in error.exceptions)
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is None or id(before) in later:
+        return told
+    return f"{_story(before, later)}\nwhich led to:\n{told}"
+
+
+def _kind(error: BaseException) -> str:
+    name = type(error).__qualname__
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{name}: errno {error.errno}"
+    sqlstate = getattr(error, "sqlstate", None)  # PostgreSQL's name of what went wrong
+    return f"{name}: SQLSTATE {sqlstate}" if sqlstate else name
+
+
 def configure_logging(level: str) -> None:
     """Send every logger's records at `level` and above to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(
-        _Formatter(
+        LineFormatter(
             "{levelname}{name}{message}",
             style="{",
             timestamp="time",

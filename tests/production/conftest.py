@@ -1,0 +1,123 @@
+"""The service as production runs it: `serve` in processes of its own, with PostgreSQL and a billing sandbox behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from provider_registration.auth.directory import UserDirectory
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.database import Database
+from provider_registration.local.background_server import serve_in_background
+from provider_registration.local.postgres import free_port
+from provider_registration.local.sandbox import create_sandbox
+from provider_registration.settings import DatabaseSettings, Settings
+
+START_SECONDS = 30
+STOP_SECONDS = 30
+PASSWORD = f"password-of-staff-{uuid4().hex}"
+
+
+@dataclass
+class Process:
+    """A `serve` that runs: where it answers, and the file that it logs to."""
+
+    url: str
+    log: Path
+
+    def lines(self) -> list[dict[str, object]]:
+        """What it has logged; every line must be a JSON object."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        assert all(isinstance(line, dict) for line in lines)
+        return lines
+
+
+@asynccontextmanager
+async def serving(environment: dict[str, str], folder: Path) -> AsyncIterator[Process]:
+    """Serve with these variables and no other setting while the block runs."""
+    port = free_port()
+    others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+    process = Process(f"http://127.0.0.1:{port}", folder / f"{port}.log")
+    with process.log.open("wb") as log:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "provider_registration", "serve"),
+            env={**others, **environment, "APP_PORT": str(port)},
+            cwd=folder,  # where no .env is
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient() as client:
+            while True:
+                assert running.returncode is None, process.log.read_text()
+                try:
+                    await client.get(f"{process.url}/health/live")
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.05)
+        yield process
+    finally:
+        if running.returncode is None:
+            running.terminate()
+        async with asyncio.timeout(STOP_SECONDS):
+            await running.wait()
+
+
+@pytest.fixture(name="serving", scope="session")
+def serving_fixture():
+    """Serves while a block runs."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+async def environment(
+    migrated_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, str]]:
+    """What production must set, and nothing else; the billing service behind it is a sandbox."""
+    async with serve_in_background(create_sandbox(tmp_path_factory.mktemp("billing") / "p.sqlite3")) as billing_url:
+        yield {
+            "DATABASE_URL": migrated_database_url,
+            "JWT_SECRET_KEY": uuid4().hex,
+            "BILLING_SERVICE_URL": billing_url,
+        }
+
+
+@pytest.fixture
+async def admin_email(migrated_database_url: str) -> str:
+    """Address of an admin who logs in with PASSWORD."""
+    url = DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url
+    database, hasher = Database(url, pool_size=1), PasswordHasher()
+    email = f"staff-{uuid4().hex}@example.com"
+    await UserDirectory(database, hasher).create(email, PASSWORD, Role.ADMIN)
+    hasher.close()
+    await database.close()
+    return email
+
+
+@pytest.fixture
+def registration():
+    """Makes valid registrations that no other test uses, with the changes that are asked for."""
+
+    def registration(**changes: object) -> dict[str, object]:
+        unique = uuid4().hex
+        return {
+            "company_name": f"company-{unique}",
+            "contact_email": f"{unique}@obsthof.example",
+            "products": ["apples"],
+            "truck_count": 1,
+            "capacity_tons_per_day": 1,
+            **changes,
+        }
+
+    return registration

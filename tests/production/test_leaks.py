@@ -1,0 +1,180 @@
+"""Whatever arrives and whatever goes wrong, logs and metrics hold nothing that somebody sent."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import string
+from contextlib import suppress
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from .conftest import PASSWORD
+
+SCRAPE_TOKEN = f"scrape-{uuid4().hex}"
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "MKCOL", "SEARCH", "LINK", "PURGE"]
+MORE_SERIES = 200  # at most, whatever is asked
+
+
+@pytest.fixture
+async def chatty(serving, environment, tmp_path):
+    """A service that logs as much as it can; RATE_LIMIT_DEFAULT is off since everything is asked from one address."""
+    more = {"LOG_LEVEL": "DEBUG", "METRICS_TOKEN": SCRAPE_TOKEN, "RATE_LIMIT_DEFAULT": ""}
+    async with serving({**environment, **more}, tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+async def client(chatty):
+    async with httpx.AsyncClient(base_url=chatty.url, timeout=30) as client:
+        yield client
+
+
+async def metrics_of(client):
+    response = await client.get("/metrics", headers={"Authorization": f"Bearer {SCRAPE_TOKEN}"})
+    assert response.status_code == 200
+    return response.text
+
+
+def check_nothing_leaked(texts, secrets):
+    for secret in secrets:
+        assert len(secret) > 5, "too short to be found by accident"
+        for text in texts:
+            assert secret.lower() not in text.lower(), secret
+
+
+async def use_everything(client, admin_email, registration):
+    """Register, log in, decide, and be refused in many ways; what was sent and must not be found again."""
+    marks = {
+        name: f"{name}-{uuid4().hex}" for name in ("company", "place", "reason", "query", "header", "body", "path")
+    }
+    phone = "+49 221 " + "".join(random.choices(string.digits, k=9))  # noqa: S311 - not a secret
+    email = f"sent-{uuid4().hex}@obsthof.example"
+    sent = registration(contact_email=email, company_name=marks["company"], phone=phone, location=marks["place"])
+
+    candidate = (await client.post("/candidates", json=sent)).json()
+    for body in (sent, {**sent, "phone": None}, {**sent, marks["body"]: 1}, {**sent, "products": [marks["body"]]}):
+        assert (await client.post("/candidates", json=body)).status_code in (409, 422)
+    await client.post("/candidates", content=marks["body"], headers={"Content-Type": "application/json"})
+    bad = await client.post("/auth/login", json={"username": admin_email, "password": marks["body"]})
+    assert bad.status_code == 401
+    tokens = (await client.post("/auth/login", data={"username": admin_email, "password": PASSWORD})).json()
+    admin = {"Authorization": f"Bearer {tokens['access_token']}"}
+    path = f"/candidates/{candidate['candidate_id']}"
+    assert (await client.get(path, headers=admin)).status_code == 200
+    await client.get("/candidates", params={"status": marks["query"], "product": marks["query"]}, headers=admin)
+    await client.get(f"/{marks['path']}", params={marks["query"]: "1"}, headers={"X-Mark": marks["header"]})
+    await client.get(path, headers={"Authorization": f"Bearer {marks['header']}", "User-Agent": marks["header"]})
+    await client.get(
+        path, headers={**admin, "If-Match": f'"{marks["header"]}"', "X-Request-ID": f"{marks['header']} {{"}
+    )
+    assert (await client.post(f"{path}/reject", json={"reason": marks["reason"]}, headers=admin)).status_code == 200
+    assert (await client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})).status_code == 200
+    return [admin_email, PASSWORD, email, phone, phone.replace(" ", ""), *marks.values(), *tokens_of(tokens)]
+
+
+def tokens_of(tokens):
+    return [tokens["access_token"], tokens["access_token"].split(".")[2], tokens["refresh_token"]]
+
+
+async def test_what_was_sent_is_neither_logged_nor_measured(chatty, client, admin_email, registration):
+    secrets = await use_everything(client, admin_email, registration)
+
+    texts = [chatty.log.read_text(), await metrics_of(client)]
+
+    assert len(chatty.lines()) > 10
+    check_nothing_leaked(texts, [*secrets, SCRAPE_TOKEN])
+
+
+async def test_what_was_sent_is_not_logged_when_something_raises(
+    serving, environment, empty_database_url, tmp_path, registration
+):
+    async with serving({**environment, "DATABASE_URL": empty_database_url, "LOG_LEVEL": "DEBUG"}, tmp_path) as process:
+        sent = registration(phone="+49 221 5550 100")
+        async with httpx.AsyncClient(base_url=process.url) as client:
+            without_tables = [
+                await client.post("/candidates", json=sent),
+                await client.post("/auth/login", json={"username": sent["contact_email"], "password": PASSWORD}),
+            ]
+        text = process.log.read_text()
+        lines = process.lines()
+
+    assert {response.status_code for response in without_tables} == {500}
+    assert [line for line in lines if "UndefinedTable" in str(line.get("exc_info"))]
+    password = urlsplit(environment["DATABASE_URL"]).password
+    secrets = [sent["contact_email"], sent["phone"], sent["company_name"], PASSWORD]
+    check_nothing_leaked([text], secrets + ([password] if password else []))
+
+
+async def test_a_row_that_the_database_refuses_is_not_logged(chatty, client, registration, migrated_database_url):
+    sent = registration(phone="+49 221 5550 100")
+    connection = await asyncpg.connect(migrated_database_url)
+    refusing = "ALTER TABLE candidates ADD CONSTRAINT refuses_all CHECK (company_name <> company_name) NOT VALID"
+    try:
+        await connection.execute(refusing)
+        response = await client.post("/candidates", json=sent)
+    finally:
+        await connection.execute("ALTER TABLE candidates DROP CONSTRAINT IF EXISTS refuses_all")
+        await connection.close()
+
+    assert response.status_code == 500
+    assert "CheckViolation" in chatty.log.read_text()
+    check_nothing_leaked(
+        [chatty.log.read_text(), response.text], [sent["contact_email"], sent["phone"], sent["company_name"]]
+    )
+
+
+async def test_broken_requests_leave_whole_lines(chatty, client):
+    address = urlsplit(chatty.url)
+    requests = [
+        b"GET /a%0d%0a%7b%22level%22:%22forged%22%7d HTTP/1.1\r\nHost: x\r\n\r\n",
+        b'GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\n {"level": "forged"}\r\n\r\n',
+        b"GET /\r\n\r\nforged\r\n",
+        b"\x00\xff\xfe forged\r\n\r\n",
+        b"POST /candidates HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\nforged",
+        b"GET /candidates?status=\xff\r\nforged HTTP/1.1\r\nHost: x\r\n\r\n",
+    ]
+    for request in requests:
+        await asyncio.to_thread(_send, (address.hostname, address.port), request)
+    assert (await client.get("/health/live")).status_code == 200
+
+    lines = chatty.lines()
+
+    assert lines
+    assert "forged" not in chatty.log.read_text()
+
+
+def _send(address, request):
+    with socket.create_connection(address, timeout=2) as connection, suppress(OSError):
+        connection.sendall(request)
+        connection.recv(1000)
+
+
+async def test_ten_thousand_random_paths_and_methods_add_a_bounded_number_of_series(serving, environment, tmp_path):
+    more = {"LOG_LEVEL": "ERROR", "METRICS_TOKEN": SCRAPE_TOKEN, "RATE_LIMIT_DEFAULT": ""}
+    async with (
+        serving({**environment, **more}, tmp_path) as process,
+        httpx.AsyncClient(base_url=process.url) as client,
+    ):
+        before = len((await metrics_of(client)).splitlines())
+
+        await asyncio.to_thread(_ask_at_random, urlsplit(process.url), 10_000)
+
+        assert len((await metrics_of(client)).splitlines()) - before <= MORE_SERIES
+
+
+def _ask_at_random(address, count):
+    chance = random.Random(1)  # noqa: S311 - not a secret
+    connection = HTTPConnection(address.hostname, address.port)
+    for _ in range(count):
+        word = "".join(chance.choices(string.ascii_letters + string.digits + "%2F./-_~{}", k=12))
+        prefix = chance.choice(["/", "/candidates/", "/health/", "/docs/", "/candidates/x/", "/auth/"])
+        connection.request(chance.choice(METHODS), prefix + word)
+        connection.getresponse().read()
+    connection.close()

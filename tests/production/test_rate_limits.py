@@ -1,0 +1,155 @@
+"""Limits of several processes together, counted in a real Redis; and whose word on addresses counts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import subprocess
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from provider_registration.local.postgres import free_port
+
+from .conftest import PASSWORD
+
+REDIS = shutil.which("redis-server")
+SCRAPE_TOKEN = f"scrape-{uuid4().hex}"
+
+needs_redis = pytest.mark.skipif(
+    REDIS is None, reason="redis-server is not installed (Debian: apt install redis-server)"
+)
+
+
+class Redis:
+    """A Redis on loopback that keeps nothing and can be stopped and started again."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._port = free_port()
+        self.url = f"redis://127.0.0.1:{self._port}"
+
+    def start(self):
+        options = {"port": self._port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self._folder}
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        self._process = subprocess.Popen([REDIS, *arguments], stdout=subprocess.PIPE, text=True)
+        for line in self._process.stdout:
+            if "eady to accept connections" in line:
+                return
+        raise AssertionError("redis-server did not start")
+
+    def stop(self):
+        self._process.terminate()
+        self._process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+async def redis(tmp_path_factory):
+    redis = Redis(tmp_path_factory.mktemp("redis"))
+    await asyncio.to_thread(redis.start)
+    yield redis
+    await asyncio.to_thread(redis.stop)
+
+
+@pytest.fixture(scope="module")
+async def pair(serving, environment, redis, tmp_path_factory):
+    """Clients of two processes that count together."""
+    folder = tmp_path_factory.mktemp("pair")
+    together = {
+        "RATE_LIMIT_STORAGE_URL": redis.url,
+        "RATE_LIMIT_LOGIN": "5/minute",
+        "RATE_LIMIT_REGISTRATION": "3/hour",
+        "RATE_LIMIT_DEFAULT": "60/minute",
+        "METRICS_TOKEN": SCRAPE_TOKEN,
+    }
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(serving({**environment, **together}, folder)) for _ in "ab"]
+        yield [
+            await stack.enter_async_context(httpx.AsyncClient(base_url=process.url, timeout=30))
+            for process in processes
+        ]
+
+
+@pytest.fixture
+def from_here():
+    """Headers that say that a request comes from an address that no other test uses."""
+    return {"X-Forwarded-For": f"10.{random.randrange(256)}.{random.randrange(256)}.1"}  # noqa: S311 - not a secret
+
+
+async def log_in(client, email, password, headers):
+    return await client.post("/auth/login", json={"username": email, "password": password}, headers=headers)
+
+
+@needs_redis
+async def test_bad_tries_at_any_process_count_together(pair, admin_email, from_here):
+    bad = "wrong password"
+    tries = [(await log_in(pair[number % 2], admin_email, bad, from_here)).status_code for number in range(5)]
+    refused = [await log_in(client, admin_email, PASSWORD, from_here) for client in pair]
+    elsewhere = [await log_in(client, admin_email, PASSWORD, {"X-Forwarded-For": "198.51.100.7"}) for client in pair]
+
+    assert tries == [401] * 5
+    assert [response.status_code for response in refused] == [429, 429]
+    assert all(0 < int(response.headers["Retry-After"]) <= 60 for response in refused)
+    assert [response.status_code for response in elsewhere] == [200, 200]
+
+
+@needs_redis
+async def test_registrations_at_any_process_count_together(pair, registration, from_here):
+    codes = [
+        (await pair[number % 2].post("/candidates", json=registration(), headers=from_here)).status_code
+        for number in range(5)
+    ]
+
+    assert codes == [201, 201, 201, 429, 429]
+
+
+@needs_redis
+async def test_every_request_counts_wherever_it_is_asked(pair, from_here):
+    codes = [(await pair[number % 2].get("/candidates", headers=from_here)).status_code for number in range(70)]
+
+    assert codes == [401] * 60 + [429] * 10
+
+
+@needs_redis
+async def test_while_redis_is_down_log_ins_are_refused_and_the_rest_goes_on(
+    pair, redis, admin_email, registration, from_here
+):
+    assert (await log_in(pair[0], admin_email, PASSWORD, from_here)).status_code == 200
+    await asyncio.to_thread(redis.stop)
+
+    refused = await log_in(pair[0], admin_email, PASSWORD, from_here)
+    codes = [(await pair[0].post("/candidates", json=registration(), headers=from_here)).status_code for _ in range(5)]
+    metrics = (await pair[0].get("/metrics", headers={"Authorization": f"Bearer {SCRAPE_TOKEN}"})).text
+    await asyncio.to_thread(redis.start)
+    again = await log_in(pair[0], admin_email, PASSWORD, from_here)
+
+    assert refused.status_code == 503
+    assert refused.json()["type"].endswith(":rate-limits-unavailable")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert codes == [201] * 5
+    [errors] = [
+        line for line in metrics.splitlines() if line.startswith("provider_service_rate_limit_storage_errors_total")
+    ]
+    assert float(errors.split()[1]) >= 6
+    assert again.status_code == 200
+
+
+async def test_what_a_stranger_says_of_addresses_is_not_believed(serving, environment, registration, tmp_path):
+    limits = {"RATE_LIMIT_REGISTRATION": "2/hour", "FORWARDED_ALLOW_IPS": "192.0.2.99"}
+    async with (
+        serving({**environment, **limits}, tmp_path) as process,
+        httpx.AsyncClient(base_url=process.url) as client,
+    ):
+        codes = [
+            (
+                await client.post(
+                    "/candidates", json=registration(), headers={"X-Forwarded-For": f"203.0.113.{number}"}
+                )
+            ).status_code
+            for number in range(4)
+        ]
+
+    assert codes == [201, 201, 429, 429]

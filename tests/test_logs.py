@@ -1,0 +1,91 @@
+"""Log lines: one JSON object each, and nothing in them that somebody sent."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import asyncpg
+import pytest
+
+from provider_registration.logs import LineFormatter, request_id_var
+
+SENT = "maria@obsthof.example"
+
+
+@pytest.fixture
+def line():
+    """The line that becomes of a record, read as JSON."""
+    formatter = LineFormatter("{levelname}{name}{message}", style="{", timestamp="time")
+
+    def line(message="it failed", error=None, **fields):
+        info = (type(error), error, error.__traceback__) if error else None
+        record = logging.LogRecord("tests", logging.ERROR, __file__, 1, message, None, info)
+        vars(record).update(fields)
+        text = formatter.format(record)
+        assert "\n" not in text
+        return json.loads(text)
+
+    return line
+
+
+def raised(error, cause=None):
+    """The error with a traceback, as it is caught."""
+    with pytest.raises(type(error)) as caught:
+        raise error from cause
+    return caught.value
+
+
+def test_an_exception_is_told_by_where_it_came_from_and_its_kind(line):
+    story = line(error=raised(ValueError(f"{SENT} is strange")))["exc_info"]
+
+    assert "in raised" in story
+    assert story.endswith("ValueError")
+    assert SENT not in story
+
+
+def test_what_led_to_an_exception_is_told_before_it(line):
+    story = line(error=raised(KeyError(SENT), raised(ValueError(SENT))))["exc_info"]
+
+    before, after = story.split("\nwhich led to:\n")
+    assert before.endswith("ValueError")
+    assert after.endswith("KeyError")
+    assert SENT not in story
+
+
+def test_the_members_of_a_group_are_told(line):
+    story = line(error=raised(ExceptionGroup(SENT, [raised(ValueError(SENT)), KeyError(SENT)])))["exc_info"]
+
+    assert "ExceptionGroup" in story
+    assert "ValueError" in story
+    assert "KeyError" in story
+    assert SENT not in story
+
+
+def test_exceptions_that_are_each_others_cause_are_told_once(line):
+    first, second = raised(ValueError(SENT)), raised(KeyError(SENT))
+    first.__cause__, second.__cause__ = second, first
+
+    story = line(error=first)["exc_info"]
+
+    assert story.count("KeyError") == story.count("ValueError") == 1
+
+
+def test_errors_of_the_system_and_of_postgresql_have_their_numbers(line):
+    assert line(error=raised(ConnectionRefusedError(111, SENT)))["exc_info"].endswith(
+        "ConnectionRefusedError: errno 111"
+    )
+    assert line(error=raised(asyncpg.UniqueViolationError(SENT)))["exc_info"].endswith("SQLSTATE 23505")
+
+
+@pytest.mark.parametrize("text", ["a\r\nb", 'a"}\n{"level":"ERROR"', "a\x1b[31mb", "a\u2028b", "\x00"])
+def test_no_text_ends_a_line_early(line, text):
+    assert line(text, field=text)["message"] == text
+
+
+def test_the_request_is_named(line):
+    token = request_id_var.set("abc")
+    try:
+        assert line()["request_id"] == "abc"
+    finally:
+        request_id_var.reset(token)
