@@ -29,9 +29,16 @@ from provider_registration.web.text import EmailAddress
 
 KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
 SHUTDOWN_MARGIN_SECONDS = 5  # what the longest request, an approval, may take beyond its billing calls
-UNDEFINED_TABLE = "42P01"  # PostgreSQL's error code
+UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE = "42P01", "42501"  # PostgreSQL's error codes
 
 _Result = TypeVar("_Result")
+
+
+class NotTheOwner(click.ClickException):
+    """A command for the owner of the tables was given another role."""
+
+    def __init__(self) -> None:
+        super().__init__("The role in DATABASE_URL may not do this; give the one that owns the tables.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -108,6 +115,10 @@ def migrate(revision: str, grant_to: str | None) -> None:
             click.echo(f"{grant_to} may do what the service needs.")
     except (GrantError, ServiceError, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
+    except ProgrammingError as error:
+        if _sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise NotTheOwner from None
 
 
 async def _grant(url: str, role: str) -> None:
@@ -254,9 +265,15 @@ def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
     except (ServiceError, UnacceptablePassword) as error:
         raise click.ClickException(str(error)) from None
     except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) != UNDEFINED_TABLE:
-            raise
-        raise click.ClickException("The database has no tables yet; run `provider-registration migrate`.") from None
+        if _sqlstate(error) == UNDEFINED_TABLE:
+            raise click.ClickException("The database has no tables yet; run `provider-registration migrate`.") from None
+        if _sqlstate(error) == INSUFFICIENT_PRIVILEGE:
+            raise NotTheOwner from None
+        raise
+
+
+def _sqlstate(error: ProgrammingError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 async def _call_with_users(url: str, work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:

@@ -25,6 +25,7 @@ MIN_DISTINCT_SECRET_CHARACTERS = 10
 DATABASE_URL_PARAMETERS = frozenset(
     {"host", "port", "ssl", "passfile", "target_session_attrs", "prepared_statement_cache_size"}
 )
+RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
 
 
@@ -175,6 +176,20 @@ class Settings(DatabaseSettings):
         if not is_usable or any(character.isspace() for character in value):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
+
+    @field_validator("rate_limit_storage_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            is_usable = parts.scheme in RATE_LIMIT_STORAGE_SCHEMES and parts.port != 0
+        except ValueError:  # its text may repeat the value
+            is_usable = False
+        if not is_usable:
+            raise ValueError("must be a redis:// or rediss:// URL")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod

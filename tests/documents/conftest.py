@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -20,19 +20,19 @@ from starlette.types import Receive, Scope, Send
 
 from provider_registration import migrations
 from provider_registration.app import create_app
+from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.auth.service import UserDirectory
-from provider_registration.auth.tokens import TokenSigner
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import free_port
 from provider_registration.local.sandbox import create_sandbox
-from provider_registration.settings import Settings
+from provider_registration.settings import DatabaseSettings, Settings
 
 ADMIN = "admin@example.com"
 PASSWORD = "correct horse battery staple"
 JWT_SECRET = uuid4().hex + uuid4().hex
+METRICS_TOKEN = uuid4().hex + uuid4().hex
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,31 @@ Shell = Callable[..., Awaitable[Finished]]
 
 @dataclass(frozen=True)
 class Live:
-    """A running service, and what is needed to talk to it."""
+    """A running service, and what an admin needs to talk to it."""
 
     api: str
     billing: str
     database_url: str
-    token: str
+    token: str = ""
+    refresh_token: str = ""
+
+    async def logged_in(self) -> Live:
+        """The same with an admin's new session."""
+        async with httpx.AsyncClient(base_url=self.api) as client:
+            response = await client.post("/auth/login", json={"username": ADMIN, "password": PASSWORD})
+        tokens = response.raise_for_status().json()
+        return replace(self, token=tokens["access_token"], refresh_token=tokens["refresh_token"])
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the documents' examples have in their environment."""
+        return {
+            "API": self.api,
+            "TOKEN": self.token,
+            "REFRESH_TOKEN": self.refresh_token,
+            "METRICS_TOKEN": METRICS_TOKEN,
+            "BILLING_SERVICE_URL": self.billing,
+        }
 
     async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
         """Ask as the admin."""
@@ -101,6 +120,30 @@ async def execute(url: str, *statements: str) -> None:
         await connection.close()
 
 
+async def make_admin(database_url: str) -> None:
+    """Add the admin of the documents' examples."""
+    database, hasher = Database(DatabaseSettings(database_url=database_url).database_url, pool_size=1), PasswordHasher()
+    await UserDirectory(database, hasher).create(ADMIN, PASSWORD, Role.ADMIN)
+    hasher.close()
+    await database.close()
+
+
+def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
+    """Settings of a service that anybody may ask as often as they like; it asks billing once a call."""
+    values = {
+        "database_url": database_url,
+        "jwt_secret_key": JWT_SECRET,
+        "billing_service_url": billing_url,
+        "billing_max_tries": 1,
+        "metrics_token": METRICS_TOKEN,
+        "rate_limit_login": "",
+        "rate_limit_registration": "",
+        "rate_limit_default": "",
+        **more,
+    }
+    return Settings(_env_file=None, **values)
+
+
 @pytest.fixture(scope="session")
 async def database_url(server_url: str) -> AsyncIterator[str]:
     """A database of the documents' own."""
@@ -136,29 +179,19 @@ def billing() -> Billing:
 
 @pytest.fixture(scope="session")
 async def service(database_url: str, billing: Billing) -> AsyncIterator[Live]:
-    """A service with one admin; it asks billing once a call."""
+    """A service with one admin, and the defaults of production but for the limits."""
+    await make_admin(database_url)
     async with serve_in_background(billing) as billing_url:
-        settings = Settings(
-            _env_file=None,
-            database_url=database_url,
-            jwt_secret_key=JWT_SECRET,
-            billing_service_url=billing_url,
-            billing_max_tries=1,
-            billing_deadline_seconds=300,  # the sweep looks every 45 s, so that an approval stays as it is
-        )
-        database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
-        admin = await UserDirectory(database, hasher).create(ADMIN, PASSWORD, Role.ADMIN)
-        hasher.close()
-        await database.close()
-        token = TokenSigner(JWT_SECRET).issue(admin, Role.ADMIN)
+        # The sweep looks every 45 s, so that an approval stays as it is.
+        settings = make_settings(database_url, billing_url, billing_deadline_seconds=300)
         async with serve_in_background(create_app(settings)) as api:
-            yield Live(api, billing_url, database_url, token)
+            yield Live(api, billing_url, database_url)
 
 
 @pytest.fixture
 async def live(service: Live, billing: Billing, tmp_path: Path) -> AsyncIterator[Live]:
-    """The service without a candidate, and its billing sandbox as new."""
+    """The service without a candidate, its billing sandbox as new, and a session of its admin."""
     emptying = ("DELETE FROM approval_events", "DELETE FROM approval_intents", "DELETE FROM candidates")
     await execute(service.database_url, *emptying)
     async with billing.fresh(tmp_path):
-        yield service
+        yield await service.logged_in()

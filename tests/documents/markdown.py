@@ -22,6 +22,7 @@ VARYING = {
     "<id>": re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
     "<time>": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"),
     "<token>": re.compile(r"eyJ[\w.…-]+"),
+    "<refresh token>": re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])"),
 }
 
 

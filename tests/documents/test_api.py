@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from provider_registration.app import create_app
+from provider_registration.auth import service as auth_service
+from provider_registration.auth import tokens
 from provider_registration.auth.errors import UserExists, UserNotFound
 from provider_registration.errors import ServiceError
 from provider_registration.settings import Settings
-from provider_registration.web import error_handlers, pagination
+from provider_registration.web import body, error_handlers, pagination, rate_limit_middleware
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, status_of
 
-from .conftest import JWT_SECRET, Live, Shell
+from .conftest import Live, Shell, execute, make_settings
 from .markdown import Section, code, read, section, sections, without_varying
 
 ENDPOINT = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S*)")
@@ -36,13 +38,7 @@ COMPANY = {
 
 @pytest.fixture(scope="module")
 def openapi() -> dict[str, Any]:
-    settings = Settings(
-        _env_file=None,
-        database_url="postgresql://nobody@localhost/nothing",
-        jwt_secret_key=JWT_SECRET,
-        billing_service_url="http://localhost",
-    )
-    return create_app(settings).openapi()
+    return create_app(make_settings("postgresql://nobody@localhost/nothing", "http://localhost")).openapi()
 
 
 def _endpoints() -> dict[str, Section]:
@@ -98,6 +94,8 @@ def test_every_endpoint_says_who_may_ask(openapi: dict[str, Any]) -> None:
 def _who(operation: dict[str, Any]) -> str:
     if "security" not in operation:
         return "anyone"
+    if operation["security"] == [{"ScrapeToken": []}]:
+        return "Prometheus"
     return "admin" if "403" in operation["responses"] else "viewer, admin"
 
 
@@ -125,6 +123,41 @@ def test_pages_have_the_documented_size() -> None:
 
     assert f"default {pagination.DEFAULT_LIMIT}" in text
     assert f"1 to {pagination.MAX_LIMIT}" in text
+
+
+def test_bodies_have_the_documented_limits() -> None:
+    assert f"{body.MAX_BODY_BYTES // 1024} KiB at most, and arrive within {body.BODY_SECONDS} s" in read("API.md").text
+
+
+def test_calls_have_the_documented_limits() -> None:
+    one = section("API.md", "Limits")
+    documented = [re.sub(r"(\d+) an? (\w+)", r"\1/\2", row["at most"]) for row in one.tables[0]]
+
+    settings = ("rate_limit_login", "rate_limit_registration", "rate_limit_default")
+    assert documented == [Settings.model_fields[name].default for name in settings]
+    assert f"first {rate_limit_middleware.IPV6_NETWORK_BITS} bits" in " ".join(one.text.split())
+    uncounted = [path.rstrip("…") for path in re.findall(r"`(/\S+)`", one.text)]
+    assert uncounted == list(rate_limit_middleware.UNLIMITED_PATHS)
+
+
+async def test_sessions_last_as_long_as_documented(live: Live) -> None:
+    text = " ".join(section("API.md", "Who is asking").text.split())
+    minutes, hours, days = (
+        int(re.search(pattern, text)[1])  # type: ignore[index]
+        for pattern in (r"valid for (\d+) minutes", r"works once, for (\d+) hours", r"(\d+) days after the log-in")
+    )
+
+    assert (minutes * 60, hours * 3600, days * 86400) == (
+        tokens.ACCESS_TOKEN_SECONDS,
+        auth_service.IDLE_SECONDS,
+        auth_service.SESSION_SECONDS,
+    )
+    for table in ("refresh_tokens", "sessions"):
+        session = await live.logged_in()
+        await execute(live.database_url, f"UPDATE {table} SET expires_at = now() - interval '1 second'")
+        assert (await session.ask("GET", "/candidates")).status_code == 200  # an access token lives out its time
+        response = await session.ask("POST", "/auth/refresh", {"refresh_token": session.refresh_token})
+        assert response.json()["type"].endswith(":invalid-refresh-token")
 
 
 def test_fields_have_the_documented_limits(openapi: dict[str, Any]) -> None:
@@ -212,7 +245,7 @@ def test_every_endpoint_has_an_example() -> None:
 async def test_the_example_answers_what_it_shows(example: Example, live: Live, shell: Shell) -> None:
     candidate = await BEFORE.get(example.title, _registered)(live)
 
-    finished = await shell(example.request, API=live.api, TOKEN=live.token, CANDIDATE=candidate)
+    finished = await shell(example.request, CANDIDATE=candidate, **live.variables)
 
     assert finished.status == 0, finished.errors
     shown, came = _Answer.read(example.answer), _Answer.read(finished.output)

@@ -1,13 +1,14 @@
-"""DEPLOYMENT.md: its steps and grants are enough, its revisions and files are there."""
+"""DEPLOYMENT.md: its steps and roles are enough, its revisions and files are there."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
 import tomllib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,22 +19,29 @@ import httpx
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from fastapi.routing import iter_route_contexts
 
-from provider_registration import __version__, migrations
+from provider_registration import __version__, cli, grants, migrations
 from provider_registration.app import create_app
-from provider_registration.auth.models import Role
-from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.auth.service import UserDirectory
-from provider_registration.auth.tokens import TokenSigner
-from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
-from provider_registration.settings import Settings
 
-from .conftest import JWT_SECRET, Live, Shell, a_port, execute
+from .conftest import (
+    ADMIN,
+    JWT_SECRET,
+    METRICS_TOKEN,
+    PASSWORD,
+    Live,
+    Shell,
+    a_port,
+    execute,
+    make_admin,
+    make_settings,
+)
 from .markdown import ROOT, code, section
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMMANDS = f"{Path(sys.executable).parent}:/usr/bin:/bin"  # a PATH with the project's commands
 
 
 def test_rollback_names_every_revision() -> None:
@@ -43,62 +51,123 @@ def test_rollback_names_every_revision() -> None:
     assert [code(row["below"]) for row in table] == [revision.revision for revision in script.walk_revisions()]
 
 
-@asynccontextmanager
-async def _role(server_url: str, database_url: str, grants: str) -> AsyncIterator[str]:
-    """A role made as the document says, under a name of its own; its URL of the database."""
+@dataclass(frozen=True)
+class Roles:
+    """The two roles of the document under names of their own, and their URLs of a database."""
+
+    owner: str
+    database: str
+    address: str
+
+    @property
+    def service(self) -> str:
+        return f"{self.owner}_api"
+
+    @property
+    def owner_url(self) -> str:
+        return f"postgresql://{self.owner}:choose-one@{self.address}/{self.database}"
+
+    @property
+    def service_url(self) -> str:
+        return f"postgresql://{self.service}:choose-another@{self.address}/{self.database}"
+
+    def in_their_names(self, text: str) -> str:
+        """What the document says, of these roles."""
+        return re.sub(r"\bprovider_registration(?=_api\b|\b)", self.owner, text)
+
+
+@pytest.fixture
+async def roles(server_url: str) -> AsyncIterator[Roles]:
+    """Made by the document's first step."""
     name = f"test_{uuid4().hex}"
-    await execute(database_url, grants.replace("provider_registration_api", name))
-    parts = urlsplit(database_url)
+    roles = Roles(name, name, urlsplit(server_url).netloc.rpartition("@")[2])
+    sql = section("DEPLOYMENT.md", "First deployment").blocks[0].text
     try:
-        yield parts._replace(netloc=f"{name}:choose-another@{parts.netloc.rpartition('@')[2]}").geturl()
+        await execute(server_url, *roles.in_their_names(sql).strip().split("\n"))
+        yield roles
     finally:
-        await execute(database_url, f"DROP OWNED BY {name}")
-        await execute(server_url, f"DROP ROLE {name}")
+        dropped = (f"DATABASE IF EXISTS {name} WITH (FORCE)", f"ROLE IF EXISTS {name}_api", f"ROLE IF EXISTS {name}")
+        await execute(server_url, *(f"DROP {what}" for what in dropped))
 
 
-async def test_the_grants_are_enough(server_url: str, live: Live, tmp_path: Path) -> None:
-    [grants] = section("DEPLOYMENT.md", "A role that cannot change the schema").blocks
-    async with (
-        _role(server_url, live.database_url, grants.text) as url,
-        serve_in_background(create_sandbox(tmp_path / "sandbox.sqlite3")) as billing,
-    ):
-        settings = Settings(
-            _env_file=None,
-            database_url=url,
-            jwt_secret_key=JWT_SECRET,
-            billing_service_url=billing,
-            billing_max_tries=1,
-        )
-        database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
-        users = UserDirectory(database, hasher)
-        admin = await users.create("second-admin@example.com", "correct horse battery staple", Role.ADMIN)
-        token = TokenSigner(JWT_SECRET).issue(admin, Role.ADMIN)
-        async with serve_in_background(create_app(settings)) as api:
-            mine = Live(api, billing, url, token)
-            answers = [response.status_code async for response in _everything(mine)]
-        await users.disable("second-admin@example.com")
-        hasher.close()
-        await database.close()
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await execute(url, "ALTER TABLE candidates ADD COLUMN note text")
-
-    assert answers == [200, 502, 502, 200, 200, 200, 200, 200, 200]
+@pytest.fixture
+async def migrated(roles: Roles, shell: Shell) -> Roles:
+    """The roles after the document's step that migrates; there is one admin."""
+    migrate = section("DEPLOYMENT.md", "First deployment").blocks[2].text
+    finished = await shell(roles.in_their_names(migrate), PATH=COMMANDS, OWNER_URL=roles.owner_url)
+    assert finished.status == 0, finished.errors
+    assert finished.output.splitlines()[-1] == f"{roles.service} may do what the service needs."
+    return roles
 
 
-async def _everything(service: Live) -> AsyncIterator[httpx.Response]:
-    """What staff can do with candidates: one is approved, one let go in doubt, one rejected."""
-    ids = [(await service.ask("POST", "/candidates", _company(number))).json()["candidate_id"] for number in range(3)]
-    yield await service.ask("POST", f"/candidates/{ids[0]}/approve")
+async def test_a_new_database_has_no_account(migrated: Roles) -> None:
+    connection = await asyncpg.connect(migrated.owner_url)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM users") == 0
+    finally:
+        await connection.close()
+
+
+async def test_the_serving_role_can_do_all_that_the_service_does(migrated: Roles, tmp_path: Path) -> None:
+    await make_admin(migrated.owner_url)
+    async with serve_in_background(create_sandbox(tmp_path / "sandbox.sqlite3")) as billing:
+        settings = make_settings(migrated.service_url, billing, billing_deadline_seconds=1)  # sweeps all the time
+        app = create_app(settings)
+        async with serve_in_background(app) as api:
+            service = await Live(api, billing, migrated.service_url).logged_in()
+            answers = [answer async for answer in _everything(service)]
+
+    refused = [(name.rpartition("/")[2], status) for name, status in answers if status not in (200, 201, 204)]
+    assert refused == [("approve", 502), ("approve", 502), ("retry", 409)]  # two lost answers, one of them in doubt
+    asked = {name for name, _ in answers}
+    assert asked == {
+        f"{method} {route.path_format}"
+        for route in iter_route_contexts(app.routes)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+
+
+async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
+    """Every route, and what it answers: one candidate is approved, one swept, one let go in doubt, one rejected."""
+
+    async def ask(endpoint: str, body: object = None, **places: str) -> tuple[str, int]:
+        method, path = endpoint.split()
+        return endpoint, (await service.ask(method, path.format(**places), body)).status_code
+
+    ids = []
+    for number in range(4):
+        response = await service.ask("POST", "/candidates", _company(number))
+        ids.append(response.json()["candidate_id"])
+        yield "POST /candidates", response.status_code
+    approve, retry = "POST /candidates/{candidate_id}/approve", "POST /candidates/{candidate_id}/approval/retry"
+    yield await ask(approve, candidate_id=ids[0])
+    await service.tell_sandbox("faults", {"mode": "commit_then_500", "times": 1})
+    yield await ask(approve, candidate_id=ids[1])
+    async with asyncio.timeout(20):
+        while (await service.ask("GET", f"/candidates/{ids[1]}")).json()["status"] != "approved":
+            await asyncio.sleep(0.05)
     await service.tell_sandbox("settings", {"honour_idempotency_key": False})
     await service.tell_sandbox("faults", {"mode": "commit_then_500", "times": 1})
-    yield await service.ask("POST", f"/candidates/{ids[1]}/approve")
-    yield await service.ask("POST", f"/candidates/{ids[1]}/approval/retry")
-    yield await service.ask("GET", "/approvals")
-    yield await service.ask("POST", f"/candidates/{ids[1]}/approval/resolve", {"resolution": "let_go"})
-    yield await service.ask("GET", f"/candidates/{ids[1]}/approval/events")
-    yield await service.ask("POST", f"/candidates/{ids[2]}/reject")
-    yield await service.ask("GET", "/candidates")
-    yield await service.ask("GET", "/health/ready")
+    yield await ask(approve, candidate_id=ids[2])
+    async with asyncio.timeout(20):
+        while not (await service.ask("GET", "/approvals?state=in_doubt")).json()["approvals"]:
+            await asyncio.sleep(0.05)
+    yield await ask("GET /approvals")
+    yield await ask(retry, candidate_id=ids[2])
+    resolve = "POST /candidates/{candidate_id}/approval/resolve"
+    yield await ask(resolve, {"resolution": "let_go"}, candidate_id=ids[2])
+    yield await ask("GET /candidates/{candidate_id}/approval/events", candidate_id=ids[2])
+    yield await ask("POST /candidates/{candidate_id}/reject", candidate_id=ids[3])
+    yield await ask("GET /candidates")
+    yield await ask("GET /candidates/{candidate_id}", candidate_id=ids[3])
+    for path in ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs"):
+        yield await ask(f"GET {path}")
+    yield await ask("GET /docs/{asset}", asset="swagger-ui.css")
+    yield await ask("POST /auth/login", {"username": ADMIN, "password": PASSWORD})
+    yield await ask("POST /auth/refresh", {"refresh_token": service.refresh_token})
+    yield await ask("POST /auth/logout")
+    yield "GET /metrics", (await replace(service, token=METRICS_TOKEN).ask("GET", "/metrics")).status_code
 
 
 def _company(number: int) -> dict[str, object]:
@@ -111,37 +180,86 @@ def _company(number: int) -> dict[str, object]:
     }
 
 
-async def test_the_first_deployment_goes_as_written(server_url: str, tmp_path: Path, shell: Shell) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (id integer)",
+        "CREATE FUNCTION candidates_before_update() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "ALTER TABLE candidates ADD COLUMN note text",
+        "ALTER TABLE candidates DISABLE TRIGGER ALL",
+        "DROP TABLE candidates",
+        "TRUNCATE candidates CASCADE",
+        "DELETE FROM candidates",
+        "DELETE FROM approval_events",
+        "UPDATE approval_events SET event = 'approved'",
+        "INSERT INTO users (email, password_hash, role) VALUES ('me@example.com', 'x', 'admin')",
+        "UPDATE users SET role = 'admin'",
+        "UPDATE users SET email = 'me@example.com'",
+        "DELETE FROM users",
+        "SELECT * FROM alembic_version",
+        "CREATE ROLE another",
+    ],
+)
+async def test_the_serving_role_can_do_no_more(migrated: Roles, statement: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await execute(migrated.service_url, statement)
+
+
+def test_the_grants_are_those_of_the_code() -> None:
+    [table] = section("DEPLOYMENT.md", "What the serving role may do").tables
+
+    assert {code(row["table or view"]): code(row["the serving role may"]) for row in table} == grants.PRIVILEGES
+
+
+@pytest.mark.parametrize("command", ["create-user maria@example.com --password-stdin", "migrate"])
+async def test_a_command_for_the_owner_says_so(migrated: Roles, shell: Shell, command: str) -> None:
+    script = f"echo 'correct horse battery staple' | provider-registration {command}"
+
+    finished = await shell(script, PATH=COMMANDS, DATABASE_URL=migrated.service_url)
+
+    assert finished.status == 1
+    assert finished.errors.splitlines() == [f"Error: {cli.NotTheOwner().message}"]
+
+
+async def test_upgrading_grants_again(migrated: Roles, shell: Shell) -> None:
+    await execute(migrated.owner_url, f"REVOKE ALL ON sessions FROM {migrated.service}")
+    upgrade = section("DEPLOYMENT.md", "Upgrade").text
+    [command] = re.findall(r"`(provider-registration migrate [^`]+)`", upgrade)
+
+    finished = await shell(migrated.in_their_names(command), PATH=COMMANDS, DATABASE_URL=migrated.owner_url)
+
+    assert finished.status == 0, finished.errors
+    await execute(migrated.service_url, "SELECT FROM sessions")
+
+
+async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path, shell: Shell) -> None:
     blocks = section("DEPLOYMENT.md", "First deployment").blocks
-    sql, _, migrate, create_user, serve, look, answer = [block.text for block in blocks][:7]
-    name = f"test_{uuid4().hex}"
+    _, _, migrate, create_user, serve, look, answer = [block.text for block in blocks][:7]
     port = a_port()
     script = f"""
-        {migrate}
+        {roles.in_their_names(migrate)}
         echo 'correct horse battery staple' | {create_user} --password-stdin
         {serve} 2> {tmp_path}/log &
         trap 'kill %1; wait' EXIT
         until grep --quiet 'startup complete' {tmp_path}/log; do sleep 0.05; jobs %1 > {tmp_path}/jobs; done
         {look.replace(":5004/", f":{port}/")}
     """
-    try:
-        await execute(server_url, *sql.replace("provider_registration", name).strip().split("\n"))
-        address = urlsplit(server_url).netloc.rpartition("@")[2]
-        finished = await shell(
-            script,
-            cwd=tmp_path,
-            PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin",
-            DATABASE_URL=f"postgresql://{name}:choose-one@{address}/{name}",
-            JWT_SECRET_KEY=JWT_SECRET,
-            BILLING_SERVICE_URL="http://127.0.0.1:1",
-            APP_PORT=str(port),
-        )
-    finally:
-        await execute(server_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"DROP ROLE IF EXISTS {name}")
+
+    finished = await shell(
+        script,
+        cwd=tmp_path,
+        PATH=COMMANDS,
+        OWNER_URL=roles.owner_url,
+        DATABASE_URL=roles.service_url,
+        JWT_SECRET_KEY=JWT_SECRET,
+        BILLING_SERVICE_URL="http://127.0.0.1:1",
+        APP_PORT=str(port),
+    )
 
     assert finished.status == 0, finished.errors
     assert finished.output.splitlines() == [
         f"The schema is at {migrations.head()}.",
+        f"{roles.service} may do what the service needs.",
         "admin@example.com can log in now, as admin.",
         answer,
     ]
@@ -149,19 +267,42 @@ async def test_the_first_deployment_goes_as_written(server_url: str, tmp_path: P
     [shown] = section("OPERATIONS.md", "Logs").blocks
     [line] = [text for text in (tmp_path / "log").read_text().splitlines() if '"request"' in text]
     assert list(json.loads(line)) == list(json.loads(shown.text))
+    assert json.loads(line)["time"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(("gateway", "answers"), [("127.0.0.1", "401 401"), ("192.0.2.1", "401 429")])
+async def test_a_forwarded_address_is_believed_from_named_gateways_alone(
+    tmp_path: Path, shell: Shell, gateway: str, answers: str
+) -> None:
+    port = a_port()
+    ask = f"curl --silent --output {tmp_path}/body --write-out '%{{http_code}}\n' http://127.0.0.1:{port}/candidates"
+
+    finished = await shell(
+        f"""
+        provider-registration serve 2> {tmp_path}/log &
+        trap 'kill %1; wait' EXIT
+        until grep --quiet 'startup complete' {tmp_path}/log; do sleep 0.05; jobs %1 > {tmp_path}/jobs; done
+        {ask} -H 'X-Forwarded-For: 198.51.100.1'
+        {ask} -H 'X-Forwarded-For: 198.51.100.2'
+        """,
+        cwd=tmp_path,
+        PATH=COMMANDS,
+        DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing",
+        JWT_SECRET_KEY=JWT_SECRET,
+        BILLING_SERVICE_URL="http://127.0.0.1:1",
+        APP_PORT=str(port),
+        RATE_LIMIT_DEFAULT="1/hour",
+        FORWARDED_ALLOW_IPS=gateway,
+    )
+
+    assert finished.output.split() == answers.split(), finished.errors
 
 
 @pytest.mark.parametrize("path", ["/registry/health", "/health"])
 async def test_a_gateway_may_pass_the_prefix_on_or_cut_it_off(path: str) -> None:
-    [nginx] = section("DEPLOYMENT.md", "Behind a gateway").blocks
+    [nginx] = [block for block in section("DEPLOYMENT.md", "Behind a gateway").blocks if block.language == "nginx"]
     assert "location /registry/ {" in nginx.text
-    settings = Settings(
-        _env_file=None,
-        database_url="postgresql://nobody@127.0.0.1:1/nothing",
-        jwt_secret_key=JWT_SECRET,
-        billing_service_url="http://127.0.0.1:1",
-        root_path="/registry",
-    )
+    settings = make_settings("postgresql://nobody@127.0.0.1:1/nothing", "http://127.0.0.1:1", root_path="/registry")
 
     async with serve_in_background(create_app(settings)) as url, httpx.AsyncClient(base_url=url) as client:
         response = await client.get(f"{path}/live")

@@ -6,7 +6,7 @@ from starlette.datastructures import MutableHeaders
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",  # answers hold people's addresses; no cache keeps them
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
