@@ -108,10 +108,19 @@ async def test_everything_else_is_limited_by_session_and_made_up_tokens_by_addre
     assert await ask(token, "192.0.2.99") == 429
 
 
-async def test_probes_are_not_limited(limited):
-    answers = {(await limited.get("/health/live")).status_code for _ in range(60)}
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
+async def test_probes_and_scrapes_are_not_limited(limited, path):
+    answers = {(await limited.get(path)).status_code for _ in range(45)}
 
     assert answers == {200}
+
+
+@pytest.mark.parametrize("path", ["/healthx", "/health/", "/metrics/x", "/candidates/health"])
+async def test_what_only_looks_like_a_probe_is_limited(limited, path):
+    answers = [(await limited.get(path)).status_code for _ in range(45)]
+
+    assert 429 in answers
+    assert 429 not in answers[:35]
 
 
 async def test_refusals_are_counted(limited, maria):

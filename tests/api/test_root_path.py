@@ -84,3 +84,12 @@ async def test_metrics_speak_of_routes_without_the_prefix(prefixed):
 
     assert 'endpoint="/health/live"' in metrics
     assert PREFIX not in metrics
+
+
+@pytest.mark.parametrize("path", [f"{PREFIX}/health/live", "/health/live"])
+async def test_probes_are_not_limited_with_or_without_the_prefix(settings, run_service, path):
+    strict = settings.model_copy(update={"root_path": PREFIX, "rate_limit_default": "2/minute"})
+    async with run_service(strict) as service, httpx.AsyncClient(base_url=service.url) as client:
+        codes = {(await client.get(path)).status_code for _ in range(5)}
+
+    assert codes == {200}

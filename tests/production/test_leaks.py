@@ -92,6 +92,18 @@ async def test_what_was_sent_is_neither_logged_nor_measured(chatty, client, admi
     check_nothing_leaked(texts, [*secrets, SCRAPE_TOKEN])
 
 
+async def test_a_line_says_which_member_of_staff_asked(chatty, client, admin_email, migrated_database_url):
+    login = await client.post("/auth/login", json={"username": admin_email, "password": PASSWORD})
+    await client.get("/candidates", headers={"Authorization": f"Bearer {login.json()['access_token']}"})
+
+    connection = await asyncpg.connect(migrated_database_url)
+    user_id = await connection.fetchval("SELECT id FROM users WHERE email = $1", admin_email)
+    await connection.close()
+    requests = [line for line in chatty.lines() if line["message"] == "request"]
+    assert [line.get("user_id") for line in requests if line["endpoint"] == "/candidates"] == [str(user_id)]
+    assert not [line for line in requests if line["endpoint"] == "/auth/login" and "user_id" in line]
+
+
 async def test_what_was_sent_is_not_logged_when_something_raises(
     serving, environment, empty_database_url, tmp_path, registration
 ):

@@ -27,11 +27,15 @@ def get_auth_service(request: Request) -> AuthService:
 AuthServiceDep = Annotated[AuthService, Depends(get_auth_service)]
 
 
-async def require_staff(token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep) -> User:
-    """The user who asks, viewer or admin."""
+async def require_staff(
+    request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep
+) -> User:
+    """The user who asks, viewer or admin; the request's log line names them."""
     if token is None:
         raise NotAuthenticated
-    return await auth.authenticate(token)
+    user = await auth.authenticate(token)
+    request.state.user_id = user.user_id
+    return user
 
 
 StaffDep = Annotated[User, Depends(require_staff)]

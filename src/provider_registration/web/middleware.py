@@ -77,6 +77,8 @@ class RequestMiddleware:
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
         }
+        if user_id := scope.get("state", {}).get("user_id"):
+            fields["user_id"] = str(user_id)
         logger.info("request", extra=fields)
 
 

@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from provider_registration.web.problems import problem_response
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
-UNLIMITED_PATHS = ("/health", "/metrics")  # probes and scrapes come often, and from one address
+# Probes and scrapes come often, and from one address.
+UNLIMITED_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 IPV6_NETWORK_BITS = 64  # what one customer is commonly given
 
 
@@ -24,7 +25,7 @@ class RateLimitMiddleware:
         self._caller_of = caller_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(UNLIMITED_PATHS):
+        if scope["type"] == "http" and _path_of(scope) not in UNLIMITED_PATHS:
             request = Request(scope)
             try:
                 await self._limits.count_request(self._caller_of(request))
@@ -32,6 +33,11 @@ class RateLimitMiddleware:
                 await problem_response(error, request)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _path_of(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def address_of(request: Request) -> str:
