@@ -39,6 +39,8 @@ class Billing:
 
     async def recover(self) -> None:
         """Work again, honour keys, and forget the requests so far."""
+        if self._client.is_closed:
+            await self.start()
         await self.fail("none")
         await self.set(honour_idempotency_key=True, latency_ms=0)
         await self.forget_requests()

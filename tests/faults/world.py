@@ -133,6 +133,7 @@ class World:
             "BILLING_SERVICE_URL": self.billing.url,
             "LOG_LEVEL": "WARNING",
             "RATE_LIMIT_DEFAULT": "",  # one admin asks for everything
+            "METRICS_ACCESS": "anyone",
             **IMPATIENT,
             **settings,
         }
