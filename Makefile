@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults lint format lock schema clean
+.PHONY: help run test faults fuzz sqlmap timing lint format lock schema clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,16 @@ test: $(DEV)  ## run the tests, with coverage; ARGS="-k approve" passes options 
 faults: $(DEV)  ## kill and cut everything for MINUTES, and prove that approval makes one provider; SEED and ONLY choose
 	$(BIN)/python tests/faults/run.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)")
+
+fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
+	$(BIN)/python tests/fuzzing/fuzz.py $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
+
+sqlmap: $(DEV)  ## let sqlmap, which must be installed, try to inject SQL everywhere in MINUTES; ONLY and LEVEL choose
+	$(BIN)/python tests/fuzzing/sqlmap.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEVEL),--level $(LEVEL)) \
+		$(if $(ONLY),--only "$(ONLY)")
+
+timing: $(DEV)  ## measure whether log-ins tell known users from unknown ones, or keep probes waiting; TRIES of each
+	$(BIN)/python tests/timing/run.py $(if $(TRIES),--tries $(TRIES))
 
 lint: $(DEV)  ## check format, style, types, imports, dependencies and migrations
 	$(BIN)/ruff format --check

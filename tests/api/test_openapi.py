@@ -135,6 +135,22 @@ def test_every_operation_has_the_name_that_generated_clients_will_use(operations
     assert all(operation["operationId"].isidentifier() for operation in operations.values())
 
 
+def test_every_link_leads_to_an_operation_and_gives_what_that_takes(operations):
+    by_id = {operation["operationId"]: operation for operation in operations.values()}
+    links = [
+        link
+        for operation in operations.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+
+    assert links
+    for link in links:
+        target = by_id[link["operationId"]]
+        assert set(link.get("parameters", {})) <= {parameter["name"] for parameter in target["parameters"]}
+        assert "requestBody" not in link or "requestBody" in target
+
+
 def generate_client(document, folder):
     """Generate a Python client; returns the folder of its package."""
     # openapi-python-client 0.29 forgets an import where a body may have two media types.

@@ -27,9 +27,7 @@ def get_auth_service(request: Request) -> AuthService:
 AuthServiceDep = Annotated[AuthService, Depends(get_auth_service)]
 
 
-async def require_staff(
-    request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep
-) -> User:
+async def require_staff(request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep) -> User:
     """The user who asks, viewer or admin; the request's log line names them."""
     if token is None:
         raise NotAuthenticated

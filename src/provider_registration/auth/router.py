@@ -13,7 +13,7 @@ from provider_registration.auth.service import Tokens
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body, media_type_of, parse_form
-from provider_registration.web.openapi import problems, request_body, success
+from provider_registration.web.openapi import links, problems, request_body, success
 from provider_registration.web.problems import (
     BodyTooLarge,
     BodyTooSlow,
@@ -34,6 +34,7 @@ EXAMPLE_TOKENS = {
     "expires_in": ACCESS_TOKEN_SECONDS,
     "refresh_token": "Zt1mC0r3pQ9vYx7wA5sD2fG4hJ6kL8nB0iU1oE3tR5y",
 }
+NEXT_TOKENS = links("refresh", requestBody={"refresh_token": "$response.body#/refresh_token"})
 LOGIN_EXAMPLE = {"username": "admin@example.com", "password": "correct horse battery staple"}
 
 read_json = json_body(LoginRequest)
@@ -53,7 +54,7 @@ async def read_login(request: Request) -> LoginRequest:
 @router.post(
     "/login",
     summary="Log in",
-    responses=success(200, "Logged in", EXAMPLE_TOKENS)
+    responses=success(200, "Logged in", EXAMPLE_TOKENS, links=NEXT_TOKENS)
     | problems(
         "/auth/login",
         InvalidCredentials(),
@@ -84,7 +85,7 @@ async def login(
 @router.post(
     "/refresh",
     summary="Get the next tokens",
-    responses=success(200, "The next two tokens", EXAMPLE_TOKENS)
+    responses=success(200, "The next two tokens", EXAMPLE_TOKENS, links=NEXT_TOKENS)
     | problems(
         "/auth/refresh",
         InvalidRefreshToken(),

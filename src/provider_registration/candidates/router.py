@@ -48,7 +48,7 @@ from provider_registration.candidates.schemas import (
 )
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
-from provider_registration.web.openapi import problems, request_body, success
+from provider_registration.web.openapi import links, problems, request_body, success
 from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions, etag
@@ -68,8 +68,19 @@ PATH = "/candidates"
 CANDIDATE_PATH = f"{PATH}/{EXAMPLE_ID}"
 NOT_A_UUID = InvalidRequest([FieldError(location="path", field="candidate_id", detail="Input should be a UUID")])
 ETAG_HEADER = {
-    "ETag": {"description": "The candidate's version, for If-Match", "schema": {"type": "string"}, "example": '"1"'}
+    "ETag": {
+        "description": "The candidate's version, for If-Match",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": '"1"',
+    }
 }
+LOCATION_HEADER = {
+    "Location": {"description": "Where the candidate is", "required": True, "schema": {"type": "string"}}
+}
+THIS_CANDIDATE = {"candidate_id": "$response.body#/candidate_id"}
+THIS_VERSION = THIS_CANDIDATE | {"If-Match": "$response.header.ETag"}
+FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
 
 
 @router.post(
@@ -80,7 +91,9 @@ ETAG_HEADER = {
         201,
         "Registered; an admin will decide",
         EXAMPLE_CANDIDATE,
-        ETAG_HEADER | {"Location": {"description": "Where the candidate is", "schema": {"type": "string"}}},
+        ETAG_HEADER | LOCATION_HEADER,
+        links("get_candidate", parameters=THIS_CANDIDATE)
+        | links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
     )
     | problems(
         PATH,
@@ -132,6 +145,7 @@ async def register_candidate(
             "candidates": [EXAMPLE_CANDIDATE],
             "pagination": Pagination.of(Page(limit=20, offset=0), total=1).model_dump(),
         },
+        links=links("get_candidate", parameters=FIRST_CANDIDATE),
     )
     | problems(
         PATH,
@@ -158,7 +172,13 @@ async def list_candidates(
 @router.get(
     "/{candidate_id}",
     summary="Read a candidate",
-    responses=success(200, "The whole record", EXAMPLE_CANDIDATE, ETAG_HEADER)
+    responses=success(
+        200,
+        "The whole record",
+        EXAMPLE_CANDIDATE,
+        ETAG_HEADER,
+        links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
+    )
     | problems(
         CANDIDATE_PATH,
         NotAuthenticated(),
@@ -184,6 +204,7 @@ async def get_candidate(
         200,
         "Approved; the provider exists in billing",
         EXAMPLE_APPROVED,
+        links=links("get_candidate", "list_approval_events", parameters=THIS_CANDIDATE),
     )
     | problems(
         f"{CANDIDATE_PATH}/approve",
@@ -222,6 +243,7 @@ async def approve_candidate(
         200,
         "Rejected",
         {"candidate_id": str(EXAMPLE_ID), "status": "rejected", "rejection_reason": "No cold chain"},
+        links=links("get_candidate", parameters=THIS_CANDIDATE),
     )
     | problems(
         f"{CANDIDATE_PATH}/reject",

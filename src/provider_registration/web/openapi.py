@@ -54,11 +54,20 @@ def request_body(*content: tuple[str, type[BaseModel], Mapping[str, Any]], requi
 
 
 def success(
-    code: int, description: str, example: Mapping[str, Any], headers: Mapping[str, Any] | None = None
+    code: int,
+    description: str,
+    example: Mapping[str, Any],
+    headers: Mapping[str, Any] | None = None,
+    links: Mapping[str, Any] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: what it answers when all is well."""
+    """`responses` of a route: what it answers when all is well, and where that leads."""
     response: dict[str, Any] = {"description": description, "content": {"application/json": {"example": example}}}
-    return {code: response | ({"headers": headers} if headers else {})}
+    return {code: response | ({"headers": headers} if headers else {}) | ({"links": links} if links else {})}
+
+
+def links(*operations: str, **what: object) -> dict[str, Any]:
+    """`links` of a response: the operations that can follow it, and `what` they take from it (runtime expressions)."""
+    return {operation: {"operationId": operation, **what} for operation in operations}
 
 
 def problems(instance: str, *errors: ServiceError) -> dict[int | str, dict[str, Any]]:
@@ -76,9 +85,11 @@ def problems(instance: str, *errors: ServiceError) -> dict[int | str, dict[str, 
             "summary": error.title,
             "value": problem_of(error, instance),
         }
-        if headers := headers_of(error):
+        # Connection, for one, is between neighbours: a gateway does not pass it on.
+        if headers := HEADER_DESCRIPTIONS.keys() & headers_of(error).keys():
             response["headers"] = {
-                name: {"description": HEADER_DESCRIPTIONS[name], "schema": {"type": "string"}} for name in headers
+                name: {"description": HEADER_DESCRIPTIONS[name], "required": True, "schema": {"type": "string"}}
+                for name in sorted(headers)
             }
     return responses
 

@@ -44,7 +44,7 @@ from provider_registration.candidates.schemas import (
 )
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body
-from provider_registration.web.openapi import problems, request_body, success
+from provider_registration.web.openapi import links, problems, request_body, success
 from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions
@@ -63,6 +63,7 @@ CANDIDATE_APPROVAL = "/candidates/{candidate_id}/approval"
 EXAMPLE_PATH = f"/candidates/{EXAMPLE_ID}/approval"
 STAFF_REFUSALS = (NotAuthenticated(), RoleNotAllowed("admin"))
 NOT_A_UUID = InvalidRequest([FieldError(location="path", field="candidate_id", detail="Input should be a UUID")])
+FIRST_APPROVAL = {"candidate_id": "$response.body#/approvals/0/candidate_id"}
 
 ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionRequest))]
 
@@ -77,6 +78,7 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
             "approvals": [EXAMPLE_APPROVAL],
             "pagination": Pagination.of(Page(limit=20, offset=0), total=1).model_dump(),
         },
+        links=links("list_approval_events", "retry_approval", "resolve_approval", parameters=FIRST_APPROVAL),
     )
     | problems(
         "/approvals",

@@ -1,0 +1,25 @@
+"""Requests made up from the OpenAPI document: each is answered as the document says, and none with a 500."""
+
+from __future__ import annotations
+
+import random
+
+from .fuzzer import fuzz
+
+
+async def test_requests_of_an_admin_are_answered_as_documented(stage, tmp_path):
+    seed = random.getrandbits(32)
+
+    verdict = await fuzz(stage, "admin", examples=4, seed=seed, folder=tmp_path)
+
+    assert verdict.is_good, verdict.output
+    assert verdict.cases > 500
+
+
+async def test_requests_of_nobody_are_answered_as_documented(stage, tmp_path):
+    seed = random.getrandbits(32)
+
+    verdict = await fuzz(stage, "nobody", examples=15, limits=False, seed=seed, folder=tmp_path)
+
+    assert verdict.is_good, verdict.output
+    assert verdict.cases > 200
