@@ -136,8 +136,7 @@ def test_calls_have_the_documented_limits() -> None:
     settings = ("rate_limit_login", "rate_limit_registration", "rate_limit_default")
     assert documented == [Settings.model_fields[name].default for name in settings]
     assert f"first {rate_limit_middleware.IPV6_NETWORK_BITS} bits" in " ".join(one.text.split())
-    uncounted = [path.rstrip("…") for path in re.findall(r"`(/\S+)`", one.text)]
-    assert uncounted == list(rate_limit_middleware.UNLIMITED_PATHS)
+    assert set(re.findall(r"`(/\S+)`", one.text)) == rate_limit_middleware.UNLIMITED_PATHS
 
 
 async def test_sessions_last_as_long_as_documented(live: Live) -> None:
