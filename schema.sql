@@ -35,10 +35,9 @@ CREATE TABLE candidates (
     CONSTRAINT ck_candidates_version CHECK (version >= 1)
 );
 
-CREATE INDEX ix_candidates_created_at ON candidates USING btree (created_at);
+CREATE INDEX ix_candidates_created_at_id ON candidates USING btree (created_at DESC, id DESC);
 CREATE INDEX ix_candidates_products ON candidates USING gin (products);
-CREATE INDEX ix_candidates_status ON candidates USING btree (status);
-CREATE INDEX ix_candidates_version ON candidates USING btree (version);
+CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
 CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
 CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
 
@@ -55,6 +54,14 @@ CREATE TABLE users (
 );
 
 CREATE UNIQUE INDEX uq_users_email_lower ON users USING btree (lower(email::text));
+
+CREATE TABLE candidate_counts (
+    product text NOT NULL,
+    status character varying(20) NOT NULL,
+    shard smallint NOT NULL,
+    count bigint NOT NULL,
+    CONSTRAINT pk_candidate_counts PRIMARY KEY (product, status, shard)
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 
 CREATE TABLE approval_events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -148,6 +155,77 @@ BEGIN
 END;
 $function$;
 
+CREATE OR REPLACE FUNCTION public.candidates_count_changes()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            INSERT INTO candidate_counts AS kept (product, status, shard, count)
+            SELECT product, status, pg_backend_pid() % 16, count(*)
+            FROM new_rows, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
+            GROUP BY product, status
+            ORDER BY product, status
+            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+        ELSIF TG_OP = 'DELETE' THEN
+            INSERT INTO candidate_counts AS kept (product, status, shard, count)
+            SELECT product, status, pg_backend_pid() % 16, -count(*)
+            FROM old_rows, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
+            GROUP BY product, status
+            ORDER BY product, status
+            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+        ELSE
+            INSERT INTO candidate_counts AS kept (product, status, shard, count)
+            SELECT product, status, pg_backend_pid() % 16, sum(change)
+            FROM (
+                SELECT status, products, 1 AS change FROM new_rows
+                UNION ALL
+                SELECT status, products, -1 FROM old_rows
+            ) AS changed, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
+            GROUP BY product, status
+            HAVING sum(change) <> 0
+            ORDER BY product, status
+            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+        END IF;
+        RETURN NULL;
+    END;
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.candidates_forget_counts()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    BEGIN
+        DELETE FROM candidate_counts;
+        RETURN NULL;
+    END;
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.recount_candidates()
+ RETURNS TABLE(product text, status character varying, missing bigint)
+ LANGUAGE sql
+AS $function$
+        WITH actual AS (
+            SELECT counted.product, candidates.status, count(*) AS count
+            FROM candidates, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
+            GROUP BY counted.product, candidates.status
+        ), kept AS (
+            SELECT candidate_counts.product, candidate_counts.status, sum(candidate_counts.count)::bigint AS count
+            FROM candidate_counts
+            GROUP BY candidate_counts.product, candidate_counts.status
+        ), differences AS (
+            SELECT product, status, coalesce(actual.count, 0) - coalesce(kept.count, 0) AS missing
+            FROM actual FULL JOIN kept USING (product, status)
+            WHERE coalesce(actual.count, 0) <> coalesce(kept.count, 0)
+        ), mended AS (
+            INSERT INTO candidate_counts (product, status, shard, count)
+            SELECT product, status, 0, missing FROM differences ORDER BY product, status
+            ON CONFLICT (product, status, shard)
+            DO UPDATE SET count = candidate_counts.count + excluded.count
+        )
+        SELECT product, status, missing FROM differences ORDER BY product, status
+    $function$;
+
 CREATE OR REPLACE FUNCTION public.users_before_update()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -160,7 +238,15 @@ $function$;
 
 CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION candidates_before_update();
 
+CREATE TRIGGER tr_candidates_count_deleted AFTER DELETE ON candidates REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
+
+CREATE TRIGGER tr_candidates_count_inserted AFTER INSERT ON candidates REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
+
+CREATE TRIGGER tr_candidates_count_updated AFTER UPDATE ON candidates REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
+
+CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH STATEMENT EXECUTE FUNCTION candidates_forget_counts();
+
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('008_sessions');
+INSERT INTO alembic_version VALUES ('009_list_indexes_and_counts');

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UnacceptablePassword
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.candidates.counts import recount as count_again
 from provider_registration.database import Database
 from provider_registration.errors import ServiceError
 from provider_registration.grants import GrantError, grant_service
@@ -111,7 +112,7 @@ def migrate(revision: str, grant_to: str | None) -> None:
         migrations.upgrade(url, revision)
         click.echo(f"The schema is at {migrations.current(url)}.")
         if grant_to:
-            asyncio.run(_grant(url, grant_to))
+            asyncio.run(_call_with_database(url, lambda database: grant_service(database, grant_to)))
             click.echo(f"{grant_to} may do what the service needs.")
     except (GrantError, ServiceError, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
@@ -121,12 +122,13 @@ def migrate(revision: str, grant_to: str | None) -> None:
         raise NotTheOwner from None
 
 
-async def _grant(url: str, role: str) -> None:
-    database = Database(url, pool_size=1)
-    try:
-        await grant_service(database, role)
-    finally:
-        await database.close()
+@main.command()
+def recount() -> None:
+    """Check the counts behind the lists' totals, and mend them; only a restore of data alone makes that needed."""
+    mended = _with_database(count_again)
+    for (product, status), missing in mended.items():
+        click.echo(f"{status}, {product or 'all products'}: {missing:+}")
+    click.echo("The counts were mended." if mended else "The counts are right.")
 
 
 def _email(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -260,8 +262,17 @@ def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_k
 
 def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
     """Run `work` with the users of the database; what it refuses becomes one sentence."""
+    return _or_one_sentence(lambda: _call_with_users(_database_url(), work))
+
+
+def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
+    """Run `work` with the database; what it refuses becomes one sentence."""
+    return _or_one_sentence(lambda: _call_with_database(_database_url(), work))
+
+
+def _or_one_sentence(work: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     try:
-        return asyncio.run(_call_with_users(_database_url(), work))
+        return asyncio.run(work())
     except (ServiceError, UnacceptablePassword) as error:
         raise click.ClickException(str(error)) from None
     except ProgrammingError as error:
@@ -277,11 +288,18 @@ def _sqlstate(error: ProgrammingError) -> str | None:
 
 
 async def _call_with_users(url: str, work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
-    database, hasher = Database(url, pool_size=1), PasswordHasher()
+    hasher = PasswordHasher()
     try:
-        return await work(UserDirectory(database, hasher))
+        return await _call_with_database(url, lambda database: work(UserDirectory(database, hasher)))
     finally:
         hasher.close()
+
+
+async def _call_with_database(url: str, work: Callable[[Database], Awaitable[_Result]]) -> _Result:
+    database = Database(url, pool_size=1, patient=True)
+    try:
+        return await work(database)
+    finally:
         await database.close()
 
 

@@ -48,7 +48,8 @@ class DatabaseUnavailable(UnavailableError):
 class Database:
     """One engine and the transactions on it. Close it when done."""
 
-    def __init__(self, url: str, *, pool_size: int) -> None:
+    def __init__(self, url: str, *, pool_size: int, patient: bool = False) -> None:
+        """A `patient` one sets statements no time limit: for commands that read whole tables."""
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -58,8 +59,8 @@ class Database:
             hide_parameters=True,  # an error's text must not carry people's addresses into the logs
             connect_args={
                 "timeout": CONNECT_TIMEOUT,
-                "command_timeout": COMMAND_TIMEOUT,
-                "server_settings": SERVER_SETTINGS,
+                "command_timeout": None if patient else COMMAND_TIMEOUT,
+                "server_settings": SERVER_SETTINGS | ({"statement_timeout": "0"} if patient else {}),
             },
         )
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)

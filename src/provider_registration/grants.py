@@ -9,6 +9,7 @@ from provider_registration.database import Database
 # Accounts are kept by the owner's commands; the service itself stores nothing there but a better hash.
 PRIVILEGES = {
     "candidates": "SELECT, INSERT, UPDATE",
+    "candidate_counts": "SELECT, INSERT, UPDATE",  # its trigger counts as whoever writes to candidates
     "approval_intents": "SELECT, INSERT, UPDATE, DELETE",
     "approval_events": "SELECT, INSERT",
     "unfinished_approvals": "SELECT, UPDATE",

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Identity,
     Index,
     MetaData,
+    SmallInteger,
     String,
     Text,
     UniqueConstraint,
@@ -62,10 +63,12 @@ class Candidate(Base):
         Index("uq_candidates_contact_email_lower", text("lower(contact_email)"), unique=True),
         Index("uq_candidates_provider_id", "provider_id", unique=True),
         Index("ix_candidates_products", "products", postgresql_using="gin"),
+        Index("ix_candidates_created_at_id", text("created_at DESC"), text("id DESC")),
+        Index("ix_candidates_status_created_at_id", "status", text("created_at DESC"), text("id DESC")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    status: Mapped[str] = mapped_column(String(20), server_default="pending", index=True)
+    status: Mapped[str] = mapped_column(String(20), server_default="pending")
     company_name: Mapped[str] = mapped_column(String(255))
     contact_email: Mapped[str] = mapped_column(String(255))
     phone: Mapped[str | None] = mapped_column(String(50))
@@ -73,11 +76,31 @@ class Candidate(Base):
     truck_count: Mapped[int]
     capacity_tons_per_day: Mapped[int]
     location: Mapped[str | None] = mapped_column(String(255))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     provider_id: Mapped[int | None]
-    version: Mapped[int] = mapped_column(server_default="1", index=True)
+    version: Mapped[int] = mapped_column(server_default="1")
     rejection_reason: Mapped[str | None] = mapped_column(String(1000))
+
+
+class CandidateCount(Base):
+    """How many candidates there are, by status and product; a trigger keeps it. Product '' counts all of a status."""
+
+    __tablename__ = "candidate_counts"
+    __table_args__ = (
+        {
+            "postgresql_with": {
+                "fillfactor": 50,
+                "autovacuum_vacuum_scale_factor": 0,
+                "autovacuum_vacuum_threshold": 1000,
+            }
+        },
+    )
+
+    product: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(String(20), primary_key=True)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
 
 
 class User(Base):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from provider_registration.candidates.schemas import CandidateResponse
+
 CANDIDATES = "/candidates"
 
 INSERT = """
@@ -51,7 +53,15 @@ async def test_without_candidates_the_list_is_empty(listed, nobody_registered):
     names, pagination = await listed()
 
     assert names == []
-    assert pagination == {"total": 0, "limit": 20, "offset": 0, "page": 1, "page_size": 20, "total_pages": 0}
+    assert pagination == {
+        "total": 0,
+        "limit": 20,
+        "offset": 0,
+        "page": 1,
+        "page_size": 20,
+        "total_pages": 0,
+        "next_cursor": None,
+    }
 
 
 async def test_an_entry_is_the_whole_record(viewer, register, nobody_registered):
@@ -85,7 +95,15 @@ async def test_twenty_come_at_a_time_unless_told(listed, insert):
     names, pagination = await listed()
 
     assert len(names) == 20
-    assert pagination == {"total": 45, "limit": 20, "offset": 0, "page": 1, "page_size": 20, "total_pages": 3}
+    assert pagination == {
+        "total": 45,
+        "limit": 20,
+        "offset": 0,
+        "page": 1,
+        "page_size": 20,
+        "total_pages": 3,
+        "next_cursor": pagination["next_cursor"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -99,11 +117,12 @@ async def test_twenty_come_at_a_time_unless_told(listed, insert):
         ({"limit": 10, "offset": 15}, 10, {"limit": 10, "offset": 15, "page": 2, "total_pages": 5}),
         ({"limit": 10, "offset": 45}, 0, {"limit": 10, "offset": 45, "page": 5, "total_pages": 5}),
         ({"offset": 0}, 20, {"limit": 20, "offset": 0, "page": 1, "total_pages": 3}),
-        ({"offset": 2**31 - 1}, 0, {"limit": 20, "offset": 2**31 - 1}),
+        ({"offset": 100_000}, 0, {"limit": 20, "offset": 100_000}),
         ({"page": 1}, 20, {"limit": 20, "offset": 0, "page": 1, "total_pages": 3}),
         ({"page": 3}, 5, {"limit": 20, "offset": 40, "page": 3, "total_pages": 3}),
         ({"page": 4}, 0, {"limit": 20, "offset": 60, "page": 4, "total_pages": 3}),
-        ({"page": 1_000_000}, 0, {"limit": 20, "page": 1_000_000}),
+        ({"page": 5_001}, 0, {"limit": 20, "page": 5_001, "offset": 100_000}),
+        ({"page": 100_001, "page_size": 1}, 0, {"limit": 1, "page": 100_001}),
         ({"page_size": 7}, 7, {"limit": 7, "offset": 0, "page": 1, "total_pages": 7}),
         ({"page": 7, "page_size": 7}, 3, {"limit": 7, "offset": 42, "page": 7, "page_size": 7, "total_pages": 7}),
         ({"page_size": 100}, 45, {"limit": 100, "page_size": 100, "total_pages": 1}),
@@ -129,6 +148,110 @@ async def test_the_pages_together_are_the_whole_list_either_way(listed, insert, 
 
     assert len(set(whole)) == 23
     assert by_page == by_offset == whole
+
+
+async def follow(viewer, **parameters):
+    """The pages that lead from one to the next, by the cursors and by the Link headers."""
+    pages, link = [], {}
+    while True:
+        response = await viewer.get(CANDIDATES, params=parameters)
+        assert response.status_code == 200, response.text
+        if link:
+            assert (await viewer.get(link["url"])).json() == response.json()
+        pages.append(response.json())
+        link, cursor = response.links.get("next"), response.json()["pagination"]["next_cursor"]
+        assert (link is None) == (cursor is None)
+        if cursor is None:
+            return pages
+        parameters = {name: value for name, value in parameters.items() if name != "cursor"} | {"cursor": cursor}
+
+
+@pytest.mark.parametrize("size", [{"limit": 1}, {"limit": 7}, {"page_size": 20}, {"limit": 23}, {}])
+async def test_cursors_lead_through_the_whole_list(viewer, listed, insert, size):
+    await insert(23)
+    whole, _ = await listed(limit=100)
+
+    pages = await follow(viewer, **size)
+
+    assert [candidate["company_name"] for page in pages for candidate in page["candidates"]] == whole
+    assert {page["pagination"]["total"] for page in pages} == {23}
+    assert {page["pagination"]["offset"] for page in pages[1:]} <= {None}
+
+
+async def test_cursors_lead_through_what_a_filter_leaves(viewer, assortment):
+    pages = await follow(viewer, status="pending", product="apples", limit=3)
+
+    assert [len(page["candidates"]) for page in pages] == [3, 3, 1]
+    assert {candidate["status"] for page in pages for candidate in page["candidates"]} == {"pending"}
+    assert {page["pagination"]["total"] for page in pages} == {7}
+
+
+async def test_a_cursor_is_not_moved_by_those_who_register_meanwhile(viewer, insert, register):
+    await insert(4)
+    first = (await viewer.get(CANDIDATES, params={"limit": 2})).json()
+    await register()
+
+    cursor = first["pagination"]["next_cursor"]
+    second = (await viewer.get(CANDIDATES, params={"limit": 2, "cursor": cursor})).json()
+
+    names = [candidate["company_name"] for page in (first, second) for candidate in page["candidates"]]
+    assert len(set(names)) == 4
+
+
+async def test_the_first_page_is_linked_to(viewer, insert):
+    await insert(30)
+    second = await viewer.get(CANDIDATES, params={"limit": 10, "offset": 10, "status": "pending"})
+
+    first = await viewer.get(second.links["first"]["url"])
+
+    assert first.json() == (await viewer.get(CANDIDATES, params={"limit": 10, "status": "pending"})).json()
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "MARKER", "A" * 31, "A" * 33, "é" * 32, "=" * 32, "A" * 31 + "B=", "\x00" * 32, "+/" * 16]
+)
+async def test_what_is_no_cursor_is_refused(viewer, cursor):
+    response = await viewer.get(CANDIDATES, params={"cursor": cursor})
+
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["cursor"]
+    assert "MARKER" not in response.text
+
+
+@pytest.mark.parametrize("cursor", ["A" * 32, "_" * 32, "f" + "_" * 31, "gAAAAAAA" + "A" * 24])
+async def test_a_made_up_cursor_is_a_place_or_refused(viewer, cursor):
+    assert (await viewer.get(CANDIDATES, params={"cursor": cursor})).status_code in (200, 422)
+
+
+@pytest.mark.parametrize("place", [{"offset": 0}, {"page": 1}])
+async def test_a_cursor_is_the_only_place(viewer, insert, place):
+    await insert(3)
+    page = (await viewer.get(CANDIDATES, params={"limit": 1})).json()
+
+    response = await viewer.get(CANDIDATES, params={"cursor": page["pagination"]["next_cursor"], **place})
+
+    assert response.status_code == 422
+    assert "Use cursor, offset or page" in response.json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize("place", [{"page": 100_001}, {"page": 5_002}, {"page": 1_002, "page_size": 100}])
+async def test_pages_too_far_are_refused_with_the_way_on(viewer, place):
+    response = await viewer.get(CANDIDATES, params=place)
+
+    assert response.status_code == 422
+    assert "cursor" in response.json()["errors"][0]["detail"]
+
+
+async def test_a_page_has_the_shape_of_the_schema(viewer, admin, register, nobody_registered):
+    await register(phone=None, location=None, company_name='Ünïcode "quoted" \\ 果物 \u2028')
+    rejected = await register()
+    await admin.post(f"{CANDIDATES}/{rejected['candidate_id']}/reject", json={"reason": "No cold chain"})
+
+    listed = (await viewer.get(CANDIDATES)).json()["candidates"]
+
+    for candidate in listed:
+        assert candidate == (await viewer.get(f"{CANDIDATES}/{candidate['candidate_id']}")).json()
+        assert list(candidate) == list(CandidateResponse.model_fields)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 
 from provider_registration.candidates.approval.models import ApprovalStanding, ApprovalState
+from provider_registration.web.pagination import Position
 
 
 class Status(StrEnum):
@@ -88,6 +89,21 @@ def _standing(row: RowMapping) -> ApprovalStanding | None:
         next_attempt_at=row["approval_next_attempt_at"] if state is ApprovalState.WAITING else None,
         last_error=row["approval_last_error"],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatePage:
+    """One page of a list. `records` is the JSON of its candidates as PostgreSQL wrote it, in the shape of the API."""
+
+    records: str
+    total: int
+    next: Position | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make a page from the row of a list."""
+        end = Position(row["last_created_at"], row["last_id"]) if row["has_more"] else None
+        return cls(records=row["records"], total=row["total"], next=end)
 
 
 @dataclass(frozen=True, slots=True)

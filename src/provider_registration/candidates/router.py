@@ -49,7 +49,7 @@ from provider_registration.candidates.schemas import (
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
 from provider_registration.web.openapi import links, problems, request_body, success
-from provider_registration.web.pagination import Page, Pagination
+from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions, etag
 from provider_registration.web.problems import (
@@ -66,6 +66,14 @@ router = APIRouter(prefix="/candidates", tags=["candidates"])
 
 PATH = "/candidates"
 CANDIDATE_PATH = f"{PATH}/{EXAMPLE_ID}"
+LINK_HEADER = {
+    "Link": {
+        "description": "The first page of this list and the next (RFC 8288)",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": '</candidates?limit=20>; rel="first"',
+    }
+}
 NOT_A_UUID = InvalidRequest([FieldError(location="path", field="candidate_id", detail="Input should be a UUID")])
 ETAG_HEADER = {
     "ETag": {
@@ -138,14 +146,17 @@ async def register_candidate(
 @router.get(
     "",
     summary="List candidates",
+    response_model=CandidateListResponse,
     responses=success(
         200,
         "One page, newest first",
         {
             "candidates": [EXAMPLE_CANDIDATE],
-            "pagination": Pagination.of(Page(limit=20, offset=0), total=1).model_dump(),
+            "pagination": CursorPagination.of(Page(limit=20), total=1).model_dump(),
         },
-        links=links("get_candidate", parameters=FIRST_CANDIDATE),
+        LINK_HEADER,
+        links("get_candidate", parameters=FIRST_CANDIDATE)
+        | links("list_candidates", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     )
     | problems(
         PATH,
@@ -158,14 +169,24 @@ async def register_candidate(
     ),
 )
 async def list_candidates(
-    query: Annotated[CandidateListQuery, Query()], service: CandidateServiceDep, _user: StaffDep, _once: ParametersOnce
-) -> CandidateListResponse:
-    """List candidates, newest first, by `limit` and `offset` or by `page` and `page_size`."""
+    query: Annotated[CandidateListQuery, Query()],
+    request: Request,
+    service: CandidateServiceDep,
+    _user: StaffDep,
+    _once: ParametersOnce,
+) -> Response:
+    """List candidates, newest first: by `cursor`, by `limit` and `offset`, or by `page` and `page_size`.
+
+    Following `pagination.next_cursor`, or the `Link` headers, costs the same however far; offsets end at 100,000.
+    """
     page = query.to_page()
-    candidates, total = await service.list_candidates(page, status=query.status, product=query.product)
-    return CandidateListResponse(
-        candidates=[CandidateResponse.model_validate(candidate) for candidate in candidates],
-        pagination=Pagination.of(page, total),
+    found = await service.list_candidates(page, status=query.status, product=query.product)
+    next_cursor = found.next.to_cursor() if found.next else None
+    pagination = CursorPagination.of(page, found.total).model_copy(update={"next_cursor": next_cursor})
+    return Response(
+        f'{{"candidates":{found.records},"pagination":{pagination.model_dump_json()}}}',
+        media_type="application/json",
+        headers={"Link": query.links(f"{request.scope.get('root_path', '')}{PATH}", next_cursor)},
     )
 
 

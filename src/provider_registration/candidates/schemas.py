@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from provider_registration.candidates.approval.schemas import MAX_INTEGER, ApprovalStandingResponse
 from provider_registration.candidates.models import Product, Registration, Status
-from provider_registration.web.pagination import PageQuery, Pagination
+from provider_registration.web.pagination import CursorPagination, CursorQuery
 from provider_registration.web.text import CleanText, EmailAddress, visible
 
 
@@ -87,7 +87,7 @@ class RejectionRequest(BaseModel):
     reason: Annotated[Reason | None, BlankIsAbsent] = None
 
 
-class CandidateListQuery(PageQuery):
+class CandidateListQuery(CursorQuery):
     """Which candidates to list."""
 
     status: Status | None = Field(None, description="Only candidates with this status")
@@ -120,7 +120,7 @@ class CandidateListResponse(BaseModel):
     """One page of candidates, newest first."""
 
     candidates: list[CandidateResponse]
-    pagination: Pagination
+    pagination: CursorPagination
 
 
 class ApprovalResponse(BaseModel):

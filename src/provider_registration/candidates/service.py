@@ -18,10 +18,10 @@ from provider_registration.candidates.errors import (
     CandidateNotFound,
     EmailTaken,
 )
-from provider_registration.candidates.models import Candidate, Product, Registration, Status
+from provider_registration.candidates.models import Candidate, CandidatePage, Product, Registration, Status
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.database import Database
-from provider_registration.web.pagination import Page
+from provider_registration.web.pagination import BEGINNING, Page
 
 STANDING_IN_THE_WAY = {
     ApprovalState.IN_PROGRESS: ApprovalInProgress,
@@ -52,15 +52,21 @@ class CandidateService:
 
     async def list_candidates(
         self, page: Page, *, status: Status | None = None, product: Product | None = None
-    ) -> tuple[list[Candidate], int]:
+    ) -> CandidatePage:
         """One page of candidates, newest first, and how many there are on all pages."""
-        filters = {"status": status, "product": product}
+        after = page.after or BEGINNING
+        parameters = {
+            "status": status,
+            "product": product,
+            "before": after.at,
+            "before_id": after.id,
+            "limit": page.limit,
+            "offset": page.offset,
+        }
+        statement = queries.LIST_CANDIDATES[status is not None, product is not None]
         async with self._database.transaction() as session:
-            total = await session.scalar(queries.COUNT_CANDIDATES, filters)
-            rows = await session.execute(
-                queries.LIST_CANDIDATES, {**filters, "limit": page.limit, "offset": page.offset}
-            )
-        return [Candidate.from_row(row) for row in rows.mappings()], total or 0
+            result = await session.execute(statement, parameters)
+            return CandidatePage.from_row(result.mappings().one())
 
     async def get(self, candidate_id: UUID) -> Candidate:
         """One candidate.

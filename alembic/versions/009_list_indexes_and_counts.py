@@ -1,0 +1,160 @@
+"""Indexes that serve the order of lists, and counts kept up to date.
+
+Why: a list's first page sorted, and its total counted, the whole table. The indexes have the order of the list; a
+trigger keeps how many candidates there are of each status, in all and by product. The counts are spread over shards, so
+that those who write at the same time do not wait for one another, and are exact after every commit.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "009_list_indexes_and_counts"
+down_revision = "008_sessions"
+branch_labels = None
+depends_on = None
+
+# An interrupted run may have left anything of this: all of it can be repeated.
+# product '' stands for all candidates of a status, whatever they deliver.
+COUNTS = """
+    CREATE TABLE IF NOT EXISTS candidate_counts (
+        product text NOT NULL,
+        status varchar(20) NOT NULL,
+        shard smallint NOT NULL,
+        count bigint NOT NULL,
+        CONSTRAINT pk_candidate_counts PRIMARY KEY (product, status, shard)
+    ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)
+"""
+
+# Once a statement, whatever number of rows it changed; always in the same order, so that no two wait for each other.
+COUNT_CHANGES = """
+    CREATE OR REPLACE FUNCTION candidates_count_changes() RETURNS trigger
+    LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            INSERT INTO candidate_counts AS kept (product, status, shard, count)
+            SELECT product, status, pg_backend_pid() % 16, count(*)
+            FROM new_rows, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
+            GROUP BY product, status
+            ORDER BY product, status
+            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+        ELSIF TG_OP = 'DELETE' THEN
+            INSERT INTO candidate_counts AS kept (product, status, shard, count)
+            SELECT product, status, pg_backend_pid() % 16, -count(*)
+            FROM old_rows, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
+            GROUP BY product, status
+            ORDER BY product, status
+            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+        ELSE
+            INSERT INTO candidate_counts AS kept (product, status, shard, count)
+            SELECT product, status, pg_backend_pid() % 16, sum(change)
+            FROM (
+                SELECT status, products, 1 AS change FROM new_rows
+                UNION ALL
+                SELECT status, products, -1 FROM old_rows
+            ) AS changed, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
+            GROUP BY product, status
+            HAVING sum(change) <> 0
+            ORDER BY product, status
+            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+        END IF;
+        RETURN NULL;
+    END;
+    $$
+"""
+
+FORGET_COUNTS = """
+    CREATE OR REPLACE FUNCTION candidates_forget_counts() RETURNS trigger
+    LANGUAGE plpgsql AS $$
+    BEGIN
+        DELETE FROM candidate_counts;
+        RETURN NULL;
+    END;
+    $$
+"""
+
+TRIGGERS = (
+    """
+    CREATE OR REPLACE TRIGGER tr_candidates_count_inserted AFTER INSERT ON candidates
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes()
+    """,
+    """
+    CREATE OR REPLACE TRIGGER tr_candidates_count_updated AFTER UPDATE ON candidates
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes()
+    """,
+    """
+    CREATE OR REPLACE TRIGGER tr_candidates_count_deleted AFTER DELETE ON candidates
+    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes()
+    """,
+    """
+    CREATE OR REPLACE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates
+    FOR EACH STATEMENT EXECUTE FUNCTION candidates_forget_counts()
+    """,
+)
+
+# One statement sees one snapshot: what is missing in it is added to what others have counted meanwhile.
+RECOUNT = """
+    CREATE OR REPLACE FUNCTION recount_candidates() RETURNS TABLE (product text, status varchar, missing bigint)
+    LANGUAGE sql AS $$
+        WITH actual AS (
+            SELECT counted.product, candidates.status, count(*) AS count
+            FROM candidates, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
+            GROUP BY counted.product, candidates.status
+        ), kept AS (
+            SELECT candidate_counts.product, candidate_counts.status, sum(candidate_counts.count)::bigint AS count
+            FROM candidate_counts
+            GROUP BY candidate_counts.product, candidate_counts.status
+        ), differences AS (
+            SELECT product, status, coalesce(actual.count, 0) - coalesce(kept.count, 0) AS missing
+            FROM actual FULL JOIN kept USING (product, status)
+            WHERE coalesce(actual.count, 0) <> coalesce(kept.count, 0)
+        ), mended AS (
+            INSERT INTO candidate_counts (product, status, shard, count)
+            SELECT product, status, 0, missing FROM differences ORDER BY product, status
+            ON CONFLICT (product, status, shard)
+            DO UPDATE SET count = candidate_counts.count + excluded.count
+        )
+        SELECT product, status, missing FROM differences ORDER BY product, status
+    $$
+"""
+
+NEW_INDEXES = {
+    "ix_candidates_created_at_id": "(created_at DESC, id DESC)",
+    "ix_candidates_status_created_at_id": "(status, created_at DESC, id DESC)",
+}
+OLD_INDEXES = {
+    "ix_candidates_created_at": "(created_at)",
+    "ix_candidates_status": "(status)",
+    "ix_candidates_version": "(version)",
+}
+
+
+def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and nobody waits for them
+        for name, columns in new.items():
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
+            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON candidates {columns}")
+        for name in old:
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        op.execute("SET lock_timeout = '5s'")
+
+
+def upgrade() -> None:
+    """Build the indexes while requests go on, count from now on, then add what was there before."""
+    _replace_indexes(NEW_INDEXES, OLD_INDEXES)
+    for statement in (COUNTS, COUNT_CHANGES, FORGET_COUNTS, RECOUNT, *TRIGGERS):
+        op.execute(statement)
+    with op.get_context().autocommit_block():  # commits: writers count while this counts what they found
+        op.execute("SELECT recount_candidates()")
+
+
+def downgrade() -> None:
+    """Stop counting, and index as before."""
+    for event in ("count_inserted", "count_updated", "count_deleted", "forget_counts"):
+        op.execute(f"DROP TRIGGER IF EXISTS tr_candidates_{event} ON candidates")
+    for function in ("recount_candidates", "candidates_count_changes", "candidates_forget_counts"):
+        op.execute(f"DROP FUNCTION IF EXISTS {function}")
+    op.execute("DROP TABLE IF EXISTS candidate_counts")
+    _replace_indexes(OLD_INDEXES, NEW_INDEXES)

@@ -1,0 +1,88 @@
+"""What a list costs does not grow with the table: told by the blocks that PostgreSQL reads, which do not wobble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
+
+from provider_registration import migrations
+from provider_registration.candidates import queries
+from provider_registration.web.pagination import BEGINNING
+
+SMALL, LARGE = 5_000, 100_000
+RARE_EVERY = 125  # of the first 5,000: 40 with mangoes, however many others come
+MORE = 1.2  # times as many blocks at most, and a level of each index
+
+FILL = """
+    INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day, status,
+                            provider_id, created_at)
+    SELECT 'Company ' || i, 'company' || i || '@example.com',
+           CASE WHEN i % $3 = 0 AND i <= 5000 THEN ARRAY['mangoes']
+                WHEN i % 2 = 0 THEN ARRAY['apples', 'grapes']
+                ELSE ARRAY['oranges'] END,
+           1, 1, (ARRAY['pending', 'approved', 'rejected'])[1 + i % 3], CASE WHEN i % 3 = 1 THEN i END,
+           $4::timestamptz - make_interval(secs => i)
+    FROM generate_series($1::int, $2::int) AS i
+"""
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+async def connection(server_url):
+    name = "growth"
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await admin.execute(f"CREATE DATABASE {name}")
+    url = server_url.rpartition("/")[0] + f"/{name}"
+    await asyncio.to_thread(migrations.upgrade, url)
+    connection = await asyncpg.connect(url, server_settings={"jit": "off", "timezone": "UTC"})
+    yield connection
+    await connection.close()
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+async def blocks(connection, statement, **parameters):
+    """Blocks that a statement of the service touches."""
+    compiled = statement.compile(dialect=dialect.dialect())
+    values = [{**compiled.params, **parameters}[name] for name in compiled.positiontup]
+    plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled}", *values))
+    return plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"]
+
+
+async def all_blocks(connection, rows):
+    """The same for every kind of page, in a table of so many rows."""
+    first = {"before": BEGINNING.at, "before_id": BEGINNING.id, "limit": 20, "offset": 0}
+    deep = {
+        **first,
+        "before": await connection.fetchval(
+            "SELECT created_at FROM candidates ORDER BY created_at OFFSET $1 LIMIT 1", rows // 10
+        ),
+    }
+    found = {}
+    for place, parameters in (("first", first), ("deep", deep)):
+        for status in (None, "pending"):
+            for product in (None, "apples", "mangoes"):
+                if (place, product) == ("deep", "mangoes"):
+                    continue  # how many there are further down does grow
+                statement = queries.LIST_CANDIDATES[status is not None, product is not None]
+                asked = {**parameters, "status": status, "product": product}
+                found[place, status, product] = await blocks(connection, statement, **asked)
+    return found
+
+
+async def test_no_page_costs_more_in_a_larger_table(connection):
+    await connection.execute(FILL, 1, SMALL, RARE_EVERY, BEGUN)
+    await connection.execute("VACUUM ANALYZE candidates, candidate_counts")
+    small = await all_blocks(connection, SMALL)
+    await connection.execute(FILL, SMALL + 1, LARGE, RARE_EVERY, BEGUN)
+    await connection.execute("VACUUM ANALYZE candidates, candidate_counts")
+
+    large = await all_blocks(connection, LARGE)
+
+    assert {page: (small[page], large[page]) for page in small if large[page] > MORE * small[page] + 30} == {}
