@@ -24,7 +24,7 @@ from provider_registration.local.postgres import free_port
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import DatabaseSettings, Settings
 
-START_SECONDS = 30
+START_SECONDS = 120  # a busy machine takes its time
 STOP_SECONDS = 30
 PASSWORD = f"password-of-staff-{uuid4().hex}"
 
