@@ -20,6 +20,8 @@ COUNTS = """
     CREATE TABLE IF NOT EXISTS candidate_counts (
         product text NOT NULL,
         status varchar(20) NOT NULL,
+        -- There are sixteen.
+        -- squawk-ignore prefer-bigint-over-smallint
         shard smallint NOT NULL,
         count bigint NOT NULL,
         CONSTRAINT pk_candidate_counts PRIMARY KEY (product, status, shard)
@@ -135,7 +137,7 @@ def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
         op.execute("SET lock_timeout = 0")  # they wait for running transactions, and nobody waits for them
         for name, columns in new.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
-            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON candidates {columns}")
+            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {columns}")
         for name in old:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         op.execute("SET lock_timeout = '5s'")
