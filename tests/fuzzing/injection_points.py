@@ -77,7 +77,7 @@ def _in_parameter(
 
 
 def _valid(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """A value that a parameter's schema allows."""
+    """A value that a parameter's schema allows, as far as the schema says it."""
     if "$ref" in schema:
         return _valid(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     for values in (schema.get("examples"), schema.get("enum")):
@@ -85,7 +85,9 @@ def _valid(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
             return str(values[0])
     if "minimum" in schema:
         return str(schema["minimum"])
-    return _valid(schema["anyOf"][0], schemas)  # the other is null
+    if "anyOf" in schema:
+        return _valid(schema["anyOf"][0], schemas)  # the other is null
+    return "true" if schema["type"] == "boolean" else "x"
 
 
 def _in_body(whole: InjectionPoint, media_type: str, body: dict[str, Any]) -> Iterator[InjectionPoint]:
@@ -94,8 +96,8 @@ def _in_body(whole: InjectionPoint, media_type: str, body: dict[str, Any]) -> It
         is_list = isinstance(value, list)
         text = _encode(media_type, body | {key: [STAND_IN, *value[1:]] if is_list else STAND_IN})
         original = value[0] if is_list else value
-        if isinstance(original, str):
-            text = text.replace(STAND_IN, _encode_text(media_type, original) + MARK)
+        if media_type != JSON or isinstance(original, str):
+            text = text.replace(STAND_IN, _encode_text(media_type, str(original)) + MARK)
         else:
             text = text.replace(f'"{STAND_IN}"', f"{original}{MARK}")
         kind = "JSON" if media_type == JSON else "form"
