@@ -8,10 +8,10 @@ from fastapi import Request
 from provider_registration.web.preconditions import etag, expected_versions
 
 
-def versions(*lines):
+async def versions(*lines):
     """What header lines allow."""
     headers = [(b"if-match", line.encode("latin-1")) for line in lines]
-    return expected_versions(Request({"type": "http", "headers": headers}))
+    return await expected_versions(Request({"type": "http", "headers": headers}))
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def versions(*lines):
         (['"12345678901"'], set()),
     ],
 )
-def test_lines_allow_the_versions_of_their_strong_tags(lines, allowed):
-    assert versions(*lines) == allowed
+async def test_lines_allow_the_versions_of_their_strong_tags(lines, allowed):
+    assert await versions(*lines) == allowed
 
 
 @pytest.mark.parametrize("version", [1, 2, 2**31 - 1])
-def test_the_tag_of_a_version_allows_it(version):
-    assert versions(etag(version)) == {version}
+async def test_the_tag_of_a_version_allows_it(version):
+    assert await versions(etag(version)) == {version}

@@ -18,7 +18,7 @@ bearer = OAuth2PasswordBearer(
 )
 
 
-def get_auth_service(request: Request) -> AuthService:
+async def get_auth_service(request: Request) -> AuthService:
     """The service that the lifespan made."""
     service: AuthService = request.app.state.auth_service
     return service
@@ -39,7 +39,7 @@ async def require_staff(request: Request, token: Annotated[str | None, Depends(b
 StaffDep = Annotated[User, Depends(require_staff)]
 
 
-def require_admin(user: StaffDep) -> User:
+async def require_admin(user: StaffDep) -> User:
     """The user who asks, admin only."""
     if user.role is not Role.ADMIN:
         raise RoleNotAllowed(Role.ADMIN)

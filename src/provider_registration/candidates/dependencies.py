@@ -13,13 +13,13 @@ from provider_registration.web.body import json_body
 from provider_registration.web.rate_limits import RateLimits
 
 
-def get_candidate_service(request: Request) -> CandidateService:
+async def get_candidate_service(request: Request) -> CandidateService:
     """The service that the lifespan made."""
     service: CandidateService = request.app.state.candidate_service
     return service
 
 
-def get_rate_limits(request: Request) -> RateLimits:
+async def get_rate_limits(request: Request) -> RateLimits:
     """The rate limits that the application was made with."""
     limits: RateLimits = request.app.state.rate_limits
     return limits

@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 scrape_token = HTTPBearer(auto_error=False, scheme_name="ScrapeToken", description="METRICS_TOKEN")
 
 
-def require_scrape_token(
+async def require_scrape_token(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(scrape_token)]
 ) -> None:
     """Let only a scraper in; nobody while no METRICS_TOKEN is set."""

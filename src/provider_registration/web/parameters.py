@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from provider_registration.web.problems import FieldError, InvalidRequest
 
 
-def refuse_repeats(request: Request) -> None:
+async def refuse_repeats(request: Request) -> None:
     """Refuse a query that gives a parameter twice: which of the two is meant is anyone's guess.
 
     Raises:

@@ -15,7 +15,7 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def expected_versions(
+async def expected_versions(
     request: Request,
     _if_match: Annotated[
         str | None,
