@@ -54,6 +54,29 @@ def test_it_is_refused_when_its_time_is_over(signer, monkeypatch, seconds_ago):
         signer.verify(token)
 
 
+@pytest.mark.parametrize("seconds", [1800, 1801])
+def test_a_token_that_was_verified_before_expires_all_the_same(signer, monkeypatch, seconds):
+    token = signer.issue(VIEWER)
+    expires_at = jwt.get_unverified_claims(token)["exp"]
+    assert signer.verify(token) == VIEWER
+    monkeypatch.setattr(tokens.time, "time", lambda: expires_at - 1800 + seconds)
+
+    with pytest.raises(NotAuthenticated):
+        signer.verify(token)
+
+
+def test_a_token_that_was_refused_before_is_looked_at_again(signer, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(tokens.time, "time", lambda: now + 100)
+    token = signer.issue(VIEWER)
+    monkeypatch.setattr(tokens.time, "time", lambda: now + 5000)
+    with pytest.raises(NotAuthenticated):
+        signer.verify(token)
+    monkeypatch.undo()
+
+    assert signer.verify(token) == VIEWER
+
+
 def test_another_key_verifies_nothing(signer):
     with pytest.raises(NotAuthenticated):
         TokenSigner(KEY[::-1]).verify(signer.issue(VIEWER))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
+from functools import lru_cache
 from uuid import UUID
 
 from jose import jwt
@@ -18,6 +19,7 @@ AUDIENCE = "provider-registration-api"
 ACCESS_TOKEN_SECONDS = 30 * 60
 MAX_TOKEN_LENGTH = 2048
 REQUIRED_CLAIMS = ("iss", "aud", "sub", "iat", "exp", "jti")
+MAX_REMEMBERED = 4096  # tokens; each is shown many times in its half an hour
 
 
 class TokenSigner:
@@ -26,6 +28,7 @@ class TokenSigner:
     def __init__(self, current_key: str, previous_key: str | None = None) -> None:
         self._current = key_id(current_key)
         self._keys = {key_id(key): key for key in (current_key, previous_key) if key}
+        self._remembered = lru_cache(MAX_REMEMBERED)(self._read)  # what is refused is not remembered
 
     def issue(self, user: User) -> str:
         """Make a token that is valid for ACCESS_TOKEN_SECONDS."""
@@ -49,6 +52,13 @@ class TokenSigner:
         Raises:
             NotAuthenticated: it is not one of ours, not whole, or expired.
         """
+        user, expires_at = self._remembered(token)
+        if expires_at <= time.time():  # RFC 7519 section 4.1.4
+            raise NotAuthenticated
+        return user
+
+    def _read(self, token: str) -> tuple[User, int]:
+        """Whom a token speaks for, and until when."""
         if len(token) > MAX_TOKEN_LENGTH:
             raise NotAuthenticated
         try:
@@ -62,12 +72,13 @@ class TokenSigner:
                 options={f"require_{claim}": True for claim in REQUIRED_CLAIMS},
             )
             user = User(UUID(claims["sub"]), Role(claims["role"]), UUID(claims["sid"]))
+            expires_at = int(claims["exp"])
         except Exception:  # noqa: BLE001 - python-jose leaks RecursionError, OverflowError and others
             raise NotAuthenticated from None
         # RFC 7515 section 4.1.11: extensions that are not understood are refused.
         if "crit" in header or header.get("typ") != "JWT":
             raise NotAuthenticated
-        return user
+        return user, expires_at
 
 
 def key_id(key: str) -> str:
