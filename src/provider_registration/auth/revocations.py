@@ -59,7 +59,7 @@ class RevocationWatch:
         """Ask for the sessions that ended since the last time, or within the life of an access token."""
         now = time.monotonic()
         seconds = min(ACCESS_TOKEN_SECONDS, now - self._asked_at + OVERLAP_SECONDS)
-        async with self._database.transaction() as session:
+        async with self._database.statement() as session:
             rows = await session.execute(queries.LIST_REVOKED_SESSIONS, {"seconds": seconds})
         for row in rows:
             self._ended.setdefault(row.id, now + ACCESS_TOKEN_SECONDS)
@@ -69,5 +69,5 @@ class RevocationWatch:
     async def _clean(self) -> None:
         if time.monotonic() - self._cleaned_at > CLEANING_SECONDS:
             self._cleaned_at = time.monotonic()
-            async with self._database.transaction() as session:
+            async with self._database.statement() as session:
                 await session.execute(queries.DELETE_EXPIRED_SESSIONS, {"limit": MAX_CLEANED})

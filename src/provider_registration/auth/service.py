@@ -77,7 +77,7 @@ class AuthService:
         return tokens
 
     async def _login(self, username: str, password: str) -> Tokens:
-        async with self._database.transaction() as session:
+        async with self._database.statement() as session:
             row = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one_or_none()
         check = await self._hasher.verify(password, row["password_hash"] if row else None)
         if row is None or not check.is_right or row["disabled_at"]:
@@ -94,7 +94,7 @@ class AuthService:
                 raise InvalidCredentials
             tokens = await self._next_tokens(session, User(row["id"], Role(row["role"]), session_id))
         if check.better_hash:  # on its own: two log-ins that each share the row and then want it whole would deadlock
-            async with self._database.transaction() as session:
+            async with self._database.statement() as session:
                 await session.execute(queries.UPGRADE_HASH, parameters | {"new_hash": check.better_hash})
         return tokens
 
@@ -118,7 +118,7 @@ class AuthService:
 
     async def logout(self, user: User) -> None:
         """End the session: neither of its tokens works any more."""
-        async with self._database.transaction() as session:
+        async with self._database.statement() as session:
             await session.execute(queries.REVOKE_SESSION, {"session_id": user.session_id})
         self._revocations.note(user.session_id)
 

@@ -43,7 +43,7 @@ class CandidateService:
         Raises:
             EmailTaken: a candidate with this address is registered, in any letter case.
         """
-        async with self._database.transaction() as session:
+        async with self._database.statement() as session:
             result = await session.execute(queries.INSERT_CANDIDATE, asdict(registration))
             row = result.mappings().one_or_none()
         if row is None:
@@ -64,7 +64,7 @@ class CandidateService:
             "offset": page.offset,
         }
         statement = queries.LIST_CANDIDATES[status is not None, product is not None]
-        async with self._database.transaction() as session:
+        async with self._database.statement() as session:
             result = await session.execute(statement, parameters)
             return CandidatePage.from_row(result.mappings().one())
 
@@ -74,7 +74,7 @@ class CandidateService:
         Raises:
             CandidateNotFound: there is none.
         """
-        async with self._database.transaction() as session:
+        async with self._database.statement() as session:
             result = await session.execute(queries.FIND_CANDIDATE, {"candidate_id": candidate_id})
             row = result.mappings().one_or_none()
         if row is None:
