@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from sqlalchemy import event, text
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import (
     DBAPIError,
     DisconnectionError,
@@ -127,7 +127,7 @@ class Database:
         await self._engine.dispose()
 
 
-def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+def _refuse_closed(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
     """Have the pool replace a connection that was cut while it was idle; asking the driver costs no round trip."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError

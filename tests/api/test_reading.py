@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import pytest
@@ -44,6 +45,17 @@ async def test_any_writing_of_the_id_that_means_the_same_will_do(viewer, registe
     response = await viewer.get(f"/candidates/{write(candidate['candidate_id'])}")
 
     assert response.json() == candidate
+
+
+async def test_everyone_who_reads_at_once_gets_what_they_asked_for(viewer, register):
+    candidates = [await register() for _ in range(5)]
+    ids = [str(uuid4()) if number % 7 == 0 else candidates[number % 5]["candidate_id"] for number in range(150)]
+
+    responses = await asyncio.gather(*(viewer.get(f"/candidates/{candidate_id}") for candidate_id in ids))
+
+    known = {candidate["candidate_id"]: candidate for candidate in candidates}
+    assert [response.status_code for response in responses] == [200 if i in known else 404 for i in ids]
+    assert [response.json() for response in responses if response.is_success] == [known[i] for i in ids if i in known]
 
 
 async def test_an_unknown_id_is_not_found(viewer):

@@ -331,6 +331,15 @@ async def test_of_concurrent_registrations_of_one_address_one_succeeds(try_regis
     assert stored == 1
 
 
+async def test_everyone_who_registers_at_once_gets_their_own_record(try_registering):
+    addresses = [f"{uuid4().hex}@example.com" for _ in range(100)]
+
+    responses = await asyncio.gather(*(try_registering(contact_email=address) for address in addresses))
+
+    assert [response.json()["contact_email"] for response in responses] == addresses
+    assert len({response.json()["candidate_id"] for response in responses}) == 100
+
+
 async def test_many_companies_register_at_once(try_registering):
     responses = await asyncio.gather(*(try_registering() for _ in range(50)))
 

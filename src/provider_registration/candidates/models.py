@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
-from uuid import UUID
+from typing import Any, Self
+from uuid import UUID, uuid4
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Row, RowMapping
 
 from provider_registration.candidates.approval.models import ApprovalStanding, ApprovalState
 from provider_registration.web.pagination import Position
@@ -92,6 +92,20 @@ def _standing(row: RowMapping) -> ApprovalStanding | None:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateRecord:
+    """A candidate for readers. `json` is the whole record as PostgreSQL wrote it, in the shape of the API."""
+
+    candidate_id: UUID
+    version: int
+    json: str
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Make a record from a row of one of the statements that select records."""
+        return cls(candidate_id=row.id, version=row.version, json=row.json)
+
+
+@dataclass(frozen=True, slots=True)
 class CandidatePage:
     """One page of a list. `records` is the JSON of its candidates as PostgreSQL wrote it, in the shape of the API."""
 
@@ -108,7 +122,7 @@ class CandidatePage:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a company says of itself."""
+    """What a company says of itself, and the id that it gets."""
 
     company_name: str
     contact_email: str
@@ -117,3 +131,4 @@ class Registration:
     truck_count: int
     capacity_tons_per_day: int
     location: str | None
+    candidate_id: UUID = field(default_factory=uuid4)

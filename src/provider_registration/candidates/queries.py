@@ -4,15 +4,79 @@ from __future__ import annotations
 
 from sqlalchemy import DateTime, Text, bindparam, text
 
-# Register a company, unless its address is registered already.
-INSERT_CANDIDATE = text("""
-    INSERT INTO candidates
-        (company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location)
-    VALUES
-        (:company_name, :contact_email, :phone, :products, :truck_count, :capacity_tons_per_day, :location)
-    ON CONFLICT (lower(contact_email)) DO NOTHING
-    RETURNING *
-""")
+_INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
+
+# Records of whatever is called `candidates`: JSON in the shape of CandidateResponse.
+_SELECT_RECORDS = """
+    SELECT candidates.id,
+           candidates.version,
+           candidates.created_at,
+           (
+               SELECT CAST(row_to_json(record) AS text)
+               FROM (
+                   SELECT candidates.id AS candidate_id,
+                          candidates.status,
+                          candidates.company_name,
+                          candidates.contact_email,
+                          candidates.phone,
+                          candidates.products,
+                          candidates.truck_count,
+                          candidates.capacity_tons_per_day,
+                          candidates.location,
+                          replace(to_char(candidates.created_at, :instant), '.000000Z', 'Z') AS created_at,
+                          replace(to_char(candidates.updated_at, :instant), '.000000Z', 'Z') AS updated_at,
+                          candidates.provider_id,
+                          candidates.version,
+                          candidates.rejection_reason,
+                          (
+                              SELECT row_to_json(standing)
+                              FROM (
+                                  SELECT state,
+                                         replace(to_char(requested_at, :instant), '.000000Z', 'Z') AS requested_at,
+                                         attempts,
+                                         CASE WHEN state = 'waiting' THEN
+                                             replace(to_char(next_attempt_at, :instant), '.000000Z', 'Z')
+                                         END AS next_attempt_at,
+                                         last_error
+                                  FROM unfinished_approvals
+                                  WHERE candidate_id = candidates.id
+                              ) AS standing
+                          ) AS approval
+               ) AS record
+           ) AS json
+"""
+
+# Register companies, each unless its address is registered already. In the order of addresses: two statements that
+# met in another order would deadlock.
+_INSERT = """
+    WITH added AS (
+        INSERT INTO candidates
+            (id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location)
+        SELECT candidate_id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location
+        FROM ROWS FROM (
+            json_to_recordset(CAST(:registrations AS json)) AS (
+                candidate_id uuid,
+                company_name text,
+                contact_email text,
+                phone text,
+                products text[],
+                truck_count integer,
+                capacity_tons_per_day integer,
+                location text
+            )
+        ) WITH ORDINALITY AS registration
+        ORDER BY lower(contact_email), ordinality
+        ON CONFLICT (lower(contact_email)) DO NOTHING
+        RETURNING *
+    )
+"""
+_FROM_ADDED = "FROM added AS candidates"
+_INSERT_AND_SELECT = _INSERT + _SELECT_RECORDS
+INSERT_CANDIDATES = text(_INSERT_AND_SELECT + _FROM_ADDED).bindparams(_INSTANT)
+
+# Read candidates, each with its unfinished approval.
+_WITH_IDS = "FROM candidates WHERE candidates.id = ANY(:candidate_ids)"
+FIND_CANDIDATES = text(_SELECT_RECORDS + _WITH_IDS).bindparams(_INSTANT)
 
 # Read one candidate, with its unfinished approval.
 FIND_CANDIDATE = text("""
@@ -73,38 +137,10 @@ _OF_A_STATUS_WITH_A_PRODUCT = """
     )
 """
 
-# The page's records as JSON in the shape of CandidateResponse, and how many there are on all pages.
-_RECORDS = """
-    , record AS (
-        SELECT candidates.id,
-               candidates.created_at,
-               json_build_object(
-                   'candidate_id', candidates.id,
-                   'status', status,
-                   'company_name', company_name,
-                   'contact_email', contact_email,
-                   'phone', phone,
-                   'products', products,
-                   'truck_count', truck_count,
-                   'capacity_tons_per_day', capacity_tons_per_day,
-                   'location', location,
-                   'created_at', replace(to_char(candidates.created_at, :instant), '.000000Z', 'Z'),
-                   'updated_at', replace(to_char(updated_at, :instant), '.000000Z', 'Z'),
-                   'provider_id', provider_id,
-                   'version', version,
-                   'rejection_reason', rejection_reason,
-                   'approval', CASE WHEN approval.candidate_id IS NOT NULL THEN json_build_object(
-                       'state', approval.state,
-                       'requested_at', replace(to_char(approval.requested_at, :instant), '.000000Z', 'Z'),
-                       'attempts', approval.attempts,
-                       'next_attempt_at', CASE WHEN approval.state = 'waiting' THEN
-                           replace(to_char(approval.next_attempt_at, :instant), '.000000Z', 'Z') END,
-                       'last_error', approval.last_error
-                   ) END
-               ) AS json
+# The page's records, and how many there are on all pages.
+_RECORDS_OF_PAGE = """
         FROM (SELECT id FROM page ORDER BY created_at DESC, id DESC LIMIT :limit) AS shown
         JOIN candidates USING (id)
-        LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
     ), total AS (
         SELECT CAST(coalesce(sum(count), 0) AS bigint) AS total
         FROM candidate_counts
@@ -118,22 +154,19 @@ _RECORDS = """
            (SELECT created_at FROM last) AS last_created_at,
            (SELECT id FROM last) AS last_id,
            (
-               SELECT CAST(coalesce(json_agg(json ORDER BY created_at DESC, id DESC), '[]') AS text) FROM record
+               SELECT '[' || coalesce(string_agg(json, ',' ORDER BY created_at DESC, id DESC), '') || ']' FROM record
            ) AS records
     FROM total
 """
-
-_TYPES = (
-    bindparam("before", type_=DateTime(timezone=True)),
-    bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text),  # sessions are in UTC
-)
+_THEN_RECORDS = ", record AS (" + _SELECT_RECORDS + _RECORDS_OF_PAGE
+_BEFORE = bindparam("before", type_=DateTime(timezone=True))
 
 # By whether there is a status to filter by, and a product: each has the plan that serves it.
 LIST_CANDIDATES = {
-    (False, False): text(_ANY_CANDIDATE + _RECORDS).bindparams(*_TYPES),
-    (True, False): text(_OF_A_STATUS + _RECORDS).bindparams(*_TYPES),
-    (False, True): text(_WITH_A_PRODUCT + _RECORDS).bindparams(*_TYPES),
-    (True, True): text(_OF_A_STATUS_WITH_A_PRODUCT + _RECORDS).bindparams(*_TYPES),
+    (False, False): text(_ANY_CANDIDATE + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
+    (True, False): text(_OF_A_STATUS + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
+    (False, True): text(_WITH_A_PRODUCT + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
+    (True, True): text(_OF_A_STATUS_WITH_A_PRODUCT + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
 }
 
 # Add to the counts what they lack, and say what that was: nothing unless rows came past the trigger.

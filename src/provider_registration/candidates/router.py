@@ -95,6 +95,7 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
     "",
     summary="Register a company",
     status_code=status.HTTP_201_CREATED,
+    response_model=CandidateResponse,
     responses=success(
         201,
         "Registered; an admin will decide",
@@ -133,14 +134,17 @@ async def register_candidate(
     service: CandidateServiceDep,
     limits: RateLimitsDep,
     request: Request,
-    response: Response,
-) -> CandidateResponse:
+) -> Response:
     """Register a supplier company. Open to everyone; the record comes back whole, with status `pending`."""
     await limits.count_registration(address_of(request))
-    candidate = await service.register(registration.to_registration())
-    response.headers["ETag"] = etag(candidate.version)
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}{PATH}/{candidate.candidate_id}"
-    return CandidateResponse.model_validate(candidate)
+    record = await service.register(registration.to_registration())
+    location = f"{request.scope.get('root_path', '')}{PATH}/{record.candidate_id}"
+    return Response(
+        record.json,
+        status.HTTP_201_CREATED,
+        {"ETag": etag(record.version), "Location": location},
+        media_type="application/json",
+    )
 
 
 @router.get(
@@ -193,6 +197,7 @@ async def list_candidates(
 @router.get(
     "/{candidate_id}",
     summary="Read a candidate",
+    response_model=CandidateResponse,
     responses=success(
         200,
         "The whole record",
@@ -209,13 +214,10 @@ async def list_candidates(
         DatabaseUnavailable(),
     ),
 )
-async def get_candidate(
-    candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep, response: Response
-) -> CandidateResponse:
+async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep) -> Response:
     """Read one candidate. The `ETag` goes into `If-Match` of a decision."""
-    candidate = await service.get(candidate_id)
-    response.headers["ETag"] = etag(candidate.version)
-    return CandidateResponse.model_validate(candidate)
+    record = await service.get(candidate_id)
+    return Response(record.json, headers={"ETag": etag(record.version)}, media_type="application/json")
 
 
 @router.post(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
+from provider_registration.batching import Batcher
 from provider_registration.candidates import queries
 from provider_registration.candidates.approval.errors import (
     ApprovalInProgress,
@@ -18,7 +21,14 @@ from provider_registration.candidates.errors import (
     CandidateNotFound,
     EmailTaken,
 )
-from provider_registration.candidates.models import Candidate, CandidatePage, Product, Registration, Status
+from provider_registration.candidates.models import (
+    Candidate,
+    CandidatePage,
+    CandidateRecord,
+    Product,
+    Registration,
+    Status,
+)
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.database import Database
 from provider_registration.web.pagination import BEGINNING, Page
@@ -28,6 +38,7 @@ STANDING_IN_THE_WAY = {
     ApprovalState.WAITING: ApprovalUnfinished,
     ApprovalState.IN_DOUBT: ApprovalNeedsResolution,
 }
+REGISTRATIONS = TypeAdapter(Sequence[Registration])
 
 
 class CandidateService:
@@ -36,19 +47,26 @@ class CandidateService:
     def __init__(self, database: Database, approvals: ApprovalService) -> None:
         self._database = database
         self.approvals = approvals
+        self._registrations = Batcher(self._register)
+        self._reads = Batcher(self._read)
 
-    async def register(self, registration: Registration) -> Candidate:
+    async def register(self, registration: Registration) -> CandidateRecord:
         """Store a new candidate.
 
         Raises:
             EmailTaken: a candidate with this address is registered, in any letter case.
         """
-        async with self._database.statement() as session:
-            result = await session.execute(queries.INSERT_CANDIDATE, asdict(registration))
-            row = result.mappings().one_or_none()
-        if row is None:
+        record = await self._registrations.do(registration)
+        if record is None:
             raise EmailTaken
-        return Candidate.from_row(row)
+        return record
+
+    async def _register(self, registrations: Sequence[Registration]) -> list[CandidateRecord | None]:
+        parameters = {"registrations": REGISTRATIONS.dump_json(registrations).decode()}
+        async with self._database.statement() as session:
+            rows = await session.execute(queries.INSERT_CANDIDATES, parameters)
+            added = {row.id: CandidateRecord.from_row(row) for row in rows}
+        return [added.get(registration.candidate_id) for registration in registrations]
 
     async def list_candidates(
         self, page: Page, *, status: Status | None = None, product: Product | None = None
@@ -68,18 +86,22 @@ class CandidateService:
             result = await session.execute(statement, parameters)
             return CandidatePage.from_row(result.mappings().one())
 
-    async def get(self, candidate_id: UUID) -> Candidate:
+    async def get(self, candidate_id: UUID) -> CandidateRecord:
         """One candidate.
 
         Raises:
             CandidateNotFound: there is none.
         """
-        async with self._database.statement() as session:
-            result = await session.execute(queries.FIND_CANDIDATE, {"candidate_id": candidate_id})
-            row = result.mappings().one_or_none()
-        if row is None:
+        record = await self._reads.do(candidate_id)
+        if record is None:
             raise CandidateNotFound(candidate_id)
-        return Candidate.from_row(row)
+        return record
+
+    async def _read(self, candidate_ids: Sequence[UUID]) -> list[CandidateRecord | None]:
+        async with self._database.statement() as session:
+            rows = await session.execute(queries.FIND_CANDIDATES, {"candidate_ids": candidate_ids})
+            found = {row.id: CandidateRecord.from_row(row) for row in rows}
+        return [found.get(candidate_id) for candidate_id in candidate_ids]
 
     async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
         """Create the candidate's provider in billing and mark it approved; see ApprovalService for the errors."""

@@ -1,0 +1,172 @@
+"""Gathering callers: who goes together, who fails alone, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from provider_registration import batching
+from provider_registration.batching import MAX_ITEMS, Batcher
+from provider_registration.database import DatabaseUnavailable
+from provider_registration.logs import request_id_var
+
+
+class Work:
+    """Doubles numbers, a batch at a time, when it is let; `batches` has what it was given."""
+
+    def __init__(self):
+        self.batches = []
+        self.is_let = asyncio.Event()
+        self.is_let.set()
+        self.error = None
+
+    async def __call__(self, items):
+        self.batches.append(list(items))
+        await self.is_let.wait()
+        if self.error:
+            raise self.error
+        if "bad" in items:
+            raise ValueError("bad")
+        return [2 * item for item in items]
+
+
+@pytest.fixture
+def work():
+    return Work()
+
+
+@pytest.fixture
+def batcher(work):
+    return Batcher(work)
+
+
+async def begin(batcher, *items):
+    """Ask for each; return when all have asked."""
+    tasks = [asyncio.create_task(batcher.do(item)) for item in items]
+    await asyncio.sleep(0.01)
+    return tasks
+
+
+async def test_a_caller_who_is_alone_does_not_wait(batcher, work):
+    assert await batcher.do(1) == 2
+    assert await batcher.do(2) == 4
+    assert work.batches == [[1], [2]]
+
+
+async def test_those_who_come_at_once_go_together(batcher, work):
+    assert await asyncio.gather(*await begin(batcher, 1, 2, 3)) == [2, 4, 6]
+    assert work.batches == [[1, 2, 3]]
+
+
+async def test_those_who_come_while_a_batch_is_under_way_are_not_in_it_and_go_together_after_it(batcher, work):
+    work.is_let.clear()
+    tasks = await begin(batcher, 1) + await begin(batcher, 2, 3)
+    assert work.batches == [[1]]
+
+    work.is_let.set()
+
+    assert await asyncio.gather(*tasks) == [2, 4, 6]
+    assert work.batches == [[1], [2, 3]]
+
+
+async def test_a_batch_has_an_end(batcher, work):
+    tasks = await begin(batcher, *range(2 * MAX_ITEMS + 1))
+
+    assert await asyncio.gather(*tasks) == [2 * number for number in range(2 * MAX_ITEMS + 1)]
+    assert [len(batch) for batch in work.batches] == [MAX_ITEMS, MAX_ITEMS, 1]
+
+
+async def test_a_bad_item_fails_alone(batcher, work):
+    tasks = await begin(batcher, 1, "bad", 3)
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [results[0], type(results[1]), results[2]] == [2, ValueError, 6]
+    assert work.batches == [[1, "bad", 3], [1], ["bad"], [3]]
+
+
+async def test_an_outage_is_everyones_and_nothing_is_repeated(batcher, work):
+    work.error = DatabaseUnavailable()
+
+    errors = await asyncio.gather(*await begin(batcher, 1, 2), return_exceptions=True)
+
+    assert [type(error) for error in errors] == [DatabaseUnavailable, DatabaseUnavailable]
+    assert errors[0] is not errors[1]
+    assert work.batches == [[1, 2]]
+    work.error = None
+    assert await batcher.do(3) == 6
+
+
+async def test_a_caller_who_leaves_before_their_batch_is_not_in_it(batcher, work):
+    work.is_let.clear()
+    first, leaving, last = await begin(batcher, 1) + await begin(batcher, 2, 3)
+
+    leaving.cancel()
+    await asyncio.sleep(0)
+    work.is_let.set()
+
+    assert await asyncio.gather(first, last) == [2, 6]
+    assert work.batches == [[1], [3]]
+
+
+@pytest.mark.parametrize("error", [None, DatabaseUnavailable(), ValueError()])
+async def test_a_caller_who_leaves_during_their_batch_takes_nothing_from_the_others(batcher, work, error):
+    work.is_let.clear()
+    leaving, staying = await begin(batcher, 1, 2)
+
+    leaving.cancel()
+    await asyncio.sleep(0)
+    work.error = error
+    work.is_let.set()
+    [result] = await asyncio.gather(staying, return_exceptions=True)
+
+    assert result == 4 if error is None else type(result) is type(error)
+    work.error = None
+    assert await batcher.do(5) == 10
+
+
+async def test_too_many_are_refused_at_once_and_the_others_are_served(batcher, work, monkeypatch):
+    monkeypatch.setattr(batching, "MAX_WAITING", 3)
+    work.is_let.clear()
+    tasks = await begin(batcher, 0) + await begin(batcher, 1, 2, 3)
+
+    with pytest.raises(DatabaseUnavailable):
+        await batcher.do(4)
+
+    work.is_let.set()
+    assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
+
+
+async def test_nobody_waits_for_ever(batcher, work, monkeypatch):
+    monkeypatch.setattr(batching, "MAX_SECONDS", 0.05)
+    work.is_let.clear()
+    tasks = await begin(batcher, 1) + await begin(batcher, 2)
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(result) for result in results] == [DatabaseUnavailable, DatabaseUnavailable]
+    work.is_let.set()
+    assert await batcher.do(3) == 6
+
+
+async def test_results_that_do_not_fit_the_items_are_a_fault_for_everyone():
+    async def lose_one(items):
+        return items[1:]
+
+    batcher = Batcher(lose_one)
+
+    results = await asyncio.gather(*await begin(batcher, 1, 2), return_exceptions=True)
+
+    assert {type(result) for result in results} == {ValueError}
+
+
+async def test_what_a_batch_logs_has_no_callers_request_id():
+    async def request_ids(items):
+        return [request_id_var.get()] * len(items)
+
+    request_id_var.set("the caller's")
+    try:
+        assert await Batcher(request_ids).do(1) is None
+    finally:
+        request_id_var.set(None)
