@@ -35,6 +35,7 @@ from provider_registration.health.router import router as health_router
 from provider_registration.metrics import UP
 from provider_registration.settings import Settings
 from provider_registration.web.body import BodyLimit
+from provider_registration.web.direct import DirectRoutes
 from provider_registration.web.docs import router as docs_router
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
@@ -128,6 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.include_router(router, dependencies=READERS[access], responses=READERS_REFUSED[access])
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
+    app.add_middleware(DirectRoutes, routes=candidates_router.routes, error_handlers=app.exception_handlers)
     app.add_middleware(BodyLimit)
     app.add_middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer))
     if origins := [origin.strip() for origin in settings.cors_allowed_origins.split(",") if origin.strip()]:

@@ -48,6 +48,7 @@ from provider_registration.candidates.schemas import (
 )
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
+from provider_registration.web.direct import direct
 from provider_registration.web.openapi import links, problems, request_body, success
 from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
@@ -129,6 +130,7 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
         )
     ),
 )
+@direct
 async def register_candidate(
     registration: RegistrationBody,
     service: CandidateServiceDep,
@@ -214,6 +216,7 @@ async def list_candidates(
         DatabaseUnavailable(),
     ),
 )
+@direct
 async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep) -> Response:
     """Read one candidate. The `ETag` goes into `If-Match` of a decision."""
     record = await service.get(candidate_id)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from provider_registration.web.paths import route_path
 from provider_registration.web.problems import problem_response
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
@@ -25,7 +26,7 @@ class RateLimitMiddleware:
         self._caller_of = caller_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _path_of(scope) not in UNLIMITED_PATHS:
+        if scope["type"] == "http" and route_path(scope) not in UNLIMITED_PATHS:
             request = Request(scope)
             try:
                 await self._limits.count_request(self._caller_of(request))
@@ -33,11 +34,6 @@ class RateLimitMiddleware:
                 await problem_response(error, request)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-def _path_of(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def address_of(request: Request) -> str:

@@ -1,0 +1,12 @@
+"""Where a request goes inside the application."""
+
+from __future__ import annotations
+
+from starlette.types import Scope
+
+
+def route_path(scope: Scope) -> str:
+    """The path that routes are compared with: without the gateway's prefix, where it is there."""
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "")
+    return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
