@@ -32,6 +32,7 @@ class Batcher(Generic[Item, Result]):
         self._work = work
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._running: asyncio.Task[None] | None = None
+        self._watchdog: asyncio.TimerHandle
 
     async def do(self, item: Item) -> Result:
         """The result for `item`.
@@ -47,16 +48,14 @@ class Batcher(Generic[Item, Result]):
         if self._running is None:
             # A batch belongs to no single request, so none's id stands in what is logged about it.
             self._running = asyncio.create_task(self._run(), context=Context())
-        try:
-            async with asyncio.timeout(MAX_SECONDS):
-                return await result
-        except TimeoutError:
-            raise DatabaseUnavailable from None
+        return await result
 
     async def _run(self) -> None:
         try:
             while batch := self._next_batch():
+                self._watch(batch)
                 await self._do_batch(batch)
+                self._watchdog.cancel()
         finally:
             self._running = None
 
@@ -67,6 +66,16 @@ class Batcher(Generic[Item, Result]):
             if not result.done():  # its caller is still there
                 batch.append((item, result))
         return batch
+
+    def _watch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        self._watchdog = asyncio.get_running_loop().call_later(MAX_SECONDS, self._refuse_everyone, batch)
+
+    def _refuse_everyone(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        """Let nobody wait longer, neither for a batch that takes too long nor behind it."""
+        for _, result in (*batch, *self._waiting):
+            if not result.done():
+                result.set_exception(DatabaseUnavailable())
+        self._watch(batch)
 
     async def _do_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:

@@ -8,9 +8,10 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
+ENCODER = JsonEncoder()
 
 
 class LineFormatter(JsonFormatter):
@@ -49,14 +50,21 @@ def _kind(error: BaseException) -> str:
     return f"{name}: SQLSTATE {sqlstate}" if sqlstate else name
 
 
+def _to_json(data: dict[str, Any], **_options: object) -> str:
+    """What the formatter's own way writes, without making an encoder for every line."""
+    return ENCODER.encode(data)
+
+
 def configure_logging(level: str) -> None:
     """Send every logger's records at `level` and above to standard error."""
+    logging._srcfile = None  # the documented way to not look for the line that logs
     handler = logging.StreamHandler()
     handler.setFormatter(
         LineFormatter(
             "{levelname}{name}{message}",
             style="{",
             timestamp="time",
+            json_serializer=_to_json,
             rename_fields={"levelname": "level", "name": "logger"},
         )
     )

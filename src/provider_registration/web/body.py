@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration.web.problems import (
@@ -44,8 +43,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length[:20]) > MAX_BODY_BYTES:
+        framing = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}
+        if not framing:  # then there is no body (RFC 9112 section 6.3)
+            await self._app(scope, receive, send)
+            return
+        length = framing.get(b"content-length", b"0")
+        if not length.isdigit() or int(length[:20]) > MAX_BODY_BYTES:
             response = problem_response(BodyTooLarge(MAX_BODY_BYTES), Request(scope))
             await response(scope, receive, send)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+RawHeaders = list[tuple[bytes, bytes]]  # names in lower case, as ASGI has them
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",  # answers hold people's addresses; no cache keeps them
@@ -15,9 +15,10 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+RAW_SECURITY_HEADERS: RawHeaders = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
-def add_security_headers(headers: MutableHeaders) -> None:
+def add_security_headers(headers: RawHeaders) -> None:
     """Add what is not set yet: a page may have a Content-Security-Policy of its own."""
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
+    names = {name for name, _ in headers}
+    headers.extend(header for header in RAW_SECURITY_HEADERS if header[0] not in names)

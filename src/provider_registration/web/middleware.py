@@ -5,24 +5,25 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from functools import cache
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Counter
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration.logs import request_id_var
 from provider_registration.metrics import REQUESTS
-from provider_registration.web.headers import add_security_headers
+from provider_registration.web.headers import RawHeaders, add_security_headers
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, instance_of
 
 logger = logging.getLogger(__name__)
 
-REQUEST_ID_HEADER = "X-Request-ID"
-VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_HEADER = b"x-request-id"
+VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CLIENT_CLOSED_REQUEST = 499  # nginx's word for a client that left before the answer
@@ -52,9 +53,10 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID_HEADER] = request_id
+                headers: RawHeaders = list(message.get("headers", ()))
+                headers.append((REQUEST_ID_HEADER, request_id.encode()))
                 add_security_headers(headers)
+                message["headers"] = headers
             await send(message)
 
         try:
@@ -70,7 +72,7 @@ class RequestMiddleware:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         endpoint = endpoint_of(scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
-        REQUESTS.labels(method, endpoint, str(status)).inc()
+        _counter(method, endpoint, status).inc()
         fields: dict[str, Any] = {
             "method": method,
             "endpoint": endpoint,
@@ -82,14 +84,22 @@ class RequestMiddleware:
         logger.info("request", extra=fields)
 
 
+@cache
+def _counter(method: str, endpoint: str, status: int) -> Counter:
+    """The counter of one series; `labels` looks it up under a lock, each time."""
+    return REQUESTS.labels(method, endpoint, str(status))
+
+
 def endpoint_of(scope: Scope) -> str:
     """Template of the route that took the request, or one fixed word: metrics must not grow with what is asked."""
     return getattr(scope.get("route"), "path", UNMATCHED)
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-    return given if VALID_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID_HEADER and VALID_REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid.uuid4().hex
 
 
 def _internal_error(scope: Scope) -> JSONResponse:
