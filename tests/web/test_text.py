@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import string
 import unicodedata
 from typing import Annotated
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
+from provider_registration.web import text as module
 from provider_registration.web.text import CleanText, EmailAddress, clean_text, visible
 
 text_adapter = TypeAdapter(CleanText)
@@ -92,6 +94,46 @@ def test_whatever_is_accepted_fits_its_column_and_is_accepted_again(text):
         return
     assert len(once) <= 254
     assert email_adapter.validate_python(once) == once
+
+
+PLAIN_CHARACTERS = "".join(sorted(set(string.ascii_letters + string.digits + "!#$%&'*+-/=?^_`{|}~.@")))
+
+
+def outcome(check, address):
+    try:
+        return check(address)
+    except PydanticCustomError:
+        return "refused"
+
+
+@given(
+    st.from_regex(module._PLAIN_ADDRESS, fullmatch=True)
+    | st.emails()
+    | st.text(PLAIN_CHARACTERS, max_size=260)
+    | st.builds(
+        "{}@{}.{}".format,
+        st.sampled_from(["a", "Info", "WWW", "a" * 64, "a" * 65, ".a", "a.", "a..b"]),
+        st.text("aZ0-.", max_size=70),
+        st.sampled_from(
+            ["com", "COM", "TEST", "localhost", "c", "c0m", "xn--p1ai", "a" * 63, "a" * 64, "com\n", "com."]
+        ),
+    )
+)
+@example("a@" + "a." * 125 + "com")
+@example("a@xn--bcher-kva.example")
+@example("a@ab--cd.example")
+@example("a@example.com\n")
+@settings(max_examples=1000)
+def test_plain_addresses_are_taken_exactly_as_the_library_would(address):
+    assert outcome(module._email_address, address) == outcome(module._any_email_address, address)
+
+
+@pytest.mark.parametrize("address", ["a@example.com", "First.Last+tag@Sub-1.Example.COM", "o'neil@example.co.uk"])
+def test_a_plain_address_does_not_need_the_library(address, monkeypatch):
+    monkeypatch.delattr(module, "_any_email_address")
+
+    local_part, _, domain = address.partition("@")
+    assert module._email_address(address) == f"{local_part}@{domain.lower()}"
 
 
 @pytest.mark.parametrize(

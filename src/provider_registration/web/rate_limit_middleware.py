@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,6 +15,7 @@ from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 # Probes and scrapes come often, and from one address.
 UNLIMITED_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+MAX_REMEMBERED = 4096  # addresses
 IPV6_NETWORK_BITS = 64  # what one customer is commonly given
 
 
@@ -38,7 +40,11 @@ class RateLimitMiddleware:
 
 def address_of(request: Request) -> str:
     """The network address to count for: the peer's, or what a trusted proxy says of it; /64 for IPv6."""
-    host = request.client.host if request.client else ""
+    return _network_of(request.client.host if request.client else "")
+
+
+@lru_cache(MAX_REMEMBERED)
+def _network_of(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
