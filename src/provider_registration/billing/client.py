@@ -110,20 +110,13 @@ class BillingClient:
         """
         call = _Call(self._http, self.breaker, name, idempotency_key)
         self._budget.earn()
-        retrying = AsyncRetrying(
-            stop=stop_any(
-                stop_after_attempt(self.options.max_tries),
-                stop_before_delay(self.options.deadline),
-                _StopWhen(lambda: call.maybe_sent and not self.options.retry_ambiguous),
-                _StopWhen(lambda: not self._budget.spend()),
-            ),
-            wait=_wait,
-            retry=retry_if_exception_type(_Retryable),
-            reraise=True,
-        )
+        started = time.monotonic()
         try:
             async with asyncio.timeout(self.options.deadline):
-                return await retrying(call.attempt)
+                try:
+                    return await call.attempt()  # nearly always the only one: without the machinery of retries
+                except _Retryable as first:
+                    return await self._retry(call, first, deadline=self.options.deadline - time.monotonic() + started)
         except _Retryable as last:
             error = last.error
         except TimeoutError:
@@ -134,6 +127,29 @@ class BillingClient:
         if (call.maybe_sent or maybe_sent) and not isinstance(error, BillingUncertain):
             raise BillingUncertain(str(error)) from error
         raise error
+
+    async def _retry(self, call: _Call, first: _Retryable | None, *, deadline: float) -> int:
+        """Go on after the first try; `deadline` is what is left of it."""
+
+        async def attempt() -> int:
+            nonlocal first
+            if first is not None:
+                error, first = first, None
+                raise error
+            return await call.attempt()
+
+        retrying = AsyncRetrying(
+            stop=stop_any(
+                stop_after_attempt(self.options.max_tries),
+                stop_before_delay(deadline),
+                _StopWhen(lambda: call.maybe_sent and not self.options.retry_ambiguous),
+                _StopWhen(lambda: not self._budget.spend()),
+            ),
+            wait=_wait,
+            retry=retry_if_exception_type(_Retryable),
+            reraise=True,
+        )
+        return await retrying(attempt)
 
 
 class _Call:
