@@ -48,7 +48,7 @@ from provider_registration.candidates.schemas import (
 )
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
-from provider_registration.web.direct import direct
+from provider_registration.web.direct import direct, json_response
 from provider_registration.web.openapi import links, problems, request_body, success
 from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
@@ -141,12 +141,7 @@ async def register_candidate(
     await limits.count_registration(address_of(request))
     record = await service.register(registration.to_registration())
     location = f"{request.scope.get('root_path', '')}{PATH}/{record.candidate_id}"
-    return Response(
-        record.json,
-        status.HTTP_201_CREATED,
-        {"ETag": etag(record.version), "Location": location},
-        media_type="application/json",
-    )
+    return json_response(record.json, status.HTTP_201_CREATED, {"ETag": etag(record.version), "Location": location})
 
 
 @router.get(
@@ -189,9 +184,8 @@ async def list_candidates(
     found = await service.list_candidates(page, status=query.status, product=query.product)
     next_cursor = found.next.to_cursor() if found.next else None
     pagination = CursorPagination.of(page, found.total).model_copy(update={"next_cursor": next_cursor})
-    return Response(
+    return json_response(
         f'{{"candidates":{found.records},"pagination":{pagination.model_dump_json()}}}',
-        media_type="application/json",
         headers={"Link": query.links(f"{request.scope.get('root_path', '')}{PATH}", next_cursor)},
     )
 
@@ -220,12 +214,13 @@ async def list_candidates(
 async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep) -> Response:
     """Read one candidate. The `ETag` goes into `If-Match` of a decision."""
     record = await service.get(candidate_id)
-    return Response(record.json, headers={"ETag": etag(record.version)}, media_type="application/json")
+    return json_response(record.json, headers={"ETag": etag(record.version)})
 
 
 @router.post(
     "/{candidate_id}/approve",
     summary="Approve a candidate",
+    response_model=ApprovalResponse,
     responses=success(
         200,
         "Approved; the provider exists in billing",
@@ -254,17 +249,19 @@ async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep,
         DatabaseUnavailable(),
     ),
 )
+@direct
 async def approve_candidate(
     candidate_id: CandidateId, service: CandidateServiceDep, user: AdminDep, expected: ExpectedVersions
-) -> ApprovalResponse:
+) -> Response:
     """Create the candidate's provider in billing, exactly once, and mark the candidate approved."""
     candidate = await service.approve(candidate_id, user_id=user.user_id, expected=expected)
-    return ApprovalResponse.model_validate(candidate)
+    return json_response(ApprovalResponse.model_validate(candidate).model_dump_json())
 
 
 @router.post(
     "/{candidate_id}/reject",
     summary="Reject a candidate",
+    response_model=RejectionResponse,
     responses=success(
         200,
         "Rejected",
@@ -296,13 +293,14 @@ async def approve_candidate(
         required=False,
     ),
 )
+@direct
 async def reject_candidate(
     candidate_id: CandidateId,
     _user: AdminDep,  # before the body: a stranger is turned away before anything of theirs is read
     rejection: RejectionBody,
     service: CandidateServiceDep,
     expected: ExpectedVersions,
-) -> RejectionResponse:
+) -> Response:
     """Reject a pending candidate, with a reason or without; the body may be left out."""
     candidate = await service.reject(candidate_id, reason=rejection.reason, expected=expected)
-    return RejectionResponse.model_validate(candidate)
+    return json_response(RejectionResponse.model_validate(candidate).model_dump_json())

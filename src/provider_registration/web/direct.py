@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -26,6 +27,11 @@ def direct(endpoint: Endpoint) -> Endpoint:
     """Mark an endpoint that makes its own Response and needs only the path, headers and dependencies."""
     endpoint.is_direct = True  # type: ignore[attr-defined]
     return endpoint
+
+
+def json_response(content: str, status_code: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with what is JSON already."""
+    return Response(content, status_code, headers, "application/json")
 
 
 class DirectRoutes:
