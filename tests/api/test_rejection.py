@@ -165,6 +165,37 @@ async def test_an_approval_under_way_stands_in_the_way(admin, candidate, path, b
     assert (record["status"], record["rejection_reason"], record["version"]) == ("approved", None, 2)
 
 
+async def test_of_those_who_reject_at_once_everyone_gets_their_own_answer(admin, register):
+    pending = [(await register())["candidate_id"] for _ in range(30)]
+    approved = (await register())["candidate_id"]
+    await admin.post(f"/candidates/{approved}/approve")
+    unknown = str(uuid4())
+
+    def reject(candidate_id, version):
+        path, body = f"/candidates/{candidate_id}/reject", {"reason": f"for {candidate_id}"}
+        return admin.post(path, json=body, headers={"If-Match": f'"{version}"'})
+
+    stale, *fresh = pending
+    asked = [(candidate_id, 1) for candidate_id in fresh] + [(approved, 2), (unknown, 1), (stale, 7)]
+    responses = await asyncio.gather(*(reject(*each) for each in asked))
+
+    assert [response.status_code for response in responses] == [200] * 29 + [400, 404, 412]
+    assert [response.json()["rejection_reason"] for response in responses[:29]] == [f"for {i}" for i in fresh]
+
+
+async def test_a_candidate_that_somebody_holds_keeps_nobody_else_waiting(admin, register, database):
+    held, free = [(await register())["candidate_id"] for _ in range(2)]
+
+    async with database.transaction():
+        await database.execute("SELECT 1 FROM candidates WHERE id = $1 FOR UPDATE", held)
+        waiting = asyncio.create_task(admin.post(f"/candidates/{held}/reject"))
+        others = await asyncio.wait_for(admin.post(f"/candidates/{free}/reject"), 2)
+        assert not waiting.done()
+
+    assert others.status_code == 200
+    assert (await waiting).status_code == 200
+
+
 async def test_an_unknown_candidate_cannot_be_rejected(admin):
     response = await admin.post(f"/candidates/{uuid4()}/reject")
 

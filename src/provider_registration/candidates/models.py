@@ -132,3 +132,12 @@ class Registration:
     capacity_tons_per_day: int
     location: str | None
     candidate_id: UUID = field(default_factory=uuid4)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What an admin decided against. `expected` has the versions that they may have seen; None: any."""
+
+    candidate_id: UUID
+    reason: str | None
+    expected: frozenset[int] | None

@@ -180,6 +180,23 @@ REJECT_CANDIDATE = text("""
     RETURNING *
 """)
 
+# Of these candidates, keep those that nobody holds from being decided by others until the transaction ends.
+LOCK_FREE_CANDIDATES = text("""
+    SELECT id FROM candidates WHERE id = ANY(:candidate_ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+# Reject pending candidates that are locked, each unless someone changed it or an approval of it stands.
+REJECT_CANDIDATES = text("""
+    UPDATE candidates
+    SET status = 'rejected', rejection_reason = rejection.reason
+    FROM json_to_recordset(CAST(:rejections AS json)) AS rejection (candidate_id uuid, reason text, expected integer[])
+    WHERE candidates.id = rejection.candidate_id
+      AND candidates.status = 'pending'
+      AND (rejection.expected IS NULL OR candidates.version = ANY(rejection.expected))
+      AND NOT EXISTS (SELECT FROM approval_intents WHERE approval_intents.candidate_id = candidates.id)
+    RETURNING candidates.*
+""")
+
 # Approve a pending candidate, unless someone changed it since we read it.
 APPROVE_CANDIDATE = text("""
     UPDATE candidates

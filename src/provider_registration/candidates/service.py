@@ -27,6 +27,7 @@ from provider_registration.candidates.models import (
     CandidateRecord,
     Product,
     Registration,
+    Rejection,
     Status,
 )
 from provider_registration.candidates.selection import lock_pending
@@ -38,7 +39,8 @@ STANDING_IN_THE_WAY = {
     ApprovalState.WAITING: ApprovalUnfinished,
     ApprovalState.IN_DOUBT: ApprovalNeedsResolution,
 }
-REGISTRATIONS = TypeAdapter(Sequence[Registration])
+REGISTRATIONS = TypeAdapter(list[Registration])
+REJECTIONS = TypeAdapter(list[Rejection])
 
 
 class CandidateService:
@@ -49,6 +51,7 @@ class CandidateService:
         self.approvals = approvals
         self._registrations = Batcher(self._register)
         self._reads = Batcher(self._read)
+        self._rejections = Batcher(self._reject)
 
     async def register(self, registration: Registration) -> CandidateRecord:
         """Store a new candidate.
@@ -62,7 +65,7 @@ class CandidateService:
         return record
 
     async def _register(self, registrations: Sequence[Registration]) -> list[CandidateRecord | None]:
-        parameters = {"registrations": REGISTRATIONS.dump_json(registrations).decode()}
+        parameters = {"registrations": REGISTRATIONS.dump_json(list(registrations)).decode()}
         async with self._database.statement() as session:
             rows = await session.execute(queries.INSERT_CANDIDATES, parameters)
             added = {row.id: CandidateRecord.from_row(row) for row in rows}
@@ -117,9 +120,27 @@ class CandidateService:
             ApprovalInProgress, ApprovalUnfinished, ApprovalNeedsResolution: an approval of it stands.
             CandidateChanged: someone else changed it meanwhile.
         """
+        rejection = Rejection(candidate_id, reason, expected)
+        return await self._rejections.do(rejection) or await self._reject_alone(rejection)
+
+    async def _reject(self, rejections: Sequence[Rejection]) -> list[Candidate | None]:
+        """Reject what nothing stands in the way of; None for the others, which are looked at alone."""
+        first = {rejection.candidate_id: rejection for rejection in reversed(rejections)}
         async with self._database.transaction() as session:
-            candidate = await lock_pending(session, candidate_id, expected)
-            parameters = {"candidate_id": candidate_id, "version": candidate.version, "reason": reason}
+            ids = await session.scalars(queries.LOCK_FREE_CANDIDATES, {"candidate_ids": list(first)})
+            parameters = {"rejections": REJECTIONS.dump_json([first[candidate_id] for candidate_id in ids]).decode()}
+            rows = (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings()
+            rejected = {row["id"]: Candidate.from_row(row) for row in rows}
+        return [
+            rejected.get(rejection.candidate_id) if first[rejection.candidate_id] is rejection else None
+            for rejection in rejections
+        ]
+
+    async def _reject_alone(self, rejection: Rejection) -> Candidate:
+        candidate_id = rejection.candidate_id
+        async with self._database.transaction() as session:
+            candidate = await lock_pending(session, candidate_id, rejection.expected)
+            parameters = {"candidate_id": candidate_id, "version": candidate.version, "reason": rejection.reason}
             if state := await session.scalar(queries.APPROVAL_STATE, parameters):
                 raise STANDING_IN_THE_WAY[ApprovalState(state)](candidate_id)
             row = (await session.execute(queries.REJECT_CANDIDATE, parameters)).mappings().one_or_none()
