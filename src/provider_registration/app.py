@@ -33,8 +33,9 @@ from provider_registration.database import Database
 from provider_registration.health.metrics_router import require_scrape_token
 from provider_registration.health.metrics_router import router as metrics_router
 from provider_registration.health.router import router as health_router
+from provider_registration.logs import configure_logging
 from provider_registration.metrics import UP
-from provider_registration.settings import Settings
+from provider_registration.settings import Settings, load_settings
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
 from provider_registration.web.docs import router as docs_router
@@ -146,6 +147,13 @@ def create_app(settings: Settings) -> FastAPI:
         )
     app.add_middleware(RequestMiddleware, root_path=settings.root_path)
     return app
+
+
+def create_app_from_environment() -> FastAPI:
+    """What each of several workers serves; they are processes of their own and begin with nothing."""
+    settings = load_settings(Settings)
+    configure_logging(settings.log_level)
+    return create_app(settings)
 
 
 def _billing_options(settings: Settings) -> BillingOptions:

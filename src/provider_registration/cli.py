@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import click
@@ -25,6 +28,7 @@ from provider_registration.database import Database
 from provider_registration.errors import ServiceError
 from provider_registration.grants import GrantError, grant_service
 from provider_registration.logs import configure_logging
+from provider_registration.metrics import MULTIPROCESS_FOLDER
 from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
 from provider_registration.web.text import EmailAddress
 
@@ -80,7 +84,8 @@ def _ensure_admin(database_url: str, email: str, password: str | None) -> str | 
 
 
 @main.command()
-def serve() -> None:
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="processes that serve")
+def serve(workers: int) -> None:
     """Serve the API with the settings of the environment; refuse to start when one is missing or unsafe."""
     try:
         settings = load_settings(Settings)
@@ -89,8 +94,8 @@ def serve() -> None:
             "The service does not start:\n" + "\n".join(f"  {p}" for p in error.problems)
         ) from None
     configure_logging(settings.log_level)
-    uvicorn.run(
-        create_app(settings),
+    server = partial(
+        uvicorn.run,
         host=settings.app_host,
         port=settings.app_port,
         log_config=None,
@@ -100,6 +105,12 @@ def serve() -> None:
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN_SECONDS,
     )
+    if workers == 1:
+        server(create_app(settings))
+        return
+    with TemporaryDirectory(prefix="provider-registration-metrics-") as folder:
+        os.environ[MULTIPROCESS_FOLDER] = folder  # the workers inherit it
+        server("provider_registration.app:create_app_from_environment", factory=True, workers=workers)
 
 
 @main.command()

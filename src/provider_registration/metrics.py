@@ -1,10 +1,21 @@
-"""Every Prometheus metric of the service. Labels take values from closed sets, so series stay bounded."""
+"""Every Prometheus metric of the service. Labels take values from closed sets, so series stay bounded.
+
+Several workers write into one folder, PROMETHEUS_MULTIPROC_DIR, and each of them shows the figures of all.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Enum, Gauge
+import os
+from pathlib import Path
 
-UP = Gauge("provider_service_up", "1 while the service accepts requests, 0 before and after.")
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the client library's own variable
+
+UP = Gauge(
+    "provider_service_up", "1 while the service accepts requests, 0 before and after.", multiprocess_mode="livemax"
+)
 REQUESTS = Counter(
     "provider_service_requests",  # the client library appends _total to a counter's name
     "Requests answered, by method, route template and status code.",
@@ -16,10 +27,11 @@ BILLING_CALLS = Counter(
     "created, name_taken, refused, not_sent, uncertain; circuit_open counts those that were held back.",
     ["outcome"],
 )
-BILLING_BREAKER = Enum(
+BILLING_BREAKER = Gauge(
     "provider_service_billing_breaker",
-    "State of the circuit breaker in front of billing.",
-    states=["closed", "open", "half_open"],
+    "State of the circuit breaker in front of billing: how many processes are in each.",
+    ["provider_service_billing_breaker"],
+    multiprocess_mode="livesum",
 )
 APPROVAL_ATTEMPTS = Counter(
     "provider_service_approval_attempts",
@@ -30,14 +42,17 @@ APPROVALS_UNFINISHED = Gauge(
     "provider_service_approvals_unfinished",
     "Approvals that are not finished, by state, as of the last sweep.",
     ["state"],
+    multiprocess_mode="livemostrecent",
 )
 OLDEST_APPROVAL_SECONDS = Gauge(
     "provider_service_oldest_approval_seconds",
     "Age of the oldest unfinished approval, as of the last sweep; 0 without any.",
+    multiprocess_mode="livemostrecent",
 )
 ORPHANED_PROVIDERS = Gauge(
     "provider_service_orphaned_providers",
     "Providers that billing made and no candidate is linked to, as of the last sweep.",
+    multiprocess_mode="livemostrecent",
 )
 RATE_LIMIT_REFUSALS = Counter(
     "provider_service_rate_limit_refusals",
@@ -53,3 +68,18 @@ LOGINS = Counter(
     "Tries to log in, by outcome: succeeded, failed, limited.",
     ["outcome"],
 )
+
+
+def exposition() -> bytes:
+    """Every metric in Prometheus' text format: this process's or, where several write into one folder, everyone's."""
+    folder = os.environ.get(MULTIPROCESS_FOLDER)
+    if not folder:
+        return generate_latest()
+    for pid in {int(path.stem.rpartition("_")[2]) for path in Path(folder).glob("gauge_live*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]  # the library has no types for it
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]  # as above
+    return generate_latest(registry)

@@ -31,10 +31,11 @@ PASSWORD = f"password-of-staff-{uuid4().hex}"
 
 @dataclass
 class Process:
-    """A `serve` that runs: where it answers, and the file that it logs to."""
+    """A `serve` that runs: where it answers, the file that it logs to, and its process."""
 
     url: str
     log: Path
+    pid: int = 0
 
     def lines(self) -> list[dict[str, object]]:
         """What it has logged; every line must be a JSON object."""
@@ -44,19 +45,20 @@ class Process:
 
 
 @asynccontextmanager
-async def serving(environment: dict[str, str], folder: Path) -> AsyncIterator[Process]:
-    """Serve with these variables and no other setting while the block runs."""
+async def serving(environment: dict[str, str], folder: Path, *options: str) -> AsyncIterator[Process]:
+    """Serve with these variables and options and no other setting while the block runs."""
     port = free_port()
     others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     process = Process(f"http://127.0.0.1:{port}", folder / f"{port}.log")
     with process.log.open("wb") as log:
         running = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "provider_registration", "serve"),
+            *(sys.executable, "-m", "provider_registration", "serve", *options),
             env={**others, **environment, "APP_PORT": str(port)},
             cwd=folder,  # where no .env is
             stdout=log,
             stderr=log,
         )
+    process.pid = running.pid
     try:
         async with asyncio.timeout(START_SECONDS), httpx.AsyncClient() as client:
             while True:

@@ -90,4 +90,6 @@ class CircuitBreaker:
         self._show()
 
     def _show(self, state: BreakerState | None = None) -> None:
-        BILLING_BREAKER.state(state or self.state)
+        now = state or self.state
+        for each in BreakerState:
+            BILLING_BREAKER.labels(each).set(each is now)

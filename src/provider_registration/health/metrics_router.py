@@ -7,9 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from provider_registration.auth.errors import NotAuthenticated
+from provider_registration.metrics import exposition
 
 router = APIRouter(tags=["health"])
 
@@ -43,5 +44,5 @@ async def require_scrape_token(
     },
 )
 def metrics() -> Response:
-    """Every metric of this process."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    """Every metric of this process and of the other workers that it was started with."""
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
