@@ -47,7 +47,7 @@ class Billing(asyncio.Protocol):
     def _answer(self, status: bytes, body: bytes) -> None:
         if not self._transport.is_closing():
             head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
-            self._transport.write(head + body)  # type: ignore[attr-defined]
+            self._transport.write(head + body)
 
 
 def _length(head: bytes) -> int:

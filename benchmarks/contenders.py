@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 from jose import jwt
@@ -57,7 +56,7 @@ class Contender:
         """Start it and wait until it answers."""
         log = WORK / "logs" / f"{self.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = _inherited() | self._settings(around) | dict(self.environment)
+        environment = _inherited(self) | self._settings(around) | dict(self.environment)
         process = Process(self.command(around), environment=environment, folder=self.folder, log=log)
         running = Running(self, process, f"http://127.0.0.1:{around.port}", around)
         try:
@@ -91,8 +90,10 @@ class Contender:
         }
 
 
-def _inherited() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
+def _inherited(contender: Contender) -> dict[str, str]:
+    """What a server needs to know of its surroundings; where Python finds this checkout concerns ours alone."""
+    names = ("PATH", "HOME", "LANG", *(["PYTHONPATH"] if contender.is_ours else []))
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 @dataclass
@@ -189,8 +190,3 @@ CONTENDERS = {c.name: c for c in (OURS, USUAL_FASTAPI, LITESTAR, FASTIFY, DJANGO
 def surroundings(pair: Pair, billing_url: str, *, auth: bool) -> Surroundings:
     """The same for everyone, but for the port."""
     return Surroundings(pair, billing_url, auth, free_port())
-
-
-def database_name(url: str) -> str:
-    """What stands after the last slash of a database's URL."""
-    return urlsplit(url).path.lstrip("/")

@@ -205,7 +205,7 @@ async def decide(session: AsyncSession, candidate: Candidate, **values: object) 
         .values(version=Candidate.version + 1, updated_at=func.now(), **values)
         .execution_options(synchronize_session=False)
     )
-    if (await session.execute(statement)).rowcount == 0:  # type: ignore[attr-defined]
+    if (await session.execute(statement)).rowcount == 0:
         raise HTTPException(409, "Changed meanwhile")
 
 
