@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults fuzz sqlmap timing lint format lock schema clean
+.PHONY: help run test faults fuzz sqlmap timing bench growth lint format lock schema clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,12 @@ sqlmap: $(DEV)  ## let sqlmap, which must be installed, try to inject SQL everyw
 
 timing: $(DEV)  ## measure whether log-ins tell known users from unknown ones, or keep probes waiting; TRIES of each
 	$(BIN)/python tests/timing/run.py $(if $(TRIES),--tries $(TRIES))
+
+bench: $(DEV)  ## measure this service beside others that do the same, for half an hour; ARGS="--quick" takes 8 minutes
+	$(BIN)/python -m benchmarks $(ARGS)
+
+growth: $(DEV)  ## measure what statements cost in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"
+	$(BIN)/python -m benchmarks.growth $(ARGS)
 
 lint: $(DEV)  ## check format, style, types, imports, dependencies and migrations
 	$(BIN)/ruff format --check
@@ -66,7 +72,7 @@ schema: $(DEV)  ## write schema.sql anew from the migrations
 
 clean:  ## remove the environment and caches; the local database in .local stays
 	rm -rf $(VENV) .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache htmlcov src/*.egg-info
-	find src tests alembic -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks alembic -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@for python in $(CANDIDATES); do \

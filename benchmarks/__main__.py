@@ -1,0 +1,103 @@
+"""Measure everyone side by side: `python -m benchmarks --help`."""
+
+from __future__ import annotations
+
+import asyncio
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks import ceiling, extras, report, workplace
+from benchmarks.bench import Plan, Stage, chosen, measure_stage
+from benchmarks.contenders import CONTENDERS, OURS, POOL_SIZE, WORK, Contender
+from benchmarks.database import SERVER_OPTIONS, make_pair
+from benchmarks.drivers import Wrk
+from benchmarks.scenarios import ALL, Scenario
+from provider_registration.local.postgres import PrivatePostgres
+
+ROWS, LARGE_ROWS = 100_000, 1_000_000
+ROUNDS, SECONDS = 4, 3
+QUICK_ROUNDS, QUICK_SECONDS = 2, 2
+DECISIONS_PER_SECOND = 3_000  # more than any contender decides on two cores
+
+
+def options() -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(prog="python -m benchmarks", description="Measure this service beside its peers.")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: two short rounds, the small table alone")
+    parser.add_argument("--seconds", type=int, help=f"of each run; {SECONDS} unless told")
+    parser.add_argument("--rounds", type=int, help=f"{ROUNDS} unless told")
+    parser.add_argument("--rows", type=int, default=ROWS, help="of the table that everything is asked of")
+    parser.add_argument("--large-rows", type=int, help="of the table that reads are asked of too; 0: none")
+    parser.add_argument("--connections", type=int, action="append", default=[], help="only scenarios with so many")
+    parser.add_argument("--only", action="append", default=[], metavar="CONTENDER", help=" ".join(CONTENDERS))
+    parser.add_argument("--scenario", action="append", default=[], help=" ".join(scenario.name for scenario in ALL))
+    return parser.parse_args()
+
+
+def stages(asked: Namespace) -> list[Stage]:
+    """What is asked of which table."""
+    scenarios = [
+        scenario
+        for scenario in ALL
+        if (not asked.scenario or scenario.name in asked.scenario)
+        and (not asked.connections or scenario.connections in asked.connections)
+    ]
+    large_rows = asked.large_rows if asked.large_rows is not None else (0 if asked.quick else LARGE_ROWS)
+
+    def of(rows: int, wanted: Sequence[Scenario], *, auth: bool = True) -> list[Stage]:
+        return [Stage(rows, auth, wanted)] if rows and wanted else []
+
+    found = of(asked.rows, scenarios)
+    if not asked.quick:
+        found += of(asked.rows, [scenario for scenario in scenarios if scenario.open], auth=False)
+    return found + of(large_rows, [scenario for scenario in scenarios if scenario.large])
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """A PostgreSQL of its own; yields its URL."""
+    postgres = PrivatePostgres(WORK / "postgres", options=SERVER_OPTIONS)
+    try:
+        yield postgres.start()
+    finally:
+        postgres.stop()
+
+
+async def measure(server_url: str, plan: Plan, contenders: Sequence[Contender], asked: Namespace) -> list[str]:
+    """Fill the plan; return the sentences on ours alone."""
+    sentences: list[str] = []
+    pairs = {}
+    for stage in stages(asked):
+        if stage.rows not in pairs:
+            tell(f"making {stage.rows:,} rows, twice …")
+            pairs[stage.rows] = await make_pair(server_url, stage.rows)
+        pair = pairs[stage.rows]
+        await measure_stage(plan, stage, contenders, pair)
+        if stage.auth and not asked.only:
+            await ceiling.measure_ceiling(plan, stage, pair, WORK / "pgbench")
+    if OURS in contenders and not asked.scenario:
+        sentences += await extras.during_logins(plan, pairs[asked.rows])
+    sentences += extras.of_many_callers(plan.measurements, POOL_SIZE)
+    return sentences + extras.of_approval(plan.measurements)
+
+
+def tell(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - what the command is for
+
+
+def main() -> None:
+    """Install, start, measure, report."""
+    asked = options()
+    contenders = chosen(asked.only)
+    workplace.prepare(contenders)
+    rounds = asked.rounds or (QUICK_ROUNDS if asked.quick else ROUNDS)
+    seconds = asked.seconds or (QUICK_SECONDS if asked.quick else SECONDS)
+    plan = Plan(Wrk(WORK), rounds, seconds, DECISIONS_PER_SECOND, tell)
+    with cluster() as server_url:
+        sentences = asyncio.run(measure(server_url, plan, contenders, asked))
+    tell("\n" + report.keep(plan.measurements, rounds=rounds, seconds=seconds, extras=sentences))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""A billing service that makes every provider at once: `python -m benchmarks.billing_stub PORT`.
+
+It answers 201 after CALL_SECONDS, and is small so that it takes little of the machine that is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from itertools import count
+
+import uvloop
+
+CALL_SECONDS = 0.005
+FIRST_ID = 1_500_000_000  # far from the ids of the data
+END_OF_HEAD = b"\r\n\r\n"
+
+
+class Billing(asyncio.Protocol):
+    """One connection, kept alive; reads requests that say their length."""
+
+    ids = count(FIRST_ID)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = transport
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each whole request after a while."""
+        self._received += data
+        while END_OF_HEAD in self._received:
+            head, _, rest = self._received.partition(END_OF_HEAD)
+            length = _length(head)
+            if len(rest) < length:
+                return
+            self._received = rest[length:]
+            body = rest[:length]
+            if head.startswith(b"GET "):
+                self._answer(b"200 OK", b"{}")
+            else:
+                provider = {"id": next(self.ids), "name": json.loads(body)["name"]}
+                answer = json.dumps(provider).encode()
+                asyncio.get_running_loop().call_later(CALL_SECONDS, self._answer, b"201 Created", answer)
+
+    def _answer(self, status: bytes, body: bytes) -> None:
+        if not self._transport.is_closing():
+            head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+            self._transport.write(head + body)
+
+
+def _length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+async def serve(port: int) -> None:
+    """Serve until the process is told to end."""
+    server = await asyncio.get_running_loop().create_server(Billing, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1])))

@@ -1,0 +1,215 @@
+"""The databases: ours with our migrations, the peers' with theirs, and the same rows in both."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import md5
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+
+from benchmarks.processes import parent_of
+from provider_registration import migrations
+from provider_registration.auth.directory import UserDirectory
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.database import Database
+from provider_registration.settings import DatabaseSettings
+
+PEERS_SCHEMA = Path(__file__).parent / "peers/schema.sql"
+PERIOD = timedelta(days=730)  # over which registrations are spread
+ADMIN_EMAIL, ADMIN_PASSWORD = "admin@example.com", secrets.token_urlsafe()
+FORGET_TRIES, FORGET_PAUSE = 20, 0.5  # seconds between tries
+OWN_MARK = "bench-"  # addresses of the rows that the runs make begin so
+
+# What a server of 8 GB would have; one cluster serves all, with every commit made durable.
+SERVER_OPTIONS = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "shared_buffers": "1GB",
+    "effective_cache_size": "4GB",
+    "maintenance_work_mem": "512MB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "30min",
+    "random_page_cost": "1.1",
+    "max_connections": "200",
+}
+
+# Rows number $1 to $2, one every $4 seconds from $3 on. What a row has depends on its number alone: 70 % are pending,
+# 20 % approved and 10 % rejected; 40 % deliver apples and 0.1 % mangoes. Ids are as random as any, and can be told.
+FILL = """
+    INSERT INTO candidates (id, status, company_name, contact_email, phone, products, truck_count,
+                            capacity_tons_per_day, location, created_at, updated_at, provider_id, version,
+                            rejection_reason)
+    SELECT CAST(md5(CAST(i AS text)) AS uuid),
+           status,
+           'Company ' || i || ' S.L.',
+           'office@company-' || i || '.example',
+           CASE WHEN i % 10 > 0 THEN '+34 963 ' || lpad(CAST(i % 1000000 AS text), 6, '0') END,
+           CASE WHEN cardinality(products) > 0 THEN products ELSE ARRAY['oranges'] END,
+           1 + i % 40,
+           10 + i % 300,
+           CASE WHEN i % 12 > 0 THEN 'Valencia, Spain' END,
+           created_at,
+           created_at + CASE WHEN status = 'pending' THEN interval '0' ELSE interval '3 days' END,
+           CASE WHEN status = 'approved' THEN i END,
+           CASE WHEN status = 'pending' THEN 1 ELSE 2 END,
+           CASE WHEN status = 'rejected' THEN 'No cold chain' END
+    FROM (
+        SELECT i,
+               CAST($3 AS timestamptz) + make_interval(secs => i * CAST($4 AS float8)) AS created_at,
+               CASE WHEN hashint4extended(i, 1) & 1023 < 717 THEN 'pending'
+                    WHEN hashint4extended(i, 1) & 1023 < 922 THEN 'approved'
+                    ELSE 'rejected' END AS status,
+               array_remove(ARRAY[
+                   CASE WHEN hashint4extended(i, 2) & 1023 < 410 THEN 'apples' END,
+                   CASE WHEN hashint4extended(i, 3) & 1023 < 358 THEN 'oranges' END,
+                   CASE WHEN hashint4extended(i, 4) & 1023 < 256 THEN 'grapes' END,
+                   CASE WHEN hashint4extended(i, 5) & 1023 < 154 THEN 'bananas' END,
+                   CASE WHEN hashint4extended(i, 6) & 1023 < 1 THEN 'mangoes' END
+               ], NULL) AS products
+        FROM generate_series(CAST($1 AS integer), CAST($2 AS integer)) AS i
+    ) AS made
+"""
+
+# Fresh pending rows for a run that decides.
+PREPARE_PENDING = """
+    INSERT INTO candidates (company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location)
+    SELECT 'Bench ' || $2 || ' ' || i, $3 || $2 || '-' || i || '@example.com', '+34 963 555 017',
+           ARRAY['oranges', 'grapes'], 12, 80, 'Valencia, Spain'
+    FROM generate_series(1, CAST($1 AS integer)) AS i
+    RETURNING id
+"""
+
+# Ours keeps a history of approvals that refers to candidates.
+FORGET_HISTORY = """
+    DELETE FROM approval_events USING candidates
+    WHERE candidates.id = candidate_id AND contact_email LIKE 'bench-%'
+"""
+FORGET_INTENTS = """
+    DELETE FROM approval_intents USING candidates
+    WHERE candidates.id = candidate_id AND contact_email LIKE 'bench-%'
+"""
+FORGET_MADE = "DELETE FROM candidates WHERE contact_email LIKE 'bench-%'"
+HAS_HISTORY = "SELECT to_regclass('approval_events') IS NOT NULL"
+
+# Where the pages around a depth begin, for cursors.
+PLACES = """
+    SELECT created_at, id FROM candidates ORDER BY created_at DESC, id DESC OFFSET $1 LIMIT $2
+"""
+
+
+def row_id(number: int) -> UUID:
+    """The id of a row that FILL made."""
+    return UUID(md5(str(number).encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Ours and the peers' database with the same rows."""
+
+    rows: int
+    ours: str
+    peers: str
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Any]:
+    """A connection of asyncpg's."""
+    connection = await asyncpg.connect(url, server_settings={"timezone": "UTC", "jit": "off"})
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def make_pair(server_url: str, rows: int) -> Pair:
+    """Make both databases anew on a server, with so many rows."""
+    urls = {}
+    for owner in ("ours", "peers"):
+        name = f"bench_{owner}_{rows}"
+        async with connected(server_url) as admin:
+            await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            await admin.execute(f"CREATE DATABASE {name}")
+        urls[owner] = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    await asyncio.to_thread(migrations.upgrade, urls["ours"])
+    await add_admin(urls["ours"])
+    begun = datetime.now(UTC) - PERIOD
+    for owner, url in urls.items():
+        async with connected(url) as connection:
+            if owner == "peers":
+                await connection.execute(PEERS_SCHEMA.read_text())
+            await fill(connection, 1, rows, begun=begun, step=PERIOD / rows)
+    return Pair(rows, urls["ours"], urls["peers"])
+
+
+async def fill(
+    connection: Any, first: int, last: int, *, begun: datetime, step: timedelta, analyze: bool = True
+) -> None:
+    """Add rows and let the planner know."""
+    await connection.execute(FILL, first, last, begun, step.total_seconds())
+    if analyze:
+        await connection.execute("VACUUM ANALYZE")
+
+
+async def add_admin(url: str) -> None:
+    """Add the user who asks, to our database."""
+    database = Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1)
+    hasher = PasswordHasher()
+    await UserDirectory(database, hasher).create(ADMIN_EMAIL, ADMIN_PASSWORD, Role.ADMIN)
+    hasher.close()
+    await database.close()
+
+
+async def prepare_pending(url: str, count: int) -> list[UUID]:
+    """Ids of fresh pending candidates."""
+    async with connected(url) as connection:
+        found = await connection.fetch(PREPARE_PENDING, count, f"{time.time_ns()}", OWN_MARK)
+    ids = [record["id"] for record in found]
+    Random(0).shuffle(ids)  # noqa: S311 - no secret
+    return ids
+
+
+async def forget_made(url: str) -> None:
+    """Delete what a run made, so that the next one finds the same table."""
+    async with connected(url) as connection:
+        statements = [FORGET_MADE]
+        if await connection.fetchval(HAS_HISTORY):
+            statements = [FORGET_HISTORY, FORGET_INTENTS, FORGET_MADE]
+        for tries_left in reversed(range(FORGET_TRIES)):
+            try:
+                async with connection.transaction():
+                    for statement in statements:
+                        await connection.execute(statement)
+                break
+            except (asyncpg.IntegrityConstraintViolationError, asyncpg.DeadlockDetectedError):
+                # An approval goes on to its end though its caller left.
+                if not tries_left:
+                    raise
+                await asyncio.sleep(FORGET_PAUSE)
+        await connection.execute("VACUUM ANALYZE")
+
+
+async def places_at(url: str, offset: int, count: int) -> list[tuple[datetime, UUID]]:
+    """Instants and ids of the rows from `offset` on, newest first."""
+    async with connected(url) as connection:
+        return [(record["created_at"], record["id"]) for record in await connection.fetch(PLACES, offset, count)]
+
+
+async def server_pid(url: str) -> int | None:
+    """The process that a server's others descend from; None when the server is on another machine."""
+    async with connected(url) as connection:
+        try:
+            return parent_of(await connection.fetchval("SELECT pg_backend_pid()"))
+        except OSError:
+            return None

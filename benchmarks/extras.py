@@ -1,0 +1,74 @@
+"""What is measured of ours alone: how reads fare while twenty people log in at once, and what approval adds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from statistics import median
+
+import httpx
+
+from benchmarks.bench import Measurement, Plan, started
+from benchmarks.billing_stub import CALL_SECONDS
+from benchmarks.contenders import OURS, Running
+from benchmarks.database import ADMIN_EMAIL, ADMIN_PASSWORD, Pair
+from benchmarks.drivers import Load, Sample
+from benchmarks.processes import NO_TLS
+from benchmarks.scenarios import ALL
+
+LOGINS_AT_ONCE = 20
+READERS = 4  # connections
+READ = replace(next(scenario for scenario in ALL if scenario.name == "get_16"), connections=READERS)
+
+
+async def _log_in_over_and_over(running: Running) -> None:
+    credentials = {"username": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
+    async with httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=60, verify=NO_TLS) as client:
+
+        async def one() -> None:
+            while True:
+                (await client.post("/auth/login", json=credentials)).raise_for_status()
+
+        await asyncio.gather(*(one() for _ in range(LOGINS_AT_ONCE)))
+
+
+async def during_logins(plan: Plan, pair: Pair) -> list[str]:
+    """A sentence on the reads' 99th percentile without and with log-ins, in turn."""
+    idle: list[Sample] = []
+    busy: list[Sample] = []
+    async with started([OURS], pair, auth=True) as (running,):
+        load = Load(READ, await READ.paths(running) if READ.paths else [])
+        for _ in range(plan.rounds):
+            idle.append(await plan.driver.run(running, load, seconds=plan.seconds))
+            logins = asyncio.create_task(_log_in_over_and_over(running))
+            try:
+                busy.append(await plan.driver.run(running, load, seconds=plan.seconds))
+            finally:
+                logins.cancel()
+                with suppress(asyncio.CancelledError):
+                    await logins
+    quiet, loud = (median(sample.p99 for sample in samples) for samples in (idle, busy))
+    reads = f"p99 of reads by id over {READERS} connections"
+    return [
+        f"{reads}: {loud:.1f} ms during {LOGINS_AT_ONCE} log-ins at once, {quiet:.1f} without; {loud / quiet:.1f}-fold"
+    ]
+
+
+def of_approval(measurements: Sequence[Measurement]) -> list[str]:
+    """A sentence on what ours adds to billing's own time."""
+    times = [m.p50_ms for m in measurements if (m.scenario, m.contender) == ("approve_16", OURS.name)]
+    if not times:
+        return []
+    call = 1000 * CALL_SECONDS
+    return [f"p50 of an approval over 16 connections: {median(times):.1f} ms, of which billing's call takes {call:.0f}"]
+
+
+def of_many_callers(measurements: Sequence[Measurement], pool_size: int) -> list[str]:
+    """A sentence on the tail with more callers than connections to the database."""
+    found = [m for m in measurements if (m.scenario, m.contender) == ("get_64", OURS.name)]
+    if not found:
+        return []
+    ratio = median(m.p95_ms / m.p50_ms for m in found)
+    return [f"p95 ÷ p50 of reads by id with 64 callers on {pool_size} connections to PostgreSQL: {ratio:.2f}"]

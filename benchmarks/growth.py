@@ -1,0 +1,146 @@
+"""What statements cost as the table grows, in blocks that PostgreSQL reads: `python -m benchmarks.growth --help`.
+
+Blocks do not wobble with what else the machine does. A statement may take LIMIT times as many as in the smallest table
+and SLACK more, for another level of each index; a page PAGE_SLACK more, for it looks up 21 rows by id. What triggers
+read when a statement ends is not in a plan; they touch the counts, whose number does not depend on the table's size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks import statements
+from benchmarks.__main__ import cluster, tell
+from benchmarks.database import PERIOD, connected, fill, places_at, row_id
+from benchmarks.report import RESULTS, commit
+from benchmarks.statements import blocks
+from provider_registration import migrations
+
+SIZES = (100_000, 1_000_000, 10_000_000)
+LIMIT = 1.2  # times as many blocks as in the smallest table
+SLACK, PAGE_SLACK = 8, 30  # blocks more
+BATCH = 500_000  # rows a statement that fills
+TRIES = 9  # ids or places, of which the median counts
+DEPTH = 0.9
+DATABASE = "bench_growth"
+
+# Indexes that are cheaper to build once than to keep while millions of rows come in.
+PLAIN_INDEXES = """
+    SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition
+    FROM pg_index
+    WHERE indrelid = 'candidates'::regclass AND NOT indisunique
+"""
+PENDING_IDS = "SELECT id FROM candidates WHERE status = 'pending' AND id >= $1 ORDER BY id LIMIT 1"
+
+
+async def grow(connection: Any, first: int, last: int) -> None:
+    """Add rows number `first` to `last`, a fixed time apart, so that earlier rows stay what they were."""
+    step, begun = PERIOD / SIZES[-1], datetime.now(UTC) - PERIOD
+    indexes = await connection.fetch(PLAIN_INDEXES)
+    for index in indexes:
+        await connection.execute(f"DROP INDEX {index['name']}")
+    for start in range(first, last + 1, BATCH):
+        await fill(connection, start, min(start + BATCH - 1, last), begun=begun, step=step, analyze=False)
+    for index in indexes:
+        await connection.execute(index["definition"])
+    await connection.execute("VACUUM ANALYZE")
+
+
+async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
+    """Median blocks of each statement in a table of so many rows."""
+    rng = Random(rows)  # noqa: S311 - no secret
+    numbers = [rng.randint(1, rows) for _ in range(TRIES)]
+    pending = [await connection.fetchval(PENDING_IDS, row_id(number)) for number in numbers]
+    places = (await places_at(url, int(DEPTH * rows), TRIES))[:TRIES]
+
+    async def of(make: Callable[[int], tuple[Any, dict[str, Any]]]) -> float:
+        await blocks(connection, *make(0))  # this connection reads the catalogue once
+        return median([await blocks(connection, *make(number)) for number in range(TRIES)])
+
+    page = statements.page
+    return {
+        "get": await of(lambda n: statements.get(row_id(numbers[n]))),
+        "register": await of(lambda n: statements.register(f"growth-{n}@example.com")),
+        "approve: UPDATE": await of(lambda n: statements.approve(pending[n])),
+        "reject: UPDATE": await of(lambda n: statements.reject(pending[n])),
+        "first page": await of(lambda _: page()),
+        "deep page by cursor": await of(lambda n: page(place=places[n])),
+        "page of a status": await of(lambda _: page(status="pending")),
+        "page of a common product": await of(lambda _: page(product="apples")),
+        "page of a rare product": await of(lambda _: page(product="mangoes")),
+        "deep page of a common product": await of(lambda n: page(product="apples", place=places[n])),
+    }
+
+
+async def measure(server_url: str, sizes: list[int]) -> dict[int, dict[str, float]]:
+    """The costs at each size."""
+    async with connected(server_url) as admin:
+        await admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        await admin.execute(f"CREATE DATABASE {DATABASE}")
+    url = urlsplit(server_url)._replace(path=f"/{DATABASE}").geturl()
+    await asyncio.to_thread(migrations.upgrade, url)
+    found, before = {}, 0
+    async with connected(url) as connection:
+        for size in sizes:
+            begun = time.monotonic()
+            await grow(connection, before + 1, size)
+            tell(f"{size:,} rows are there, after {time.monotonic() - begun:.0f} s")
+            found[size], before = await costs(connection, url, size), size
+    return found
+
+
+def table(found: dict[int, dict[str, float]]) -> tuple[list[str], list[str]]:
+    """Lines of a Markdown table, and the names of the statements that grow."""
+    sizes = list(found)
+    small = found[sizes[0]]
+    lines = [
+        f"| statement | {' | '.join(f'{size:,} rows' for size in sizes)} | most ÷ first |",
+        f"|---|{'--:|' * (len(sizes) + 1)}",
+    ]
+    too_many = []
+    for name, least in small.items():
+        counts = [found[size][name] for size in sizes]
+        if max(counts) > LIMIT * least + (PAGE_SLACK if "page" in name else SLACK):
+            too_many.append(name)
+        lines.append(f"| {name} | {' | '.join(f'{c:,.0f}' for c in counts)} | {max(counts) / least:.2f} |")
+    return lines, too_many
+
+
+def main() -> None:
+    """Fill, explain, report; end with status 1 when a statement grows."""
+    parser = ArgumentParser(prog="python -m benchmarks.growth", description="Measure what a larger table costs.")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="rows, with commas between")
+    parser.add_argument("--output", type=Path, default=RESULTS / "growth.md", help="where the table is kept")
+    asked = parser.parse_args()
+    sizes = sorted(int(size) for size in asked.sizes.split(","))
+    with cluster() as server_url:
+        lines, too_many = table(asyncio.run(measure(server_url, sizes)))
+    verdict = f"Too many in larger tables: {', '.join(too_many)}." if too_many else "None grows with the table."
+    head = (
+        f"Blocks that a statement reads, at {commit()}; at most {LIMIT} times those of the smallest table and {SLACK} "
+        f"more ({PAGE_SLACK} for a page, which looks up 21 rows by id), for higher indexes, will do."
+    )
+    told = [
+        head,
+        "",
+        *lines,
+        "",
+        verdict,
+    ]
+    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    asked.output.write_text("\n".join(told) + "\n")
+    tell("\n".join(told))
+    raise SystemExit(1 if too_many else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The service's own statements, as PostgreSQL gets them: the one place here that knows their names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
+
+from provider_registration.candidates import queries
+from provider_registration.web.pagination import BEGINNING
+
+PAGE = 20
+FIRST_PLACE = {"before": BEGINNING.at, "before_id": BEGINNING.id}
+
+
+def get(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
+    """Read one candidate."""
+    return queries.FIND_CANDIDATE, {"candidate_id": candidate_id}
+
+
+def register(email: str) -> tuple[TextClause, dict[str, Any]]:
+    """Register a company."""
+    return queries.INSERT_CANDIDATE, {
+        "company_name": "Huerta del Sol S.L.",
+        "contact_email": email,
+        "phone": "+34 963 555 017",
+        "products": ["oranges", "grapes"],
+        "truck_count": 12,
+        "capacity_tons_per_day": 80,
+        "location": "Valencia, Spain",
+    }
+
+
+def approve(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
+    """The UPDATE of an approval."""
+    return queries.APPROVE_CANDIDATE, {"candidate_id": candidate_id, "version": 1, "provider_id": 2**31 - 1}
+
+
+def reject(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
+    """The UPDATE of a rejection."""
+    return queries.REJECT_CANDIDATE, {"candidate_id": candidate_id, "version": 1, "reason": "No cold chain"}
+
+
+def page(
+    *, status: str | None = None, product: str | None = None, place: tuple[datetime, UUID] | None = None
+) -> tuple[TextClause, dict[str, Any]]:
+    """One page, from the beginning or from a cursor's place."""
+    statement = queries.LIST_CANDIDATES[status is not None, product is not None]
+    after = {"before": place[0], "before_id": place[1]} if place else FIRST_PLACE
+    return statement, {**after, "status": status, "product": product, "limit": PAGE, "offset": 0}
+
+
+def compiled(statement: TextClause, parameters: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The statement with $1, $2 … and their values, as asyncpg takes them."""
+    made = statement.compile(dialect=dialect.dialect())
+    return str(made), [{**made.params, **parameters}[name] for name in made.positiontup or ()]
+
+
+def literal(statement: TextClause, parameters: Mapping[str, Any], *, raw: Mapping[str, str]) -> str:
+    """The statement with its values written out, for pgbench; `raw` has SQL to put in for some of the parameters."""
+    made = statement.compile(dialect=dialect.dialect())
+    names, values = made.positiontup or (), {**made.params, **parameters}
+
+    def put(match: re.Match[str]) -> str:
+        name = names[int(match[1]) - 1]
+        return raw.get(name) or _quoted(values[name])
+
+    return re.sub(r"\$(\d+)", put, str(made))
+
+
+def _quoted(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list):
+        return f"'{{{','.join(value)}}}'"
+    text = value.isoformat(" ") if isinstance(value, datetime) else str(value)
+    quoted = "'" + text.replace("'", "''").replace(":", "' || chr(58) || '") + "'"  # pgbench's variables begin with :
+    return f"({quoted})" if ":" in text else quoted
+
+
+async def blocks(connection: Any, statement: TextClause, parameters: Mapping[str, Any]) -> int:
+    """Blocks of shared memory that a statement touches; what it writes is taken back."""
+    text, values = compiled(statement, parameters)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        told = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}", *values)
+    finally:
+        await transaction.rollback()
+    plan = json.loads(told)[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

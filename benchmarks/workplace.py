@@ -1,0 +1,81 @@
+"""The work folder, and what must be installed before anything can be measured."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.contenders import PEERS, WORK, Contender
+
+DEBIAN = {"wrk": "wrk", "node": "nodejs", "npm": "npm"}  # programs and their packages
+REQUIREMENTS = PEERS / "requirements.txt"
+NODE_PEER = PEERS / "fastify_postgresjs"
+PACKAGE_FILES = ("package.json", "package-lock.json")
+PYTHON_PEERS = frozenset({"litestar_asyncpg", "django_ninja"})
+
+
+class Missing(Exception):
+    """A program is not there and cannot be installed."""
+
+
+def prepare(contenders: Sequence[Contender]) -> None:
+    """Install what these contenders need, each thing once.
+
+    Raises:
+        Missing: naming what has to be installed by hand.
+    """
+    names = {contender.name for contender in contenders}
+    WORK.mkdir(parents=True, exist_ok=True)
+    needs_node = "fastify_postgresjs" in names
+    _install_programs(["wrk", *(["node", "npm"] if needs_node else [])])
+    if PYTHON_PEERS & names:
+        _install_python()
+    if needs_node:
+        _install_node()
+
+
+def _run(*command: str, folder: Path = WORK) -> None:
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def _install_programs(programs: Sequence[str]) -> None:
+    missing = [DEBIAN[program] for program in programs if not shutil.which(program)]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise Missing(f"Install {', '.join(missing)} first (Debian, Ubuntu: apt install {' '.join(missing)}).")
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    _run("apt-get", "update", "-qq")
+    _run("apt-get", "install", "-qq", "--no-install-recommends", *missing)
+
+
+def _is_installed(mark: Path, *sources: Path) -> bool:
+    """Whether `mark` was written after these files were last changed."""
+    return mark.exists() and all(mark.stat().st_mtime >= source.stat().st_mtime for source in sources)
+
+
+def _install_python() -> None:
+    venv, mark = WORK / "venv", WORK / "venv/installed"
+    if _is_installed(mark, REQUIREMENTS):
+        return
+    _run(sys.executable, "-m", "venv", "--clear", str(venv))
+    pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run(*pip, "--require-hashes", "--requirement", str(REQUIREMENTS))
+    mark.touch()
+
+
+def _install_node() -> None:
+    """The peer's files are copied to where its modules are, for Node looks beside the file that asks."""
+    folder = WORK / "node"
+    folder.mkdir(exist_ok=True)
+    mark = folder / "installed"
+    is_installed = _is_installed(mark, *(NODE_PEER / name for name in PACKAGE_FILES))
+    for file in NODE_PEER.iterdir():
+        shutil.copy(file, folder)
+    if not is_installed:
+        _run("npm", "ci", "--no-audit", "--no-fund", "--silent", folder=folder)
+        mark.touch()

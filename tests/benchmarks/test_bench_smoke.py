@@ -1,0 +1,84 @@
+"""The benchmarks run: everyone who needs no installing answers every scenario as expected and is in the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import ceiling, growth, report
+from benchmarks.bench import Plan, Stage, measure_stage, takes_part
+from benchmarks.contenders import OURS, STATIC, USUAL_FASTAPI
+from benchmarks.database import make_pair
+from benchmarks.drivers import Httpx
+from benchmarks.scenarios import ALL
+
+from ..conftest import drop_database  # noqa: TID252 - tests are no package that has a name
+
+ROWS = 400
+CONTENDERS = (OURS, USUAL_FASTAPI, STATIC)
+# The others ask the same over more connections.
+SCENARIOS = [replace(scenario, connections=2) for scenario in ALL if scenario.connections == 16]
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="what a process used is read from /proc")
+
+
+@pytest.fixture(scope="module")
+async def pair(server_url):
+    yield await make_pair(server_url, ROWS)
+    for name in (f"bench_ours_{ROWS}", f"bench_peers_{ROWS}", growth.DATABASE):
+        await drop_database(server_url, name)
+
+
+def names(measurements):
+    return {(found.stage, found.scenario, found.contender) for found in measurements}
+
+
+async def test_every_answer_is_as_expected_and_in_the_report(pair, tmp_path):
+    plan = Plan(Httpx(), rounds=1, seconds=0.02, decisions_per_second=200, tell=lambda _: None, settle=0.01)
+    stages = [
+        Stage(ROWS, auth=True, scenarios=SCENARIOS),
+        Stage(ROWS, auth=False, scenarios=[scenario for scenario in SCENARIOS if scenario.open]),
+    ]
+
+    for stage in stages:
+        await measure_stage(plan, stage, CONTENDERS, pair)
+
+    wanted = {
+        (stage.name, scenario.name, contender.name)
+        for stage in stages
+        for scenario in stage.scenarios
+        for contender in CONTENDERS
+        if takes_part(contender, scenario)
+    }
+    assert names(plan.measurements) == wanted
+    text = report.keep(plan.measurements, rounds=1, seconds=0.02, extras=["a sentence"], folder=tmp_path)
+    (kept,) = tmp_path.glob("*.json")
+    rows = json.loads(kept.read_text())["summary"]
+    assert {(row["stage"], row["scenario"], row["contender"]) for row in rows} == wanted
+    assert sum(line.count(f"| {OURS.name} |") for line in text.splitlines()) == sum(
+        len(stage.scenarios) for stage in stages
+    )
+    assert (tmp_path / "latest.md").read_text() == text
+
+
+async def test_the_ceiling_is_measured_with_the_statements_of_the_service(pair, tmp_path):
+    plan = Plan(Httpx(), rounds=1, seconds=1, decisions_per_second=1, tell=lambda _: None)
+    stage = Stage(ROWS, auth=True, scenarios=ALL)
+
+    await ceiling.measure_ceiling(plan, stage, pair, tmp_path / "pgbench")
+
+    assert names(plan.measurements) == {(stage.name, name, ceiling.NAME) for name in ceiling.SCENARIOS}
+    assert all(found.requests_per_second > 0 for found in plan.measurements)
+
+
+@pytest.mark.usefixtures("pair")
+async def test_growth_counts_the_blocks_of_every_statement_at_every_size(server_url):
+    found = await growth.measure(server_url, [ROWS, 2 * ROWS])
+
+    lines, _ = growth.table(found)
+    assert set(found) == {ROWS, 2 * ROWS}
+    assert all(count > 0 for counts in found.values() for count in counts.values())
+    assert len(lines) == 2 + len(found[ROWS])
