@@ -21,17 +21,24 @@ SCENARIOS = ("get_16", "list_16", "register_16")  # those that are one statement
 NAME = "pgbench"
 MARGIN = 30.0
 UUID_ZERO = UUID(int=0)
+NEW_COMPANY = """
+    json_build_array(json_build_object(
+        'candidate_id', gen_random_uuid(), 'company_name', 'Huerta del Sol S.L.',
+        'contact_email', 'bench-' || gen_random_uuid() || '@example.com', 'phone', '+34 963 555 017',
+        'products', ARRAY['oranges', 'grapes'], 'truck_count', 12, 'capacity_tons_per_day', 80,
+        'location', 'Valencia, Spain'
+    ))
+"""
 ROW_ID = "CAST(md5(CAST(CAST(:number AS integer) AS text)) AS uuid)"
 
 
 def _script(kind: str, rows: int) -> str:
     if kind == "get":
-        text = statements.literal(*statements.get(UUID_ZERO), raw={"candidate_id": ROW_ID})
+        text = statements.literal(*statements.get(UUID_ZERO), raw={"candidate_ids": f"ARRAY[{ROW_ID}]"})
         return f"\\set number random(1, {rows})\n{_one_line(text)};\n"
     if kind == "list":
         return f"{_one_line(statements.literal(*statements.page(), raw={}))};\n"
-    email = "'bench-' || gen_random_uuid() || '@example.com'"
-    return f"{_one_line(statements.literal(*statements.register(''), raw={'contact_email': email}))};\n"
+    return f"{_one_line(statements.literal(*statements.register(''), raw={'registrations': NEW_COMPANY}))};\n"
 
 
 def _one_line(text: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
@@ -20,13 +20,14 @@ FIRST_PLACE = {"before": BEGINNING.at, "before_id": BEGINNING.id}
 
 
 def get(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
-    """Read one candidate."""
-    return queries.FIND_CANDIDATE, {"candidate_id": candidate_id}
+    """Read one candidate: the statement of a batch, of one."""
+    return queries.FIND_CANDIDATES, {"candidate_ids": [candidate_id]}
 
 
 def register(email: str) -> tuple[TextClause, dict[str, Any]]:
-    """Register a company."""
-    return queries.INSERT_CANDIDATE, {
+    """Register a company: the statement of a batch, of one."""
+    company = {
+        "candidate_id": str(uuid4()),
         "company_name": "Huerta del Sol S.L.",
         "contact_email": email,
         "phone": "+34 963 555 017",
@@ -35,6 +36,7 @@ def register(email: str) -> tuple[TextClause, dict[str, Any]]:
         "capacity_tons_per_day": 80,
         "location": "Valencia, Spain",
     }
+    return queries.INSERT_CANDIDATES, {"registrations": json.dumps([company])}
 
 
 def approve(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
@@ -43,8 +45,9 @@ def approve(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
 
 
 def reject(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
-    """The UPDATE of a rejection."""
-    return queries.REJECT_CANDIDATE, {"candidate_id": candidate_id, "version": 1, "reason": "No cold chain"}
+    """The UPDATE of a rejection: the statement of a batch, of one."""
+    rejection = {"candidate_id": str(candidate_id), "reason": "No cold chain", "expected": None}
+    return queries.REJECT_CANDIDATES, {"rejections": json.dumps([rejection])}
 
 
 def page(
