@@ -35,8 +35,12 @@ CREATE TABLE candidates (
     CONSTRAINT ck_candidates_version CHECK (version >= 1)
 );
 
+CREATE INDEX ix_candidates_apples ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['apples'::text];
+CREATE INDEX ix_candidates_bananas ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['bananas'::text];
 CREATE INDEX ix_candidates_created_at_id ON candidates USING btree (created_at DESC, id DESC);
-CREATE INDEX ix_candidates_products ON candidates USING gin (products);
+CREATE INDEX ix_candidates_grapes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['grapes'::text];
+CREATE INDEX ix_candidates_mangoes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['mangoes'::text];
+CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['oranges'::text];
 CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
 CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
 CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
@@ -249,4 +253,4 @@ CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('009_list_indexes_and_counts');
+INSERT INTO alembic_version VALUES ('010_product_indexes');

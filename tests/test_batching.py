@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from provider_registration import batching
-from provider_registration.batching import MAX_ITEMS, Batcher
+from provider_registration.batching import MAX_ITEMS, Batcher, Sharer
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.logs import request_id_var
 
@@ -170,3 +170,55 @@ async def test_what_a_batch_logs_has_no_callers_request_id():
         assert await Batcher(request_ids).do(1) is None
     finally:
         request_id_var.set(None)
+
+
+class Looking:
+    """Looks for what is asked, when it is let; `asked` has what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.is_let = asyncio.Event()
+
+    async def __call__(self, what):
+        self.asked.append(what)
+        await self.is_let.wait()
+        if what == "bad":
+            raise ValueError(what)
+        return f"{what}, look {len(self.asked)}"
+
+
+async def test_those_who_ask_the_same_at_once_share_one_look_and_others_do_not_wait_for_them():
+    look = Looking()
+    sharer = Sharer(look)
+    tasks = await begin(sharer, "a", "a", "b")
+    assert look.asked == ["a", "b"]
+
+    look.is_let.set()
+
+    assert await asyncio.gather(*tasks) == ["a, look 2", "a, look 2", "b, look 2"]
+
+
+async def test_whoever_asks_later_gets_what_was_looked_for_later():
+    look = Looking()
+    sharer = Sharer(look)
+    first = await begin(sharer, "a")
+    second = await begin(sharer, "a", "a")
+    assert look.asked == ["a"]
+
+    look.is_let.set()
+
+    assert await asyncio.gather(*first, *second) == ["a, look 1", "a, look 2", "a, look 2"]
+    assert await sharer.do("a") == "a, look 3"
+
+
+async def test_an_error_is_shared_too_and_nothing_is_kept_of_what_is_over():
+    look = Looking()
+    sharer = Sharer(look)
+    tasks = await begin(sharer, "bad", "bad", "a")
+    tasks[2].cancel()
+    look.is_let.set()
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(result) for result in results] == [ValueError, ValueError, asyncio.CancelledError]
+    assert sharer._batchers == {}

@@ -7,6 +7,7 @@ import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Generic, TypeVar
 
 from provider_registration.database import DatabaseUnavailable
@@ -27,9 +28,15 @@ class Batcher(Generic[Item, Result]):
     wrote before. An item that cannot be done fails alone, and a caller that leaves takes nothing from the others.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
-        """`work` gives a result for each of 1 to MAX_ITEMS items, in their order."""
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        on_idle: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`work` gives a result for each of 1 to MAX_ITEMS items, in their order; `on_idle` hears when all is done."""
         self._work = work
+        self._on_idle = on_idle
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._running: asyncio.Task[None] | None = None
         self._watchdog: asyncio.TimerHandle
@@ -58,6 +65,7 @@ class Batcher(Generic[Item, Result]):
                 self._watchdog.cancel()
         finally:
             self._running = None
+            self._on_idle()
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
@@ -95,3 +103,22 @@ class Batcher(Generic[Item, Result]):
                 return
             for pair in batch:  # which of them cannot be done shows when each is alone
                 await self._do_batch([pair])
+
+
+class Sharer(Generic[Item, Result]):
+    """Gives callers who ask for the same thing at the same time one result, which was looked for after they asked."""
+
+    def __init__(self, work: Callable[[Item], Awaitable[Result]]) -> None:
+        self._work = work
+        self._batchers: dict[Item, Batcher[None, Result]] = {}
+
+    async def do(self, item: Item) -> Result:
+        """The result for `item`; errors as from Batcher."""
+        batcher = self._batchers.get(item)
+        if batcher is None:
+            forget = partial(self._batchers.pop, item)
+            batcher = self._batchers[item] = Batcher(partial(self._do_for_all, item), on_idle=forget)
+        return await batcher.do(None)
+
+    async def _do_for_all(self, item: Item, callers: Sequence[None]) -> list[Result]:
+        return [await self._work(item)] * len(callers)

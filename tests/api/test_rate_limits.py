@@ -20,7 +20,7 @@ async def limited(settings, run_service):
         update={
             "rate_limit_login": "5/minute",
             "rate_limit_registration": "3/hour",
-            "rate_limit_default": "40/minute",
+            "rate_limit_default": "40/hour",
         }
     )
     async with run_service(small) as service, httpx.AsyncClient(base_url=service.url) as client:
@@ -140,7 +140,7 @@ async def test_without_the_storage_log_ins_are_refused_and_the_rest_goes_on(sett
             **settings.model_dump(),
             "rate_limit_login": "5/minute",
             "rate_limit_registration": "3/hour",
-            "rate_limit_default": "40/minute",
+            "rate_limit_default": "40/hour",
             "rate_limit_storage_url": "redis://127.0.0.1:1",
         }
     )

@@ -62,7 +62,7 @@ async def pair(serving, environment, redis, tmp_path_factory):
         "RATE_LIMIT_STORAGE_URL": redis.url,
         "RATE_LIMIT_LOGIN": "5/minute",
         "RATE_LIMIT_REGISTRATION": "3/hour",
-        "RATE_LIMIT_DEFAULT": "60/minute",
+        "RATE_LIMIT_DEFAULT": "60/hour",
         "METRICS_TOKEN": SCRAPE_TOKEN,
     }
     async with AsyncExitStack() as stack:

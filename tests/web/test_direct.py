@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.security import OAuth2PasswordBearer
+from pydantic import BaseModel, ConfigDict, Field
 
 from provider_registration.errors import NotFoundError
 from provider_registration.web.direct import DirectRoutes, direct
@@ -47,6 +48,19 @@ async def read_thing(
     return Response(f"{type(thing_id).__name__} {thing_id} {who} {language}", 203, {"ETag": '"1"'}, "text/plain")
 
 
+class Search(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    words: str = "any"
+    limit: int = Field(10, ge=1)
+
+
+@router.get("")
+@direct
+async def search_things(query: Annotated[Search, Query()], who: Annotated[str, Depends(who)]) -> Response:
+    return Response(f"{query!r} {who}")
+
+
 @router.post("/{thing_id}")
 async def write_thing(thing_id: UUID) -> str:
     return f"written {thing_id}"
@@ -83,6 +97,12 @@ def application(*layers):
         ("GET", f"/things/{THING}%0A", {}),
         ("GET", "/things/", {}),
         ("GET", "/other", {}),
+        ("GET", "/things", {}),
+        ("GET", "/things?words=a%20b&limit=5", {"Authorization": "Bearer secret"}),
+        ("GET", "/things?limit=0", {}),
+        ("GET", "/things?limit=", {}),
+        ("GET", "/things?limit=x&words=a&words=b", {}),
+        ("GET", "/things?other=1", {}),
         ("POST", f"/things/{THING}", {}),
         ("DELETE", f"/things/{THING}", {}),
     ],
@@ -122,7 +142,7 @@ async def test_what_is_not_plainly_one_of_theirs_is_passed_on(alone, method, pat
     assert (await ask(alone, method, path, root_path="/prefix"))[:2] == (418, "passed on")
 
 
-@pytest.mark.parametrize("source", [Query(), Header()])
+@pytest.mark.parametrize("source", [Query(), Header(), Depends(lambda words: words)])
 async def test_an_endpoint_that_needs_more_is_refused_at_the_start(source):
     router = APIRouter()
 

@@ -97,43 +97,60 @@ LOCK_CANDIDATE = text("""
 """)
 
 # The ids of one page, newest first, and of one candidate more, which tells whether there is a next page.
-# Page for page by cursor, each costs what the first does; an offset walks over ids alone.
+# Page for page by cursor, each costs what the first does; an offset walks over ids alone. A page has 100 candidates at
+# most: saying so lets PostgreSQL plan the statement once, instead of anew for every limit that it is given.
 _ANY_CANDIDATE = """
     WITH page AS (
         SELECT id, created_at
-        FROM candidates
-        WHERE (created_at, id) < (:before, :before_id)
-        ORDER BY created_at DESC, id DESC
-        LIMIT :limit + 1 OFFSET :offset
+        FROM (
+            SELECT id, created_at
+            FROM candidates
+            WHERE (created_at, id) < (:before, :before_id)
+            ORDER BY created_at DESC, id DESC
+            LIMIT 101 OFFSET :offset
+        ) AS longest
+        LIMIT :limit + 1
     )
 """
 _OF_A_STATUS = """
     WITH page AS (
         SELECT id, created_at
-        FROM candidates
-        WHERE status = :status AND (created_at, id) < (:before, :before_id)
-        ORDER BY created_at DESC, id DESC
-        LIMIT :limit + 1 OFFSET :offset
+        FROM (
+            SELECT id, created_at
+            FROM candidates
+            WHERE status = :status AND (created_at, id) < (:before, :before_id)
+            ORDER BY created_at DESC, id DESC
+            LIMIT 101 OFFSET :offset
+        ) AS longest
+        LIMIT :limit + 1
     )
 """
 _WITH_A_PRODUCT = """
     WITH page AS (
         SELECT id, created_at
-        FROM candidates
-        WHERE products @> ARRAY[CAST(:product AS text)] AND (created_at, id) < (:before, :before_id)
-        ORDER BY created_at DESC, id DESC
-        LIMIT :limit + 1 OFFSET :offset
+        FROM (
+            SELECT id, created_at
+            FROM candidates
+            WHERE products @> ARRAY[CAST(:product AS text)] AND (created_at, id) < (:before, :before_id)
+            ORDER BY created_at DESC, id DESC
+            LIMIT 101 OFFSET :offset
+        ) AS longest
+        LIMIT :limit + 1
     )
 """
 _OF_A_STATUS_WITH_A_PRODUCT = """
     WITH page AS (
         SELECT id, created_at
-        FROM candidates
-        WHERE status = :status
-          AND products @> ARRAY[CAST(:product AS text)]
-          AND (created_at, id) < (:before, :before_id)
-        ORDER BY created_at DESC, id DESC
-        LIMIT :limit + 1 OFFSET :offset
+        FROM (
+            SELECT id, created_at
+            FROM candidates
+            WHERE status = :status
+              AND products @> ARRAY[CAST(:product AS text)]
+              AND (created_at, id) < (:before, :before_id)
+            ORDER BY created_at DESC, id DESC
+            LIMIT 101 OFFSET :offset
+        ) AS longest
+        LIMIT :limit + 1
     )
 """
 

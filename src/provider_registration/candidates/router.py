@@ -169,6 +169,7 @@ async def register_candidate(
         DatabaseUnavailable(),
     ),
 )
+@direct
 async def list_candidates(
     query: Annotated[CandidateListQuery, Query()],
     request: Request,

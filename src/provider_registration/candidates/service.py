@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from provider_registration.batching import Batcher
+from provider_registration.batching import Batcher, Sharer
 from provider_registration.candidates import queries
 from provider_registration.candidates.approval.errors import (
     ApprovalInProgress,
@@ -51,6 +51,7 @@ class CandidateService:
         self.approvals = approvals
         self._registrations = Batcher(self._register)
         self._reads = Batcher(self._read)
+        self._lists = Sharer(self._list)
         self._rejections = Batcher(self._reject)
 
     async def register(self, registration: Registration) -> CandidateRecord:
@@ -75,6 +76,10 @@ class CandidateService:
         self, page: Page, *, status: Status | None = None, product: Product | None = None
     ) -> CandidatePage:
         """One page of candidates, newest first, and how many there are on all pages."""
+        return await self._lists.do((page, status, product))
+
+    async def _list(self, asked: tuple[Page, Status | None, Product | None]) -> CandidatePage:
+        page, status, product = asked
         after = page.after or BEGINNING
         parameters = {
             "status": status,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,7 +25,7 @@ ErrorHandlers = Mapping[Any, Callable[..., Any]]
 
 
 def direct(endpoint: Endpoint) -> Endpoint:
-    """Mark an endpoint that makes its own Response and needs only the path, headers and dependencies."""
+    """Mark an endpoint that makes its own Response and needs only path, query, headers and dependencies."""
     endpoint.is_direct = True  # type: ignore[attr-defined]
     return endpoint
 
@@ -50,16 +51,18 @@ class DirectRoutes:
         if scope["type"] == "http":
             path = route_path(scope)
             for route in self._routes.get(scope["method"], ()):
-                if (match := route.regex.match(path)) and route.can_take(scope, match):
-                    response = await self._respond(route, Request(scope, receive))
+                match = route.regex.match(path)
+                request = Request(scope, receive)
+                if match and (parameters := route.parameters_of(request, match)) is not None:
+                    response = await self._respond(route, request, parameters)
                     await response(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
-    async def _respond(self, route: _DirectRoute, request: Request) -> Response:
+    async def _respond(self, route: _DirectRoute, request: Request, parameters: dict[str, Any]) -> Response:
         response: Response
         try:
-            response = await route.endpoint.call(request)
+            response = await route.endpoint.call(request, parameters)
         except Exception as error:
             handler = next((self._error_handlers[k] for k in type(error).__mro__ if k in self._error_handlers), None)
             if handler is None:
@@ -73,47 +76,56 @@ class _DirectRoute:
         self.regex: re.Pattern[str] = route.path_regex
         self.endpoint = _Call(route.dependant)
         self._route = route
+        self._path = route.dependant.path_params
+        match route.dependant.query_params:
+            case []:
+                self._query = None
+            case [field] if isinstance(kind := field.field_info.annotation, type) and issubclass(kind, BaseModel):
+                self._query = field
+            case _:
+                raise TypeError(f"{route.endpoint} takes query parameters other than one model")
 
-    def can_take(self, scope: Scope, match: re.Match[str]) -> bool:
-        """Whether the path's parameters are valid; the scope has them then, as FastAPI would leave it."""
-        values = match.groupdict()
-        for name, field in self.endpoint.path_fields:
-            value, errors = field.validate(values[name])
+    def parameters_of(self, request: Request, match: re.Match[str]) -> dict[str, Any] | None:
+        """The values of the path and the query by the endpoint's names; None when one of them is not valid."""
+        texts = match.groupdict()
+        parameters = {}
+        for field in self._path:
+            parameters[field.name], errors = field.validate(texts[field.alias])
             if errors:
-                return False
-            values[name] = value
-        scope["path_params"] = values
-        scope["route"] = self._route
-        return True
+                return None
+        if self._query:
+            parameters[self._query.name], errors = self._query.validate(dict(request.query_params))
+            if errors:
+                return None
+        request.scope["path_params"] = texts
+        request.scope["route"] = self._route  # as FastAPI would leave it
+        return parameters
 
 
 class _Call:
     """A function that FastAPI would call for a request, and the calls whose results it is given."""
 
     def __init__(self, dependant: Dependant) -> None:
-        unknown = [dependant.query_params, dependant.cookie_params, dependant.body_params]
         headers_are_optional_text = all(
             field.field_info.annotation == str | None and field.field_info.default is None
             for field in dependant.header_params
         )
-        if not dependant.call or any(unknown) or dependant.response_param_name or not headers_are_optional_text:
+        others: list[object] = [dependant.cookie_params, dependant.body_params, dependant.response_param_name]
+        others += [part for needed in dependant.dependencies for part in (needed.path_params, needed.query_params)]
+        if not dependant.call or any(others) or not headers_are_optional_text:
             raise TypeError(f"{dependant.call} needs more than a direct endpoint is given")
         self._function = dependant.call
         self._request_name = dependant.request_param_name or dependant.http_connection_param_name
-        self.path_fields = [(field.alias, field) for field in dependant.path_params]
-        self._path_names = [(field.name, field.alias) for field in dependant.path_params]
-        self._header_names = [(field.name, field.alias) for field in dependant.header_params]
+        self._headers = [(field.name, field.alias) for field in dependant.header_params]
         self._calls = [(needed.name, _Call(needed)) for needed in dependant.dependencies]
 
-    async def call(self, request: Request) -> Any:  # noqa: ANN401 - whatever the function gives
-        values: dict[str, Any] = {}
+    async def call(self, request: Request, parameters: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the function's
+        values = dict(parameters)
         for name, needed in self._calls:
-            result = await needed.call(request)
+            result = await needed.call(request, {})
             if name is not None:
                 values[name] = result
-        for name, alias in self._path_names:
-            values[name] = request.path_params[alias]
-        for name, alias in self._header_names:
+        for name, alias in self._headers:
             values[name] = request.headers.get(alias)
         if self._request_name:
             values[self._request_name] = request
