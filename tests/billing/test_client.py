@@ -540,7 +540,7 @@ async def test_proxies_of_the_environment_are_not_used(billing, name, key, monke
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{dead_port}")
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{dead_port}")
 
-    async with BillingClient(str(billing._http.base_url), PATIENT) as fresh:
+    async with BillingClient(str(billing._url.join("/")).rstrip("/"), PATIENT) as fresh:
         assert await fresh.create_provider(name, key)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -41,9 +41,11 @@ FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
 JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step
 RANDOM = secrets.SystemRandom()
 MAX_ANSWER_BYTES = 64 * 1024
+# Few connections: httpx looks at each of them in every call. 8 make 1,600 calls of 5 ms a second.
 # Idle connections go before common servers close them, at 5 s: a request on a closed one would look ambiguous.
-LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=4.0)
+LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=4.0)
 
+Send = Callable[[dict[str, str], dict[str, str]], Awaitable[httpx.Response]]
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -84,8 +86,11 @@ class BillingClient:
     """One client for the life of the process; building one takes 20 ms."""
 
     def __init__(self, base_url: str, options: BillingOptions) -> None:
+        # A transport without the client around it, whose cookies, redirects and logins take a third of a call.
+        self._http = httpx.AsyncHTTPTransport(limits=LIMITS, trust_env=False)
+        self._url = httpx.URL(f"{base_url}/provider")
         timeout = httpx.Timeout(options.timeout, connect=options.connect_timeout)
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=LIMITS, trust_env=False)
+        self._extensions = {"timeout": timeout.as_dict()}
         self.options = options
         self.breaker = CircuitBreaker()
         self._budget = RetryBudget()
@@ -108,7 +113,7 @@ class BillingClient:
             BillingNameTaken: billing has another company's provider of this name, and made none for us.
             BillingUncertain: a provider of ours may exist; `__cause__` is what billing did last.
         """
-        call = _Call(self._http, self.breaker, name, idempotency_key)
+        call = _Call(self._send, self.breaker, name, idempotency_key)
         self._budget.earn()
         started = time.monotonic()
         try:
@@ -127,6 +132,10 @@ class BillingClient:
         if (call.maybe_sent or maybe_sent) and not isinstance(error, BillingUncertain):
             raise BillingUncertain(str(error)) from error
         raise error
+
+    async def _send(self, body: dict[str, str], headers: dict[str, str]) -> httpx.Response:
+        request = httpx.Request("POST", self._url, json=body, headers=headers, extensions=self._extensions)
+        return await self._http.handle_async_request(request)
 
     async def _retry(self, call: _Call, first: _Retryable | None, *, deadline: float) -> int:
         """Go on after the first try; `deadline` is what is left of it."""
@@ -155,11 +164,11 @@ class BillingClient:
 class _Call:
     """The tries of one call; remembers whether any of them may have reached billing."""
 
-    def __init__(self, http: httpx.AsyncClient, breaker: CircuitBreaker, name: str, key: UUID) -> None:
-        self._http = http
+    def __init__(self, send: Send, breaker: CircuitBreaker, name: str, key: UUID) -> None:
+        self._send = send
         self._breaker = breaker
         self._name = name
-        self._headers = {"Idempotency-Key": str(key)}
+        self._headers = {"Accept": "application/json", "Idempotency-Key": str(key)}
         if request_id := request_id_var.get():
             self._headers["X-Request-ID"] = request_id
         self.maybe_sent = False
@@ -193,13 +202,16 @@ class _Call:
 
     async def _post(self) -> tuple[int, httpx.Headers, bytes | None]:
         """Status, headers and body of the answer; None for a body that is too long."""
-        async with self._http.stream("POST", "/provider", json={"name": self._name}, headers=self._headers) as response:
+        response = await self._send({"name": self._name}, self._headers)
+        try:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
                     return response.status_code, response.headers, None
             return response.status_code, response.headers, bytes(body)
+        finally:
+            await response.aclose()
 
     def _read(self, body: bytes | None) -> int:
         if body is None:

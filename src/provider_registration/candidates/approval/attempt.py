@@ -24,6 +24,7 @@ from provider_registration.billing.errors import (
 )
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.approval import queries
+from provider_registration.candidates.approval.batches import ApprovalBatches
 from provider_registration.candidates.approval.errors import (
     ApprovalFailed,
     ApprovalInDoubt,
@@ -33,7 +34,7 @@ from provider_registration.candidates.approval.errors import (
     ProviderNameTaken,
 )
 from provider_registration.candidates.approval.events import record_event
-from provider_registration.candidates.approval.models import ApprovalEvent, Claim
+from provider_registration.candidates.approval.models import ApprovalEvent, Claim, MadeProvider
 from provider_registration.candidates.errors import CandidateChanged, CandidateNotFound
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.database import Database, DatabaseUnavailable, constraint_name
@@ -54,8 +55,17 @@ Result = TypeVar("Result")
 class Attempt:
     """What a worker does with its claim. Its database writes are repeated until the lease runs out."""
 
-    def __init__(self, database: Database, billing: BillingClient, claim: Claim, *, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        billing: BillingClient,
+        batches: ApprovalBatches,
+        claim: Claim,
+        *,
+        lease_seconds: float,
+    ) -> None:
         self._database = database
+        self._batches = batches
         self._billing = billing
         self._claim = claim
         self._lease_ends = asyncio.get_running_loop().time() + lease_seconds
@@ -155,10 +165,9 @@ class Attempt:
     async def _record_provider(self, provider_id: int) -> Candidate:
         """Mark the candidate approved. A provider in hand is recorded even if the lease has run out."""
         claim = self._claim
+        made = MadeProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
         try:
-            async with self._database.transaction() as session:
-                candidate = await approve_locked(session, claim, provider_id)
-                await reach("approval.before-finish-commit")
+            candidate = await self._batches.finish(made) or await self._record_alone(provider_id)
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":
                 raise
@@ -170,6 +179,12 @@ class Attempt:
             raise CandidateChanged(claim.candidate_id)
         APPROVAL_ATTEMPTS.labels("approved").inc()
         self._log(logging.INFO, "candidate approved", provider_id=provider_id)
+        return candidate
+
+    async def _record_alone(self, provider_id: int) -> Candidate:
+        async with self._database.transaction() as session:
+            candidate = await approve_locked(session, self._claim, provider_id)
+            await reach("approval.before-finish-commit")
         return candidate
 
     async def _what_the_other_did(self) -> Candidate:

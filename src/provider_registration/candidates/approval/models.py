@@ -73,6 +73,17 @@ class Approval(ApprovalStanding):
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """What an admin wants approved. `expected` has the versions that they may have seen; None: any."""
+
+    candidate_id: UUID
+    idempotency_key: UUID
+    claim_id: UUID
+    user_id: UUID
+    expected: frozenset[int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to ask billing for one candidate's provider until the lease runs out.
 
@@ -80,6 +91,7 @@ class Claim:
     """
 
     candidate_id: UUID
+    candidate_version: int
     claim_id: UUID
     idempotency_key: UUID
     provider_name: str
@@ -88,15 +100,26 @@ class Claim:
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
-        """Make a claim from a row of `approval_intents`."""
+        """Make a claim from a row of `approval_intents` with the candidate's version."""
         return cls(
             candidate_id=row["candidate_id"],
+            candidate_version=row["candidate_version"],
             claim_id=row["claim_id"],
             idempotency_key=row["idempotency_key"],
             provider_name=row["provider_name"],
             attempts=row["attempts"],
             maybe_sent=row["attempts"] > 1,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MadeProvider:
+    """What billing made for a claim."""
+
+    candidate_id: UUID
+    candidate_version: int
+    idempotency_key: UUID
+    provider_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,55 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+# Claim approvals that nothing stands in the way of, and record who asked. What others hold is left out; names in their
+# order, since two statements that met in another order would deadlock.
+CLAIM_FREE = text("""
+    WITH free AS (
+        SELECT asked.*, candidates.company_name, candidates.version
+        FROM json_to_recordset(CAST(:requests AS json)) AS asked (
+            candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected integer[]
+        )
+        JOIN candidates ON candidates.id = asked.candidate_id
+        WHERE candidates.status = 'pending'
+          AND (asked.expected IS NULL OR candidates.version = ANY(asked.expected))
+        FOR NO KEY UPDATE OF candidates SKIP LOCKED
+    ), claimed AS (
+        INSERT INTO approval_intents
+            (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
+        SELECT candidate_id, idempotency_key, company_name, user_id, claim_id,
+               now() + make_interval(secs => :lease_seconds)
+        FROM free
+        ORDER BY company_name
+        ON CONFLICT DO NOTHING
+        RETURNING *
+    ), recorded AS (
+        INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id)
+        SELECT candidate_id, idempotency_key, 'requested', requested_by FROM claimed
+    )
+    SELECT claimed.*, free.version AS candidate_version FROM claimed JOIN free USING (candidate_id, claim_id)
+""")
+
+# Mark pending candidates approved, each unless someone changed it since it was claimed; end and record the approvals.
+APPROVE_CLAIMED = text("""
+    WITH approved AS (
+        UPDATE candidates
+        SET status = 'approved', provider_id = made.provider_id
+        FROM json_to_recordset(CAST(:made AS json)) AS made (
+            candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer
+        )
+        WHERE candidates.id = made.candidate_id
+          AND candidates.status = 'pending'
+          AND candidates.version = made.candidate_version
+        RETURNING candidates.*, made.idempotency_key
+    ), ended AS (
+        DELETE FROM approval_intents USING approved WHERE approval_intents.candidate_id = approved.id
+    ), recorded AS (
+        INSERT INTO approval_events (candidate_id, idempotency_key, event, provider_id)
+        SELECT id, idempotency_key, 'approved', provider_id FROM approved
+    )
+    SELECT * FROM approved
+""")
+
 # Claim the approval of a candidate that has none, or whose last holder is gone or let go of it.
 CLAIM = text("""
     INSERT INTO approval_intents
@@ -20,7 +69,7 @@ CLAIM = text("""
         attempts = approval_intents.attempts + 1
     WHERE approval_intents.in_doubt_since IS NULL
       AND (approval_intents.claim_id IS NULL OR approval_intents.next_attempt_at <= now())
-    RETURNING *
+    RETURNING *, (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
 
 # Claim the approval that has been due longest, if any; two replicas never get the same.
@@ -37,7 +86,7 @@ CLAIM_DUE = text("""
         LIMIT 1
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING *
+    RETURNING *, (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
 
 # Where a candidate's approval stands.

@@ -17,6 +17,7 @@ from provider_registration.billing.protection import BreakerState
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.approval import queries
 from provider_registration.candidates.approval.attempt import Attempt
+from provider_registration.candidates.approval.batches import ApprovalBatches
 from provider_registration.candidates.approval.errors import (
     ApprovalInProgress,
     ApprovalNeedsResolution,
@@ -32,6 +33,7 @@ from provider_registration.candidates.approval.models import (
     ApprovalRecord,
     ApprovalState,
     Claim,
+    ClaimRequest,
 )
 from provider_registration.candidates.models import Candidate
 from provider_registration.candidates.selection import lock_pending
@@ -56,6 +58,7 @@ class ApprovalService:
         self._database = database
         self._billing = billing
         self.lease_seconds = billing.options.deadline * LEASE_SHARE
+        self._batches = ApprovalBatches(database, lease_seconds=self.lease_seconds)
         self._under_way: set[asyncio.Task[Candidate]] = set()
 
     async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None) -> Candidate:
@@ -183,12 +186,24 @@ class ApprovalService:
         return await self._attempt(await self._claim(candidate_id, user_id, expected, retry=retry))
 
     async def _attempt(self, claim: Claim) -> Candidate:
-        return await Attempt(self._database, self._billing, claim, lease_seconds=self.lease_seconds).carry_out()
+        attempt = Attempt(self._database, self._billing, self._batches, claim, lease_seconds=self.lease_seconds)
+        return await attempt.carry_out()
 
     async def _claim(self, candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, retry: bool) -> Claim:
+        key = uuid.uuid5(KEY_NAMESPACE, str(candidate_id))
+        request = ClaimRequest(candidate_id, key, uuid.uuid4(), user_id, expected)
+        claim = None if retry else await self._batches.claim(request)
+        if claim is None:
+            claim = await self._claim_alone(request, retry=retry)
+        await reach("approval.after-claim-commit")
+        _log("approval claimed", claim, attempt=claim.attempts)
+        return claim
+
+    async def _claim_alone(self, request: ClaimRequest, *, retry: bool) -> Claim:
+        candidate_id = request.candidate_id
         try:
             async with self._database.transaction() as session:
-                candidate = await lock_pending(session, candidate_id, expected)
+                candidate = await lock_pending(session, candidate_id, request.expected)
                 approval = await self._lock_approval(session, candidate_id)
                 if approval is None and retry:
                     raise ApprovalNotFound(candidate_id)
@@ -196,10 +211,10 @@ class ApprovalService:
                     raise ApprovalNeedsResolution(candidate_id)
                 parameters = {
                     "candidate_id": candidate_id,
-                    "idempotency_key": uuid.uuid5(KEY_NAMESPACE, str(candidate_id)),
+                    "idempotency_key": request.idempotency_key,
                     "provider_name": candidate.company_name,
-                    "user_id": user_id,
-                    "claim_id": uuid.uuid4(),
+                    "user_id": request.user_id,
+                    "claim_id": request.claim_id,
                     "lease_seconds": self.lease_seconds,
                 }
                 row = (await session.execute(queries.CLAIM, parameters)).mappings().one_or_none()
@@ -207,14 +222,12 @@ class ApprovalService:
                     raise ApprovalInProgress(candidate_id)
                 claim = Claim.from_row(row)
                 event = ApprovalEvent.RETRY_REQUESTED if approval else ApprovalEvent.REQUESTED
-                await record_event(session, claim, event, user_id=user_id)
+                await record_event(session, claim, event, user_id=request.user_id)
                 await reach("approval.before-claim-commit")
         except IntegrityError as error:
             if constraint_name(error) == "uq_approval_intents_provider_name":
                 raise ProviderNameBusy from None
             raise
-        await reach("approval.after-claim-commit")
-        _log("approval claimed", claim, attempt=claim.attempts)
         return claim
 
     async def _claim_due(self) -> Claim | None:
