@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -16,7 +17,7 @@ SENT = "maria@obsthof.example"
 @pytest.fixture
 def line():
     """The line that becomes of a record, read as JSON."""
-    formatter = LineFormatter("{levelname}{name}{message}", style="{", timestamp="time")
+    formatter = LineFormatter()
 
     def line(message="it failed", error=None, **fields):
         info = (type(error), error, error.__traceback__) if error else None
@@ -27,6 +28,19 @@ def line():
         return json.loads(text)
 
     return line
+
+
+def test_a_line_has_what_was_given_and_nothing_else_of_the_record(line):
+    told = line(endpoint="/candidates", duration_ms=1.5, color_message="for terminals")
+
+    assert datetime.fromisoformat(told.pop("time")).tzinfo is UTC
+    assert told == {
+        "level": "ERROR",
+        "logger": "tests",
+        "message": "it failed",
+        "endpoint": "/candidates",
+        "duration_ms": 1.5,
+    }
 
 
 def raised(error, cause=None):

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from contextvars import ContextVar
-from types import TracebackType
-from typing import Any
-
-from pythonjsonlogger.json import JsonEncoder, JsonFormatter
+from datetime import UTC, datetime
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
-ENCODER = JsonEncoder()
+
+# What every record has; the rest was given as `extra`. uvicorn's color_message is for terminals.
+STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "color_message"}
+ENCODER = json.JSONEncoder(default=str)
 
 
-class LineFormatter(JsonFormatter):
-    """One record as one line of JSON, without anything that a caller sent."""
+class LineFormatter(logging.Formatter):
+    """One record as one line of JSON in ASCII, without anything that a caller sent."""
 
-    def formatException(  # noqa: N802 - logging's own name
-        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-    ) -> str:
-        """Where an exception came from and of which kinds it is; texts of exceptions may quote what was sent."""
-        return _story(ei[1]) if ei[1] is not None else ""
-
-    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        super().add_fields(log_data, record, message_dict)
-        log_data.pop("color_message", None)  # uvicorn's, for terminals
+    def format(self, record: logging.LogRecord) -> str:
+        """Level, logger, message and time, then the fields that were given, then what went wrong and for whom."""
+        line: dict[str, object] = {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        line.update((name, value) for name, value in vars(record).items() if name not in STANDARD_FIELDS)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exc_info"] = _story(record.exc_info[1])  # texts of exceptions may quote what was sent
         if request_id := request_id_var.get():
-            log_data["request_id"] = request_id
+            line["request_id"] = request_id
+        return ENCODER.encode(line)
 
 
 def _story(error: BaseException, later: frozenset[int] = frozenset()) -> str:
@@ -50,24 +54,14 @@ def _kind(error: BaseException) -> str:
     return f"{name}: SQLSTATE {sqlstate}" if sqlstate else name
 
 
-def _to_json(data: dict[str, Any], **_options: object) -> str:
-    """What the formatter's own way writes, without making an encoder for every line."""
-    return ENCODER.encode(data)
-
-
 def configure_logging(level: str) -> None:
     """Send every logger's records at `level` and above to standard error."""
-    logging._srcfile = None  # the documented way to not look for the line that logs
+    # The documented ways to not look for what no line shows: the place that logs, the thread, the process, the task.
+    logging._srcfile = None
+    for detail in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+        setattr(logging, detail, False)
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        LineFormatter(
-            "{levelname}{name}{message}",
-            style="{",
-            timestamp="time",
-            json_serializer=_to_json,
-            rename_fields={"levelname": "level", "name": "logger"},
-        )
-    )
+    handler.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "faker"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
 from functools import cache
 from http import HTTPStatus
+from random import getrandbits
 from time import perf_counter
 from typing import Any
 
@@ -99,7 +99,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == REQUEST_ID_HEADER and VALID_REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
-    return uuid.uuid4().hex
+    return f"{getrandbits(128):032x}"
 
 
 def _internal_error(scope: Scope) -> JSONResponse:

@@ -28,7 +28,7 @@ class RateLimitMiddleware:
         self._caller_of = caller_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and route_path(scope) not in UNLIMITED_PATHS:
+        if self._limits.counts_requests and scope["type"] == "http" and route_path(scope) not in UNLIMITED_PATHS:
             request = Request(scope)
             try:
                 await self._limits.count_request(self._caller_of(request))

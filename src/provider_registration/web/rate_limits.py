@@ -79,6 +79,11 @@ class RateLimits:
         self._default = _Limit("default", parse_many(default) if default else [], counting)
         self._logging_in: dict[tuple[str, str], _Turn] = {}
 
+    @property
+    def counts_requests(self) -> bool:
+        """Whether there is a limit of requests of any kind."""
+        return bool(self._default.items)
+
     async def count_registration(self, caller: str) -> None:
         """Count a registration.
 
