@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from uuid import uuid4
 
 PROBLEM = "application/problem+json"
 
@@ -187,6 +188,44 @@ async def test_two_candidates_of_one_name_never_call_billing_at_once(admin, regi
 
     assert sorted(response.status_code for response in responses) == [200, 409]
     assert len(await billing.requests(first["company_name"])) == 1
+
+
+async def test_of_those_who_approve_at_once_everyone_gets_their_own_answer(admin, register, billing, database):
+    fresh = [await register() for _ in range(30)]
+    rejected, stale, twice = [await register() for _ in range(3)]
+    await admin.post(f"/candidates/{rejected['candidate_id']}/reject")
+    unknown = {"candidate_id": str(uuid4())}
+
+    responses = await asyncio.gather(
+        *(approve(admin, candidate) for candidate in (*fresh, rejected, unknown, twice, twice)),
+        approve(admin, stale, **{"If-Match": '"7"'}),
+    )
+
+    statuses = [response.status_code for response in responses]
+    assert statuses[:32] == [200] * 30 + [400, 404]
+    assert sorted(statuses[32:34]) in ([200, 400], [200, 409])
+    assert statuses[34] == 412
+    for candidate, response in zip(fresh, responses[:30], strict=True):
+        [provider] = await billing.providers(candidate["company_name"])
+        assert response.json()["provider_id"] == provider["id"]
+    made = [candidate["candidate_id"] for candidate in (*fresh, twice)]
+    events = await database.fetch("SELECT event FROM approval_events WHERE candidate_id = ANY($1)", made)
+    assert Counter(row["event"] for row in events) == {"requested": 31, "approved": 31}
+    left = "SELECT count(*) FROM approval_intents WHERE candidate_id = ANY($1)"
+    assert await database.fetchval(left, [*made, rejected["candidate_id"], stale["candidate_id"]]) == 0
+
+
+async def test_a_candidate_that_somebody_holds_keeps_no_other_approval_waiting(admin, register, database):
+    held, free = [await register() for _ in range(2)]
+
+    async with database.transaction():
+        await database.execute("SELECT 1 FROM candidates WHERE id = $1 FOR UPDATE", held["candidate_id"])
+        waiting = asyncio.create_task(approve(admin, held))
+        others = await asyncio.wait_for(approve(admin, free), 3)
+        assert not waiting.done()
+
+    assert others.status_code == 200
+    assert (await waiting).status_code == 200
 
 
 async def test_a_client_that_leaves_does_not_interrupt_the_approval(admin, register, billing):
