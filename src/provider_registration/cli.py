@@ -30,6 +30,7 @@ from provider_registration.grants import GrantError, grant_service
 from provider_registration.logs import configure_logging
 from provider_registration.metrics import MULTIPROCESS_FOLDER
 from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
+from provider_registration.web.server import BundlingProtocol
 from provider_registration.web.text import EmailAddress
 
 KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
@@ -101,6 +102,7 @@ def serve(workers: int) -> None:
         log_config=None,
         access_log=False,  # the request middleware writes that line
         server_header=False,
+        http=BundlingProtocol,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN_SECONDS,
