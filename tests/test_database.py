@@ -170,7 +170,42 @@ async def test_connections_that_were_cut_while_idle_are_replaced_unnoticed(datab
             )
         )
 
-    await asyncio.gather(database.ping(), database.ping())
+    await asyncio.gather(database.ping(), values_in_use(database))
+
+
+async def values_in_use(database):
+    async with database.transaction() as session:
+        return await session.scalar(text("SELECT 1"))
+
+
+async def test_a_statement_is_a_transaction_by_itself(database, scratch):
+    async with database.statement() as session:
+        await session.execute(text("INSERT INTO scratch VALUES (1)"))
+        assert await values(database) == [1]
+
+
+async def test_a_statement_that_fails_leaves_the_connection_as_it_was(database, scratch):
+    for value in (7, 7, 7):
+        with pytest.raises(IntegrityError):
+            async with database.statement() as session:
+                await session.execute(text("INSERT INTO scratch VALUES (:value)"), {"value": value})
+
+    assert await values(database) == []
+
+
+async def test_first_come_first_served(migrated_database_url):
+    single = Database(url_of(migrated_database_url), pool_size=1)
+    served = []
+
+    async def ask(number):
+        async with single.statement() as session:
+            await session.execute(text("SELECT 1"))
+            served.append(number)
+
+    await asyncio.gather(*(ask(number) for number in range(50)))
+    await single.close()
+
+    assert served == list(range(50))
 
 
 async def test_a_pool_that_is_exhausted_is_an_outage(database, monkeypatch, migrated_database_url):

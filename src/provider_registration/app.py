@@ -34,7 +34,7 @@ from provider_registration.health.metrics_router import require_scrape_token
 from provider_registration.health.metrics_router import router as metrics_router
 from provider_registration.health.router import router as health_router
 from provider_registration.logs import configure_logging
-from provider_registration.metrics import UP
+from provider_registration.metrics import BUILD_INFO, UP
 from provider_registration.settings import Settings, load_settings
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
@@ -104,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
                 asyncio.create_task(revocations.run()),
             ]
             UP.set(1)
+            BUILD_INFO.labels(__version__).set(1)
             gc.freeze()  # what start-up made stays: the collector need not look at it again
             yield
             gc.unfreeze()

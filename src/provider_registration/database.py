@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import perf_counter
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import AdaptedConnection
@@ -20,6 +21,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from provider_registration.errors import UnavailableError
+from provider_registration.metrics import DATABASE_CONNECTIONS_IN_USE, DATABASE_WAIT_SECONDS, DATABASE_WAITING
 
 logger = logging.getLogger(__name__)
 
@@ -98,11 +100,15 @@ class Database:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """A connection is free during the block; what goes wrong there for want of PostgreSQL is said so."""
+        started = perf_counter()
         try:
-            async with asyncio.timeout(POOL_TIMEOUT):
-                await self._turns.acquire()
+            with DATABASE_WAITING.track_inprogress():
+                async with asyncio.timeout(POOL_TIMEOUT):
+                    await self._turns.acquire()
+            DATABASE_WAIT_SECONDS.observe(perf_counter() - started)
             try:
-                yield
+                with DATABASE_CONNECTIONS_IN_USE.track_inprogress():
+                    yield
             finally:
                 self._turns.release()
         except (SQLAlchemyError, OSError, TimeoutError) as error:

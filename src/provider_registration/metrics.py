@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the client library's own variable
@@ -16,10 +16,49 @@ MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the client library's own var
 UP = Gauge(
     "provider_service_up", "1 while the service accepts requests, 0 before and after.", multiprocess_mode="livemax"
 )
+BUILD_INFO = Gauge(
+    "provider_service_build_info", "1, with the version that runs.", ["version"], multiprocess_mode="livemax"
+)
 REQUESTS = Counter(
     "provider_service_requests",  # the client library appends _total to a counter's name
     "Requests answered, by method, route template and status code.",
     ["method", "endpoint", "status_code"],
+)
+REQUEST_SECONDS = Histogram(
+    "provider_service_request_duration_seconds",
+    "Seconds until a request was answered, by method and route template.",
+    ["method", "endpoint"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+REQUESTS_IN_FLIGHT = Gauge(
+    "provider_service_requests_in_flight", "Requests that are not answered yet.", multiprocess_mode="livesum"
+)
+DATABASE_CONNECTIONS_IN_USE = Gauge(
+    "provider_service_database_connections_in_use",
+    "Database connections that are doing something; DATABASE_POOL_SIZE a process at most.",
+    multiprocess_mode="livesum",
+)
+DATABASE_WAITING = Gauge(
+    "provider_service_database_waiting",
+    "Statements and transactions that wait for a database connection.",
+    multiprocess_mode="livesum",
+)
+DATABASE_WAIT_SECONDS = Histogram(
+    "provider_service_database_wait_seconds",
+    "Seconds that a statement or transaction waited for a database connection.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+CANDIDATES = Gauge(
+    "provider_service_candidates",
+    "Candidates, by status, as of the last sweep.",
+    ["status"],
+    multiprocess_mode="livemostrecent",
+)
+BILLING_CALL_SECONDS = Histogram(
+    "provider_service_billing_call_duration_seconds",
+    "Seconds until a request to billing was answered or given up, by outcome as of billing_calls.",
+    ["outcome"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 BILLING_CALLS = Counter(
     "provider_service_billing_calls",

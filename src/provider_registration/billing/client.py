@@ -35,7 +35,7 @@ from provider_registration.billing.errors import (
 from provider_registration.billing.protection import CircuitBreaker, RetryBudget
 from provider_registration.failpoints import reach
 from provider_registration.logs import request_id_var
-from provider_registration.metrics import BILLING_CALLS
+from provider_registration.metrics import BILLING_CALL_SECONDS, BILLING_CALLS
 
 FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
 JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step
@@ -172,6 +172,7 @@ class _Call:
         if request_id := request_id_var.get():
             self._headers["X-Request-ID"] = request_id
         self.maybe_sent = False
+        self._started = 0.0
 
     async def attempt(self) -> int:
         """One try: the provider's id, `_Retryable` when another try may help, else a BillingError."""
@@ -179,6 +180,7 @@ class _Call:
             BILLING_CALLS.labels("circuit_open").inc()
             raise BillingCircuitOpen(self._breaker.retry_after)
         await reach("billing.before-send")
+        self._started = time.monotonic()
         try:
             status, headers, body = await self._post()
         except NOT_SENT as error:
@@ -232,6 +234,7 @@ class _Call:
 
     def _count(self, outcome: str, *, reachable: bool) -> None:
         BILLING_CALLS.labels(outcome).inc()
+        BILLING_CALL_SECONDS.labels(outcome).observe(time.monotonic() - self._started)
         if reachable:
             self._breaker.succeeded()
         else:

@@ -186,6 +186,11 @@ LIST_CANDIDATES = {
     (True, True): text(_OF_A_STATUS_WITH_A_PRODUCT + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
 }
 
+# For the metrics: how many candidates there are of each status.
+COUNT_BY_STATUS = text("""
+    SELECT status, CAST(sum(count) AS bigint) AS candidates FROM candidate_counts WHERE product = '' GROUP BY status
+""")
+
 # Add to the counts what they lack, and say what that was: nothing unless rows came past the trigger.
 RECOUNT = text("SELECT product, status, missing FROM recount_candidates()")
 

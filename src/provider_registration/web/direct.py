@@ -51,9 +51,10 @@ class DirectRoutes:
         if scope["type"] == "http":
             path = route_path(scope)
             for route in self._routes.get(scope["method"], ()):
-                match = route.regex.match(path)
+                if (match := route.regex.match(path)) is None:
+                    continue
                 request = Request(scope, receive)
-                if match and (parameters := route.parameters_of(request, match)) is not None:
+                if (parameters := route.parameters_of(request, match)) is not None:
                     response = await self._respond(route, request, parameters)
                     await response(scope, receive, send)
                     return

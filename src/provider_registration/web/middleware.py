@@ -11,12 +11,12 @@ from time import perf_counter
 from typing import Any
 
 from fastapi import Request
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration.logs import request_id_var
-from provider_registration.metrics import REQUESTS
+from provider_registration.metrics import REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
 from provider_registration.web.headers import RawHeaders, add_security_headers
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, instance_of
 
@@ -48,6 +48,7 @@ class RequestMiddleware:
         request_id_var.set(request_id)
         status: int = CLIENT_CLOSED_REQUEST
         started = perf_counter()
+        REQUESTS_IN_FLIGHT.inc()
 
         async def send_with_request_id(message: Message) -> None:
             nonlocal status
@@ -67,12 +68,14 @@ class RequestMiddleware:
                 raise  # the answer had begun: only a broken connection tells the caller that it is not whole
             await _internal_error(scope)(scope, receive, send_with_request_id)
         finally:
+            REQUESTS_IN_FLIGHT.dec()
             self._record(scope, status, perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         endpoint = endpoint_of(scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
         _counter(method, endpoint, status).inc()
+        _histogram(method, endpoint).observe(seconds)
         fields: dict[str, Any] = {
             "method": method,
             "endpoint": endpoint,
@@ -88,6 +91,11 @@ class RequestMiddleware:
 def _counter(method: str, endpoint: str, status: int) -> Counter:
     """The counter of one series; `labels` looks it up under a lock, each time."""
     return REQUESTS.labels(method, endpoint, str(status))
+
+
+@cache
+def _histogram(method: str, endpoint: str) -> Histogram:
+    return REQUEST_SECONDS.labels(method, endpoint)
 
 
 def endpoint_of(scope: Scope) -> str:

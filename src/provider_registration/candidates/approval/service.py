@@ -35,12 +35,12 @@ from provider_registration.candidates.approval.models import (
     Claim,
     ClaimRequest,
 )
-from provider_registration.candidates.models import Candidate
+from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.database import Database, constraint_name
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
-from provider_registration.metrics import APPROVALS_UNFINISHED, OLDEST_APPROVAL_SECONDS, ORPHANED_PROVIDERS
+from provider_registration.metrics import APPROVALS_UNFINISHED, CANDIDATES, OLDEST_APPROVAL_SECONDS, ORPHANED_PROVIDERS
 from provider_registration.web.pagination import Page
 
 logger = logging.getLogger(__name__)
@@ -153,10 +153,13 @@ class ApprovalService:
                     raise result
 
     async def observe(self) -> None:
-        """Set the metrics of unfinished approvals to what the database holds."""
+        """Set the metrics of candidates and unfinished approvals to what the database holds."""
         async with self._database.transaction() as session:
             rows = (await session.execute(queries.SUMMARISE)).all()
             orphans = await session.scalar(queries.COUNT_ORPHANS)
+            counts = {row.status: row.candidates for row in await session.execute(candidate_queries.COUNT_BY_STATUS)}
+        for status in Status:
+            CANDIDATES.labels(status).set(counts.get(status, 0))
         unfinished = {row.state: row.unfinished for row in rows}
         for state in ApprovalState:
             APPROVALS_UNFINISHED.labels(state).set(unfinished.get(state, 0))
