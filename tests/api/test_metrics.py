@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import string
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from provider_registration import __version__
 
 REQUESTS = "provider_service_requests_total"
 
@@ -100,3 +103,57 @@ async def test_no_series_names_what_was_asked_for(samples, admin, register):
     series = await samples(REQUESTS)
 
     assert not [labels for labels in series if candidate["candidate_id"] in str(labels)]
+
+
+async def test_the_time_of_requests_is_measured_by_method_and_route(samples, viewer, register):
+    candidate = await register()
+    route = frozenset({"method": "GET", "endpoint": "/candidates/{candidate_id}"}.items())
+    counted, seconds = (f"provider_service_request_duration_seconds_{what}" for what in ("count", "sum"))
+    before, spent = (await samples(counted)).get(route, 0), (await samples(seconds)).get(route, 0)
+
+    await viewer.get(f"/candidates/{candidate['candidate_id']}")
+
+    assert (await samples(counted))[route] == before + 1
+    assert 0 < (await samples(seconds))[route] - spent < 10
+
+
+async def test_the_request_that_asks_is_in_flight(samples):
+    assert (await samples("provider_service_requests_in_flight"))[frozenset()] >= 1
+
+
+async def test_the_version_is_told(samples):
+    assert await samples("provider_service_build_info") == {frozenset({("version", __version__)}): 1.0}
+
+
+async def test_waiting_for_the_database_is_measured(samples, viewer):
+    name = "provider_service_database_wait_seconds_count"
+    before = (await samples(name))[frozenset()]
+
+    await viewer.get("/candidates")
+
+    assert (await samples(name))[frozenset()] > before
+    assert (await samples("provider_service_database_waiting"))[frozenset()] >= 0
+    assert (await samples("provider_service_database_connections_in_use"))[frozenset()] >= 0
+
+
+async def test_the_time_of_billing_is_measured_by_outcome(samples, admin, register):
+    created = frozenset({("outcome", "created")})
+    name = "provider_service_billing_call_duration_seconds_count"
+    before = (await samples(name)).get(created, 0)
+
+    await admin.post(f"/candidates/{(await register())['candidate_id']}/approve")
+
+    assert (await samples(name))[created] == before + 1
+
+
+async def test_candidates_are_counted_by_status(samples, register, database):
+    await register()
+
+    async with asyncio.timeout(30):
+        while True:
+            rows = await database.fetch("SELECT status, count(*) AS candidates FROM candidates GROUP BY status")
+            there = {frozenset({("status", row["status"])}): row["candidates"] for row in rows}
+            told = await samples("provider_service_candidates")
+            if {status: count for status, count in told.items() if count} == there:
+                break
+            await asyncio.sleep(0.2)
