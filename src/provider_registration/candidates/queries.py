@@ -211,7 +211,7 @@ LOCK_FREE_CANDIDATES = text("""
 REJECT_CANDIDATES = text("""
     UPDATE candidates
     SET status = 'rejected', rejection_reason = rejection.reason
-    FROM json_to_recordset(CAST(:rejections AS json)) AS rejection (candidate_id uuid, reason text, expected integer[])
+    FROM json_to_recordset(CAST(:rejections AS json)) AS rejection (candidate_id uuid, reason text, expected bigint[])
     WHERE candidates.id = rejection.candidate_id
       AND candidates.status = 'pending'
       AND (rejection.expected IS NULL OR candidates.version = ANY(rejection.expected))

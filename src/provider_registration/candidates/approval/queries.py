@@ -13,7 +13,7 @@ CLAIM_FREE = text("""
     WITH free AS (
         SELECT asked.*, candidates.company_name, candidates.version
         FROM json_to_recordset(CAST(:requests AS json)) AS asked (
-            candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected integer[]
+            candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[]
         )
         JOIN candidates ON candidates.id = asked.candidate_id
         WHERE candidates.status = 'pending'
