@@ -95,8 +95,11 @@ def main() -> None:
     seconds = asked.seconds or (QUICK_SECONDS if asked.quick else SECONDS)
     plan = Plan(Wrk(WORK), rounds, seconds, DECISIONS_PER_SECOND, tell)
     with cluster() as server_url:
-        sentences = asyncio.run(measure(server_url, plan, contenders, asked))
-    tell("\n" + report.keep(plan.measurements, rounds=rounds, seconds=seconds, extras=sentences))
+        sentences = ["The run was not finished."]
+        try:
+            sentences = asyncio.run(measure(server_url, plan, contenders, asked))
+        finally:  # what was measured is not lost
+            tell("\n" + report.keep(plan.measurements, rounds=rounds, seconds=seconds, extras=sentences))
 
 
 if __name__ == "__main__":
