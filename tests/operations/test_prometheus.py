@@ -133,5 +133,6 @@ async def test_every_rule_and_panel_has_data_of_a_live_service(
     assert up[0]["value"][1] == "2"
     quiet = {"Down", "InstanceDown", "RateLimitStorageFails", "OrphanedProvider", "ApprovalUnfinished"}
     assert not fired & {f"ProviderRegistration{name}" for name in quiet}
+    assert "error expanding template" not in str(found)
     assert {rule["health"] for group in found for rule in group["rules"]} == {"ok"}
     assert len([rule for group in found for rule in group["rules"]]) == len(rules())
