@@ -1,0 +1,67 @@
+"""What deploy/ holds, as the tests read it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy/prometheus"
+GRAFANA = ROOT / "deploy/grafana"
+
+needs_prometheus = pytest.mark.skipif(
+    not (shutil.which("promtool") and shutil.which("prometheus")),
+    reason="prometheus is not installed (Debian: apt install prometheus)",
+)
+
+
+def rules():
+    """Every rule, as Prometheus' files have it."""
+    return [
+        rule
+        for path in sorted((PROMETHEUS / "rules").glob("*.yml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+
+
+def alerts():
+    return {rule["alert"]: rule for rule in rules() if "alert" in rule}
+
+
+def dashboard():
+    [path] = (GRAFANA / "dashboards").glob("*.json")
+    return json.loads(path.read_text())
+
+
+def panel_expressions(window="5m"):
+    """What the panels ask, of every job and instance."""
+    variables = {"$__rate_interval": window, "$job": ".*", "$instance": ".*"}
+    found = []
+    for panel in dashboard()["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            for name, value in variables.items():
+                expression = expression.replace(name, value)
+            found.append(expression)
+    return found
+
+
+def config(token_file, targets, **interval):
+    """prometheus.yml, for other targets, with a token file of their own and rules wherever it is put."""
+    text = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    [scrape] = text["scrape_configs"]
+    scrape["authorization"]["credentials_file"] = str(token_file)
+    scrape["static_configs"] = [{"targets": targets}]
+    text["rule_files"] = [str(PROMETHEUS / files) for files in text["rule_files"]]
+    text["global"].update(interval)
+    return yaml.safe_dump(text)
+
+
+def without_strings(expression):
+    return re.sub(r'"(?:[^"\\]|\\.)*"', '""', expression)
