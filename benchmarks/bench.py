@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, WORK, Contender, Running, surroundings
-from benchmarks.database import Pair, forget_made, prepare_pending, server_pid
+from benchmarks.database import Pair, forget_made, prepare_pending, server_pid, until_idle
 from benchmarks.drivers import Driver, Load, check
 from benchmarks.processes import Process, Usage, usage
 from benchmarks.scenarios import Scenario
@@ -156,6 +156,7 @@ async def _measure(
 ) -> Measurement:
     load = await _load(one, scenario, paths, _decisions(plan, plan.seconds))
     one.headers()  # a new token, where it is time for one, before the clock runs
+    await until_idle(one.database_url)
     before, database_before = usage(one.process.pid), usage(postgres)
     sample = await plan.driver.run(one, load, seconds=plan.seconds)
     await asyncio.sleep(plan.settle)

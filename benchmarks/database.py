@@ -30,6 +30,11 @@ PEERS_SCHEMA = Path(__file__).parent / "peers/schema.sql"
 PERIOD = timedelta(days=730)  # over which registrations are spread
 ADMIN_EMAIL, ADMIN_PASSWORD = "admin@example.com", secrets.token_urlsafe()
 FORGET_TRIES, FORGET_PAUSE = 20, 0.5  # seconds between tries
+IDLE_TRIES, IDLE_PAUSE = 600, 0.1  # seconds between tries
+COUNT_BUSY = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 OWN_MARK = "bench-"  # addresses of the rows that the runs make begin so
 
 # What a server of 8 GB would have; one cluster serves all, with every commit made durable.
@@ -204,6 +209,15 @@ async def places_at(url: str, offset: int, count: int) -> list[tuple[datetime, U
     """Instants and ids of the rows from `offset` on, newest first."""
     async with connected(url) as connection:
         return [(record["created_at"], record["id"]) for record in await connection.fetch(PLACES, offset, count)]
+
+
+async def until_idle(url: str) -> None:
+    """Wait until PostgreSQL is done with what callers who left had asked for, a minute at most."""
+    async with connected(url) as connection:
+        for _ in range(IDLE_TRIES):
+            if not await connection.fetchval(COUNT_BUSY):
+                return
+            await asyncio.sleep(IDLE_PAUSE)
 
 
 async def server_pid(url: str) -> int | None:
