@@ -11,20 +11,13 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Respons
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, ConfigDict, Field
 
-from provider_registration.errors import NotFoundError
+from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.direct import DirectRoutes, direct
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
 
 bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False)
 THING = "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11"
-
-
-class NoSuchThing(NotFoundError):
-    code, title = "no-such-thing", "No such thing"
-
-    def __str__(self):
-        return "There is none."
 
 
 async def who(request: Request, token: Annotated[str | None, Depends(bearer)]):
@@ -42,7 +35,7 @@ async def read_thing(
     language: Annotated[str | None, Header(alias="Accept-Language")] = None,
 ) -> Response:
     if thing_id.int == 0:
-        raise NoSuchThing
+        raise DatabaseUnavailable
     if thing_id.int == 1:
         raise KeyError
     return Response(f"{type(thing_id).__name__} {thing_id} {who} {language}", 203, {"ETag": '"1"'}, "text/plain")
