@@ -15,7 +15,9 @@ import asyncpg
 import pytest
 
 from provider_registration import migrations
+from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import PrivatePostgres
+from provider_registration.local.sandbox import create_sandbox
 
 SERVER_URL = "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user creates databases
 OLDEST_SERVER = 150000
@@ -99,3 +101,10 @@ async def migrated_database_url(server_url: str) -> AsyncIterator[str]:
     await asyncio.to_thread(migrations.upgrade, url)
     yield url
     await drop_database(server_url, name)
+
+
+@pytest.fixture(scope="session")
+async def shared_billing_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The one billing sandbox behind the shared database: a second one would give its providers the same ids."""
+    async with serve_in_background(create_sandbox(tmp_path_factory.mktemp("billing") / "providers.sqlite3")) as url:
+        yield url

@@ -22,7 +22,6 @@ from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
-from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
 
 JWT_SECRET = uuid4().hex + uuid4().hex
@@ -134,11 +133,9 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
 
 
 @pytest.fixture(scope="session")
-async def settings(migrated_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
+def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
     """Settings of the service that most tests share; its billing sandbox is running."""
-    sandbox = create_sandbox(tmp_path_factory.mktemp("billing") / "providers.sqlite3")
-    async with serve_in_background(sandbox) as billing_url:
-        yield make_settings(migrated_database_url, billing_url)
+    return make_settings(migrated_database_url, shared_billing_url)
 
 
 @pytest.fixture(scope="session", name="run_service")

@@ -19,9 +19,7 @@ from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
-from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import free_port
-from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import DatabaseSettings, Settings
 
 START_SECONDS = 120  # a busy machine takes its time
@@ -83,16 +81,13 @@ def serving_fixture():
 
 
 @pytest.fixture(scope="session")
-async def environment(
-    migrated_database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[dict[str, str]]:
+def environment(migrated_database_url: str, shared_billing_url: str) -> dict[str, str]:
     """What production must set, and nothing else; the billing service behind it is a sandbox."""
-    async with serve_in_background(create_sandbox(tmp_path_factory.mktemp("billing") / "p.sqlite3")) as billing_url:
-        yield {
-            "DATABASE_URL": migrated_database_url,
-            "JWT_SECRET_KEY": uuid4().hex,
-            "BILLING_SERVICE_URL": billing_url,
-        }
+    return {
+        "DATABASE_URL": migrated_database_url,
+        "JWT_SECRET_KEY": uuid4().hex,
+        "BILLING_SERVICE_URL": shared_billing_url,
+    }
 
 
 @pytest.fixture
