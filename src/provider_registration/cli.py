@@ -23,6 +23,7 @@ from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UnacceptablePassword
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.candidates.approval.service import STOP_SECONDS
 from provider_registration.candidates.counts import recount as count_again
 from provider_registration.database import Database
 from provider_registration.errors import ServiceError
@@ -34,7 +35,7 @@ from provider_registration.web.server import BundlingProtocol
 from provider_registration.web.text import EmailAddress
 
 KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
-SHUTDOWN_MARGIN_SECONDS = 5  # what the longest request, an approval, may take beyond its billing calls
+SHUTDOWN_MARGIN_SECONDS = 2  # what a request may take beyond the time that approvals are given
 UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE = "42P01", "42501"  # PostgreSQL's error codes
 
 _Result = TypeVar("_Result")
@@ -105,7 +106,7 @@ def serve(workers: int) -> None:
         http=BundlingProtocol,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         forwarded_allow_ips=settings.forwarded_allow_ips,
-        timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN_SECONDS,
+        timeout_graceful_shutdown=int(STOP_SECONDS) + SHUTDOWN_MARGIN_SECONDS,
     )
     if workers == 1:
         server(create_app(settings))
@@ -309,7 +310,7 @@ async def _call_with_users(url: str, work: Callable[[UserDirectory], Awaitable[_
 
 
 async def _call_with_database(url: str, work: Callable[[Database], Awaitable[_Result]]) -> _Result:
-    database = Database(url, pool_size=1, patient=True)
+    database = Database(url, pool_size=1)
     try:
         return await work(database)
     finally:

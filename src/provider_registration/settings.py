@@ -121,6 +121,9 @@ class Settings(DatabaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
+    database_timeout_seconds: float = Field(
+        0.9, gt=0, le=60, description="a request's wait for the database, in line and for answers, before its 503"
+    )
 
     rate_limit_login: RateLimit = Field("5/minute", description="bad log-ins, by account and address; empty: no limit")
     rate_limit_registration: RateLimit = Field("30/hour", description="registrations, by address; empty: no limit")
