@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
 LINGER_SECONDS = 1.0  # that an idle connection stays open then: a request may be on its way
@@ -23,7 +23,7 @@ class BundlingProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to serve a request."""
         super().on_headers_complete()
-        if self._is_stopping and self.cycle is not None:
+        if self._is_stopping:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
@@ -32,8 +32,9 @@ class BundlingProtocol(HttpToolsProtocol):
             stopping.set()
         self._is_stopping = True
         self.loop.call_later(LINGER_SECONDS, super().shutdown)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
+        cycle: RequestResponseCycle | None = self.cycle  # none before the first request
+        if cycle and not cycle.response_complete:
+            cycle.keep_alive = False
 
 
 class _BundlingTransport:
