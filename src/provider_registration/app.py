@@ -90,7 +90,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
-        open_database = partial(Database, settings.database_url, time_limit=settings.database_timeout_seconds)
+        open_database = partial(
+            Database,
+            settings.database_url,
+            time_limit=settings.database_timeout_seconds,
+            prepared_statements=settings.database_prepared_statements,
+        )
         database = open_database(pool_size=settings.database_pool_size)
         # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
         reserved = open_database(pool_size=1)

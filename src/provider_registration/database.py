@@ -30,11 +30,19 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0  # seconds, where there is no other limit
 # Of a request's time, what the server allows one statement: its own word about a slow one costs no connection.
 STATEMENT_SHARE = 0.9
-SERVER_SETTINGS = {
-    "application_name": "provider-registration",
-    "timezone": "UTC",
+NAME_AND_ZONE = {"application_name": "provider-registration", "timezone": "UTC"}
+SESSION_SETTINGS = {
+    **NAME_AND_ZONE,
     "idle_in_transaction_session_timeout": "15s",
     "jit": "off",  # every statement here is short; compiling one costs more than running it
+}
+# For PgBouncer in transaction mode, which passes only these settings on and may give each transaction another server:
+# https://www.pgbouncer.org/features.html
+POOLER_OPTIONS = {
+    "server_settings": NAME_AND_ZONE,
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",  # the unnamed one, which nobody has to remove
 }
 
 # Whether somebody migrated the database that answers.
@@ -95,10 +103,14 @@ _turn_var: ContextVar[_Turn] = ContextVar("turn")
 class Database:
     """One engine and the transactions on it. Close it when done."""
 
-    def __init__(self, url: str, *, pool_size: int, time_limit: float | None = None) -> None:
-        """Nobody waits longer than `time_limit`, in seconds, in line and for answers together; None: for commands."""
+    def __init__(
+        self, url: str, *, pool_size: int, time_limit: float | None = None, prepared_statements: bool = True
+    ) -> None:
+        """Nobody waits longer than `time_limit`, in seconds, in line and for answers together; None: for commands.
+
+        Without `prepared_statements`, nothing is expected of a connection that outlasts a transaction.
+        """
         self.time_limit = time_limit
-        statement_timeout = int((time_limit or 0) * STATEMENT_SHARE * 1000)  # ms; 0: none
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -106,7 +118,7 @@ class Database:
             hide_parameters=True,  # an error's text must not carry people's addresses into the logs
             connect_args={
                 "timeout": time_limit or CONNECT_TIMEOUT,
-                "server_settings": {**SERVER_SETTINGS, "statement_timeout": str(statement_timeout)},
+                **(_session_options(time_limit) if prepared_statements else POOLER_OPTIONS),
             },
         )
         event.listen(self._engine.sync_engine, "checkout", _begin_turn)
@@ -174,6 +186,11 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+
+def _session_options(time_limit: float | None) -> dict[str, object]:
+    statement_timeout = int((time_limit or 0) * STATEMENT_SHARE * 1000)  # ms; 0: none
+    return {"server_settings": {**SESSION_SETTINGS, "statement_timeout": str(statement_timeout)}}
 
 
 def _begin_turn(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
