@@ -21,7 +21,7 @@ LOOK = """
     ), held AS (
         SELECT pid, virtualtransaction AS transaction, relation::regclass::text AS relation, mode, granted
         FROM pg_locks JOIN migrating USING (pid)
-        WHERE relation = ANY($1::regclass[])
+        WHERE relation = ANY($1::oid[])
           AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
     ), waiting AS (
         SELECT extract(epoch FROM clock_timestamp() - pg_locks.waitstart)::float8 AS seconds,

@@ -97,27 +97,27 @@ async def drill(options: Namespace) -> bool:
                     pace=PACE,
                     lists_a_second=LISTS_A_SECOND,
                 )
-                async with beside(traffic.run(), read_reports(world.database_url, options.report_seconds)):
-                    with report.failures(fleet.logs):
-                        await upgrade_and_roll_back(
-                            Steps(report, traffic, world.database_url), fleet, older, newer, world.database_url
-                        )
-                await see_that_nothing_is_lost(world, traffic, report)
-                said = await newer.run("provider-registration recount", world.database_url)
-                report.promise("The counts are right." in said, f"counts at the end: {said}")
+                steps = Steps(report, traffic, world.database_url)
+                with report.failures(fleet.logs):
+                    async with beside(traffic.run(), read_reports(world.database_url, options.report_seconds)):
+                        await upgrade_and_roll_back(steps, fleet, older, newer)
+                    await see_that_nothing_is_lost(world, traffic, report)
+                    said = await newer.run("provider-registration recount", world.database_url)
+                    report.promise("The counts are right." in said, f"counts at the end: {said}")
     return report.show(
         f"{options.rows:,} candidates, a report of {options.report_seconds:g} s on the table again and again, "
         f"seed {options.seed}"
     )
 
 
-async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, older: Release, newer: Release, owner_url: str) -> None:
+async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, older: Release, newer: Release) -> None:
     """Upgrade, roll back, and upgrade again, in the order that DEPLOYMENT.md has."""
 
     async def nothing() -> str:
         await asyncio.sleep(SETTLED_SECONDS)
         return ""
 
+    owner_url = steps.owner_url
     up = f"provider-registration migrate --grant-to {SERVING_ROLE}"
     await steps.do("nothing, the older release serves", nothing())
     await steps.do("migrate 008 to head, the older release serves", newer.run(up, owner_url))

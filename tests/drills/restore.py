@@ -31,8 +31,15 @@ BILLING_LATENCY = 300  # milliseconds, so that approvals are under way whenever 
 AFTER_SECONDS = 8.0  # of traffic once it is back
 ACCIDENT = "DROP TABLE approval_events"
 COLUMNS = (
-    *("restored to", "billing", "acknowledged before", "of them lost", "seconds of writes lost", "restoring, s"),
-    *("answering again after, s", "approvals swept", "in doubt, linked", "approved again", "registered again"),
+    *(
+        "restored to",
+        "billing",
+        "acknowledged before",
+        "of them lost",
+        "seconds of writes lost",
+        "answering again after, s",
+    ),
+    *("approvals swept", "in doubt, linked", "approved again", "registered again"),
     *("second providers", "counts"),
 )
 
@@ -109,7 +116,6 @@ async def destroy_and_restore(
         destroyed = time.time()
         await cluster.restore(moment.isoformat(sep=" ") if run.to_a_moment else None)
         await cluster.until_writable()
-        restored = time.time()
         while (answering := traffic.writing_again_after(destroyed)) is None:
             await asyncio.sleep(0.1)
         await asyncio.sleep(AFTER_SECONDS)
@@ -124,7 +130,7 @@ async def destroy_and_restore(
     counts = await recount(cluster)
     report.add(
         *run.names,
-        *(before, len(lost), lost_seconds, restored - destroyed, answering - destroyed),
+        *(before, len(lost), lost_seconds, answering - destroyed),
         *(aftermath.swept, aftermath.linked, aftermath.approved_again, aftermath.registered_again),
         *(findings.duplicates, "right" if counts == "The counts are right." else counts),
     )
