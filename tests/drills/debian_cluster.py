@@ -22,7 +22,7 @@ from provider_registration.local.postgres import free_port
 from tests.documents.markdown import ROOT, section
 from tests.faults.service_process import PORTS
 
-from .programs import PATH, account, descendants, lend_folder, shell
+from .programs import PATH, account, lend_folder, shell, signal_tree
 
 OWNER = "provider_registration"
 DATABASE = "provider_registration"
@@ -145,11 +145,7 @@ class DebianCluster:
             pid = int((self.data / "postmaster.pid").read_text().split("\n")[0])
         except FileNotFoundError:
             return
-        for one in [pid, *descendants(pid)]:
-            try:
-                os.kill(one, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        signal_tree(pid, signal.SIGKILL)
 
 
 def _commands() -> list[str]:

@@ -21,11 +21,11 @@ from provider_registration import migrations
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.settings import DatabaseSettings
 from tests.documents.markdown import ROOT
-from tests.faults.invariants import examine
 from tests.faults.postgres_cluster import PostgresCluster
 from tests.faults.service_process import ForkServer
-from tests.faults.world import EMAIL, PASSWORD, Candidate, World
+from tests.faults.world import EMAIL, PASSWORD, World
 
+from .acknowledged import compare
 from .fleet import Fleet, Release
 from .lock_watch import LockWatch
 from .programs import beside, need, run_to_end, tell, temporary_folder
@@ -46,7 +46,6 @@ COLUMNS = (
     "gave way to others",
 )
 GAVE_WAY = "a table is locked"
-READ_STATUSES = "SELECT id, status FROM candidates WHERE id = ANY($1::uuid[])"
 
 
 @dataclass
@@ -101,7 +100,8 @@ async def drill(options: Namespace) -> bool:
                 with report.failures(fleet.logs):
                     async with beside(traffic.run(), read_reports(world.database_url, options.report_seconds)):
                         await upgrade_and_roll_back(steps, fleet, older, newer)
-                    await see_that_nothing_is_lost(world, traffic, report)
+                    for problem in await compare(world, traffic):
+                        report.promise(kept=False, otherwise=problem)
                     said = await newer.run("provider-registration recount", world.database_url)
                     report.promise("The counts are right." in said, f"counts at the end: {said}")
     return report.show(
@@ -174,19 +174,6 @@ async def read_reports(url: str, seconds: float) -> None:
             await asyncio.sleep(REPORT_PAUSE)
     finally:
         connection.terminate()
-
-
-async def see_that_nothing_is_lost(world: World, traffic: Traffic, report: Report) -> None:
-    """Compare what callers were told with what the database and billing have."""
-    known = [Candidate(candidate_id, name) for candidate_id, name in traffic.names.items()]
-    await world.settle(known)
-    status = {row["id"]: row["status"] for row in await world.fetch(READ_STATUSES, list(traffic.names))}
-    lost = len(traffic.registered.keys() - status.keys())
-    lost += sum(status.get(candidate_id) != "approved" for candidate_id in traffic.approved)
-    lost += sum(status.get(candidate_id) != "rejected" for candidate_id in traffic.rejected)
-    report.promise(lost == 0, f"{lost} acknowledged writes are lost")
-    for problem in (await examine(world, known)).problems:
-        report.promise(kept=False, otherwise=problem)
 
 
 def extract_older(folder: Path) -> Path:

@@ -107,9 +107,7 @@ class Program:
 
     def signal_all(self, number: int) -> None:
         """Send a signal to it and to everything that descends from it."""
-        for pid in [self.pid, *descendants(self.pid)]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        signal_tree(self.pid, number)
 
     def kill(self) -> None:
         """End it and its descendants at once."""
@@ -132,6 +130,18 @@ class Program:
     def tail(self, characters: int = 2000) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-characters:]
+
+
+def signal_tree(pid: int | None, number: int) -> None:
+    """Send a signal to a process, if there is one, and to everything that descends from it."""
+    for one in [pid, *descendants(pid)] if pid else []:
+        with suppress(ProcessLookupError):
+            os.kill(one, number)
+
+
+def postgresql_programs() -> Path:
+    """The folder of PostgreSQL's own programs, as Debian has them."""
+    return Path("/usr/lib/postgresql/15/bin")
 
 
 def descendants(pid: int) -> list[int]:

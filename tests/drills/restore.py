@@ -18,6 +18,7 @@ from tests.documents.markdown import section
 from tests.faults.service_process import ForkServer
 from tests.faults.world import EMAIL, PASSWORD, World
 
+from .acknowledged import lost_writes
 from .aftermath import Aftermath
 from .debian_cluster import DebianCluster
 from .programs import beside, need, run_to_end, tell, temporary_folder
@@ -121,8 +122,8 @@ async def destroy_and_restore(
         await asyncio.sleep(AFTER_SECONDS)
 
     meant = moment.timestamp() if run.to_a_moment else destroyed
-    lost = await lost_writes(world, traffic, meant)
-    lost_seconds = max((meant - at for at in lost), default=0.0)
+    lost = [one.at for one in await lost_writes(world, traffic) if one.at <= meant]
+    lost_seconds = meant - min(lost, default=meant)
     before = sum(one.at <= meant for one in [*traffic.registered.values(), *traffic.approved.values()])
     aftermath = Aftermath(world, cluster, replica, traffic, honours_keys=run.honours_keys, destroyed=destroyed)
     await aftermath.set_right()
@@ -142,19 +143,6 @@ async def destroy_and_restore(
         report.promise(kept=False, otherwise=f"restored {where}: {problem}")
     await world.stop(replica)
     await cluster.back_up()
-
-
-async def lost_writes(world: World, traffic: Traffic, until: float) -> list[float]:
-    """When each registration and decision was acknowledged that should be there and is not."""
-    acknowledged = [*traffic.registered.values(), *traffic.approved.values(), *traffic.rejected.values()]
-    rows = await world.fetch(
-        "SELECT id, status FROM candidates WHERE id = ANY($1::uuid[])", list({one.candidate_id for one in acknowledged})
-    )
-    status = {row["id"]: row["status"] for row in rows}
-    lost = [one.at for one in traffic.registered.values() if one.at <= until and one.candidate_id not in status]
-    for decided, wanted in ((traffic.approved, "approved"), (traffic.rejected, "rejected")):
-        lost += [one.at for one in decided.values() if one.at <= until and status.get(one.candidate_id) != wanted]
-    return lost
 
 
 async def recount(cluster: DebianCluster) -> str:
