@@ -70,7 +70,7 @@ class DebianCluster:
 
     async def create(self) -> None:
         """Make it with the documented settings, and a first backup."""
-        settings, configuration, commands = _documented("DEPLOYMENT.md", "Backups")
+        settings, configuration, commands = documented_backups()
         self._configuration.write_text(configuration)
         await self.operate(
             f"""
@@ -99,11 +99,11 @@ class DebianCluster:
 
     async def back_up(self) -> None:
         """Take a full backup as documented."""
-        await self.operate(_commands()[-1])
+        await self.operate(documented_restore()[-1])
 
     async def restore(self, moment: str | None) -> None:
         """Restore, with the documented commands, to the newest moment or to the one that is given."""
-        newest, to_a_moment, _recount, _back_up = _commands()
+        newest, to_a_moment, _recount, _back_up = documented_restore()
         commands = DOCUMENTED_MOMENT.sub(f"--target='{moment}'", to_a_moment) if moment else newest
         await self.operate(commands.replace(DOCUMENTED_DATA, str(self.data)))
 
@@ -148,7 +148,13 @@ class DebianCluster:
         signal_tree(pid, signal.SIGKILL)
 
 
-def _commands() -> list[str]:
+def documented_backups() -> list[str]:
+    """PostgreSQL's settings, pgBackRest's file, and the commands that begin to back up."""
+    return _documented("DEPLOYMENT.md", "Backups")
+
+
+def documented_restore() -> list[str]:
+    """Commands: restore to the newest moment, to a given one; see that the counts are right; back up anew."""
     return _documented("OPERATIONS.md", "The database is lost")
 
 

@@ -81,8 +81,12 @@ class Fleet:
         """Where callers ask."""
         return self.gateway.url
 
-    async def replace(self, release: Release) -> str:
-        """Replace every process, one at a time: leave it out, let it finish, start the new one, let it in."""
+    async def replace(self, release: Release, **settings: str) -> str:
+        """Replace every process, one at a time: leave it out, let it finish, start the new one, let it in.
+
+        `settings` are changed for the new ones.
+        """
+        self.settings |= settings
         for port, process in self.processes.items():
             self.gateway.leave_out({port})
             await asyncio.sleep(LEFT_OUT_SECONDS)

@@ -68,14 +68,17 @@ class Gateway:
         return ["nginx", "-p", self._folder, "-c", self._folder / "nginx.conf"]
 
     def _write(self, left_out: Collection[int]) -> None:
-        [upstream, location] = [
-            block.text for block in section("DEPLOYMENT.md", "Upgrade").blocks if block.language == "nginx"
-        ]
-        first, second = DOCUMENTED_SERVERS
-        servers = [f"server 127.0.0.1:{port}{' down' * (port in left_out)};" for port in self._ports]
-        assert first in upstream, "the document names other servers"
-        upstream = upstream.replace(first, "\n".join(servers)).replace(second, "")
-        text = CONFIGURATION.format(
-            user="user root;" if os.geteuid() == 0 else "", upstream=upstream, location=location, port=self._port
-        )
+        text = configuration(self._ports, left_out=left_out, port=self._port)
         (self._folder / "nginx.conf").write_text(text)
+
+
+def configuration(ports: Sequence[int], *, left_out: Collection[int], port: int) -> str:
+    """The documented lines for processes at these ports, with what else a whole file needs."""
+    blocks = section("DEPLOYMENT.md", "Upgrade").blocks
+    upstream, location = (block.text for block in blocks if block.language == "nginx")
+    first, second = DOCUMENTED_SERVERS
+    assert first in upstream, "the document names other servers"
+    servers = (f"server 127.0.0.1:{one}{' down' * (one in left_out)};" for one in ports)
+    upstream = upstream.replace(second, "").replace(first, "\n".join(servers))
+    user = "user root;" if os.geteuid() == 0 else ""
+    return CONFIGURATION.format(user=user, upstream=upstream, location=location, port=port)

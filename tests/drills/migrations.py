@@ -38,7 +38,8 @@ OLDER_SCHEMA = "008_sessions"
 FIRST_NEWER_STEP = "alembic/versions/009_list_indexes_and_counts.py"
 SERVING_ROLE = "provider_registration_api"
 SETTLED_SECONDS = 5.0  # of traffic after each step
-REPORT_PAUSE = 1.0  # seconds
+REPORTS = 2  # long readers at a time
+LONGEST_PAUSE = 4.0  # seconds between two reports of one
 # The older release sorts and counts the whole table for a list, which keeps a core busy for a while.
 PACE, LISTS_A_SECOND = 0.5, 0.5
 COLUMNS = (
@@ -98,14 +99,15 @@ async def drill(options: Namespace) -> bool:
                 )
                 steps = Steps(report, traffic, world.database_url)
                 with report.failures(fleet.logs):
-                    async with beside(traffic.run(), read_reports(world.database_url, options.report_seconds)):
+                    reports = [read_reports(world.database_url, options.report_seconds, random) for _ in range(REPORTS)]
+                    async with beside(traffic.run(), *reports):
                         await upgrade_and_roll_back(steps, fleet, older, newer)
                     for problem in await compare(world, traffic):
                         report.promise(kept=False, otherwise=problem)
                     said = await newer.run("provider-registration recount", world.database_url)
                     report.promise("The counts are right." in said, f"counts at the end: {said}")
     return report.show(
-        f"{options.rows:,} candidates, a report of {options.report_seconds:g} s on the table again and again, "
+        f"{options.rows:,} candidates, {REPORTS} that read the table for {options.report_seconds:g} s again and again, "
         f"seed {options.seed}"
     )
 
@@ -163,7 +165,7 @@ async def serving_role(owner_url: str) -> str:
     return parts._replace(netloc=f"{SERVING_ROLE}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
-async def read_reports(url: str, seconds: float) -> None:
+async def read_reports(url: str, seconds: float, random: Random) -> None:
     """Read the table in long transactions, again and again, as reports and dumps do."""
     connection = await asyncpg.connect(url, server_settings={"application_name": "report"})
     try:
@@ -171,7 +173,7 @@ async def read_reports(url: str, seconds: float) -> None:
             async with connection.transaction():
                 await connection.execute("SELECT FROM candidates LIMIT 1")
                 await connection.execute("SELECT pg_sleep($1::float8)", seconds)
-            await asyncio.sleep(REPORT_PAUSE)
+            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE))
     finally:
         connection.terminate()
 

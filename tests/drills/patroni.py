@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import httpx
 import yaml
 
 from provider_registration import migrations
-from tests.documents.markdown import section
+from tests.documents.markdown import Block, section
 from tests.faults.service_process import PORTS
 
 from .programs import Program, account, lend_folder, postgresql_programs, shell, signal_tree
@@ -100,7 +100,8 @@ class PatroniCluster:
         for server in self.servers.values():
             (server.folder / "patroni.yml").write_text(yaml.safe_dump(self._configuration(server)))
             self.start_server(server)
-        (self._folder / "haproxy.cfg").write_text(self._haproxy())
+        ports = {server.name: (server.port, server.api_port) for server in self.servers.values()}
+        (self._folder / "haproxy.cfg").write_text(haproxy_configuration(self.port, ports))
         self._run("haproxy", "-db", "-f", str(self._folder / "haproxy.cfg"))
         await self.until_whole(STARTED_SECONDS)
 
@@ -180,8 +181,7 @@ class PatroniCluster:
         self._programs.append(Program(command, self._folder / f"{command[0]}.log", run_as=self._account))
 
     def _configuration(self, server: Server) -> dict[str, Any]:
-        [block] = [one for one in _blocks() if one.language == "yaml"]
-        configuration = yaml.safe_load(block.text)
+        configuration = patroni_settings()
         address, api = f"127.0.0.1:{server.port}", f"127.0.0.1:{server.api_port}"
         configuration["bootstrap"]["initdb"] += [{"locale": "C"}]
         return {
@@ -209,15 +209,24 @@ class PatroniCluster:
             },
         }
 
-    def _haproxy(self) -> str:
-        [block] = [one for one in _blocks() if one.language == "text"]
-        text = block.text.replace("bind 127.0.0.1:5000", f"bind 127.0.0.1:{self.port}").replace(" port 8008", "")
-        for number, server in enumerate(self.servers.values(), start=1):
-            documented = f"server {server.name} 10.0.0.2{number}:5432"
-            assert documented in text, "the document names other servers"
-            text = text.replace(documented, f"server {server.name} 127.0.0.1:{server.port} port {server.api_port}")
-        return text + "\n"
+
+def patroni_settings() -> dict[str, Any]:
+    """The documented part of patroni.yml."""
+    [block] = [one for one in _blocks() if one.language == "yaml"]
+    settings: dict[str, Any] = yaml.safe_load(block.text)
+    return settings
 
 
-def _blocks() -> list[Any]:
+def haproxy_configuration(port: int, servers: Mapping[str, tuple[int, int]]) -> str:
+    """The documented file, listening on `port`; servers by name, with the ports of PostgreSQL and of Patroni's API."""
+    [block] = [one for one in _blocks() if one.language == "text"]
+    text = block.text.replace("bind 127.0.0.1:5000", f"bind 127.0.0.1:{port}").replace(" port 8008", "")
+    for number, (name, (postgres, api)) in enumerate(servers.items(), start=1):
+        documented = f"server {name} 10.0.0.2{number}:5432"
+        assert documented in text, "the document names other servers"
+        text = text.replace(documented, f"server {name} 127.0.0.1:{postgres} port {api}")
+    return text + "\n"
+
+
+def _blocks() -> list[Block]:
     return section("DEPLOYMENT.md", "A database that fails over").blocks

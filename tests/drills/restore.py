@@ -14,13 +14,12 @@ from random import Random
 
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.settings import DatabaseSettings
-from tests.documents.markdown import section
 from tests.faults.service_process import ForkServer
 from tests.faults.world import EMAIL, PASSWORD, World
 
 from .acknowledged import lost_writes
 from .aftermath import Aftermath
-from .debian_cluster import DebianCluster
+from .debian_cluster import DebianCluster, documented_restore
 from .programs import beside, need, run_to_end, tell, temporary_folder
 from .report import Report
 from .stage import METRICS_TOKEN, as_in_production
@@ -147,9 +146,7 @@ async def destroy_and_restore(
 
 async def recount(cluster: DebianCluster) -> str:
     """What the documented command says."""
-    [command] = [
-        block.text for block in section("OPERATIONS.md", "The database is lost").blocks if "recount" in block.text
-    ]
+    _newest, _to_a_moment, command, _back_up = documented_restore()
     return (await cluster.command_line(command)).strip()
 
 

@@ -101,6 +101,10 @@ class Traffic:
         """Begin anew with failures, the slowest requests and how many there were."""
         self.failures, self.slowest, self.requests = [], {}, Counter()
 
+    def log_in_again(self) -> None:
+        """Use no token any longer that was given out before."""
+        self._token_until = 0.0
+
     def writing_again_after(self, moment: float) -> float | None:
         """When registrations were answered again for good after a moment; None: they are not yet."""
         failed = [one.ended for one in self.failures if one.endpoint == "POST /candidates" and one.ended > moment]
