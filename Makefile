@@ -15,10 +15,10 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults fuzz sqlmap timing bench growth lint format lock schema clean
+.PHONY: help run test faults drill-restore drill-migrations drill-failover drill-rotation fuzz sqlmap timing bench growth lint format lock schema clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 run: $(LOCAL)  ## start the service, its database and a billing sandbox on this machine; Ctrl-C stops them
 	@$(BIN)/provider-registration run
@@ -29,6 +29,18 @@ test: $(DEV)  ## run the tests, with coverage; ARGS="-k approve" passes options 
 faults: $(DEV)  ## kill and cut everything for MINUTES, and prove that approval makes one provider; SEED and ONLY choose
 	$(BIN)/python tests/faults/run.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)")
+
+drill-restore: $(DEV)  ## destroy a database of 1,000,000 rows under traffic and restore it; ARGS="--rows 10000"
+	$(BIN)/python -m tests.drills.restore $(ARGS)
+
+drill-migrations: $(DEV)  ## upgrade and roll back a release under traffic, with 1,000,000 rows; ARGS="--rows 10000"
+	$(BIN)/python -m tests.drills.migrations $(ARGS)
+
+drill-failover: $(DEV)  ## kill the primary of a Patroni cluster 20 times under traffic; ARGS="--kills 3"
+	$(BIN)/python -m tests.drills.failover $(ARGS)
+
+drill-rotation: $(DEV)  ## change the key and the role that serve, under traffic
+	$(BIN)/python -m tests.drills.rotation $(ARGS)
 
 fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
 	$(BIN)/python tests/fuzzing/fuzz.py $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging.config
 import re
+import secrets
+import time
 from collections.abc import Iterable
 
 from alembic import context
@@ -22,8 +24,22 @@ LOCK_NOT_AVAILABLE = "55P03"
 INTEGRITY_CONSTRAINT_VIOLATION = "23"  # the class
 REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
 
-# A migration that queues for a table's lock makes every request queue behind it: give up soon, run it again later.
-TIMEOUTS = ("SET lock_timeout = '5s'", "SET statement_timeout = 0")
+# A migration that queues for a table's lock makes every request queue behind it: give way soon, and try again.
+TIMEOUTS = ("SET lock_timeout = '500ms'", "SET statement_timeout = 0")
+PATIENCE = 120.0  # seconds in which a step is tried again
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two tries; they differ, so that no rhythm is met every time
+JITTER = secrets.SystemRandom()
+
+log = logging.getLogger("alembic.env")
+
+
+class TableLocked(CommandError):
+    """Somebody kept a table locked."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A table stayed locked for too long; run the same command again. Steps already done stay done."
+        )
 
 
 def number_revision(
@@ -74,9 +90,7 @@ def run_online(connection: Connection) -> None:
         if sqlstate == RAISE_EXCEPTION:
             raise CommandError(str(error.orig.__cause__)) from error
         if sqlstate == LOCK_NOT_AVAILABLE:
-            raise CommandError(
-                "A table stayed locked for too long; run the same command again. Steps already done stay done."
-            ) from error
+            raise TableLocked from error
         if sqlstate.startswith(INTEGRITY_CONSTRAINT_VIOLATION):
             # Its text would quote the row. Steps look for such rows first: this one came between look and rule.
             raise CommandError(
@@ -95,6 +109,26 @@ def database_url() -> str:
         raise CommandError(str(error)) from error
 
 
+def migrate() -> None:
+    """Migrate, or compare; a step that finds a table locked is tried again."""
+    deadline = time.monotonic() + PATIENCE
+    while not try_to_migrate(is_last=time.monotonic() > deadline):
+        log.info("a table is locked; others go first, and the step is tried again")
+        time.sleep(JITTER.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
+
+
+def try_to_migrate(*, is_last: bool) -> bool:
+    """Whether it came to its end; a table that is locked may be free at the next try."""
+    try:
+        run(on_locked_connection(database_url(), run_online))
+    except TableLocked:
+        # A destination such as -1 would be counted from where this try ended.
+        if is_last or str(context.get_revision_argument()).startswith(("+", "-")):
+            raise
+        return False
+    return True
+
+
 if context.config.config_file_name and DATABASE_URL not in context.config.attributes:
     # The command line's logging; a program that calls us has its own.
     logging.config.fileConfig(context.config.config_file_name, disable_existing_loggers=False)
@@ -102,4 +136,4 @@ if context.config.config_file_name and DATABASE_URL not in context.config.attrib
 if context.is_offline_mode():
     run_offline()
 else:
-    run(on_locked_connection(database_url(), run_online))
+    migrate()

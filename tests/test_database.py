@@ -169,6 +169,22 @@ async def test_connections_that_were_cut_while_idle_are_replaced_unnoticed(datab
     await asyncio.gather(database.ping(), values_in_use(database))
 
 
+@pytest.mark.parametrize("way", ["transaction", "statement"])
+async def test_connections_to_a_server_that_is_no_primary_any_more_are_replaced(database, scratch, way):
+    async with database.statement() as one, database.statement() as other:
+        for session in (one, other):
+            await session.execute(text("SET default_transaction_read_only = on"))
+
+    with pytest.raises(DatabaseUnavailable):
+        async with getattr(database, way)() as session:
+            await session.execute(text("INSERT INTO scratch VALUES (1)"))
+
+    for value in (2, 3):
+        async with getattr(database, way)() as session:
+            await session.execute(text("INSERT INTO scratch VALUES (:value)"), {"value": value})
+    assert await values(database) == [2, 3]
+
+
 async def values_in_use(database):
     async with database.transaction() as session:
         return await session.scalar(text("SELECT 1"))

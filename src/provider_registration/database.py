@@ -11,7 +11,7 @@ from time import perf_counter
 
 import asyncpg
 from sqlalchemy import event, text
-from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import (
     DBAPIError,
     DisconnectionError,
@@ -122,6 +122,7 @@ class Database:
             },
         )
         event.listen(self._engine.sync_engine, "checkout", _begin_turn)
+        event.listen(self._engine.sync_engine, "handle_error", _leave_standby)
         # First come, first served; SQLAlchemy's own queue lets newcomers overtake those who wait.
         self._turns = asyncio.Semaphore(pool_size)
         self._transactions = async_sessionmaker(self._engine)
@@ -200,6 +201,15 @@ def _begin_turn(connection: AdaptedConnection, _record: object, _proxy: object) 
     _turn_var.get().begin(connection.driver_connection)
 
 
+READ_ONLY_TRANSACTION = "25006"
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    """Have the pool replace its connections when the server turns out to be a standby: the primary is another now."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY_TRANSACTION:
+        context.is_disconnect = True
+
+
 UNAVAILABLE_SQLSTATE_CLASSES = (
     "08",  # connection exception
     "28",  # the role or its password is refused, as while it is being changed
@@ -208,7 +218,7 @@ UNAVAILABLE_SQLSTATE_CLASSES = (
     "55",  # lock_not_available; not in prerequisite state: the database is not accepting connections
     "57",  # operator intervention: shutdown, statement timeout
     "58",  # system error
-    "25006",  # read-only transaction: connected to a standby
+    READ_ONLY_TRANSACTION,  # connected to a standby
     "40",  # serialization failure, deadlock: safe to repeat
 )
 

@@ -1,0 +1,146 @@
+"""Change the key and the role that serve, as OPERATIONS.md says, under traffic: `python -m tests.drills.rotation`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from tests.documents.markdown import ROOT, section
+from tests.faults.postgres_cluster import PostgresCluster
+from tests.faults.service_process import ForkServer
+from tests.faults.world import EMAIL, PASSWORD, World
+
+from .acknowledged import compare
+from .fleet import Fleet, Release
+from .programs import beside, need, run_to_end, tell, temporary_folder
+from .report import Report
+from .stage import METRICS_TOKEN
+from .traffic import Traffic
+
+FIRST_ROLE, SECOND_ROLE = "provider_registration_api", "provider_registration_api_2"  # as the document calls them
+SETTLED_SECONDS = 5.0  # of traffic after each step
+COLUMNS = ("step", "seconds", "requests", "failed", "slowest, s")
+
+
+class Steps:
+    """What operators do, each step under traffic."""
+
+    def __init__(self, report: Report, traffic: Traffic) -> None:
+        self._report = report
+        self._traffic = traffic
+
+    async def do(self, name: str, work: Awaitable[object]) -> None:
+        """Do one step, and add a row."""
+        tell(name)
+        self._traffic.forget_times()
+        begun = time.monotonic()
+        await work
+        seconds = time.monotonic() - begun
+        await asyncio.sleep(SETTLED_SECONDS)
+        failures = self._traffic.failures
+        self._report.add(name, seconds, self._traffic.requests.total(), len(failures), self._traffic.slowest_request[0])
+        for failure in failures[:5]:
+            tell(f"failed: {failure}")
+        self._report.promise(not failures, f"{name}: {len(failures)} requests failed")
+
+
+async def drill(options: Namespace) -> bool:
+    """Both changes; whether no request failed."""
+    report = Report(COLUMNS)
+    release = Release("service", ROOT)
+    random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
+    with temporary_folder("rotation") as folder:
+        async with prepared(folder) as world:
+            first_url = await make_role(world.database_url, release, FIRST_ROLE)
+            async with Fleet.started(folder, world, first_url, release) as fleet:
+                traffic = Traffic([fleet.url], EMAIL, PASSWORD, metrics_token=METRICS_TOKEN, random=random)
+                with report.failures(fleet.logs):
+                    async with beside(traffic.run()):
+                        await asyncio.sleep(SETTLED_SECONDS)
+                        steps = Steps(report, traffic)
+                        await change_key(steps, fleet, release, traffic)
+                        await change_role(steps, fleet, release, world.database_url)
+                    for problem in await compare(world, traffic):
+                        report.promise(kept=False, otherwise=problem)
+    return report.show(f"two processes, {len(traffic.registered)} registrations acknowledged, seed {options.seed}")
+
+
+async def change_key(steps: Steps, fleet: Fleet, release: Release, traffic: Traffic) -> None:
+    """Go through the document's table of steps."""
+    [table] = section("OPERATIONS.md", "Changing the key").tables
+    keys = {"the old key": fleet.settings["JWT_SECRET_KEY"], "the new key": secrets.token_hex(32), "": ""}
+    for row in table[1:]:
+        if row is table[-1]:
+            traffic.log_in_again()  # in the place of waiting until the old tokens are over
+            await asyncio.sleep(SETTLED_SECONDS)
+        settings = {name.strip("`"): keys[cell] for name, cell in row.items() if name.startswith("`")}
+        await steps.do(f"the key: {row['step']}", fleet.replace(release, **settings))
+
+
+async def change_role(steps: Steps, fleet: Fleet, release: Release, owner_url: str) -> None:
+    """Make a second role that serves, use it, and remove the first, with the document's statements."""
+    create, drop = (
+        block.text
+        for block in section("OPERATIONS.md", "Changing database passwords").blocks
+        if block.language == "sql"
+    )
+    assert SECOND_ROLE in create, "the document makes another role"
+    assert FIRST_ROLE in drop, "the document removes another role"
+    second_url = await make_role(owner_url, release, SECOND_ROLE, create)
+    await steps.do("the role: replace the processes", fleet.replace(release, DATABASE_URL=second_url))
+    await steps.do("the role: remove the first", execute(owner_url, drop))
+
+
+async def make_role(
+    owner_url: str, release: Release, role: str, create: str = f"CREATE ROLE {FIRST_ROLE} LOGIN PASSWORD 'choose-one';"
+) -> str:
+    """Make a role that may serve; its URL."""
+    password = secrets.token_hex(16)
+    await execute(owner_url, re.sub(r"PASSWORD '[^']*'", f"PASSWORD '{password}'", create))
+    await release.run(f"provider-registration migrate --grant-to {role}", owner_url)
+    parts = urlsplit(owner_url)
+    return parts._replace(netloc=f"{role}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+async def execute(url: str, statements: str) -> None:
+    """Execute statements."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def prepared(folder: Path) -> AsyncIterator[World]:
+    """A database and billing; everything ends with the block."""
+    async with AsyncExitStack() as stopping:
+        cluster = PostgresCluster(folder)
+        stopping.push_async_callback(cluster.stop)
+        await cluster.start()
+        fork_server = ForkServer(folder)
+        stopping.callback(fork_server.close)
+        yield await stopping.enter_async_context(World.open(fork_server, cluster, folder / "world"))
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = ArgumentParser(description="Change the key and the database role that serve, under traffic.")
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the choices of a run")
+    options = parser.parse_args()
+    need("nginx")
+    run_to_end(drill(options))
+
+
+if __name__ == "__main__":
+    main()
