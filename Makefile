@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults drill-restore drill-migrations drill-failover drill-rotation fuzz sqlmap timing bench growth lint format lock schema clean
+.PHONY: help run test faults drill-restore drill-migrations drill-failover drill-rotation drill-soak fuzz sqlmap timing bench growth lint format lock schema clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ drill-migrations: $(DEV)  ## upgrade and roll back a release under traffic, with
 
 drill-failover: $(DEV)  ## kill the primary of a Patroni cluster 20 times under traffic; ARGS="--kills 3"
 	$(BIN)/python -m tests.drills.failover $(ARGS)
+
+drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
+	$(BIN)/python -m tests.drills.soak $(ARGS)
 
 drill-rotation: $(DEV)  ## change the key and the role that serve, under traffic
 	$(BIN)/python -m tests.drills.rotation $(ARGS)

@@ -49,10 +49,10 @@ class CandidateService:
     def __init__(self, database: Database, approvals: ApprovalService) -> None:
         self._database = database
         self.approvals = approvals
-        self._registrations = Batcher(self._register)
-        self._reads = Batcher(self._read)
-        self._lists = Sharer(self._list)
-        self._rejections = Batcher(self._reject)
+        self._registrations = Batcher(self._register, time_limit=database.time_limit)
+        self._reads = Batcher(self._read, time_limit=database.time_limit)
+        self._lists = Sharer(self._list, time_limit=database.time_limit)
+        self._rejections = Batcher(self._reject, time_limit=database.time_limit)
 
     async def register(self, registration: Registration) -> CandidateRecord:
         """Store a new candidate.
