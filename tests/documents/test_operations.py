@@ -129,7 +129,7 @@ async def test_the_statement_runs(statement: str, live: Live) -> None:
         await connection.close()
 
 
-IS_FOR_OPERATORS = re.compile(r"psql|provider-registration")
+IS_FOR_OPERATORS = re.compile(r"psql|pgbackrest|provider-registration")
 
 
 @pytest.mark.parametrize("script", [block.text for block in _blocks("bash") if not IS_FOR_OPERATORS.search(block.text)])

@@ -90,7 +90,11 @@ async def kill(number: int, kind: str, cluster: PatroniCluster, traffic: Traffic
     cells = (number, kind, victim.name, successor.name, writing, len(failures), traffic.slowest_request[0])
     report.add(*cells, "no" if copied else "yes")
     statuses = Counter(failure.status for failure in failures)
-    tell(f"kill {number}: {kind}, {victim.name} → {successor.name}, writes after {writing:.1f} s, failed: {statuses}")
+    slowest, endpoint = traffic.slowest_request
+    tell(
+        f"kill {number}: {kind}, {victim.name} → {successor.name}, writes after {writing:.1f} s, "
+        f"failed: {dict(statuses)}, slowest: {endpoint} in {slowest:.1f} s"
+    )
     report.at_most(writing, WRITING_SECONDS, f"kill {number} ({kind}): seconds until writes were answered")
     for failure in [one for one in failures if one.status == 500][:3]:
         report.promise(kept=False, otherwise=f"kill {number} ({kind}): the service did not understand: {failure}")

@@ -116,8 +116,9 @@ async def destroy_and_restore(
         destroyed = time.time()
         await cluster.restore(moment.isoformat(sep=" ") if run.to_a_moment else None)
         await cluster.until_writable()
-        while (answering := traffic.writing_again_after(destroyed)) is None:
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(BACK_SECONDS):
+            while (answering := traffic.writing_again_after(destroyed)) is None:
+                await asyncio.sleep(0.1)
         await asyncio.sleep(AFTER_SECONDS)
 
     meant = moment.timestamp() if run.to_a_moment else destroyed
