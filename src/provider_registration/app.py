@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
+from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
@@ -36,6 +37,9 @@ from provider_registration.health.metrics_router import router as metrics_router
 from provider_registration.health.router import router as health_router
 from provider_registration.logs import configure_logging
 from provider_registration.metrics import BUILD_INFO, UP
+from provider_registration.pages.error_pages import ErrorPages
+from provider_registration.pages.rendering import Renderer
+from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings, load_settings
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
@@ -152,7 +156,18 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestMiddleware, root_path=settings.root_path)
+    _add_pages(app, settings)
     return app
+
+
+def _add_pages(app: FastAPI, settings: Settings) -> None:
+    """Add the pages for people that the settings ask for, around everything else: their errors are pages too."""
+    if not settings.public_pages:
+        return
+    app.state.renderer = renderer = Renderer([APPLICANTS_ROOM])
+    app.include_router(pages_router)
+    install_applicants(app)
+    app.add_middleware(ErrorPages, renderer=renderer, root_path=settings.root_path, homes=APPLICANTS_HOMES)
 
 
 def create_app_from_environment() -> FastAPI:

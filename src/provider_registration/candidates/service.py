@@ -23,6 +23,7 @@ from provider_registration.candidates.errors import (
     EmailTaken,
 )
 from provider_registration.candidates.models import (
+    Application,
     Candidate,
     CandidatePage,
     CandidateRecord,
@@ -59,13 +60,13 @@ class CandidateService:
         self._lists = Sharer(self._list)
         self._rejections = Batcher(self._reject)
 
-    async def register(self, registration: Registration) -> Registered:
-        """Store a new candidate.
+    async def register(self, registration: Registration, *, status_secret: str | None = None) -> Registered:
+        """Store a new candidate; `status_secret` is for callers who have made one already.
 
         Raises:
             EmailTaken: a candidate with this address is registered, in any letter case.
         """
-        secret = new_status_secret() if self._gives_status_secrets else None
+        secret = status_secret or (new_status_secret() if self._gives_status_secrets else None)
         if secret:
             registration = replace(registration, status_secret_hash=hash_of_secret(secret))
         record = await self._registrations.do(registration)
@@ -118,6 +119,13 @@ class CandidateService:
             rows = await session.execute(queries.FIND_CANDIDATES, {"candidate_ids": candidate_ids})
             found = {row.id: CandidateRecord.from_row(row) for row in rows}
         return [found.get(candidate_id) for candidate_id in candidate_ids]
+
+    async def find_application(self, status_secret: str) -> Application | None:
+        """What the company with this secret is shown; None when no candidate has it, or has it any more."""
+        parameters = {"status_secret_hash": hash_of_secret(status_secret)}
+        async with self._database.statement() as session:
+            row = (await session.execute(queries.FIND_APPLICATION, parameters)).mappings().one_or_none()
+        return Application.from_row(row) if row else None
 
     async def replace_status_secret(self, candidate_id: UUID) -> str:
         """Give a candidate another status secret; the one before opens nothing from now on.
