@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
+from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
@@ -35,6 +36,9 @@ from provider_registration.health.metrics_router import router as metrics_router
 from provider_registration.health.router import router as health_router
 from provider_registration.logs import configure_logging
 from provider_registration.metrics import BUILD_INFO, UP
+from provider_registration.pages.error_pages import ErrorPages
+from provider_registration.pages.rendering import Renderer
+from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings, load_settings
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
@@ -147,7 +151,23 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestMiddleware, root_path=settings.root_path)
+    _add_pages(app, settings)
     return app
+
+
+def _add_pages(app: FastAPI, settings: Settings) -> None:
+    """Add the pages for people that the settings ask for, around everything else: their errors are pages too."""
+    if not settings.admin_pages:
+        return
+    app.state.renderer = renderer = Renderer([ADMIN_ROOM])
+    app.include_router(pages_router)
+    install_admin(app)
+    app.add_middleware(
+        ErrorPages,
+        renderer=renderer,
+        root_path=settings.root_path,
+        homes={ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME},
+    )
 
 
 def create_app_from_environment() -> FastAPI:
