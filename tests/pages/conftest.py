@@ -91,6 +91,7 @@ def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
         jwt_secret_key=uuid4().hex + uuid4().hex,
         billing_service_url=shared_billing_url,
         billing_max_tries=1,
+        billing_deadline_seconds=300,  # the sweep looks every 45 s, so that an approval stays as it is
         rate_limit_login="",  # the tests all ask from one address
         rate_limit_registration="",
         rate_limit_default="",

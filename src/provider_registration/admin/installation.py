@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import RedirectResponse, Response
 
 from provider_registration.admin import paths
+from provider_registration.admin.approvals_router import router as approvals_router
 from provider_registration.admin.candidate_router import router as candidate_router
 from provider_registration.admin.errors import SignInNeeded
 from provider_registration.admin.queue_router import router as queue_router
@@ -18,7 +19,7 @@ from provider_registration.web.problems import problem_response
 
 ADMIN_ROOM = Path(__file__).parent
 ADMIN_HOME = paths.HOME
-ROUTERS: list[APIRouter] = [session_router, queue_router, candidate_router]
+ROUTERS: list[APIRouter] = [session_router, queue_router, candidate_router, approvals_router]
 
 
 def install_admin(app: FastAPI) -> None:
