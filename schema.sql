@@ -22,6 +22,7 @@ CREATE TABLE candidates (
     provider_id integer,
     version integer NOT NULL DEFAULT 1,
     rejection_reason character varying(1000),
+    status_secret_hash bytea,
     CONSTRAINT pk_candidates PRIMARY KEY (id),
     CONSTRAINT ck_candidates_approved_has_provider CHECK ((status::text = 'approved'::text) = (provider_id IS NOT NULL)),
     CONSTRAINT ck_candidates_capacity_tons_per_day CHECK (capacity_tons_per_day > 0),
@@ -44,6 +45,7 @@ CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, i
 CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
 CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
 CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
+CREATE UNIQUE INDEX uq_candidates_status_secret_hash ON candidates USING btree (status_secret_hash) WHERE status_secret_hash IS NOT NULL;
 
 CREATE TABLE users (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -250,7 +252,7 @@ BEGIN
 END;
 $function$;
 
-CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION candidates_before_update();
+CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.status_secret_hash IS DISTINCT FROM new.status_secret_hash) EXECUTE FUNCTION candidates_before_update();
 
 CREATE TRIGGER tr_candidates_count_deleted AFTER DELETE ON candidates REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
 

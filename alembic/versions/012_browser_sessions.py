@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "012_browser_sessions"
-down_revision = "010_product_indexes"
+down_revision = "011_status_links"
 branch_labels = None
 depends_on = None
 

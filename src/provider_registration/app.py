@@ -30,6 +30,7 @@ from provider_registration.candidates.approval.sweeper import Sweeper
 from provider_registration.candidates.router import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
+from provider_registration.candidates.status_links_router import router as status_links_router
 from provider_registration.database import Database
 from provider_registration.health.metrics_router import require_scrape_token
 from provider_registration.health.metrics_router import router as metrics_router
@@ -102,7 +103,9 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.database = database
             app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
-            app.state.candidate_service = CandidateService(database, approvals)
+            app.state.candidate_service = CandidateService(
+                database, approvals, gives_status_secrets=settings.public_pages
+            )
             background = [
                 asyncio.create_task(Sweeper(approvals).run()),
                 asyncio.create_task(revocations.run()),
@@ -137,6 +140,8 @@ def create_app(settings: Settings) -> FastAPI:
     for router, access in ((metrics_router, settings.metrics_access), (docs_router, settings.docs_access)):
         if access != "off":
             app.include_router(router, dependencies=READERS[access], responses=READERS_REFUSED[access])
+    if settings.public_pages:
+        app.include_router(status_links_router)
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
     app.add_middleware(DirectRoutes, routes=candidates_router.routes, error_handlers=app.exception_handlers)

@@ -25,6 +25,7 @@ ROUTES = {
     "GET /candidates/{candidate_id}": (401, 200, 200, 401, 401),
     "POST /candidates/{candidate_id}/approve": (401, 403, 200, 401, 401),
     "POST /candidates/{candidate_id}/reject": (401, 403, 200, 401, 401),
+    "POST /candidates/{candidate_id}/status-link": (401, 403, 200, 401, 401),
     "GET /approvals": (401, 403, 200, 401, 401),
     "GET /candidates/{candidate_id}/approval/events": (401, 403, 200, 401, 401),
     "POST /candidates/{candidate_id}/approval/retry": (401, 403, 404, 401, 401),

@@ -159,6 +159,7 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask(resolve, {"resolution": "let_go"}, candidate_id=ids[2])
     yield await ask("GET /candidates/{candidate_id}/approval/events", candidate_id=ids[2])
     yield await ask("POST /candidates/{candidate_id}/reject", candidate_id=ids[3])
+    yield await ask("POST /candidates/{candidate_id}/status-link", candidate_id=ids[3])
     yield await ask("GET /candidates")
     yield await ask("GET /candidates/{candidate_id}", candidate_id=ids[3])
     for path in ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs"):

@@ -86,6 +86,7 @@ def candidate(n: int) -> dict[str, Any]:
         "provider_id": (2**31 - 1 - n if n % 2 else n + 1) if status == "approved" else None,
         "version": (1, 2, 7, 2**31 - 1)[n % 4],
         "rejection_reason": REASONS[n % 4] if status == "rejected" else None,
+        "status_secret_hash": f"\\x{n:064x}" if n % 2 else None,
     }
 
 

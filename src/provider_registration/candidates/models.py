@@ -106,6 +106,14 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """A candidate that was just registered. Nobody else is ever told its `status_secret`; None where none is made."""
+
+    record: CandidateRecord
+    status_secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CandidatePage:
     """One page of a list. `records` is the JSON of its candidates as PostgreSQL wrote it, in the shape of the API."""
 
@@ -122,7 +130,7 @@ class CandidatePage:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a company says of itself, and the id that it gets."""
+    """What a company says of itself, the id that it gets, and the hash of its status secret, in hexadecimal."""
 
     company_name: str
     contact_email: str
@@ -132,6 +140,7 @@ class Registration:
     capacity_tons_per_day: int
     location: str | None
     candidate_id: UUID = field(default_factory=uuid4)
+    status_secret_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

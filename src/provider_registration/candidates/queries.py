@@ -51,8 +51,10 @@ _SELECT_RECORDS = """
 _INSERT = """
     WITH added AS (
         INSERT INTO candidates
-            (id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location)
-        SELECT candidate_id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location
+            (id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
+             status_secret_hash)
+        SELECT candidate_id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
+               decode(status_secret_hash, 'hex')
         FROM ROWS FROM (
             json_to_recordset(CAST(:registrations AS json)) AS (
                 candidate_id uuid,
@@ -62,7 +64,8 @@ _INSERT = """
                 products text[],
                 truck_count integer,
                 capacity_tons_per_day integer,
-                location text
+                location text,
+                status_secret_hash text
             )
         ) WITH ORDINALITY AS registration
         ORDER BY lower(contact_email), ordinality
@@ -225,6 +228,14 @@ APPROVE_CANDIDATE = text("""
     SET status = 'approved', provider_id = :provider_id
     WHERE id = :candidate_id AND status = 'pending' AND version = :version
     RETURNING *
+""")
+
+# Give a candidate another status secret: only the hash, in hexadecimal, is kept.
+REPLACE_STATUS_SECRET = text("""
+    UPDATE candidates
+    SET status_secret_hash = decode(:status_secret_hash, 'hex')
+    WHERE id = :candidate_id
+    RETURNING id
 """)
 
 # Whether an approval of a candidate stands in the way, and how.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -27,11 +28,13 @@ from provider_registration.candidates.models import (
     CandidatePage,
     CandidateRecord,
     Product,
+    Registered,
     Registration,
     Rejection,
     Status,
 )
 from provider_registration.candidates.selection import lock_pending
+from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.database import Database
 from provider_registration.web.pagination import BEGINNING, Page
 
@@ -50,8 +53,10 @@ class CandidateService:
     `approvals` has what can be done with approvals once they are begun, `browsing` how people look through candidates.
     """
 
-    def __init__(self, database: Database, approvals: ApprovalService) -> None:
+    def __init__(self, database: Database, approvals: ApprovalService, *, gives_status_secrets: bool) -> None:
+        """Whoever registers gets a status secret only where there are pages that it opens."""
         self._database = database
+        self._gives_status_secrets = gives_status_secrets
         self.approvals = approvals
         self.browsing = BrowsingService(database)
         self._registrations = Batcher(self._register)
@@ -59,16 +64,19 @@ class CandidateService:
         self._lists = Sharer(self._list)
         self._rejections = Batcher(self._reject)
 
-    async def register(self, registration: Registration) -> CandidateRecord:
+    async def register(self, registration: Registration) -> Registered:
         """Store a new candidate.
 
         Raises:
             EmailTaken: a candidate with this address is registered, in any letter case.
         """
+        secret = new_status_secret() if self._gives_status_secrets else None
+        if secret:
+            registration = replace(registration, status_secret_hash=hash_of_secret(secret))
         record = await self._registrations.do(registration)
         if record is None:
             raise EmailTaken
-        return record
+        return Registered(record, secret)
 
     async def _register(self, registrations: Sequence[Registration]) -> list[CandidateRecord | None]:
         parameters = {"registrations": REGISTRATIONS.dump_json(list(registrations)).decode()}
@@ -115,6 +123,19 @@ class CandidateService:
             rows = await session.execute(queries.FIND_CANDIDATES, {"candidate_ids": candidate_ids})
             found = {row.id: CandidateRecord.from_row(row) for row in rows}
         return [found.get(candidate_id) for candidate_id in candidate_ids]
+
+    async def replace_status_secret(self, candidate_id: UUID) -> str:
+        """Give a candidate another status secret; the one before opens nothing from now on.
+
+        Raises:
+            CandidateNotFound: there is none.
+        """
+        secret = new_status_secret()
+        parameters = {"candidate_id": candidate_id, "status_secret_hash": hash_of_secret(secret)}
+        async with self._database.statement() as session:
+            if await session.scalar(queries.REPLACE_STATUS_SECRET, parameters) is None:
+                raise CandidateNotFound(candidate_id)
+        return secret
 
     async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
         """Create the candidate's provider in billing and mark it approved; see ApprovalService for the errors."""
