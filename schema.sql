@@ -121,6 +121,16 @@ CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);
 CREATE INDEX ix_sessions_revoked_at ON sessions USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE INDEX ix_sessions_user_id ON sessions USING btree (user_id);
 
+CREATE TABLE browser_sessions (
+    secret_hash bytea NOT NULL,
+    session_id uuid NOT NULL,
+    seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT pk_browser_sessions PRIMARY KEY (secret_hash),
+    CONSTRAINT fk_browser_sessions_session_id FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_browser_sessions_session_id ON browser_sessions USING btree (session_id);
+
 CREATE TABLE refresh_tokens (
     token_hash bytea NOT NULL,
     session_id uuid NOT NULL,
@@ -255,4 +265,4 @@ CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('011_status_links');
+INSERT INTO alembic_version VALUES ('012_browser_sessions');

@@ -7,12 +7,14 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
+from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
@@ -162,12 +164,21 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _add_pages(app: FastAPI, settings: Settings) -> None:
     """Add the pages for people that the settings ask for, around everything else: their errors are pages too."""
-    if not settings.public_pages:
+    rooms: list[Path] = []
+    homes: dict[str, str] = {}
+    if settings.public_pages:
+        install_applicants(app)
+        rooms.append(APPLICANTS_ROOM)
+        homes |= APPLICANTS_HOMES
+    if settings.admin_pages:
+        install_admin(app)
+        rooms.append(ADMIN_ROOM)
+        homes |= {ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME}
+    if not rooms:
         return
-    app.state.renderer = renderer = Renderer([APPLICANTS_ROOM])
+    app.state.renderer = renderer = Renderer(rooms)
     app.include_router(pages_router)
-    install_applicants(app)
-    app.add_middleware(ErrorPages, renderer=renderer, root_path=settings.root_path, homes=APPLICANTS_HOMES)
+    app.add_middleware(ErrorPages, renderer=renderer, root_path=settings.root_path, homes=homes)
 
 
 def create_app_from_environment() -> FastAPI:

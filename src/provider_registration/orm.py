@@ -168,6 +168,16 @@ class RefreshToken(Base):
     used_at: Mapped[datetime | None]
 
 
+class BrowserSession(Base):
+    """What a session's browser shows."""
+
+    __tablename__ = "browser_sessions"
+
+    secret_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class ApprovalIntent(Base):
     """An approval that is not finished."""
 

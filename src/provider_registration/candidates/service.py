@@ -17,6 +17,7 @@ from provider_registration.candidates.approval.errors import (
 )
 from provider_registration.candidates.approval.models import ApprovalState
 from provider_registration.candidates.approval.service import ApprovalService
+from provider_registration.candidates.browsing.service import BrowsingService
 from provider_registration.candidates.errors import (
     CandidateChanged,
     CandidateNotFound,
@@ -48,13 +49,17 @@ REJECTIONS = TypeAdapter(list[Rejection])
 
 
 class CandidateService:
-    """Registers, lists, reads and decides. `approvals` has what can be done with approvals once they are begun."""
+    """Registers, lists, reads and decides.
+
+    `approvals` has what can be done with approvals once they are begun, `browsing` how people look through candidates.
+    """
 
     def __init__(self, database: Database, approvals: ApprovalService, *, gives_status_secrets: bool) -> None:
         """Whoever registers gets a status secret only where there are pages that it opens."""
         self._database = database
         self._gives_status_secrets = gives_status_secrets
         self.approvals = approvals
+        self.browsing = BrowsingService(database)
         self._registrations = Batcher(self._register)
         self._reads = Batcher(self._read)
         self._lists = Sharer(self._list)

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import Depends, Request
 
-from provider_registration.pages.errors import CrossSiteRequest, UnreadableForm
+from provider_registration.pages.errors import CrossSiteRequest
 from provider_registration.web.body import MAX_FORM_FIELDS, media_type_of
-from provider_registration.web.problems import UnsupportedMediaType
+from provider_registration.web.problems import FieldError, InvalidRequest, UnsupportedMediaType
 
 FORM = "application/x-www-form-urlencoded"
 TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
@@ -40,7 +40,7 @@ async def read_form(request: Request) -> Form:
 
     Raises:
         CrossSiteRequest: it comes from another site's page.
-        UnsupportedMediaType, UnreadableForm: it is no form.
+        UnsupportedMediaType, InvalidRequest: it is no form.
     """
     refuse_other_sites(request)
     if media_type_of(request) != FORM:
@@ -49,7 +49,8 @@ async def read_form(request: Request) -> Form:
         text = (await request.body()).decode()
         return Form(parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS))
     except ValueError:
-        raise UnreadableForm from None
+        detail = f"Input should be a form in UTF-8 with at most {MAX_FORM_FIELDS} fields"
+        raise InvalidRequest([FieldError(location="body", field=None, detail=detail)]) from None
 
 
 FormDep = Annotated[Form, Depends(read_form)]
@@ -78,11 +79,11 @@ def form_token(secret: str) -> str:
     return hmac.new(secret.encode(), b"form token", hashlib.sha256).hexdigest()
 
 
-def check_form_token(form: Form, secret: str) -> None:
+def check_form_token(form: Form, secret: str | None) -> None:
     """Make sure that a form was made for the session with this secret.
 
     Raises:
         CrossSiteRequest: it was not.
     """
-    if not hmac.compare_digest(form.get(TOKEN_FIELD).encode(), form_token(secret).encode()):
+    if not secret or not hmac.compare_digest(form.get(TOKEN_FIELD).encode(), form_token(secret).encode()):
         raise CrossSiteRequest

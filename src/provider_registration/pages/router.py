@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from provider_registration.pages.errors import PageNotFound
 from provider_registration.pages.rendering import Renderer
 
 router = APIRouter(include_in_schema=False)
@@ -29,7 +30,7 @@ async def static_file(name: str, request: Request, renderer: RendererDep) -> Res
     """A style, script or picture; a change of its content changes its name."""
     asset = renderer.assets.find(name)
     if asset is None:
-        raise PageNotFound
+        raise HTTPException(HTTPStatus.NOT_FOUND)
     headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(asset.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=asset.media_type)
