@@ -51,6 +51,7 @@ from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import install_openapi, problems
 from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, address_of
 from provider_registration.web.rate_limits import RateLimits
+from provider_registration.web.server import STOPPING
 
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
@@ -95,14 +96,22 @@ def create_app(settings: Settings) -> FastAPI:
     signer, limits = _signer(settings), _rate_limits(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
+        open_database = partial(
+            Database,
+            settings.database_url,
+            time_limit=settings.database_timeout_seconds,
+            prepared_statements=settings.database_prepared_statements,
+        )
+        database = open_database(pool_size=settings.database_pool_size)
+        # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
+        reserved = open_database(pool_size=1)
         hasher = PasswordHasher()
-        revocations = RevocationWatch(database)
+        revocations = RevocationWatch(reserved)
         app.state.rate_limits = limits
         async with BillingClient(settings.billing_service_url, _billing_options(settings)) as billing:
             approvals = ApprovalService(database, billing)
-            app.state.database = database
+            app.state.probed_database = reserved
             app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
             app.state.candidate_service = CandidateService(
@@ -112,16 +121,20 @@ def create_app(settings: Settings) -> FastAPI:
                 asyncio.create_task(Sweeper(approvals).run()),
                 asyncio.create_task(revocations.run()),
             ]
+            stopping = asyncio.Event()
+            approvals_end = asyncio.create_task(approvals.stop(stopping))
             UP.set(1)
             BUILD_INFO.labels(__version__).set(1)
             gc.freeze()  # what start-up made stays: the collector need not look at it again
-            yield
+            yield {STOPPING: stopping}
             gc.unfreeze()
             UP.set(0)
             for task in background:
                 task.cancel()
-            await approvals.close()
+            stopping.set()
+            await approvals_end
         hasher.close()
+        await reserved.close()
         await database.close()
 
     app = FastAPI(

@@ -38,6 +38,7 @@ def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
         rate_limit_login="",
         rate_limit_registration="",
         rate_limit_default="",
+        database_timeout_seconds=5,  # a machine that is busy with tests may stand still for a second
         public_pages=True,
     )
 

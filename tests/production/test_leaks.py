@@ -184,7 +184,7 @@ def _send(address, request):
         connection.recv(1000)
 
 
-async def test_ten_thousand_random_paths_and_methods_add_a_bounded_number_of_series(serving, environment, tmp_path):
+async def test_thousands_of_random_paths_and_methods_add_a_bounded_number_of_series(serving, environment, tmp_path):
     more = {"LOG_LEVEL": "ERROR", "METRICS_TOKEN": SCRAPE_TOKEN, "RATE_LIMIT_DEFAULT": ""}
     async with (
         serving({**environment, **more}, tmp_path) as process,
@@ -192,7 +192,7 @@ async def test_ten_thousand_random_paths_and_methods_add_a_bounded_number_of_ser
     ):
         before = len((await metrics_of(client)).splitlines())
 
-        await asyncio.to_thread(_ask_at_random, urlsplit(process.url), 10_000)
+        await asyncio.to_thread(_ask_at_random, urlsplit(process.url), 3_000)
 
         assert len((await metrics_of(client)).splitlines()) - before <= MORE_SERIES
 

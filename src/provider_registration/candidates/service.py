@@ -60,10 +60,10 @@ class CandidateService:
         self._gives_status_secrets = gives_status_secrets
         self.approvals = approvals
         self.browsing = BrowsingService(database)
-        self._registrations = Batcher(self._register)
-        self._reads = Batcher(self._read)
-        self._lists = Sharer(self._list)
-        self._rejections = Batcher(self._reject)
+        self._registrations = Batcher(self._register, time_limit=database.time_limit)
+        self._reads = Batcher(self._read, time_limit=database.time_limit)
+        self._lists = Sharer(self._list, time_limit=database.time_limit)
+        self._rejections = Batcher(self._reject, time_limit=database.time_limit)
 
     async def register(self, registration: Registration, *, status_secret: str | None = None) -> Registered:
         """Store a new candidate; `status_secret` is for callers who have made one already.
