@@ -22,6 +22,7 @@ CREATE TABLE candidates (
     provider_id integer,
     version integer NOT NULL DEFAULT 1,
     rejection_reason character varying(1000),
+    status_secret_hash bytea,
     CONSTRAINT pk_candidates PRIMARY KEY (id),
     CONSTRAINT ck_candidates_approved_has_provider CHECK ((status::text = 'approved'::text) = (provider_id IS NOT NULL)),
     CONSTRAINT ck_candidates_capacity_tons_per_day CHECK (capacity_tons_per_day > 0),
@@ -44,6 +45,7 @@ CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, i
 CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
 CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
 CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
+CREATE UNIQUE INDEX uq_candidates_status_secret_hash ON candidates USING btree (status_secret_hash) WHERE status_secret_hash IS NOT NULL;
 
 CREATE TABLE users (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -118,6 +120,16 @@ CREATE TABLE sessions (
 CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);
 CREATE INDEX ix_sessions_revoked_at ON sessions USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE INDEX ix_sessions_user_id ON sessions USING btree (user_id);
+
+CREATE TABLE browser_sessions (
+    secret_hash bytea NOT NULL,
+    session_id uuid NOT NULL,
+    seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT pk_browser_sessions PRIMARY KEY (secret_hash),
+    CONSTRAINT fk_browser_sessions_session_id FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_browser_sessions_session_id ON browser_sessions USING btree (session_id);
 
 CREATE TABLE refresh_tokens (
     token_hash bytea NOT NULL,
@@ -240,7 +252,7 @@ BEGIN
 END;
 $function$;
 
-CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION candidates_before_update();
+CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.status_secret_hash IS DISTINCT FROM new.status_secret_hash) EXECUTE FUNCTION candidates_before_update();
 
 CREATE TRIGGER tr_candidates_count_deleted AFTER DELETE ON candidates REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
 
@@ -253,4 +265,4 @@ CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('010_product_indexes');
+INSERT INTO alembic_version VALUES ('012_browser_sessions');

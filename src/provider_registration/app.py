@@ -7,12 +7,15 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
+from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
+from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
@@ -29,12 +32,16 @@ from provider_registration.candidates.approval.sweeper import Sweeper
 from provider_registration.candidates.router import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
+from provider_registration.candidates.status_links_router import router as status_links_router
 from provider_registration.database import Database
 from provider_registration.health.metrics_router import require_scrape_token
 from provider_registration.health.metrics_router import router as metrics_router
 from provider_registration.health.router import router as health_router
 from provider_registration.logs import configure_logging
 from provider_registration.metrics import BUILD_INFO, UP
+from provider_registration.pages.error_pages import ErrorPages
+from provider_registration.pages.rendering import Renderer
+from provider_registration.pages.router import router as pages_router
 from provider_registration.reading import Reader
 from provider_registration.settings import Settings, load_settings
 from provider_registration.web.body import BodyLimit
@@ -91,27 +98,20 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
-        open_database = partial(
-            Database,
-            time_limit=settings.database_timeout_seconds,
-            prepared_statements=settings.database_prepared_statements,
-        )
-        database = open_database(settings.database_url, pool_size=settings.database_pool_size)
-        # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
-        reserved = open_database(settings.database_url, pool_size=1)
-        replica = None
-        if settings.database_read_url:
-            replica = open_database(settings.database_read_url, pool_size=settings.database_pool_size)
         hasher = PasswordHasher()
-        revocations = RevocationWatch(reserved)
         app.state.rate_limits = limits
-        async with BillingClient(settings.billing_service_url, _billing_options(settings)) as billing:
-            reader = Reader(database, replica)
+        async with (
+            _databases(settings) as (database, reserved, reader),
+            BillingClient(settings.billing_service_url, _billing_options(settings)) as billing,
+        ):
+            revocations = RevocationWatch(reserved)
             approvals = ApprovalService(database, reader, billing)
             app.state.probed_database = reserved
             app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
-            app.state.candidate_service = CandidateService(database, reader, approvals)
+            app.state.candidate_service = CandidateService(
+                database, reader, approvals, gives_status_secrets=settings.public_pages
+            )
             background = [
                 asyncio.create_task(Sweeper(approvals).run()),
                 asyncio.create_task(revocations.run()),
@@ -129,9 +129,6 @@ def create_app(settings: Settings) -> FastAPI:
             stopping.set()
             await approvals_end
         hasher.close()
-        for opened in (database, reserved, replica):
-            if opened is not None:
-                await opened.close()
 
     app = FastAPI(
         title="Provider Registration Service",
@@ -151,6 +148,8 @@ def create_app(settings: Settings) -> FastAPI:
     for router, access in ((metrics_router, settings.metrics_access), (docs_router, settings.docs_access)):
         if access != "off":
             app.include_router(router, dependencies=READERS[access], responses=READERS_REFUSED[access])
+    if settings.public_pages:
+        app.include_router(status_links_router)
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
     app.add_middleware(DirectRoutes, routes=candidates_router.routes, error_handlers=app.exception_handlers)
@@ -165,7 +164,47 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestMiddleware, root_path=settings.root_path)
+    _add_pages(app, settings)
     return app
+
+
+@asynccontextmanager
+async def _databases(settings: Settings) -> AsyncIterator[tuple[Database, Database, Reader]]:
+    """The database; one connection to it that is reserved; and where lists and candidates are read from."""
+    open_database = partial(
+        Database,
+        time_limit=settings.database_timeout_seconds,
+        prepared_statements=settings.database_prepared_statements,
+    )
+    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
+    # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
+    reserved = open_database(settings.database_url, pool_size=1)
+    replica = None
+    if settings.database_read_url:
+        replica = open_database(settings.database_read_url, pool_size=settings.database_pool_size)
+    yield database, reserved, Reader(database, replica)
+    for opened in (database, reserved, replica):
+        if opened is not None:
+            await opened.close()
+
+
+def _add_pages(app: FastAPI, settings: Settings) -> None:
+    """Add the pages for people that the settings ask for, around everything else: their errors are pages too."""
+    rooms: list[Path] = []
+    homes: dict[str, str] = {}
+    if settings.public_pages:
+        install_applicants(app)
+        rooms.append(APPLICANTS_ROOM)
+        homes |= APPLICANTS_HOMES
+    if settings.admin_pages:
+        install_admin(app)
+        rooms.append(ADMIN_ROOM)
+        homes |= {ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME}
+    if not rooms:
+        return
+    app.state.renderer = renderer = Renderer(rooms)
+    app.include_router(pages_router)
+    app.add_middleware(ErrorPages, renderer=renderer, root_path=settings.root_path, homes=homes)
 
 
 def create_app_from_environment() -> FastAPI:

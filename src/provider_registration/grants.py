@@ -16,6 +16,7 @@ PRIVILEGES = {
     "users": "SELECT, UPDATE (password_hash)",
     "sessions": "SELECT, INSERT, UPDATE, DELETE",
     "refresh_tokens": "SELECT, INSERT, UPDATE",
+    "browser_sessions": "SELECT, INSERT, UPDATE",
 }
 
 # Processes that grant at the same time take turns, or PostgreSQL refuses all but one.

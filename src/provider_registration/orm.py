@@ -74,6 +74,12 @@ class Candidate(Base):
         CheckConstraint("company_name <> '' AND company_name = btrim(company_name)", name="company_name_trimmed"),
         Index("uq_candidates_contact_email_lower", text("lower(contact_email)"), unique=True),
         Index("uq_candidates_provider_id", "provider_id", unique=True),
+        Index(
+            "uq_candidates_status_secret_hash",
+            "status_secret_hash",
+            unique=True,
+            postgresql_where=text("status_secret_hash IS NOT NULL"),
+        ),
         _index_of_product("apples", text("products @> ARRAY['apples']")),
         _index_of_product("oranges", text("products @> ARRAY['oranges']")),
         _index_of_product("grapes", text("products @> ARRAY['grapes']")),
@@ -97,6 +103,7 @@ class Candidate(Base):
     provider_id: Mapped[int | None]
     version: Mapped[int] = mapped_column(server_default="1")
     rejection_reason: Mapped[str | None] = mapped_column(String(1000))
+    status_secret_hash: Mapped[bytes | None]
 
 
 class CandidateCount(Base):
@@ -159,6 +166,16 @@ class RefreshToken(Base):
     session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+
+class BrowserSession(Base):
+    """What a session's browser shows."""
+
+    __tablename__ = "browser_sessions"
+
+    secret_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ApprovalIntent(Base):

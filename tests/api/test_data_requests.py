@@ -42,6 +42,7 @@ async def test_everything_about_a_candidate_is_exported(export, admin, register)
     for field in ("company_name", "contact_email", "phone", "location", "products", "truck_count"):
         assert held["candidate"][field] == candidate[field]
     assert [event["event"] for event in held["candidate"]["approval_events"]] == ["requested", "approved"]
+    assert "status_secret_hash" not in held["candidate"]
 
 
 async def test_everything_about_a_member_of_staff_is_exported_but_no_password(export, users, anonymous, registration):
@@ -87,6 +88,16 @@ async def test_an_erased_candidate_names_nobody_and_is_still_counted(
     assert (await admin.get("/candidates")).json()["pagination"]["total"] == before
     again = await admin.post("/candidates", json=registration(contact_email=candidate["contact_email"]))
     assert again.status_code == 201
+
+
+async def test_the_link_of_an_erased_company_leads_nowhere(call, anonymous, admin, registration):
+    candidate = (await anonymous.post("/candidates", json=registration())).json()
+    assert (await anonymous.get(candidate["status_url"])).status_code == 200
+
+    await call("erase-data", candidate["contact_email"], "--yes")
+
+    assert (await anonymous.get(candidate["status_url"])).status_code == 404
+    assert (await admin.get(f"/candidates/{candidate['candidate_id']}")).json()["version"] == 2
 
 
 async def test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back(call, users, anonymous, registration):

@@ -58,6 +58,7 @@ async def test_the_whole_record_comes_back(anonymous, registration):
         "provider_id": None,
         "version": 1,
         "rejection_reason": None,
+        "status_url": record["status_url"],
         "approval": None,
     }
     assert UUID(record["candidate_id"]).version in (4, 7)

@@ -42,7 +42,19 @@ async def test_location_has_the_prefix_and_leads_to_the_candidate(prefixed, regi
     location = response.headers["Location"]
     assert location == f"{PREFIX}/candidates/{response.json()['candidate_id']}"
     headers = {"Authorization": f"Bearer {tokens['viewer']}"}
-    assert (await prefixed.get(location, headers=headers)).json() == response.json()
+    record = (await prefixed.get(location, headers=headers)).json()
+    assert response.json() == record | {"status_url": response.json()["status_url"]}
+
+
+@pytest.mark.parametrize("path", [f"{PREFIX}/candidates", "/candidates"])
+async def test_the_link_to_the_status_page_has_the_prefix(prefixed, registration, tokens, path):
+    registered = (await prefixed.post(path, json=registration())).json()
+    headers = {"Authorization": f"Bearer {tokens['admin']}"}
+
+    replaced = await prefixed.post(f"{path}/{registered['candidate_id']}/status-link", headers=headers)
+
+    for answer in (registered, replaced.json()):
+        assert re.fullmatch(PREFIX + r"/applications/[\w-]{43}", answer["status_url"])
 
 
 @pytest.mark.parametrize("path", [f"{PREFIX}/candidates", "/candidates"])

@@ -130,13 +130,14 @@ async def make_admin(database_url: str) -> None:
 
 
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
-    """Settings of a service that anybody may ask as often as they like; it asks billing once a call."""
+    """Settings of a service with every page that anybody may ask at will; it asks billing once a call."""
     values = {
         **database_settings(database_url),
         "jwt_secret_key": JWT_SECRET,
         "billing_service_url": billing_url,
         "billing_max_tries": 1,
         "metrics_token": METRICS_TOKEN,
+        "public_pages": True,
         "rate_limit_login": "",
         "rate_limit_registration": "",
         "rate_limit_default": "",

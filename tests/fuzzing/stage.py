@@ -63,6 +63,7 @@ async def staged_on(database_url: str, folder: Path) -> AsyncIterator[Stage]:
             rate_limit_default="",
             docs_access="anyone",
             metrics_access="anyone",
+            public_pages=True,
         )
         await _add_admin(settings.database_url)
         async with serve_in_background(create_app(settings)) as url:

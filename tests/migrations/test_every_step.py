@@ -86,6 +86,7 @@ def candidate(n: int) -> dict[str, Any]:
         "provider_id": (2**31 - 1 - n if n % 2 else n + 1) if status == "approved" else None,
         "version": (1, 2, 7, 2**31 - 1)[n % 4],
         "rejection_reason": REASONS[n % 4] if status == "rejected" else None,
+        "status_secret_hash": f"\\x{n:064x}" if n % 2 else None,
     }
 
 
@@ -136,6 +137,10 @@ def refresh_token(n: int) -> dict[str, Any]:
     }
 
 
+def browser_session(n: int) -> dict[str, Any]:
+    return {"secret_hash": f"\\x{n:064x}", "session_id": uuid(5, n // 3), "seen_at": TIMES[n % 7]}
+
+
 @dataclass(frozen=True)
 class Table:
     """How to make a table's rows, whatever columns it has at a revision, and to read and change them."""
@@ -180,6 +185,11 @@ TABLES = {  # referenced ones first
         refresh_token,
         "INSERT INTO refresh_tokens SELECT * FROM jsonb_populate_recordset(NULL::refresh_tokens, $1)",
         "SELECT to_jsonb(refresh_tokens) FROM refresh_tokens ORDER BY token_hash",
+    ),
+    "browser_sessions": Table(
+        browser_session,
+        "INSERT INTO browser_sessions SELECT * FROM jsonb_populate_recordset(NULL::browser_sessions, $1)",
+        "SELECT to_jsonb(browser_sessions) FROM browser_sessions ORDER BY secret_hash",
     ),
 }
 

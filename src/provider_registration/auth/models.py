@@ -21,3 +21,17 @@ class User:
     user_id: UUID
     role: Role
     session_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserUser:
+    """A member of staff who is signed in to pages; `secret` is what their browser shows."""
+
+    user: User
+    email: str
+    secret: str
+
+    @property
+    def may_decide(self) -> bool:
+        """Whether they may do more than read."""
+        return self.user.role is Role.ADMIN

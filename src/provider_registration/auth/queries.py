@@ -117,6 +117,33 @@ USE_REFRESH_TOKEN = text("""
     UPDATE refresh_tokens SET used_at = now() WHERE token_hash = :token_hash
 """)
 
+# Give a session the secret that its browser shows.
+INSERT_BROWSER_SESSION = text("""
+    INSERT INTO browser_sessions (secret_hash, session_id) VALUES (:secret_hash, :session_id)
+""")
+
+# Who shows a browser's secret, if the session has not ended, the browser was not idle, and the user is not disabled.
+# That it was used is written once a minute: pages are asked for more often.
+FIND_BROWSER_SESSION = text("""
+    WITH found AS (
+        SELECT browser_sessions.secret_hash, browser_sessions.session_id, users.id AS user_id, users.role, users.email
+        FROM browser_sessions
+        JOIN sessions ON sessions.id = browser_sessions.session_id
+        JOIN users ON users.id = sessions.user_id
+        WHERE browser_sessions.secret_hash = :secret_hash
+          AND browser_sessions.seen_at > now() - make_interval(secs => :idle_seconds)
+          AND sessions.expires_at > now()
+          AND sessions.revoked_at IS NULL
+          AND users.disabled_at IS NULL
+    ), seen AS (
+        UPDATE browser_sessions SET seen_at = now()
+        FROM found
+        WHERE browser_sessions.secret_hash = found.secret_hash
+          AND browser_sessions.seen_at < now() - interval '1 minute'
+    )
+    SELECT session_id, user_id, role, email FROM found
+""")
+
 # End a session early.
 REVOKE_SESSION = text("""
     UPDATE sessions SET revoked_at = clock_timestamp() WHERE id = :session_id AND revoked_at IS NULL

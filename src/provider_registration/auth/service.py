@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.auth import queries
 from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, NotAuthenticated
-from provider_registration.auth.models import Role, User
+from provider_registration.auth.models import BrowserUser, Role, User
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
@@ -22,6 +24,11 @@ from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 SESSION_SECONDS = 7 * 24 * 3600  # then the password is asked for again
 IDLE_SECONDS = 12 * 3600  # and after so long without a refresh
 REFRESH_TOKEN_BYTES = 32
+BROWSER_SESSION_SECONDS = 12 * 3600  # a day's work; then a browser asks for the password again
+BROWSER_IDLE_SECONDS = 30 * 60  # and after so long without a page
+BROWSER_SECRET_BYTES = 32
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Tokens:
 
 
 class AuthService:
-    """Turns passwords and refresh tokens into tokens, and access tokens into users."""
+    """Turns passwords and refresh tokens into tokens, and access tokens and browsers' secrets into users."""
 
     def __init__(
         self,
@@ -59,11 +66,26 @@ class AuthService:
             InvalidCredentials: after the same time, whatever was wrong.
             TooManyRequests, RateLimitsUnavailable: no more tries for now.
         """
+        return await self._begin(username, password, address, SESSION_SECONDS, self._next_tokens)
+
+    async def sign_in(self, username: str, password: str, *, address: str) -> str:
+        """Begin a session of a browser; the secret that its cookie holds. Otherwise as `login`."""
+        return await self._begin(username, password, address, BROWSER_SESSION_SECONDS, self._new_browser)
+
+    async def _begin(
+        self,
+        username: str,
+        password: str,
+        address: str,
+        seconds: int,
+        then: Callable[[AsyncSession, User], Awaitable[Result]],
+    ) -> Result:
+        """Check a password, begin a session for `seconds`, and `then` give out what is shown for it."""
         account = hashlib.sha256(username.lower().encode()).hexdigest()
         try:
             async with self._limits.guard_login(account, address) as was_bad:
                 try:
-                    tokens = await self._login(username, password)
+                    result = await self._check_and_begin(username, password, seconds, then)
                 except InvalidCredentials:
                     was_bad()
                     raise
@@ -74,9 +96,11 @@ class AuthService:
             LOGINS.labels("limited").inc()
             raise
         LOGINS.labels("succeeded").inc()
-        return tokens
+        return result
 
-    async def _login(self, username: str, password: str) -> Tokens:
+    async def _check_and_begin(
+        self, username: str, password: str, seconds: int, then: Callable[[AsyncSession, User], Awaitable[Result]]
+    ) -> Result:
         async with self._database.statement() as session:
             row = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one_or_none()
         check = await self._hasher.verify(password, row["password_hash"] if row else None)
@@ -86,17 +110,17 @@ class AuthService:
             "user_id": row["id"],
             "role": row["role"],
             "password_hash": row["password_hash"],
-            "session_seconds": SESSION_SECONDS,
+            "session_seconds": seconds,
         }
         async with self._database.transaction() as session:
             session_id: UUID | None = await session.scalar(queries.BEGIN_SESSION, parameters)
             if session_id is None:
                 raise InvalidCredentials
-            tokens = await self._next_tokens(session, User(row["id"], Role(row["role"]), session_id))
+            result = await then(session, User(row["id"], Role(row["role"]), session_id))
         if check.better_hash:  # on its own: two log-ins that each share the row and then want it whole would deadlock
             async with self._database.statement() as session:
                 await session.execute(queries.UPGRADE_HASH, parameters | {"new_hash": check.better_hash})
-        return tokens
+        return result
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """The next two tokens of a session. A token used before has been stolen: its session ends (RFC 9700, 4.14.2).
@@ -133,6 +157,21 @@ class AuthService:
             raise NotAuthenticated
         return user
 
+    async def find_browser(self, secret: str) -> BrowserUser | None:
+        """Who is signed in with a browser's secret; looked up every time, so that what ends a session ends it now."""
+        parameters = {"secret_hash": _hash(secret), "idle_seconds": BROWSER_IDLE_SECONDS}
+        async with self._database.statement() as session:
+            row = (await session.execute(queries.FIND_BROWSER_SESSION, parameters)).one_or_none()
+        if row is None:
+            return None
+        return BrowserUser(User(row.user_id, Role(row.role), row.session_id), row.email, secret)
+
+    async def _new_browser(self, session: AsyncSession, user: User) -> str:
+        secret = secrets.token_urlsafe(BROWSER_SECRET_BYTES)
+        parameters = {"secret_hash": _hash(secret), "session_id": user.session_id}
+        await session.execute(queries.INSERT_BROWSER_SESSION, parameters)
+        return secret
+
     async def _next_tokens(self, session: AsyncSession, user: User) -> Tokens:
         refresh_token = secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
         parameters = {
@@ -144,6 +183,6 @@ class AuthService:
         return Tokens(self._signer.issue(user), refresh_token)
 
 
-def _hash(refresh_token: str) -> bytes:
-    """A plain hash will do: the token is random, there is nothing to guess."""
-    return hashlib.sha256(refresh_token.encode()).digest()
+def _hash(secret: str) -> bytes:
+    """A plain hash will do: the secret is random, there is nothing to guess."""
+    return hashlib.sha256(secret.encode()).digest()

@@ -106,6 +106,37 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """A candidate that was just registered. Nobody else is ever told its `status_secret`; None where none is made."""
+
+    record: CandidateRecord
+    status_secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A candidate as the company itself may see it: what it sent in, and what was decided."""
+
+    status: Status
+    company_name: str
+    contact_email: str
+    phone: str | None
+    products: list[Product]
+    truck_count: int
+    capacity_tons_per_day: int
+    location: str | None
+    created_at: datetime
+    decided_at: datetime | None
+    rejection_reason: str | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make an application from a row of FIND_APPLICATION."""
+        products = [Product(product) for product in row["products"]]
+        return cls(**{**row, "status": Status(row["status"]), "products": products})
+
+
+@dataclass(frozen=True, slots=True)
 class CandidatePage:
     """One page of a list. `records` is the JSON of its candidates as PostgreSQL wrote it, in the shape of the API."""
 
@@ -122,7 +153,7 @@ class CandidatePage:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a company says of itself, and the id that it gets."""
+    """What a company says of itself, the id that it gets, and the hash of its status secret, in hexadecimal."""
 
     company_name: str
     contact_email: str
@@ -132,6 +163,7 @@ class Registration:
     capacity_tons_per_day: int
     location: str | None
     candidate_id: UUID = field(default_factory=uuid4)
+    status_secret_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,13 +46,15 @@ _SELECT_RECORDS = """
            ) AS json
 """
 
-# Register companies, each unless its address is registered already. In the order of addresses: two statements that
-# met in another order would deadlock.
+# Register companies, each unless its address is registered already; a form that is sent twice at once may meet its own
+# status secret first. In the order of addresses: two statements that met in another order would deadlock.
 _INSERT = """
     WITH added AS (
         INSERT INTO candidates
-            (id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location)
-        SELECT candidate_id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location
+            (id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
+             status_secret_hash)
+        SELECT candidate_id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
+               decode(status_secret_hash, 'hex')
         FROM ROWS FROM (
             json_to_recordset(CAST(:registrations AS json)) AS (
                 candidate_id uuid,
@@ -62,11 +64,12 @@ _INSERT = """
                 products text[],
                 truck_count integer,
                 capacity_tons_per_day integer,
-                location text
+                location text,
+                status_secret_hash text
             )
         ) WITH ORDINALITY AS registration
         ORDER BY lower(contact_email), ordinality
-        ON CONFLICT (lower(contact_email)) DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING *
     )
 """
@@ -225,6 +228,23 @@ APPROVE_CANDIDATE = text("""
     SET status = 'approved', provider_id = :provider_id
     WHERE id = :candidate_id AND status = 'pending' AND version = :version
     RETURNING *
+""")
+
+# Read what the company with this status secret is shown of its own application, and nothing of what staff see.
+FIND_APPLICATION = text("""
+    SELECT status, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
+           created_at, rejection_reason,
+           CASE WHEN status <> 'pending' THEN updated_at END AS decided_at
+    FROM candidates
+    WHERE status_secret_hash = decode(:status_secret_hash, 'hex')
+""")
+
+# Give a candidate another status secret: only the hash, in hexadecimal, is kept.
+REPLACE_STATUS_SECRET = text("""
+    UPDATE candidates
+    SET status_secret_hash = decode(:status_secret_hash, 'hex')
+    WHERE id = :candidate_id
+    RETURNING id
 """)
 
 # Whether an approval of a candidate stands in the way, and how.

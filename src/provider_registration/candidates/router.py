@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
@@ -33,16 +34,19 @@ from provider_registration.candidates.errors import (
     EmailTaken,
     VersionMismatch,
 )
+from provider_registration.candidates.links import CANDIDATES, candidate_url, status_url
 from provider_registration.candidates.schemas import (
     EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
     EXAMPLE_ID,
     EXAMPLE_REGISTRATION,
+    EXAMPLE_STATUS_URL,
     ApprovalResponse,
     CandidateListQuery,
     CandidateListResponse,
     CandidateRegistration,
     CandidateResponse,
+    RegistrationResponse,
     RejectionRequest,
     RejectionResponse,
 )
@@ -63,10 +67,9 @@ from provider_registration.web.problems import (
 from provider_registration.web.rate_limit_middleware import address_of
 from provider_registration.web.rate_limits import TooManyRequests
 
-router = APIRouter(prefix="/candidates", tags=["candidates"])
+router = APIRouter(prefix=CANDIDATES, tags=["candidates"])
 
-PATH = "/candidates"
-CANDIDATE_PATH = f"{PATH}/{EXAMPLE_ID}"
+CANDIDATE_PATH = f"{CANDIDATES}/{EXAMPLE_ID}"
 LINK_HEADER = {
     "Link": {
         "description": "The first page of this list and the next (RFC 8288)",
@@ -96,17 +99,17 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
     "",
     summary="Register a company",
     status_code=status.HTTP_201_CREATED,
-    response_model=CandidateResponse,
+    response_model=RegistrationResponse,
     responses=success(
         201,
         "Registered; an admin will decide",
-        EXAMPLE_CANDIDATE,
+        EXAMPLE_CANDIDATE | {"status_url": EXAMPLE_STATUS_URL},
         ETAG_HEADER | LOCATION_HEADER,
         links("get_candidate", parameters=THIS_CANDIDATE)
         | links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
     )
     | problems(
-        PATH,
+        CANDIDATES,
         EmailTaken(),
         BodyTooLarge(MAX_BODY_BYTES),
         BodyTooSlow(BODY_SECONDS),
@@ -137,11 +140,18 @@ async def register_candidate(
     limits: RateLimitsDep,
     request: Request,
 ) -> Response:
-    """Register a supplier company. Open to everyone; the record comes back whole, with status `pending`."""
+    """Register a supplier company. Open to everyone; the record comes back whole, with status `pending`.
+
+    `status_url` comes only now, and only where there are public pages: whoever has it sees what was sent in.
+    """
     await limits.count_registration(address_of(request))
-    record = await service.register(registration.to_registration())
-    location = f"{request.scope.get('root_path', '')}{PATH}/{record.candidate_id}"
-    return json_response(record.json, status.HTTP_201_CREATED, {"ETag": etag(record.version), "Location": location})
+    registered = await service.register(registration.to_registration())
+    record = registered.record
+    content = record.json
+    if registered.status_secret:
+        content = f'{content[:-1]},"status_url":{json.dumps(status_url(request, registered.status_secret))}}}'
+    headers = {"ETag": etag(record.version), "Location": candidate_url(request, record.candidate_id)}
+    return json_response(content, status.HTTP_201_CREATED, headers)
 
 
 @router.get(
@@ -160,7 +170,7 @@ async def register_candidate(
         | links("list_candidates", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     )
     | problems(
-        PATH,
+        CANDIDATES,
         NotAuthenticated(),
         InvalidRequest(
             [FieldError(location="query", field="limit", detail="Input should be less than or equal to 100")]
@@ -187,7 +197,7 @@ async def list_candidates(
     pagination = CursorPagination.of(page, found.total).model_copy(update={"next_cursor": next_cursor})
     return json_response(
         f'{{"candidates":{found.records},"pagination":{pagination.model_dump_json()}}}',
-        headers={"Link": query.links(f"{request.scope.get('root_path', '')}{PATH}", next_cursor)},
+        headers={"Link": query.links(f"{request.scope.get('root_path', '')}{CANDIDATES}", next_cursor)},
     )
 
 

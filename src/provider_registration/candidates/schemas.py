@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from provider_registration.candidates.approval.schemas import MAX_INTEGER, ApprovalStandingResponse
@@ -58,6 +59,7 @@ EXAMPLE_CANDIDATE: dict[str, Any] = {
     "rejection_reason": None,
     "approval": None,
 }
+EXAMPLE_STATUS_URL = "/applications/pJ3nV8sK1xQ6wZ0rT5yL9uC2bM7dF4gH8aE1oI6kN3s"
 EXAMPLE_APPROVED: dict[str, Any] = {"candidate_id": str(EXAMPLE_ID), "status": "approved", "provider_id": 4711}
 
 
@@ -114,6 +116,20 @@ class CandidateResponse(BaseModel):
     version: int = Field(description="1 at registration, 2 after the decision; the ETag is made of it")
     rejection_reason: str | None
     approval: ApprovalStandingResponse | None = Field(description="Where an unfinished approval stands")
+
+
+class RegistrationResponse(CandidateResponse):
+    """The whole record of a candidate that was just registered."""
+
+    status_url: str | SkipJsonSchema[None] = Field(
+        None, description="Where the company sees how its application stands; only where there are public pages"
+    )
+
+
+class StatusLinkResponse(BaseModel):
+    """The link to a candidate's status page."""
+
+    status_url: str = Field(description="Where the company sees how its application stands")
 
 
 class CandidateListResponse(BaseModel):

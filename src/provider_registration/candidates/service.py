@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -18,21 +19,25 @@ from provider_registration.candidates.approval.errors import (
 )
 from provider_registration.candidates.approval.models import ApprovalState
 from provider_registration.candidates.approval.service import ApprovalService
+from provider_registration.candidates.browsing.service import BrowsingService
 from provider_registration.candidates.errors import (
     CandidateChanged,
     CandidateNotFound,
     EmailTaken,
 )
 from provider_registration.candidates.models import (
+    Application,
     Candidate,
     CandidatePage,
     CandidateRecord,
     Product,
+    Registered,
     Registration,
     Rejection,
     Status,
 )
 from provider_registration.candidates.selection import lock_pending
+from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.database import Database
 from provider_registration.reading import Reader
 from provider_registration.web.pagination import BEGINNING, Page
@@ -48,27 +53,38 @@ REJECTIONS = TypeAdapter(list[Rejection])
 
 
 class CandidateService:
-    """Registers, lists, reads and decides. `approvals` has what can be done with approvals once they are begun."""
+    """Registers, lists, reads and decides.
 
-    def __init__(self, database: Database, reader: Reader, approvals: ApprovalService) -> None:
+    `approvals` has what can be done with approvals once they are begun, `browsing` how people look through candidates.
+    """
+
+    def __init__(
+        self, database: Database, reader: Reader, approvals: ApprovalService, *, gives_status_secrets: bool
+    ) -> None:
+        """Whoever registers gets a status secret only where there are pages that it opens."""
         self._database = database
         self._reader = reader
+        self._gives_status_secrets = gives_status_secrets
         self.approvals = approvals
+        self.browsing = BrowsingService(database)
         self._registrations = Batcher(self._register, time_limit=database.time_limit)
         self._reads = Batcher(self._read, time_limit=database.time_limit)
         self._lists = Sharer(self._list, time_limit=database.time_limit)
         self._rejections = Batcher(self._reject, time_limit=database.time_limit)
 
-    async def register(self, registration: Registration) -> CandidateRecord:
-        """Store a new candidate.
+    async def register(self, registration: Registration, *, status_secret: str | None = None) -> Registered:
+        """Store a new candidate; `status_secret` is for callers who have made one already.
 
         Raises:
             EmailTaken: a candidate with this address is registered, in any letter case.
         """
+        secret = status_secret or (new_status_secret() if self._gives_status_secrets else None)
+        if secret:
+            registration = replace(registration, status_secret_hash=hash_of_secret(secret))
         record = await self._registrations.do(registration)
         if record is None:
             raise EmailTaken
-        return record
+        return Registered(record, secret)
 
     async def _register(self, registrations: Sequence[Registration]) -> list[CandidateRecord | None]:
         parameters = {"registrations": REGISTRATIONS.dump_json(list(registrations)).decode()}
@@ -120,6 +136,26 @@ class CandidateService:
             if rest := [id_ for id_ in candidate_ids if id_ not in decided]:
                 found = decided | await self._reader.read_primary(partial(_find, candidate_ids=rest))
         return [found.get(candidate_id) for candidate_id in candidate_ids]
+
+    async def find_application(self, status_secret: str) -> Application | None:
+        """What the company with this secret is shown; None when no candidate has it, or has it any more."""
+        parameters = {"status_secret_hash": hash_of_secret(status_secret)}
+        async with self._database.statement() as session:
+            row = (await session.execute(queries.FIND_APPLICATION, parameters)).mappings().one_or_none()
+        return Application.from_row(row) if row else None
+
+    async def replace_status_secret(self, candidate_id: UUID) -> str:
+        """Give a candidate another status secret; the one before opens nothing from now on.
+
+        Raises:
+            CandidateNotFound: there is none.
+        """
+        secret = new_status_secret()
+        parameters = {"candidate_id": candidate_id, "status_secret_hash": hash_of_secret(secret)}
+        async with self._database.statement() as session:
+            if await session.scalar(queries.REPLACE_STATUS_SECRET, parameters) is None:
+                raise CandidateNotFound(candidate_id)
+        return secret
 
     async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
         """Create the candidate's provider in billing and mark it approved; see ApprovalService for the errors."""

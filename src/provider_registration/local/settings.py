@@ -21,6 +21,8 @@ class LocalSettings(Settings):
     database_url: DatabaseUrl = Field("", description="PostgreSQL 15 or later instead of a private one")
     jwt_secret_key: SecretStr = Field(SecretStr(""), description="signs access tokens")
     billing_service_url: str = Field("", description="where billing answers, instead of the sandbox")
+    admin_pages: bool = Field(True, description="whether staff work at the pages below /admin")
+    public_pages: bool = Field(True, description="whether companies apply and see where they stand on pages")
     docs_access: Literal["anyone", "staff", "off"] = Field("anyone", description="who may read /docs")
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field("anyone", description="who may read /metrics")
     rate_limit_registration: RateLimit = Field("", description="registrations, by address; empty: no limit")

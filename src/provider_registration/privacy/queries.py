@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# What is held about the company that registered with an address. Whoever of the staff decided is left out.
+# What is held about the company that registered with an address. Whoever of the staff decided is left out, and what
+# opens the company's status page.
 EXPORT_CANDIDATE = text("""
-    SELECT to_jsonb(candidates) || jsonb_build_object('approval_events', coalesce(
+    SELECT to_jsonb(candidates) - 'status_secret_hash' || jsonb_build_object('approval_events', coalesce(
                (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'detail', detail) ORDER BY id)
                 FROM approval_events WHERE candidate_id = candidates.id), '[]'))
     FROM candidates WHERE lower(contact_email) = lower(:email)
@@ -33,8 +34,8 @@ LOCK_CANDIDATE = text("""
     FROM candidates WHERE lower(contact_email) = lower(:email) FOR UPDATE
 """)
 
-# Erase who a candidate is. What is counted and the decision stay; one that waits for its decision is rejected. The name
-# of an approved one stays too: it is that of the provider in billing.
+# Erase who a candidate is, and the link to its page. What is counted and the decision stay; one that waits for its
+# decision is rejected. The name of an approved one stays too: it is that of the provider in billing.
 ERASE_CANDIDATE = text("""
     UPDATE candidates
     SET contact_email = 'erased-' || id || '@erased.invalid',
@@ -42,6 +43,7 @@ ERASE_CANDIDATE = text("""
         phone = NULL,
         location = NULL,
         rejection_reason = NULL,
+        status_secret_hash = NULL,
         status = CASE status WHEN 'pending' THEN 'rejected' ELSE status END,
         version = version + 1,
         updated_at = now()

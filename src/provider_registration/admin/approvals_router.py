@@ -1,0 +1,85 @@
+"""The pages of approvals that billing has not confirmed: look, retry, resolve."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from provider_registration.admin import paths
+from provider_registration.admin.candidate_router import CANDIDATE, CandidateDep, DecisionsDep
+from provider_registration.admin.decisions import Outcome
+from provider_registration.admin.dependencies import BrowserUserDep, DecidingUserDep, OwnFormDep
+from provider_registration.admin.navigation import lead_to, own_page
+from provider_registration.admin.resolution import ReadResolution, read_resolution
+from provider_registration.candidates.approval.models import ApprovalState
+from provider_registration.candidates.dependencies import CandidateServiceDep
+from provider_registration.pages.forms import Form
+from provider_registration.pages.router import RendererDep
+from provider_registration.web.pagination import Page
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN = 50  # of each state, oldest first
+NOT_IN_DOUBT = Outcome("info", "This approval is not in doubt any more.")
+
+
+@router.get(paths.APPROVALS)
+async def list_approvals(
+    signed_in: BrowserUserDep, service: CandidateServiceDep, renderer: RendererDep, request: Request
+) -> Response:
+    """Those in doubt, which wait for somebody, before those that complete by themselves."""
+    lists = []
+    for state in (ApprovalState.IN_DOUBT, ApprovalState.WAITING, ApprovalState.IN_PROGRESS):
+        approvals, total = await service.approvals.list_unfinished(Page(SHOWN), state=state)
+        lists.append((state, approvals, total))
+    asked_by = {approval.requested_by for _, approvals, _ in lists for approval in approvals}
+    names = await service.browsing.names(asked_by)
+    return own_page(renderer, request, "approvals.html", signed_in, lists=lists, names=names)
+
+
+@router.post(f"{CANDIDATE}/approval/retry")
+async def retry(
+    candidate: CandidateDep, signed_in: DecidingUserDep, _form: OwnFormDep, decisions: DecisionsDep, request: Request
+) -> Response:
+    """Ask billing again now."""
+    return lead_to(request, paths.APPROVALS, await decisions.retry(candidate, user_id=signed_in.user.user_id))
+
+
+@router.get(f"{CANDIDATE}/approval/resolve")
+async def ask_to_resolve(
+    candidate: CandidateDep, signed_in: DecidingUserDep, renderer: RendererDep, request: Request
+) -> Response:
+    """Ask what was found in billing."""
+    if candidate.approval is None or candidate.approval.state is not ApprovalState.IN_DOUBT:
+        return lead_to(request, paths.APPROVALS, NOT_IN_DOUBT)
+    return own_page(
+        renderer,
+        request,
+        "resolve.html",
+        signed_in,
+        candidate=candidate,
+        read=ReadResolution(),
+        typed=Form({}),
+    )
+
+
+@router.post(f"{CANDIDATE}/approval/resolve")
+async def resolve(
+    candidate: CandidateDep,
+    signed_in: DecidingUserDep,
+    form: OwnFormDep,
+    decisions: DecisionsDep,
+    renderer: RendererDep,
+    request: Request,
+) -> Response:
+    """Link the provider or let the approval go, or ask again."""
+    read = read_resolution(form)
+    if read.error:
+        return own_page(
+            renderer, request, "resolve.html", signed_in, status=422, candidate=candidate, read=read, typed=form
+        )
+    if read.provider_id is not None:
+        outcome = await decisions.link(candidate, read.provider_id, user_id=signed_in.user.user_id)
+    else:
+        outcome = await decisions.let_go(candidate, user_id=signed_in.user.user_id)
+    return lead_to(request, paths.APPROVALS, outcome)

@@ -1,0 +1,39 @@
+"""Putting the console into the application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import RedirectResponse, Response
+
+from provider_registration.admin import paths
+from provider_registration.admin.approvals_router import router as approvals_router
+from provider_registration.admin.candidate_router import router as candidate_router
+from provider_registration.admin.errors import SignInNeeded
+from provider_registration.admin.queue_router import router as queue_router
+from provider_registration.admin.session_router import router as session_router
+from provider_registration.auth.errors import NotAuthenticated
+from provider_registration.web.problems import problem_response
+
+ADMIN_ROOM = Path(__file__).parent
+ADMIN_HOME = paths.HOME
+ROUTERS: list[APIRouter] = [session_router, queue_router, candidate_router, approvals_router]
+
+
+def install_admin(app: FastAPI) -> None:
+    """Add the console's pages; who is not signed in is led to the page for that, programs are told so."""
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(SignInNeeded, _sign_in_first)
+
+
+async def _sign_in_first(request: Request, _error: Exception) -> Response:
+    if "text/html" not in request.headers.get("accept", ""):
+        return problem_response(NotAuthenticated(), request)
+    root = request.scope.get("root_path", "")
+    path = request.url.path.removeprefix(root)
+    asked_for = f"{path}?{request.url.query}" if request.url.query else path
+    target = paths.own_page(asked_for) if request.method == "GET" else paths.HOME
+    return RedirectResponse(f"{root}{paths.SIGN_IN}?{urlencode({'next': target})}", 303)

@@ -1,0 +1,59 @@
+"""The list of candidates."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from provider_registration.admin import paths
+from provider_registration.admin.dependencies import BrowserUserDep, OwnFormDep
+from provider_registration.admin.navigation import own_page
+from provider_registration.admin.queue import COLUMNS, PAGE_SIZE, Columns, QueueQuery
+from provider_registration.candidates.dependencies import CandidateServiceDep
+from provider_registration.candidates.models import Product, Status
+from provider_registration.pages.cookies import read_cookie, set_cookie
+from provider_registration.pages.router import RendererDep
+
+router = APIRouter(include_in_schema=False)
+
+COLUMNS_COOKIE = "columns"
+A_YEAR = 365 * 24 * 3600  # seconds
+
+
+@router.get(paths.CANDIDATES)
+async def list_candidates(
+    query: Annotated[QueueQuery, Query()],
+    signed_in: BrowserUserDep,
+    service: CandidateServiceDep,
+    renderer: RendererDep,
+    request: Request,
+) -> Response:
+    """Those who wait, oldest first, or whom the address asks for."""
+    found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.place)
+    counts = await service.browsing.counts(query.product)
+    return own_page(
+        renderer,
+        request,
+        "queue.html",
+        signed_in,
+        query=query,
+        found=found,
+        counts=counts,
+        total=sum(counts.values()),
+        columns=Columns.from_text(read_cookie(request, COLUMNS_COOKIE)),
+        all_columns=COLUMNS,
+        statuses=list(Status),
+        products=list(Product),
+        next_page=found.next and query.address(after=found.next.to_cursor()),
+    )
+
+
+@router.post(f"{paths.CANDIDATES}/columns")
+async def choose_columns(form: OwnFormDep, request: Request) -> Response:
+    """Remember which columns are shown, in this browser."""
+    target = paths.own_page(f"{paths.CANDIDATES}?{form.get('list')}")
+    response = RedirectResponse(request.scope.get("root_path", "") + target, 303)
+    set_cookie(response, COLUMNS_COOKIE, Columns.of(form.all("column")).to_text(), seconds=A_YEAR)
+    return response

@@ -1,0 +1,128 @@
+"""The SQL of looking through candidates.
+
+Each page is a walk along an index in its order, from where the page before ended. Nothing is counted or skipped.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import DateTime, bindparam, text
+
+_AFTER = bindparam("after", type_=DateTime(timezone=True))
+
+_OLDEST_OF_ANY = """
+    WITH page AS (
+        SELECT id FROM candidates
+        WHERE (created_at, id) > (:after, :after_id)
+        ORDER BY created_at, id
+        LIMIT :limit
+    )
+"""
+_NEWEST_OF_ANY = """
+    WITH page AS (
+        SELECT id FROM candidates
+        WHERE (created_at, id) < (:after, :after_id)
+        ORDER BY created_at DESC, id DESC
+        LIMIT :limit
+    )
+"""
+_OLDEST_OF_STATUS = """
+    WITH page AS (
+        SELECT id FROM candidates
+        WHERE status = :status AND (created_at, id) > (:after, :after_id)
+        ORDER BY created_at, id
+        LIMIT :limit
+    )
+"""
+_NEWEST_OF_STATUS = """
+    WITH page AS (
+        SELECT id FROM candidates
+        WHERE status = :status AND (created_at, id) < (:after, :after_id)
+        ORDER BY created_at DESC, id DESC
+        LIMIT :limit
+    )
+"""
+_OLDEST_WITH_PRODUCT = """
+    WITH page AS (
+        SELECT id FROM candidates
+        WHERE products @> ARRAY[CAST(:product AS text)] AND (created_at, id) > (:after, :after_id)
+        ORDER BY created_at, id
+        LIMIT :limit
+    )
+"""
+_NEWEST_WITH_PRODUCT = """
+    WITH page AS (
+        SELECT id FROM candidates
+        WHERE products @> ARRAY[CAST(:product AS text)] AND (created_at, id) < (:after, :after_id)
+        ORDER BY created_at DESC, id DESC
+        LIMIT :limit
+    )
+"""
+_OLDEST_OF_STATUS_WITH_PRODUCT = """
+    WITH page AS (
+        SELECT id FROM candidates
+        WHERE status = :status
+          AND products @> ARRAY[CAST(:product AS text)]
+          AND (created_at, id) > (:after, :after_id)
+        ORDER BY created_at, id
+        LIMIT :limit
+    )
+"""
+_NEWEST_OF_STATUS_WITH_PRODUCT = """
+    WITH page AS (
+        SELECT id FROM candidates
+        WHERE status = :status
+          AND products @> ARRAY[CAST(:product AS text)]
+          AND (created_at, id) < (:after, :after_id)
+        ORDER BY created_at DESC, id DESC
+        LIMIT :limit
+    )
+"""
+
+# The candidates of a page, each with its unfinished approval.
+_OF_PAGE = """
+    SELECT candidates.*,
+           approval.state AS approval_state,
+           approval.requested_at AS approval_requested_at,
+           approval.attempts AS approval_attempts,
+           approval.next_attempt_at AS approval_next_attempt_at,
+           approval.last_error AS approval_last_error
+    FROM page
+    JOIN candidates USING (id)
+    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
+"""
+_OLDEST_FIRST = _OF_PAGE + "ORDER BY created_at, candidates.id"
+_NEWEST_FIRST = _OF_PAGE + "ORDER BY created_at DESC, candidates.id DESC"
+
+# By the order, whether there is a status to filter by, and a product: each has the plan that serves it.
+BROWSE = {
+    ("oldest", False, False): text(_OLDEST_OF_ANY + _OLDEST_FIRST).bindparams(_AFTER),
+    ("newest", False, False): text(_NEWEST_OF_ANY + _NEWEST_FIRST).bindparams(_AFTER),
+    ("oldest", True, False): text(_OLDEST_OF_STATUS + _OLDEST_FIRST).bindparams(_AFTER),
+    ("newest", True, False): text(_NEWEST_OF_STATUS + _NEWEST_FIRST).bindparams(_AFTER),
+    ("oldest", False, True): text(_OLDEST_WITH_PRODUCT + _OLDEST_FIRST).bindparams(_AFTER),
+    ("newest", False, True): text(_NEWEST_WITH_PRODUCT + _NEWEST_FIRST).bindparams(_AFTER),
+    ("oldest", True, True): text(_OLDEST_OF_STATUS_WITH_PRODUCT + _OLDEST_FIRST).bindparams(_AFTER),
+    ("newest", True, True): text(_NEWEST_OF_STATUS_WITH_PRODUCT + _NEWEST_FIRST).bindparams(_AFTER),
+}
+
+# How many candidates there are of each status, of one product or, for '', of all.
+COUNT_BY_STATUS = text("""
+    SELECT status, CAST(sum(count) AS bigint) AS candidates
+    FROM candidate_counts
+    WHERE product = :product
+    GROUP BY status
+""")
+
+# The pending candidate that registered first after another, and that no approval stands of.
+NEXT_PENDING = text("""
+    SELECT id
+    FROM candidates
+    WHERE status = 'pending'
+      AND (created_at, id) > (:after, :after_id)
+      AND NOT EXISTS (SELECT FROM approval_intents WHERE candidate_id = candidates.id)
+    ORDER BY created_at, id
+    LIMIT 1
+""").bindparams(_AFTER)
+
+# Who members of staff are.
+NAME_USERS = text("SELECT id, email FROM users WHERE id = ANY(:user_ids)")

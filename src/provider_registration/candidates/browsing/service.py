@@ -1,0 +1,95 @@
+"""What can be seen of many candidates at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from provider_registration.candidates import queries as candidate_queries
+from provider_registration.candidates.browsing import queries
+from provider_registration.candidates.browsing.models import EARLIEST, Found, Selection
+from provider_registration.candidates.errors import CandidateNotFound
+from provider_registration.candidates.models import Candidate, Product, Status
+from provider_registration.database import Database
+from provider_registration.web.pagination import Position
+
+EXPORT_PAGE = 500  # candidates read at a time
+
+
+class BrowsingService:
+    """Reads candidates, page by page in either order."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(self, selection: Selection, *, limit: int, after: Position | None = None) -> Found:
+        """Some candidates of a selection: the first, or those after a place."""
+        place = after or selection.order.start
+        parameters = {
+            "status": selection.status,
+            "product": selection.product,
+            "after": place.at,
+            "after_id": place.id,
+            "limit": limit + 1,
+        }
+        statement = queries.BROWSE[selection.order, selection.status is not None, selection.product is not None]
+        async with self._database.statement() as session:
+            rows = (await session.execute(statement, parameters)).mappings().all()
+        candidates = [Candidate.from_row(row) for row in rows[:limit]]
+        is_last = len(rows) <= limit
+        return Found(candidates, None if is_last else _place_of(candidates[-1]))
+
+    async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
+        """Every candidate of a selection. No connection is held while the caller is busy with some of them."""
+        after: Position | None = None
+        while True:
+            found = await self.page(selection, limit=EXPORT_PAGE, after=after)
+            for candidate in found.candidates:
+                yield candidate
+            after = found.next
+            if after is None:
+                return
+
+    async def counts(self, product: Product | None = None) -> dict[Status, int]:
+        """How many candidates there are of each status."""
+        async with self._database.statement() as session:
+            rows = await session.execute(queries.COUNT_BY_STATUS, {"product": product or ""})
+            counted = {row.status: row.candidates for row in rows}
+        return {status: counted.get(status, 0) for status in Status}
+
+    async def candidate(self, candidate_id: UUID) -> Candidate:
+        """One candidate, with its unfinished approval.
+
+        Raises:
+            CandidateNotFound: there is none.
+        """
+        async with self._database.statement() as session:
+            result = await session.execute(candidate_queries.FIND_CANDIDATE, {"candidate_id": candidate_id})
+            row = result.mappings().one_or_none()
+        if row is None:
+            raise CandidateNotFound(candidate_id)
+        return Candidate.from_row(row)
+
+    async def next_pending(self, after: Candidate | None = None) -> UUID | None:
+        """The pending candidate that registered next after another, or else first; None when nobody waits."""
+        places = [_place_of(after), EARLIEST] if after else [EARLIEST]
+        async with self._database.transaction() as session:
+            for place in places:
+                found: UUID | None = await session.scalar(
+                    queries.NEXT_PENDING, {"after": place.at, "after_id": place.id}
+                )
+                if found is not None:
+                    return None if after and found == after.candidate_id else found
+        return None
+
+    async def names(self, user_ids: set[UUID]) -> dict[UUID, str]:
+        """The e-mail addresses of members of staff."""
+        if not user_ids:
+            return {}
+        async with self._database.statement() as session:
+            rows = await session.execute(queries.NAME_USERS, {"user_ids": list(user_ids)})
+            return {row.id: row.email for row in rows}
+
+
+def _place_of(candidate: Candidate) -> Position:
+    return Position(candidate.created_at, candidate.candidate_id)

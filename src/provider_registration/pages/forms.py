@@ -1,0 +1,89 @@
+"""Forms that pages post, and the proof that a page of ours posted them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import Depends, Request
+
+from provider_registration.pages.errors import CrossSiteRequest
+from provider_registration.web.body import MAX_FORM_FIELDS, media_type_of
+from provider_registration.web.problems import FieldError, InvalidRequest, UnsupportedMediaType
+
+FORM = "application/x-www-form-urlencoded"
+TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
+OWN_SITES = ("same-origin", "none")  # none: the person did it by hand, as by going back
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What was typed and chosen. A field may come several times, as checkboxes of one name do."""
+
+    fields: Mapping[str, list[str]]
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value of a field."""
+        return self.fields.get(name, [default])[0]
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a field."""
+        return self.fields.get(name, [])
+
+
+async def read_form(request: Request) -> Form:
+    """The form of a request from a page of this host.
+
+    Raises:
+        CrossSiteRequest: it comes from another site's page.
+        UnsupportedMediaType, InvalidRequest: it is no form.
+    """
+    refuse_other_sites(request)
+    if media_type_of(request) != FORM:
+        raise UnsupportedMediaType(FORM)
+    try:
+        text = (await request.body()).decode()
+        return Form(parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS))
+    except ValueError:
+        detail = f"Input should be a form in UTF-8 with at most {MAX_FORM_FIELDS} fields"
+        raise InvalidRequest([FieldError(location="body", field=None, detail=detail)]) from None
+
+
+FormDep = Annotated[Form, Depends(read_form)]
+
+
+def refuse_other_sites(request: Request) -> None:
+    """Believe what the browser says of where a request comes from: pages cannot forge these headers.
+
+    Who sends neither header is no browser, and holds no cookie that somebody else could use.
+
+    Raises:
+        CrossSiteRequest: it comes from another site's page.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        if site not in OWN_SITES:
+            raise CrossSiteRequest
+        return
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise CrossSiteRequest
+
+
+def form_token(secret: str) -> str:
+    """What forms of the session with this secret carry; it does not lead back to the secret."""
+    return hmac.new(secret.encode(), b"form token", hashlib.sha256).hexdigest()
+
+
+def check_form_token(form: Form, secret: str | None) -> None:
+    """Make sure that a form was made for the session with this secret.
+
+    Raises:
+        CrossSiteRequest: it was not.
+    """
+    if not secret or not hmac.compare_digest(form.get(TOKEN_FIELD).encode(), form_token(secret).encode()):
+        raise CrossSiteRequest

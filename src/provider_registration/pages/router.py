@@ -1,0 +1,37 @@
+"""The route of static files, and what routes of pages are given."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from provider_registration.pages.rendering import Renderer
+
+router = APIRouter(include_in_schema=False)
+
+FOR_EVER = "public, max-age=31536000, immutable"
+
+
+async def get_renderer(request: Request) -> Renderer:
+    """The renderer that the application was made with."""
+    renderer: Renderer = request.app.state.renderer
+    return renderer
+
+
+RendererDep = Annotated[Renderer, Depends(get_renderer)]
+
+
+@router.get("/static/{name}")
+async def static_file(name: str, request: Request, renderer: RendererDep) -> Response:
+    """A style, script or picture; a change of its content changes its name."""
+    asset = renderer.assets.find(name)
+    if asset is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(asset.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=asset.media_type)
+    return Response(asset.plain, headers=headers, media_type=asset.media_type)

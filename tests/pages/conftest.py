@@ -1,0 +1,195 @@
+"""The real service with its pages, and browsers of members of staff: plain HTTP here, Chromium where it matters."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from provider_registration.app import create_app
+from provider_registration.auth.directory import UserDirectory
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.database import Database
+from provider_registration.local.background_server import serve_in_background
+from provider_registration.settings import Settings
+
+PASSWORD = "correct horse battery staple"
+ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@dataclass
+class Person:
+    """Somebody at a browser without scripts: keeps cookies, follows redirects, fills in forms."""
+
+    client: httpx.AsyncClient
+    email: str = ""
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    async def ask(self, method: str, address: str, **options: Any) -> httpx.Response:
+        """One request, as the browser would send it from a page of this host."""
+        headers = {"Accept": ACCEPT, "Sec-Fetch-Site": "same-origin", **options.pop("headers", {})}
+        headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        response = await self.client.request(method, address, headers=headers, **options)
+        for line in response.headers.get_list("set-cookie"):
+            name, _, value = line.partition(";")[0].partition("=")
+            if "Max-Age=0" in line:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value.strip('"')
+        return response
+
+    async def open(self, address: str) -> httpx.Response:
+        """A page, wherever redirects lead."""
+        response = await self.ask("GET", address)
+        while response.is_redirect:
+            response = await self.ask("GET", response.headers["Location"])
+        return response
+
+    async def send(self, address: str, form: dict[str, Any], **options: Any) -> httpx.Response:
+        """What is answered to a form, before any redirect."""
+        return await self.ask("POST", address, data=form, **options)
+
+    async def submit(self, page: httpx.Response, action: str, **typed: Any) -> httpx.Response:
+        """Fill in the form of a page that posts to an address ending so, and see where that leads."""
+        response = await self.send(*form_of(page, action, **typed))
+        return await self.open(response.headers["Location"]) if response.is_redirect else response
+
+    async def sign_in(self, email: str, password: str = PASSWORD) -> httpx.Response:
+        """Sign in; what comes then."""
+        self.email = email
+        return await self.submit(await self.open("/admin/sign-in"), "/sign-in", username=email, password=password)
+
+
+def form_of(page: httpx.Response, action: str, **typed: Any) -> tuple[str, dict[str, Any]]:
+    """Where a form of a page posts to, and its hidden fields with what is typed."""
+    forms = re.findall(r'<form method="post" action="([^"]*)"[^>]*>(.*?)</form>', page.text, re.DOTALL)
+    [(address, inside)] = [(where, inside) for where, inside in forms if html.unescape(where).endswith(action)]
+    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', inside)
+    return html.unescape(address), {name: html.unescape(value) for name, value in hidden} | typed
+
+
+def text_of(page: httpx.Response) -> str:
+    """What a page says, without its tags."""
+    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page.text.partition("<body")[2], flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+@pytest.fixture(scope="session")
+def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
+    """Settings of a service with all pages, which asks billing once a call."""
+    return Settings(
+        _env_file=None,
+        database_url=migrated_database_url,
+        jwt_secret_key=uuid4().hex + uuid4().hex,
+        billing_service_url=shared_billing_url,
+        billing_max_tries=1,
+        billing_deadline_seconds=300,  # the sweep looks every 45 s, so that an approval stays as it is
+        rate_limit_login="",  # the tests all ask from one address
+        rate_limit_registration="",
+        rate_limit_default="",
+        admin_pages=True,
+    )
+
+
+@pytest.fixture(scope="session")
+async def service_url(settings: Settings) -> AsyncIterator[str]:
+    """The service that the tests share."""
+    async with serve_in_background(create_app(settings)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def users(settings: Settings) -> AsyncIterator[UserDirectory]:
+    """The list of users, as the command line keeps it."""
+    database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
+    yield UserDirectory(database, hasher)
+    hasher.close()
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+async def accounts(users: UserDirectory) -> dict[Role, str]:
+    """E-mail addresses of a member of staff of each role."""
+    emails = {role: f"{role}-{uuid4().hex[:6]}@supply.example" for role in Role}
+    for role, email in emails.items():
+        await users.create(email, PASSWORD, role)
+    return emails
+
+
+@pytest.fixture
+async def someone(service_url: str) -> AsyncIterator[Person]:
+    """Somebody who is not signed in."""
+    async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
+        yield Person(client)
+
+
+@pytest.fixture(scope="session")
+async def admin(service_url: str, accounts: dict[Role, str]) -> AsyncIterator[Person]:
+    """An admin who is signed in."""
+    async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
+        person = Person(client)
+        await person.sign_in(accounts[Role.ADMIN])
+        yield person
+
+
+@pytest.fixture(scope="session")
+async def viewer(service_url: str, accounts: dict[Role, str]) -> AsyncIterator[Person]:
+    """A viewer who is signed in."""
+    async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
+        person = Person(client)
+        await person.sign_in(accounts[Role.VIEWER])
+        yield person
+
+
+@pytest.fixture(scope="session")
+def register(service_url: str) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """Registers a company and returns its record."""
+
+    async def register(**changes: object) -> dict[str, Any]:
+        unique = uuid4().hex[:12]
+        registration = {
+            "company_name": f"Obsthof {unique}",
+            "contact_email": f"{unique}@obsthof.example",
+            "phone": "+49 221 5550 100",
+            "products": ["apples", "grapes"],
+            "truck_count": 7,
+            "capacity_tons_per_day": 40,
+            "location": "Köln, Deutschland",
+            **changes,
+        }
+        async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
+            response = await client.post("/candidates", json=registration)
+        assert response.status_code == 201, response.text
+        return response.json()
+
+    return register
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own."""
+    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def billing(shared_billing_url: str) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+    """Makes the next calls of billing fail in a way that the sandbox knows; afterwards it is well again."""
+    async with httpx.AsyncClient(base_url=shared_billing_url) as client:
+
+        async def fail(mode: str, **how: object) -> None:
+            response = await client.put("/sandbox/faults", json={"mode": mode, **how})
+            assert response.status_code == 200, response.text
+
+        yield fail
+        await fail("none")
+        await client.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 0})

@@ -1,0 +1,131 @@
+"""Approvals that billing has not confirmed, in the console: shown, retried, resolved."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import form_of, text_of
+
+
+@pytest.fixture
+def approve(admin):
+    async def approve(candidate):
+        page = await admin.open(f"/admin/candidates/{candidate['candidate_id']}/approve")
+        return await admin.submit(page, "/approve")
+
+    return approve
+
+
+@pytest.fixture
+async def waiting(register, approve, billing):
+    """A candidate whose approval waits for billing, which is well again."""
+    candidate = await register()
+    await billing("fail_503")
+    page = await approve(candidate)
+    assert "Billing may have made the provider, but its answer did not come." in text_of(page)
+    assert "Waiting for billing" in text_of(page)
+    await billing("none")
+    return candidate
+
+
+@pytest.fixture
+async def in_doubt(register, billing, shared_billing_url, admin, approve):
+    """A candidate whose provider billing has, and cannot tell whose it is."""
+    candidate = await register()
+    await billing("commit_then_reset", times=1)
+    await admin.client.put(
+        f"{shared_billing_url}/sandbox/settings", json={"honour_idempotency_key": False, "latency_ms": 0}
+    )
+    await approve(candidate)
+    await admin.submit(await admin.open("/admin/approvals"), f"{candidate['candidate_id']}/approval/retry")
+    return candidate
+
+
+def retry_of(candidate):
+    return f"{candidate['candidate_id']}/approval/retry"
+
+
+async def test_a_waiting_approval_is_listed_and_can_be_retried(admin, waiting):
+    page = await admin.open("/admin/approvals")
+    assert "billing gave no answer" in text_of(page) or "status 503" in text_of(page)
+
+    page = await admin.submit(page, retry_of(waiting))
+
+    assert f"{waiting['company_name']} is approved, as provider" in text_of(page)
+    assert waiting["candidate_id"] not in page.text
+
+
+async def test_a_waiting_one_cannot_be_rejected_and_the_page_says_why(admin, waiting):
+    page = await admin.open(f"/admin/candidates/{waiting['candidate_id']}/reject")
+
+    page = await admin.submit(page, "/reject", choice="none")
+
+    assert "An approval waits for billing, so it cannot be rejected." in text_of(page)
+
+
+async def test_one_in_doubt_is_linked(admin, in_doubt, shared_billing_url):
+    page = await admin.open("/admin/approvals")
+    assert "These wait for you" in text_of(page)
+    found = await admin.client.get(f"{shared_billing_url}/sandbox/providers", params={"name": in_doubt["company_name"]})
+    [provider] = found.json()["providers"]
+
+    page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
+    page = await admin.submit(page, "/resolve", resolution="link", provider_id=f" {provider['id']} ")
+
+    assert f"{in_doubt['company_name']} is approved, as provider {provider['id']}." in text_of(page)
+    page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}")
+    assert f"Resolved: the provider in billing is this company's (provider {provider['id']})" in text_of(page)
+
+
+async def test_one_in_doubt_is_let_go_and_can_be_decided_anew(admin, in_doubt):
+    address = f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve"
+    page = await admin.submit(await admin.open(address), "/resolve", resolution="let_go", provider_id="7")
+    assert "the approval is let go. It can be decided anew." in text_of(page)
+
+    page = await admin.open(address)
+    assert "This approval is not in doubt any more." in text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ({}, "Say what you found in billing"),
+        ({"resolution": "link"}, "Type the provider's number"),
+        ({"resolution": "link", "provider_id": "0"}, "There is no provider with such a number"),
+        ({"resolution": "link", "provider_id": "9" * 10}, "There is no provider with such a number"),
+        ({"resolution": "eat"}, "Say what you found in billing"),
+    ],
+)
+async def test_an_answer_that_will_not_do_is_asked_for_again(admin, in_doubt, typed, sentence):
+    page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
+
+    page = await admin.submit(page, "/resolve", **typed)
+
+    assert page.status_code == 422
+    assert sentence in text_of(page)
+    assert typed.get("provider_id", "") in page.text
+
+
+async def test_a_provider_of_another_candidate_is_not_linked(admin, in_doubt, register, approve, billing, database):
+    await billing("none")
+    other = await register()
+    await approve(other)
+    taken = await database.fetchval(
+        "SELECT provider_id FROM candidates WHERE id = $1::text::uuid", other["candidate_id"]
+    )
+
+    page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
+    page = await admin.submit(page, "/resolve", resolution="link", provider_id=str(taken))
+
+    assert f"Provider {taken} is linked to another candidate." in text_of(page)
+
+
+async def test_a_viewer_looks_and_does_not_touch(viewer, in_doubt):
+    page = await viewer.open("/admin/approvals")
+    assert in_doubt["company_name"] in page.text
+    assert "Resolve" not in text_of(page)
+    token = {"form_token": form_of(page, "/sign-out")[1]["form_token"]}
+
+    for what in ("retry", "resolve"):
+        address = f"/admin/candidates/{in_doubt['candidate_id']}/approval/{what}"
+        assert (await viewer.send(address, token | {"resolution": "let_go"})).status_code == 403

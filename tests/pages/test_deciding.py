@@ -1,0 +1,208 @@
+"""One candidate in the console: everything about it, and a decision with all that can come between."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .conftest import form_of, text_of
+
+
+@pytest.fixture
+def path_of():
+    return lambda candidate: f"/admin/candidates/{candidate['candidate_id']}"
+
+
+async def test_the_page_shows_everything_as_text(admin, register, path_of):
+    candidate = await register(company_name='<b>Obst</b> & "Söhne"', location="<script>alert(1)</script>")
+
+    page = await admin.open(path_of(candidate))
+
+    assert page.status_code == 200
+    assert "<b>Obst" not in page.text
+    assert "alert(1)</script>" not in page.text
+    said = text_of(page)
+    for value in ('<b>Obst</b> & "Söhne"', candidate["contact_email"], "+49 221 5550 100", "Apples Grapes", "40 tons"):
+        assert value in said
+
+
+async def test_approving_asks_first_by_name_and_then_leads_on(admin, register, path_of):
+    candidate = await register()
+    page = await admin.open(f"{path_of(candidate)}/approve")
+    assert f"Approve {candidate['company_name']}?" in text_of(page)
+
+    page = await admin.submit(page, "/approve")
+
+    assert re.search(
+        rf"{candidate['company_name']} is approved, as provider \d+\. Next pending candidate", text_of(page)
+    )
+    assert f"Approval asked for {admin.email}" in text_of(page)
+    assert f"/admin/next?after={candidate['candidate_id']}" in page.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ({"choice": "2"}, "We could not verify the company."),
+        ({"choice": "own", "reason": " Keine Kühlkette "}, "Keine Kühlkette"),
+        ({"choice": "none", "reason": "typed and not meant"}, None),
+    ],
+)
+async def test_rejecting_takes_a_usual_reason_ones_own_words_or_none(admin, register, path_of, database, typed, reason):
+    candidate = await register()
+    page = await admin.open(f"{path_of(candidate)}/reject")
+    assert f"Reject {candidate['company_name']}?" in text_of(page)
+
+    page = await admin.submit(page, "/reject", **typed)
+
+    assert f"{candidate['company_name']} is rejected." in text_of(page)
+    row = await database.fetchrow(
+        "SELECT status, rejection_reason FROM candidates WHERE id = $1::text::uuid", candidate["candidate_id"]
+    )
+    assert tuple(row) == ("rejected", reason)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        {},
+        {"choice": "own", "reason": "  "},
+        {"choice": "own", "reason": "x" * 1001},
+        {"choice": "99"},
+        {"choice": "own", "reason": "a\x07b"},
+    ],
+)
+async def test_a_reason_that_will_not_do_is_asked_for_again_and_nothing_typed_is_lost(admin, register, path_of, typed):
+    candidate = await register()
+    page = await admin.open(f"{path_of(candidate)}/reject")
+
+    page = await admin.submit(page, "/reject", **typed)
+
+    assert page.status_code == 422
+    assert "There is a problem" in text_of(page)
+    assert typed.get("reason", "").strip() in page.text
+
+
+async def test_whoever_is_slower_is_told_who_was_faster(admin, someone, accounts, users, register, path_of):
+    candidate = await register()
+    approving, rejecting = [await admin.open(f"{path_of(candidate)}/{what}") for what in ("approve", "reject")]
+    await admin.submit(approving, "/approve")
+
+    page = await admin.submit(rejecting, "/reject", choice="none")
+
+    assert f"{admin.email} approved it, as provider" in text_of(page)
+    assert "Your decision changed nothing." in text_of(page)
+
+
+async def test_a_rejection_that_was_faster_is_told_too(admin, register, path_of):
+    candidate = await register()
+    approving, rejecting = [await admin.open(f"{path_of(candidate)}/{what}") for what in ("approve", "reject")]
+    await admin.submit(rejecting, "/reject", choice="none")
+
+    page = await admin.submit(approving, "/approve")
+
+    assert "Somebody else rejected it 0 s ago. Your decision changed nothing." in text_of(page)
+
+
+async def test_a_candidate_that_changed_since_it_was_seen_is_not_decided(admin, register, path_of, database):
+    candidate = await register()
+    page = await admin.open(f"{path_of(candidate)}/approve")
+    await database.execute("UPDATE candidates SET phone = NULL WHERE id = $1::text::uuid", candidate["candidate_id"])
+
+    page = await admin.submit(page, "/approve")
+
+    assert "was changed 0 s ago, after you opened it" in text_of(page)
+    assert "Pending" in text_of(page)
+
+
+async def test_when_billing_is_down_the_page_says_so_and_nothing_changes(admin, register, path_of, billing):
+    candidate = await register()
+    page = await admin.open(f"{path_of(candidate)}/approve")
+    await billing("refuse_400")
+
+    page = await admin.submit(page, "/approve")
+
+    said = text_of(page)
+    assert "The approval failed, since billing refused the request" in said
+    assert "nothing was changed" in said
+    assert f"{path_of(candidate)}/approve" in page.text
+
+
+async def test_a_decided_candidate_is_not_asked_about_again(admin, register, path_of):
+    candidate = await register()
+    await admin.submit(await admin.open(f"{path_of(candidate)}/reject"), "/reject", choice="none")
+
+    for what in ("approve", "reject"):
+        page = await admin.open(f"{path_of(candidate)}/{what}")
+        assert page.url.path == path_of(candidate)
+        assert "There is nothing to decide here." in text_of(page)
+
+
+async def test_a_viewer_sees_everything_and_decides_nothing(admin, viewer, register, path_of):
+    candidate = await register()
+    page = await viewer.open(path_of(candidate))
+    assert candidate["contact_email"] in page.text
+    assert "/approve" not in page.text
+
+    for what in ("approve", "reject"):
+        refused = await viewer.open(f"{path_of(candidate)}/{what}")
+        assert refused.status_code == 403
+        assert "You may not do this" in text_of(refused)
+        _, form = form_of(await admin.open(f"{path_of(candidate)}/{what}"), f"/{what}")
+        own_token = form_of(page, "/sign-out")[1]["form_token"]
+        sent = await viewer.send(f"{path_of(candidate)}/{what}", form | {"form_token": own_token, "choice": "none"})
+        assert sent.status_code == 403
+
+
+async def test_a_form_of_another_session_decides_nothing(admin, viewer, register, path_of):
+    candidate = await register()
+    _, form = form_of(await admin.open(f"{path_of(candidate)}/approve"), "/approve")
+    other = form_of(await viewer.open("/admin/candidates"), "/sign-out")[1]["form_token"]
+
+    for token in ({}, {"form_token": ""}, {"form_token": other}):
+        sent = {name: value for name, value in form.items() if name != "form_token"} | token
+        assert (await admin.send(f"{path_of(candidate)}/approve", sent)).status_code == 403
+    sent = await admin.send(f"{path_of(candidate)}/approve", form, headers={"Sec-Fetch-Site": "cross-site"})
+    assert sent.status_code == 403
+
+
+@pytest.mark.parametrize("version", ["", "0", "-1", "x", "²", "9" * 40])
+async def test_a_version_that_is_none_decides_nothing(admin, register, path_of, version):
+    candidate = await register()
+    page = await admin.open(f"{path_of(candidate)}/approve")
+
+    page = await admin.submit(page, "/approve", version=version)
+
+    assert "Pending" in text_of(page)
+
+
+async def test_the_script_is_told_in_json(admin, register, path_of):
+    candidate = await register()
+    address, form = form_of(await admin.open(f"{path_of(candidate)}/approve"), "/approve")
+
+    response = await admin.send(address, form, headers={"Accept": "application/json"})
+
+    assert response.json()["is_done"] is True
+    assert response.json()["kind"] == "success"
+
+
+@pytest.mark.parametrize("address", ["/admin/candidates/0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11", "/admin/nothing"])
+async def test_what_is_not_there_is_a_page_that_says_so(admin, address):
+    page = await admin.open(address)
+
+    assert page.status_code == 404
+    assert "There is nothing here" in text_of(page)
+
+
+async def test_next_leads_from_one_pending_candidate_to_the_next_and_around(admin, register, database):
+    first, second = await register(), await register()
+    await database.execute(
+        "UPDATE candidates SET created_at = created_at - interval '90 years' WHERE id = $1::text::uuid",
+        first["candidate_id"],
+    )
+
+    page = await admin.open("/admin/next")
+    assert page.url.path.endswith(first["candidate_id"])
+    page = await admin.open(f"/admin/next?after={second['candidate_id']}")
+    assert page.url.path.endswith(first["candidate_id"])

@@ -1,0 +1,177 @@
+"""Signing in to the console and out of it, and what ends a session."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from provider_registration.auth.models import Role
+from provider_registration.auth.service import BROWSER_IDLE_SECONDS, BROWSER_SESSION_SECONDS
+
+from .conftest import PASSWORD, form_of, text_of
+
+SESSION = "__Host-session"
+
+
+@pytest.fixture
+async def account(users):
+    email = f"{uuid4().hex[:8]}@supply.example"
+    await users.create(email, PASSWORD, Role.ADMIN)
+    return email
+
+
+async def test_a_page_of_the_console_leads_to_the_sign_in_page_and_then_back(someone, account):
+    page = await someone.open("/admin/candidates?status=rejected&product=apples")
+    assert page.url.path == "/admin/sign-in"
+
+    page = await someone.submit(page, "/sign-in", username=account.upper(), password=PASSWORD)
+
+    assert page.status_code == 200
+    assert page.url.raw_path == b"/admin/candidates?status=rejected&product=apples"
+    assert account in page.text
+
+
+async def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(someone, account):
+    page = await someone.open("/admin/sign-in")
+    response = await someone.send(*form_of(page, "/sign-in", username=account, password=PASSWORD))
+
+    [cookie] = [line for line in response.headers.get_list("set-cookie") if line.startswith(SESSION)]
+    assert set(cookie.split("; ")[1:]) == {"HttpOnly", "Path=/", "Secure", "SameSite=lax"}
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_only_a_hash_of_the_cookie_is_stored(someone, account, database):
+    await someone.sign_in(account)
+
+    stored = await database.fetchval("SELECT string_agg(encode(secret_hash, 'escape'), ' ') FROM browser_sessions")
+    assert someone.cookies[SESSION] not in stored
+
+
+@pytest.mark.parametrize(("username", "password"), [("", PASSWORD), ("x@y.example", ""), ("\x00", "x" * 500)])
+async def test_what_cannot_be_right_is_wrong_in_the_same_words(someone, username, password):
+    page = await someone.open("/admin/sign-in")
+    page = await someone.submit(page, "/sign-in", username=username, password=password)
+
+    assert page.status_code == 401
+    assert "The user name or the password is wrong." in page.text
+    assert SESSION not in someone.cookies
+
+
+async def test_a_wrong_password_keeps_the_name_and_a_right_one_then_works(someone, account):
+    page = await someone.sign_in(account, "wrong")
+    assert page.status_code == 401
+    assert f'value="{account}"' in page.text
+    assert "wrong" not in page.text.replace("password is wrong", "")
+
+    page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
+    assert page.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/admin",
+        "//evil.example",
+        "/\\evil.example",
+        "/adminx",
+        "/admin/../../evil",
+        "/admin//evil.example",
+        "/admin\r\nX: y",
+        "/admin/sign-in",
+        "javascript:alert(1)",
+        "/admin?" + "a" * 2000,
+    ],
+)
+async def test_signing_in_leads_to_no_place_but_the_console(someone, account, target):
+    page = await someone.ask("GET", "/admin/sign-in", params={"next": target})
+    address, form = form_of(page, "/sign-in", username=account, password=PASSWORD)
+    assert form["next"] == "/admin"
+
+    response = await someone.send(address, form | {"next": target})
+    assert response.headers["Location"] == "/admin"
+
+
+async def test_a_form_for_signing_in_that_another_page_made_is_refused(someone, account):
+    page = await someone.open("/admin/sign-in")
+    address, form = form_of(page, "/sign-in", username=account, password=PASSWORD)
+
+    assert (await someone.send(address, form, headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+    assert (await someone.send(address, form | {"form_token": "0" * 64})).status_code == 403
+    someone.cookies.clear()
+    assert (await someone.send(address, form)).status_code == 403
+
+
+async def test_signing_out_ends_the_session_for_good(someone, account):
+    page = await someone.sign_in(account)
+    secret = someone.cookies[SESSION]
+
+    page = await someone.submit(page, "/sign-out")
+
+    assert "You are signed out." in text_of(page)
+    assert SESSION not in someone.cookies
+    someone.cookies[SESSION] = secret
+    assert (await someone.open("/admin/candidates")).url.path == "/admin/sign-in"
+
+
+@pytest.mark.parametrize("change", ["disable", "set_role", "set_password"])
+async def test_what_takes_access_away_does_so_with_the_next_page(someone, account, users, change):
+    await someone.sign_in(account)
+    more = {"disable": [], "set_role": [Role.VIEWER], "set_password": ["another good password"]}[change]
+
+    await getattr(users, change)(account, *more)
+
+    assert (await someone.open("/admin/candidates")).url.path == "/admin/sign-in"
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "seconds"),
+    [
+        ("browser_sessions", "seen_at", -BROWSER_IDLE_SECONDS - 1),
+        ("sessions", "expires_at", -1),
+    ],
+)
+async def test_a_session_ends_by_itself(someone, account, database, table, column, seconds):
+    await someone.sign_in(account)
+    session_id = await database.fetchval(
+        "SELECT max(sessions.id::text) FROM sessions JOIN users ON users.id = user_id WHERE email = $1", account
+    )
+    key = "id" if table == "sessions" else "session_id"
+
+    await database.execute(
+        f"UPDATE {table} SET {column} = now() + $2 * interval '1 s' WHERE {key}::text = $1", session_id, seconds
+    )
+
+    assert (await someone.open("/admin/candidates")).url.path == "/admin/sign-in"
+
+
+async def test_a_session_lasts_a_days_work_and_its_use_is_noted(someone, account, database):
+    await someone.sign_in(account)
+    session = "FROM sessions JOIN browser_sessions ON session_id = id JOIN users ON users.id = user_id WHERE email = $1"
+    seconds = await database.fetchval(f"SELECT extract(epoch FROM expires_at - sessions.created_at) {session}", account)
+    assert round(seconds) == BROWSER_SESSION_SECONDS
+
+    await database.execute(
+        "UPDATE browser_sessions SET seen_at = now() - interval '20 min' FROM sessions, users "
+        "WHERE sessions.id = session_id AND users.id = user_id AND email = $1",
+        account,
+    )
+    await someone.open("/admin/candidates")
+
+    assert await database.fetchval(f"SELECT now() - seen_at < interval '1 min' {session}", account)
+
+
+async def test_a_program_without_a_session_gets_a_problem(someone):
+    response = await someone.ask("GET", "/admin/candidates", headers={"Accept": "application/json"})
+
+    assert response.status_code == 401
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_an_access_token_opens_no_page_and_a_cookie_no_endpoint(someone, account):
+    response = await someone.client.post("/auth/login", json={"username": account, "password": PASSWORD})
+    token = {"Authorization": f"Bearer {response.json()['access_token']}"}
+    await someone.sign_in(account)
+
+    assert (await someone.client.get("/admin/candidates", headers=token)).status_code == 401
+    assert (await someone.ask("GET", "/candidates")).status_code == 401

@@ -1,0 +1,223 @@
+"""What pages are made with, before any page: forms from elsewhere, static files, notices, errors as pages."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+
+from provider_registration.errors import UnavailableError
+from provider_registration.pages.error_pages import ErrorPages
+from provider_registration.pages.forms import FormDep, check_form_token, form_token
+from provider_registration.pages.notices import Notice, leave_notice
+from provider_registration.pages.rendering import Renderer, duration, instant
+from provider_registration.pages.router import RendererDep
+from provider_registration.pages.router import router as pages_router
+from provider_registration.web.error_handlers import install_error_handlers
+
+HOST = "supply.example"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+SECRET = "the secret of a session"
+
+
+class Broken(UnavailableError):
+    """Something is."""
+
+    code = "broken"
+    title = "Broken"
+    retry_after = 7
+
+    def __str__(self):
+        return "<b>It</b> is broken."
+
+
+@pytest.fixture(scope="module")
+def app():
+    app = FastAPI()
+    app.state.renderer = renderer = Renderer()
+    app.include_router(pages_router)
+    install_error_handlers(app)
+
+    @app.post("/here/echo")
+    async def echo(form: FormDep):
+        return form.fields
+
+    @app.post("/here/checked")
+    async def checked(form: FormDep):
+        check_form_token(form, SECRET)
+
+    @app.post("/here/leave")
+    async def leave(_form: FormDep, renderer: RendererDep, request: Request):
+        page = renderer.page(request, "pages/base.html")
+        leave_notice(page, Notice("success", "Obst & Söhne <GmbH> was approved."))
+        return page
+
+    @app.get("/here/page")
+    async def page(renderer: RendererDep, request: Request):
+        return renderer.page(request, "pages/base.html")
+
+    @app.get("/here/broken")
+    @app.get("/elsewhere")
+    async def broken():
+        raise Broken
+
+    app.add_middleware(ErrorPages, renderer=renderer, root_path="", homes={"/here": "/here/start"})
+    return app
+
+
+@pytest.fixture
+async def client(app):
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}", headers=BROWSER) as client:
+        yield client
+
+
+async def test_a_form_may_name_a_field_several_times(client):
+    response = await client.post("/here/echo", content="product=apples&product=grapes&name=", headers=FORM)
+
+    assert response.json() == {"product": ["apples", "grapes"], "name": [""]}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "null"},
+        {"Origin": f"https://{HOST}"},
+        {},
+    ],
+)
+async def test_forms_of_this_host_are_read(client, headers):
+    assert (await client.post("/here/echo", content="a=1", headers=FORM | headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": f"https://{HOST}"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+async def test_forms_of_other_sites_are_refused(client, headers):
+    response = await client.post("/here/echo", content="a=1", headers=FORM | headers | {"Accept": "application/json"})
+
+    assert response.status_code == 403
+    assert response.json()["type"].endswith("cross-site-request")
+
+
+async def test_a_form_carries_the_token_of_its_session(client):
+    good = {"form_token": form_token(SECRET)}
+
+    assert (await client.post("/here/checked", data=good)).status_code == 200
+    for bad in ({}, {"form_token": form_token("another")}, {"form_token": "ä"}):
+        assert (await client.post("/here/checked", data={"x": "1", **bad})).status_code == 403
+
+
+@pytest.mark.parametrize("body", [b"a=%ff", b"\xff", b"&".join(b"a=1" for _ in range(101))])
+async def test_what_is_no_form_is_refused(client, body):
+    assert (await client.post("/here/echo", content=body, headers=FORM)).status_code == 422
+
+
+async def test_json_is_no_form(client):
+    assert (await client.post("/here/echo", json={"a": 1})).status_code == 415
+
+
+async def test_static_files_are_kept_for_ever_and_a_page_names_them_by_their_content(client):
+    page = await client.get("/here/page")
+    address = page.text.split('rel="stylesheet" href="')[1].split('"')[0]
+
+    style = await client.get(address)
+
+    assert style.status_code == 200
+    assert "immutable" in style.headers["Cache-Control"]
+    assert style.headers["Content-Type"] == "text/css; charset=utf-8"
+    assert (await client.get(address.replace("-", "-0"))).status_code == 404
+
+
+async def test_static_files_are_compressed_for_whoever_can_read_that(client, app):
+    address = f"/static/{app.state.renderer.assets.name_of('pages.css')}"
+
+    async with client.stream("GET", address, headers={"Accept-Encoding": "gzip"}) as response:
+        compressed = b"".join([part async for part in response.aiter_raw()])
+    plain = await client.get(address, headers={"Accept-Encoding": "identity"})
+
+    assert gzip.decompress(compressed) == plain.content
+    assert len(compressed) < len(plain.content) / 2
+
+
+async def test_a_notice_is_shown_once_and_as_text(client):
+    left = await client.post("/here/leave", data={"a": "1"})
+    [cookie] = left.headers.get_list("set-cookie")
+    assert cookie.startswith("__Host-notice=")
+    assert {"HttpOnly", "Path=/", "Secure", "SameSite=lax"} <= set(cookie.split("; "))
+
+    shown = await client.get("/here/page")
+    again = await client.get("/here/page")
+
+    assert "Obst &amp; Söhne &lt;GmbH&gt; was approved." in shown.text
+    assert "Obst" not in again.text
+
+
+@pytest.mark.parametrize("value", ["x", "e30=", "WzFd", "eyJhIjoxfQ=="])
+async def test_a_notice_that_is_none_is_not_shown(app, value):
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}") as client:
+        response = await client.get("/here/page", headers={"Cookie": f"__Host-notice={value}"})
+
+    assert response.status_code == 200
+    assert 'class="notice' not in response.text
+
+
+async def test_pages_let_no_script_or_style_in_but_those_of_files(client):
+    response = await client.get("/here/page")
+
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "<style" not in response.text
+    assert "style=" not in response.text
+
+
+async def test_an_error_is_a_page_for_people(client):
+    response = await client.get("/here/broken")
+
+    assert response.status_code == 503
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Retry-After"] == "7"
+    assert int(response.headers["Content-Length"]) == len(response.content)
+    assert "&lt;b&gt;It&lt;/b&gt; is broken." in response.text
+    assert 'href="/here/start"' in response.text
+
+
+async def test_it_stays_a_problem_document_for_programs_and_elsewhere(client):
+    program = await client.get("/here/broken", headers={"Accept": "application/json"})
+    elsewhere = await client.get("/elsewhere")
+
+    assert program.headers["Content-Type"] == elsewhere.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_an_unknown_page_says_so(client):
+    response = await client.get("/here/nothing")
+
+    assert response.status_code == 404
+    assert "There is nothing here" in response.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 s"), (59, "59 s"), (90, "2 min"), (3600, "1 h"), (9000, "2.5 h"), (90_000, "25 h"), (259_200, "3 days")],
+)
+def test_spans_of_time_are_short(seconds, shown):
+    assert duration(seconds) == duration(timedelta(seconds=seconds)) == shown
+
+
+def test_instants_are_for_people():
+    assert instant(datetime(2026, 3, 4, 9, 6, tzinfo=UTC)) == "4 Mar 2026, 09:06 UTC"
