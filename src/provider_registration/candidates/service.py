@@ -34,6 +34,7 @@ from provider_registration.candidates.models import (
     Status,
 )
 from provider_registration.candidates.selection import lock_pending
+from provider_registration.candidates.statistics.service import StatisticsService
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.database import Database
 from provider_registration.web.pagination import BEGINNING, Page
@@ -50,7 +51,8 @@ REJECTIONS = TypeAdapter(list[Rejection])
 class CandidateService:
     """Registers, lists, reads and decides.
 
-    `approvals` has what can be done with approvals once they are begun, `browsing` how people look through candidates.
+    `approvals` has what can be done with approvals once they are begun, `browsing` how people look through candidates,
+    `statistics` what it all comes to.
     """
 
     def __init__(self, database: Database, approvals: ApprovalService, *, gives_status_secrets: bool) -> None:
@@ -59,6 +61,7 @@ class CandidateService:
         self._gives_status_secrets = gives_status_secrets
         self.approvals = approvals
         self.browsing = BrowsingService(database)
+        self.statistics = StatisticsService(database)
         self._registrations = Batcher(self._register)
         self._reads = Batcher(self._read)
         self._lists = Sharer(self._list)
