@@ -160,6 +160,10 @@ SEARCH = {
     "newest": text(_SEARCH_NEWEST + _MATCHED_NEWEST_FIRST).bindparams(_AFTER),
 }
 
+# Some candidates, each with its unfinished approval, oldest first.
+_NAMED = "WITH page AS (SELECT id FROM candidates WHERE id = ANY(:candidate_ids))"
+FIND_NAMED = text(_NAMED + _OLDEST_FIRST)
+
 # How many candidates there are of each status, of one product or, for '', of all.
 COUNT_BY_STATUS = text("""
     SELECT status, CAST(sum(count) AS bigint) AS candidates

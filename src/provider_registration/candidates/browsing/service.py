@@ -77,6 +77,12 @@ class BrowsingService:
             raise CandidateNotFound(candidate_id)
         return Candidate.from_row(row)
 
+    async def candidates(self, candidate_ids: list[UUID]) -> list[Candidate]:
+        """Those of some candidates that there are, oldest first."""
+        async with self._database.statement() as session:
+            rows = (await session.execute(queries.FIND_NAMED, {"candidate_ids": candidate_ids})).mappings().all()
+        return [Candidate.from_row(row) for row in rows]
+
     async def next_pending(self, after: Candidate | None = None) -> UUID | None:
         """The pending candidate that registered next after another, or else first; None when nobody waits."""
         places = [_place_of(after), EARLIEST] if after else [EARLIEST]
