@@ -15,10 +15,10 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults fuzz sqlmap timing bench growth lint format lock schema clean
+.PHONY: help run test faults fuzz sqlmap timing bench growth screenshots lint format lock schema clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: $(LOCAL)  ## start the service, its database and a billing sandbox on this machine; Ctrl-C stops them
 	@$(BIN)/provider-registration run
@@ -45,6 +45,10 @@ bench: $(DEV)  ## measure this service beside others that do the same, for half 
 
 growth: $(DEV)  ## measure what statements cost in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"
 	$(BIN)/python -m benchmarks.growth $(ARGS)
+
+screenshots: $(DEV)  ## write a picture of every page, light, dark and narrow, into screenshots/; needs Chromium
+	@mkdir -p screenshots
+	SCREENSHOTS=screenshots $(BIN)/pytest -q -p no:randomly tests/pages -k keeps_nobody_out
 
 lint: $(DEV)  ## check format, style, types, imports, dependencies and migrations
 	$(BIN)/ruff format --check

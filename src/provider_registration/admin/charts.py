@@ -7,7 +7,7 @@ from datetime import date
 from math import ceil, log10
 
 WIDTH, HEIGHT = 640, 180  # of the plot's own units; it scales with the page
-LEFT, BOTTOM = 52, 24  # room for the numbers and the days
+LEFT, BOTTOM = 60, 26  # room for the numbers and the days
 GAP = 3  # between bars
 TICKS = 3
 
