@@ -18,24 +18,38 @@ from provider_registration import migrations
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.local.sandbox import create_sandbox
+from tests.pgbouncer import PORT as PGBOUNCER_PORT
+from tests.pgbouncer import PgBouncer
 
 SERVER_URL = "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user creates databases
 OLDEST_SERVER = 150000
 
 _folder = pytest.StashKey[Path]()
 _postgres = pytest.StashKey[PrivatePostgres]()
+_pgbouncer = pytest.StashKey[PgBouncer]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pgbouncer", action="store_true", help="put PgBouncer between the service and PostgreSQL")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):  # an xdist worker: it inherits the variable
+    if hasattr(config, "workerinput"):  # an xdist worker: it inherits the variables
         return
+    folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix="provider-registration-tests-"))
+    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+    _find_or_start_server(config, folder)
+    if config.getoption("pgbouncer"):
+        pgbouncer = config.stash[_pgbouncer] = PgBouncer(folder / "pgbouncer", os.environ[SERVER_URL])
+        os.environ[PGBOUNCER_PORT] = str(pgbouncer.port)
+
+
+def _find_or_start_server(config: pytest.Config, folder: Path) -> None:
     if url := os.environ.get(SERVER_URL):
         version = asyncio.run(_server_version(url))
         if version < OLDEST_SERVER:
             raise pytest.UsageError(f"{SERVER_URL} is PostgreSQL {version // 10000}; 15 is the oldest that will do.")
         return
-    folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix="provider-registration-tests-"))
-    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
     postgres = config.stash[_postgres] = PrivatePostgres(
         folder / "postgres", options={"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
     )
@@ -43,6 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if pgbouncer := config.stash.get(_pgbouncer, None):
+        pgbouncer.stop()
+        del os.environ[PGBOUNCER_PORT]
     if postgres := config.stash.get(_postgres, None):
         postgres.stop()
         del os.environ[SERVER_URL]

@@ -38,7 +38,7 @@ def work():
 
 @pytest.fixture
 def batcher(work):
-    return Batcher(work)
+    return Batcher(work, time_limit=5)
 
 
 async def begin(batcher, *items):
@@ -138,8 +138,29 @@ async def test_too_many_are_refused_at_once_and_the_others_are_served(batcher, w
     assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
 
 
-async def test_nobody_waits_for_ever(batcher, work, monkeypatch):
-    monkeypatch.setattr(batching, "MAX_SECONDS", 0.05)
+async def test_everyone_waits_as_long_as_the_others(work):
+    batcher = Batcher(work, time_limit=0.2)
+    work.is_let.clear()
+    loop = asyncio.get_running_loop()
+
+    async def wait():
+        began = loop.time()
+        with pytest.raises(DatabaseUnavailable):
+            await batcher.do(1)
+        return loop.time() - began
+
+    waits = []
+    for _ in range(4):  # the first one's batch is under way, the others wait behind it
+        waits.append(asyncio.create_task(wait()))
+        await asyncio.sleep(0.05)
+
+    assert all(0.19 < waited < 0.3 for waited in await asyncio.gather(*waits))
+    work.is_let.set()
+    assert await batcher.do(3) == 6
+
+
+async def test_nobody_waits_for_ever(work):
+    batcher = Batcher(work, time_limit=0.05)
     work.is_let.clear()
     tasks = await begin(batcher, 1) + await begin(batcher, 2)
 
@@ -154,7 +175,7 @@ async def test_results_that_do_not_fit_the_items_are_a_fault_for_everyone():
     async def lose_one(items):
         return items[1:]
 
-    batcher = Batcher(lose_one)
+    batcher = Batcher(lose_one, time_limit=5)
 
     results = await asyncio.gather(*await begin(batcher, 1, 2), return_exceptions=True)
 
@@ -167,7 +188,7 @@ async def test_what_a_batch_logs_has_no_callers_request_id():
 
     request_id_var.set("the caller's")
     try:
-        assert await Batcher(request_ids).do(1) is None
+        assert await Batcher(request_ids, time_limit=5).do(1) is None
     finally:
         request_id_var.set(None)
 
@@ -189,7 +210,7 @@ class Looking:
 
 async def test_those_who_ask_the_same_at_once_share_one_look_and_others_do_not_wait_for_them():
     look = Looking()
-    sharer = Sharer(look)
+    sharer = Sharer(look, time_limit=5)
     tasks = await begin(sharer, "a", "a", "b")
     assert look.asked == ["a", "b"]
 
@@ -200,7 +221,7 @@ async def test_those_who_ask_the_same_at_once_share_one_look_and_others_do_not_w
 
 async def test_whoever_asks_later_gets_what_was_looked_for_later():
     look = Looking()
-    sharer = Sharer(look)
+    sharer = Sharer(look, time_limit=5)
     first = await begin(sharer, "a")
     second = await begin(sharer, "a", "a")
     assert look.asked == ["a"]
@@ -213,7 +234,7 @@ async def test_whoever_asks_later_gets_what_was_looked_for_later():
 
 async def test_an_error_is_shared_too_and_nothing_is_kept_of_what_is_over():
     look = Looking()
-    sharer = Sharer(look)
+    sharer = Sharer(look, time_limit=5)
     tasks = await begin(sharer, "bad", "bad", "a")
     tasks[2].cancel()
     look.is_let.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from time import monotonic
 
 import pytest
 from sqlalchemy import text
@@ -24,7 +25,7 @@ def url_of(url):
 
 @pytest.fixture
 async def database(migrated_database_url):
-    database = Database(url_of(migrated_database_url), pool_size=2)
+    database = Database(url_of(migrated_database_url), pool_size=2, time_limit=10)
     yield database
     await database.close()
 
@@ -84,8 +85,7 @@ async def test_a_block_that_is_cancelled_is_rolled_back_and_gives_its_connection
     [
         ("application_name", "provider-registration"),
         ("TimeZone", "UTC"),
-        ("statement_timeout", "10s"),
-        ("lock_timeout", "5s"),
+        ("statement_timeout", "9s"),  # so that PostgreSQL says that it was too slow, before the connection is cut
         ("idle_in_transaction_session_timeout", "15s"),
         ("transaction_isolation", "read committed"),
     ],
@@ -93,10 +93,6 @@ async def test_a_block_that_is_cancelled_is_rolled_back_and_gives_its_connection
 async def test_every_connection_has_its_limits(database, setting, value):
     async with database.transaction() as session:
         assert await session.scalar(text(f"SHOW {setting}")) == value
-
-
-async def test_the_server_ends_what_takes_too_long_before_the_client_loses_patience():
-    assert float(module.SERVER_SETTINGS["statement_timeout"].removesuffix("s")) < module.COMMAND_TIMEOUT
 
 
 async def test_a_violated_constraint_can_be_told_by_its_name(database, scratch):
@@ -208,15 +204,58 @@ async def test_first_come_first_served(migrated_database_url):
     assert served == list(range(50))
 
 
-async def test_a_pool_that_is_exhausted_is_an_outage(database, monkeypatch, migrated_database_url):
-    monkeypatch.setattr(module, "POOL_TIMEOUT", 0.1)
-    small = Database(url_of(migrated_database_url), pool_size=1)
-    async with small.transaction() as session:
-        await session.execute(text("SELECT 1"))
-        with pytest.raises(DatabaseUnavailable):
-            await small.ping()
-    await small.ping()
-    await small.close()
+@pytest.fixture
+async def hurried(migrated_database_url):
+    """A database with one connection, for which nobody waits long."""
+    hurried = Database(url_of(migrated_database_url), pool_size=1, time_limit=0.3)
+    yield hurried
+    await hurried.close()
+
+
+async def test_a_pool_that_is_exhausted_is_an_outage(hurried):
+    await hurried.ping()
+
+    async def hold():
+        async with hurried.transaction() as session:
+            await session.execute(text("SELECT pg_sleep(0.2)"))
+
+    started = monotonic()
+    outcomes = await asyncio.gather(*(hold() for _ in range(4)), return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), *[DatabaseUnavailable] * 3]
+    assert monotonic() - started < 0.8
+    await hurried.ping()
+
+
+async def test_statements_that_take_too_long_together_are_given_up(hurried, caplog):
+    await hurried.ping()
+    started = monotonic()
+    with pytest.raises(DatabaseUnavailable), caplog.at_level(logging.WARNING):
+        async with hurried.transaction() as session:
+            for _ in range(5):
+                await session.execute(text("SELECT pg_sleep(0.1)"))
+
+    assert 0.3 <= monotonic() - started < 0.8
+    [record] = [record for record in caplog.records if record.name == module.__name__]
+    assert record.reason == "no answer within 0.3 s"
+    await hurried.ping()
+
+
+async def test_a_block_that_dawdles_loses_its_connection_and_nobody_elses(hurried, scratch, database):
+    with pytest.raises(DatabaseUnavailable):
+        async with hurried.transaction() as session:
+            await session.execute(text("INSERT INTO scratch VALUES (1)"))
+            await asyncio.sleep(0.5)
+
+    assert await values(database) == []
+    await hurried.ping()
+
+
+async def test_a_command_may_take_its_time(migrated_database_url):
+    unlimited = Database(url_of(migrated_database_url), pool_size=1)
+    async with unlimited.statement() as session:
+        assert await session.scalar(text("SHOW statement_timeout")) == "0"
+    await unlimited.close()
 
 
 @pytest.fixture
@@ -248,11 +287,10 @@ async def test_a_host_that_does_not_exist_is_an_outage():
     await database.close()
 
 
-async def test_a_server_that_never_answers_is_an_outage(monkeypatch):
-    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.2)
+async def test_a_server_that_never_answers_is_an_outage():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        database = Database(url_of(f"postgresql://user@127.0.0.1:{port}/name"), pool_size=1)
+        database = Database(url_of(f"postgresql://user@127.0.0.1:{port}/name"), pool_size=1, time_limit=0.2)
 
         with pytest.raises(DatabaseUnavailable):
             await database.ping()

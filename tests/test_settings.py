@@ -112,10 +112,6 @@ def test_no_value_is_shown(problems, variable, secret):
         ("postgresql://u:p%40ss@[::1]:5433/n", "postgresql+asyncpg://u:p%40ss@[::1]:5433/n"),
         ("postgresql://h/n?sslmode=require", "postgresql+asyncpg://h/n?ssl=require"),
         ("postgres://h/n?host=a&sslmode=verify-full", "postgresql+asyncpg://h/n?host=a&ssl=verify-full"),
-        (
-            "postgresql://h/n?prepared_statement_cache_size=0",
-            "postgresql+asyncpg://h/n?prepared_statement_cache_size=0",
-        ),
     ],
 )
 def test_any_usual_form_of_the_database_url_will_do(load, written, read):

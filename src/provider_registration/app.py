@@ -7,6 +7,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
@@ -14,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
 from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
+from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
@@ -49,6 +51,7 @@ from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import install_openapi, problems
 from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, address_of
 from provider_registration.web.rate_limits import RateLimits
+from provider_registration.web.server import STOPPING
 
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
@@ -93,14 +96,22 @@ def create_app(settings: Settings) -> FastAPI:
     signer, limits = _signer(settings), _rate_limits(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
+        open_database = partial(
+            Database,
+            settings.database_url,
+            time_limit=settings.database_timeout_seconds,
+            prepared_statements=settings.database_prepared_statements,
+        )
+        database = open_database(pool_size=settings.database_pool_size)
+        # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
+        reserved = open_database(pool_size=1)
         hasher = PasswordHasher()
-        revocations = RevocationWatch(database)
+        revocations = RevocationWatch(reserved)
         app.state.rate_limits = limits
         async with BillingClient(settings.billing_service_url, _billing_options(settings)) as billing:
             approvals = ApprovalService(database, billing)
-            app.state.database = database
+            app.state.probed_database = reserved
             app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
             app.state.candidate_service = CandidateService(
@@ -110,16 +121,20 @@ def create_app(settings: Settings) -> FastAPI:
                 asyncio.create_task(Sweeper(approvals).run()),
                 asyncio.create_task(revocations.run()),
             ]
+            stopping = asyncio.Event()
+            approvals_end = asyncio.create_task(approvals.stop(stopping))
             UP.set(1)
             BUILD_INFO.labels(__version__).set(1)
             gc.freeze()  # what start-up made stays: the collector need not look at it again
-            yield
+            yield {STOPPING: stopping}
             gc.unfreeze()
             UP.set(0)
             for task in background:
                 task.cancel()
-            await approvals.close()
+            stopping.set()
+            await approvals_end
         hasher.close()
+        await reserved.close()
         await database.close()
 
     app = FastAPI(
@@ -162,17 +177,21 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _add_pages(app: FastAPI, settings: Settings) -> None:
     """Add the pages for people that the settings ask for, around everything else: their errors are pages too."""
-    if not settings.admin_pages:
+    rooms: list[Path] = []
+    homes: dict[str, str] = {}
+    if settings.public_pages:
+        install_applicants(app)
+        rooms.append(APPLICANTS_ROOM)
+        homes |= APPLICANTS_HOMES
+    if settings.admin_pages:
+        install_admin(app)
+        rooms.append(ADMIN_ROOM)
+        homes |= {ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME}
+    if not rooms:
         return
-    app.state.renderer = renderer = Renderer([ADMIN_ROOM])
+    app.state.renderer = renderer = Renderer(rooms)
     app.include_router(pages_router)
-    install_admin(app)
-    app.add_middleware(
-        ErrorPages,
-        renderer=renderer,
-        root_path=settings.root_path,
-        homes={ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME},
-    )
+    app.add_middleware(ErrorPages, renderer=renderer, root_path=settings.root_path, homes=homes)
 
 
 def create_app_from_environment() -> FastAPI:

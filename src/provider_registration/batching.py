@@ -7,7 +7,10 @@ import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from math import inf
 from typing import Generic, TypeVar
 
 from provider_registration.database import DatabaseUnavailable
@@ -15,10 +18,16 @@ from provider_registration.errors import UnavailableError
 
 MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
-MAX_SECONDS = 5.0  # that a caller waits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Call(Generic[Item, Result]):
+    item: Item
+    result: asyncio.Future[Result]
+    until: float  # when its caller has waited long enough, in the loop's time
 
 
 class Batcher(Generic[Item, Result]):
@@ -32,14 +41,20 @@ class Batcher(Generic[Item, Result]):
         self,
         work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
+        time_limit: float | None,
         on_idle: Callable[[], object] = lambda: None,
     ) -> None:
-        """`work` gives a result for each of 1 to MAX_ITEMS items, in their order; `on_idle` hears when all is done."""
+        """`work` gives a result for each of 1 to MAX_ITEMS items, in their order; `on_idle` hears when all is done.
+
+        Nobody waits longer than `time_limit`, in seconds.
+        """
         self._work = work
+        self._time_limit = inf if time_limit is None else time_limit
         self._on_idle = on_idle
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[_Call[Item, Result]] = deque()
+        self._batch: list[_Call[Item, Result]] = []  # under way
         self._running: asyncio.Task[None] | None = None
-        self._watchdog: asyncio.TimerHandle
+        self._watchdog: asyncio.TimerHandle | None = None
 
     async def do(self, item: Item) -> Result:
         """The result for `item`.
@@ -50,8 +65,9 @@ class Batcher(Generic[Item, Result]):
         """
         if len(self._waiting) >= MAX_WAITING:
             raise DatabaseUnavailable
-        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, result))
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append(_Call(item, result, loop.time() + self._time_limit))
         if self._running is None:
             # A batch belongs to no single request, so none's id stands in what is logged about it.
             self._running = asyncio.create_task(self._run(), context=Context())
@@ -59,57 +75,69 @@ class Batcher(Generic[Item, Result]):
 
     async def _run(self) -> None:
         try:
-            while batch := self._next_batch():
-                self._watch(batch)
-                await self._do_batch(batch)
-                self._watchdog.cancel()
+            while self._take_batch():
+                self._watch()
+                await self._do_batch(self._batch)
         finally:
+            self._stop_watching()
             self._running = None
             self._on_idle()
 
-    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        while self._waiting and len(batch) < MAX_ITEMS:
-            item, result = self._waiting.popleft()
-            if not result.done():  # its caller is still there
-                batch.append((item, result))
-        return batch
+    def _take_batch(self) -> bool:
+        self._batch = []
+        while self._waiting and len(self._batch) < MAX_ITEMS:
+            call = self._waiting.popleft()
+            if not call.result.done():  # its caller is still there
+                self._batch.append(call)
+        return bool(self._batch)
 
-    def _watch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
-        self._watchdog = asyncio.get_running_loop().call_later(MAX_SECONDS, self._refuse_everyone, batch)
+    def _watch(self) -> None:
+        """Look again when the first caller has waited long enough; they came in this order."""
+        self._stop_watching()
+        for call in chain(self._batch, self._waiting):
+            if not call.result.done() and call.until < inf:
+                self._watchdog = asyncio.get_running_loop().call_at(call.until, self._refuse_late)
+                break
 
-    def _refuse_everyone(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
-        """Let nobody wait longer, neither for a batch that takes too long nor behind it."""
-        for _, result in (*batch, *self._waiting):
-            if not result.done():
-                result.set_exception(DatabaseUnavailable())
-        self._watch(batch)
+    def _stop_watching(self) -> None:
+        if self._watchdog:
+            self._watchdog.cancel()
 
-    async def _do_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    def _refuse_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for call in chain(self._batch, self._waiting):
+            if call.until > now:
+                break
+            if not call.result.done():
+                call.result.set_exception(DatabaseUnavailable())
+        self._watch()
+
+    async def _do_batch(self, batch: Sequence[_Call[Item, Result]]) -> None:
         try:
-            values = await self._work([item for item, _ in batch])
-            for (_, result), value in list(zip(batch, values, strict=True)):
-                if not result.done():
-                    result.set_result(value)
+            values = await self._work([call.item for call in batch])
+            for call, value in list(zip(batch, values, strict=True)):
+                if not call.result.done():
+                    call.result.set_result(value)
         except UnavailableError as error:
-            for _, result in batch:
-                if not result.done():
-                    result.set_exception(copy.copy(error))  # one error raised in many places gathers their tracebacks
+            for call in batch:
+                if not call.result.done():
+                    # One error raised in many places gathers their tracebacks.
+                    call.result.set_exception(copy.copy(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for the callers
             if len(batch) == 1:
-                _, result = batch[0]
-                if not result.done():
-                    result.set_exception(error)
+                if not batch[0].result.done():
+                    batch[0].result.set_exception(error)
                 return
-            for pair in batch:  # which of them cannot be done shows when each is alone
-                await self._do_batch([pair])
+            for call in batch:  # which of them cannot be done shows when each is alone
+                await self._do_batch([call])
 
 
 class Sharer(Generic[Item, Result]):
     """Gives callers who ask for the same thing at the same time one result, which was looked for after they asked."""
 
-    def __init__(self, work: Callable[[Item], Awaitable[Result]]) -> None:
+    def __init__(self, work: Callable[[Item], Awaitable[Result]], *, time_limit: float | None) -> None:
         self._work = work
+        self._time_limit = time_limit
         self._batchers: dict[Item, Batcher[None, Result]] = {}
 
     async def do(self, item: Item) -> Result:
@@ -117,7 +145,8 @@ class Sharer(Generic[Item, Result]):
         batcher = self._batchers.get(item)
         if batcher is None:
             forget = partial(self._batchers.pop, item)
-            batcher = self._batchers[item] = Batcher(partial(self._do_for_all, item), on_idle=forget)
+            work = partial(self._do_for_all, item)
+            batcher = self._batchers[item] = Batcher(work, time_limit=self._time_limit, on_idle=forget)
         return await batcher.do(None)
 
     async def _do_for_all(self, item: Item, callers: Sequence[None]) -> list[Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import sys
@@ -23,18 +24,21 @@ from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UnacceptablePassword
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.candidates.approval.service import STOP_SECONDS
 from provider_registration.candidates.counts import recount as count_again
 from provider_registration.database import Database
 from provider_registration.errors import ServiceError
 from provider_registration.grants import GrantError, grant_service
 from provider_registration.logs import configure_logging
 from provider_registration.metrics import MULTIPROCESS_FOLDER
+from provider_registration.privacy.errors import PersonalDataError
+from provider_registration.privacy.service import erase_person, export_person
 from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
 from provider_registration.web.server import BundlingProtocol
 from provider_registration.web.text import EmailAddress
 
 KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
-SHUTDOWN_MARGIN_SECONDS = 5  # what the longest request, an approval, may take beyond its billing calls
+SHUTDOWN_MARGIN_SECONDS = 2  # what a request may take beyond the time that approvals are given
 UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE = "42P01", "42501"  # PostgreSQL's error codes
 
 _Result = TypeVar("_Result")
@@ -105,7 +109,7 @@ def serve(workers: int) -> None:
         http=BundlingProtocol,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         forwarded_allow_ips=settings.forwarded_allow_ips,
-        timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN_SECONDS,
+        timeout_graceful_shutdown=int(STOP_SECONDS) + SHUTDOWN_MARGIN_SECONDS,
     )
     if workers == 1:
         server(create_app(settings))
@@ -216,6 +220,23 @@ def set_role(email: str, role: str) -> None:
 
 
 @main.command()
+@email_argument
+def export_data(email: str) -> None:
+    """Print as JSON what is held about whoever has EMAIL."""
+    held = _with_database(lambda database: export_person(database, email))
+    click.echo(json.dumps(held, indent=2, ensure_ascii=False))
+
+
+@main.command()
+@email_argument
+@click.confirmation_option(prompt="This cannot be undone. Erase?")
+def erase_data(email: str) -> None:
+    """Forget whoever has EMAIL; decisions and counts stay."""
+    for sentence in _with_database(lambda database: erase_person(database, email)):
+        click.echo(sentence)
+
+
+@main.command()
 @click.option("--count", required=True, type=click.IntRange(1, 10_000_000), help="how many companies to add")
 @click.option("--seed", type=int, help="add the same companies to every database that starts empty")
 def demo_data(count: int, seed: int | None) -> None:
@@ -286,7 +307,7 @@ def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
 def _or_one_sentence(work: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     try:
         return asyncio.run(work())
-    except (ServiceError, UnacceptablePassword) as error:
+    except (PersonalDataError, ServiceError, UnacceptablePassword) as error:
         raise click.ClickException(str(error)) from None
     except ProgrammingError as error:
         if _sqlstate(error) == UNDEFINED_TABLE:
@@ -309,7 +330,7 @@ async def _call_with_users(url: str, work: Callable[[UserDirectory], Awaitable[_
 
 
 async def _call_with_database(url: str, work: Callable[[Database], Awaitable[_Result]]) -> _Result:
-    database = Database(url, pool_size=1, patient=True)
+    database = Database(url, pool_size=1)
     try:
         return await work(database)
     finally:

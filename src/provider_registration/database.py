@@ -6,8 +6,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from time import perf_counter
 
+import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import (
@@ -25,16 +27,22 @@ from provider_registration.metrics import DATABASE_CONNECTIONS_IN_USE, DATABASE_
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 5.0  # seconds
-COMMAND_TIMEOUT = 12.0  # seconds until a silent network counts as lost; longer than statement_timeout, which says more
-POOL_TIMEOUT = 5.0  # seconds a request waits for a connection before it is refused
-SERVER_SETTINGS = {
-    "application_name": "provider-registration",
-    "timezone": "UTC",
-    "statement_timeout": "10s",
-    "lock_timeout": "5s",
+CONNECT_TIMEOUT = 5.0  # seconds, where there is no other limit
+# Of a request's time, what the server allows one statement: its own word about a slow one costs no connection.
+STATEMENT_SHARE = 0.9
+NAME_AND_ZONE = {"application_name": "provider-registration", "timezone": "UTC"}
+SESSION_SETTINGS = {
+    **NAME_AND_ZONE,
     "idle_in_transaction_session_timeout": "15s",
     "jit": "off",  # every statement here is short; compiling one costs more than running it
+}
+# For PgBouncer in transaction mode, which passes only these settings on and may give each transaction another server:
+# https://www.pgbouncer.org/features.html
+POOLER_OPTIONS = {
+    "server_settings": NAME_AND_ZONE,
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",  # the unnamed one, which nobody has to remove
 }
 
 # Whether somebody migrated the database that answers.
@@ -55,23 +63,65 @@ class DatabaseUnavailable(UnavailableError):
         return "The database does not answer just now; try again in a moment."
 
 
+class _Turn:
+    """The time that one caller has with a connection, from standing in line to giving it back.
+
+    While it waits for one, its task is cancelled when the time is over; once it has one, that is cut instead: whatever
+    the caller awaits on it then fails at once, and nothing more is waited for, such as a rollback's answer.
+    """
+
+    def __init__(self, time_limit: float | None) -> None:
+        self.waiting = asyncio.timeout(time_limit)
+        self._cutting: asyncio.TimerHandle | None = None
+        self._is_cut = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was ended for taking too long."""
+        return self._is_cut or self.waiting.expired()
+
+    def begin(self, connection: asyncpg.Connection) -> None:
+        """The connection is there."""
+        when = self.waiting.when()
+        if when is not None and not self.waiting.expired():
+            self.waiting.reschedule(None)
+            self._cutting = asyncio.get_running_loop().call_at(when, self._cut, connection)
+
+    def end(self) -> None:
+        """The connection is given back."""
+        if self._cutting:
+            self._cutting.cancel()
+
+    def _cut(self, connection: asyncpg.Connection) -> None:
+        self._is_cut = True
+        connection.terminate()
+
+
+_turn_var: ContextVar[_Turn] = ContextVar("turn")
+
+
 class Database:
     """One engine and the transactions on it. Close it when done."""
 
-    def __init__(self, url: str, *, pool_size: int, patient: bool = False) -> None:
-        """A `patient` one sets statements no time limit: for commands that read whole tables."""
+    def __init__(
+        self, url: str, *, pool_size: int, time_limit: float | None = None, prepared_statements: bool = True
+    ) -> None:
+        """Nobody waits longer than `time_limit`, in seconds, in line and for answers together; None: for commands.
+
+        Without `prepared_statements`, nothing is expected of a connection that outlasts a transaction.
+        """
+        self.time_limit = time_limit
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
             max_overflow=0,
             hide_parameters=True,  # an error's text must not carry people's addresses into the logs
             connect_args={
-                "timeout": CONNECT_TIMEOUT,
-                "command_timeout": None if patient else COMMAND_TIMEOUT,
-                "server_settings": SERVER_SETTINGS | ({"statement_timeout": "0"} if patient else {}),
+                "timeout": time_limit or CONNECT_TIMEOUT,
+                **(_session_options(time_limit) if prepared_statements else POOLER_OPTIONS),
             },
         )
-        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self._engine.sync_engine, "checkout", _begin_turn)
         # First come, first served; SQLAlchemy's own queue lets newcomers overtake those who wait.
         self._turns = asyncio.Semaphore(pool_size)
         self._transactions = async_sessionmaker(self._engine)
@@ -101,19 +151,24 @@ class Database:
     async def _turn(self) -> AsyncIterator[None]:
         """A connection is free during the block; what goes wrong there for want of PostgreSQL is said so."""
         started = perf_counter()
+        turn = _Turn(self.time_limit)
         try:
-            with DATABASE_WAITING.track_inprogress():
-                async with asyncio.timeout(POOL_TIMEOUT):
+            async with turn.waiting:
+                with DATABASE_WAITING.track_inprogress():
                     await self._turns.acquire()
-            DATABASE_WAIT_SECONDS.observe(perf_counter() - started)
-            try:
-                with DATABASE_CONNECTIONS_IN_USE.track_inprogress():
-                    yield
-            finally:
-                self._turns.release()
+                DATABASE_WAIT_SECONDS.observe(perf_counter() - started)
+                before = _turn_var.set(turn)
+                try:
+                    with DATABASE_CONNECTIONS_IN_USE.track_inprogress():
+                        yield
+                finally:
+                    turn.end()
+                    _turn_var.reset(before)
+                    self._turns.release()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if is_unavailable(error):
-                logger.warning("the database is unavailable", extra={"reason": _reason(error)})
+                reason = f"no answer within {self.time_limit} s" if turn.is_over else _reason(error)
+                logger.warning("the database is unavailable", extra={"reason": reason})
                 raise DatabaseUnavailable from error
             raise
 
@@ -133,10 +188,16 @@ class Database:
         await self._engine.dispose()
 
 
-def _refuse_closed(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
+def _session_options(time_limit: float | None) -> dict[str, object]:
+    statement_timeout = int((time_limit or 0) * STATEMENT_SHARE * 1000)  # ms; 0: none
+    return {"server_settings": {**SESSION_SETTINGS, "statement_timeout": str(statement_timeout)}}
+
+
+def _begin_turn(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
     """Have the pool replace a connection that was cut while it was idle; asking the driver costs no round trip."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
+    _turn_var.get().begin(connection.driver_connection)
 
 
 UNAVAILABLE_SQLSTATE_CLASSES = (

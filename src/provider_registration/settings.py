@@ -22,9 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as the hash
 MIN_DISTINCT_SECRET_CHARACTERS = 10
 # What asyncpg takes from a URL; anything else would fail with the first request instead of at the start.
-DATABASE_URL_PARAMETERS = frozenset(
-    {"host", "port", "ssl", "passfile", "target_session_attrs", "prepared_statement_cache_size"}
-)
+DATABASE_URL_PARAMETERS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
 
@@ -121,6 +119,12 @@ class Settings(DatabaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
+    database_timeout_seconds: float = Field(
+        0.9, gt=0, le=60, description="a request's wait for the database, in line and for answers, before its 503"
+    )
+    database_prepared_statements: bool = Field(
+        True, description="false behind PgBouncer in transaction mode: nothing is kept from one transaction to the next"
+    )
 
     rate_limit_login: RateLimit = Field("5/minute", description="bad log-ins, by account and address; empty: no limit")
     rate_limit_registration: RateLimit = Field("30/hour", description="registrations, by address; empty: no limit")

@@ -22,7 +22,8 @@ from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
-from provider_registration.settings import Settings
+from provider_registration.settings import DatabaseSettings, Settings
+from tests.pgbouncer import database_settings
 
 JWT_SECRET = uuid4().hex + uuid4().hex
 PASSWORD = "correct horse battery staple"
@@ -33,7 +34,6 @@ class Service:
     """Where a running service and the things behind it are."""
 
     url: str
-    database_url: str
     billing_url: str
 
 
@@ -112,7 +112,7 @@ class Contract:
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
     """Settings of a service under test."""
     values = {
-        "database_url": database_url,
+        **database_settings(database_url),
         "jwt_secret_key": JWT_SECRET,
         "billing_service_url": billing_url,
         "rate_limit_login": "",  # the tests all ask from one address
@@ -121,6 +121,7 @@ def make_settings(database_url: str, billing_url: str, **more: object) -> Settin
         "docs_access": "anyone",
         "metrics_access": "anyone",
         "public_pages": True,
+        "database_timeout_seconds": 5,  # a machine that is busy with tests may stand still for a second
         **more,
     }
     return Settings(_env_file=None, **values)
@@ -130,7 +131,7 @@ def make_settings(database_url: str, billing_url: str, **more: object) -> Settin
 async def serving(settings: Settings) -> AsyncIterator[Service]:
     """A service with these settings while the block runs."""
     async with serve_in_background(create_app(settings)) as url:
-        yield Service(url, settings.database_url.replace("+asyncpg", ""), settings.billing_service_url)
+        yield Service(url, settings.billing_service_url)
 
 
 @pytest.fixture(scope="session")
@@ -170,9 +171,10 @@ def connect(contract: Contract) -> Callable[..., httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def users(settings: Settings) -> AsyncIterator[UserDirectory]:
+async def users(migrated_database_url: str) -> AsyncIterator[UserDirectory]:
     """The list of users, as the command line keeps it."""
-    database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
+    url = DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url
+    database, hasher = Database(url, pool_size=1), PasswordHasher()
     yield UserDirectory(database, hasher)
     hasher.close()
     await database.close()
@@ -227,9 +229,9 @@ async def billing(service: Service) -> AsyncIterator[Billing]:
 
 
 @pytest.fixture
-async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
+async def database(migrated_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection of the test's own, to see what is stored."""
-    connection = await asyncpg.connect(service.database_url)
+    connection = await asyncpg.connect(migrated_database_url)
     yield connection
     await connection.close()
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
-from provider_registration import __version__, database
+from provider_registration import __version__
 from provider_registration.auth.models import Role
-from provider_registration.health import router as health
+from tests.pgbouncer import PORT as PGBOUNCER_PORT
 
 HEALTHY = {
     "status": "healthy",
@@ -81,8 +81,8 @@ class Proxy:
 
 
 @pytest.fixture
-async def proxy(server_url):
-    parts = urlsplit(server_url)
+async def proxy(settings):
+    parts = urlsplit(settings.database_url)
     proxy = Proxy(parts.hostname, parts.port or 5432)
     await proxy.open()
     yield proxy
@@ -95,10 +95,10 @@ def through(settings, run_service, connect):
     """Starts a service whose database answers at another port; gives a client of it."""
 
     @asynccontextmanager
-    async def through(port, token=None):
+    async def through(port, token=None, **more):
         parts = urlsplit(settings.database_url)
         url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
-        async with run_service(settings.model_copy(update={"database_url": url})) as service:
+        async with run_service(settings.model_copy(update={"database_url": url, **more})) as service:
             async with connect(service.url, token) as client:
                 yield client
 
@@ -152,7 +152,12 @@ async def test_without_its_database_what_is_wrong_in_itself_is_still_refused(thr
         assert (await client.get("/nowhere")).status_code == 404
 
 
-@pytest.mark.parametrize("change", [{"path": "/nosuchdatabase"}, {"user": "nosuchuser"}])
+ANYONE_MAY_ASK_PGBOUNCER = pytest.mark.skipif(PGBOUNCER_PORT in os.environ, reason="PgBouncer takes any name here")
+
+
+@pytest.mark.parametrize(
+    "change", [{"path": "/nosuchdatabase"}, pytest.param({"user": "nosuchuser"}, marks=ANYONE_MAY_ASK_PGBOUNCER)]
+)
 async def test_a_database_that_lets_nobody_in_is_as_good_as_none(settings, run_service, connect, change):
     parts = urlsplit(settings.database_url)
     user = change.get("user", parts.username)
@@ -190,22 +195,20 @@ async def test_a_registration_during_an_outage_can_be_repeated(through, proxy, r
         assert (await client.post("/candidates", json=body)).status_code == 201
 
 
-async def test_a_silent_network_is_not_waited_for(through, proxy, registration, monkeypatch):
-    monkeypatch.setattr(database, "COMMAND_TIMEOUT", 1.0)
-    monkeypatch.setattr(health, "DATABASE_TIMEOUT", 0.2)
+async def test_a_silent_network_is_not_waited_for(through, proxy, registration):
     loop = asyncio.get_running_loop()
-    async with through(proxy.port) as client:
+    async with through(proxy.port, database_timeout_seconds=0.4) as client:
         await asyncio.gather(*(client.post("/candidates", json=registration()) for _ in range(3)))
         proxy.speaks.clear()
 
         started = loop.time()
-        assert (await client.get("/health")).json() == UNHEALTHY
-        assert loop.time() - started < 1.8  # giving up the connection takes two seconds more
-        responses = await asyncio.gather(
-            *(client.post("/candidates", json=registration(), timeout=httpx.Timeout(10)) for _ in range(2))
+        unhealthy, *refused = await asyncio.gather(
+            client.get("/health"), *(client.post("/candidates", json=registration()) for _ in range(20))
         )
+        assert loop.time() - started < 1
 
-        assert {response.status_code for response in responses} == {503}
+        assert unhealthy.json() == UNHEALTHY
+        assert {response.status_code for response in refused} == {503}
         proxy.speaks.set()
         assert (await client.get("/health")).json() == HEALTHY
         assert (await client.post("/candidates", json=registration())).status_code == 201

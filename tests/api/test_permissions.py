@@ -37,6 +37,10 @@ ROUTES = {
     "GET /health/live": (200, 200, 200, 200, 200),
     "GET /health/ready": (200, 200, 200, 200, 200),
     "GET /metrics": (200, 200, 200, 200, 200),
+    "GET /apply": (200, 200, 200, 200, 200),
+    "POST /apply": (303, 303, 303, 303, 303),
+    "GET /applications/{secret}": (200, 200, 200, 200, 200),
+    "GET /static/{name}": (404, 404, 404, 404, 404),  # names hold a hash: tests of pages know them
     "GET /docs": (200, 200, 200, 200, 200),
     "GET /docs/{asset}": (200, 200, 200, 200, 200),
     "GET /openapi.json": (200, 200, 200, 200, 200),
@@ -93,11 +97,13 @@ async def token_of(log_in, users, settings):
 def ask(anonymous, token_of):
     """Asks for a route as somebody; returns the response."""
 
-    async def ask(route, who, *, candidate_id=None, token=None, headers=None, **body):
+    async def ask(route, who, *, candidate_id=None, secret=None, token=None, headers=None, **body):
         method, path = route.split()
         token = token or token_of[who]
         authorization = {"Authorization": f"Bearer {token}"} if token else {}
-        path = path.format(candidate_id=candidate_id or uuid4(), asset="swagger-ui.css")
+        path = path.format(
+            candidate_id=candidate_id or uuid4(), asset="swagger-ui.css", name="pages.css", secret=secret
+        )
         return await anonymous.request(method, path, headers=authorization | (headers or {}), **body)
 
     return ask
@@ -117,10 +123,15 @@ def test_the_table_has_every_route(settings):
     ("route", "who", "code"),
     [(route, *case) for route, codes in ROUTES.items() for case in zip(EVERYBODY, codes, strict=True)],
 )
-async def test_everybody_gets_what_the_table_says(ask, log_in, register, registration, route, who, code):
+async def test_everybody_gets_what_the_table_says(ask, anonymous, log_in, register, registration, route, who, code):
     candidate_id = (await register())["candidate_id"] if "{candidate_id}" in route else None
-    body, token = BODIES.get(route), None
+    body, token, more = BODIES.get(route), None, {}
     match route:
+        case "POST /apply":
+            more["data"] = registration()
+        case "GET /applications/{secret}":
+            registered = await anonymous.post("/candidates", json=registration())
+            more["secret"] = registered.json()["status_url"].rpartition("/")[2]
         case "POST /candidates":
             body = registration()
         case "POST /auth/login":
@@ -130,7 +141,8 @@ async def test_everybody_gets_what_the_table_says(ask, log_in, register, registr
         case "POST /auth/logout" if code == 204:  # which ends the session, that others still need
             token = (await log_in(Role(who)))[1]["access_token"]
 
-    response = await ask(route, who, candidate_id=candidate_id, token=token, **({"json": body} if body else {}))
+    more |= {"json": body} if body else {}
+    response = await ask(route, who, candidate_id=candidate_id, token=token, **more)
 
     assert response.status_code == code, response.text
     if code in (401, 403):

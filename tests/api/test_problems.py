@@ -96,6 +96,41 @@ async def test_any_other_is_replaced(anonymous, request_id):
     assert REQUEST_ID.fullmatch(response.headers["X-Request-ID"])
 
 
+TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}, TRACE_ID),
+        ({"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01", "X-Request-ID": "mine"}, "mine"),
+        ({"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01", "X-Request-ID": "not valid"}, TRACE_ID),
+    ],
+)
+async def test_a_request_of_a_trace_goes_by_the_traces_id(anonymous, headers, expected):
+    response = await anonymous.get("/health/live", headers=headers)
+
+    assert response.headers["X-Request-ID"] == expected
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        f"ff-{TRACE_ID}-{PARENT_ID}-01",
+        f"00-{'0' * 32}-{PARENT_ID}-01",
+        f"00-{TRACE_ID}-{'0' * 16}-01",
+        f"00-{TRACE_ID.upper()}-{PARENT_ID}-01",
+        f"00-{TRACE_ID}-{PARENT_ID}",
+        f"00-{TRACE_ID}-{PARENT_ID}-01-x",
+    ],
+)
+async def test_a_trace_that_is_none_is_ignored(anonymous, traceparent):
+    response = await anonymous.get("/health/live", headers={"traceparent": traceparent})
+
+    assert REQUEST_ID.fullmatch(response.headers["X-Request-ID"])
+    assert response.headers["X-Request-ID"] != TRACE_ID
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/health"), ("GET", "/nowhere"), ("PUT", "/candidates"), ("GET", "/candidates"), ("GET", "/docs")],

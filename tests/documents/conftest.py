@@ -28,6 +28,7 @@ from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import free_port
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import DatabaseSettings, Settings
+from tests.pgbouncer import database_settings
 
 ADMIN = "admin@example.com"
 PASSWORD = "correct horse battery staple"
@@ -131,7 +132,7 @@ async def make_admin(database_url: str) -> None:
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
     """Settings of a service with every page that anybody may ask at will; it asks billing once a call."""
     values = {
-        "database_url": database_url,
+        **database_settings(database_url),
         "jwt_secret_key": JWT_SECRET,
         "billing_service_url": billing_url,
         "billing_max_tries": 1,

@@ -21,6 +21,7 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
 from provider_registration.local.postgres import free_port
 from provider_registration.settings import DatabaseSettings, Settings
+from tests.pgbouncer import database_settings
 
 START_SECONDS = 120  # a busy machine takes its time
 STOP_SECONDS = 30
@@ -84,7 +85,7 @@ def serving_fixture():
 def environment(migrated_database_url: str, shared_billing_url: str) -> dict[str, str]:
     """What production must set, and nothing else; the billing service behind it is a sandbox."""
     return {
-        "DATABASE_URL": migrated_database_url,
+        **{name.upper(): value for name, value in database_settings(migrated_database_url).items()},
         "JWT_SECRET_KEY": uuid4().hex,
         "BILLING_SERVICE_URL": shared_billing_url,
     }

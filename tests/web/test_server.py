@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from starlette.responses import Response, StreamingResponse
 
-from provider_registration.web.server import BundlingProtocol, _BundlingTransport
+from provider_registration.web.server import LINGER_SECONDS, BundlingProtocol, _BundlingTransport
 
 
 class Recording:
@@ -85,15 +85,20 @@ async def application(scope, receive, send):
 
 
 @pytest.fixture
-async def port():
+async def server():
     config = uvicorn.Config(application, port=0, http=BundlingProtocol, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
+    yield server
     server.should_exit = True
     await serving
+
+
+@pytest.fixture
+def port(server):
+    return server.servers[0].sockets[0].getsockname()[1]
 
 
 @pytest.mark.parametrize("path", ["/short", "/long"])
@@ -109,5 +114,32 @@ async def test_answers_come_whole_over_a_connection_that_is_kept(port, path):
             body = await reader.readuntil(b"\r\n0\r\n\r\n")
             assert body.count(b"0") >= 100_000
             assert body.count(b"2") >= 100_000
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_request_that_is_on_its_way_when_the_server_stops_is_answered(server, port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    request = b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n"
+    writer.write(request)
+    await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(50)
+
+    server.should_exit = True
+    await asyncio.sleep(0.3)  # the server has seen an idle connection
+    writer.write(request)
+
+    assert b"connection: close\r\n" in await reader.readuntil(b"\r\n\r\n")
+    assert await reader.read() == b"x" * 50
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_an_idle_connection_is_closed_soon_after_the_server_stops(server, port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    server.should_exit = True
+
+    assert await asyncio.wait_for(reader.read(), LINGER_SECONDS + 2) == b""
     writer.close()
     await writer.wait_closed()

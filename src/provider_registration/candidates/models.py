@@ -114,6 +114,29 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class Application:
+    """A candidate as the company itself may see it: what it sent in, and what was decided."""
+
+    status: Status
+    company_name: str
+    contact_email: str
+    phone: str | None
+    products: list[Product]
+    truck_count: int
+    capacity_tons_per_day: int
+    location: str | None
+    created_at: datetime
+    decided_at: datetime | None
+    rejection_reason: str | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make an application from a row of FIND_APPLICATION."""
+        products = [Product(product) for product in row["products"]]
+        return cls(**{**row, "status": Status(row["status"]), "products": products})
+
+
+@dataclass(frozen=True, slots=True)
 class CandidatePage:
     """One page of a list. `records` is the JSON of its candidates as PostgreSQL wrote it, in the shape of the API."""
 

@@ -46,8 +46,8 @@ _SELECT_RECORDS = """
            ) AS json
 """
 
-# Register companies, each unless its address is registered already. In the order of addresses: two statements that
-# met in another order would deadlock.
+# Register companies, each unless its address is registered already; a form that is sent twice at once may meet its own
+# status secret first. In the order of addresses: two statements that met in another order would deadlock.
 _INSERT = """
     WITH added AS (
         INSERT INTO candidates
@@ -69,7 +69,7 @@ _INSERT = """
             )
         ) WITH ORDINALITY AS registration
         ORDER BY lower(contact_email), ordinality
-        ON CONFLICT (lower(contact_email)) DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING *
     )
 """
@@ -228,6 +228,15 @@ APPROVE_CANDIDATE = text("""
     SET status = 'approved', provider_id = :provider_id
     WHERE id = :candidate_id AND status = 'pending' AND version = :version
     RETURNING *
+""")
+
+# Read what the company with this status secret is shown of its own application, and nothing of what staff see.
+FIND_APPLICATION = text("""
+    SELECT status, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
+           created_at, rejection_reason,
+           CASE WHEN status <> 'pending' THEN updated_at END AS decided_at
+    FROM candidates
+    WHERE status_secret_hash = decode(:status_secret_hash, 'hex')
 """)
 
 # Give a candidate another status secret: only the hash, in hexadecimal, is kept.

@@ -24,6 +24,7 @@ from provider_registration.candidates.errors import (
     EmailTaken,
 )
 from provider_registration.candidates.models import (
+    Application,
     Candidate,
     CandidatePage,
     CandidateRecord,
@@ -62,18 +63,18 @@ class CandidateService:
         self.approvals = approvals
         self.browsing = BrowsingService(database)
         self.statistics = StatisticsService(database)
-        self._registrations = Batcher(self._register)
-        self._reads = Batcher(self._read)
-        self._lists = Sharer(self._list)
-        self._rejections = Batcher(self._reject)
+        self._registrations = Batcher(self._register, time_limit=database.time_limit)
+        self._reads = Batcher(self._read, time_limit=database.time_limit)
+        self._lists = Sharer(self._list, time_limit=database.time_limit)
+        self._rejections = Batcher(self._reject, time_limit=database.time_limit)
 
-    async def register(self, registration: Registration) -> Registered:
-        """Store a new candidate.
+    async def register(self, registration: Registration, *, status_secret: str | None = None) -> Registered:
+        """Store a new candidate; `status_secret` is for callers who have made one already.
 
         Raises:
             EmailTaken: a candidate with this address is registered, in any letter case.
         """
-        secret = new_status_secret() if self._gives_status_secrets else None
+        secret = status_secret or (new_status_secret() if self._gives_status_secrets else None)
         if secret:
             registration = replace(registration, status_secret_hash=hash_of_secret(secret))
         record = await self._registrations.do(registration)
@@ -126,6 +127,13 @@ class CandidateService:
             rows = await session.execute(queries.FIND_CANDIDATES, {"candidate_ids": candidate_ids})
             found = {row.id: CandidateRecord.from_row(row) for row in rows}
         return [found.get(candidate_id) for candidate_id in candidate_ids]
+
+    async def find_application(self, status_secret: str) -> Application | None:
+        """What the company with this secret is shown; None when no candidate has it, or has it any more."""
+        parameters = {"status_secret_hash": hash_of_secret(status_secret)}
+        async with self._database.statement() as session:
+            row = (await session.execute(queries.FIND_APPLICATION, parameters)).mappings().one_or_none()
+        return Application.from_row(row) if row else None
 
     async def replace_status_secret(self, candidate_id: UUID) -> str:
         """Give a candidate another status secret; the one before opens nothing from now on.

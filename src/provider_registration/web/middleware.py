@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = b"x-request-id"
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# Version, trace id, parent id, flags: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
+VALID_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CLIENT_CLOSED_REQUEST = 499  # nginx's word for a client that left before the answer
@@ -104,10 +106,14 @@ def endpoint_of(scope: Scope) -> str:
 
 
 def _request_id(scope: Scope) -> str:
+    """The caller's X-Request-ID, else the id of the trace that the request belongs to, else one of our own."""
+    trace_id = ""
     for name, value in scope["headers"]:
         if name == REQUEST_ID_HEADER and VALID_REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
-    return f"{getrandbits(128):032x}"
+        if name == b"traceparent" and (match := VALID_TRACEPARENT.fullmatch(value)):
+            trace_id = str(match[1], "ascii")
+    return trace_id or f"{getrandbits(128):032x}"
 
 
 def _internal_error(scope: Scope) -> JSONResponse:

@@ -1,19 +1,40 @@
-"""uvicorn's HTTP protocol, sending the head and the body of an answer together."""
+"""uvicorn's HTTP protocol: an answer leaves in one piece, and no request fails when the server stops."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
+LINGER_SECONDS = 1.0  # that an idle connection stays open then: a request may be on its way
 
 
 class BundlingProtocol(HttpToolsProtocol):
     """Sends once what uvicorn writes in two: the caller is woken once, and the kernel is asked once."""
 
+    _is_stopping = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to serve a connection."""
         super().connection_made(cast("asyncio.Transport", _BundlingTransport(transport, self.loop)))
+
+    def on_headers_complete(self) -> None:
+        """Begin to serve a request."""
+        super().on_headers_complete()
+        if self._is_stopping:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Stop after the request under way, or the one that may be on its way; uvicorn would cut an idle connection."""
+        if stopping := self.app_state.get(STOPPING):
+            stopping.set()
+        self._is_stopping = True
+        self.loop.call_later(LINGER_SECONDS, super().shutdown)
+        cycle: RequestResponseCycle | None = self.cycle  # none before the first request
+        if cycle and not cycle.response_complete:
+            cycle.keep_alive = False
 
 
 class _BundlingTransport:

@@ -26,8 +26,8 @@ class ApprovalBatches:
     def __init__(self, database: Database, *, lease_seconds: float) -> None:
         self._database = database
         self._lease_seconds = lease_seconds
-        self._claims = Batcher(self._claim)
-        self._finishes = Batcher(self._finish)
+        self._claims = Batcher(self._claim, time_limit=database.time_limit)
+        self._finishes = Batcher(self._finish, time_limit=database.time_limit)
 
     async def claim(self, request: ClaimRequest) -> Claim | None:
         """Claim a candidate's approval and record who asked; None when anything stands in the way."""

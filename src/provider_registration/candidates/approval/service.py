@@ -23,6 +23,7 @@ from provider_registration.candidates.approval.errors import (
     ApprovalNeedsResolution,
     ApprovalNotFound,
     ApprovalNotInDoubt,
+    ApprovalWaiting,
     ProviderLinkedElsewhere,
     ProviderNameBusy,
 )
@@ -47,12 +48,13 @@ logger = logging.getLogger(__name__)
 
 LEASE_SHARE = 1.5  # a lease lasts this many deadlines of a billing call, so that nobody takes over a living worker
 SWEEPS_AT_ONCE = 5
+STOP_SECONDS = 10.0  # that approvals may still take once the process is to end
 MAX_EVENTS = 100
 KEY_NAMESPACE = UUID("8f0d3b5e-6c0a-5f0e-9f6e-2b1c4f7d9a10")  # never change it: keys in billing were made with it
 
 
 class ApprovalService:
-    """Takes approvals from the claim to the end. Close it before the database and the billing client."""
+    """Takes approvals from the claim to the end. Let it `stop` before the database and the billing client."""
 
     def __init__(self, database: Database, billing: BillingClient) -> None:
         self._database = database
@@ -166,17 +168,29 @@ class ApprovalService:
         OLDEST_APPROVAL_SECONDS.set(max((row.oldest_seconds for row in rows), default=0.0))
         ORPHANED_PROVIDERS.set(orphans or 0)
 
-    async def close(self) -> None:
-        """Wait for the attempts under way."""
+    async def stop(self, stopping: asyncio.Event) -> None:
+        """Once `stopping` is set, wait for the attempts under way, but not long: the sweep of another process goes on.
+
+        Their callers get ApprovalWaiting.
+        """
+        await stopping.wait()
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=self.lease_seconds)
+            _, late = await asyncio.wait(self._under_way, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _uninterrupted(self, work: Coroutine[Any, Any, Candidate]) -> Candidate:
         """Do `work` to its end, whether or not somebody still waits for it."""
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise ApprovalWaiting("the service was stopped meanwhile") from None
+            raise
 
     def _done(self, task: asyncio.Task[Candidate]) -> None:
         self._under_way.discard(task)

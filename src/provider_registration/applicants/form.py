@@ -1,0 +1,91 @@
+"""The form of an application as it was typed, and what is wrong with it in plain words."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from provider_registration.applicants.sentences import sentence
+from provider_registration.candidates.schemas import CandidateRegistration
+from provider_registration.pages.forms import Form
+
+TEXTS = ("company_name", "location", "contact_email", "phone")
+NUMBERS = ("truck_count", "capacity_tons_per_day")
+HONEYPOT = "website"  # people do not see it; programs that fill in whatever there is do
+KEY_BYTES = 32
+_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
+
+
+class FormRefused(Exception):
+    """What was typed breaks rules; `errors` has a sentence for each field."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationForm:
+    """What somebody typed, as they typed it. `key` stays the same however often one form is sent."""
+
+    key: str
+    typed: Mapping[str, str]
+    products: list[str]
+
+    @classmethod
+    def blank(cls) -> Self:
+        """A new form."""
+        return cls(secrets.token_urlsafe(KEY_BYTES), dict.fromkeys((*TEXTS, *NUMBERS, HONEYPOT), ""), [])
+
+    @classmethod
+    def of(cls, form: Form) -> Self:
+        """The form that was sent."""
+        key = form.get("key")
+        typed = {name: form.get(name) for name in (*TEXTS, *NUMBERS, HONEYPOT)}
+        return cls(key if _KEY.fullmatch(key) else secrets.token_urlsafe(KEY_BYTES), typed, form.all("products"))
+
+    def to_registration(self) -> CandidateRegistration:
+        """The same as the API takes it, by the API's rules.
+
+        Raises:
+            FormRefused: what was typed breaks them.
+        """
+        fields: dict[str, Any] = {name: text for name in TEXTS if (text := self.typed[name]).strip()}
+        fields |= {name: _number(text) for name in NUMBERS if (text := self.typed[name].strip())}
+        if self.products:
+            fields["products"] = self.products
+        errors: dict[str, str] = {}
+        try:
+            registration = CandidateRegistration.model_validate(fields)
+        except ValidationError as error:
+            for fault in error.errors(include_url=False, include_input=False):
+                errors.setdefault(str(fault["loc"][0]), sentence(fault))
+        if self.typed[HONEYPOT]:
+            errors[HONEYPOT] = "Leave this field empty: it tells people from programs"
+        if errors:
+            raise FormRefused({name: errors[name] for name in (*ORDER, HONEYPOT) if name in errors})
+        return registration
+
+    def status_secret(self, contact_email: str) -> str:
+        """The secret of the application of whoever sends this form, the same each time that it is sent.
+
+        So a second click leads to the application that the first one made.
+        """
+        digest = hmac.digest(self.key.encode(), contact_email.lower().encode(), sha256)
+        return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+ORDER = ("company_name", "location", "contact_email", "phone", "products", "truck_count", "capacity_tons_per_day")
+
+
+def _number(text: str) -> int | str:
+    """A whole number; other text stays as it is, for the rules to refuse."""
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else text

@@ -1,0 +1,19 @@
+"""Putting the applicant's door into the application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from provider_registration.applicants.router import APPLY, router
+from provider_registration.candidates.links import APPLICATIONS
+
+APPLICANTS_ROOM = Path(__file__).parent
+# Where people start again when something went wrong, by the beginning of the path that they asked for.
+APPLICANTS_HOMES = {APPLY: APPLY, APPLICATIONS: APPLY}
+
+
+def install_applicants(app: FastAPI) -> None:
+    """Add the pages for companies."""
+    app.include_router(router)

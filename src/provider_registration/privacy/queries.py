@@ -1,0 +1,68 @@
+"""The SQL of data requests. An address is the same in any letter case."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+# What is held about the company that registered with an address. Whoever of the staff decided is left out, and what
+# opens the company's status page.
+EXPORT_CANDIDATE = text("""
+    SELECT to_jsonb(candidates) - 'status_secret_hash' || jsonb_build_object('approval_events', coalesce(
+               (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'detail', detail) ORDER BY id)
+                FROM approval_events WHERE candidate_id = candidates.id), '[]'))
+    FROM candidates WHERE lower(contact_email) = lower(:email)
+""")
+
+# What is held about the member of staff who logs in with an address, but for what proves who they are.
+EXPORT_USER = text("""
+    SELECT to_jsonb(users) - 'password_hash' || jsonb_build_object(
+               'sessions', coalesce(
+                   (SELECT jsonb_agg(jsonb_build_object(
+                        'created_at', created_at, 'expires_at', expires_at, 'revoked_at', revoked_at)
+                        ORDER BY created_at)
+                    FROM sessions WHERE user_id = users.id), '[]'),
+               'approval_events', coalesce(
+                   (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'candidate_id', candidate_id)
+                        ORDER BY id)
+                    FROM approval_events WHERE user_id = users.id), '[]'))
+    FROM users WHERE lower(email) = lower(:email)
+""")
+
+# Keep others from deciding about the company that registered with an address; whether an approval of it stands.
+LOCK_CANDIDATE = text("""
+    SELECT id, EXISTS (SELECT FROM approval_intents WHERE candidate_id = candidates.id) AS approval_stands
+    FROM candidates WHERE lower(contact_email) = lower(:email) FOR UPDATE
+""")
+
+# Erase who a candidate is, and the link to its page. What is counted and the decision stay; one that waits for its
+# decision is rejected. The name of an approved one stays too: it is that of the provider in billing.
+ERASE_CANDIDATE = text("""
+    UPDATE candidates
+    SET contact_email = 'erased-' || id || '@erased.invalid',
+        company_name = CASE status WHEN 'approved' THEN company_name ELSE 'erased' END,
+        phone = NULL,
+        location = NULL,
+        rejection_reason = NULL,
+        status_secret_hash = NULL,
+        status = CASE status WHEN 'pending' THEN 'rejected' ELSE status END,
+        version = version + 1,
+        updated_at = now()
+    WHERE id = :candidate_id
+    RETURNING status
+""")
+
+# Erase who a member of staff is, who cannot log in any more; what they did keeps their id.
+ERASE_USER = text("""
+    WITH erased AS (
+        UPDATE users
+        SET email = 'erased-' || id || '@erased.invalid',
+            password_hash = '!',
+            disabled_at = coalesce(disabled_at, now()),
+            updated_at = now()
+        WHERE lower(email) = lower(:email)
+        RETURNING id
+    ), ended AS (
+        UPDATE sessions SET revoked_at = now() FROM erased WHERE user_id = erased.id AND revoked_at IS NULL
+    )
+    SELECT id FROM erased
+""")

@@ -1,0 +1,47 @@
+"""Answering a person who asks for their data, or to be forgotten (GDPR articles 15, 17 and 20)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provider_registration.database import Database
+from provider_registration.privacy import queries
+from provider_registration.privacy.errors import ApprovalStands, NothingKnown
+
+
+async def export_person(database: Database, email: str) -> dict[str, Any]:
+    """What is held about whoever has this address: as a `candidate`, as a `user`, None where they are neither.
+
+    Raises:
+        NothingKnown: they are neither.
+    """
+    async with database.transaction() as session:
+        candidate = await session.scalar(queries.EXPORT_CANDIDATE, {"email": email})
+        user = await session.scalar(queries.EXPORT_USER, {"email": email})
+    if candidate is None and user is None:
+        raise NothingKnown
+    return {"candidate": candidate, "user": user}
+
+
+async def erase_person(database: Database, email: str) -> list[str]:
+    """Forget whoever has this address; a sentence about each thing that was done.
+
+    Raises:
+        NothingKnown: there is nothing to forget.
+        ApprovalStands: billing may be making a provider of theirs just now.
+    """
+    done = []
+    async with database.transaction() as session:
+        candidate = (await session.execute(queries.LOCK_CANDIDATE, {"email": email})).one_or_none()
+        if candidate is not None:
+            if candidate.approval_stands:
+                raise ApprovalStands
+            status = await session.scalar(queries.ERASE_CANDIDATE, {"candidate_id": candidate.id})
+            done.append(f"Candidate {candidate.id} ({status}) names nobody any more.")
+            if status == "approved":
+                done.append("Billing has a provider of the company's name, which stays here too: ask billing to erase.")
+        if user_id := await session.scalar(queries.ERASE_USER, {"email": email}):
+            done.append(f"User {user_id} names nobody any more, and cannot log in.")
+    if not done:
+        raise NothingKnown
+    return done

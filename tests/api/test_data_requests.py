@@ -1,0 +1,138 @@
+"""A person asks what is held about them, or to be forgotten: the commands for it, on what the real service stored."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from provider_registration.cli import main
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def call(migrated_database_url):
+    async def call(*arguments, stdin=None):
+        environment = {"DATABASE_URL": migrated_database_url}
+        return await asyncio.to_thread(CliRunner().invoke, main, arguments, input=stdin, env=environment)
+
+    return call
+
+
+@pytest.fixture
+def export(call):
+    async def export(email):
+        result = await call("export-data", email)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    return export
+
+
+async def test_everything_about_a_candidate_is_exported(export, admin, register):
+    candidate = await register()
+    await admin.post(f"/candidates/{candidate['candidate_id']}/approve")
+
+    held = await export(candidate["contact_email"].upper())
+
+    assert held["user"] is None
+    for field in ("company_name", "contact_email", "phone", "location", "products", "truck_count"):
+        assert held["candidate"][field] == candidate[field]
+    assert [event["event"] for event in held["candidate"]["approval_events"]] == ["requested", "approved"]
+    assert "status_secret_hash" not in held["candidate"]
+
+
+async def test_everything_about_a_member_of_staff_is_exported_but_no_password(export, users, anonymous, registration):
+    email = registration()["contact_email"]
+    await users.create(email, PASSWORD, "viewer")
+    await anonymous.post("/auth/login", json={"username": email, "password": PASSWORD})
+
+    held = await export(email)
+
+    assert held["candidate"] is None
+    assert (held["user"]["email"], held["user"]["role"]) == (email, "viewer")
+    assert len(held["user"]["sessions"]) == 1
+    assert "password_hash" not in held["user"]
+
+
+@pytest.mark.parametrize("command", ["export-data", "erase-data"])
+async def test_an_address_that_nobody_has_is_said_so(call, command):
+    result = await call(command, "nobody@example.com", stdin="y\n")
+
+    assert result.exit_code == 1
+    assert "Nobody has registered or logs in with this address." in result.output
+
+
+@pytest.mark.parametrize(("decision", "status"), [(None, "rejected"), ("reject", "rejected"), ("approve", "approved")])
+async def test_an_erased_candidate_names_nobody_and_is_still_counted(
+    call, admin, register, registration, decision, status
+):
+    candidate = await register(phone="+49 221 5550 199", location="Zollstock")
+    path = f"/candidates/{candidate['candidate_id']}"
+    if decision:
+        await admin.post(f"{path}/{decision}")
+    before = (await admin.get("/candidates")).json()["pagination"]["total"]
+
+    result = await call("erase-data", candidate["contact_email"], "--yes")
+
+    assert result.exit_code == 0, result.output
+    record = (await admin.get(path)).json()
+    assert record["status"] == status
+    assert record["contact_email"] == f"erased-{candidate['candidate_id']}@erased.invalid"
+    assert (record["phone"], record["location"], record["rejection_reason"]) == (None, None, None)
+    assert (record["company_name"] == candidate["company_name"]) == (status == "approved")
+    assert ("ask billing to erase" in result.output) == (status == "approved")
+    assert (await admin.get("/candidates")).json()["pagination"]["total"] == before
+    again = await admin.post("/candidates", json=registration(contact_email=candidate["contact_email"]))
+    assert again.status_code == 201
+
+
+async def test_the_link_of_an_erased_company_leads_nowhere(call, anonymous, admin, registration):
+    candidate = (await anonymous.post("/candidates", json=registration())).json()
+    assert (await anonymous.get(candidate["status_url"])).status_code == 200
+
+    await call("erase-data", candidate["contact_email"], "--yes")
+
+    assert (await anonymous.get(candidate["status_url"])).status_code == 404
+    assert (await admin.get(f"/candidates/{candidate['candidate_id']}")).json()["version"] == 2
+
+
+async def test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back(call, users, anonymous, registration):
+    email = registration()["contact_email"]
+    await users.create(email, PASSWORD, "viewer")
+    login = {"username": email, "password": PASSWORD}
+    tokens = (await anonymous.post("/auth/login", json=login)).json()
+
+    result = await call("erase-data", email, "--yes")
+
+    assert result.exit_code == 0, result.output
+    assert (await anonymous.post("/auth/login", json=login)).status_code == 401
+    refresh = await anonymous.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+    assert refresh.status_code == 401
+
+
+async def test_a_candidate_whose_approval_is_not_finished_is_not_erased(call, admin, register, billing):
+    candidate = await register()
+    await billing.fail("hang", names=[candidate["company_name"]])
+    approving = asyncio.create_task(admin.post(f"/candidates/{candidate['candidate_id']}/approve"))
+    await asyncio.sleep(0.5)
+
+    result = await call("erase-data", candidate["contact_email"], "--yes")
+
+    assert result.exit_code == 1
+    assert "An approval of theirs is not finished" in result.output
+    await billing.fail("none")
+    assert (await approving).status_code == 200
+
+
+async def test_nothing_is_erased_without_a_yes(call, admin, register):
+    candidate = await register()
+
+    result = await call("erase-data", candidate["contact_email"], stdin="n\n")
+
+    assert result.exit_code == 1
+    record = (await admin.get(f"/candidates/{candidate['candidate_id']}")).json()
+    assert record["contact_email"] == candidate["contact_email"]

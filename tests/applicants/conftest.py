@@ -1,0 +1,136 @@
+"""The real service with its pages for companies, and somebody who applies: over plain HTTP, and in Chromium."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+from provider_registration.app import create_app
+from provider_registration.auth.directory import UserDirectory
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.database import Database
+from provider_registration.local.background_server import serve_in_background
+from provider_registration.settings import Settings
+
+PASSWORD = "correct horse battery staple"
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture(scope="session")
+def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
+    """Settings of a service with pages for companies; the tests all ask from one address."""
+    return Settings(
+        _env_file=None,
+        database_url=migrated_database_url,
+        jwt_secret_key=uuid4().hex + uuid4().hex,
+        billing_service_url=shared_billing_url,
+        rate_limit_login="",
+        rate_limit_registration="",
+        rate_limit_default="",
+        database_timeout_seconds=5,  # a machine that is busy with tests may stand still for a second
+        public_pages=True,
+    )
+
+
+@pytest.fixture(scope="session")
+async def service_url(settings: Settings) -> AsyncIterator[str]:
+    """Where the service is that the tests share."""
+    async with serve_in_background(create_app(settings)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def run_service() -> Callable[[Settings], AbstractAsyncContextManager[str]]:
+    """Runs a service with settings of the test's own; gives its address."""
+    return lambda settings: serve_in_background(create_app(settings))
+
+
+@pytest.fixture(scope="session")
+async def client(service_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser's requests from pages of the service; redirects are not followed."""
+    async with httpx.AsyncClient(base_url=service_url, headers=BROWSER, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def admin(service_url: str, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """An admin of the API."""
+    database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
+    email = f"{uuid4().hex}@supply.example"
+    await UserDirectory(database, hasher).create(email, PASSWORD, Role.ADMIN)
+    hasher.close()
+    await database.close()
+    async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
+        login = await client.post("/auth/login", json={"username": email, "password": PASSWORD})
+        client.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
+        yield client
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own, to see what is stored."""
+    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
+    yield connection
+    await connection.close()
+
+
+def what_a_company_types(**changes: Any) -> dict[str, Any]:
+    """The fields of a form that nothing is wrong with, and that no other test sends."""
+    unique = uuid4().hex
+    return {
+        "key": uuid4().hex + unique[:11],
+        "company_name": f"Obsthof {unique}",
+        "location": "Köln, Deutschland",
+        "contact_email": f"{unique}@obsthof.example",
+        "phone": "+49 221 5550 100",
+        "products": ["apples", "grapes"],
+        "truck_count": "7",
+        "capacity_tons_per_day": "40",
+        "website": "",
+        **changes,
+    }
+
+
+@pytest.fixture
+def typed() -> Callable[..., dict[str, Any]]:
+    """Makes the fields of a form, with the changes that are asked for."""
+    return what_a_company_types
+
+
+@pytest.fixture
+def candidate_of(database: asyncpg.Connection) -> Callable[[str], Awaitable[dict[str, Any] | None]]:
+    """What is stored of the company with an address."""
+
+    async def candidate_of(contact_email: str) -> dict[str, Any] | None:
+        row = await database.fetchrow("SELECT * FROM candidates WHERE contact_email = $1", contact_email)
+        return dict(row) if row else None
+
+    return candidate_of
+
+
+def text_of(page: httpx.Response) -> str:
+    """What a page says, without its tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.text.partition("<body")[2])).split())
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """Debian's Chromium, without a window."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        await browser.close()

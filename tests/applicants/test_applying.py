@@ -1,0 +1,282 @@
+"""Applying at the form: what is taken, what is said of what is not, and that nothing typed is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from provider_registration.candidates.schemas import CandidateRegistration
+
+from .conftest import BROWSER, text_of
+
+STATUS_PAGE = re.compile(r"/applications/[A-Za-z0-9_-]{43}")
+AS_API = {"Accept": "application/json"}
+
+
+@pytest.fixture
+def send(client):
+    """Sends a form, and does not follow where that leads."""
+
+    async def send(form, **headers):
+        return await client.post("/apply", data=form, headers=headers)
+
+    return send
+
+
+def errors_of(page):
+    """The sentences beside the fields, by field; each also stands in the summary, as a link to its field."""
+    beside = re.findall(r'id="(\w+)-error"><span class="visually-hidden">Error:</span> (.+?)</p>', page.text)
+    summary = re.findall(r'<li><a href="#(\w+)">(.+?)</a></li>', page.text)
+    assert summary == beside
+    for field, _ in beside:
+        assert f'id="{field}"' in page.text
+    return {field: html.unescape(sentence) for field, sentence in beside}
+
+
+def values_of(page):
+    """What stands in the text fields."""
+    found = re.findall(r'<input type="(?:text|email|tel)" id="(\w+)" name="\1" value="([^"]*)"', page.text)
+    return {name: html.unescape(value) for name, value in found}
+
+
+async def test_a_company_that_applies_is_registered_and_led_to_its_page(client, send, typed, candidate_of):
+    form = typed()
+
+    response = await send(form)
+
+    assert response.status_code == 303
+    assert STATUS_PAGE.fullmatch(response.headers["Location"])
+    page = await client.get(response.headers["Location"])
+    assert page.status_code == 200
+    assert form["company_name"] in page.text
+    candidate = await candidate_of(form["contact_email"])
+    assert (candidate["status"], candidate["truck_count"]) == ("pending", 7)
+    assert candidate["products"] == ["apples", "grapes"]
+
+
+async def test_only_what_is_needed_is_enough(send, typed, candidate_of):
+    form = typed(phone=" ", location="")
+
+    assert (await send(form)).status_code == 303
+
+    candidate = await candidate_of(form["contact_email"])
+    assert (candidate["phone"], candidate["location"]) == (None, None)
+
+
+async def test_the_form_asks_for_what_the_api_takes(client):
+    page = await client.get("/apply")
+
+    names = set(re.findall(r'name="(\w+)"', page.text)) - {"viewport", "key", "website"}
+    assert names - {"color"} == set(CandidateRegistration.model_fields)
+    assert page.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in page.headers
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"company_name": " "}, {"company_name": "Enter the name of your company"}),
+        ({"company_name": "x" * 256}, {"company_name": "The name of the company can have 255 characters at most"}),
+        ({"company_name": "\u200b"}, {"company_name": "Enter a name with letters or numbers in it"}),
+        ({"contact_email": ""}, {"contact_email": "Enter an e-mail address"}),
+        ({"contact_email": "sales"}, {"contact_email": "Enter an e-mail address like name@company.com"}),
+        ({"contact_email": "x" * 255}, {"contact_email": "The e-mail address can have 254 characters at most"}),
+        ({"phone": "1" * 51}, {"phone": "The telephone number can have 50 characters at most"}),
+        ({"location": "x" * 256}, {"location": "The place can have 255 characters at most"}),
+        ({"products": []}, {"products": "Choose at least one product"}),
+        ({"products": ["pears"]}, {"products": "Choose from the products in the list, each once"}),
+        ({"products": ["apples"] * 2}, {"products": "Choose from the products in the list, each once"}),
+        ({"products": ["apples"] * 6}, {"products": "Choose from the products in the list, each once"}),
+        ({"truck_count": ""}, {"truck_count": "Enter how many trucks you have"}),
+        ({"truck_count": "twelve"}, {"truck_count": "Enter the number of trucks in digits, like 12"}),
+        ({"truck_count": "1.5"}, {"truck_count": "Enter the number of trucks in digits, like 12"}),
+        ({"truck_count": "٣"}, {"truck_count": "Enter the number of trucks in digits, like 12"}),
+        ({"truck_count": "9" * 5000}, {"truck_count": "Enter the number of trucks in digits, like 12"}),
+        ({"truck_count": "0"}, {"truck_count": "The number of trucks must be 1 or more"}),
+        ({"truck_count": "2147483648"}, {"truck_count": "The number of trucks must be 2,147,483,647 or less"}),
+        ({"capacity_tons_per_day": ""}, {"capacity_tons_per_day": "Enter how many tons you can deliver a day"}),
+        (
+            {"capacity_tons_per_day": "80 t"},
+            {"capacity_tons_per_day": "Enter the tons a day as a whole number in digits, like 80"},
+        ),
+        ({"capacity_tons_per_day": "-1"}, {"capacity_tons_per_day": "The tons a day must be 1 or more"}),
+        (
+            {"capacity_tons_per_day": "9" * 30},
+            {"capacity_tons_per_day": "The tons a day must be 2,147,483,647 or less"},
+        ),
+        *(
+            ({field: "a\x00b@x.example"}, {field: "Remove line breaks and other characters that cannot be printed"})
+            for field in ("company_name", "location", "contact_email", "phone")
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_what_is_wrong_is_said_beside_its_field_in_plain_words(send, typed, changes, expected):
+    page = await send(typed(**changes))
+
+    assert page.status_code == 422
+    assert errors_of(page) == expected
+    assert "<title>Error: " in page.text
+
+
+async def test_everything_that_is_wrong_is_said_at_once_in_the_order_of_the_form(send):
+    page = await send({"nothing": "of the form"})
+
+    needed = ["company_name", "contact_email", "products", "truck_count", "capacity_tons_per_day"]
+    assert list(errors_of(page)) == needed
+
+
+async def test_nothing_that_was_typed_is_lost(send, typed):
+    form = typed(contact_email='"><script>alert(1)</script>', truck_count="a dozen", phone="  +49 ")
+
+    page = await send(form)
+
+    fields = ("company_name", "location", "contact_email", "phone", "truck_count", "capacity_tons_per_day", "website")
+    assert values_of(page) == {name: form[name] for name in fields}
+    assert re.findall(r'value="(\w+)" checked', page.text) == form["products"]
+    assert f'name="key" value="{form["key"]}"' in page.text
+    assert "<script" not in page.text
+
+
+async def test_a_mended_form_is_taken(send, typed):
+    page = await send(form := typed(truck_count="a dozen"))
+
+    key = re.search(r'name="key" value="([^"]+)"', page.text)[1]
+    assert (await send({**form, "key": key, "truck_count": "12"})).status_code == 303
+
+
+async def test_an_address_that_is_taken_is_told_as_the_api_tells_it(client, send, typed):
+    first = typed()
+    led_to = (await send(first)).headers["Location"]
+
+    page = await send(typed(contact_email=first["contact_email"].upper()))
+
+    api = await client.post("/candidates", json=as_json(typed(contact_email=first["contact_email"])))
+    assert page.status_code == api.status_code == 409
+    assert errors_of(page) == {"contact_email": "A company has already applied with this e-mail address"}
+    assert first["company_name"] not in page.text
+    assert led_to not in page.text
+
+
+def as_json(form):
+    numbers = {name: int(form[name]) for name in ("truck_count", "capacity_tons_per_day")}
+    return {name: value for name, value in form.items() if name not in ("key", "website")} | numbers
+
+
+async def test_a_form_that_is_sent_again_leads_to_the_same_application(send, typed):
+    form = typed()
+
+    first, second = await send(form), await send(form)
+
+    assert second.status_code == 303
+    assert second.headers["Location"] == first.headers["Location"]
+
+
+async def test_a_form_that_is_sent_many_times_at_once_applies_once(send, typed, settings, run_service, database):
+    form = typed()
+
+    async with run_service(settings) as other:  # which shares the database alone
+        responses = await asyncio.gather(
+            *(httpx_post(other, form) if number % 2 else send(form) for number in range(20))
+        )
+
+    assert {response.status_code for response in responses} == {303}
+    assert len({response.headers["Location"] for response in responses}) == 1
+    count = "SELECT count(*) FROM candidates WHERE contact_email = $1"
+    assert await database.fetchval(count, form["contact_email"]) == 1
+
+
+async def httpx_post(url, form):
+    async with httpx.AsyncClient(base_url=url, headers=BROWSER, timeout=30) as client:
+        return await client.post("/apply", data=form)
+
+
+async def test_one_form_sent_for_two_companies_makes_two_applications(send, typed):
+    form = typed()
+    other = {**typed(), "key": form["key"]}
+
+    first, second = await send(form), await send(other)
+
+    assert {first.status_code, second.status_code} == {303}
+    assert first.headers["Location"] != second.headers["Location"]
+
+
+@pytest.mark.parametrize("key", ["", "short", "x" * 44, "ä" * 43])
+async def test_a_form_whose_key_is_not_ours_gets_a_page_that_nobody_can_guess(send, typed, key):
+    form = typed(key=key)
+
+    first, second = await send(form), await send(form)
+
+    assert STATUS_PAGE.fullmatch(first.headers["Location"])
+    assert second.status_code == 409
+
+
+async def test_what_only_programs_fill_in_is_not_taken(send, typed, candidate_of):
+    form = typed(website="https://spam.example")
+
+    page = await send(form)
+
+    assert page.status_code == 422
+    assert list(errors_of(page)) == ["website"]
+    assert await candidate_of(form["contact_email"]) is None
+
+
+async def test_a_form_of_another_site_is_refused(send, typed, candidate_of):
+    form = typed()
+
+    page = await send(form, **{"Sec-Fetch-Site": "cross-site"})
+
+    assert page.status_code == 403
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert await candidate_of(form["contact_email"]) is None
+
+
+async def test_what_is_no_form_is_refused(client, typed):
+    response = await client.post("/apply", json=typed(), headers=AS_API)
+
+    assert response.status_code == 415
+
+
+async def test_applications_count_together_with_registrations(settings, run_service, typed):
+    limited = settings.model_copy(update={"rate_limit_registration": "2/hour"})
+    async with run_service(limited) as url, httpx.AsyncClient(base_url=url, headers=BROWSER) as client:
+        for _ in range(3):  # these are not counted
+            assert (await client.post("/apply", data=typed(truck_count=""))).status_code == 422
+        assert (await client.post("/candidates", json=as_json(typed()))).status_code == 201
+        assert (await client.post("/apply", data=typed())).status_code == 303
+        form = typed()
+        page = await client.post("/apply", data=form)
+        api = await client.post("/candidates", json=as_json(form))
+
+    assert page.status_code == api.status_code == 429
+    assert int(page.headers["Retry-After"]) > 0
+    assert "Too many applications came from your network" in text_of(page)
+    assert values_of(page)["company_name"] == form["company_name"]
+
+
+async def test_while_the_database_does_not_answer_the_form_is_kept(settings, run_service, typed):
+    nowhere = settings.model_copy(update={"database_url": "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"})
+    async with run_service(nowhere) as url, httpx.AsyncClient(base_url=url, headers=BROWSER) as client:
+        form = typed()
+        page = await client.post("/apply", data=form)
+        application = await client.get(f"/applications/{uuid4().hex}")
+
+    assert page.status_code == 503
+    assert "We could not keep your application just now" in text_of(page)
+    assert values_of(page)["company_name"] == form["company_name"]
+    assert application.status_code == 503
+    assert application.headers["Content-Type"].startswith("text/html")
+
+
+async def test_without_public_pages_there_is_no_form(settings, run_service):
+    async with (
+        run_service(settings.model_copy(update={"public_pages": False})) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        for path in ("/apply", f"/applications/{'x' * 43}", "/static/pages.css"):
+            assert (await client.get(path)).status_code == 404

@@ -1,0 +1,115 @@
+"""The pages for companies in Chromium: on a phone, by keyboard, without JavaScript, light and dark, for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+
+PHONE = {"width": 360, "height": 740}
+MAX_BYTES = 100_000  # of a page with all that it loads
+WCAG_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+
+
+@pytest.fixture
+def visiting(chromium, service_url):
+    """A visitor's page while the block runs; what it asked for is in `page.asked`, complaints in `page.complaints`."""
+
+    @asynccontextmanager
+    async def visiting(**how):
+        context = await chromium.new_context(**{"base_url": service_url, "viewport": PHONE, **how})
+        page = await context.new_page()
+        page.asked, page.complaints, page.sizes = [], [], []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("requestfinished", lambda request: page.sizes.append(asyncio.ensure_future(request.sizes())))
+        yield page
+        await context.close()
+
+    return visiting
+
+
+async def fill_in(page, form):
+    for name in ("company_name", "location", "contact_email", "phone", "truck_count", "capacity_tons_per_day"):
+        await page.fill(f"#{name}", form[name])
+    for product in form["products"]:
+        await page.get_by_label(product.capitalize()).check()
+
+
+async def check_that_everybody_can_use(page):
+    """No finding of axe-core, and nothing wider than the screen."""
+    found = await Axe().run(page, options={"runOnly": {"type": "tag", "values": list(WCAG_AA)}})
+    assert found.violations_count == 0, found.generate_report()
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+async def test_a_company_applies_from_a_phone_without_javascript(visiting, typed):
+    form = typed()
+    async with visiting(java_script_enabled=False) as page:
+        await page.goto("/apply")
+        await fill_in(page, {**form, "truck_count": "seven"})
+        await page.get_by_role("button").click()
+        summary = page.get_by_role("alert")
+        assert await summary.get_by_role("link").all_inner_texts() == ["Enter the number of trucks in digits, like 12"]
+
+        await summary.get_by_role("link").click()
+        await page.keyboard.type("7")  # the link put the cursor into the field
+        assert await page.input_value("#truck_count") in ("7seven", "seven7")
+        await page.fill("#truck_count", "7")
+        await page.get_by_role("button").click()
+
+        await page.wait_for_url("**/applications/*")
+        assert await page.get_by_role("heading", level=1).inner_text() == form["company_name"]
+        assert await page.get_by_role("heading", name="We have your application").is_visible()
+
+
+async def test_a_company_applies_by_keyboard_alone(visiting, typed):
+    form = typed()
+    async with visiting() as page:
+        await page.goto("/apply")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.textContent") == "Skip to the content"
+        for name in ("company_name", "location", "contact_email", "phone"):
+            await page.keyboard.press("Tab")
+            await page.keyboard.type(form[name])
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Space")  # apples
+        for _ in range(5):
+            await page.keyboard.press("Tab")
+        await page.keyboard.type("7")
+        await page.keyboard.press("Tab")
+        await page.keyboard.type("40")
+        await page.keyboard.press("Enter")
+
+        await page.wait_for_url("**/applications/*")
+        assert await page.get_by_text("Apples", exact=True).is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_page_is_for_everybody_small_and_of_this_host(visiting, admin, client, typed, service_url, scheme):
+    accepted, declined, waiting = [typed() for _ in range(3)]
+    links = [(await client.post("/apply", data=form)).headers["Location"] for form in (accepted, declined, waiting)]
+    ids = {one["contact_email"]: one["candidate_id"] for one in (await admin.get("/candidates")).json()["candidates"]}
+    assert (await admin.post(f"/candidates/{ids[accepted['contact_email']]}/approve")).status_code == 200
+    await admin.post(f"/candidates/{ids[declined['contact_email']]}/reject", json={"reason": "No cold chain " * 70})
+
+    async with visiting(color_scheme=scheme) as page:
+        for address in ("/apply", *links, "/applications/unknown"):
+            await page.goto(address)
+            await check_that_everybody_can_use(page)
+        await page.goto("/apply")
+        await page.get_by_role("button").click()
+        await page.get_by_role("alert").wait_for()
+        await check_that_everybody_can_use(page)
+
+        assert all(url.startswith(service_url) for url in page.asked)
+        assert [text for text in page.complaints if "status of 4" not in text] == []  # it mentions the 404 and the 422
+
+    async with visiting(color_scheme=scheme) as page:
+        await page.goto(links[0])
+        await page.wait_for_load_state("networkidle")
+        sizes = [await size for size in page.sizes]
+        assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) < MAX_BYTES
