@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults drill-restore drill-migrations drill-failover drill-rotation drill-soak fuzz sqlmap timing bench growth lint format lock schema clean
+.PHONY: help run test faults drill-restore drill-migrations drill-failover drill-rotation drill-soak fuzz sqlmap timing bench growth screenshots lint format lock schema clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,10 @@ bench: $(DEV)  ## measure this service beside others that do the same, for half 
 
 growth: $(DEV)  ## measure what statements cost in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"
 	$(BIN)/python -m benchmarks.growth $(ARGS)
+
+screenshots: $(DEV)  ## write a picture of every page, light, dark and narrow, into screenshots/; needs Chromium
+	@mkdir -p screenshots
+	SCREENSHOTS=screenshots $(BIN)/pytest -q -p no:randomly tests/pages -k keeps_nobody_out
 
 lint: $(DEV)  ## check format, style, types, imports, dependencies and migrations
 	$(BIN)/ruff format --check

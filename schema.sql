@@ -39,10 +39,12 @@ CREATE TABLE candidates (
 CREATE INDEX ix_candidates_apples ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['apples'::text];
 CREATE INDEX ix_candidates_bananas ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['bananas'::text];
 CREATE INDEX ix_candidates_created_at_id ON candidates USING btree (created_at DESC, id DESC);
+CREATE INDEX ix_candidates_decided_at ON candidates USING btree (updated_at) INCLUDE (status, created_at) WHERE status::text <> 'pending'::text;
 CREATE INDEX ix_candidates_grapes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['grapes'::text];
 CREATE INDEX ix_candidates_mangoes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['mangoes'::text];
 CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['oranges'::text];
 CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
+CREATE INDEX ix_candidates_words ON candidates USING gin (to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, '@._-+/'::text, '      '::text)));
 CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
 CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
 CREATE UNIQUE INDEX uq_candidates_status_secret_hash ON candidates USING btree (status_secret_hash) WHERE status_secret_hash IS NOT NULL;
@@ -66,6 +68,7 @@ CREATE TABLE candidate_counts (
     status character varying(20) NOT NULL,
     shard smallint NOT NULL,
     count bigint NOT NULL,
+    tons_per_day bigint NOT NULL DEFAULT 0,
     CONSTRAINT pk_candidate_counts PRIMARY KEY (product, status, shard)
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 
@@ -177,31 +180,34 @@ CREATE OR REPLACE FUNCTION public.candidates_count_changes()
 AS $function$
     BEGIN
         IF TG_OP = 'INSERT' THEN
-            INSERT INTO candidate_counts AS kept (product, status, shard, count)
-            SELECT product, status, pg_backend_pid() % 16, count(*)
+            INSERT INTO candidate_counts AS kept (product, status, shard, count, tons_per_day)
+            SELECT product, status, pg_backend_pid() % 16, count(*), sum(capacity_tons_per_day)
             FROM new_rows, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
             GROUP BY product, status
             ORDER BY product, status
-            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+            ON CONFLICT (product, status, shard) DO UPDATE
+            SET count = kept.count + excluded.count, tons_per_day = kept.tons_per_day + excluded.tons_per_day;
         ELSIF TG_OP = 'DELETE' THEN
-            INSERT INTO candidate_counts AS kept (product, status, shard, count)
-            SELECT product, status, pg_backend_pid() % 16, -count(*)
+            INSERT INTO candidate_counts AS kept (product, status, shard, count, tons_per_day)
+            SELECT product, status, pg_backend_pid() % 16, -count(*), -sum(capacity_tons_per_day)
             FROM old_rows, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
             GROUP BY product, status
             ORDER BY product, status
-            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+            ON CONFLICT (product, status, shard) DO UPDATE
+            SET count = kept.count + excluded.count, tons_per_day = kept.tons_per_day + excluded.tons_per_day;
         ELSE
-            INSERT INTO candidate_counts AS kept (product, status, shard, count)
-            SELECT product, status, pg_backend_pid() % 16, sum(change)
+            INSERT INTO candidate_counts AS kept (product, status, shard, count, tons_per_day)
+            SELECT product, status, pg_backend_pid() % 16, sum(change), sum(tons)
             FROM (
-                SELECT status, products, 1 AS change FROM new_rows
+                SELECT status, products, 1 AS change, capacity_tons_per_day::bigint AS tons FROM new_rows
                 UNION ALL
-                SELECT status, products, -1 FROM old_rows
+                SELECT status, products, -1, -capacity_tons_per_day::bigint FROM old_rows
             ) AS changed, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
             GROUP BY product, status
-            HAVING sum(change) <> 0
+            HAVING sum(change) <> 0 OR sum(tons) <> 0
             ORDER BY product, status
-            ON CONFLICT (product, status, shard) DO UPDATE SET count = kept.count + excluded.count;
+            ON CONFLICT (product, status, shard) DO UPDATE
+            SET count = kept.count + excluded.count, tons_per_day = kept.tons_per_day + excluded.tons_per_day;
         END IF;
         RETURN NULL;
     END;
@@ -218,28 +224,33 @@ AS $function$
     $function$;
 
 CREATE OR REPLACE FUNCTION public.recount_candidates()
- RETURNS TABLE(product text, status character varying, missing bigint)
+ RETURNS TABLE(product text, status character varying, missing bigint, missing_tons bigint)
  LANGUAGE sql
 AS $function$
         WITH actual AS (
-            SELECT counted.product, candidates.status, count(*) AS count
+            SELECT counted.product, candidates.status,
+                   count(*) AS count, sum(candidates.capacity_tons_per_day)::bigint AS tons
             FROM candidates, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
             GROUP BY counted.product, candidates.status
         ), kept AS (
-            SELECT candidate_counts.product, candidate_counts.status, sum(candidate_counts.count)::bigint AS count
+            SELECT candidate_counts.product, candidate_counts.status,
+                   sum(candidate_counts.count)::bigint AS count, sum(candidate_counts.tons_per_day)::bigint AS tons
             FROM candidate_counts
             GROUP BY candidate_counts.product, candidate_counts.status
         ), differences AS (
-            SELECT product, status, coalesce(actual.count, 0) - coalesce(kept.count, 0) AS missing
+            SELECT product, status,
+                   coalesce(actual.count, 0) - coalesce(kept.count, 0) AS missing,
+                   coalesce(actual.tons, 0) - coalesce(kept.tons, 0) AS missing_tons
             FROM actual FULL JOIN kept USING (product, status)
             WHERE coalesce(actual.count, 0) <> coalesce(kept.count, 0)
+               OR coalesce(actual.tons, 0) <> coalesce(kept.tons, 0)
         ), mended AS (
-            INSERT INTO candidate_counts (product, status, shard, count)
-            SELECT product, status, 0, missing FROM differences ORDER BY product, status
-            ON CONFLICT (product, status, shard)
-            DO UPDATE SET count = candidate_counts.count + excluded.count
+            INSERT INTO candidate_counts AS kept (product, status, shard, count, tons_per_day)
+            SELECT product, status, 0, missing, missing_tons FROM differences ORDER BY product, status
+            ON CONFLICT (product, status, shard) DO UPDATE
+            SET count = kept.count + excluded.count, tons_per_day = kept.tons_per_day + excluded.tons_per_day
         )
-        SELECT product, status, missing FROM differences ORDER BY product, status
+        SELECT product, status, missing, missing_tons FROM differences ORDER BY product, status
     $function$;
 
 CREATE OR REPLACE FUNCTION public.users_before_update()
@@ -265,4 +276,4 @@ CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('012_browser_sessions');
+INSERT INTO alembic_version VALUES ('014_search_indexes');

@@ -332,15 +332,17 @@ async def test_an_unknown_user_is_a_sentence(call_here, email, arguments):
 async def test_recount_mends_the_counts_and_says_what_was_wrong(call, empty_database_url):
     await asyncio.to_thread(migrations.upgrade, empty_database_url)
     connection = await asyncpg.connect(empty_database_url)
-    await connection.execute("INSERT INTO candidate_counts VALUES ('', 'pending', 3, 2), ('grapes', 'rejected', 3, -1)")
+    await connection.execute(
+        "INSERT INTO candidate_counts VALUES ('', 'pending', 3, 2, 5), ('grapes', 'rejected', 3, -1, 0)"
+    )
 
     first = await call("recount", DATABASE_URL=empty_database_url)
     second = await call("recount", DATABASE_URL=empty_database_url)
     await connection.close()
 
     assert first.output.splitlines() == [
-        "pending, all products: -2",
-        "rejected, grapes: +1",
+        "pending, all products: -2 candidates, -5 tons a day",
+        "rejected, grapes: +1 candidates, +0 tons a day",
         "The counts were mended.",
     ]
     assert (second.exit_code, second.output) == (0, "The counts are right.\n")

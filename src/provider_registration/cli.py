@@ -143,8 +143,8 @@ def migrate(revision: str, grant_to: str | None) -> None:
 def recount() -> None:
     """Check the counts behind the lists' totals, and mend them; only a restore of data alone makes that needed."""
     mended = _with_database(count_again)
-    for (product, status), missing in mended.items():
-        click.echo(f"{status}, {product or 'all products'}: {missing:+}")
+    for (product, status), (missing, tons) in mended.items():
+        click.echo(f"{status}, {product or 'all products'}: {missing:+} candidates, {tons:+} tons a day")
     click.echo("The counts were mended." if mended else "The counts are right.")
 
 

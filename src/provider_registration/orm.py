@@ -86,6 +86,21 @@ class Candidate(Base):
         _index_of_product("bananas", text("products @> ARRAY['bananas']")),
         _index_of_product("mangoes", text("products @> ARRAY['mangoes']")),
         Index("ix_candidates_created_at_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_candidates_words",
+            text(  # as PostgreSQL shows it: alembic compares the texts
+                "to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || "
+                "contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, "
+                "'@._-+/'::text, '      '::text))"
+            ),
+            postgresql_using="gin",
+        ),
+        Index(
+            "ix_candidates_decided_at",
+            "updated_at",
+            postgresql_include=["status", "created_at"],
+            postgresql_where=text("status <> 'pending'"),
+        ),
         Index("ix_candidates_status_created_at_id", "status", text("created_at DESC"), text("id DESC")),
     )
 
@@ -124,6 +139,7 @@ class CandidateCount(Base):
     status: Mapped[str] = mapped_column(String(20), primary_key=True)
     shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     count: Mapped[int] = mapped_column(BigInteger)
+    tons_per_day: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class User(Base):

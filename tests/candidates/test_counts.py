@@ -19,9 +19,14 @@ INSERT = """
     RETURNING id
 """
 REJECT = "UPDATE candidates SET status = 'rejected' WHERE id = $1 AND status = 'pending'"
-KEPT = "SELECT product, status, sum(count) FROM candidate_counts GROUP BY 1, 2 HAVING sum(count) <> 0"
+KEPT = """
+    SELECT product, status, sum(count), sum(tons_per_day)
+    FROM candidate_counts
+    GROUP BY 1, 2
+    HAVING sum(count) <> 0 OR sum(tons_per_day) <> 0
+"""
 ACTUAL = """
-    SELECT product, status, count(*)
+    SELECT product, status, count(*), sum(capacity_tons_per_day)
     FROM candidates, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
     GROUP BY 1, 2
 """
@@ -46,7 +51,8 @@ async def counted(connection, statement):
 
 async def check_exact(connection):
     async with connection.transaction(isolation="repeatable_read"):
-        assert await counted(connection, KEPT) == await counted(connection, ACTUAL)
+        kept, actual = await connection.fetch(KEPT), await connection.fetch(ACTUAL)
+    assert {tuple(row) for row in kept} == {tuple(row) for row in actual}
     assert await connection.fetchval("SELECT count(*) FROM candidate_counts WHERE count < 0 AND shard < 0") == 0
 
 
@@ -64,6 +70,7 @@ async def test_every_kind_of_change_is_counted(connection):
     await connection.execute(REJECT, ids[0])
     await connection.execute("UPDATE candidates SET products = '{oranges}' WHERE id = $1", ids[1])
     await connection.execute("UPDATE candidates SET location = 'elsewhere'")
+    await connection.execute("UPDATE candidates SET capacity_tons_per_day = 2000000000 WHERE id = ANY($1)", ids[4:8])
     await connection.execute("DELETE FROM candidates WHERE id = ANY($1)", ids[2:5])
     await check_exact(connection)
 
@@ -134,7 +141,7 @@ async def test_a_recount_mends_what_came_past_the_trigger_while_others_write(url
     mended = [tuple(row) for row in await connection.fetch("SELECT * FROM recount_candidates()")]
     await asyncio.gather(*writing)
 
-    assert mended == [("", "pending", 50), ("apples", "pending", -7), ("grapes", "pending", 50)]
+    assert mended == [("", "pending", 50, 50), ("apples", "pending", -7, 0), ("grapes", "pending", 50, 50)]
     await check_exact(connection)
     assert await connection.fetch("SELECT * FROM recount_candidates()") == []
 

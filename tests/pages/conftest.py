@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+from playwright.async_api import Browser, Page
 
 from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
@@ -20,6 +22,8 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.settings import Settings
+
+from .chromium import PROGRAM, chromium, visit
 
 PASSWORD = "correct horse battery staple"
 ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -70,7 +74,7 @@ class Person:
 
 def form_of(page: httpx.Response, action: str, **typed: Any) -> tuple[str, dict[str, Any]]:
     """Where a form of a page posts to, and its hidden fields with what is typed."""
-    forms = re.findall(r'<form method="post" action="([^"]*)"[^>]*>(.*?)</form>', page.text, re.DOTALL)
+    forms = re.findall(r'<form\b[^>]*? method="post" action="([^"]*)"[^>]*>(.*?)</form>', page.text, re.DOTALL)
     [(address, inside)] = [(where, inside) for where, inside in forms if html.unescape(where).endswith(action)]
     hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', inside)
     return html.unescape(address), {name: html.unescape(value) for name, value in hidden} | typed
@@ -193,3 +197,31 @@ async def billing(shared_billing_url: str) -> AsyncIterator[Callable[..., Awaita
         yield fail
         await fail("none")
         await client.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 0})
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for all tests of this process."""
+    if PROGRAM is None:
+        pytest.skip("there is no Chromium (Debian, Ubuntu: apt install chromium)")
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def signed_in(
+    browser: Browser, service_url: str, accounts: dict[Role, str]
+) -> Callable[..., AbstractAsyncContextManager[Page]]:
+    """Opens a Chromium page in which an admin is signed in; options are those of Playwright's contexts."""
+
+    @asynccontextmanager
+    async def signed_in(**options: Any) -> AsyncIterator[Page]:
+        async with visit(browser, service_url, **options) as page:
+            await page.goto("/admin/sign-in?next=/admin/approvals")
+            await page.get_by_label("E-mail address").fill(accounts[Role.ADMIN])
+            await page.get_by_label("Password").fill(PASSWORD)
+            await page.keyboard.press("Enter")
+            await page.wait_for_url(f"{service_url}/admin/approvals")
+            yield page
+
+    return signed_in

@@ -10,8 +10,10 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.admin import paths
 from provider_registration.admin.approvals_router import router as approvals_router
+from provider_registration.admin.bulk_router import router as bulk_router
 from provider_registration.admin.candidate_router import router as candidate_router
 from provider_registration.admin.errors import SignInNeeded
+from provider_registration.admin.overview_router import router as overview_router
 from provider_registration.admin.queue_router import router as queue_router
 from provider_registration.admin.session_router import router as session_router
 from provider_registration.auth.errors import NotAuthenticated
@@ -19,7 +21,14 @@ from provider_registration.web.problems import problem_response
 
 ADMIN_ROOM = Path(__file__).parent
 ADMIN_HOME = paths.HOME
-ROUTERS: list[APIRouter] = [session_router, queue_router, candidate_router, approvals_router]
+ROUTERS: list[APIRouter] = [
+    session_router,
+    overview_router,
+    queue_router,
+    bulk_router,
+    candidate_router,
+    approvals_router,
+]
 
 
 def install_admin(app: FastAPI) -> None:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from provider_registration.candidates.browsing.models import Order, Selection
 from provider_registration.candidates.models import Product, Status
 from provider_registration.web.pagination import Position
+from provider_registration.web.text import CleanText
 
 PAGE_SIZE = 50
 MAX_WORDS_LENGTH = 100
@@ -49,7 +50,7 @@ class QueueQuery(BaseModel):
     status: Annotated[Status | Literal["all"] | None, BlankIsAbsent] = None
     product: Annotated[Product | None, BlankIsAbsent] = None
     order: Annotated[Order | None, BlankIsAbsent] = None
-    search: str = Field("", max_length=MAX_WORDS_LENGTH)
+    search: CleanText = Field("", max_length=MAX_WORDS_LENGTH)
     after: Annotated[str, AfterValidator(_is_cursor)] | None = None
 
     @property
@@ -62,7 +63,7 @@ class QueueQuery(BaseModel):
         """Those who wait come oldest first, others newest first, unless told otherwise."""
         status = None if self.shown_status == "all" else Status(self.shown_status)
         usual = Order.OLDEST if status is Status.PENDING else Order.NEWEST
-        return Selection(status, self.product, self.search.strip(), self.order or usual)
+        return Selection(status, self.product, self.search, self.order or usual)
 
     @property
     def place(self) -> Position | None:

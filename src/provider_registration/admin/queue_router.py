@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from provider_registration.admin import paths
+from provider_registration.admin.bulk import MOST
 from provider_registration.admin.dependencies import BrowserUserDep, OwnFormDep
+from provider_registration.admin.exports import as_csv, as_json
 from provider_registration.admin.navigation import own_page
 from provider_registration.admin.queue import COLUMNS, PAGE_SIZE, Columns, QueueQuery
 from provider_registration.candidates.dependencies import CandidateServiceDep
-from provider_registration.candidates.models import Product, Status
+from provider_registration.candidates.models import Candidate, Product, Status
 from provider_registration.pages.cookies import read_cookie, set_cookie
 from provider_registration.pages.router import RendererDep
 
@@ -46,8 +49,27 @@ async def list_candidates(
         all_columns=COLUMNS,
         statuses=list(Status),
         products=list(Product),
+        most_marked=MOST,
+        can_mark=signed_in.may_decide and any(_is_open(candidate) for candidate in found.candidates),
+        is_open=_is_open,
         next_page=found.next and query.address(after=found.next.to_cursor()),
     )
+
+
+@router.get(f"{paths.CANDIDATES}/export.{{kind}}")
+async def export(
+    kind: Literal["csv", "json"],
+    query: Annotated[QueueQuery, Query()],
+    _signed_in: BrowserUserDep,
+    service: CandidateServiceDep,
+) -> Response:
+    """Everybody whom the same list would show, as a file."""
+    candidates = service.browsing.all(query.selection)
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    headers = {"Content-Disposition": f'attachment; filename="candidates-{query.shown_status}-{day}.{kind}"'}
+    if kind == "csv":
+        return StreamingResponse(as_csv(candidates), headers=headers, media_type="text/csv")
+    return StreamingResponse(as_json(candidates), headers=headers, media_type="application/json")
 
 
 @router.post(f"{paths.CANDIDATES}/columns")
@@ -57,3 +79,8 @@ async def choose_columns(form: OwnFormDep, request: Request) -> Response:
     response = RedirectResponse(request.scope.get("root_path", "") + target, 303)
     set_cookie(response, COLUMNS_COOKIE, Columns.of(form.all("column")).to_text(), seconds=A_YEAR)
     return response
+
+
+def _is_open(candidate: Candidate) -> bool:
+    """Whether it can be decided as it stands."""
+    return candidate.status is Status.PENDING and candidate.approval is None

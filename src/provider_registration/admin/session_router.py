@@ -26,12 +26,6 @@ VISIT_COOKIE = "visit"
 VISIT_BYTES = 32
 
 
-@router.get(paths.HOME)
-async def home(_signed_in: BrowserUserDep, request: Request) -> Response:
-    """Lead to the list."""
-    return RedirectResponse(request.scope.get("root_path", "") + paths.CANDIDATES, 303)
-
-
 @router.get(paths.SIGN_IN)
 async def show_sign_in(request: Request, renderer: RendererDep) -> Response:
     """The form."""

@@ -6,12 +6,12 @@ from provider_registration.candidates import queries
 from provider_registration.database import Database
 
 
-async def recount(database: Database) -> dict[tuple[str, str], int]:
-    """Add to the counts what they lack while others go on writing; what that was, by product and status.
+async def recount(database: Database) -> dict[tuple[str, str], tuple[int, int]]:
+    """Add to the counts what they lack while others go on writing: candidates and tons a day, by product and status.
 
     Product '' stands for all candidates of a status. Empty when all was well, as it is unless rows came past the
     trigger. It reads the whole table, so the database has to be a patient one.
     """
     async with database.transaction() as session:
         rows = await session.execute(queries.RECOUNT)
-        return {(row.product, row.status): row.missing for row in rows}
+        return {(row.product, row.status): (row.missing, row.missing_tons) for row in rows}

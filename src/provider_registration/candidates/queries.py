@@ -195,7 +195,7 @@ COUNT_BY_STATUS = text("""
 """)
 
 # Add to the counts what they lack, and say what that was: nothing unless rows came past the trigger.
-RECOUNT = text("SELECT product, status, missing FROM recount_candidates()")
+RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candidates()")
 
 # Reject a pending candidate, unless someone changed it since we read it.
 REJECT_CANDIDATE = text("""

@@ -37,6 +37,7 @@ from provider_registration.candidates.models import (
     Status,
 )
 from provider_registration.candidates.selection import lock_pending
+from provider_registration.candidates.statistics.service import StatisticsService
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.database import Database
 from provider_registration.reading import Reader
@@ -55,7 +56,8 @@ REJECTIONS = TypeAdapter(list[Rejection])
 class CandidateService:
     """Registers, lists, reads and decides.
 
-    `approvals` has what can be done with approvals once they are begun, `browsing` how people look through candidates.
+    `approvals` has what can be done with approvals once they are begun, `browsing` how people look through candidates,
+    `statistics` what it all comes to.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class CandidateService:
         self._gives_status_secrets = gives_status_secrets
         self.approvals = approvals
         self.browsing = BrowsingService(database)
+        self.statistics = StatisticsService(database)
         self._registrations = Batcher(self._register, time_limit=database.time_limit)
         self._reads = Batcher(self._read, time_limit=database.time_limit)
         self._lists = Sharer(self._list, time_limit=database.time_limit)

@@ -1,14 +1,153 @@
 // What makes the console quicker to work at. Every page does all it does without this.
 
-const root = document.body.dataset.root;
-
 // -- a decision is sent once ------------------------------------------------------------------------------------------
 
 for (const form of document.querySelectorAll("form[data-once]")) {
-  form.addEventListener("submit", () => {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "yes";
     const button = form.querySelector("[data-busy]");
     button.setAttribute("aria-disabled", "true");
     button.textContent = button.dataset.busy;
-    form.addEventListener("submit", (again) => again.preventDefault());
+  });
+}
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload(); // going back must show what is so now
+});
+
+// -- typing a reason chooses it ---------------------------------------------------------------------------------------
+
+document.getElementById("reason")?.addEventListener("input", () => {
+  document.getElementById("choice-own").checked = true;
+});
+
+// -- marking rows -----------------------------------------------------------------------------------------------------
+
+const marks = document.getElementById("marks");
+const boxes = [...document.querySelectorAll("td.mark input")];
+const all = document.querySelector("[data-mark-all]");
+
+function showMarks() {
+  const marked = boxes.filter((box) => box.checked);
+  for (const box of boxes) box.closest("tr").classList.toggle("is-marked", box.checked);
+  const text = marks.querySelector("[data-marked-count]");
+  text.dataset.unmarked ??= text.textContent;
+  text.textContent = marked.length ? `${marked.length} marked` : text.dataset.unmarked;
+  all.checked = marked.length === boxes.length;
+  all.indeterminate = marked.length > 0 && !all.checked;
+}
+
+if (marks) {
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of boxes) box.checked = all.checked;
+    showMarks();
+  });
+  for (const box of boxes) box.addEventListener("change", showMarks);
+  showMarks();
+}
+
+// -- deciding about several, one request each, with a result for each -------------------------------------------------
+
+for (const form of document.querySelectorAll("form[data-bulk]")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (form.dataset.begun) return;
+    form.dataset.begun = "yes";
+    const typed = new FormData(form);
+    typed.delete("mark");
+    const rows = [...form.querySelectorAll("li[data-candidate]")];
+    const box = form.querySelector("[data-progress]");
+    const bar = box.querySelector("progress");
+    const text = box.querySelector("[data-progress-text]");
+    const list = form.action.slice(0, form.action.lastIndexOf("/marked/"));
+    box.hidden = false;
+    box.scrollIntoView({ block: "nearest" });
+    let done = 0;
+    for (const [index, row] of rows.entries()) {
+      text.textContent = `${index} of ${rows.length}`;
+      const outcome = await decide(`${list}/${row.dataset.candidate}/${form.dataset.bulk}`, typed, row.dataset.version);
+      const cell = row.querySelector("[data-result]");
+      cell.className = `marked-result result-${outcome.kind}`;
+      cell.textContent = outcome.text;
+      done += outcome.is_done;
+      bar.value = index + 1;
+    }
+    text.textContent = `${done} of ${rows.length} decided`;
+    form.querySelector("[data-busy]").hidden = true;
+    const back = form.querySelector("[data-when-done]");
+    back.textContent = back.dataset.whenDone;
+    back.focus();
+  });
+}
+
+async function decide(address, typed, version) {
+  const body = new URLSearchParams(typed);
+  body.set("version", version);
+  try {
+    const response = await fetch(address, { method: "POST", body, headers: { Accept: "application/json" } });
+    const said = await response.json();
+    return response.ok ? said : { kind: "danger", text: said.detail, is_done: false };
+  } catch {
+    return { kind: "danger", text: "No answer came. Look at it again before you decide.", is_done: false };
+  }
+}
+
+// -- keys -------------------------------------------------------------------------------------------------------------
+
+const KEYS_OFF = "keys-off";
+const help = document.getElementById("keys");
+const rows = [...document.querySelectorAll("table.list tbody tr:has(.row-link)")];
+
+function keysAreOn() {
+  return localStorage.getItem(KEYS_OFF) === null;
+}
+
+function move(step) {
+  const links = rows.map((row) => row.querySelector(".row-link"));
+  const now = rows.findIndex((row) => row.contains(document.activeElement));
+  const next = Math.min(Math.max(now + step, 0), links.length - 1);
+  links[next]?.focus();
+  rows[next]?.scrollIntoView({ block: "nearest" });
+}
+
+function follow(key) {
+  document.querySelector(`[data-key="${key}"]`)?.click();
+}
+
+const ACTIONS = {
+  j: () => move(1),
+  k: () => move(-1),
+  x: () => document.activeElement.closest("tr")?.querySelector(".mark input")?.click(),
+  n: () => {
+    const link = document.querySelector('[data-key="n"]');
+    location.assign(link ? link.href : `${document.body.dataset.root}/admin/next`);
+  },
+  a: () => follow("a"),
+  r: () => follow("r"),
+  q: () => follow("q"),
+  "/": () => document.getElementById("search")?.focus(),
+  "?": () => help.showModal(),
+};
+
+if (help) {
+  const opener = document.querySelector('[data-open="keys"]');
+  opener.hidden = false;
+  opener.addEventListener("click", () => help.showModal());
+  help.querySelector("[data-close]").addEventListener("click", () => help.close());
+  const on = document.getElementById("keys-on");
+  on.checked = keysAreOn();
+  on.addEventListener("change", () => {
+    if (on.checked) localStorage.removeItem(KEYS_OFF);
+    else localStorage.setItem(KEYS_OFF, "yes");
+  });
+  addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input:not([type=checkbox], [type=radio]), select, textarea, dialog");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !keysAreOn() || !ACTIONS[event.key]) return;
+    event.preventDefault();
+    ACTIONS[event.key]();
   });
 }

@@ -105,6 +105,65 @@ BROWSE = {
     ("newest", True, True): text(_NEWEST_OF_STATUS_WITH_PRODUCT + _NEWEST_FIRST).bindparams(_AFTER),
 }
 
+# The candidates with words that begin so: `most` at most, whichever the index leads to first; then those of them that
+# the filters let pass, in order. So a word that very many have costs no more than one that a thousand have.
+_MATCHED = """
+    WITH matched AS (
+        SELECT id, status, products, created_at
+        FROM candidates
+        WHERE to_tsvector(
+                  'simple',
+                  translate(company_name || ' ' || contact_email || ' ' || coalesce(location, ''), '@._-+/', '      ')
+              ) @@ to_tsquery('simple', :words)
+        LIMIT :most
+    )
+"""
+_OLDEST_MATCHED = """
+    , page AS (
+        SELECT id FROM matched
+        WHERE (CAST(:status AS text) IS NULL OR status = :status)
+          AND (CAST(:product AS text) IS NULL OR products @> ARRAY[CAST(:product AS text)])
+          AND (created_at, id) > (:after, :after_id)
+        ORDER BY created_at, id
+        LIMIT :limit
+    )
+"""
+_NEWEST_MATCHED = """
+    , page AS (
+        SELECT id FROM matched
+        WHERE (CAST(:status AS text) IS NULL OR status = :status)
+          AND (CAST(:product AS text) IS NULL OR products @> ARRAY[CAST(:product AS text)])
+          AND (created_at, id) < (:after, :after_id)
+        ORDER BY created_at DESC, id DESC
+        LIMIT :limit
+    )
+"""
+_OF_MATCHED_PAGE = """
+    SELECT summary.matched,
+           candidates.*,
+           approval.state AS approval_state,
+           approval.requested_at AS approval_requested_at,
+           approval.attempts AS approval_attempts,
+           approval.next_attempt_at AS approval_next_attempt_at,
+           approval.last_error AS approval_last_error
+    FROM (SELECT count(*) AS matched FROM matched) AS summary
+    LEFT JOIN page ON true
+    LEFT JOIN candidates ON candidates.id = page.id
+    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
+"""
+_MATCHED_OLDEST_FIRST = _OF_MATCHED_PAGE + "ORDER BY created_at, candidates.id"
+_MATCHED_NEWEST_FIRST = _OF_MATCHED_PAGE + "ORDER BY created_at DESC, candidates.id DESC"
+_SEARCH_OLDEST = _MATCHED + _OLDEST_MATCHED
+_SEARCH_NEWEST = _MATCHED + _NEWEST_MATCHED
+SEARCH = {
+    "oldest": text(_SEARCH_OLDEST + _MATCHED_OLDEST_FIRST).bindparams(_AFTER),
+    "newest": text(_SEARCH_NEWEST + _MATCHED_NEWEST_FIRST).bindparams(_AFTER),
+}
+
+# Some candidates, each with its unfinished approval, oldest first.
+_NAMED = "WITH page AS (SELECT id FROM candidates WHERE id = ANY(:candidate_ids))"
+FIND_NAMED = text(_NAMED + _OLDEST_FIRST)
+
 # How many candidates there are of each status, of one product or, for '', of all.
 COUNT_BY_STATUS = text("""
     SELECT status, CAST(sum(count) AS bigint) AS candidates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from provider_registration.database import Database
 from provider_registration.web.pagination import Position
 
 EXPORT_PAGE = 500  # candidates read at a time
+MOST_MATCHES = 1000  # candidates looked at for words that more have
 
 
 class BrowsingService:
@@ -25,19 +27,24 @@ class BrowsingService:
     async def page(self, selection: Selection, *, limit: int, after: Position | None = None) -> Found:
         """Some candidates of a selection: the first, or those after a place."""
         place = after or selection.order.start
-        parameters = {
+        parameters: dict[str, object] = {
             "status": selection.status,
             "product": selection.product,
             "after": place.at,
             "after_id": place.id,
             "limit": limit + 1,
         }
-        statement = queries.BROWSE[selection.order, selection.status is not None, selection.product is not None]
+        if selection.words:
+            statement = queries.SEARCH[selection.order]
+            parameters |= {"words": search_query(selection.words), "most": MOST_MATCHES}
+        else:
+            statement = queries.BROWSE[selection.order, selection.status is not None, selection.product is not None]
         async with self._database.statement() as session:
             rows = (await session.execute(statement, parameters)).mappings().all()
-        candidates = [Candidate.from_row(row) for row in rows[:limit]]
+        is_partial = bool(selection.words) and rows[0]["matched"] == MOST_MATCHES
+        candidates = [Candidate.from_row(row) for row in rows[:limit] if row["id"] is not None]
         is_last = len(rows) <= limit
-        return Found(candidates, None if is_last else _place_of(candidates[-1]))
+        return Found(candidates, None if is_last else _place_of(candidates[-1]), is_partial)
 
     async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
         """Every candidate of a selection. No connection is held while the caller is busy with some of them."""
@@ -70,6 +77,12 @@ class BrowsingService:
             raise CandidateNotFound(candidate_id)
         return Candidate.from_row(row)
 
+    async def candidates(self, candidate_ids: list[UUID]) -> list[Candidate]:
+        """Those of some candidates that there are, oldest first."""
+        async with self._database.statement() as session:
+            rows = (await session.execute(queries.FIND_NAMED, {"candidate_ids": candidate_ids})).mappings().all()
+        return [Candidate.from_row(row) for row in rows]
+
     async def next_pending(self, after: Candidate | None = None) -> UUID | None:
         """The pending candidate that registered next after another, or else first; None when nobody waits."""
         places = [_place_of(after), EARLIEST] if after else [EARLIEST]
@@ -89,6 +102,15 @@ class BrowsingService:
         async with self._database.statement() as session:
             rows = await session.execute(queries.NAME_USERS, {"user_ids": list(user_ids)})
             return {row.id: row.email for row in rows}
+
+
+BETWEEN_WORDS = re.compile(r"[\s@._+/-]+")  # what the index takes for a space
+
+
+def search_query(words: str) -> str:
+    """PostgreSQL's query for what has, for each of the words, one that begins with it. Each is quoted."""
+    quoted = (word.replace("\\", "\\\\").replace("'", "''") for word in BETWEEN_WORDS.split(words) if word)
+    return " & ".join(f"'{word}':*" for word in quoted)
 
 
 def _place_of(candidate: Candidate) -> Position:

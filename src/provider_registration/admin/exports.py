@@ -1,0 +1,82 @@
+"""Candidates as files, written while they are read: a file of a million needs no more memory than one of ten."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+
+from provider_registration.candidates.models import Candidate
+
+CHUNK = 200  # candidates written at a time
+# A spreadsheet takes what begins so for a formula, in either width (OWASP, CSV injection); an apostrophe makes it text.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+FIELDS = (
+    *("candidate_id", "status", "company_name", "contact_email", "phone", "location", "products", "truck_count"),
+    *("capacity_tons_per_day", "created_at", "decided_at", "provider_id", "rejection_reason"),
+)
+
+
+async def as_csv(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
+    """RFC 4180, with a line of headings, in UTF-8 with the mark that spreadsheets know it by."""
+    yield "\ufeff" + _csv([FIELDS])
+    async for some in _chunks(candidates):
+        yield _csv([_neutral(value) for value in _record(candidate).values()] for candidate in some)
+
+
+async def as_json(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
+    """One array of objects."""
+    separator = "[\n"
+    async for some in _chunks(candidates):
+        yield separator + ",\n".join(json.dumps(_record(candidate), ensure_ascii=False) for candidate in some)
+        separator = ",\n"
+    yield "[]\n" if separator == "[\n" else "\n]\n"
+
+
+def _record(candidate: Candidate) -> dict[str, object]:
+    return {
+        "candidate_id": str(candidate.candidate_id),
+        "status": str(candidate.status),
+        "company_name": candidate.company_name,
+        "contact_email": candidate.contact_email,
+        "phone": candidate.phone,
+        "location": candidate.location,
+        "products": [str(product) for product in candidate.products],
+        "truck_count": candidate.truck_count,
+        "capacity_tons_per_day": candidate.capacity_tons_per_day,
+        "created_at": _instant(candidate.created_at),
+        "decided_at": None if candidate.status == "pending" else _instant(candidate.updated_at),
+        "provider_id": candidate.provider_id,
+        "rejection_reason": candidate.rejection_reason,
+    }
+
+
+def _neutral(value: object) -> object:
+    if isinstance(value, list):
+        return " ".join(value)
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return value
+
+
+def _instant(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+async def _chunks(candidates: AsyncIterator[Candidate]) -> AsyncIterator[list[Candidate]]:
+    some: list[Candidate] = []
+    async for candidate in candidates:
+        some.append(candidate)
+        if len(some) == CHUNK:
+            yield some
+            some = []
+    if some:
+        yield some

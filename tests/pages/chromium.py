@@ -1,0 +1,58 @@
+"""Debian's Chromium, and what its pages may not do whatever a test is about."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+TIMEOUT = 10_000  # milliseconds that an element may take to appear
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """A browser without a window."""
+    async with async_playwright() as playwright:
+        # Without its sandbox: root, as which containers run tests, may not use that.
+        browser = await playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+class Watch:
+    """Notes what goes wrong in a context: a policy that is broken, a script that fails, a request to another host."""
+
+    def __init__(self, context: BrowserContext, base_url: str) -> None:
+        self.wrong: list[str] = []
+        self._base_url = base_url
+        context.on("page", self._watch)
+
+    def _watch(self, page: Page) -> None:
+        page.on("console", lambda message: self._note(message.type in ("error", "warning"), message.text))
+        page.on("pageerror", lambda error: self._note(True, str(error)))
+        page.on("request", lambda request: self._note(not self._is_own(request.url), f"asked for {request.url}"))
+
+    def _is_own(self, url: str) -> bool:
+        return url.startswith((self._base_url, "data:", "about:"))
+
+    def _note(self, is_wrong: bool, what: str) -> None:
+        if is_wrong and "Failed to load resource: the server responded with a status of 4" not in what:
+            self.wrong.append(what)
+
+
+@asynccontextmanager
+async def visit(browser: Browser, base_url: str, **options: Any) -> AsyncIterator[Page]:
+    """A page in a context of its own, in which nothing may go wrong."""
+    context = await browser.new_context(base_url=base_url, **options)
+    context.set_default_timeout(TIMEOUT)
+    watch = Watch(context, base_url)
+    page = await context.new_page()
+    try:
+        yield page
+    finally:
+        await context.close()
+    assert watch.wrong == []

@@ -1,0 +1,181 @@
+"""Every page of the console, in light and dark and on a narrow screen: nobody is kept out, nothing is cut off.
+
+With SCREENSHOTS set to a folder, each is also written there as a picture: `make screenshots`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page
+
+from provider_registration.admin import queue_router
+from provider_registration.candidates.statistics import service as statistics
+from provider_registration.local.demo_data import load_demo_data
+
+from .chromium import visit
+
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 320, "height": 640}
+RULES = {
+    "light": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
+    "dark": {"type": "rule", "values": ["color-contrast"]},  # nothing else differs
+}
+COMPANIES = {
+    "huerta": {
+        "company_name": "Huerta del Sol S.L.",
+        "location": "Valencia, España",
+        "products": ["oranges", "grapes"],
+    },
+    "obsthof": {"company_name": "Obsthof Lindner KG", "location": "Jork, Deutschland", "products": ["apples"]},
+    "vergers": {"company_name": "Vergers de la Loire", "location": "Angers, France", "products": ["apples", "grapes"]},
+    "agrumi": {"company_name": "Agrumi Cutrufo S.r.l.", "location": "Catania, Italia", "products": ["oranges"]},
+}
+
+Visit = Callable[[Page], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+async def companies(register, admin, shared_billing_url, settings):
+    """Companies in every state, among demo data."""
+    await load_demo_data(settings.database_url, 400, seed=1, progress=lambda _: None)
+    made = {name: await register(**company) for name, company in COMPANIES.items()}
+    paths = {name: f"/admin/candidates/{candidate['candidate_id']}" for name, candidate in made.items()}
+    async with httpx.AsyncClient(base_url=shared_billing_url) as sandbox:
+        await admin.submit(await admin.open(f"{paths['vergers']}/approve"), "/approve")
+        await sandbox.put("/sandbox/faults", json={"mode": "commit_then_reset", "times": 2})
+        for name in ("obsthof", "agrumi"):
+            await admin.submit(await admin.open(f"{paths[name]}/approve"), "/approve")
+        await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": False, "latency_ms": 0})
+        await admin.submit(await admin.open("/admin/approvals"), f"{paths['agrumi']}/approval/retry")
+        await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 0})
+    await keep_waiting(settings.database_url.replace("+asyncpg", ""))
+    return paths
+
+
+async def keep_waiting(database_url):
+    """Have no approval retried by itself while a test looks at it."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE approval_intents SET next_attempt_at = now() + interval '1 h'")
+    await connection.close()
+
+
+async def mark_two(page: Page) -> None:
+    boxes = page.locator("td.mark input")
+    for index in range(2):
+        await boxes.nth(index).check()
+
+
+async def approve_marked(page: Page) -> None:
+    await mark_two(page)
+    await page.get_by_role("button", name="Approve marked…").click()
+
+
+async def reject_without_a_reason(page: Page) -> None:
+    await page.locator("form[data-once]").evaluate("form => { form.noValidate = true }")
+    await page.locator("form[data-once] button[type=submit]").click()
+    await page.get_by_text("There is a problem").wait_for()
+
+
+async def open_keys(page: Page) -> None:
+    await page.get_by_role("button", name="Keyboard shortcuts").click()
+
+
+async def open_columns(page: Page) -> None:
+    await page.get_by_text("Columns", exact=True).click()
+
+
+async def show_numbers(page: Page) -> None:
+    await page.get_by_text("As a table").first.click()
+
+
+# Where each page is, with a company's name in braces, and what is done there.
+PAGES: dict[str, tuple[str, Visit | None]] = {
+    "overview": ("/admin", None),
+    "overview-numbers": ("/admin", show_numbers),
+    "queue": ("/admin/candidates", None),
+    "queue-marked": ("/admin/candidates", mark_two),
+    "queue-columns": ("/admin/candidates?status=all", open_columns),
+    "queue-empty": ("/admin/candidates?search=nobody", None),
+    "keys": ("/admin/candidates", open_keys),
+    "candidate-pending": ("{huerta}", None),
+    "candidate-approved": ("{vergers}", None),
+    "candidate-waiting": ("{obsthof}", None),
+    "candidate-in-doubt": ("{agrumi}", None),
+    "approve": ("{huerta}/approve", None),
+    "reject": ("{huerta}/reject", None),
+    "reject-wrong": ("{huerta}/reject", reject_without_a_reason),
+    "marked": ("/admin/candidates", approve_marked),
+    "approvals": ("/admin/approvals", None),
+    "resolve": ("{agrumi}/approval/resolve", None),
+    "error": ("/admin/nothing", None),
+}
+
+
+async def look_at(page: Page, name: str) -> None:
+    """Hold a page that is open against all that every page has to be."""
+    wrong = []
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        if SCREENSHOTS:
+            await page.screenshot(path=Path(SCREENSHOTS) / f"{name}-{scheme}.png", full_page="keys" not in name)
+        results = await Axe().run(page, options={"runOnly": RULES[scheme]})
+        wrong += [
+            f"{scheme}: {found['id']} at {found['nodes'][0]['html'][:200]}" for found in results.response["violations"]
+        ]
+    await page.set_viewport_size(NARROW)
+    if SCREENSHOTS:
+        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}-narrow.png", full_page="keys" not in name)
+    overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    await page.set_viewport_size(WIDE)
+    assert wrong == []
+    assert overflow == 0, f"{name} is {overflow} pixels too wide for a screen of 320"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_lists_of_today():
+    """Looking at every element takes axe-core long enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue_router, "PAGE_SIZE", 12)
+        patch.setattr(statistics, "KEPT_SECONDS", 0.0)  # what others saw may have been empty
+        yield
+
+
+@pytest.fixture(scope="module")
+async def page(signed_in):
+    async with signed_in(viewport=WIDE) as page:
+        yield page
+
+
+# What they hold is on other pages too.
+PICTURES_ALONE = {
+    "overview",
+    "queue",
+    "queue-marked",
+    "queue-empty",
+    "candidate-approved",
+    "candidate-waiting",
+    "reject",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if SCREENSHOTS or name not in PICTURES_ALONE])
+async def test_a_page_keeps_nobody_out(page, companies, name):
+    address, do = PAGES[name]
+    await page.goto(address.format(**companies))
+    if do:
+        await do(page)
+
+    await look_at(page, name)
+
+
+async def test_the_sign_in_page_keeps_nobody_out(browser, service_url):
+    async with visit(browser, service_url, viewport=WIDE) as page:
+        await page.goto("/admin/sign-in")
+        await look_at(page, "sign-in")

@@ -1,0 +1,187 @@
+"""The list of candidates in the console: whom it shows, in what order, in which columns; and the front page."""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+import pytest
+
+from provider_registration.candidates.browsing import service as browsing
+from provider_registration.candidates.statistics import service as statistics
+
+from .conftest import form_of, text_of
+
+
+def names_in(page):
+    return re.findall(r'class="row-link" href="[^"]*/candidates/[^"]*"><bdi>([^<]*)</bdi>', page.text)
+
+
+@pytest.fixture
+def word():
+    """A word that no other test's company has."""
+    return "w" + uuid4().hex[:10]
+
+
+async def test_those_who_wait_come_oldest_first(admin, register, word):
+    names = [f"{word} {number}" for number in range(3)]
+    for name in names:
+        await register(company_name=name)
+
+    assert names_in(await admin.open(f"/admin/candidates?search={word}")) == names
+    assert names_in(await admin.open(f"/admin/candidates?search={word}&order=newest")) == names[::-1]
+    assert names_in(await admin.open("/admin/candidates?order=newest"))[:3] == names[::-1]
+
+
+async def test_pages_lead_to_all_and_back_to_the_first(admin, register, word, monkeypatch):
+    monkeypatch.setattr("provider_registration.admin.queue_router.PAGE_SIZE", 2)
+    names = [f"{word} {number}" for number in range(5)]
+    for name in names:
+        await register(company_name=name)
+
+    for query in (f"search={word}&order=oldest", "order=newest"):
+        page, seen = await admin.open(f"/admin/candidates?{query}"), []
+        while True:
+            seen += names_in(page)
+            following = re.search(r'rel="next" href="(\?[^"]*)"', page.text)
+            if not following or len(seen) > 5:
+                break
+            page = await admin.open("/admin/candidates" + following[1].replace("&amp;", "&"))
+            assert "First page" in page.text
+        assert seen[:5] == (names if "oldest" in query else names[::-1])
+
+
+async def test_the_status_and_the_product_are_chosen(admin, register, word):
+    await register(company_name=f"{word} apples", products=["apples"])
+    rejected = await register(company_name=f"{word} grapes", products=["grapes"])
+    page = await admin.open(f"/admin/candidates/{rejected['candidate_id']}/reject")
+    await admin.submit(page, "/reject", choice="none")
+
+    for query, shown in {
+        "": [f"{word} apples"],
+        "&status=": [f"{word} apples"],
+        "&status=rejected": [f"{word} grapes"],
+        "&status=approved": [],
+        "&status=all": [f"{word} grapes", f"{word} apples"],
+        "&status=all&product=apples": [f"{word} apples"],
+        "&status=all&product=mangoes": [],
+    }.items():
+        assert names_in(await admin.open(f"/admin/candidates?search={word}{query}")) == shown
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "ventas-{0}",
+        "VENTAS-{0}@huertas-{0}.example",
+        "{0} valència",
+        "Valè {0}",
+        "{0}/sol",
+        "d'{0}",
+        "{0} S.L.",
+        "सब्ज़ी {0}",
+        " {0}  ",
+    ],
+)
+async def test_beginnings_of_words_find_company_address_and_place(admin, register, word, asked):
+    name = f"Huertas d'{word} Sol सब्ज़ी S.L."
+    await register(company_name=name, contact_email=f"ventas-{word}@huertas-{word}.example", location="València")
+
+    page = await admin.ask("GET", "/admin/candidates", params={"search": asked.format(word)})
+
+    assert [shown.replace("&#39;", "'") for shown in names_in(page)] == [name]
+
+
+@pytest.mark.parametrize("asked", ["--", "'", "\\", "a:*", "!(&|", "<->", "%", "' | '", "\\' | x", "zq" * 40])
+async def test_no_search_breaks_anything(admin, asked):
+    page = await admin.ask("GET", "/admin/candidates", params={"search": asked, "status": "all"})
+
+    assert page.status_code == 200
+    assert "'" not in asked or f'value="{asked}"' not in page.text.replace("&#39;", "")
+
+
+@pytest.mark.parametrize("query", ["search=a%00b", "search=" + "a" * 101, "status=gone", "after=x", "order=name"])
+async def test_an_address_that_means_nothing_is_an_error_page(admin, query):
+    page = await admin.open(f"/admin/candidates?{query}")
+
+    assert page.status_code == 422
+    assert "That did not work" in text_of(page)
+
+
+async def test_words_that_very_many_have_are_looked_up_in_part_and_the_page_says_so(admin, register, word, monkeypatch):
+    monkeypatch.setattr(browsing, "MOST_MATCHES", 2)
+    for number in range(3):
+        await register(company_name=f"{word} {number}")
+
+    assert "only a part of them was looked at" in text_of(await admin.open(f"/admin/candidates?search={word}"))
+    page = await admin.open(f"/admin/candidates?search={word}&status=approved")
+    assert "only a part of them was looked at" in text_of(page)
+    assert "only a part" not in text_of(await admin.open(f"/admin/candidates?search={word}+1"))
+
+
+async def test_columns_are_chosen_and_remembered(admin, register):
+    await register()
+    page = await admin.open("/admin/candidates?order=newest")
+    assert "Köln" in page.text
+
+    page = await admin.submit(page, "/columns", column=["email", "trucks", "nonsense"])
+
+    assert page.url.query == b"order=newest"
+    [head] = re.findall(r"<thead>(.*?)</thead>", page.text, re.DOTALL)
+    assert re.findall(r"<th scope=\"col\"[^>]*>([^<]+)</th>", head) == ["Company", "E-mail", "Trucks"]
+    assert "Köln" not in page.text
+    del admin.cookies["__Host-columns"]
+
+
+async def test_choosing_columns_leads_nowhere_else(admin):
+    address, form = form_of(await admin.open("/admin/candidates"), "/columns")
+
+    response = await admin.send(address, form | {"list": "\r\nX: y//evil.example"})
+
+    assert response.headers["Location"] == "/admin"
+    del admin.cookies["__Host-columns"]
+
+
+async def test_a_viewer_sees_the_list(viewer, register, word):
+    await register(company_name=word)
+
+    assert names_in(await viewer.open(f"/admin/candidates?search={word}")) == [word]
+
+
+async def test_the_front_page_says_how_things_stand(admin, register, monkeypatch):
+    monkeypatch.setattr(statistics, "KEPT_SECONDS", 0.0)
+    approved, rejected = await register(products=["mangoes"], capacity_tons_per_day=123), await register()
+    await admin.submit(await admin.open(f"/admin/candidates/{approved['candidate_id']}/approve"), "/approve")
+    before = figures(await admin.open("/admin"))
+    await admin.submit(
+        await admin.open(f"/admin/candidates/{rejected['candidate_id']}/reject"), "/reject", choice="none"
+    )
+    more = await register(products=["mangoes"], capacity_tons_per_day=1000)
+    await admin.submit(await admin.open(f"/admin/candidates/{more['candidate_id']}/approve"), "/approve")
+
+    page = await admin.open("/admin")
+
+    after = figures(page)
+    changes = {name: after[name] - before[name] for name in before}
+    assert changes == {"waiting": -1, "approved": 1, "rejected": 1, "tons": 1000, "outcome": 1}
+    assert re.search(r"Time to a decision \d+ s median; 95 in 100 within \d+ s", text_of(page))
+
+
+def figures(page):
+    """Numbers of the front page."""
+    said = text_of(page).replace(",", "")
+    patterns = {
+        "waiting": r"Waiting for a decision (\d+)",
+        "approved": r"(\d+) approved \d+ rejected",
+        "rejected": r"approved (\d+) rejected",
+        "tons": r"Mangoes (\d+)",
+        "outcome": r"Outcome Share Times Approved (\d+)",
+    }
+    return {name: int(re.search(pattern, said)[1]) for name, pattern in patterns.items()}
+
+
+async def test_the_front_page_sums_up_once_a_minute(admin, register, monkeypatch):
+    before = figures(await admin.open("/admin"))
+    await register()
+
+    assert figures(await admin.open("/admin")) == before
