@@ -35,6 +35,7 @@ from provider_registration.health.metrics_router import router as metrics_router
 from provider_registration.health.router import router as health_router
 from provider_registration.logs import configure_logging
 from provider_registration.metrics import BUILD_INFO, UP
+from provider_registration.reading import Reader
 from provider_registration.settings import Settings, load_settings
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
@@ -92,22 +93,25 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
         open_database = partial(
             Database,
-            settings.database_url,
             time_limit=settings.database_timeout_seconds,
             prepared_statements=settings.database_prepared_statements,
         )
-        database = open_database(pool_size=settings.database_pool_size)
+        database = open_database(settings.database_url, pool_size=settings.database_pool_size)
         # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
-        reserved = open_database(pool_size=1)
+        reserved = open_database(settings.database_url, pool_size=1)
+        replica = None
+        if settings.database_read_url:
+            replica = open_database(settings.database_read_url, pool_size=settings.database_pool_size)
         hasher = PasswordHasher()
         revocations = RevocationWatch(reserved)
         app.state.rate_limits = limits
         async with BillingClient(settings.billing_service_url, _billing_options(settings)) as billing:
-            approvals = ApprovalService(database, billing)
+            reader = Reader(database, replica)
+            approvals = ApprovalService(database, reader, billing)
             app.state.probed_database = reserved
             app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
-            app.state.candidate_service = CandidateService(database, approvals)
+            app.state.candidate_service = CandidateService(database, reader, approvals)
             background = [
                 asyncio.create_task(Sweeper(approvals).run()),
                 asyncio.create_task(revocations.run()),
@@ -125,8 +129,9 @@ def create_app(settings: Settings) -> FastAPI:
             stopping.set()
             await approvals_end
         hasher.close()
-        await reserved.close()
-        await database.close()
+        for opened in (database, reserved, replica):
+            if opened is not None:
+                await opened.close()
 
     app = FastAPI(
         title="Provider Registration Service",

@@ -88,9 +88,11 @@ class DatabaseSettings(_Environment):
         description="PostgreSQL 15 or later: postgresql://user:password@host/name", repr=False
     )
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_read_url", check_fields=False)
     @classmethod
-    def _is_postgresql(cls, value: str) -> str:
+    def _is_postgresql(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         if not value.startswith("postgresql+asyncpg://"):
             raise ValueError("must start with postgresql://")
         try:
@@ -119,6 +121,9 @@ class Settings(DatabaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
+    database_read_url: DatabaseUrl | None = Field(
+        None, description="a replica of the database for lists and reads; without it, the database itself", repr=False
+    )
     database_timeout_seconds: float = Field(
         0.9, gt=0, le=60, description="a request's wait for the database, in line and for answers, before its 503"
     )

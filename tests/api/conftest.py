@@ -109,7 +109,7 @@ class Contract:
         return None
 
 
-def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
+def make_settings(database_url: str, billing_url: str, /, **more: object) -> Settings:
     """Settings of a service under test."""
     values = {
         **database_settings(database_url),

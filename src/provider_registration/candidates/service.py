@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.batching import Batcher, Sharer
 from provider_registration.candidates import queries
@@ -32,8 +34,10 @@ from provider_registration.candidates.models import (
 )
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.database import Database
+from provider_registration.reading import Reader
 from provider_registration.web.pagination import BEGINNING, Page
 
+FIRST_VERSION = 1  # of a candidate that nobody has decided about
 STANDING_IN_THE_WAY = {
     ApprovalState.IN_PROGRESS: ApprovalInProgress,
     ApprovalState.WAITING: ApprovalUnfinished,
@@ -46,8 +50,9 @@ REJECTIONS = TypeAdapter(list[Rejection])
 class CandidateService:
     """Registers, lists, reads and decides. `approvals` has what can be done with approvals once they are begun."""
 
-    def __init__(self, database: Database, approvals: ApprovalService) -> None:
+    def __init__(self, database: Database, reader: Reader, approvals: ApprovalService) -> None:
         self._database = database
+        self._reader = reader
         self.approvals = approvals
         self._registrations = Batcher(self._register, time_limit=database.time_limit)
         self._reads = Batcher(self._read, time_limit=database.time_limit)
@@ -90,9 +95,11 @@ class CandidateService:
             "offset": page.offset,
         }
         statement = queries.LIST_CANDIDATES[status is not None, product is not None]
-        async with self._database.statement() as session:
-            result = await session.execute(statement, parameters)
-            return CandidatePage.from_row(result.mappings().one())
+
+        async def select(session: AsyncSession) -> CandidatePage:
+            return CandidatePage.from_row((await session.execute(statement, parameters)).mappings().one())
+
+        return await self._reader.read(select)
 
     async def get(self, candidate_id: UUID) -> CandidateRecord:
         """One candidate.
@@ -106,9 +113,12 @@ class CandidateService:
         return record
 
     async def _read(self, candidate_ids: Sequence[UUID]) -> list[CandidateRecord | None]:
-        async with self._database.statement() as session:
-            rows = await session.execute(queries.FIND_CANDIDATES, {"candidate_ids": candidate_ids})
-            found = {row.id: CandidateRecord.from_row(row) for row in rows}
+        found = await self._reader.read(partial(_find, candidate_ids=candidate_ids))
+        if self._reader.has_replica:
+            # What is decided stays so; the rest may have been registered or decided meanwhile, by other processes too.
+            decided = {id_: record for id_, record in found.items() if record.version > FIRST_VERSION}
+            if rest := [id_ for id_ in candidate_ids if id_ not in decided]:
+                found = decided | await self._reader.read_primary(partial(_find, candidate_ids=rest))
         return [found.get(candidate_id) for candidate_id in candidate_ids]
 
     async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
@@ -126,7 +136,9 @@ class CandidateService:
             CandidateChanged: someone else changed it meanwhile.
         """
         rejection = Rejection(candidate_id, reason, expected)
-        return await self._rejections.do(rejection) or await self._reject_alone(rejection)
+        candidate = await self._rejections.do(rejection) or await self._reject_alone(rejection)
+        self._reader.decided()
+        return candidate
 
     async def _reject(self, rejections: Sequence[Rejection]) -> list[Candidate | None]:
         """Reject what nothing stands in the way of; None for the others, which are looked at alone."""
@@ -152,3 +164,8 @@ class CandidateService:
         if row is None:
             raise CandidateChanged(candidate_id)
         return Candidate.from_row(row)
+
+
+async def _find(session: AsyncSession, *, candidate_ids: Sequence[UUID]) -> dict[UUID, CandidateRecord]:
+    rows = await session.execute(queries.FIND_CANDIDATES, {"candidate_ids": candidate_ids})
+    return {row.id: CandidateRecord.from_row(row) for row in rows}

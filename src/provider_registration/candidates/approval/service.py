@@ -42,6 +42,7 @@ from provider_registration.database import Database, constraint_name
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
 from provider_registration.metrics import APPROVALS_UNFINISHED, CANDIDATES, OLDEST_APPROVAL_SECONDS, ORPHANED_PROVIDERS
+from provider_registration.reading import Reader
 from provider_registration.web.pagination import Page
 
 logger = logging.getLogger(__name__)
@@ -56,8 +57,9 @@ KEY_NAMESPACE = UUID("8f0d3b5e-6c0a-5f0e-9f6e-2b1c4f7d9a10")  # never change it:
 class ApprovalService:
     """Takes approvals from the claim to the end. Let it `stop` before the database and the billing client."""
 
-    def __init__(self, database: Database, billing: BillingClient) -> None:
+    def __init__(self, database: Database, reader: Reader, billing: BillingClient) -> None:
         self._database = database
+        self._reader = reader
         self._billing = billing
         self.lease_seconds = billing.options.deadline * LEASE_SHARE
         self._batches = ApprovalBatches(database, lease_seconds=self.lease_seconds)
@@ -108,6 +110,7 @@ class ApprovalService:
                 raise ProviderLinkedElsewhere(provider_id) from None
             raise
         await reach("resolve.after-commit")
+        self._reader.decided()
         _log("approval in doubt resolved by linking", approval, provider_id=provider_id)
         return Candidate.from_row(row)
 
@@ -186,11 +189,13 @@ class ApprovalService:
         self._under_way.add(task)
         task.add_done_callback(self._done)
         try:
-            return await asyncio.shield(task)
+            candidate = await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
                 raise ApprovalWaiting("the service was stopped meanwhile") from None
             raise
+        self._reader.decided()
+        return candidate
 
     def _done(self, task: asyncio.Task[Candidate]) -> None:
         self._under_way.discard(task)

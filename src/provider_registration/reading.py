@@ -1,0 +1,82 @@
+"""Reading from a replica of the database, where there is one, without missing what was decided here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from provider_registration.database import Database, DatabaseUnavailable
+
+logger = logging.getLogger(__name__)
+
+AWAY_SECONDS = 2.0  # that a replica is left alone after it did not answer
+
+# How far the primary's log goes; everything committed by now stands before this place.
+END_OF_LOG = text("SELECT pg_current_wal_lsn()")
+
+# Whether a replica has everything up to a place in the primary's log; one that was promoted has.
+HAS_REPLAYED = text("SELECT NOT pg_is_in_recovery() OR pg_last_wal_replay_lsn() >= CAST(:place AS pg_lsn)")
+
+Result = TypeVar("Result")
+Work = Callable[[AsyncSession], Awaitable[Result]]
+
+
+class Reader:
+    """Does single statements that read: on the replica, unless it is away or lacks what this process decided."""
+
+    def __init__(self, primary: Database, replica: Database | None) -> None:
+        self._primary = primary
+        self._replica = replica
+        self._away_until = 0.0
+        self._decisions = 0  # made by this process
+        self._replayed = 0  # of these, how many the replica is known to have
+
+    def decided(self) -> None:
+        """Something was decided: nobody who asks here from now on may see it undecided."""
+        self._decisions += 1
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Do `work` where it sees every decision of this process.
+
+        Raises:
+            DatabaseUnavailable: the primary had to be asked and does not answer.
+        """
+        if self._replica is not None and monotonic() >= self._away_until:
+            try:
+                if await self._has_caught_up(self._replica):
+                    return await _do(self._replica, work)
+            except DatabaseUnavailable:
+                logger.warning("the replica does not answer; the primary is asked instead")
+                self._away_until = monotonic() + AWAY_SECONDS
+        return await _do(self._primary, work)
+
+    async def read_primary(self, work: Work[Result]) -> Result:
+        """Do `work` where nothing can be missing."""
+        return await _do(self._primary, work)
+
+    @property
+    def has_replica(self) -> bool:
+        """Whether `read` may see less than `read_primary`."""
+        return self._replica is not None
+
+    async def _has_caught_up(self, replica: Database) -> bool:
+        decisions = self._decisions
+        if decisions == self._replayed:
+            return True
+        async with self._primary.statement() as session:
+            place = await session.scalar(END_OF_LOG)
+        async with replica.statement() as session:
+            has_replayed = bool(await session.scalar(HAS_REPLAYED, {"place": place}))
+        if has_replayed:
+            self._replayed = decisions
+        return has_replayed
+
+
+async def _do(database: Database, work: Work[Result]) -> Result:
+    async with database.statement() as session:
+        return await work(session)

@@ -1,0 +1,209 @@
+"""Lists and reads on a real standby: served by it, and never without what was decided."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+import pytest
+
+from provider_registration import migrations
+from provider_registration.auth.directory import UserDirectory
+from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.database import Database
+from provider_registration.local.accounts import account_for, programs_for
+from provider_registration.local.postgres import ENVIRONMENT, PrivatePostgres
+from provider_registration.settings import DatabaseSettings
+
+from .conftest import PASSWORD, a_registration, make_settings
+
+ADMIN = "admin@example.com"
+NO_SYNC = {"fsync": "off", "full_page_writes": "off"}
+SEEN_SECONDS = 10  # until the standby must have what was written
+
+
+@contextmanager
+def standby_of(primary_url, home):
+    """A standby that streams from a server while the block runs; gives its URL."""
+    parts = urlsplit(primary_url)
+    home.mkdir()
+    home.chmod(0o755)
+    account = account_for(home)
+    (home / "password").write_text(parts.password)
+    account.own(home)
+    subprocess.run(
+        [
+            *(programs_for(account) / "pg_basebackup", "--pgdata", home / "data", "--write-recovery-conf", "--no-sync"),
+            *("--checkpoint=fast", "--dbname", parts._replace(path="/").geturl()),
+        ],
+        check=True,
+        cwd=home,
+        env=ENVIRONMENT,
+        **account.as_popen_arguments(),
+    )
+    standby = PrivatePostgres(home, options=NO_SYNC)
+    try:
+        yield standby.start()
+    finally:
+        standby.stop()
+
+
+def a_folder_that_others_may_enter():
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-replica-"))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+async def urls():
+    """A migrated primary and its standby."""
+    folder = a_folder_that_others_may_enter()
+    primary = PrivatePostgres(folder / "primary", options=NO_SYNC)
+    try:
+        primary_url = await asyncio.to_thread(primary.start)
+        await asyncio.to_thread(migrations.upgrade, primary_url)
+        with standby_of(primary_url, folder / "standby") as standby_url:
+            yield primary_url, standby_url
+    finally:
+        primary.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+async def standby(urls):
+    connection = await asyncpg.connect(urls[1])
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def clients(urls, shared_billing_url, run_service):
+    """An admin at each of two replicas of the service."""
+    primary_url, standby_url = urls
+    database = Database(DatabaseSettings(_env_file=None, database_url=primary_url).database_url, pool_size=1)
+    hasher = PasswordHasher()
+    await UserDirectory(database, hasher).create(ADMIN, PASSWORD, Role.ADMIN)
+    hasher.close()
+    await database.close()
+    settings = make_settings(
+        primary_url,
+        shared_billing_url,
+        database_url=primary_url,
+        database_read_url=standby_url,
+        database_prepared_statements=True,
+    )
+    async with (
+        run_service(settings) as first,
+        run_service(settings) as second,
+        httpx.AsyncClient(base_url=first.url) as here,
+        httpx.AsyncClient(base_url=second.url) as there,
+    ):
+        for client in (here, there):
+            answer = await client.post("/auth/login", json={"username": ADMIN, "password": PASSWORD})
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        yield here, there
+
+
+@asynccontextmanager
+async def lagging(standby):
+    """The standby stands still during the block."""
+    await standby.execute("SELECT pg_wal_replay_pause()")
+    while await standby.fetchval("SELECT pg_get_wal_replay_pause_state()") != "paused":
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        await standby.execute("SELECT pg_wal_replay_resume()")
+
+
+async def register(client, standby):
+    """Register a company that the standby knows."""
+    candidate = (await client.post("/candidates", json=a_registration())).json()
+    async with asyncio.timeout(SEEN_SECONDS):
+        while not await standby.fetchval("SELECT true FROM candidates WHERE id = $1", candidate["candidate_id"]):
+            await asyncio.sleep(0.01)
+    return candidate, f"/candidates/{candidate['candidate_id']}"
+
+
+async def calls_of(connection):
+    """How often an index of the list was used there."""
+    await connection.execute("SELECT pg_stat_clear_snapshot()")
+    return await connection.fetchval("SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE relname = 'candidates'")
+
+
+async def test_lists_are_read_from_the_replica(clients, standby):
+    here, _ = clients
+    await register(here, standby)
+    await here.get("/candidates")
+    before = await calls_of(standby)
+
+    for _ in range(5):
+        assert (await here.get("/candidates")).status_code == 200
+
+    async with asyncio.timeout(SEEN_SECONDS):
+        while await calls_of(standby) < before + 5:  # a server counts with a delay
+            await here.get("/candidates")
+            await asyncio.sleep(0.3)
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+async def test_a_decision_is_seen_at_once_however_late_the_replica_is(clients, standby, decision):
+    here, there = clients
+    candidate, path = await register(here, standby)
+    status = {"approve": "approved", "reject": "rejected"}[decision]
+
+    async with lagging(standby):
+        assert (await here.post(f"{path}/{decision}")).status_code == 200
+
+        listed = (await here.get("/candidates", params={"status": status})).json()["candidates"]
+        assert candidate["candidate_id"] in [one["candidate_id"] for one in listed]
+        for client in (here, there):  # by its id, through any replica of the service
+            assert (await client.get(path)).json()["status"] == status
+
+
+async def test_a_registration_is_found_by_its_id_however_late_the_replica_is(clients, standby):
+    here, there = clients
+    async with lagging(standby):
+        answer = await here.post("/candidates", json=a_registration())
+
+        assert (await there.get(answer.headers["Location"])).status_code == 200
+
+
+async def test_once_the_replica_has_caught_up_it_is_read_again(clients, standby):
+    here, _ = clients
+    _, path = await register(here, standby)
+    await here.post(f"{path}/reject")
+    async with asyncio.timeout(SEEN_SECONDS):
+        while await standby.fetchval("SELECT status FROM candidates WHERE id = $1", path[-36:]) != "rejected":
+            await asyncio.sleep(0.01)
+    await here.get("/candidates")
+    before = await calls_of(standby)
+
+    async with asyncio.timeout(SEEN_SECONDS):
+        while await calls_of(standby) <= before:
+            await here.get("/candidates")
+            await asyncio.sleep(0.3)
+
+
+async def test_without_its_replica_the_service_reads_from_the_database(urls, shared_billing_url, run_service, clients):
+    settings = make_settings(
+        urls[0],
+        shared_billing_url,
+        database_url=urls[0],
+        database_read_url="postgresql://nobody@127.0.0.1:1/none",
+        database_prepared_statements=True,
+    )
+    async with run_service(settings) as service, httpx.AsyncClient(base_url=service.url) as client:
+        client.headers["Authorization"] = clients[0].headers["Authorization"]
+
+        assert (await client.get("/candidates")).status_code == 200
+        answer = await client.post("/candidates", json=a_registration())
+        assert (await client.get(answer.headers["Location"])).status_code == 200
