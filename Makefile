@@ -39,11 +39,11 @@ drill-migrations: $(DEV)  ## upgrade and roll back a release under traffic, with
 drill-failover: $(DEV)  ## kill the primary of a Patroni cluster 20 times under traffic; ARGS="--kills 3"
 	$(BIN)/python -m tests.drills.failover $(ARGS)
 
-drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
-	$(BIN)/python -m tests.drills.soak $(ARGS)
-
 drill-rotation: $(DEV)  ## change the key and the role that serve, under traffic
 	$(BIN)/python -m tests.drills.rotation $(ARGS)
+
+drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
+	$(BIN)/python -m tests.drills.soak $(ARGS)
 
 fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
 	$(BIN)/python tests/fuzzing/fuzz.py $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))

@@ -55,8 +55,10 @@ class Fleet:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, folder: Path, world: World, database_url: str, release: Release) -> AsyncIterator[Fleet]:
-        """Processes of a release on a database while the block runs."""
+    async def started(
+        cls, folder: Path, world: World, database_url: str, release: Release, **others: str
+    ) -> AsyncIterator[Fleet]:
+        """Processes of a release on a database while the block runs; `others` are further settings."""
         settings = {
             "DATABASE_URL": database_url,
             "BILLING_SERVICE_URL": world.billing.url,
@@ -64,6 +66,7 @@ class Fleet:
             "LOG_LEVEL": "WARNING",
             "RATE_LIMIT_DEFAULT": "",
             **{name: str(value) for name, value in as_in_production().items() if value is not None},
+            **others,
         }
         ports = [next(PORTS) for _ in range(PROCESSES)]
         async with AsyncExitStack() as stopping:

@@ -73,7 +73,7 @@ class PatroniCluster:
         self._account = account()
         self._folder = folder
         self._passwords = {name: secrets.token_hex(16) for name in (SUPERUSER, REPLICATION, OWNER)}
-        self._etcd_port, self._peer_port, self.port = next(PORTS), next(PORTS), next(PORTS)
+        self._etcd_port, self._peer_port, self._port, self._read_port = (next(PORTS) for _ in range(4))
         self.servers = {
             name: Server(name, lend_folder(folder / name, self._account), next(PORTS), next(PORTS)) for name in NAMES
         }
@@ -83,7 +83,12 @@ class PatroniCluster:
     @property
     def url(self) -> str:
         """The owner's address of the service's database, by way of HAProxy."""
-        return self._url(OWNER, self.port, DATABASE)
+        return self._url(OWNER, self._port, DATABASE)
+
+    @property
+    def read_url(self) -> str:
+        """The same database on one that follows."""
+        return self._url(OWNER, self._read_port, DATABASE)
 
     def _url(self, user: str, port: int, database: str) -> str:
         return f"postgresql://{user}:{self._passwords[user]}@127.0.0.1:{port}/{database}"
@@ -101,13 +106,13 @@ class PatroniCluster:
             (server.folder / "patroni.yml").write_text(yaml.safe_dump(self._configuration(server)))
             self.start_server(server)
         ports = {server.name: (server.port, server.api_port) for server in self.servers.values()}
-        (self._folder / "haproxy.cfg").write_text(haproxy_configuration(self.port, ports))
+        (self._folder / "haproxy.cfg").write_text(haproxy_configuration(self._port, self._read_port, ports))
         self._run("haproxy", "-db", "-f", str(self._folder / "haproxy.cfg"))
         await self.until_whole(STARTED_SECONDS)
 
     async def create_database(self) -> str:
         """Make the service's role and its migrated database; the owner's URL."""
-        connection = await asyncpg.connect(self._url(SUPERUSER, self.port, "postgres"))
+        connection = await asyncpg.connect(self._url(SUPERUSER, self._port, "postgres"))
         await connection.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{self._passwords[OWNER]}'")
         await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
         await connection.close()
@@ -217,14 +222,16 @@ def patroni_settings() -> dict[str, Any]:
     return settings
 
 
-def haproxy_configuration(port: int, servers: Mapping[str, tuple[int, int]]) -> str:
-    """The documented file, listening on `port`; servers by name, with the ports of PostgreSQL and of Patroni's API."""
+def haproxy_configuration(port: int, read_port: int, servers: Mapping[str, tuple[int, int]]) -> str:
+    """The documented file at other ports; servers by name, with the ports of PostgreSQL and of Patroni's API."""
     [block] = [one for one in _blocks() if one.language == "text"]
-    text = block.text.replace("bind 127.0.0.1:5000", f"bind 127.0.0.1:{port}").replace(" port 8008", "")
+    places = {"127.0.0.1:5000": f"127.0.0.1:{port}", "127.0.0.1:5001": f"127.0.0.1:{read_port}", " port 8008": ""}
     for number, (name, (postgres, api)) in enumerate(servers.items(), start=1):
-        documented = f"server {name} 10.0.0.2{number}:5432"
-        assert documented in text, "the document names other servers"
-        text = text.replace(documented, f"server {name} 127.0.0.1:{postgres} port {api}")
+        places[f"server {name} 10.0.0.2{number}:5432"] = f"server {name} 127.0.0.1:{postgres} port {api}"
+    text = block.text
+    for documented, ours in places.items():
+        assert documented in text, f"the document does not have {documented}"
+        text = text.replace(documented, ours)
     return text + "\n"
 
 

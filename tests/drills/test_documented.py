@@ -57,7 +57,7 @@ def test_nginx_understands_what_is_documented(tmp_path):
 
 def test_haproxy_understands_what_is_documented(tmp_path):
     file = tmp_path / "haproxy.cfg"
-    file.write_text(haproxy_configuration(20_003, {"one": (20_001, 20_011), "two": (1, 2), "three": (3, 4)}))
+    file.write_text(haproxy_configuration(20_003, 20_004, {"one": (20_001, 20_011), "two": (1, 2), "three": (3, 4)}))
 
     checked = check("haproxy", "-c", "-f", file)
 
