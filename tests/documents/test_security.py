@@ -67,8 +67,8 @@ def _rows() -> list[dict[str, str]]:
         f"tokens over {tokens.MAX_TOKEN_LENGTH // 1024} KiB are refused",
         f"Refresh tokens are {service.REFRESH_TOKEN_BYTES} random bytes",
         f"The browser keeps {service.BROWSER_SECRET_BYTES} random bytes",
-        f"ends by itself after {service.BROWSER_SESSION_SECONDS // 3600} hours, and after "
-        f"{service.BROWSER_IDLE_SECONDS // 60} minutes without a page",
+        f"ends by itself after {service.BROWSER_SESSION_SECONDS // 3600} hours",
+        f"after {service.BROWSER_IDLE_SECONDS // 60} minutes without a page",
         f"does not answer for {revocations.STALE_SECONDS:.0f} s, nobody is let in",
         f"shorter than {settings.MIN_SECRET_BYTES} bytes",
         f"Bodies over {body.MAX_BODY_BYTES // 1024} KiB or slower than {body.BODY_SECONDS} s",
