@@ -19,6 +19,7 @@ from provider_registration.pages.forms import Form
 
 TEXTS = ("company_name", "location", "contact_email", "phone")
 NUMBERS = ("truck_count", "capacity_tons_per_day")
+ORDER = (*TEXTS, "products", *NUMBERS)  # from top to bottom
 HONEYPOT = "website"  # people do not see it; programs that fill in whatever there is do
 KEY_BYTES = 32
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -81,9 +82,6 @@ class ApplicationForm:
         """
         digest = hmac.digest(self.key.encode(), contact_email.lower().encode(), sha256)
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-ORDER = ("company_name", "location", "contact_email", "phone", "products", "truck_count", "capacity_tons_per_day")
 
 
 def _number(text: str) -> int | str:
