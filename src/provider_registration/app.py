@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
+from provider_registration.admin.dependencies import require_reader
 from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
 from provider_registration.auth.dependencies import require_staff
@@ -145,9 +146,13 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for router in (candidates_router, approvals_router, auth_router, health_router):
         app.include_router(router)
-    for router, access in ((metrics_router, settings.metrics_access), (docs_router, settings.docs_access)):
+    readers_of_docs = READERS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
+    for router, access, readers in (
+        (metrics_router, settings.metrics_access, READERS),
+        (docs_router, settings.docs_access, readers_of_docs),
+    ):
         if access != "off":
-            app.include_router(router, dependencies=READERS[access], responses=READERS_REFUSED[access])
+            app.include_router(router, dependencies=readers[access], responses=READERS_REFUSED[access])
     if settings.public_pages:
         app.include_router(status_links_router)
     install_error_handlers(app)

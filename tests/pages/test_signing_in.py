@@ -168,6 +168,17 @@ async def test_a_program_without_a_session_gets_a_problem(someone):
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("address", ["/docs", "/openapi.json"])
+async def test_whoever_is_signed_in_may_read_what_is_for_staff(someone, account, address):
+    assert (await someone.ask("GET", address)).status_code == 401
+    page = await someone.sign_in(account)
+    assert (await someone.ask("GET", address)).status_code == 200
+
+    await someone.submit(page, "/sign-out")
+
+    assert (await someone.ask("GET", address)).status_code == 401
+
+
 async def test_an_access_token_opens_no_page_and_a_cookie_no_endpoint(someone, account):
     response = await someone.client.post("/auth/login", json={"username": account, "password": PASSWORD})
     token = {"Authorization": f"Bearer {response.json()['access_token']}"}

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from provider_registration.admin.errors import SignInNeeded
-from provider_registration.auth.dependencies import AuthServiceDep
+from provider_registration.auth.dependencies import AuthServiceDep, bearer, require_staff
 from provider_registration.auth.errors import RoleNotAllowed
 from provider_registration.auth.models import BrowserUser, Role
 from provider_registration.pages.cookies import read_cookie
@@ -16,17 +16,34 @@ from provider_registration.pages.forms import Form, FormDep, check_form_token
 SESSION_COOKIE = "session"
 
 
-async def require_browser_user(request: Request, auth: AuthServiceDep) -> BrowserUser:
-    """Who is signed in, viewer or admin; the request's log line names them."""
+async def find_browser_user(request: Request, auth: AuthServiceDep) -> BrowserUser | None:
+    """Who is signed in, if anybody; the request's log line names them."""
     secret = read_cookie(request, SESSION_COOKIE)
     signed_in = await auth.find_browser(secret) if secret else None
+    if signed_in is not None:
+        request.state.user_id = signed_in.user.user_id
+    return signed_in
+
+
+FoundUserDep = Annotated[BrowserUser | None, Depends(find_browser_user)]
+
+
+async def require_browser_user(signed_in: FoundUserDep) -> BrowserUser:
+    """Who is signed in, viewer or admin."""
     if signed_in is None:
         raise SignInNeeded
-    request.state.user_id = signed_in.user.user_id
     return signed_in
 
 
 BrowserUserDep = Annotated[BrowserUser, Depends(require_browser_user)]
+
+
+async def require_reader(
+    request: Request, token: Annotated[str | None, Depends(bearer)], signed_in: FoundUserDep, auth: AuthServiceDep
+) -> None:
+    """Staff with an access token or, since a browser sends none to open a page, staff who are signed in."""
+    if token is not None or signed_in is None:
+        await require_staff(request, token, auth)
 
 
 async def require_deciding_user(signed_in: BrowserUserDep) -> BrowserUser:

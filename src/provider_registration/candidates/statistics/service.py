@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from provider_registration.batching import Sharer
 from provider_registration.candidates.approval.models import ApprovalEvent
 from provider_registration.candidates.models import Product, Status
 from provider_registration.candidates.statistics import queries
@@ -26,15 +26,17 @@ class StatisticsService:
         self._database = database
         self._kept: Overview | None = None
         self._made_at = float("-inf")
-        self._turn = asyncio.Lock()
+        self._overviews = Sharer(self._keep, time_limit=database.time_limit)
 
     async def overview(self) -> Overview:
         """How things stood at most KEPT_SECONDS ago."""
-        async with self._turn:
-            if self._kept is None or time.monotonic() - self._made_at > KEPT_SECONDS:
-                self._kept = await self._make()
-                self._made_at = time.monotonic()
-            return self._kept
+        return await self._overviews.do(None)
+
+    async def _keep(self, _asked: None) -> Overview:
+        if self._kept is None or time.monotonic() - self._made_at > KEPT_SECONDS:
+            self._kept = await self._make()
+            self._made_at = time.monotonic()
+        return self._kept
 
     async def _make(self) -> Overview:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,90 @@
+"""Every route of the console against everybody: strangers sign in first, viewers look, forms come from the session."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from provider_registration.app import create_app
+from provider_registration.local.background_server import serve_in_background
+
+from .conftest import ACCEPT, Person, form_of
+
+SIGN_IN = "/admin/sign-in"
+FOR_ANY_STAFF = {"/admin/sign-out", "/admin/candidates/columns"}  # of those that are posted to
+PLACES = {"{candidate_id}": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11", "{kind}": "csv"}
+
+
+@pytest.fixture(scope="module")
+def addresses(settings):
+    """Addresses of the console's routes, by method."""
+    found = {"GET": [], "POST": []}
+    for route in iter_route_contexts(create_app(settings).routes):
+        path = getattr(route, "path_format", "")
+        if path.startswith("/admin") and path != SIGN_IN:
+            for place, value in PLACES.items():
+                path = path.replace(place, value)
+            for method in route.methods & found.keys():
+                found[method].append(path)
+    assert len(found["GET"]) >= 9
+    assert len(found["POST"]) >= 9
+    return found
+
+
+async def test_strangers_sign_in_first(someone, addresses):
+    for method, paths in addresses.items():
+        for path in paths:
+            response = await someone.ask(method, path, data={"x": "1"} if method == "POST" else None)
+            assert (path, response.status_code) == (path, 303)
+            assert response.headers["Location"].startswith(SIGN_IN)
+
+
+async def test_no_form_counts_without_its_sessions_token(admin, addresses):
+    for path in addresses["POST"]:
+        response = await admin.send(path, {"choice": "none"})
+        missing = path.startswith("/admin/candidates/0b8f")  # who is not there is said before the form is read
+        assert (path, response.status_code) == (path, 404 if missing else 403)
+
+
+async def test_no_form_counts_that_another_site_sent(admin, addresses):
+    token = {"form_token": form_of(await admin.open("/admin/approvals"), "/sign-out")[1]["form_token"]}
+    for path in addresses["POST"]:
+        response = await admin.send(path, token, headers={"Sec-Fetch-Site": "cross-site"})
+        assert response.status_code in (403, 404)
+
+
+async def test_viewers_post_nothing_that_decides(viewer, addresses, register):
+    candidate = await register()
+    token = {"form_token": form_of(await viewer.open("/admin/approvals"), "/sign-out")[1]["form_token"]}
+    for path in set(addresses["POST"]) - FOR_ANY_STAFF:
+        real = path.replace(PLACES["{candidate_id}"], candidate["candidate_id"])
+        response = await viewer.send(real, token | {"choice": "none", "resolution": "let_go"})
+        assert (path, response.status_code) == (path, 403)
+
+
+async def test_without_the_setting_there_is_no_console(settings):
+    off = settings.model_copy(update={"admin_pages": False})
+    async with serve_in_background(create_app(off)) as url, httpx.AsyncClient(base_url=url) as client:
+        for path in ("/admin", SIGN_IN, "/admin/candidates"):
+            assert (await client.get(path, headers={"Accept": ACCEPT})).status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["/registry", ""], ids=["prefix kept", "prefix taken off"])
+async def test_the_console_works_behind_a_gateways_prefix(settings, accounts, prefix, register):
+    await register()
+    behind = settings.model_copy(update={"root_path": "/registry"})
+    async with serve_in_background(create_app(behind)) as url, httpx.AsyncClient(base_url=url) as client:
+        person = Person(client)
+        page = await person.open(f"{prefix}/admin/candidates")
+        page = await person.submit(
+            page, "/sign-in", username=next(iter(accounts.values())), password="correct horse battery staple"
+        )
+
+        assert page.status_code == 200
+        assert page.url.path == "/registry/admin/candidates"
+        links = [part.split('"')[0] for part in page.text.replace('src="', 'href="').split('href="')[1:]]
+        assert all(link.startswith(("/registry/", "#", "?")) for link in links)
+        assert (await person.open(links[0])).status_code == 200
+        nothing = await person.open(f"{prefix}/admin/nothing")
+        assert (nothing.status_code, 'href="/registry/admin"' in nothing.text) == (404, True)
