@@ -121,9 +121,6 @@ async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, older: Release, newe
     await steps.do("migrate 008 to head, the older release serves", newer.run(up, owner_url))
     await steps.do("replace the processes by the newer release", fleet.replace(newer))
     await steps.do("nothing, the newer release serves", nothing())
-    down = "alembic downgrade 009_list_indexes_and_counts"
-    await steps.do("downgrade head to 009, the newer release serves", newer.run(down, owner_url))
-    await steps.do("migrate 009 to head, the newer release serves", newer.run(up, owner_url))
     await steps.do("replace the processes by the older release", fleet.replace(older))
     down = f"alembic downgrade {OLDER_SCHEMA}"
     await steps.do("downgrade head to 008, the older release serves", newer.run(down, owner_url))
