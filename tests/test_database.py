@@ -161,10 +161,12 @@ async def test_connections_that_were_cut_while_idle_are_replaced_unnoticed(datab
     async with database.transaction() as session:
         await session.execute(
             text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "  # waits until it has ended
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
+
+    await asyncio.sleep(0.1)  # the client hears of it
 
     await asyncio.gather(database.ping(), values_in_use(database))
 

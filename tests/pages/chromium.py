@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-TIMEOUT = 10_000  # milliseconds that an element may take to appear
+TIMEOUT = 30_000  # milliseconds that an element may take to appear, on a machine that is busy with other tests
+
+expect.set_options(timeout=TIMEOUT)
 
 
 @asynccontextmanager
