@@ -44,5 +44,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop both: every link stops working."""
+    # At once: who came to wait for more while others hold a little would wait for one of them for ever.
+    op.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
     op.execute(BEFORE_UPDATE_AS_BEFORE)
     op.execute("ALTER TABLE candidates DROP COLUMN IF EXISTS status_secret_hash")
