@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
 
+import asyncpg
 import pytest
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 import provider_registration
 
@@ -83,3 +87,34 @@ def test_a_statement_put_together_would_be_found(code):
 )
 def test_a_constant_is_no_such_thing(code):
     assert not list(statements_made_of_parts(ast.parse(code)))
+
+
+def statements():
+    """Every statement of a room, as PostgreSQL gets to see it."""
+    for path in sorted(SOURCE.rglob("queries.py")):
+        module = importlib.import_module(".".join(path.relative_to(SOURCE.parent).with_suffix("").parts))
+        for name, found in vars(module).items():
+            for one in found.values() if isinstance(found, dict) else [found]:
+                if isinstance(one, TextClause):
+                    yield f"{module.__name__}.{name}", str(one.compile(dialect=PGDialect_asyncpg()))
+
+
+async def test_a_column_that_a_later_release_adds_changes_no_result(migrated_database_url):
+    connection = await asyncpg.connect(migrated_database_url)
+    transaction = connection.transaction()
+    await transaction.start()
+
+    async def results():
+        return [
+            (name, [column.name for column in (await connection.prepare(sql)).get_attributes()])
+            for name, sql in statements()
+        ]
+
+    before = await results()
+    for table in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        await connection.execute(f"ALTER TABLE {table['tablename']} ADD COLUMN of_a_later_release text")
+
+    assert await results() == before
+    assert len(before) > 50
+    await transaction.rollback()
+    await connection.close()

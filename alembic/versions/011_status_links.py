@@ -39,10 +39,12 @@ def upgrade() -> None:
             CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON candidates (status_secret_hash)
             WHERE status_secret_hash IS NOT NULL
         """)
-        op.execute("SET lock_timeout = '5s'")
+        op.execute("SET lock_timeout = '500ms'")
 
 
 def downgrade() -> None:
     """Drop both: every link stops working."""
+    # At once: who came to wait for more while others hold a little would wait for one of them for ever.
+    op.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
     op.execute(BEFORE_UPDATE_AS_BEFORE)
     op.execute("ALTER TABLE candidates DROP COLUMN IF EXISTS status_secret_hash")

@@ -13,6 +13,9 @@ down_revision = "012_browser_sessions"
 branch_labels = None
 depends_on = None
 
+# Whoever writes has the trigger's function as it was, and would miss a column that went, or not sum up what came.
+WAIT_FOR_WRITERS = "LOCK TABLE candidates IN SHARE ROW EXCLUSIVE MODE"
+
 COUNT_CHANGES = """
     CREATE OR REPLACE FUNCTION candidates_count_changes() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -154,6 +157,7 @@ RECOUNT_BEFORE = """
 
 def upgrade() -> None:
     """Add the sums, keep them from now on, then add what was there before."""
+    op.execute(WAIT_FOR_WRITERS)
     op.execute("ALTER TABLE candidate_counts ADD COLUMN IF NOT EXISTS tons_per_day bigint NOT NULL DEFAULT 0")
     op.execute(COUNT_CHANGES)
     op.execute(DROP_RECOUNT)
@@ -164,6 +168,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Count without sums."""
+    op.execute(WAIT_FOR_WRITERS)
     op.execute(COUNT_CHANGES_BEFORE)
     op.execute(DROP_RECOUNT)
     op.execute(RECOUNT_BEFORE)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import subprocess
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,35 @@ from .traffic import Traffic
 LOCK_SECONDS = 1.0
 OLDER_SCHEMA = "008_sessions"
 FIRST_NEWER_STEP = "alembic/versions/009_list_indexes_and_counts.py"
+LAST_OF_INDEXES = "010_product_indexes"
+# What a release may bring: a column in every table, an index, and a rule.
+NEXT_STEP = """
+from alembic import op
+
+revision = "999_next_release"
+down_revision = "DOWN_REVISION"
+TABLES = ("users", "sessions", "approval_intents", "approval_events", "candidate_counts", "candidates")
+
+
+def upgrade():
+    for table in TABLES:
+        with op.get_context().autocommit_block():
+            op.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS note text")
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_candidates_note")
+        op.execute("CREATE INDEX CONCURRENTLY ix_candidates_note ON candidates (note, company_name)")
+        op.execute("SET lock_timeout = \'500ms\'")
+        op.execute("ALTER TABLE candidates DROP CONSTRAINT IF EXISTS ck_note")
+        op.execute("ALTER TABLE candidates ADD CONSTRAINT ck_note CHECK (note <> \'\') NOT VALID")
+        op.execute("ALTER TABLE candidates VALIDATE CONSTRAINT ck_note")
+
+
+def downgrade():
+    for table in TABLES:
+        with op.get_context().autocommit_block():
+            op.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS note")
+"""
 SERVING_ROLE = "provider_registration_api"
 SETTLED_SECONDS = 5.0  # of traffic after each step
 REPORTS = 2  # long readers at a time
@@ -53,7 +83,7 @@ class Steps:
     traffic: Traffic
     owner_url: str
 
-    async def do(self, name: str, work: Awaitable[str]) -> None:
+    async def do(self, name: str, work: Awaitable[object]) -> None:
         """Do one step under traffic, and add a row."""
         tell(name)
         self.traffic.forget_times()
@@ -81,53 +111,78 @@ async def drill(options: Namespace) -> bool:
     """Every step on one database; whether all promises were kept."""
     report = Report(COLUMNS)
     with temporary_folder("migrations") as folder:
-        older, newer = Release("older", extract_older(folder / "older")), Release("newer", ROOT)
+        older, present, next_one = make_releases(folder)
         async with prepared(folder, options.rows) as world:
             service_url = await serving_role(world.database_url)
-            async with Fleet.started(folder, world, service_url, older) as fleet:
-                random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
-                traffic = Traffic(
-                    *([fleet.url], EMAIL, PASSWORD),
-                    metrics_token=METRICS_TOKEN,
-                    random=random,
-                    pace=PACE,
-                    lists_a_second=LISTS_A_SECOND,
-                )
-                steps = Steps(report, traffic, world.database_url)
-                with report.failures(fleet.logs):
-                    reports = [read_reports(world.database_url, options.report_seconds, random) for _ in range(REPORTS)]
-                    async with beside(traffic.run(), *reports):
-                        await upgrade_and_roll_back(steps, fleet, older, newer)
-                    for problem in await compare(world, traffic):
-                        report.promise(kept=False, otherwise=problem)
-                    said = await newer.run("provider-registration recount", world.database_url)
-                    report.promise("The counts are right." in said, f"counts at the end: {said}")
+            for release, work in ((older, go_up_and_down), (present, upgrade_and_roll_back)):
+                part = folder / release.name
+                part.mkdir(exist_ok=True)
+                async with Fleet.started(part, world, service_url, release) as fleet:
+                    with report.failures(fleet.logs):
+                        traffic = await under_traffic(work, fleet, present, next_one, world, report, options)
+                        for problem in await compare(world, traffic):
+                            report.promise(kept=False, otherwise=problem)
+                await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
+                said = await present.run("provider-registration recount", world.database_url)
+                report.promise("The counts are right." in said, f"counts: {said}")
     return report.show(
         f"{options.rows:,} candidates, {REPORTS} that read the table for {options.report_seconds:g} s again and again, "
         f"seed {options.seed}"
     )
 
 
-async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, older: Release, newer: Release) -> None:
-    """Upgrade, roll back, and upgrade again, in the order that DEPLOYMENT.md has."""
-
-    async def nothing() -> str:
+async def under_traffic(
+    work: Callable[[Steps, Fleet, Release, Release], Awaitable[None]],
+    fleet: Fleet,
+    present: Release,
+    next_one: Release,
+    world: World,
+    report: Report,
+    options: Namespace,
+) -> Traffic:
+    """Do a part of the drill while callers ask and others read the table."""
+    random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
+    traffic = Traffic(
+        *([fleet.url], EMAIL, PASSWORD),
+        metrics_token=METRICS_TOKEN,
+        random=random,
+        pace=PACE,
+        lists_a_second=LISTS_A_SECOND,
+    )
+    reports = [read_reports(world.database_url, options.report_seconds, random) for _ in range(REPORTS)]
+    async with beside(traffic.run(), *reports):
         await asyncio.sleep(SETTLED_SECONDS)
-        return ""
+        await work(Steps(report, traffic, world.database_url), fleet, present, next_one)
+    return traffic
 
-    owner_url = steps.owner_url
+
+async def go_up_and_down(steps: Steps, _fleet: Fleet, present: Release, _next_one: Release) -> None:
+    """Index a large table, count it, and undo that, while the release from before serves."""
+    url = steps.owner_url
+    await steps.do("nothing, the release before 009 serves", nothing())
+    up = f"provider-registration migrate --revision {LAST_OF_INDEXES} --grant-to {SERVING_ROLE}"
+    await steps.do("migrate 008 to 010, it goes on serving", present.run(up, url))
+    await steps.do("downgrade 010 to 008", present.run(f"alembic downgrade {OLDER_SCHEMA}", url))
+    await steps.do("migrate 008 to 010 again", present.run(up, url))
+
+
+async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, present: Release, next_one: Release) -> None:
+    """Upgrade to a release with one step more, roll back, and upgrade again, in the order that DEPLOYMENT.md has."""
+    url = steps.owner_url
+    await steps.do("nothing, this release serves", nothing())
     up = f"provider-registration migrate --grant-to {SERVING_ROLE}"
-    await steps.do("nothing, the older release serves", nothing())
-    await steps.do("migrate 008 to head, the older release serves", newer.run(up, owner_url))
-    await steps.do("replace the processes by the newer release", fleet.replace(newer))
-    await steps.do("nothing, the newer release serves", nothing())
-    down = "alembic downgrade 009_list_indexes_and_counts"
-    await steps.do("downgrade head to 009, the newer release serves", newer.run(down, owner_url))
-    await steps.do("migrate 009 to head, the newer release serves", newer.run(up, owner_url))
-    await steps.do("replace the processes by the older release", fleet.replace(older))
-    down = f"alembic downgrade {OLDER_SCHEMA}"
-    await steps.do("downgrade head to 008, the older release serves", newer.run(down, owner_url))
-    await steps.do("migrate 008 to head again, the older release serves", newer.run(up, owner_url))
+    await steps.do("migrate to the next release, this one serves", next_one.run(up, url))
+    await steps.do("replace the processes by the next release", fleet.replace(next_one))
+    await steps.do("replace the processes by this release", fleet.replace(present))
+    down = f"alembic downgrade {migrations.head()}"
+    await steps.do("downgrade by its step, this release serves", next_one.run(down, url))
+    await steps.do("migrate to the next release again", next_one.run(up, url))
+    await next_one.run(down, url)  # what comes after knows no such step
+
+
+async def nothing() -> None:
+    """See how callers fare by themselves."""
+    await asyncio.sleep(SETTLED_SECONDS)
 
 
 @asynccontextmanager
@@ -154,7 +209,7 @@ async def serving_role(owner_url: str) -> str:
     connection = await asyncpg.connect(owner_url)
     await connection.execute(f"CREATE ROLE {SERVING_ROLE} LOGIN PASSWORD '{password}'")
     await connection.close()
-    await Release("newer", ROOT).run(
+    await Release("present", ROOT).run(
         f"provider-registration migrate --revision {OLDER_SCHEMA} --grant-to {SERVING_ROLE}", owner_url
     )
     parts = urlsplit(owner_url)
@@ -174,17 +229,23 @@ async def read_reports(url: str, seconds: float, random: Random) -> None:
         connection.terminate()
 
 
-def extract_older(folder: Path) -> Path:
-    """Take the last version before FIRST_NEWER_STEP out of the repository's history."""
+def make_releases(folder: Path) -> tuple[Release, Release, Release]:
+    """The version before FIRST_NEWER_STEP, out of the repository's history; this one; and one with a step more."""
     git = ["git", "-C", str(ROOT)]
     added = [*git, "log", "--diff-filter=A", "--format=%H", "--", FIRST_NEWER_STEP]
     commit = subprocess.run(added, capture_output=True, text=True, check=True).stdout.split()
     if not commit:
         sys.exit("The history with the release before is not here: this drill needs a full clone.")
     archive = subprocess.run([*git, "archive", f"{commit[-1]}^", "src"], capture_output=True, check=True).stdout
-    folder.mkdir()
-    subprocess.run(["/usr/bin/env", "tar", "-x", "-C", str(folder)], input=archive, check=True)
-    return folder
+    older, following = folder / "older", folder / "next"
+    older.mkdir()
+    subprocess.run(["/usr/bin/env", "tar", "-x", "-C", str(older)], input=archive, check=True)
+    for name in ("src", "alembic"):
+        shutil.copytree(ROOT / name, following / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "alembic.ini", following)
+    step = NEXT_STEP.replace("DOWN_REVISION", str(migrations.head()))
+    (following / "alembic/versions/999_next_release.py").write_text(step)
+    return Release("older", older), Release("present", ROOT), Release("next", following)
 
 
 def main() -> None:

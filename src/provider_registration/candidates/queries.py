@@ -6,6 +6,16 @@ from sqlalchemy import DateTime, Text, bindparam, text
 
 _INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
 
+# What Candidate is made of, of whatever is called `candidates`. Columns have names in all that is returned: one that a
+# later release adds would change what `*` means, and PostgreSQL refuses to go on with a prepared statement then.
+CANDIDATE_COLUMNS = """
+    candidates.id, candidates.status, candidates.company_name, candidates.contact_email, candidates.phone,
+    candidates.products, candidates.truck_count, candidates.capacity_tons_per_day, candidates.location,
+    candidates.created_at, candidates.updated_at, candidates.provider_id, candidates.version,
+    candidates.rejection_reason
+"""
+SELECT_CANDIDATES = "SELECT " + CANDIDATE_COLUMNS
+
 # Records of whatever is called `candidates`: JSON in the shape of CandidateResponse.
 _SELECT_RECORDS = """
     SELECT candidates.id,
@@ -82,9 +92,8 @@ _WITH_IDS = "FROM candidates WHERE candidates.id = ANY(:candidate_ids)"
 FIND_CANDIDATES = text(_SELECT_RECORDS + _WITH_IDS).bindparams(_INSTANT)
 
 # Read one candidate, with its unfinished approval.
-FIND_CANDIDATE = text("""
-    SELECT candidates.*,
-           approval.state AS approval_state,
+_WITH_APPROVAL = """
+         , approval.state AS approval_state,
            approval.requested_at AS approval_requested_at,
            approval.attempts AS approval_attempts,
            approval.next_attempt_at AS approval_next_attempt_at,
@@ -92,12 +101,12 @@ FIND_CANDIDATE = text("""
     FROM candidates
     LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
     WHERE candidates.id = :candidate_id
-""")
+"""
+FIND_CANDIDATE = text(SELECT_CANDIDATES + _WITH_APPROVAL)
 
 # Read one candidate and keep everybody else from deciding about it until the transaction ends.
-LOCK_CANDIDATE = text("""
-    SELECT * FROM candidates WHERE id = :candidate_id FOR NO KEY UPDATE
-""")
+_LOCKED = "FROM candidates WHERE id = :candidate_id FOR NO KEY UPDATE"
+LOCK_CANDIDATE = text(SELECT_CANDIDATES + _LOCKED)
 
 # The ids of one page, newest first, and of one candidate more, which tells whether there is a next page.
 # Page for page by cursor, each costs what the first does; an offset walks over ids alone. A page has 100 candidates at
@@ -198,12 +207,13 @@ COUNT_BY_STATUS = text("""
 RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candidates()")
 
 # Reject a pending candidate, unless someone changed it since we read it.
-REJECT_CANDIDATE = text("""
+_REJECT_ONE = """
     UPDATE candidates
     SET status = 'rejected', rejection_reason = :reason
     WHERE id = :candidate_id AND status = 'pending' AND version = :version
-    RETURNING *
-""")
+    RETURNING
+"""
+REJECT_CANDIDATE = text(_REJECT_ONE + CANDIDATE_COLUMNS)
 
 # Of these candidates, keep those that nobody holds from being decided by others until the transaction ends.
 LOCK_FREE_CANDIDATES = text("""
@@ -211,7 +221,7 @@ LOCK_FREE_CANDIDATES = text("""
 """)
 
 # Reject pending candidates that are locked, each unless someone changed it or an approval of it stands.
-REJECT_CANDIDATES = text("""
+_REJECT_LOCKED = """
     UPDATE candidates
     SET status = 'rejected', rejection_reason = rejection.reason
     FROM json_to_recordset(CAST(:rejections AS json)) AS rejection (candidate_id uuid, reason text, expected bigint[])
@@ -219,16 +229,18 @@ REJECT_CANDIDATES = text("""
       AND candidates.status = 'pending'
       AND (rejection.expected IS NULL OR candidates.version = ANY(rejection.expected))
       AND NOT EXISTS (SELECT FROM approval_intents WHERE approval_intents.candidate_id = candidates.id)
-    RETURNING candidates.*
-""")
+    RETURNING
+"""
+REJECT_CANDIDATES = text(_REJECT_LOCKED + CANDIDATE_COLUMNS)
 
 # Approve a pending candidate, unless someone changed it since we read it.
-APPROVE_CANDIDATE = text("""
+_APPROVE_ONE = """
     UPDATE candidates
     SET status = 'approved', provider_id = :provider_id
     WHERE id = :candidate_id AND status = 'pending' AND version = :version
-    RETURNING *
-""")
+    RETURNING
+"""
+APPROVE_CANDIDATE = text(_APPROVE_ONE + CANDIDATE_COLUMNS)
 
 # Read what the company with this status secret is shown of its own application, and nothing of what staff see.
 FIND_APPLICATION = text("""

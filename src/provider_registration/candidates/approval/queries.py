@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from provider_registration.candidates.queries import SELECT_CANDIDATES
+
 # Claim approvals that nothing stands in the way of, and record who asked. What others hold is left out; names in their
 # order, since two statements that met in another order would deadlock.
 CLAIM_FREE = text("""
@@ -32,11 +34,13 @@ CLAIM_FREE = text("""
         INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id)
         SELECT candidate_id, idempotency_key, 'requested', requested_by FROM claimed
     )
-    SELECT claimed.*, free.version AS candidate_version FROM claimed JOIN free USING (candidate_id, claim_id)
+    SELECT candidate_id, claim_id, claimed.idempotency_key, provider_name, attempts, free.version AS candidate_version
+    FROM claimed
+    JOIN free USING (candidate_id, claim_id)
 """)
 
 # Mark pending candidates approved, each unless someone changed it since it was claimed; end and record the approvals.
-APPROVE_CLAIMED = text("""
+_APPROVE = """
     WITH approved AS (
         UPDATE candidates
         SET status = 'approved', provider_id = made.provider_id
@@ -53,8 +57,10 @@ APPROVE_CLAIMED = text("""
         INSERT INTO approval_events (candidate_id, idempotency_key, event, provider_id)
         SELECT id, idempotency_key, 'approved', provider_id FROM approved
     )
-    SELECT * FROM approved
-""")
+"""
+_APPROVE_AND_SELECT = _APPROVE + SELECT_CANDIDATES
+_FROM_APPROVED = "FROM approved AS candidates"
+APPROVE_CLAIMED = text(_APPROVE_AND_SELECT + _FROM_APPROVED)
 
 # Claim the approval of a candidate that has none, or whose last holder is gone or let go of it.
 CLAIM = text("""
@@ -69,7 +75,8 @@ CLAIM = text("""
         attempts = approval_intents.attempts + 1
     WHERE approval_intents.in_doubt_since IS NULL
       AND (approval_intents.claim_id IS NULL OR approval_intents.next_attempt_at <= now())
-    RETURNING *, (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
+    RETURNING candidate_id, claim_id, idempotency_key, provider_name, attempts,
+              (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
 
 # Claim the approval that has been due longest, if any; two replicas never get the same.
@@ -86,22 +93,31 @@ CLAIM_DUE = text("""
         LIMIT 1
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING *, (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
+    RETURNING candidate_id, claim_id, idempotency_key, provider_name, attempts,
+              (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
 
 # Where a candidate's approval stands.
 FIND_APPROVAL = text("""
-    SELECT * FROM unfinished_approvals WHERE candidate_id = :candidate_id
+    SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
+           last_error, state
+    FROM unfinished_approvals
+    WHERE candidate_id = :candidate_id
 """)
 
 # The same, and nobody else changes it until the transaction ends.
 LOCK_APPROVAL = text("""
-    SELECT * FROM unfinished_approvals WHERE candidate_id = :candidate_id FOR UPDATE
+    SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
+           last_error, state
+    FROM unfinished_approvals
+    WHERE candidate_id = :candidate_id
+    FOR UPDATE
 """)
 
 # One page of the unfinished approvals, oldest first.
 LIST_APPROVALS = text("""
-    SELECT *
+    SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
+           last_error, state
     FROM unfinished_approvals
     WHERE CAST(:state AS text) IS NULL OR state = :state
     ORDER BY requested_at, candidate_id
@@ -167,7 +183,8 @@ RECORD_EVENT = text("""
 
 # What happened to a candidate's approval, newest first.
 LIST_EVENTS = text("""
-    SELECT * FROM approval_events
+    SELECT event, at, user_id, provider_id, detail
+    FROM approval_events
     WHERE candidate_id = :candidate_id
     ORDER BY id DESC
     LIMIT :limit

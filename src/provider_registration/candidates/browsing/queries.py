@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from sqlalchemy import DateTime, bindparam, text
 
+from provider_registration.candidates.queries import SELECT_CANDIDATES
+
 _AFTER = bindparam("after", type_=DateTime(timezone=True))
 
 _OLDEST_OF_ANY = """
@@ -79,9 +81,8 @@ _NEWEST_OF_STATUS_WITH_PRODUCT = """
 """
 
 # The candidates of a page, each with its unfinished approval.
-_OF_PAGE = """
-    SELECT candidates.*,
-           approval.state AS approval_state,
+_FROM_PAGE = """
+         , approval.state AS approval_state,
            approval.requested_at AS approval_requested_at,
            approval.attempts AS approval_attempts,
            approval.next_attempt_at AS approval_next_attempt_at,
@@ -90,8 +91,9 @@ _OF_PAGE = """
     JOIN candidates USING (id)
     LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
 """
-_OLDEST_FIRST = _OF_PAGE + "ORDER BY created_at, candidates.id"
-_NEWEST_FIRST = _OF_PAGE + "ORDER BY created_at DESC, candidates.id DESC"
+_OF_PAGE = SELECT_CANDIDATES + _FROM_PAGE
+_OLDEST_FIRST = _OF_PAGE + "ORDER BY candidates.created_at, candidates.id"
+_NEWEST_FIRST = _OF_PAGE + "ORDER BY candidates.created_at DESC, candidates.id DESC"
 
 # By the order, whether there is a status to filter by, and a product: each has the plan that serves it.
 BROWSE = {
@@ -138,9 +140,8 @@ _NEWEST_MATCHED = """
         LIMIT :limit
     )
 """
-_OF_MATCHED_PAGE = """
-    SELECT summary.matched,
-           candidates.*,
+_FROM_MATCHED_PAGE = """
+         , summary.matched,
            approval.state AS approval_state,
            approval.requested_at AS approval_requested_at,
            approval.attempts AS approval_attempts,
@@ -151,8 +152,9 @@ _OF_MATCHED_PAGE = """
     LEFT JOIN candidates ON candidates.id = page.id
     LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
 """
-_MATCHED_OLDEST_FIRST = _OF_MATCHED_PAGE + "ORDER BY created_at, candidates.id"
-_MATCHED_NEWEST_FIRST = _OF_MATCHED_PAGE + "ORDER BY created_at DESC, candidates.id DESC"
+_OF_MATCHED_PAGE = SELECT_CANDIDATES + _FROM_MATCHED_PAGE
+_MATCHED_OLDEST_FIRST = _OF_MATCHED_PAGE + "ORDER BY candidates.created_at, candidates.id"
+_MATCHED_NEWEST_FIRST = _OF_MATCHED_PAGE + "ORDER BY candidates.created_at DESC, candidates.id DESC"
 _SEARCH_OLDEST = _MATCHED + _OLDEST_MATCHED
 _SEARCH_NEWEST = _MATCHED + _NEWEST_MATCHED
 SEARCH = {
