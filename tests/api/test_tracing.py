@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -252,8 +253,22 @@ async def test_a_fault_of_the_database_is_told_without_its_text(settings, run_se
     assert collector.service_name == "registry"
 
 
-async def test_a_collector_that_is_away_takes_nothing_from_anybody(settings, run_service, monkeypatch):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+@pytest.fixture
+def no_collector() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+def silent_collector() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("collector", ["no_collector", "silent_collector"])
+async def test_a_collector_that_does_not_answer_takes_nothing_from_anybody(
+    settings, run_service, monkeypatch, request, collector
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", request.getfixturevalue(collector))
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")  # ms: it is tried while requests come
     async with run_service(settings.model_copy(update={"tracing": True})) as service:
         async with httpx.AsyncClient(base_url=service.url) as client:
