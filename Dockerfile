@@ -6,11 +6,12 @@ WORKDIR /build
 
 # The environment gets no pip of its own: nothing is installed in a running container.
 RUN python -m venv --without-pip /venv
-COPY requirements/runtime.txt requirements/
-RUN pip --python /venv/bin/python install --require-hashes --requirement requirements/runtime.txt
+COPY requirements requirements
+# Or requirements/tracing.txt, for TRACING.
+ARG REQUIREMENTS=requirements/runtime.txt
+RUN pip --python /venv/bin/python install --require-hashes --requirement "$REQUIREMENTS"
 
 # The project's wheel is built by the setuptools that requirements/local.txt pins.
-COPY requirements/local.txt requirements/
 RUN awk '/^[^ #]/ { wanted = /^setuptools==/ } wanted' requirements/local.txt > requirements/build.txt \
     && pip install --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./

@@ -82,9 +82,10 @@ format: $(DEV)  ## rewrite the code in the project's format
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
 	--python-version 3.11 $(LOCK_FLAGS) pyproject.toml
 lock: $(DEV)  ## write requirements/*.txt anew from pyproject.toml; LOCK_FLAGS=--upgrade takes the newest versions
-	$(LOCK) --extra local --group build --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra local --extra tracing --group build --group dev --output-file requirements/dev.txt
 	$(LOCK) --extra local --group build --constraint requirements/dev.txt --output-file requirements/local.txt
 	$(LOCK) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(LOCK) --extra tracing --constraint requirements/dev.txt --output-file requirements/tracing.txt
 
 schema: $(DEV)  ## write schema.sql anew from the migrations
 	$(BIN)/python tests/schema_dump.py > schema.sql

@@ -102,6 +102,17 @@ def test_no_value_is_shown(problems, variable, secret):
     assert "hunter2" not in shown
 
 
+@pytest.mark.parametrize("missing", ["opentelemetry.sdk.not_installed", "not_installed.exporter"])
+def test_tracing_without_its_extra_is_refused(load, problems, monkeypatch, missing):
+    assert load(TRACING="true").tracing
+
+    monkeypatch.setattr("provider_registration.settings.TRACING_MODULES", ("opentelemetry.sdk.trace", missing))
+
+    [problem] = problems(TRACING="true")
+    assert problem == ("TRACING needs OpenTelemetry, which is not installed; install provider-registration[tracing]")
+    assert not load(TRACING="false").tracing
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [

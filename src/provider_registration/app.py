@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
@@ -55,6 +56,9 @@ from provider_registration.web.rate_limit_middleware import RateLimitMiddleware,
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.server import STOPPING
 
+if TYPE_CHECKING:
+    from provider_registration.tracing import Tracing
+
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
 Approving a company creates exactly one provider in the billing service.
@@ -95,15 +99,18 @@ READERS_REFUSED = {
 def create_app(settings: Settings) -> FastAPI:
     """Make the application; nothing is opened before its lifespan begins."""
 
-    signer, limits = _signer(settings), _rate_limits(settings)
+    signer, limits, tracing = _signer(settings), _rate_limits(settings), _tracing(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
         hasher = PasswordHasher()
         app.state.rate_limits = limits
         async with (
-            _databases(settings) as (database, reserved, reader),
-            BillingClient(settings.billing_service_url, _billing_options(settings)) as billing,
+            tracing.exporting() if tracing else nullcontext(),
+            _databases(settings, tracing) as (database, reserved, reader),
+            BillingClient(
+                settings.billing_service_url, _billing_options(settings), around=tracing.around if tracing else None
+            ) as billing,
         ):
             revocations = RevocationWatch(reserved)
             approvals = ApprovalService(database, reader, billing)
@@ -169,12 +176,14 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestMiddleware, root_path=settings.root_path)
+    if tracing:
+        tracing.install(app)
     _add_pages(app, settings)
     return app
 
 
 @asynccontextmanager
-async def _databases(settings: Settings) -> AsyncIterator[tuple[Database, Database, Reader]]:
+async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterator[tuple[Database, Database, Reader]]:
     """The database; one connection to it that is reserved; and where lists and candidates are read from."""
     open_database = partial(
         Database,
@@ -187,10 +196,21 @@ async def _databases(settings: Settings) -> AsyncIterator[tuple[Database, Databa
     replica = None
     if settings.database_read_url:
         replica = open_database(settings.database_read_url, pool_size=settings.database_pool_size)
+    opened = [each for each in (database, reserved, replica) if each is not None]
+    if tracing:
+        for each in opened:
+            tracing.watch(each.engine)
     yield database, reserved, Reader(database, replica)
-    for opened in (database, reserved, replica):
-        if opened is not None:
-            await opened.close()
+    for each in opened:
+        await each.close()
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    if not settings.tracing:
+        return None
+    from provider_registration.tracing import Tracing  # noqa: PLC0415 - what it needs is an extra
+
+    return Tracing()
 
 
 def _add_pages(app: FastAPI, settings: Settings) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -19,6 +19,9 @@ from provider_registration.errors import UnavailableError
 MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
 
+# For whom something is done, as tracing knows them; nobody without it.
+callers_var: ContextVar[tuple[object, ...]] = ContextVar("callers", default=())
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -28,6 +31,7 @@ class _Call(Generic[Item, Result]):
     item: Item
     result: asyncio.Future[Result]
     until: float  # when its caller has waited long enough, in the loop's time
+    callers: tuple[object, ...]
 
 
 class Batcher(Generic[Item, Result]):
@@ -67,7 +71,7 @@ class Batcher(Generic[Item, Result]):
             raise DatabaseUnavailable
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(_Call(item, result, loop.time() + self._time_limit))
+        self._waiting.append(_Call(item, result, loop.time() + self._time_limit, callers_var.get()))
         if self._running is None:
             # A batch belongs to no single request, so none's id stands in what is logged about it.
             self._running = asyncio.create_task(self._run(), context=Context())
@@ -113,6 +117,7 @@ class Batcher(Generic[Item, Result]):
         self._watch()
 
     async def _do_batch(self, batch: Sequence[_Call[Item, Result]]) -> None:
+        callers_var.set(tuple(chain.from_iterable(call.callers for call in batch)))
         try:
             values = await self._work([call.item for call in batch])
             for call, value in list(zip(batch, values, strict=True)):

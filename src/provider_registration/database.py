@@ -11,7 +11,7 @@ from time import perf_counter
 
 import asyncpg
 from sqlalchemy import event, text
-from sqlalchemy.engine import AdaptedConnection, ExceptionContext
+from sqlalchemy.engine import AdaptedConnection, Engine, ExceptionContext
 from sqlalchemy.exc import (
     DBAPIError,
     DisconnectionError,
@@ -183,6 +183,11 @@ class Database:
             if not await session.scalar(SCHEMA_EXISTS):
                 logger.warning("the database has no tables; run: provider-registration migrate")
                 raise DatabaseUnavailable
+
+    @property
+    def engine(self) -> Engine:
+        """Where to listen for what happens; statements go through `transaction` and `statement`."""
+        return self._engine.sync_engine
 
     async def close(self) -> None:
         """Close every connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -24,6 +25,7 @@ MIN_DISTINCT_SECRET_CHARACTERS = 10
 # What asyncpg takes from a URL; anything else would fail with the first request instead of at the start.
 DATABASE_URL_PARAMETERS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
+TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
 
 
@@ -119,6 +121,7 @@ class Settings(DatabaseSettings):
     app_host: str = Field("127.0.0.1", description="address to listen on")
     app_port: int = Field(5004, ge=1, le=65535, description="port to listen on")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    tracing: bool = Field(False, description="whether spans go to an OpenTelemetry collector, as OTEL_… variables say")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
     database_read_url: DatabaseUrl | None = Field(
@@ -207,6 +210,13 @@ class Settings(DatabaseSettings):
     def _any_letter_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
+    @field_validator("tracing")
+    @classmethod
+    def _is_installed(cls, value: bool) -> bool:
+        if value and not all(_can_import(name) for name in TRACING_MODULES):
+            raise ValueError("needs OpenTelemetry, which is not installed; install provider-registration[tracing]")
+        return value
+
     @field_validator("root_path")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
@@ -214,6 +224,13 @@ class Settings(DatabaseSettings):
         if value and not value.startswith("/"):
             raise ValueError("must start with /")
         return value
+
+
+def _can_import(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # not even what it is in
+        return False
 
 
 _Kind = TypeVar("_Kind", bound=_Environment)

@@ -181,6 +181,7 @@ async def test_received_requests_are_shown_filtered_and_forgotten(sandbox: httpx
         "name": "Huerta",
         "key": "k1",
         "request_id": "r1",
+        "traceparent": None,
         "outcome": "created",
         "fault": None,
         "provider_id": 1,

@@ -45,6 +45,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 # Idle connections go before common servers close them, at 5 s: a request on a closed one would look ambiguous.
 LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=4.0)
 
+Around = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 Send = Callable[[dict[str, str], dict[str, str]], Awaitable[httpx.Response]]
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -85,9 +86,11 @@ class _Retryable(Exception):
 class BillingClient:
     """One client for the life of the process; building one takes 20 ms."""
 
-    def __init__(self, base_url: str, options: BillingOptions) -> None:
+    def __init__(self, base_url: str, options: BillingOptions, *, around: Around | None = None) -> None:
+        """`around` may put something around what sends the requests."""
         # A transport without the client around it, whose cookies, redirects and logins take a third of a call.
-        self._http = httpx.AsyncHTTPTransport(limits=LIMITS, trust_env=False)
+        transport = httpx.AsyncHTTPTransport(limits=LIMITS, trust_env=False)
+        self._http = around(transport) if around else transport
         self._url = httpx.URL(f"{base_url}/provider")
         timeout = httpx.Timeout(options.timeout, connect=options.connect_timeout)
         self._extensions = {"timeout": timeout.as_dict()}

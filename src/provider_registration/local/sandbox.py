@@ -83,6 +83,7 @@ class ReceivedRequest(TypedDict):
     name: str | None
     key: str | None
     request_id: str | None
+    traceparent: str | None
     outcome: ReceivedOutcome
     fault: str | None
     provider_id: int | None
@@ -141,6 +142,7 @@ class _Sandbox:
             "name": None,
             "key": request.headers.get("Idempotency-Key", "").strip() or None,
             "request_id": request.headers.get("X-Request-ID"),
+            "traceparent": request.headers.get("traceparent"),
             "outcome": "under_way",
             "fault": None,
             "provider_id": None,
