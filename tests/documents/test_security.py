@@ -175,7 +175,7 @@ def _kinds(annotation: object) -> tuple[object, ...]:
     return (annotation, *getattr(annotation, "__args__", ()))
 
 
-@pytest.mark.parametrize("name", ["runtime", "local", "dev"])
+@pytest.mark.parametrize("name", ["runtime", "local", "tracing", "dev"])
 def test_every_dependency_is_pinned_with_its_hash(name: str) -> None:
     text = (ROOT / f"requirements/{name}.txt").read_text()
     requirements = re.split(r"(?m)^(?=[a-z0-9])", text)[1:]
