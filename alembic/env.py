@@ -15,7 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from provider_registration.migrations import DATABASE_URL, on_locked_connection, run
+from provider_registration.migrations import DATABASE_URL, PATIENCE, on_locked_connection, run
 from provider_registration.orm import Base
 from provider_registration.settings import DatabaseSettings, SettingsError, load_settings
 
@@ -26,7 +26,6 @@ REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
 
 # A migration that queues for a table's lock makes every request queue behind it: give way soon, and try again.
 TIMEOUTS = ("SET lock_timeout = '500ms'", "SET statement_timeout = 0")
-PATIENCE = 120.0  # seconds in which a step is tried again
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two tries; they differ, so that no rhythm is met every time
 JITTER = secrets.SystemRandom()
 

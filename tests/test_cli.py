@@ -144,7 +144,7 @@ def serving(migrated_database_url, tmp_path):
 
 async def answer(url):
     """The first answer at a URL."""
-    async with asyncio.timeout(20), httpx.AsyncClient() as client:
+    async with asyncio.timeout(60), httpx.AsyncClient() as client:
         while True:
             try:
                 return await client.get(url, headers={"X-Request-ID": "find-me"})

@@ -26,6 +26,7 @@ from provider_registration.settings import DatabaseUrl
 
 DATABASE_URL = "database_url"  # key in alembic's Config.attributes, read by alembic/env.py
 CONNECT_TIMEOUT = 10.0  # seconds
+PATIENCE = 120.0  # seconds in which a step that finds a table locked is tried again
 LOCK_TIMEOUT = 600.0  # seconds to wait for another migrating process
 LOCK_POLL = 0.25  # seconds
 

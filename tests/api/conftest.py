@@ -121,7 +121,7 @@ def make_settings(database_url: str, billing_url: str, /, **more: object) -> Set
         "docs_access": "anyone",
         "metrics_access": "anyone",
         "public_pages": True,
-        "database_timeout_seconds": 5,  # a machine that is busy with tests may stand still for a second
+        "database_timeout_seconds": 10,  # a machine that is busy with tests may stand still for a second
         **more,
     }
     return Settings(_env_file=None, **values)

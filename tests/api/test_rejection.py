@@ -152,7 +152,7 @@ async def test_several_if_match_lines_are_one_list(admin, path):
 
 
 async def test_an_approval_under_way_stands_in_the_way(admin, candidate, path, billing):
-    await billing.set(latency_ms=1000)
+    await billing.set(latency_ms=3000)
     approving = asyncio.create_task(admin.post(f"{path}/approve"))
     while not await billing.requests(candidate["company_name"]):
         await asyncio.sleep(0.01)

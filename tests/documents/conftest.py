@@ -133,6 +133,7 @@ def make_settings(database_url: str, billing_url: str, **more: object) -> Settin
     """Settings of a service with every page that anybody may ask at will; it asks billing once a call."""
     values = {
         **database_settings(database_url),
+        "database_timeout_seconds": 10,  # a machine that is busy with tests may stand still for a second
         "jwt_secret_key": JWT_SECRET,
         "billing_service_url": billing_url,
         "billing_max_tries": 1,

@@ -27,7 +27,7 @@ SECRET = "the secret of a session"
 class Broken(UnavailableError):
     """Something is."""
 
-    code = "broken"
+    code = "database-unavailable"  # one of the codes there are: the documents explain them all
     title = "Broken"
     retry_after = 7
 
