@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults drill-restore drill-migrations drill-failover drill-rotation drill-soak fuzz sqlmap timing bench growth screenshots lint format lock schema clean
+.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak fuzz sqlmap timing bench growth screenshots lint format lock schema clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +23,10 @@ help:
 run: $(LOCAL)  ## start the service, its database and a billing sandbox on this machine; Ctrl-C stops them
 	@$(BIN)/provider-registration run
 
-test: $(DEV)  ## run the tests, with coverage; ARGS="-k approve" passes options to pytest
+test: $(DEV)  ## run the tests; ARGS="-k approve" passes options to pytest
+	$(BIN)/pytest -n auto $(ARGS)
+
+coverage: $(DEV)  ## run the tests more slowly, and say which lines and branches none of them runs
 	$(BIN)/pytest -n auto --cov --cov-report=term $(ARGS)
 
 faults: $(DEV)  ## kill and cut everything for MINUTES, and prove that approval makes one provider; SEED and ONLY choose

@@ -13,8 +13,8 @@ import pytest
 from tests.pgbouncer import PORT, PROGRAM
 
 ROOT = Path(__file__).parents[2]
-SUBJECTS = ("approval", "rejection", "reading", "sessions")
-AT_LEAST = 80  # tests in these files
+SUBJECTS = ("approval", "rejection", "reading")
+AT_LEAST = 50  # tests in these files
 SECONDS = 300
 
 
