@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from provider_registration.errors import UnavailableError
+from provider_registration.candidates.approval.errors import ApprovalFailed
 from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.forms import FormDep, check_form_token, form_token
 from provider_registration.pages.notices import Notice, leave_notice
@@ -22,17 +22,6 @@ HOST = "supply.example"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 SECRET = "the secret of a session"
-
-
-class Broken(UnavailableError):
-    """Something is."""
-
-    code = "database-unavailable"  # one of the codes there are: the documents explain them all
-    title = "Broken"
-    retry_after = 7
-
-    def __str__(self):
-        return "<b>It</b> is broken."
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +52,9 @@ def app():
     @app.get("/here/broken")
     @app.get("/elsewhere")
     async def broken():
-        raise Broken
+        error = ApprovalFailed("<b>it</b> is broken")
+        error.retry_after = 7
+        raise error
 
     app.add_middleware(ErrorPages, renderer=renderer, root_path="", homes={"/here": "/here/start"})
     return app
@@ -189,11 +180,11 @@ async def test_pages_let_no_script_or_style_in_but_those_of_files(client):
 async def test_an_error_is_a_page_for_people(client):
     response = await client.get("/here/broken")
 
-    assert response.status_code == 503
+    assert response.status_code == 502
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     assert response.headers["Retry-After"] == "7"
     assert int(response.headers["Content-Length"]) == len(response.content)
-    assert "&lt;b&gt;It&lt;/b&gt; is broken." in response.text
+    assert "&lt;b&gt;it&lt;/b&gt; is broken" in response.text
     assert 'href="/here/start"' in response.text
 
 
