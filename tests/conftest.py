@@ -13,13 +13,17 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from playwright.async_api import Browser
 
 from provider_registration import migrations
+from provider_registration.auth.directory import UserDirectory
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.local.sandbox import create_sandbox
+from tests.chromium import PROGRAM, chromium
 from tests.pgbouncer import PORT as PGBOUNCER_PORT
 from tests.pgbouncer import PgBouncer
+from tests.service import user_directory
 
 SERVER_URL = "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user creates databases
 OLDEST_SERVER = 150000
@@ -118,6 +122,30 @@ async def migrated_database_url(server_url: str) -> AsyncIterator[str]:
     await asyncio.to_thread(migrations.upgrade, url)
     yield url
     await drop_database(server_url, name)
+
+
+@pytest.fixture
+async def database(migrated_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own to the shared database."""
+    connection = await asyncpg.connect(migrated_database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def users(migrated_database_url: str) -> AsyncIterator[UserDirectory]:
+    """The users of the shared database."""
+    async with user_directory(migrated_database_url) as users:
+        yield users
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for all tests of this process."""
+    if PROGRAM is None:
+        pytest.skip("there is no Chromium (Debian, Ubuntu: apt install chromium)")
+    async with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

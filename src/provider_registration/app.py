@@ -200,9 +200,11 @@ async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterat
     if tracing:
         for each in opened:
             tracing.watch(each.engine)
-    yield database, reserved, Reader(database, replica)
-    for each in opened:
-        await each.close()
+    try:
+        yield database, reserved, Reader(database, replica)
+    finally:
+        for each in opened:
+            await each.close()
 
 
 def _tracing(settings: Settings) -> Tracing | None:

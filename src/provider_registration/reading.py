@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from provider_registration.database import Database, DatabaseUnavailable
 
 logger = logging.getLogger(__name__)
 
-AWAY_SECONDS = 2.0  # that a replica is left alone after it did not answer
+AWAY_SECONDS = 15.0  # that a replica is left alone after it did not answer: each try may cost requests their time
 
 # How far the primary's log goes; everything committed by now stands before this place.
 END_OF_LOG = text("SELECT pg_current_wal_lsn()")
@@ -46,13 +47,17 @@ class Reader:
         Raises:
             DatabaseUnavailable: the primary had to be asked and does not answer.
         """
-        if self._replica is not None and monotonic() >= self._away_until:
-            try:
-                if await self._has_caught_up(self._replica):
-                    return await _do(self._replica, work)
-            except DatabaseUnavailable:
-                logger.warning("the replica does not answer; the primary is asked instead")
-                self._away_until = monotonic() + AWAY_SECONDS
+        if self._replica is None or monotonic() < self._away_until:
+            return await _do(self._primary, work)
+        decisions = self._decisions
+        place = None if decisions == self._replayed else await _do(self._primary, _end_of_log)
+        try:
+            if place is None or await _do(self._replica, partial(_has_replayed, place=place)):
+                self._replayed = decisions
+                return await _do(self._replica, work)
+        except DatabaseUnavailable:
+            logger.warning("the replica does not answer; the primary is asked instead")
+            self._away_until = monotonic() + AWAY_SECONDS
         return await _do(self._primary, work)
 
     async def read_primary(self, work: Work[Result]) -> Result:
@@ -64,17 +69,13 @@ class Reader:
         """Whether `read` may see less than `read_primary`."""
         return self._replica is not None
 
-    async def _has_caught_up(self, replica: Database) -> bool:
-        decisions = self._decisions
-        if decisions == self._replayed:
-            return True
-        async with self._primary.statement() as session:
-            place = await session.scalar(END_OF_LOG)
-        async with replica.statement() as session:
-            has_replayed = bool(await session.scalar(HAS_REPLAYED, {"place": place}))
-        if has_replayed:
-            self._replayed = decisions
-        return has_replayed
+
+async def _end_of_log(session: AsyncSession) -> int:
+    return int(await session.scalar(END_OF_LOG))
+
+
+async def _has_replayed(session: AsyncSession, *, place: int) -> bool:
+    return bool(await session.scalar(HAS_REPLAYED, {"place": place}))
 
 
 async def _do(database: Database, work: Work[Result]) -> Result:

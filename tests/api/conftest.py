@@ -9,9 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 from openapi_schema_validator import OAS31Validator
@@ -19,14 +17,9 @@ from openapi_schema_validator import OAS31Validator
 from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
-from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
-from provider_registration.settings import DatabaseSettings, Settings
-from tests.pgbouncer import database_settings
-
-JWT_SECRET = uuid4().hex + uuid4().hex
-PASSWORD = "correct horse battery staple"
+from provider_registration.settings import Settings
+from tests.service import PASSWORD, a_registration, make_settings
 
 
 @dataclass
@@ -109,24 +102,6 @@ class Contract:
         return None
 
 
-def make_settings(database_url: str, billing_url: str, /, **more: object) -> Settings:
-    """Settings of a service under test."""
-    values = {
-        **database_settings(database_url),
-        "jwt_secret_key": JWT_SECRET,
-        "billing_service_url": billing_url,
-        "rate_limit_login": "",  # the tests all ask from one address
-        "rate_limit_registration": "",
-        "rate_limit_default": "",
-        "docs_access": "anyone",
-        "metrics_access": "anyone",
-        "public_pages": True,
-        "database_timeout_seconds": 10,  # a machine that is busy with tests may stand still for a second
-        **more,
-    }
-    return Settings(_env_file=None, **values)
-
-
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Service]:
     """A service with these settings while the block runs."""
@@ -137,7 +112,7 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
 @pytest.fixture(scope="session")
 def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
     """Settings of the service that most tests share; its billing sandbox is running."""
-    return make_settings(migrated_database_url, shared_billing_url)
+    return make_settings(migrated_database_url, shared_billing_url, docs_access="anyone", metrics_access="anyone")
 
 
 @pytest.fixture(scope="session", name="run_service")
@@ -168,16 +143,6 @@ def connect(contract: Contract) -> Callable[..., httpx.AsyncClient]:
         return httpx.AsyncClient(base_url=url, headers=headers, timeout=30, event_hooks={"response": [contract.check]})
 
     return connect
-
-
-@pytest.fixture(scope="session")
-async def users(migrated_database_url: str) -> AsyncIterator[UserDirectory]:
-    """The list of users, as the command line keeps it."""
-    url = DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url
-    database, hasher = Database(url, pool_size=1), PasswordHasher()
-    yield UserDirectory(database, hasher)
-    hasher.close()
-    await database.close()
 
 
 @pytest.fixture(scope="session")
@@ -226,29 +191,6 @@ async def billing(service: Service) -> AsyncIterator[Billing]:
         yield billing
         await billing.fail("none")
         await billing.set(honour_idempotency_key=True, latency_ms=0)
-
-
-@pytest.fixture
-async def database(migrated_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own, to see what is stored."""
-    connection = await asyncpg.connect(migrated_database_url)
-    yield connection
-    await connection.close()
-
-
-def a_registration(**changes: object) -> dict[str, object]:
-    """A valid registration that no other test uses."""
-    unique = uuid4().hex
-    return {
-        "company_name": f"Obsthof {unique}",
-        "contact_email": f"{unique}@obsthof.example",
-        "phone": "+49 221 5550 100",
-        "products": ["apples", "grapes"],
-        "truck_count": 7,
-        "capacity_tons_per_day": 40,
-        "location": "Köln, Deutschland",
-        **changes,
-    }
 
 
 @pytest.fixture

@@ -22,8 +22,7 @@ from provider_registration.database import Database
 from provider_registration.local.accounts import account_for, programs_for
 from provider_registration.local.postgres import ENVIRONMENT, PrivatePostgres
 from provider_registration.settings import DatabaseSettings
-
-from .conftest import PASSWORD, a_registration, make_settings
+from tests.service import PASSWORD, a_registration, make_settings
 
 ADMIN = "admin@example.com"
 NO_SYNC = {"fsync": "off", "full_page_writes": "off"}

@@ -26,8 +26,7 @@ from provider_registration.auth.models import Role
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import free_port
 from provider_registration.tracing import FLUSH_SECONDS
-
-from .conftest import a_registration
+from tests.service import a_registration
 
 CROWD = 8  # that registers at once
 TRACE_ID = uuid4().hex

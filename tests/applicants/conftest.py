@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -13,34 +10,21 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
-from playwright.async_api import Browser, async_playwright
 
 from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
-from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.settings import Settings
+from tests.service import PASSWORD, make_settings
 
-PASSWORD = "correct horse battery staple"
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture(scope="session")
 def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
-    """Settings of a service with pages for companies; the tests all ask from one address."""
-    return Settings(
-        _env_file=None,
-        database_url=migrated_database_url,
-        jwt_secret_key=uuid4().hex + uuid4().hex,
-        billing_service_url=shared_billing_url,
-        rate_limit_login="",
-        rate_limit_registration="",
-        rate_limit_default="",
-        database_timeout_seconds=5,  # a machine that is busy with tests may stand still for a second
-        public_pages=True,
-    )
+    """Settings of the service that most tests share."""
+    return make_settings(migrated_database_url, shared_billing_url)
 
 
 @pytest.fixture(scope="session")
@@ -64,25 +48,14 @@ async def client(service_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def admin(service_url: str, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def admin(service_url: str, users: UserDirectory) -> AsyncIterator[httpx.AsyncClient]:
     """An admin of the API."""
-    database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
     email = f"{uuid4().hex}@supply.example"
-    await UserDirectory(database, hasher).create(email, PASSWORD, Role.ADMIN)
-    hasher.close()
-    await database.close()
+    await users.create(email, PASSWORD, Role.ADMIN)
     async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
         login = await client.post("/auth/login", json={"username": email, "password": PASSWORD})
         client.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
         yield client
-
-
-@pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own, to see what is stored."""
-    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
 
 
 def what_a_company_types(**changes: Any) -> dict[str, Any]:
@@ -117,20 +90,3 @@ def candidate_of(database: asyncpg.Connection) -> Callable[[str], Awaitable[dict
         return dict(row) if row else None
 
     return candidate_of
-
-
-def text_of(page: httpx.Response) -> str:
-    """What a page says, without its tags."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.text.partition("<body")[2])).split())
-
-
-@pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    """Debian's Chromium, without a window."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        await browser.close()

@@ -8,7 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from .conftest import BROWSER, text_of
+from tests.chromium import text_of
+
+from .conftest import BROWSER
 
 
 @pytest.fixture

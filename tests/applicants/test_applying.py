@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from provider_registration.candidates.schemas import CandidateRegistration
+from tests.chromium import text_of
 
-from .conftest import BROWSER, text_of
+from .conftest import BROWSER
 
 STATUS_PAGE = re.compile(r"/applications/[A-Za-z0-9_-]{43}")
 AS_API = {"Accept": "application/json"}

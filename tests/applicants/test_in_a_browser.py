@@ -14,12 +14,12 @@ WCAG_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practic
 
 
 @pytest.fixture
-def visiting(chromium, service_url):
+def visiting(browser, service_url):
     """A visitor's page while the block runs; what it asked for is in `page.asked`, complaints in `page.complaints`."""
 
     @asynccontextmanager
     async def visiting(**how):
-        context = await chromium.new_context(**{"base_url": service_url, "viewport": PHONE, **how})
+        context = await browser.new_context(**{"base_url": service_url, "viewport": PHONE, **how})
         page = await context.new_page()
         page.asked, page.complaints, page.sizes = [], [], []
         page.on("request", lambda request: page.asked.append(request.url))

@@ -18,21 +18,17 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
+import tests.service
 from provider_registration import migrations
 from provider_registration.app import create_app
-from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
-from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import free_port
 from provider_registration.local.sandbox import create_sandbox
-from provider_registration.settings import DatabaseSettings, Settings
-from tests.pgbouncer import database_settings
+from provider_registration.settings import Settings
+from tests.service import PASSWORD, user_directory
 
 ADMIN = "admin@example.com"
-PASSWORD = "correct horse battery staple"
-JWT_SECRET = uuid4().hex + uuid4().hex
 METRICS_TOKEN = uuid4().hex + uuid4().hex
 
 
@@ -123,28 +119,14 @@ async def execute(url: str, *statements: str) -> None:
 
 async def make_admin(database_url: str) -> None:
     """Add the admin of the documents' examples."""
-    database, hasher = Database(DatabaseSettings(database_url=database_url).database_url, pool_size=1), PasswordHasher()
-    await UserDirectory(database, hasher).create(ADMIN, PASSWORD, Role.ADMIN)
-    hasher.close()
-    await database.close()
+    async with user_directory(database_url) as users:
+        await users.create(ADMIN, PASSWORD, Role.ADMIN)
 
 
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
-    """Settings of a service with every page that anybody may ask at will; it asks billing once a call."""
-    values = {
-        **database_settings(database_url),
-        "database_timeout_seconds": 10,  # a machine that is busy with tests may stand still for a second
-        "jwt_secret_key": JWT_SECRET,
-        "billing_service_url": billing_url,
-        "billing_max_tries": 1,
-        "metrics_token": METRICS_TOKEN,
-        "public_pages": True,
-        "rate_limit_login": "",
-        "rate_limit_registration": "",
-        "rate_limit_default": "",
-        **more,
-    }
-    return Settings(_env_file=None, **values)
+    """Settings of a service that the documents' examples are tried on; it asks billing once a call."""
+    values = {"billing_max_tries": 1, "metrics_token": METRICS_TOKEN, **more}
+    return tests.service.make_settings(database_url, billing_url, **values)
 
 
 @pytest.fixture(scope="session")

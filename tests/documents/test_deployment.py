@@ -25,12 +25,11 @@ from provider_registration import __version__, cli, grants, migrations
 from provider_registration.app import create_app
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
+from tests.service import JWT_SECRET, PASSWORD
 
 from .conftest import (
     ADMIN,
-    JWT_SECRET,
     METRICS_TOKEN,
-    PASSWORD,
     Live,
     Shell,
     a_port,

@@ -98,13 +98,18 @@ def test_the_inline_prometheus_takes_the_same_rules():
 
 
 @pytest.fixture
-async def nginx(serving, environment, tmp_path):
+async def nginx(request, serving, environment, tmp_path):
     """The nginx of the Compose file before a `serve`: its own file, with other addresses."""
     async with serving({**environment, "FORWARDED_ALLOW_IPS": "127.0.0.1"}, tmp_path) as process:
         port, folder = free_port(), tmp_path / "nginx"
         folder.mkdir()
         server = (ROOT / "deploy/nginx/default.conf").read_text()
-        for theirs, ours in (("listen 8080", f"listen 127.0.0.1:{port}"), ("http://api:5004", process.url)):
+        addresses = {
+            "listen 8080": f"listen 127.0.0.1:{port}",
+            "http://api:5004": process.url,
+            **getattr(request, "param", {}),
+        }
+        for theirs, ours in addresses.items():
             assert theirs in server
             server = server.replace(theirs, ours)
         temporary = "".join(
@@ -137,9 +142,25 @@ async def test_nginx_leads_to_the_service_and_hides_its_metrics(nginx, registrat
     too_long = await nginx.post("/candidates", content=b"x" * 70_000, headers={"Content-Type": "application/json"})
     assert (too_long.status_code, too_long.headers["Content-Type"]) == (413, "application/problem+json")
 
-    liar = {"X-Forwarded-For": "203.0.113.9"}
-    for _ in range(29):
-        last = await nginx.post("/candidates", json=registration(), headers=liar)
+
+async def register_thirty(client, registration, address):
+    for _ in range(30):
+        last = await client.post("/candidates", json=registration(), headers={"X-Forwarded-For": address})
     assert last.status_code == 201
+
+
+@pytest.mark.skipif(NGINX is None, reason="there is no nginx")
+async def test_nginx_believes_no_caller_about_its_address(nginx, registration):
+    await register_thirty(nginx, registration, "203.0.113.9")
+
     liar = {"X-Forwarded-For": "203.0.113.10"}
     assert (await nginx.post("/candidates", json=registration(), headers=liar)).status_code == 429
+
+
+@pytest.mark.skipif(NGINX is None, reason="there is no nginx")
+@pytest.mark.parametrize("nginx", [{"set_real_ip_from 172.16.0.0/12": "set_real_ip_from 127.0.0.1"}], indirect=True)
+async def test_nginx_believes_the_gateway_of_its_machine(nginx, registration):
+    await register_thirty(nginx, registration, "203.0.113.9")
+
+    other = {"X-Forwarded-For": "203.0.113.10"}
+    assert (await nginx.post("/candidates", json=registration(), headers=other)).status_code == 201

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 from playwright.async_api import Browser, Page
@@ -18,14 +17,11 @@ from playwright.async_api import Browser, Page
 from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
-from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.settings import Settings
+from tests.chromium import visit
+from tests.service import PASSWORD, a_registration, make_settings
 
-from .chromium import PROGRAM, chromium, visit
-
-PASSWORD = "correct horse battery staple"
 ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
@@ -80,25 +76,14 @@ def form_of(page: httpx.Response, action: str, **typed: Any) -> tuple[str, dict[
     return html.unescape(address), {name: html.unescape(value) for name, value in hidden} | typed
 
 
-def text_of(page: httpx.Response) -> str:
-    """What a page says, without its tags."""
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page.text.partition("<body")[2], flags=re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
-
-
 @pytest.fixture(scope="session")
 def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
     """Settings of a service with all pages, which asks billing once a call."""
-    return Settings(
-        _env_file=None,
-        database_url=migrated_database_url,
-        jwt_secret_key=uuid4().hex + uuid4().hex,
-        billing_service_url=shared_billing_url,
+    return make_settings(
+        migrated_database_url,
+        shared_billing_url,
         billing_max_tries=1,
         billing_deadline_seconds=300,  # the sweep looks every 45 s, so that an approval stays as it is
-        rate_limit_login="",  # the tests all ask from one address
-        rate_limit_registration="",
-        rate_limit_default="",
         admin_pages=True,
     )
 
@@ -108,15 +93,6 @@ async def service_url(settings: Settings) -> AsyncIterator[str]:
     """The service that the tests share."""
     async with serve_in_background(create_app(settings)) as url:
         yield url
-
-
-@pytest.fixture(scope="session")
-async def users(settings: Settings) -> AsyncIterator[UserDirectory]:
-    """The list of users, as the command line keeps it."""
-    database, hasher = Database(settings.database_url, pool_size=1), PasswordHasher()
-    yield UserDirectory(database, hasher)
-    hasher.close()
-    await database.close()
 
 
 @pytest.fixture(scope="session")
@@ -158,31 +134,12 @@ def register(service_url: str) -> Callable[..., Awaitable[dict[str, Any]]]:
     """Registers a company and returns its record."""
 
     async def register(**changes: object) -> dict[str, Any]:
-        unique = uuid4().hex[:12]
-        registration = {
-            "company_name": f"Obsthof {unique}",
-            "contact_email": f"{unique}@obsthof.example",
-            "phone": "+49 221 5550 100",
-            "products": ["apples", "grapes"],
-            "truck_count": 7,
-            "capacity_tons_per_day": 40,
-            "location": "Köln, Deutschland",
-            **changes,
-        }
         async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
-            response = await client.post("/candidates", json=registration)
+            response = await client.post("/candidates", json=a_registration(**changes))
         assert response.status_code == 201, response.text
         return response.json()
 
     return register
-
-
-@pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own."""
-    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
@@ -197,15 +154,6 @@ async def billing(shared_billing_url: str) -> AsyncIterator[Callable[..., Awaita
         yield fail
         await fail("none")
         await client.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 0})
-
-
-@pytest.fixture(scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """One Chromium for all tests of this process."""
-    if PROGRAM is None:
-        pytest.skip("there is no Chromium (Debian, Ubuntu: apt install chromium)")
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import form_of, text_of
+from tests.chromium import text_of
+
+from .conftest import form_of
 
 
 @pytest.fixture
@@ -93,6 +95,7 @@ async def test_one_in_doubt_is_let_go_and_can_be_decided_anew(admin, in_doubt):
         ({"resolution": "link"}, "Type the provider's number"),
         ({"resolution": "link", "provider_id": "0"}, "There is no provider with such a number"),
         ({"resolution": "link", "provider_id": "9" * 10}, "There is no provider with such a number"),
+        ({"resolution": "link", "provider_id": "9" * 5000}, "Type the provider's number"),
         ({"resolution": "eat"}, "Say what you found in billing"),
     ],
 )

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from .conftest import form_of, text_of
+from tests.chromium import text_of
+
+from .conftest import form_of
 
 
 @pytest.fixture
@@ -70,6 +72,8 @@ async def test_rejecting_takes_a_usual_reason_ones_own_words_or_none(admin, regi
         {"choice": "own", "reason": "  "},
         {"choice": "own", "reason": "x" * 1001},
         {"choice": "99"},
+        {"choice": "0009"},
+        {"choice": "9" * 5000},
         {"choice": "own", "reason": "a\x07b"},
     ],
 )

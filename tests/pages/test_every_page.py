@@ -18,8 +18,7 @@ from playwright.async_api import Page
 from provider_registration.admin import queue_router
 from provider_registration.candidates.statistics import service as statistics
 from provider_registration.local.demo_data import load_demo_data
-
-from .chromium import visit
+from tests.chromium import visit
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 320, "height": 640}
@@ -52,11 +51,16 @@ async def companies(register, admin, shared_billing_url, settings):
         await sandbox.put("/sandbox/faults", json={"mode": "commit_then_reset", "times": 2})
         for name in ("obsthof", "agrumi"):
             await admin.submit(await admin.open(f"{paths[name]}/approve"), "/approve")
-        await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": False, "latency_ms": 0})
-        await admin.submit(await admin.open("/admin/approvals"), f"{paths['agrumi']}/approval/retry")
-        await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 0})
+        await leave_in_doubt(admin, sandbox, paths["agrumi"])
     await keep_waiting(settings.database_url.replace("+asyncpg", ""))
     return paths
+
+
+async def leave_in_doubt(admin, sandbox, path):
+    """Retry an approval whose provider billing made unheard of, while billing knows no idempotency keys."""
+    await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": False, "latency_ms": 0})
+    await admin.submit(await admin.open("/admin/approvals"), f"{path}/approval/retry")
+    await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 0})
 
 
 async def keep_waiting(database_url):
@@ -132,10 +136,15 @@ async def look_at(page: Page, name: str) -> None:
     await page.set_viewport_size(NARROW)
     if SCREENSHOTS:
         await page.screenshot(path=Path(SCREENSHOTS) / f"{name}-narrow.png", full_page="keys" not in name)
-    overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    too_wide = await overflow(page)
     await page.set_viewport_size(WIDE)
     assert wrong == []
-    assert overflow == 0, f"{name} is {overflow} pixels too wide for a screen of 320"
+    assert too_wide == 0, f"{name} is {too_wide} pixels too wide for a screen of 320"
+
+
+async def overflow(page: Page) -> int:
+    """How many pixels a page is wider than the screen."""
+    return await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,6 +182,38 @@ async def test_a_page_keeps_nobody_out(page, companies, name):
         await do(page)
 
     await look_at(page, name)
+
+
+@pytest.fixture(scope="module")
+async def endless(register, admin, shared_billing_url, settings):
+    """The pages of two companies whose words never end: one is pending, the approval of the other in doubt."""
+    words = {"company_name": "W" * 255, "location": "W" * 255}
+    pending, path = [f"/admin/candidates/{(await register(**words))['candidate_id']}" for _ in range(2)]
+    async with httpx.AsyncClient(base_url=shared_billing_url) as sandbox:
+        await sandbox.put("/sandbox/faults", json={"mode": "commit_then_reset", "times": 1})
+        await admin.submit(await admin.open(f"{path}/approve"), "/approve")
+        await leave_in_doubt(admin, sandbox, path)
+    return {"pending": pending, "in_doubt": path}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/admin/candidates?status=all&order=newest",
+        "{pending}",
+        "{pending}/approve",
+        "{pending}/reject",
+        "/admin/approvals",
+        "{in_doubt}/approval/resolve",
+    ],
+)
+async def test_a_word_that_never_ends_is_broken(page, endless, address):
+    await page.set_viewport_size(NARROW)
+    await page.goto(address.format(**endless))
+
+    assert await page.get_by_text("W" * 255).count() > 0
+    assert await overflow(page) == 0
+    await page.set_viewport_size(WIDE)
 
 
 async def test_the_sign_in_page_keeps_nobody_out(browser, service_url):

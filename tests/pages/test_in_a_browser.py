@@ -11,9 +11,8 @@ import pytest
 from playwright.async_api import expect
 
 from provider_registration.auth.models import Role
-
-from .chromium import visit
-from .conftest import PASSWORD
+from tests.chromium import visit
+from tests.service import PASSWORD
 
 
 def has(page, text):

@@ -10,8 +10,9 @@ import pytest
 
 from provider_registration.admin import bulk
 from provider_registration.candidates.browsing import service as browsing
+from tests.chromium import text_of
 
-from .conftest import form_of, text_of
+from .conftest import form_of
 
 
 @pytest.fixture
@@ -137,6 +138,15 @@ async def test_marks_of_nobody_lead_back(admin, marks):
 
     assert page.url.path == "/admin/candidates"
     assert "Nobody is marked" in text_of(page)
+
+
+async def test_a_version_that_no_candidate_has_decides_nothing(admin, register, mark):
+    candidate = await register()
+    page = await mark("approve", candidate)
+
+    page = await admin.submit(page, "/marked/approve", mark=[f"{candidate['candidate_id']}:{'9' * 40}"])
+
+    assert "0 of 1 decided" in text_of(page)
 
 
 async def test_a_viewer_marks_nobody(admin, viewer, register):

@@ -9,8 +9,9 @@ import pytest
 
 from provider_registration.candidates.browsing import service as browsing
 from provider_registration.candidates.statistics import service as statistics
+from tests.chromium import text_of
 
-from .conftest import form_of, text_of
+from .conftest import form_of
 
 
 def names_in(page):

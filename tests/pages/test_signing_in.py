@@ -8,8 +8,10 @@ import pytest
 
 from provider_registration.auth.models import Role
 from provider_registration.auth.service import BROWSER_IDLE_SECONDS, BROWSER_SESSION_SECONDS
+from tests.chromium import text_of
+from tests.service import PASSWORD
 
-from .conftest import PASSWORD, form_of, text_of
+from .conftest import form_of
 
 SESSION = "__Host-session"
 

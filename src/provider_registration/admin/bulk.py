@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from provider_registration.admin.decisions import Outcome
+from provider_registration.admin.decisions import Outcome, seen_version
 from provider_registration.candidates.browsing.service import BrowsingService
 from provider_registration.candidates.models import Candidate
 from provider_registration.pages.forms import Form
@@ -44,7 +44,7 @@ async def read_marks(form: Form, browsing: BrowsingService) -> list[Marked]:
     for mark in form.all(MARK)[:MOST]:
         candidate_id, _, version = mark.partition(":")
         try:
-            versions[UUID(candidate_id)] = int(version)
+            versions[UUID(candidate_id)] = seen_version(version)
         except ValueError:
             continue
     found = await browsing.candidates(list(versions))

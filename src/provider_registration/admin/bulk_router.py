@@ -11,9 +11,8 @@ from provider_registration.admin.candidate_router import DecisionsDep
 from provider_registration.admin.decisions import Outcome
 from provider_registration.admin.dependencies import DecidingUserDep, OwnFormDep
 from provider_registration.admin.navigation import lead_to, own_page
-from provider_registration.admin.rejection import USUAL_REASONS, ReadReason, read_reason
+from provider_registration.admin.rejection import asking_for_reason, read_reason
 from provider_registration.candidates.dependencies import CandidateServiceDep
-from provider_registration.pages.forms import Form
 from provider_registration.pages.router import RendererDep
 
 router = APIRouter(include_in_schema=False)
@@ -42,9 +41,7 @@ async def ask_about_marked(
         marked=marked,
         most=MOST,
         is_approval=form.get("decision") == "approve",
-        reasons=USUAL_REASONS,
-        read=ReadReason(),
-        typed=Form({}),
+        **asking_for_reason(),
     )
 
 
@@ -88,9 +85,7 @@ async def reject_marked(
             marked=marked,
             most=MOST,
             is_approval=False,
-            reasons=USUAL_REASONS,
-            read=read,
-            typed=form,
+            **asking_for_reason(read, form),
         )
     results = await decide_all(
         marked, lambda one: decisions.reject(one.candidate, reason=read.reason, version=one.version)

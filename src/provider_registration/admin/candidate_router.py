@@ -9,14 +9,13 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from provider_registration.admin import paths
-from provider_registration.admin.decisions import Decisions, Outcome
+from provider_registration.admin.decisions import Decisions, Outcome, seen_version
 from provider_registration.admin.dependencies import BrowserUserDep, DecidingUserDep, OwnFormDep
 from provider_registration.admin.history import history_of
 from provider_registration.admin.navigation import lead_to, own_page
-from provider_registration.admin.rejection import USUAL_REASONS, ReadReason, read_reason
+from provider_registration.admin.rejection import asking_for_reason, read_reason
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.pages.forms import Form
 from provider_registration.pages.router import RendererDep
 
 router = APIRouter(include_in_schema=False)
@@ -87,7 +86,9 @@ async def approve(
     candidate: CandidateDep, signed_in: DecidingUserDep, form: OwnFormDep, decisions: DecisionsDep, request: Request
 ) -> Response:
     """Approve it, unless somebody was faster."""
-    outcome = await decisions.approve(candidate, user_id=signed_in.user.user_id, version=_version(form))
+    outcome = await decisions.approve(
+        candidate, user_id=signed_in.user.user_id, version=seen_version(form.get("version"))
+    )
     return _answer(request, candidate, outcome)
 
 
@@ -98,16 +99,7 @@ async def ask_to_reject(
     """Ask for the reason, and make sure that it is this company that is meant."""
     if candidate.status is not Status.PENDING:
         return lead_to(request, _path(candidate), ALREADY_DECIDED)
-    return own_page(
-        renderer,
-        request,
-        "reject.html",
-        signed_in,
-        candidate=candidate,
-        reasons=USUAL_REASONS,
-        read=ReadReason(),
-        typed=Form({}),
-    )
+    return own_page(renderer, request, "reject.html", signed_in, candidate=candidate, **asking_for_reason())
 
 
 @router.post(f"{CANDIDATE}/reject")
@@ -122,29 +114,14 @@ async def reject(
     """Reject it, unless somebody was faster; or ask for the reason again."""
     read = read_reason(form)
     if read.error:
-        return own_page(
-            renderer,
-            request,
-            "reject.html",
-            signed_in,
-            status=422,
-            candidate=candidate,
-            reasons=USUAL_REASONS,
-            read=read,
-            typed=form,
-        )
-    outcome = await decisions.reject(candidate, reason=read.reason, version=_version(form))
+        asking = asking_for_reason(read, form)
+        return own_page(renderer, request, "reject.html", signed_in, status=422, candidate=candidate, **asking)
+    outcome = await decisions.reject(candidate, reason=read.reason, version=seen_version(form.get("version")))
     return _answer(request, candidate, outcome)
 
 
 def _path(candidate: Candidate) -> str:
     return f"{paths.CANDIDATES}/{candidate.candidate_id}"
-
-
-def _version(form: Form) -> int:
-    """The version that was decided about; one that no candidate has if the form does not say."""
-    text = form.get("version")
-    return int(text) if text.isdecimal() and len(text) < len(str(2**31)) else 0
 
 
 def _answer(request: Request, candidate: Candidate, outcome: Outcome) -> Response:

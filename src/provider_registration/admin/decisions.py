@@ -68,6 +68,11 @@ NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
 }
 
 
+def seen_version(text: str) -> int:
+    """The version that a form was made for; one that no candidate has if it does not say."""
+    return int(text) if text.isdecimal() and len(text) < len(str(2**31)) else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a decision. `is_done`: what was asked for is so now, by this very request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,6 +20,7 @@ USUAL_REASONS = (
     "The company is registered already.",
 )
 OWN_WORDS, NO_REASON = "own", "none"
+REASON_OF_CHOICE = {str(number): reason for number, reason in enumerate(USUAL_REASONS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,18 @@ class ReadReason:
     error: str | None = None
 
 
+def asking_for_reason(read: ReadReason | None = None, typed: Form | None = None) -> dict[str, Any]:
+    """What a page needs that asks for the reason, for the first time or after something was wrong."""
+    return {"reasons": USUAL_REASONS, "read": read or ReadReason(), "typed": typed or Form({})}
+
+
 def read_reason(form: Form) -> ReadReason:
     """The reason that a form gives, by the rules of the API."""
     choice = form.get("choice")
     if choice == NO_REASON:
         return ReadReason()
-    if choice.isdecimal() and int(choice[:3]) < len(USUAL_REASONS):
-        return ReadReason(USUAL_REASONS[int(choice)])
+    if choice in REASON_OF_CHOICE:
+        return ReadReason(REASON_OF_CHOICE[choice])
     if choice != OWN_WORDS:
         return ReadReason(error="Choose a reason, your own words, or no reason")
     try:

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from provider_registration.candidates.approval.schemas import ResolutionRequest
 from provider_registration.pages.forms import Form
 
+MAX_DIGITS = 10  # of the largest number that a provider can have
+
 
 @dataclass(frozen=True, slots=True)
 class ReadResolution:
@@ -21,7 +23,7 @@ class ReadResolution:
 def read_resolution(form: Form) -> ReadResolution:
     """The answer that a form gives, by the rules of the API."""
     resolution, typed = form.get("resolution"), form.get("provider_id").strip()
-    if resolution == "link" and not typed.isdecimal():
+    if resolution == "link" and not (typed.isdecimal() and len(typed) <= MAX_DIGITS):
         return ReadResolution(error="Type the provider's number in billing")
     try:
         request = ResolutionRequest.model_validate(

@@ -175,9 +175,7 @@ class CandidateService:
             CandidateChanged: someone else changed it meanwhile.
         """
         rejection = Rejection(candidate_id, reason, expected)
-        candidate = await self._rejections.do(rejection) or await self._reject_alone(rejection)
-        self._reader.decided()
-        return candidate
+        return await self._rejections.do(rejection) or await self._reject_alone(rejection)
 
     async def _reject(self, rejections: Sequence[Rejection]) -> list[Candidate | None]:
         """Reject what nothing stands in the way of; None for the others, which are looked at alone."""
@@ -187,6 +185,7 @@ class CandidateService:
             parameters = {"rejections": REJECTIONS.dump_json([first[candidate_id] for candidate_id in ids]).decode()}
             rows = (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings()
             rejected = {row["id"]: Candidate.from_row(row) for row in rows}
+        self._reader.decided()
         return [
             rejected.get(rejection.candidate_id) if first[rejection.candidate_id] is rejection else None
             for rejection in rejections
@@ -200,6 +199,7 @@ class CandidateService:
             if state := await session.scalar(queries.APPROVAL_STATE, parameters):
                 raise STANDING_IN_THE_WAY[ApprovalState(state)](candidate_id)
             row = (await session.execute(queries.REJECT_CANDIDATE, parameters)).mappings().one_or_none()
+        self._reader.decided()
         if row is None:
             raise CandidateChanged(candidate_id)
         return Candidate.from_row(row)

@@ -189,16 +189,15 @@ class ApprovalService:
         self._under_way.add(task)
         task.add_done_callback(self._done)
         try:
-            candidate = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
                 raise ApprovalWaiting("the service was stopped meanwhile") from None
             raise
-        self._reader.decided()
-        return candidate
 
     def _done(self, task: asyncio.Task[Candidate]) -> None:
         self._under_way.discard(task)
+        self._reader.decided()  # before the caller hears of it, and also when that one has left
         if not task.cancelled():
             task.exception()  # seen; the caller gets it, if one is left
 

@@ -1,12 +1,15 @@
-"""Debian's Chromium, and what its pages may not do whatever a test is about."""
+"""Pages as people see them: in Debian's Chromium, where nothing may go wrong whatever a test is about, or as text."""
 
 from __future__ import annotations
 
+import html
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -58,3 +61,9 @@ async def visit(browser: Browser, base_url: str, **options: Any) -> AsyncIterato
     finally:
         await context.close()
     assert watch.wrong == []
+
+
+def text_of(page: httpx.Response) -> str:
+    """What a page says, without its tags."""
+    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page.text.partition("<body")[2], flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())

@@ -1,0 +1,57 @@
+"""What the services under test have in common: their settings, their users, and what companies register with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from provider_registration.auth.directory import UserDirectory
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.database import Database
+from provider_registration.settings import DatabaseSettings, Settings
+from tests.pgbouncer import database_settings
+
+JWT_SECRET = uuid4().hex + uuid4().hex
+PASSWORD = "correct horse battery staple"
+
+
+def make_settings(database_url: str, billing_url: str, /, **more: object) -> Settings:
+    """Settings of a service under test, with the pages for companies."""
+    values = {
+        **database_settings(database_url),
+        "jwt_secret_key": JWT_SECRET,
+        "billing_service_url": billing_url,
+        "rate_limit_login": "",  # the tests all ask from one address
+        "rate_limit_registration": "",
+        "rate_limit_default": "",
+        "public_pages": True,
+        "database_timeout_seconds": 10,  # a machine that is busy with tests may stand still for a second
+        **more,
+    }
+    return Settings(_env_file=None, **values)
+
+
+@asynccontextmanager
+async def user_directory(database_url: str) -> AsyncIterator[UserDirectory]:
+    """The list of users, as the command line keeps it."""
+    url = DatabaseSettings(_env_file=None, database_url=database_url).database_url
+    database, hasher = Database(url, pool_size=1), PasswordHasher()
+    yield UserDirectory(database, hasher)
+    hasher.close()
+    await database.close()
+
+
+def a_registration(**changes: object) -> dict[str, object]:
+    """A valid registration that no other test uses."""
+    unique = uuid4().hex
+    return {
+        "company_name": f"Obsthof {unique}",
+        "contact_email": f"{unique}@obsthof.example",
+        "phone": "+49 221 5550 100",
+        "products": ["apples", "grapes"],
+        "truck_count": 7,
+        "capacity_tons_per_day": 40,
+        "location": "Köln, Deutschland",
+        **changes,
+    }
