@@ -20,11 +20,16 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from fastapi.routing import iter_route_contexts
+from sqlalchemy import text
 
 from provider_registration import __version__, cli, grants, migrations
 from provider_registration.app import create_app
+from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
+from provider_registration.settings import Settings
+from tests.chromium import text_of
+from tests.pages.conftest import Person
 from tests.service import JWT_SECRET, PASSWORD
 
 from .conftest import (
@@ -125,6 +130,50 @@ async def test_the_serving_role_can_do_all_that_the_service_does(migrated: Roles
         for method in route.methods or ()
         if method != "HEAD"
     }
+
+
+async def test_the_serving_role_can_do_all_that_the_console_does(migrated: Roles, tmp_path: Path) -> None:
+    await make_admin(migrated.owner_url)
+    async with serve_in_background(create_sandbox(tmp_path / "sandbox.sqlite3")) as billing:
+        app = create_app(make_settings(migrated.service_url, billing, admin_pages=True))
+        async with serve_in_background(app) as api, httpx.AsyncClient(base_url=api, timeout=30) as client:
+            for number in range(4):
+                (await client.post("/candidates", json=_company(number))).raise_for_status()
+            admin = Person(client)
+            opened = [await admin.sign_in(ADMIN)]
+            addresses = ("", "/candidates?search=obst", "/candidates/export.csv?status=all", "/next")
+            opened += [await admin.open(f"/admin{address}") for address in addresses]
+            company = opened[-1].url.path
+            opened.append(await admin.submit(await admin.open(f"{company}/approve"), "/approve"))
+            opened.append(await admin.open("/admin/approvals"))
+            marks = {"mark": re.findall(r'name="mark" value="([^"]+)"', (await admin.open("/admin/candidates")).text)}
+            asking = await admin.submit(await admin.open("/admin/candidates"), "/marked", decision="reject", **marks)
+            opened.append(await admin.submit(asking, "/marked/reject", choice="0", **marks))
+            opened.append(await admin.submit(opened[0], "/sign-out"))
+
+    assert [page.status_code for page in opened] == [200] * len(opened)
+    assert "is approved, as provider" in text_of(opened[5])
+    assert "3 of 3 decided" in text_of(opened[-2])
+
+
+async def test_behind_pgbouncer_the_role_has_the_limits_that_the_service_would_send(roles: Roles, server_url: str):
+    names = ("statement_timeout", "idle_in_transaction_session_timeout", "jit")
+    limits = " || ' ' || ".join(f"current_setting('{name}')" for name in names)
+    settings = Settings(
+        _env_file=None, database_url=roles.service_url, jwt_secret_key=JWT_SECRET, billing_service_url="http://billing"
+    )
+    direct = Database(settings.database_url, pool_size=1, time_limit=settings.database_timeout_seconds)
+    async with direct.statement() as session:
+        sent = await session.scalar(text(f"SELECT {limits}"))
+    await direct.close()
+
+    [sql] = [block.text for block in section("DEPLOYMENT.md", "Behind PgBouncer").blocks if block.language == "sql"]
+    await execute(server_url, roles.in_their_names(sql))
+
+    connection = await asyncpg.connect(roles.service_url)
+    given = await connection.fetchval(f"SELECT {limits}")
+    await connection.close()
+    assert given == sent
 
 
 async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:

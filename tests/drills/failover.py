@@ -19,7 +19,7 @@ from tests.faults.world import EMAIL, PASSWORD, World
 from .acknowledged import compare
 from .fleet import Fleet, Release
 from .patroni import PatroniCluster
-from .programs import beside, need, run_to_end, tell, temporary_folder
+from .programs import beside, run_drill, tell, temporary_folder
 from .report import Report
 from .stage import METRICS_TOKEN
 from .traffic import Traffic
@@ -115,11 +115,8 @@ def main() -> None:
     """Read the command line and run."""
     parser = ArgumentParser(description="Kill the primary of a Patroni cluster under traffic, again and again.")
     parser.add_argument("--kills", type=int, default=20, help="how often (20)")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the choices of a run")
-    options = parser.parse_args()
-    need("pg_createcluster", "patroni", "patronictl", "etcd", "haproxy", "nginx")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    run_to_end(drill(options))
+    run_drill(drill, parser, "pg_createcluster", "patroni", "patronictl", "etcd", "haproxy", "nginx")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,16 +22,14 @@ from provider_registration import migrations
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.settings import DatabaseSettings
 from tests.documents.markdown import ROOT
-from tests.faults.postgres_cluster import PostgresCluster
-from tests.faults.service_process import ForkServer
 from tests.faults.world import EMAIL, PASSWORD, World
 
 from .acknowledged import compare
 from .fleet import Fleet, Release
 from .lock_watch import LockWatch
-from .programs import beside, need, run_to_end, tell, temporary_folder
+from .programs import beside, run_drill, tell, temporary_folder
 from .report import Report
-from .stage import METRICS_TOKEN
+from .stage import METRICS_TOKEN, prepared
 from .traffic import Traffic
 
 LOCK_SECONDS = 1.0
@@ -112,7 +110,7 @@ async def drill(options: Namespace) -> bool:
     report = Report(COLUMNS)
     with temporary_folder("migrations") as folder:
         older, present, next_one = make_releases(folder)
-        async with prepared(folder, options.rows) as world:
+        async with loaded(folder, options.rows) as world:
             service_url = await serving_role(world.database_url)
             for release, work in ((older, go_up_and_down), (present, upgrade_and_roll_back)):
                 part = folder / release.name
@@ -186,15 +184,9 @@ async def nothing() -> None:
 
 
 @asynccontextmanager
-async def prepared(folder: Path, rows: int) -> AsyncIterator[World]:
+async def loaded(folder: Path, rows: int) -> AsyncIterator[World]:
     """So many candidates in a database of the older release's schema; everything ends with the block."""
-    async with AsyncExitStack() as stopping:
-        cluster = PostgresCluster(folder)
-        stopping.push_async_callback(cluster.stop)
-        await cluster.start()
-        fork_server = ForkServer(folder)
-        stopping.callback(fork_server.close)
-        world = await stopping.enter_async_context(World.open(fork_server, cluster, folder / "world"))
+    async with prepared(folder) as world:
         url = world.database_url
         await asyncio.to_thread(migrations.downgrade, url, OLDER_SCHEMA)
         engine_url = DatabaseSettings(_env_file=None, database_url=url).database_url
@@ -253,10 +245,7 @@ def main() -> None:
     parser = ArgumentParser(description="Upgrade and roll back a release under traffic.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in the table (default: 1,000,000)")
     parser.add_argument("--report-seconds", type=float, default=3, help="that a long reader takes (3)")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the choices of a run")
-    options = parser.parse_args()
-    need("nginx")
-    run_to_end(drill(options))
+    run_drill(drill, parser, "nginx")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -197,14 +198,17 @@ async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
                 raise result
 
 
-def run_to_end(main: Coroutine[Any, Any, bool]) -> None:
-    """Run a drill, which SIGTERM ends as Ctrl-C does; exit with status 1 if it broke a promise."""
+def run_drill(drill: Callable[[Namespace], Coroutine[Any, Any, bool]], parser: ArgumentParser, *programs: str) -> None:
+    """Run a drill with options and programs, until it or SIGTERM ends it; exit with status 1 if it broke a promise."""
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the choices of a run")
+    options = parser.parse_args()
+    need(*programs)
 
     async def run() -> bool:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await main
+        return await drill(options)
 
     try:
         sys.exit(0 if asyncio.run(run()) else 1)

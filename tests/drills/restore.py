@@ -20,7 +20,7 @@ from tests.faults.world import EMAIL, PASSWORD, World
 from .acknowledged import lost_writes
 from .aftermath import Aftermath
 from .debian_cluster import DebianCluster, documented_restore
-from .programs import beside, need, run_to_end, tell, temporary_folder
+from .programs import beside, run_drill, tell, temporary_folder
 from .report import Report
 from .stage import METRICS_TOKEN, as_in_production
 from .traffic import Traffic
@@ -157,10 +157,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in the table (default: 1,000,000)")
     parser.add_argument("--seconds", type=float, default=60, help="of traffic before it is destroyed, about (60)")
     parser.add_argument("--runs", type=int, default=len(RUNS), help="how many of the runs")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the choices of a run")
-    options = parser.parse_args()
-    need("pg_createcluster", "pgbackrest")
-    run_to_end(drill(options))
+    run_drill(drill, parser, "pg_createcluster", "pgbackrest")
 
 
 if __name__ == "__main__":

@@ -7,24 +7,20 @@ import re
 import secrets
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable
 from random import Random
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from tests.documents.markdown import ROOT, section
-from tests.faults.postgres_cluster import PostgresCluster
-from tests.faults.service_process import ForkServer
-from tests.faults.world import EMAIL, PASSWORD, World
+from tests.faults.world import EMAIL, PASSWORD
 
 from .acknowledged import compare
 from .fleet import Fleet, Release
-from .programs import beside, need, run_to_end, tell, temporary_folder
+from .programs import beside, run_drill, tell, temporary_folder
 from .report import Report
-from .stage import METRICS_TOKEN
+from .stage import METRICS_TOKEN, prepared
 from .traffic import Traffic
 
 FIRST_ROLE, SECOND_ROLE = "provider_registration_api", "provider_registration_api_2"  # as the document calls them
@@ -121,25 +117,10 @@ async def execute(url: str, statements: str) -> None:
         await connection.close()
 
 
-@asynccontextmanager
-async def prepared(folder: Path) -> AsyncIterator[World]:
-    """A database and billing; everything ends with the block."""
-    async with AsyncExitStack() as stopping:
-        cluster = PostgresCluster(folder)
-        stopping.push_async_callback(cluster.stop)
-        await cluster.start()
-        fork_server = ForkServer(folder)
-        stopping.callback(fork_server.close)
-        yield await stopping.enter_async_context(World.open(fork_server, cluster, folder / "world"))
-
-
 def main() -> None:
     """Read the command line and run."""
     parser = ArgumentParser(description="Change the key and the database role that serve, under traffic.")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the choices of a run")
-    options = parser.parse_args()
-    need("nginx")
-    run_to_end(drill(options))
+    run_drill(drill, parser, "nginx")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,9 @@ from tests.faults.world import EMAIL, PASSWORD
 
 from .acknowledged import compare
 from .fleet import Fleet, Release
-from .programs import beside, need, run_to_end, tell, temporary_folder
+from .programs import beside, run_drill, tell, temporary_folder
 from .report import Report
-from .rotation import prepared
-from .stage import METRICS_TOKEN
+from .stage import METRICS_TOKEN, prepared
 from .traffic import Traffic
 
 SAMPLE_SECONDS = 5.0
@@ -97,10 +96,7 @@ def main() -> None:
     """Read the command line and run."""
     parser = ArgumentParser(description="Watch memory and file handles of the service under traffic.")
     parser.add_argument("--minutes", type=float, default=60, help="how long")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the choices of a run")
-    options = parser.parse_args()
-    need("nginx")
-    run_to_end(drill(options))
+    run_drill(drill, parser, "nginx")
 
 
 if __name__ == "__main__":
