@@ -7,48 +7,6 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-CREATE TABLE candidates (
-    id uuid NOT NULL DEFAULT gen_random_uuid(),
-    status character varying(20) NOT NULL DEFAULT 'pending'::character varying,
-    company_name character varying(255) NOT NULL,
-    contact_email character varying(255) NOT NULL,
-    phone character varying(50),
-    products text[] NOT NULL,
-    truck_count integer NOT NULL,
-    capacity_tons_per_day integer NOT NULL,
-    location character varying(255),
-    created_at timestamp with time zone NOT NULL DEFAULT now(),
-    updated_at timestamp with time zone NOT NULL DEFAULT now(),
-    provider_id integer,
-    version integer NOT NULL DEFAULT 1,
-    rejection_reason character varying(1000),
-    status_secret_hash bytea,
-    CONSTRAINT pk_candidates PRIMARY KEY (id),
-    CONSTRAINT ck_candidates_approved_has_provider CHECK ((status::text = 'approved'::text) = (provider_id IS NOT NULL)),
-    CONSTRAINT ck_candidates_capacity_tons_per_day CHECK (capacity_tons_per_day > 0),
-    CONSTRAINT ck_candidates_company_name_trimmed CHECK (company_name::text <> ''::text AND company_name::text = btrim(company_name::text)),
-    CONSTRAINT ck_candidates_products_known CHECK (products <@ ARRAY['apples'::text, 'oranges'::text, 'grapes'::text, 'bananas'::text, 'mangoes'::text]),
-    CONSTRAINT ck_candidates_products_not_empty CHECK (cardinality(products) > 0),
-    CONSTRAINT ck_candidates_provider_id CHECK (provider_id >= 1),
-    CONSTRAINT ck_candidates_reason_only_when_rejected CHECK (rejection_reason IS NULL OR status::text = 'rejected'::text),
-    CONSTRAINT ck_candidates_status CHECK (status::text = ANY (ARRAY['pending'::text, 'approved'::text, 'rejected'::text])),
-    CONSTRAINT ck_candidates_truck_count CHECK (truck_count > 0),
-    CONSTRAINT ck_candidates_version CHECK (version >= 1)
-);
-
-CREATE INDEX ix_candidates_apples ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['apples'::text];
-CREATE INDEX ix_candidates_bananas ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['bananas'::text];
-CREATE INDEX ix_candidates_created_at_id ON candidates USING btree (created_at DESC, id DESC);
-CREATE INDEX ix_candidates_decided_at ON candidates USING btree (updated_at) INCLUDE (status, created_at) WHERE status::text <> 'pending'::text;
-CREATE INDEX ix_candidates_grapes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['grapes'::text];
-CREATE INDEX ix_candidates_mangoes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['mangoes'::text];
-CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['oranges'::text];
-CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
-CREATE INDEX ix_candidates_words ON candidates USING gin (to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, '@._-+/'::text, '      '::text)));
-CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
-CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
-CREATE UNIQUE INDEX uq_candidates_status_secret_hash ON candidates USING btree (status_secret_hash) WHERE status_secret_hash IS NOT NULL;
-
 CREATE TABLE users (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     email character varying(255) NOT NULL,
@@ -71,6 +29,65 @@ CREATE TABLE candidate_counts (
     tons_per_day bigint NOT NULL DEFAULT 0,
     CONSTRAINT pk_candidate_counts PRIMARY KEY (product, status, shard)
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
+
+CREATE TABLE candidates (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    status character varying(20) NOT NULL DEFAULT 'pending'::character varying,
+    company_name character varying(255) NOT NULL,
+    contact_email character varying(255) NOT NULL,
+    phone character varying(50),
+    products text[] NOT NULL,
+    truck_count integer NOT NULL,
+    capacity_tons_per_day integer NOT NULL,
+    location character varying(255),
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    provider_id integer,
+    version integer NOT NULL DEFAULT 1,
+    rejection_reason character varying(1000),
+    status_secret_hash bytea,
+    rejected_by uuid,
+    CONSTRAINT pk_candidates PRIMARY KEY (id),
+    CONSTRAINT fk_candidates_rejected_by FOREIGN KEY (rejected_by) REFERENCES users(id),
+    CONSTRAINT ck_candidates_approved_has_provider CHECK ((status::text = 'approved'::text) = (provider_id IS NOT NULL)),
+    CONSTRAINT ck_candidates_capacity_tons_per_day CHECK (capacity_tons_per_day > 0),
+    CONSTRAINT ck_candidates_company_name_trimmed CHECK (company_name::text <> ''::text AND company_name::text = btrim(company_name::text)),
+    CONSTRAINT ck_candidates_products_known CHECK (products <@ ARRAY['apples'::text, 'oranges'::text, 'grapes'::text, 'bananas'::text, 'mangoes'::text]),
+    CONSTRAINT ck_candidates_products_not_empty CHECK (cardinality(products) > 0),
+    CONSTRAINT ck_candidates_provider_id CHECK (provider_id >= 1),
+    CONSTRAINT ck_candidates_reason_only_when_rejected CHECK (rejection_reason IS NULL OR status::text = 'rejected'::text),
+    CONSTRAINT ck_candidates_rejected_by_only_when_rejected CHECK (rejected_by IS NULL OR status::text = 'rejected'::text),
+    CONSTRAINT ck_candidates_status CHECK (status::text = ANY (ARRAY['pending'::text, 'approved'::text, 'rejected'::text])),
+    CONSTRAINT ck_candidates_truck_count CHECK (truck_count > 0),
+    CONSTRAINT ck_candidates_version CHECK (version >= 1)
+);
+
+CREATE INDEX ix_candidates_apples ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['apples'::text];
+CREATE INDEX ix_candidates_bananas ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['bananas'::text];
+CREATE INDEX ix_candidates_created_at_id ON candidates USING btree (created_at DESC, id DESC);
+CREATE INDEX ix_candidates_decided_at ON candidates USING btree (updated_at) INCLUDE (status, created_at) WHERE status::text <> 'pending'::text;
+CREATE INDEX ix_candidates_grapes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['grapes'::text];
+CREATE INDEX ix_candidates_mangoes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['mangoes'::text];
+CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['oranges'::text];
+CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
+CREATE INDEX ix_candidates_words ON candidates USING gin (to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, '@._-+/'::text, '      '::text)));
+CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
+CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
+CREATE UNIQUE INDEX uq_candidates_status_secret_hash ON candidates USING btree (status_secret_hash) WHERE status_secret_hash IS NOT NULL;
+
+CREATE TABLE sessions (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    expires_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT pk_sessions PRIMARY KEY (id),
+    CONSTRAINT fk_sessions_user_id FOREIGN KEY (user_id) REFERENCES users(id)
+);
+
+CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);
+CREATE INDEX ix_sessions_revoked_at ON sessions USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX ix_sessions_user_id ON sessions USING btree (user_id);
 
 CREATE TABLE approval_events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -109,20 +126,6 @@ CREATE TABLE approval_intents (
 
 CREATE INDEX ix_approval_intents_next_attempt_at ON approval_intents USING btree (next_attempt_at);
 CREATE UNIQUE INDEX uq_approval_intents_provider_name ON approval_intents USING btree (provider_name);
-
-CREATE TABLE sessions (
-    id uuid NOT NULL DEFAULT gen_random_uuid(),
-    user_id uuid NOT NULL,
-    created_at timestamp with time zone NOT NULL DEFAULT now(),
-    expires_at timestamp with time zone NOT NULL,
-    revoked_at timestamp with time zone,
-    CONSTRAINT pk_sessions PRIMARY KEY (id),
-    CONSTRAINT fk_sessions_user_id FOREIGN KEY (user_id) REFERENCES users(id)
-);
-
-CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);
-CREATE INDEX ix_sessions_revoked_at ON sessions USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
-CREATE INDEX ix_sessions_user_id ON sessions USING btree (user_id);
 
 CREATE TABLE browser_sessions (
     secret_hash bytea NOT NULL,
@@ -276,4 +279,4 @@ CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('014_search_indexes');
+INSERT INTO alembic_version VALUES ('015_rejected_by');

@@ -71,6 +71,7 @@ class Candidate(Base):
         CheckConstraint("(status = 'approved') = (provider_id IS NOT NULL)", name="approved_has_provider"),
         CheckConstraint("provider_id >= 1", name="provider_id"),
         CheckConstraint("rejection_reason IS NULL OR status = 'rejected'", name="reason_only_when_rejected"),
+        CheckConstraint("rejected_by IS NULL OR status = 'rejected'", name="rejected_by_only_when_rejected"),
         CheckConstraint("company_name <> '' AND company_name = btrim(company_name)", name="company_name_trimmed"),
         Index("uq_candidates_contact_email_lower", text("lower(contact_email)"), unique=True),
         Index("uq_candidates_provider_id", "provider_id", unique=True),
@@ -119,6 +120,7 @@ class Candidate(Base):
     version: Mapped[int] = mapped_column(server_default="1")
     rejection_reason: Mapped[str | None] = mapped_column(String(1000))
     status_secret_hash: Mapped[bytes | None]
+    rejected_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
 
 
 class CandidateCount(Base):

@@ -42,18 +42,24 @@ async def test_everything_about_a_candidate_is_exported(export, admin, register)
     for field in ("company_name", "contact_email", "phone", "location", "products", "truck_count"):
         assert held["candidate"][field] == candidate[field]
     assert [event["event"] for event in held["candidate"]["approval_events"]] == ["requested", "approved"]
-    assert "status_secret_hash" not in held["candidate"]
+    assert not {"status_secret_hash", "rejected_by"} & set(held["candidate"])
 
 
-async def test_everything_about_a_member_of_staff_is_exported_but_no_password(export, users, anonymous, registration):
+async def test_everything_about_a_member_of_staff_is_exported_but_no_password(
+    export, users, anonymous, registration, register
+):
     email = registration()["contact_email"]
-    await users.create(email, PASSWORD, "viewer")
-    await anonymous.post("/auth/login", json={"username": email, "password": PASSWORD})
+    await users.create(email, PASSWORD, "admin")
+    login = await anonymous.post("/auth/login", json={"username": email, "password": PASSWORD})
+    candidate = (await register())["candidate_id"]
+    token = {"Authorization": f"Bearer {login.json()['access_token']}"}
+    (await anonymous.post(f"/candidates/{candidate}/reject", headers=token)).raise_for_status()
 
     held = await export(email)
 
     assert held["candidate"] is None
-    assert (held["user"]["email"], held["user"]["role"]) == (email, "viewer")
+    assert (held["user"]["email"], held["user"]["role"]) == (email, "admin")
+    assert [rejection["candidate_id"] for rejection in held["user"]["rejections"]] == [candidate]
     assert len(held["user"]["sessions"]) == 1
     assert "password_hash" not in held["user"]
 

@@ -194,6 +194,8 @@ async def test_a_candidate_that_somebody_holds_keeps_nobody_else_waiting(admin, 
 
     assert others.status_code == 200
     assert (await waiting).status_code == 200
+    recorded = await database.fetch("SELECT rejected_by FROM candidates WHERE id = ANY($1)", [held, free])
+    assert recorded[0]["rejected_by"] == recorded[1]["rejected_by"] is not None
 
 
 async def test_an_unknown_candidate_cannot_be_rejected(admin):

@@ -87,6 +87,7 @@ def candidate(n: int) -> dict[str, Any]:
         "version": (1, 2, 7, 2**31 - 1)[n % 4],
         "rejection_reason": REASONS[n % 4] if status == "rejected" else None,
         "status_secret_hash": f"\\x{n:064x}" if n % 2 else None,
+        "rejected_by": uuid(1, n) if status == "rejected" and n % 4 else None,
     }
 
 

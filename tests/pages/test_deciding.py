@@ -60,9 +60,14 @@ async def test_rejecting_takes_a_usual_reason_ones_own_words_or_none(admin, regi
 
     assert f"{candidate['company_name']} is rejected." in text_of(page)
     row = await database.fetchrow(
-        "SELECT status, rejection_reason FROM candidates WHERE id = $1::text::uuid", candidate["candidate_id"]
+        """
+        SELECT status, rejection_reason, users.email
+        FROM candidates JOIN users ON users.id = rejected_by WHERE candidates.id = $1::text::uuid
+        """,
+        candidate["candidate_id"],
     )
-    assert tuple(row) == ("rejected", reason)
+    assert tuple(row) == ("rejected", reason, admin.email)
+    assert f"Rejected {reason or ''} {admin.email}".replace("  ", " ") in text_of(await admin.open(path_of(candidate)))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ async def test_a_rejection_that_was_faster_is_told_too(admin, register, path_of)
 
     page = await admin.submit(approving, "/approve")
 
-    assert "Somebody else rejected it 0 s ago. Your decision changed nothing." in text_of(page)
+    assert f"{admin.email} rejected it 0 s ago. Your decision changed nothing." in text_of(page)
 
 
 async def test_a_candidate_that_changed_since_it_was_seen_is_not_decided(admin, register, path_of, database):

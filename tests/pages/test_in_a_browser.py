@@ -76,7 +76,7 @@ async def test_losing_a_race(signed_in, register, admin):
 
         await page.keyboard.press("Enter")
 
-        await has(page, f"{candidate['company_name']}: Somebody else rejected it")
+        await has(page, f"{candidate['company_name']}: {admin.email} rejected it")
         await expect(page.get_by_role("link", name="Next pending candidate")).to_be_visible()
 
 
@@ -125,7 +125,7 @@ async def test_deciding_about_several(signed_in, register, admin, scripts):
 
         await has(page, "2 of 3 decided")
         await has(page, f"{candidates[0]['company_name']} is approved, as provider")
-        await has(page, f"{candidates[1]['company_name']}: Somebody else rejected it")
+        await has(page, f"{candidates[1]['company_name']}: {admin.email} rejected it")
         if scripts:
             assert await page.locator("progress").evaluate("bar => bar.value === bar.max")
             await page.get_by_role("link", name="Back to the list").press("Enter")

@@ -100,7 +100,7 @@ async def test_marked_ones_are_named_first_and_then_each_is_told_of(admin, regis
     said = text_of(page)
     assert "2 of 3 decided" in said
     assert f"{candidates[0]['company_name']} is approved, as provider" in said
-    assert f"{candidates[1]['company_name']}: Somebody else rejected it" in said
+    assert f"{candidates[1]['company_name']}: {admin.email} rejected it" in said
     assert f"{candidates[2]['company_name']} is approved, as provider" in said
 
 

@@ -88,6 +88,9 @@ async def reject_marked(
             **asking_for_reason(read, form),
         )
     results = await decide_all(
-        marked, lambda one: decisions.reject(one.candidate, reason=read.reason, version=one.version)
+        marked,
+        lambda one: decisions.reject(
+            one.candidate, user_id=signed_in.user.user_id, reason=read.reason, version=one.version
+        ),
     )
     return own_page(renderer, request, "results.html", signed_in, results=results)

@@ -116,7 +116,9 @@ async def reject(
     if read.error:
         asking = asking_for_reason(read, form)
         return own_page(renderer, request, "reject.html", signed_in, status=422, candidate=candidate, **asking)
-    outcome = await decisions.reject(candidate, reason=read.reason, version=seen_version(form.get("version")))
+    outcome = await decisions.reject(
+        candidate, user_id=signed_in.user.user_id, reason=read.reason, version=seen_version(form.get("version"))
+    )
     return _answer(request, candidate, outcome)
 
 

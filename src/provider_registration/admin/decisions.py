@@ -93,9 +93,11 @@ class Decisions:
         work = self._candidates.approve(candidate.candidate_id, user_id=user_id, expected=frozenset({version}))
         return await self._told(candidate, work)
 
-    async def reject(self, candidate: Candidate, *, reason: str | None, version: int) -> Outcome:
+    async def reject(self, candidate: Candidate, *, user_id: UUID, reason: str | None, version: int) -> Outcome:
         """Reject a candidate that was seen at a version."""
-        work = self._candidates.reject(candidate.candidate_id, reason=reason, expected=frozenset({version}))
+        work = self._candidates.reject(
+            candidate.candidate_id, user_id=user_id, reason=reason, expected=frozenset({version})
+        )
         return await self._told(candidate, work)
 
     async def retry(self, candidate: Candidate, *, user_id: UUID) -> Outcome:
@@ -137,16 +139,15 @@ class Decisions:
             return Outcome(
                 "warning", f"{now.company_name} was changed {when}, after you opened it. Look at it again, then decide."
             )
-        who = await self.decided_by(now) or "Somebody else"
+        who = await self._decided_by(now) or "Somebody else"
         verb = f"approved it, as provider {now.provider_id}," if now.provider_id else "rejected it"
         return Outcome("warning", f"{now.company_name}: {who} {verb} {when}. Your decision changed nothing.")
 
-    async def decided_by(self, candidate: Candidate) -> str | None:
-        """Who had a candidate approved; who rejected one is not recorded."""
-        if candidate.status is not Status.APPROVED:
-            return None
-        records = await self._candidates.approvals.history(candidate.candidate_id)
-        user_id = asked_by(records)
+    async def _decided_by(self, candidate: Candidate) -> str | None:
+        """Who decided about a candidate; None where that was not recorded yet."""
+        user_id = candidate.rejected_by
+        if candidate.status is Status.APPROVED:
+            user_id = asked_by(await self._candidates.approvals.history(candidate.candidate_id))
         return (await self._candidates.browsing.names({user_id})).get(user_id) if user_id else None
 
 

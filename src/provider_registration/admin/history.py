@@ -35,7 +35,8 @@ class Happening:
 async def history_of(service: CandidateService, candidate: Candidate) -> list[Happening]:
     """What happened, newest first."""
     records = await service.approvals.history(candidate.candidate_id)
-    names = await service.browsing.names({record.user_id for record in records if record.user_id})
+    people = {record.user_id for record in records} | {candidate.rejected_by}
+    names = await service.browsing.names({user_id for user_id in people if user_id})
     happenings = [
         Happening(
             record.at,
@@ -48,7 +49,8 @@ async def history_of(service: CandidateService, candidate: Candidate) -> list[Ha
     ]
     happenings.append(Happening(candidate.created_at, "Registered"))
     if candidate.status is Status.REJECTED:
-        happenings.append(Happening(candidate.updated_at, "Rejected", detail=candidate.rejection_reason))
+        who = names.get(candidate.rejected_by) if candidate.rejected_by else None
+        happenings.append(Happening(candidate.updated_at, "Rejected", who, candidate.rejection_reason))
     elif candidate.status is Status.APPROVED and not _says_approved(records):
         happenings.append(Happening(candidate.updated_at, "Approved", provider_id=candidate.provider_id))
     return sorted(happenings, key=lambda happening: happening.at, reverse=True)

@@ -53,6 +53,7 @@ class Candidate:
     provider_id: int | None
     version: int
     rejection_reason: str | None
+    rejected_by: UUID | None
     approval: ApprovalStanding | None
 
     @classmethod
@@ -73,6 +74,7 @@ class Candidate:
             provider_id=row["provider_id"],
             version=row["version"],
             rejection_reason=row["rejection_reason"],
+            rejected_by=row["rejected_by"],
             approval=_standing(row),
         )
 
@@ -168,8 +170,9 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What an admin decided against. `expected` has the versions that they may have seen; None: any."""
+    """What an admin decided against, and which one. `expected` has the versions that they may have seen; None: any."""
 
     candidate_id: UUID
     reason: str | None
+    user_id: UUID
     expected: frozenset[int] | None

@@ -12,7 +12,7 @@ CANDIDATE_COLUMNS = """
     candidates.id, candidates.status, candidates.company_name, candidates.contact_email, candidates.phone,
     candidates.products, candidates.truck_count, candidates.capacity_tons_per_day, candidates.location,
     candidates.created_at, candidates.updated_at, candidates.provider_id, candidates.version,
-    candidates.rejection_reason
+    candidates.rejection_reason, candidates.rejected_by
 """
 SELECT_CANDIDATES = "SELECT " + CANDIDATE_COLUMNS
 
@@ -209,7 +209,7 @@ RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candi
 # Reject a pending candidate, unless someone changed it since we read it.
 _REJECT_ONE = """
     UPDATE candidates
-    SET status = 'rejected', rejection_reason = :reason
+    SET status = 'rejected', rejection_reason = :reason, rejected_by = :user_id
     WHERE id = :candidate_id AND status = 'pending' AND version = :version
     RETURNING
 """
@@ -223,8 +223,9 @@ LOCK_FREE_CANDIDATES = text("""
 # Reject pending candidates that are locked, each unless someone changed it or an approval of it stands.
 _REJECT_LOCKED = """
     UPDATE candidates
-    SET status = 'rejected', rejection_reason = rejection.reason
-    FROM json_to_recordset(CAST(:rejections AS json)) AS rejection (candidate_id uuid, reason text, expected bigint[])
+    SET status = 'rejected', rejection_reason = rejection.reason, rejected_by = rejection.user_id
+    FROM json_to_recordset(CAST(:rejections AS json))
+             AS rejection (candidate_id uuid, reason text, user_id uuid, expected bigint[])
     WHERE candidates.id = rejection.candidate_id
       AND candidates.status = 'pending'
       AND (rejection.expected IS NULL OR candidates.version = ANY(rejection.expected))

@@ -307,11 +307,11 @@ async def approve_candidate(
 @direct
 async def reject_candidate(
     candidate_id: CandidateId,
-    _user: AdminDep,  # before the body: a stranger is turned away before anything of theirs is read
+    user: AdminDep,  # before the body: a stranger is turned away before anything of theirs is read
     rejection: RejectionBody,
     service: CandidateServiceDep,
     expected: ExpectedVersions,
 ) -> Response:
     """Reject a pending candidate, with a reason or without; the body may be left out."""
-    candidate = await service.reject(candidate_id, reason=rejection.reason, expected=expected)
+    candidate = await service.reject(candidate_id, user_id=user.user_id, reason=rejection.reason, expected=expected)
     return json_response(RejectionResponse.model_validate(candidate).model_dump_json())

@@ -165,16 +165,16 @@ class CandidateService:
         return await self.approvals.approve(candidate_id, user_id=user_id, expected=expected)
 
     async def reject(
-        self, candidate_id: UUID, *, reason: str | None, expected: frozenset[int] | None = None
+        self, candidate_id: UUID, *, user_id: UUID, reason: str | None, expected: frozenset[int] | None = None
     ) -> Candidate:
-        """Reject a pending candidate.
+        """Reject a pending candidate; `user_id` is recorded as who did.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be decided.
             ApprovalInProgress, ApprovalUnfinished, ApprovalNeedsResolution: an approval of it stands.
             CandidateChanged: someone else changed it meanwhile.
         """
-        rejection = Rejection(candidate_id, reason, expected)
+        rejection = Rejection(candidate_id, reason, user_id, expected)
         return await self._rejections.do(rejection) or await self._reject_alone(rejection)
 
     async def _reject(self, rejections: Sequence[Rejection]) -> list[Candidate | None]:
@@ -195,7 +195,12 @@ class CandidateService:
         candidate_id = rejection.candidate_id
         async with self._database.transaction() as session:
             candidate = await lock_pending(session, candidate_id, rejection.expected)
-            parameters = {"candidate_id": candidate_id, "version": candidate.version, "reason": rejection.reason}
+            parameters = {
+                "candidate_id": candidate_id,
+                "version": candidate.version,
+                "reason": rejection.reason,
+                "user_id": rejection.user_id,
+            }
             if state := await session.scalar(queries.APPROVAL_STATE, parameters):
                 raise STANDING_IN_THE_WAY[ApprovalState(state)](candidate_id)
             row = (await session.execute(queries.REJECT_CANDIDATE, parameters)).mappings().one_or_none()

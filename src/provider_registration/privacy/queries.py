@@ -7,7 +7,8 @@ from sqlalchemy import text
 # What is held about the company that registered with an address. Whoever of the staff decided is left out, and what
 # opens the company's status page.
 EXPORT_CANDIDATE = text("""
-    SELECT to_jsonb(candidates) - 'status_secret_hash' || jsonb_build_object('approval_events', coalesce(
+    SELECT to_jsonb(candidates) - CAST('{status_secret_hash, rejected_by}' AS text[])
+           || jsonb_build_object('approval_events', coalesce(
                (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'detail', detail) ORDER BY id)
                 FROM approval_events WHERE candidate_id = candidates.id), '[]'))
     FROM candidates WHERE lower(contact_email) = lower(:email)
@@ -24,7 +25,10 @@ EXPORT_USER = text("""
                'approval_events', coalesce(
                    (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'candidate_id', candidate_id)
                         ORDER BY id)
-                    FROM approval_events WHERE user_id = users.id), '[]'))
+                    FROM approval_events WHERE user_id = users.id), '[]'),
+               'rejections', coalesce(
+                   (SELECT jsonb_agg(jsonb_build_object('at', updated_at, 'candidate_id', id) ORDER BY updated_at)
+                    FROM candidates WHERE rejected_by = users.id), '[]'))
     FROM users WHERE lower(email) = lower(:email)
 """)
 

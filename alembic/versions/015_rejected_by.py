@@ -1,0 +1,39 @@
+"""Who rejected a candidate.
+
+Why: what becomes of an approval is recorded with who asked for it, and whoever is too late is told who was faster; a
+rejection named nobody. Of those from before it is not known who made them.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "015_rejected_by"
+down_revision = "014_search_indexes"
+branch_labels = None
+depends_on = None
+
+CONSTRAINTS = {
+    "fk_candidates_rejected_by": "FOREIGN KEY (rejected_by) REFERENCES users (id)",
+    "ck_candidates_rejected_by_only_when_rejected": "CHECK (rejected_by IS NULL OR status = 'rejected')",
+}
+
+
+def upgrade() -> None:
+    """Add the column, which rewrites no row; what it may hold is checked for new rows first, then for all."""
+    op.execute("ALTER TABLE candidates ADD COLUMN IF NOT EXISTS rejected_by uuid")
+    with op.get_context().autocommit_block():
+        for name, constraint in CONSTRAINTS.items():
+            op.execute(f"""
+                ALTER TABLE candidates
+                    -- squawk-ignore ban-drop-constraint
+                    DROP CONSTRAINT IF EXISTS {name},
+                    ADD CONSTRAINT {name} {constraint} NOT VALID
+            """)
+        for name in CONSTRAINTS:
+            op.execute(f"ALTER TABLE candidates VALIDATE CONSTRAINT {name}")
+
+
+def downgrade() -> None:
+    """Drop the column: who rejected is forgotten."""
+    op.execute("ALTER TABLE candidates DROP COLUMN IF EXISTS rejected_by")
