@@ -95,6 +95,7 @@ class Candidate(Base):
                 "'@._-+/'::text, '      '::text))"
             ),
             postgresql_using="gin",
+            postgresql_with={"gin_pending_list_limit": "256"},
         ),
         Index(
             "ix_candidates_decided_at",
