@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -218,6 +219,24 @@ async def test_a_database_that_does_not_answer_is_a_sentence(call, arguments, de
 
     assert "\n" not in said
     assert "hunter2" not in said
+
+
+async def test_why_the_database_refuses_is_said(call, migrated_database_url):
+    elsewhere = urlsplit(migrated_database_url)._replace(path="/nothing_here").geturl()
+
+    said = sentence(await call("recount", DATABASE_URL=elsewhere))
+
+    assert said.startswith("The database does not answer, or refuses: ")
+    assert 'database "nothing_here" does not exist' in said
+
+
+async def test_an_older_schema_is_a_sentence(call, empty_database_url):
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    await asyncio.to_thread(migrations.downgrade, empty_database_url, "014_search_indexes")
+
+    said = sentence(await call("export-data", "anna@supply.example", DATABASE_URL=empty_database_url))
+
+    assert said == "The database's schema is older; run `provider-registration migrate`."
 
 
 @pytest.mark.parametrize("arguments", COMMANDS[1:])

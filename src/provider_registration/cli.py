@@ -26,7 +26,7 @@ from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.candidates.approval.service import STOP_SECONDS
 from provider_registration.candidates.counts import recount as count_again
-from provider_registration.database import Database
+from provider_registration.database import Database, DatabaseUnavailable, reason_of
 from provider_registration.errors import ServiceError
 from provider_registration.grants import GrantError, grant_service
 from provider_registration.logs import configure_logging
@@ -38,8 +38,9 @@ from provider_registration.web.server import BundlingProtocol
 from provider_registration.web.text import EmailAddress
 
 KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
+WORKER_SECONDS = 60  # that a worker may not answer until it is replaced: on a busy machine it starts slowly
 SHUTDOWN_MARGIN_SECONDS = 2  # what a request may take beyond the time that approvals are given
-UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE = "42P01", "42501"  # PostgreSQL's error codes
+UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"  # PostgreSQL's error codes
 
 _Result = TypeVar("_Result")
 
@@ -108,6 +109,7 @@ def serve(workers: int) -> None:
         server_header=False,
         http=BundlingProtocol,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_worker_healthcheck=WORKER_SECONDS,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=int(STOP_SECONDS) + SHUTDOWN_MARGIN_SECONDS,
     )
@@ -307,11 +309,15 @@ def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
 def _or_one_sentence(work: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     try:
         return asyncio.run(work())
+    except DatabaseUnavailable as error:
+        raise click.ClickException(f"The database does not answer, or refuses: {reason_of(error.__cause__)}") from None
     except (PersonalDataError, ServiceError, UnacceptablePassword) as error:
         raise click.ClickException(str(error)) from None
     except ProgrammingError as error:
         if _sqlstate(error) == UNDEFINED_TABLE:
             raise click.ClickException("The database has no tables yet; run `provider-registration migrate`.") from None
+        if _sqlstate(error) == UNDEFINED_COLUMN:
+            raise click.ClickException("The database's schema is older; run `provider-registration migrate`.") from None
         if _sqlstate(error) == INSUFFICIENT_PRIVILEGE:
             raise NotTheOwner from None
         raise

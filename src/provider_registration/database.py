@@ -168,7 +168,7 @@ class Database:
                     self._turns.release()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if is_unavailable(error):
-                reason = f"no answer within {self.time_limit} s" if turn.is_over else _reason(error)
+                reason = f"no answer within {self.time_limit} s" if turn.is_over else reason_of(error)
                 logger.warning("the database is unavailable", extra={"reason": reason})
                 raise DatabaseUnavailable from error
             raise
@@ -238,7 +238,8 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, OSError | TimeoutError)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException | None) -> str:
+    """What the driver says went wrong."""
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
     return f"{type(cause).__name__}: {cause}"
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from provider_registration.auth.models import Role
+from provider_registration.billing.protection import FAILURES_TO_OPEN
 
 ROUTE = "/candidates/{candidate_id}"
 
@@ -59,6 +60,25 @@ async def retry_until_settled(admin, candidate):
         return record["approval"] is None or record["approval"]["state"] == "in_doubt"
 
     await until(settled)
+
+
+async def test_a_pause_of_billing_does_not_hide_why_an_approval_waits(settings, run_service, tokens, register, billing):
+    candidates = [await register() for _ in range(FAILURES_TO_OPEN)]
+    await billing.fail("commit_then_500", names=[candidate["company_name"] for candidate in candidates])
+    slow_to_sweep = {"billing_max_tries": 1, "billing_deadline_seconds": 300}
+    headers = {"Authorization": f"Bearer {tokens[Role.ADMIN]}"}
+    async with (
+        run_service(settings.model_copy(update=slow_to_sweep)) as own,
+        httpx.AsyncClient(base_url=own.url, headers=headers, timeout=30) as admin,
+    ):
+        for candidate in candidates:
+            await admin.post(path(candidate, "/approve"))
+        response = await admin.post(path(candidates[0], "/approval/retry"))
+        record = (await admin.get(path(candidates[0]))).json()
+
+    assert "pause" in response.json()["detail"]
+    assert record["approval"]["last_error"] == "billing answered with status 500"
+    assert record["approval"]["attempts"] == 2
 
 
 async def test_a_lost_answer_leaves_the_approval_waiting_and_says_so(admin, register, billing):

@@ -21,8 +21,12 @@ class NotAuthenticated(AuthenticationError):
     code = "not-authenticated"
     title = "Not authenticated"
 
+    def __init__(self, needed: str = "A valid access token is needed; POST /auth/login gives one.") -> None:
+        super().__init__()
+        self.needed = needed
+
     def __str__(self) -> str:
-        return "A valid access token is needed; POST /auth/login gives one."
+        return self.needed
 
 
 class InvalidRefreshToken(AuthenticationError):

@@ -45,14 +45,20 @@ class RevocationWatch:
 
     async def run(self) -> None:
         """Ask until cancelled."""
+        is_failing = False  # said once, until it is over
         while True:
             try:
                 await self.refresh()
                 await self._clean()
+                is_failing = False
             except DatabaseUnavailable:
-                logger.warning("the database does not answer; whether sessions have ended is not known")
+                if not is_failing:
+                    logger.warning("the database does not answer; whether sessions have ended is not known")
+                is_failing = True
             except Exception:
-                logger.exception("ended sessions could not be read")
+                if not is_failing:
+                    logger.exception("ended sessions could not be read")
+                is_failing = True
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:

@@ -24,7 +24,7 @@ async def require_scrape_token(
     expected: str = request.app.state.metrics_token
     shown = credentials.credentials if credentials else ""
     if not expected or not hmac.compare_digest(shown.encode(), expected.encode()):
-        raise NotAuthenticated
+        raise NotAuthenticated("The token that METRICS_TOKEN sets is needed, as a bearer token.")
 
 
 @router.get(

@@ -97,7 +97,8 @@ class Attempt:
             case BillingUncertain() if self._needs_an_admin(error):
                 return await self._mark_in_doubt(reason)
             case BillingUncertain():
-                return await self._keep_waiting(reason)
+                was_asked = not isinstance(error.__cause__, BillingCircuitOpen)
+                return await self._keep_waiting(reason, was_asked=was_asked)
             case BillingNameTaken():
                 return await self._drop(reason, "name_taken", ProviderNameTaken())
             case BillingCircuitOpen(retry_after=seconds):
@@ -117,10 +118,10 @@ class Attempt:
             case _:
                 return not self._billing.options.retry_ambiguous
 
-    async def _keep_waiting(self, reason: str) -> Candidate:
+    async def _keep_waiting(self, reason: str, *, was_asked: bool) -> Candidate:
         backoff = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self._claim.attempts - 1, 10))
         wait_seconds = backoff * JITTER.uniform(0.75, 1.25)
-        parameters = {"wait_seconds": wait_seconds, "last_error": reason}
+        parameters = {"wait_seconds": wait_seconds, "last_error": reason, "was_asked": was_asked}
         return await self._release(queries.KEEP_WAITING, parameters, None, "waiting", ApprovalWaiting(reason))
 
     async def _mark_in_doubt(self, reason: str) -> Candidate:

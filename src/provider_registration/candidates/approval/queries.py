@@ -145,12 +145,12 @@ COUNT_ORPHANS = text("""
     SELECT count(*) FROM approval_events WHERE event = 'orphaned'
 """)
 
-# Let go of a claim that is still ours, to be tried again after a while.
+# Let go of a claim that is still ours, to be tried again after a while. What billing said last outlasts its pauses.
 KEEP_WAITING = text("""
     UPDATE approval_intents
     SET claim_id = NULL,
         next_attempt_at = now() + make_interval(secs => :wait_seconds),
-        last_error = :last_error
+        last_error = CASE WHEN :was_asked THEN :last_error ELSE coalesce(last_error, :last_error) END
     WHERE candidate_id = :candidate_id AND claim_id = :claim_id
     RETURNING candidate_id
 """)
