@@ -18,10 +18,10 @@ branch_labels = None
 depends_on = None
 
 INDEXES = {
-    # What is between words becomes a space: the parser would take an address or S.L. for one word.
+    # What is between words becomes a space: the parser would take an address or S.L. for one word, <script> for none.
     "ix_candidates_words": (
         "USING gin (to_tsvector('simple', translate(company_name || ' ' || contact_email || ' ' "
-        "|| coalesce(location, ''), '@._-+/', '      '))) WITH (gin_pending_list_limit = 256)"
+        "|| coalesce(location, ''), '@._-+/<>&~', '          '))) WITH (gin_pending_list_limit = 256)"
     ),
     "ix_candidates_decided_at": "(updated_at) INCLUDE (status, created_at) WHERE status <> 'pending'",
 }

@@ -224,7 +224,7 @@ def _add_pages(app: FastAPI, settings: Settings) -> None:
         rooms.append(APPLICANTS_ROOM)
         homes |= APPLICANTS_HOMES
     if settings.admin_pages:
-        install_admin(app)
+        install_admin(app, public_pages=settings.public_pages)
         rooms.append(ADMIN_ROOM)
         homes |= {ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME}
     if not rooms:

@@ -92,7 +92,7 @@ class Candidate(Base):
             text(  # as PostgreSQL shows it: alembic compares the texts
                 "to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || "
                 "contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, "
-                "'@._-+/'::text, '      '::text))"
+                "'@._-+/<>&~'::text, '          '::text))"
             ),
             postgresql_using="gin",
             postgresql_with={"gin_pending_list_limit": "256"},

@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from provider_registration.applicants.applying import EMAIL_TAKEN
 from provider_registration.candidates.schemas import CandidateRegistration
 from tests.chromium import text_of
 
@@ -159,7 +160,7 @@ async def test_an_address_that_is_taken_is_told_as_the_api_tells_it(client, send
 
     api = await client.post("/candidates", json=as_json(typed(contact_email=first["contact_email"])))
     assert page.status_code == api.status_code == 409
-    assert errors_of(page) == {"contact_email": "A company has already applied with this e-mail address"}
+    assert errors_of(page) == {"contact_email": EMAIL_TAKEN}
     assert first["company_name"] not in page.text
     assert led_to not in page.text
 
@@ -176,6 +177,20 @@ async def test_a_form_that_is_sent_again_leads_to_the_same_application(send, typ
 
     assert second.status_code == 303
     assert second.headers["Location"] == first.headers["Location"]
+    assert "notice" not in str(second.headers.get_list("set-cookie"))
+
+
+async def test_a_form_that_says_something_else_when_sent_again_changes_nothing_and_says_so(client, send, typed):
+    form = typed()
+    await send(form)
+
+    again = await send({**form, "truck_count": "8"})
+
+    assert "notice" in str(again.headers.get_list("set-cookie"))
+    cookie = again.headers["set-cookie"].partition(";")[0]
+    said = text_of(await client.get(again.headers["Location"], headers={"Cookie": cookie}))
+    assert "You had sent this application before, and what you sent first is what we have." in said
+    assert "Trucks 7" in said
 
 
 async def test_a_form_that_is_sent_many_times_at_once_applies_once(send, typed, settings, run_service, database):

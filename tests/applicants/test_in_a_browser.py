@@ -66,6 +66,22 @@ async def test_a_company_applies_from_a_phone_without_javascript(visiting, typed
         assert await page.get_by_role("heading", name="We have your application").is_visible()
 
 
+async def test_going_back_loses_nothing_and_sending_again_says_where_the_application_is(visiting, typed):
+    form = typed()
+    async with visiting() as page:
+        await page.goto("/apply")
+        await fill_in(page, form)
+        await page.get_by_role("button").click()
+        await page.wait_for_url("**/applications/*")
+        await page.go_back()
+        assert await page.input_value("#company_name") == form["company_name"]
+        assert await page.input_value("#truck_count") == form["truck_count"]
+
+        await page.get_by_role("button").click()
+
+        await page.get_by_role("alert").get_by_text("If it was yours, its page shows where it stands").wait_for()
+
+
 async def test_a_company_applies_by_keyboard_alone(visiting, typed):
     form = typed()
     async with visiting() as page:

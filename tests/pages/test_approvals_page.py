@@ -123,10 +123,12 @@ async def test_a_provider_of_another_candidate_is_not_linked(admin, in_doubt, re
     assert f"Provider {taken} is linked to another candidate." in text_of(page)
 
 
-async def test_a_viewer_looks_and_does_not_touch(viewer, in_doubt):
-    page = await viewer.open("/admin/approvals")
-    assert in_doubt["company_name"] in page.text
-    assert "Resolve" not in text_of(page)
+async def test_approvals_are_for_admins_as_in_the_api(viewer, in_doubt):
+    assert (await viewer.open("/admin/approvals")).status_code == 403
+    page = await viewer.open(f"/admin/candidates/{in_doubt['candidate_id']}")
+    assert "In doubt" in text_of(page)
+    assert "/admin/approvals" not in page.text
+    assert "Approval asked for" not in text_of(page)
     token = {"form_token": form_of(page, "/sign-out")[1]["form_token"]}
 
     for what in ("retry", "resolve"):

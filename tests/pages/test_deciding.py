@@ -48,6 +48,7 @@ async def test_approving_asks_first_by_name_and_then_leads_on(admin, register, p
     [
         ({"choice": "2"}, "We could not verify the company."),
         ({"choice": "own", "reason": " Keine Kühlkette "}, "Keine Kühlkette"),
+        ({"choice": "own", "reason": "No cold chain.\r\nToo far away."}, "No cold chain. Too far away."),
         ({"choice": "none", "reason": "typed and not meant"}, None),
     ],
 )
@@ -194,6 +195,18 @@ async def test_the_script_is_told_in_json(admin, register, path_of):
 
     assert response.json()["is_done"] is True
     assert response.json()["kind"] == "success"
+
+
+async def test_a_company_is_given_a_new_address_of_its_page(admin, someone, register, path_of):
+    candidate = await register()
+    page = await admin.open(f"{path_of(candidate)}/status-link")
+    assert (await someone.open(candidate["status_url"])).status_code == 200
+
+    page = await admin.submit(page, "/status-link")
+
+    [link] = re.findall(r"<code>http://[^/<]+(/applications/[^<]+)</code>", page.text)
+    assert candidate["company_name"] in (await someone.open(link)).text
+    assert (await someone.open(candidate["status_url"])).status_code == 404
 
 
 @pytest.mark.parametrize("address", ["/admin/candidates/0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11", "/admin/nothing"])

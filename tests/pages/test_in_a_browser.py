@@ -92,6 +92,7 @@ async def test_billing_that_is_down_then_in_doubt_then_resolved(signed_in, regis
         await page.get_by_role("link", name="Approve…").click()
         await billing("commit_then_reset", times=1)
         await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": False})
+        await expect(page.get_by_role("button", name=f"Approve {name}")).to_be_focused()
         await page.keyboard.press("Enter")
         await has(page, "Waiting for billing")
 
@@ -130,6 +131,37 @@ async def test_deciding_about_several(signed_in, register, admin, scripts):
             assert await page.locator("progress").evaluate("bar => bar.value === bar.max")
             await page.get_by_role("link", name="Back to the list").press("Enter")
             await expect(page).to_have_url(re.compile("/admin/candidates$"))
+
+
+async def test_a_reason_that_will_not_do_for_several_is_corrected(signed_in, register):
+    candidates = [await register() for _ in range(2)]
+    async with signed_in() as page:
+        await page.goto("/admin/candidates?order=newest")
+        for candidate in candidates:
+            await page.get_by_label(f"Mark {candidate['company_name']}").check()
+        await page.get_by_role("button", name="Reject marked…").click()
+        await page.get_by_role("radio", name="In my own words").check()
+        await page.get_by_role("button", name="Reject all 2").click()
+        await has(page, "There is a problem")
+
+        await page.locator("#reason").fill("No cold chain")
+        await page.get_by_role("button", name="Reject all 2").click()
+
+        await expect(page.get_by_role("heading", level=1, name="2 of 2 decided")).to_be_visible()
+        await expect(page.locator("#reason")).to_be_hidden()
+
+
+async def test_several_after_signing_out_elsewhere(signed_in, register):
+    candidate = await register()
+    async with signed_in() as page:
+        await page.goto("/admin/candidates?order=newest")
+        await page.get_by_label(f"Mark {candidate['company_name']}").check()
+        await page.get_by_role("button", name="Approve marked…").click()
+        await page.context.clear_cookies()
+
+        await page.get_by_role("button", name="Approve it").click()
+
+        await has(page, "You were not signed in any more, so nothing was done.")
 
 
 async def test_exporting_what_is_filtered(signed_in, register):

@@ -56,7 +56,7 @@ async def test_no_form_counts_that_another_site_sent(admin, addresses):
 
 async def test_viewers_post_nothing_that_decides(viewer, addresses, register):
     candidate = await register()
-    token = {"form_token": form_of(await viewer.open("/admin/approvals"), "/sign-out")[1]["form_token"]}
+    token = {"form_token": form_of(await viewer.open("/admin/candidates"), "/sign-out")[1]["form_token"]}
     for path in set(addresses["POST"]) - FOR_ANY_STAFF:
         real = path.replace(PLACES["{candidate_id}"], candidate["candidate_id"])
         response = await viewer.send(real, token | {"choice": "none", "resolution": "let_go"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -32,6 +33,37 @@ async def test_a_page_of_the_console_leads_to_the_sign_in_page_and_then_back(som
     assert page.status_code == 200
     assert page.url.raw_path == b"/admin/candidates?status=rejected&product=apples"
     assert account in page.text
+
+
+async def test_what_is_decided_after_the_session_ended_is_said_to_be_undone(someone, account, register):
+    address = f"/admin/candidates/{(await register())['candidate_id']}"
+    await someone.sign_in(account)
+    page = await someone.open(f"{address}/reject")
+    await someone.submit(page, "/sign-out")
+
+    page = await someone.submit(page, "/reject", choice="0")
+
+    assert "You were not signed in any more, so nothing was done." in text_of(page)
+    page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
+    assert page.url.path == address
+    assert "Rejected" not in text_of(page)
+
+
+async def test_the_password_is_masked_and_may_be_pasted(someone):
+    [field] = re.findall(r'<input [^>]*name="password"[^>]*>', (await someone.open("/admin/sign-in")).text)
+
+    assert 'type="password"' in field
+    assert 'autocomplete="current-password"' in field
+    assert "paste" not in field
+
+
+async def test_who_signed_in_on_another_page_meanwhile_is_led_on(someone, account):
+    first, second = await someone.open("/admin/sign-in?next=/admin/candidates"), await someone.open("/admin/sign-in")
+    await someone.submit(second, "/sign-in", username=account, password=PASSWORD)
+
+    page = await someone.submit(first, "/sign-in", username=account, password=PASSWORD)
+
+    assert page.url.path == "/admin/candidates"
 
 
 async def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(someone, account):

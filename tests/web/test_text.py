@@ -39,7 +39,9 @@ def test_text_is_trimmed_and_composed(written, kept):
     assert text_adapter.validate_python(written) == kept
 
 
-@pytest.mark.parametrize("character", [chr(code) for code in [*range(32), *range(127, 160), 0xD800, 0xDFFF]])
+@pytest.mark.parametrize(
+    "character", [chr(code) for code in [*range(32), *range(127, 160), 0x2028, 0x2029, 0xD800, 0xDFFF]]
+)
 def test_control_characters_and_half_characters_are_refused(character):
     with pytest.raises(ValidationError):
         text_adapter.validate_python(f"a{character}b")
@@ -153,7 +155,7 @@ def test_what_turns_the_reading_direction_around_is_refused(text):
         clean_text(text)
 
 
-@pytest.mark.parametrize("name", ["\u200b", "\u200d\u200d"])
+@pytest.mark.parametrize("name", ["\u200b", "\u200d\u200d", "\u3164 \u2800", "\u115f\u1160\uffa0"])
 def test_a_name_that_nobody_can_see_is_refused(name):
     with pytest.raises(PydanticCustomError):
         visible(name)

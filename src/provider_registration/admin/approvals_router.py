@@ -8,7 +8,7 @@ from starlette.responses import Response
 from provider_registration.admin import paths
 from provider_registration.admin.candidate_router import CANDIDATE, CandidateDep, DecisionsDep
 from provider_registration.admin.decisions import Outcome
-from provider_registration.admin.dependencies import BrowserUserDep, DecidingUserDep, OwnFormDep
+from provider_registration.admin.dependencies import DecidingUserDep, OwnFormDep
 from provider_registration.admin.navigation import lead_to, own_page
 from provider_registration.admin.resolution import ReadResolution, read_resolution
 from provider_registration.candidates.approval.models import ApprovalState
@@ -25,7 +25,7 @@ NOT_IN_DOUBT = Outcome("info", "This approval is not in doubt any more.")
 
 @router.get(paths.APPROVALS)
 async def list_approvals(
-    signed_in: BrowserUserDep, service: CandidateServiceDep, renderer: RendererDep, request: Request
+    signed_in: DecidingUserDep, service: CandidateServiceDep, renderer: RendererDep, request: Request
 ) -> Response:
     """Those in doubt, which wait for somebody, before those that complete by themselves."""
     lists = []

@@ -67,7 +67,8 @@ async def show_candidate(
         "candidate.html",
         signed_in,
         candidate=candidate,
-        history=await history_of(service, candidate),
+        history=await history_of(service, candidate, with_approvals=signed_in.may_decide),
+        gives_links=service.gives_status_secrets,
     )
 
 

@@ -32,9 +32,9 @@ class Happening:
     provider_id: int | None = None
 
 
-async def history_of(service: CandidateService, candidate: Candidate) -> list[Happening]:
-    """What happened, newest first."""
-    records = await service.approvals.history(candidate.candidate_id)
+async def history_of(service: CandidateService, candidate: Candidate, *, with_approvals: bool) -> list[Happening]:
+    """What happened, newest first; each step of an approval is for admins, as in the API."""
+    records = await service.approvals.history(candidate.candidate_id) if with_approvals else []
     people = {record.user_id for record in records} | {candidate.rejected_by}
     names = await service.browsing.names({user_id for user_id in people if user_id})
     happenings = [

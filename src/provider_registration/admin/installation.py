@@ -16,11 +16,14 @@ from provider_registration.admin.errors import SignInNeeded
 from provider_registration.admin.overview_router import router as overview_router
 from provider_registration.admin.queue_router import router as queue_router
 from provider_registration.admin.session_router import router as session_router
+from provider_registration.admin.status_link_router import router as status_link_router
 from provider_registration.auth.errors import NotAuthenticated
+from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.web.problems import problem_response
 
 ADMIN_ROOM = Path(__file__).parent
 ADMIN_HOME = paths.HOME
+NOTHING_DONE = Notice("warning", "You were not signed in any more, so nothing was done. Sign in, and do it again.")
 ROUTERS: list[APIRouter] = [
     session_router,
     overview_router,
@@ -31,10 +34,12 @@ ROUTERS: list[APIRouter] = [
 ]
 
 
-def install_admin(app: FastAPI) -> None:
+def install_admin(app: FastAPI, *, public_pages: bool) -> None:
     """Add the console's pages; who is not signed in is led to the page for that, programs are told so."""
     for router in ROUTERS:
         app.include_router(router)
+    if public_pages:
+        app.include_router(status_link_router)
     app.add_exception_handler(SignInNeeded, _sign_in_first)
 
 
@@ -44,5 +49,8 @@ async def _sign_in_first(request: Request, _error: Exception) -> Response:
     root = request.scope.get("root_path", "")
     path = request.url.path.removeprefix(root)
     asked_for = f"{path}?{request.url.query}" if request.url.query else path
-    target = paths.own_page(asked_for) if request.method == "GET" else paths.HOME
-    return RedirectResponse(f"{root}{paths.SIGN_IN}?{urlencode({'next': target})}", 303)
+    target = paths.own_page(asked_for) if request.method == "GET" else paths.page_above(path)
+    response = RedirectResponse(f"{root}{paths.SIGN_IN}?{urlencode({'next': target})}", 303)
+    if request.method != "GET":
+        leave_notice(response, NOTHING_DONE)
+    return response

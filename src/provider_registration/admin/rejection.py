@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from provider_registration.candidates.schemas import RejectionRequest
 from provider_registration.pages.forms import Form
-from provider_registration.web.problems import field_errors
 
 # Whoever applied may read them.
 USUAL_REASONS = (
@@ -20,6 +19,10 @@ USUAL_REASONS = (
     "The company is registered already.",
 )
 OWN_WORDS, NO_REASON = "own", "none"
+SENTENCES = {  # by pydantic's type of error
+    "too_long": "A reason can have {max_length:,} characters at most",
+    "control_character": "Remove characters that cannot be printed",
+}
 REASON_OF_CHOICE = {str(number): reason for number, reason in enumerate(USUAL_REASONS)}
 
 
@@ -46,8 +49,8 @@ def read_reason(form: Form) -> ReadReason:
     if choice != OWN_WORDS:
         return ReadReason(error="Choose a reason, your own words, or no reason")
     try:
-        reason = RejectionRequest(reason=form.get("reason")).reason
+        reason = RejectionRequest(reason=" ".join(form.get("reason").splitlines())).reason
     except ValidationError as error:
-        [wrong] = field_errors(error.errors(include_url=False, include_input=False), location="body")
-        return ReadReason(error=wrong.detail)
+        [wrong] = error.errors(include_url=False, include_input=False)
+        return ReadReason(error=SENTENCES[wrong["type"]].format_map(wrong.get("ctx", {})))
     return ReadReason(reason) if reason else ReadReason(error="Write the reason, or choose another answer")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from provider_registration.admin import paths
-from provider_registration.admin.dependencies import SESSION_COOKIE, BrowserUserDep, OwnFormDep
+from provider_registration.admin.dependencies import SESSION_COOKIE, BrowserUserDep, FoundUserDep, OwnFormDep
 from provider_registration.admin.signing_in import sign_in
 from provider_registration.auth.dependencies import AuthServiceDep
 from provider_registration.pages.cookies import delete_cookie, read_cookie, set_cookie
@@ -43,11 +43,15 @@ async def show_sign_in(request: Request, renderer: RendererDep) -> Response:
 
 
 @router.post(paths.SIGN_IN)
-async def post_sign_in(form: FormDep, auth: AuthServiceDep, renderer: RendererDep, request: Request) -> Response:
-    """Begin a session, or show the form again with what was wrong."""
+async def post_sign_in(
+    form: FormDep, signed_in: FoundUserDep, auth: AuthServiceDep, renderer: RendererDep, request: Request
+) -> Response:
+    """Begin a session, or show the form again with what was wrong; lead on who signed in on another page meanwhile."""
     visit = read_cookie(request, VISIT_COOKIE)
-    check_form_token(form, visit)
     target = paths.own_page(form.get("next"))
+    if visit is None and signed_in is not None:
+        return RedirectResponse(request.scope.get("root_path", "") + target, 303)
+    check_form_token(form, visit)
     attempt = await sign_in(auth, form.get("username"), form.get("password"), address=address_of(request))
     if attempt.refusal is not None:
         return renderer.page(
@@ -66,7 +70,7 @@ async def post_sign_in(form: FormDep, auth: AuthServiceDep, renderer: RendererDe
     return response
 
 
-@router.post(f"{paths.HOME}/sign-out")
+@router.post(paths.SIGN_OUT)
 async def sign_out(_form: OwnFormDep, signed_in: BrowserUserDep, auth: AuthServiceDep, request: Request) -> Response:
     """End the session, here and now."""
     await auth.logout(signed_in.user)

@@ -14,15 +14,22 @@ from provider_registration.pages.rendering import duration
 from provider_registration.web.problems import InvalidRequest
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
-EMAIL_TAKEN = "A company has already applied with this e-mail address"
+EMAIL_TAKEN = (
+    "A company has already applied with this e-mail address. If it was yours, its page shows where it stands; "
+    "if you have lost that, ask us for a new address, writing from this e-mail address"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try to apply: the secret of the application's page, or the form with what is wrong, by field or in all."""
+    """A try to apply: the secret of the application's page, or the form with what is wrong, by field or in all.
+
+    `is_changed`: the form was sent before, and says something else now, which is not taken.
+    """
 
     form: ApplicationForm
     status_secret: str | None = None
+    is_changed: bool = False
     refusal: ServiceError | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
@@ -37,13 +44,15 @@ async def apply(form: ApplicationForm, *, service: CandidateService, limits: Rat
         body = form.to_registration()
     except FormRefused as error:
         return Attempt(form, refusal=InvalidRequest([]), errors=error.errors)
-    secret = form.status_secret(body.contact_email)
+    secret, registration = form.status_secret(body.contact_email), body.to_registration()
     try:
         await limits.count_registration(caller)
-        await service.register(body.to_registration(), status_secret=secret)
+        await service.register(registration, status_secret=secret)
     except EmailTaken as error:
-        if not await service.find_application(secret):
+        sent = await service.find_application(secret)
+        if sent is None:
             return Attempt(form, refusal=error, errors={"contact_email": EMAIL_TAKEN})
+        return Attempt(form, status_secret=secret, is_changed=not sent.says(registration))
     except TooManyRequests as error:
         wait = duration(error.retry_after)
         problem = f"Too many applications came from your network. Send this one again in {wait}: it is kept below."

@@ -13,6 +13,7 @@ from provider_registration.candidates.dependencies import CandidateServiceDep, R
 from provider_registration.candidates.links import APPLICATIONS, status_url
 from provider_registration.candidates.models import Product
 from provider_registration.pages.forms import FormDep
+from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
 from provider_registration.web.problems import headers_of, status_of
@@ -23,6 +24,11 @@ router = APIRouter(include_in_schema=False)
 APPLY = "/apply"
 # The address of the page is the secret: not even our own static files are told of it.
 TELL_NOBODY = {"Referrer-Policy": "no-referrer"}
+SENT_BEFORE = Notice(
+    "warning",
+    "You had sent this application before, and what you sent first is what we have. If something in it has to change, "
+    "write to us from the e-mail address in it.",
+)
 
 
 @router.get(APPLY)
@@ -38,7 +44,10 @@ async def post_form(
     """Register the company and lead to its own page, or show the form again with what was wrong."""
     attempt = await apply(ApplicationForm.of(form), service=service, limits=limits, caller=address_of(request))
     if attempt.status_secret:
-        return RedirectResponse(status_url(request, attempt.status_secret), HTTPStatus.SEE_OTHER)
+        response = RedirectResponse(status_url(request, attempt.status_secret), HTTPStatus.SEE_OTHER)
+        if attempt.is_changed:
+            leave_notice(response, SENT_BEFORE)
+        return response
     return _form_page(request, renderer, attempt)
 
 

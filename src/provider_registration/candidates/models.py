@@ -115,6 +115,10 @@ class Registered:
     status_secret: str | None
 
 
+# What a company says of itself, in a registration and in the application that it makes.
+SAID = (*("company_name", "contact_email", "phone", "products", "truck_count", "capacity_tons_per_day", "location"),)
+
+
 @dataclass(frozen=True, slots=True)
 class Application:
     """A candidate as the company itself may see it: what it sent in, and what was decided."""
@@ -136,6 +140,10 @@ class Application:
         """Make an application from a row of FIND_APPLICATION."""
         products = [Product(product) for product in row["products"]]
         return cls(**{**row, "status": Status(row["status"]), "products": products})
+
+    def says(self, registration: Registration) -> bool:
+        """Whether it is what a registration says."""
+        return all(getattr(self, name) == getattr(registration, name) for name in SAID)
 
 
 @dataclass(frozen=True, slots=True)

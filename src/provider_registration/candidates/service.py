@@ -66,7 +66,7 @@ class CandidateService:
         """Whoever registers gets a status secret only where there are pages that it opens."""
         self._database = database
         self._reader = reader
-        self._gives_status_secrets = gives_status_secrets
+        self.gives_status_secrets = gives_status_secrets
         self.approvals = approvals
         self.browsing = BrowsingService(database)
         self.statistics = StatisticsService(database)
@@ -81,7 +81,7 @@ class CandidateService:
         Raises:
             EmailTaken: a candidate with this address is registered, in any letter case.
         """
-        secret = status_secret or (new_status_secret() if self._gives_status_secrets else None)
+        secret = status_secret or (new_status_secret() if self.gives_status_secrets else None)
         if secret:
             registration = replace(registration, status_secret_hash=hash_of_secret(secret))
         record = await self._registrations.do(registration)

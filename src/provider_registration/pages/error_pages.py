@@ -9,8 +9,9 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from provider_registration.pages.errors import CrossSiteRequest
 from provider_registration.pages.rendering import PAGE_HEADERS, Renderer
-from provider_registration.web.problems import PROBLEM_MEDIA_TYPE
+from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
 
 # What a person can do about it, by status; what happened this time is the problem's own sentence.
 ADVICE = {
@@ -25,6 +26,8 @@ ADVICE = {
     HTTPStatus.SERVICE_UNAVAILABLE: ("Not available just now", "Wait a moment, then open the page again."),
     HTTPStatus.INTERNAL_SERVER_ERROR: ("Something went wrong here", "Try again; if it stays so, tell the operators."),
 }
+# The same by a problem's own type, where the status says too little.
+ADVICE_OF_TYPE = {TYPE_PREFIX + CrossSiteRequest.code: ("The page was out of date", "Nothing was done.")}
 ELSE = ("That did not work", "Go back, check what you typed, and try again.")
 
 
@@ -72,7 +75,7 @@ class ErrorPages:
         )
 
     def _page(self, problem: dict[str, Any], start: Message, home: str) -> bytes:
-        heading, advice = ADVICE.get(HTTPStatus(problem["status"]), ELSE)
+        heading, advice = ADVICE_OF_TYPE.get(problem["type"]) or ADVICE.get(HTTPStatus(problem["status"]), ELSE)
         headers = MutableHeaders(raw=start["headers"])
         page = self._renderer.render(
             "pages/error.html",

@@ -11,10 +11,13 @@ from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-# Cc: control characters, NUL among them, which PostgreSQL cannot store. Cs: half a surrogate pair.
-REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
+# Cc: control characters, NUL among them, which PostgreSQL cannot store. Cs: half a surrogate pair. Zl, Zp: line breaks.
+REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Embeddings, overrides and isolates: they make text read otherwise than it is (CVE-2021-42574).
 BIDIRECTIONAL_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+# Letters and symbols by their category that show nothing: Hangul's fillers and the empty pattern of Braille.
+BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 def clean_text(value: str) -> str:
@@ -38,7 +41,7 @@ def visible(value: str) -> str:
     Raises:
         PydanticCustomError: there is neither a letter, a number, a sign nor a symbol in it.
     """
-    if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
+    if not any(unicodedata.category(character)[0] in "LNPS" and character not in BLANKS for character in value):
         raise PydanticCustomError("invisible", "Input should have a visible character")
     return value
 

@@ -70,6 +70,10 @@ for (const form of document.querySelectorAll("form[data-bulk]")) {
     for (const [index, row] of rows.entries()) {
       text.textContent = `${index} of ${rows.length}`;
       const outcome = await decide(`${list}/${row.dataset.candidate}/${form.dataset.bulk}`, typed, row.dataset.version);
+      if (outcome === null) {
+        form.submit();
+        return;
+      }
       const cell = row.querySelector("[data-result]");
       cell.className = `marked-result result-${outcome.kind}`;
       cell.textContent = outcome.text;
@@ -77,6 +81,8 @@ for (const form of document.querySelectorAll("form[data-bulk]")) {
       bar.value = index + 1;
     }
     text.textContent = `${done} of ${rows.length} decided`;
+    document.querySelector("h1").textContent = text.textContent;
+    for (const part of document.querySelectorAll("[data-until-done]")) part.hidden = true;
     form.querySelector("[data-busy]").hidden = true;
     const back = form.querySelector("[data-when-done]");
     back.textContent = back.dataset.whenDone;
@@ -84,11 +90,13 @@ for (const form of document.querySelectorAll("form[data-bulk]")) {
   });
 }
 
+// What the answer says came of it; null when the whole form is answered by a page: to correct it, or to sign in.
 async function decide(address, typed, version) {
   const body = new URLSearchParams(typed);
   body.set("version", version);
   try {
     const response = await fetch(address, { method: "POST", body, headers: { Accept: "application/json" } });
+    if (response.status === 401 || response.status === 422) return null;
     const said = await response.json();
     return response.ok ? said : { kind: "danger", text: said.detail, is_done: false };
   } catch {

@@ -115,7 +115,10 @@ _MATCHED = """
         FROM candidates
         WHERE to_tsvector(
                   'simple',
-                  translate(company_name || ' ' || contact_email || ' ' || coalesce(location, ''), '@._-+/', '      ')
+                  translate(
+                      company_name || ' ' || contact_email || ' ' || coalesce(location, ''),
+                      '@._-+/<>&~', '          '
+                  )
               ) @@ to_tsquery('simple', :words)
         LIMIT :most
     )

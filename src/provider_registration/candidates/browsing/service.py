@@ -104,7 +104,7 @@ class BrowsingService:
             return {row.id: row.email for row in rows}
 
 
-BETWEEN_WORDS = re.compile(r"[\s@._+/-]+")  # what the index takes for a space
+BETWEEN_WORDS = re.compile(r"[\s@._+/<>&~-]+")  # what the index takes for a space
 
 
 def search_query(words: str) -> str:
