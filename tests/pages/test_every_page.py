@@ -87,6 +87,11 @@ async def reject_without_a_reason(page: Page) -> None:
     await page.get_by_text("There is a problem").wait_for()
 
 
+async def make_link(page: Page) -> None:
+    await page.get_by_role("button", name="Make a new address").click()
+    await page.get_by_text("It is shown only now.").wait_for()
+
+
 async def open_keys(page: Page) -> None:
     await page.get_by_role("button", name="Keyboard shortcuts").click()
 
@@ -116,6 +121,8 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "reject": ("{huerta}/reject", None),
     "reject-wrong": ("{huerta}/reject", reject_without_a_reason),
     "marked": ("/admin/candidates", approve_marked),
+    "status-link": ("{huerta}/status-link", None),
+    "status-link-made": ("{huerta}/status-link", make_link),
     "approvals": ("/admin/approvals", None),
     "resolve": ("{agrumi}/approval/resolve", None),
     "error": ("/admin/nothing", None),
