@@ -28,6 +28,8 @@ from tests.service import user_directory
 SERVER_URL = "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user creates databases
 OLDEST_SERVER = 150000
 
+DELETE_CANDIDATES = "DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
+
 _folder = pytest.StashKey[Path]()
 _postgres = pytest.StashKey[PrivatePostgres]()
 _pgbouncer = pytest.StashKey[PgBouncer]()
@@ -130,6 +132,14 @@ async def database(migrated_database_url: str) -> AsyncIterator[asyncpg.Connecti
     connection = await asyncpg.connect(migrated_database_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def no_candidates(database: asyncpg.Connection) -> AsyncIterator[None]:
+    """Empties the shared database, and does so again. TRUNCATE would deadlock with what a running service reads."""
+    await database.execute(DELETE_CANDIDATES)
+    yield
+    await database.execute(DELETE_CANDIDATES)
 
 
 @pytest.fixture(scope="session")

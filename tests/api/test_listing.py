@@ -18,13 +18,7 @@ INSERT = """
 
 
 @pytest.fixture
-async def nobody_registered(database):
-    """No candidate at all."""
-    await database.execute("TRUNCATE candidates CASCADE")
-
-
-@pytest.fixture
-def insert(database, nobody_registered):
+def insert(database, no_candidates):
     """Puts candidates into the database; the first of all is the newest, ten share each instant."""
     count = 0
 
@@ -49,7 +43,7 @@ def listed(viewer):
     return listed
 
 
-async def test_without_candidates_the_list_is_empty(listed, nobody_registered):
+async def test_without_candidates_the_list_is_empty(listed, no_candidates):
     names, pagination = await listed()
 
     assert names == []
@@ -64,7 +58,7 @@ async def test_without_candidates_the_list_is_empty(listed, nobody_registered):
     }
 
 
-async def test_an_entry_is_the_whole_record(viewer, register, nobody_registered):
+async def test_an_entry_is_the_whole_record(viewer, register, no_candidates):
     record = await register()
 
     response = await viewer.get(CANDIDATES)
@@ -72,7 +66,7 @@ async def test_an_entry_is_the_whole_record(viewer, register, nobody_registered)
     assert response.json()["candidates"] == [record]
 
 
-async def test_the_newest_comes_first(listed, register, nobody_registered):
+async def test_the_newest_comes_first(listed, register, no_candidates):
     registered = [(await register())["company_name"] for _ in range(5)]
 
     names, _ = await listed()
@@ -80,7 +74,7 @@ async def test_the_newest_comes_first(listed, register, nobody_registered):
     assert names == registered[::-1]
 
 
-async def test_a_decision_does_not_change_the_order(listed, register, admin, nobody_registered):
+async def test_a_decision_does_not_change_the_order(listed, register, admin, no_candidates):
     registered = [await register() for _ in range(3)]
     await admin.post(f"{CANDIDATES}/{registered[0]['candidate_id']}/reject")
 
@@ -242,7 +236,7 @@ async def test_pages_too_far_are_refused_with_the_way_on(viewer, place):
     assert "cursor" in response.json()["errors"][0]["detail"]
 
 
-async def test_a_page_has_the_shape_of_the_schema(viewer, admin, register, nobody_registered):
+async def test_a_page_has_the_shape_of_the_schema(viewer, admin, register, no_candidates):
     await register(phone=None, location=None, company_name='Ünïcode "quoted" \\ 果物 \u2028')
     rejected = await register()
     await admin.post(f"{CANDIDATES}/{rejected['candidate_id']}/reject", json={"reason": "No cold chain"})
@@ -296,7 +290,7 @@ async def test_filters_and_pages_go_together(listed, assortment):
     assert (pagination["total"], pagination["total_pages"]) == (7, 2)
 
 
-async def test_a_decision_moves_a_candidate_to_the_other_filter(listed, register, admin, nobody_registered):
+async def test_a_decision_moves_a_candidate_to_the_other_filter(listed, register, admin, no_candidates):
     candidate = await register()
 
     await admin.post(f"{CANDIDATES}/{candidate['candidate_id']}/reject")

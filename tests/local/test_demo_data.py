@@ -6,7 +6,6 @@ import asyncio
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -47,12 +46,9 @@ async def run_command(*arguments: str, **environment: str) -> Result:
 
 
 @pytest.fixture
-async def database(migrated_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(migrated_database_url)
-    await connection.execute("TRUNCATE candidates CASCADE")
-    yield connection
-    await connection.execute("TRUNCATE candidates CASCADE")
-    await connection.close()
+def emptied(database: asyncpg.Connection, no_candidates: None) -> asyncpg.Connection:
+    """A connection to the shared database, which holds no candidate."""
+    return database
 
 
 def test_every_company_could_have_registered_like_this() -> None:
@@ -96,14 +92,14 @@ def test_companies_deliver_one_to_five_different_products() -> None:
 
 
 async def test_loaded_companies_are_pending_approved_and_rejected(
-    database: asyncpg.Connection, migrated_database_url: str
+    emptied: asyncpg.Connection, migrated_database_url: str
 ) -> None:
     before = datetime.now(UTC)
     steps: list[int] = []
     await load_demo_data(async_url(migrated_database_url), 7_000, seed=1, progress=steps.append)
     assert steps == [5_000, 2_000]
 
-    rows = await database.fetch("SELECT * FROM candidates")
+    rows = await emptied.fetch("SELECT * FROM candidates")
     by_status = Counter(row["status"] for row in rows)
     assert len(rows) == 7_000
     for status, share in (("pending", 0.6), ("approved", 0.3), ("rejected", 0.1)):
@@ -124,11 +120,11 @@ async def test_loaded_companies_are_pending_approved_and_rejected(
 
 
 async def test_second_load_with_the_same_seed_adds_others(
-    database: asyncpg.Connection, migrated_database_url: str
+    emptied: asyncpg.Connection, migrated_database_url: str
 ) -> None:
     await load(migrated_database_url, 300, seed=1)
     await load(migrated_database_url, 200, seed=1)
-    totals = await database.fetchrow("""
+    totals = await emptied.fetchrow("""
         SELECT count(*) AS rows, count(DISTINCT lower(contact_email)) AS addresses,
                count(provider_id) AS approved, max(provider_id) - 1000000000 + 1 AS provider_ids
         FROM candidates
@@ -138,9 +134,9 @@ async def test_second_load_with_the_same_seed_adds_others(
 
 
 async def test_load_goes_on_after_addresses_and_providers_of_others(
-    database: asyncpg.Connection, migrated_database_url: str
+    emptied: asyncpg.Connection, migrated_database_url: str
 ) -> None:
-    await database.execute("""
+    await emptied.execute("""
         INSERT INTO candidates
             (status, company_name, contact_email, products, truck_count, capacity_tons_per_day, provider_id)
         VALUES ('approved', 'Huerta', 'info@huerta-valencia-500.example', '{oranges}', 1, 1, 1000000500),
@@ -148,26 +144,26 @@ async def test_load_goes_on_after_addresses_and_providers_of_others(
     """)
     await load(migrated_database_url, 100)
     assert (
-        await database.fetchval("SELECT min(provider_id) FROM candidates WHERE provider_id > 1000000500") == 1000000501
+        await emptied.fetchval("SELECT min(provider_id) FROM candidates WHERE provider_id > 1000000500") == 1000000501
     )
-    assert await database.fetchval("SELECT count(*) FROM candidates WHERE contact_email ~ '-(5[0-9]{2}|600)[.]'") == 101
+    assert await emptied.fetchval("SELECT count(*) FROM candidates WHERE contact_email ~ '-(5[0-9]{2}|600)[.]'") == 101
 
 
 async def test_load_refuses_when_provider_ids_would_run_out(
-    database: asyncpg.Connection, migrated_database_url: str
+    emptied: asyncpg.Connection, migrated_database_url: str
 ) -> None:
-    await database.execute("""
+    await emptied.execute("""
         INSERT INTO candidates
             (status, company_name, contact_email, products, truck_count, capacity_tons_per_day, provider_id)
         VALUES ('approved', 'Huerta', 'info@huerta.example', '{oranges}', 1, 1, 2147483600)
     """)
     with pytest.raises(LocalError, match="no room"):
         await load(migrated_database_url, 100)
-    assert await database.fetchval("SELECT count(*) FROM candidates") == 1
+    assert await emptied.fetchval("SELECT count(*) FROM candidates") == 1
 
 
 async def test_interrupted_load_leaves_whole_batches(
-    database: asyncpg.Connection, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+    emptied: asyncpg.Connection, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo_data, "BATCH", 100)
 
@@ -185,16 +181,16 @@ async def test_interrupted_load_leaves_whole_batches(
 
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(load_and_interrupt_the_third_batch())
-    assert await database.fetchval("SELECT count(*) FROM candidates") == 200
+    assert await emptied.fetchval("SELECT count(*) FROM candidates") == 200
 
 
-async def test_two_loads_at_once_are_refused(database: asyncpg.Connection, migrated_database_url: str) -> None:
-    await database.execute("SELECT pg_advisory_lock($1)", demo_data.ADVISORY_LOCK)
+async def test_two_loads_at_once_are_refused(emptied: asyncpg.Connection, migrated_database_url: str) -> None:
+    await emptied.execute("SELECT pg_advisory_lock($1)", demo_data.ADVISORY_LOCK)
     try:
         with pytest.raises(LocalError, match="being loaded already"):
             await load(migrated_database_url, 10)
     finally:
-        await database.execute("SELECT pg_advisory_unlock($1)", demo_data.ADVISORY_LOCK)
+        await emptied.execute("SELECT pg_advisory_unlock($1)", demo_data.ADVISORY_LOCK)
     await load(migrated_database_url, 10)
     await load(migrated_database_url, 10)  # the first one's lock went with it
 
@@ -205,22 +201,22 @@ async def test_load_into_a_database_without_tables_says_migrate(empty_database_u
 
 
 async def test_command_fills_the_database_of_the_environment(
-    database: asyncpg.Connection, migrated_database_url: str
+    emptied: asyncpg.Connection, migrated_database_url: str
 ) -> None:
     result = await run_command("--count", "120", "--seed", "3", DATABASE_URL=migrated_database_url)
     assert result.exit_code == 0, result.output
     assert "120 companies were added." in result.output
-    assert await database.fetchval("SELECT count(*) FROM candidates") == 120
+    assert await emptied.fetchval("SELECT count(*) FROM candidates") == 120
 
 
 async def test_command_finds_the_database_of_a_running_service(
-    database: asyncpg.Connection, migrated_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emptied: asyncpg.Connection, migrated_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # away from the checkout's .env
     (tmp_path / "database-url").write_text(migrated_database_url)
     result = await run_command("--count", "30", DATABASE_URL="", LOCAL_DATA_DIR=str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert await database.fetchval("SELECT count(*) FROM candidates") == 30
+    assert await emptied.fetchval("SELECT count(*) FROM candidates") == 30
 
 
 async def test_command_without_any_database_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
