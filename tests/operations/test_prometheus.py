@@ -96,7 +96,7 @@ async def has_no_data(client, expressions):
 
 @needs_prometheus
 async def test_every_rule_and_panel_has_data_of_a_live_service(
-    serving, environment, admin_email, registration, tmp_path
+    serving, environment, no_candidates, admin_email, registration, tmp_path
 ):
     common = {
         **environment,
