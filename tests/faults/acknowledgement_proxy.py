@@ -1,7 +1,8 @@
 """A TCP proxy before PostgreSQL that can swallow the acknowledgement of one commit.
 
 It reads the messages of PostgreSQL's frontend protocol (version 3) far enough to know which statements a transaction
-executed: the wanted commit is the one of a transaction with a wanted statement.
+executed: the wanted commit is the one of a transaction with a wanted statement. A statement outside of a transaction is
+one by itself, which commits at Sync.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class _Connection:
         self._server_reader, self._server_writer = server_reader, server_writer
         self._prepared: dict[bytes, bytes] = {}
         self._executed: set[bytes] = set()
+        self._in_transaction = False
         self._is_mute = False
 
     async def pass_up(self) -> None:
@@ -118,11 +120,20 @@ class _Connection:
             case b"B":  # Bind: portal's name, statement's name
                 self._executed.add(self._prepared.get(body.split(b"\0", 2)[1], b""))
             case b"Q" if body.startswith(b"BEGIN"):
-                self._executed.clear()
+                self._in_transaction = True
             case b"Q" if body.startswith(b"COMMIT"):
-                self._is_mute = self._proxy.take(self._executed)
+                self._end(is_commit=True)
+            case b"Q" if body.startswith(b"ROLLBACK"):
+                self._end(is_commit=False)
+            case b"S" if not self._in_transaction:  # Sync
+                self._end(is_commit=True)
             case _:
                 pass
+
+    def _end(self, *, is_commit: bool) -> None:
+        self._is_mute = is_commit and self._proxy.take(self._executed)
+        self._executed.clear()
+        self._in_transaction = False
 
     async def pass_down(self) -> None:
         """Pass on what the server says; once mute, hear it, and end the connection instead."""

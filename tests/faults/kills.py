@@ -14,11 +14,11 @@ from .service_process import NotReached, Replica
 from .world import LEASE_SECONDS, Answer, Candidate, World
 
 ASKING = (
-    "approval.before-claim-commit",
+    "approval.before-claim",
     "approval.after-claim-commit",
     "billing.before-send",
     "billing.after-answer",
-    "approval.before-finish-commit",
+    "approval.before-finish",
     "approval.after-finish-commit",
 )
 RELEASING = ("approval.before-release-commit", "approval.after-release-commit")

@@ -20,10 +20,7 @@ from .replicas import sweep_together
 from .state_machine import explore
 from .world import World
 
-HOLDING_LOCKS = (
-    *("approval.before-claim-commit", "approval.before-finish-commit", "approval.before-release-commit"),
-    *("sweep.before-claim-commit", "resolve.before-commit"),
-)
+HOLDING_LOCKS = ("approval.before-release-commit", "sweep.before-claim-commit", "resolve.before-commit")
 
 
 @dataclass(frozen=True)

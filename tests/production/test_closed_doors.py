@@ -70,7 +70,7 @@ def test_nothing_in_the_package_sets_a_failpoint():
 
 async def test_no_variable_sets_a_failpoint(serving, environment, registration, tmp_path):
     armed = {
-        "FAILPOINT": "approval.before-claim-commit",
+        "FAILPOINT": "approval.before-claim",
         "FAILPOINT_ACTION": "kill",
         "FAILPOINT_MARK": str(tmp_path / "m"),
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -24,6 +25,7 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
+from provider_registration.billing.connections import Around, Connections
 from provider_registration.billing.errors import (
     BillingCircuitOpen,
     BillingError,
@@ -41,12 +43,9 @@ FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
 JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step
 RANDOM = secrets.SystemRandom()
 MAX_ANSWER_BYTES = 64 * 1024
-# Few connections: httpx looks at each of them in every call. 8 make 1,600 calls of 5 ms a second.
-# Idle connections go before common servers close them, at 5 s: a request on a closed one would look ambiguous.
-LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=4.0)
+MAX_CONNECTIONS = 16
 
-Around = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
-Send = Callable[[dict[str, str], dict[str, str]], Awaitable[httpx.Response]]
+Send = Callable[[dict[str, str], dict[str, str]], AbstractAsyncContextManager[httpx.Response]]
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -88,9 +87,7 @@ class BillingClient:
 
     def __init__(self, base_url: str, options: BillingOptions, *, around: Around | None = None) -> None:
         """`around` may put something around what sends the requests."""
-        # A transport without the client around it, whose cookies, redirects and logins take a third of a call.
-        transport = httpx.AsyncHTTPTransport(limits=LIMITS, trust_env=False)
-        self._http = around(transport) if around else transport
+        self._connections = Connections(MAX_CONNECTIONS, around=around)
         self._url = httpx.URL(f"{base_url}/provider")
         timeout = httpx.Timeout(options.timeout, connect=options.connect_timeout)
         self._extensions = {"timeout": timeout.as_dict()}
@@ -104,7 +101,7 @@ class BillingClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        await self._connections.aclose()
 
     async def create_provider(self, name: str, idempotency_key: UUID, *, maybe_sent: bool = False) -> int:
         """Id of the provider `name`, made by this call or by an earlier one with the same key.
@@ -136,9 +133,15 @@ class BillingClient:
             raise BillingUncertain(str(error)) from error
         raise error
 
-    async def _send(self, body: dict[str, str], headers: dict[str, str]) -> httpx.Response:
+    @asynccontextmanager
+    async def _send(self, body: dict[str, str], headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         request = httpx.Request("POST", self._url, json=body, headers=headers, extensions=self._extensions)
-        return await self._http.handle_async_request(request)
+        async with self._connections.borrow(self.options.timeout) as transport:
+            response = await transport.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
 
     async def _retry(self, call: _Call, first: _Retryable | None, *, deadline: float) -> int:
         """Go on after the first try; `deadline` is what is left of it."""
@@ -207,16 +210,13 @@ class _Call:
 
     async def _post(self) -> tuple[int, httpx.Headers, bytes | None]:
         """Status, headers and body of the answer; None for a body that is too long."""
-        response = await self._send({"name": self._name}, self._headers)
-        try:
+        async with self._send({"name": self._name}, self._headers) as response:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
                     return response.status_code, response.headers, None
             return response.status_code, response.headers, bytes(body)
-        finally:
-            await response.aclose()
 
     def _read(self, body: bytes | None) -> int:
         if body is None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import TextClause
@@ -184,9 +185,7 @@ class Attempt:
 
     async def _record_alone(self, provider_id: int) -> Candidate:
         async with self._database.transaction() as session:
-            candidate = await approve_locked(session, self._claim, provider_id)
-            await reach("approval.before-finish-commit")
-        return candidate
+            return await approve_locked(session, self._claim, provider_id)
 
     async def _what_the_other_did(self) -> Candidate:
         async with self._database.transaction() as session:
@@ -198,14 +197,16 @@ class Attempt:
 
     async def _durably(self, write: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
         """Call `write` until the database takes it or the lease is over; after that, the sweep goes on."""
-        left = max(0.0, self._lease_ends - asyncio.get_running_loop().time())
-        retrying = AsyncRetrying(
-            stop=stop_after_delay(left),
-            wait=wait_random_exponential(multiplier=0.1, max=1.0),
-            retry=retry_if_exception_type(DatabaseUnavailable),
-            reraise=True,
-        )
         try:
+            with suppress(DatabaseUnavailable):
+                return await write(*arguments)  # nearly always the only try: without the machinery of retries
+            left = max(0.0, self._lease_ends - asyncio.get_running_loop().time())
+            retrying = AsyncRetrying(
+                stop=stop_after_delay(left),
+                wait=wait_random_exponential(multiplier=0.1, max=1.0),
+                retry=retry_if_exception_type(DatabaseUnavailable),
+                reraise=True,
+            )
             return await retrying(write, *arguments)
         except DatabaseUnavailable as error:
             self._log(logging.WARNING, "the database does not answer; the approval stands")

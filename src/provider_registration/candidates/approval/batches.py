@@ -43,16 +43,16 @@ class ApprovalBatches:
 
     async def _claim(self, requests: Sequence[ClaimRequest]) -> list[Claim | None]:
         parameters = {"requests": REQUESTS.dump_json(list(requests)).decode(), "lease_seconds": self._lease_seconds}
-        async with self._database.transaction() as session:
+        await reach("approval.before-claim")
+        async with self._database.statement() as session:
             rows = (await session.execute(queries.CLAIM_FREE, parameters)).mappings()
             claims = {row["claim_id"]: Claim.from_row(row) for row in rows}
-            await reach("approval.before-claim-commit")
         return [claims.get(request.claim_id) for request in requests]
 
     async def _finish(self, made: Sequence[MadeProvider]) -> list[Candidate | None]:
         parameters = {"made": MADE.dump_json(list(made)).decode()}
-        async with self._database.transaction() as session:
+        await reach("approval.before-finish")
+        async with self._database.statement() as session:
             rows = (await session.execute(queries.APPROVE_CLAIMED, parameters)).mappings()
             approved = {(row["id"], row["provider_id"]): Candidate.from_row(row) for row in rows}
-            await reach("approval.before-finish-commit")
         return [approved.get((provider.candidate_id, provider.provider_id)) for provider in made]

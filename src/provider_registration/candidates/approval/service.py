@@ -244,7 +244,6 @@ class ApprovalService:
                 claim = Claim.from_row(row)
                 event = ApprovalEvent.RETRY_REQUESTED if approval else ApprovalEvent.REQUESTED
                 await record_event(session, claim, event, user_id=request.user_id)
-                await reach("approval.before-claim-commit")
         except IntegrityError as error:
             if constraint_name(error) == "uq_approval_intents_provider_name":
                 raise ProviderNameBusy from None
