@@ -101,7 +101,8 @@ async def _decide_the_undecided(
             response = await decide(replica, candidate)
             assert response is not None, "no answer to a decision"
             # 502: on a machine that has much else to do, billing may be too slow for an impatient service.
-            assert response.status_code in (200, 502), response.text
+            # 409: the approval's end was not acknowledged, and had been stored when it was repeated.
+            assert response.status_code in (200, 409, 502), response.text
     return bool(undecided)
 
 
