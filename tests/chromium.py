@@ -15,6 +15,8 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TIMEOUT = 30_000  # milliseconds that an element may take to appear, on a machine that is busy with other tests
 
+FORESEEN = re.compile("Failed to load resource: the server responded with a status of (4..|502|503)")
+
 expect.set_options(timeout=TIMEOUT)
 
 
@@ -45,7 +47,7 @@ class Watch:
         return url.startswith((self._base_url, "data:", "about:"))
 
     def _note(self, is_wrong: bool, what: str) -> None:
-        if is_wrong and "Failed to load resource: the server responded with a status of 4" not in what:
+        if is_wrong and not FORESEEN.search(what):
             self.wrong.append(what)
 
 

@@ -18,6 +18,7 @@ from provider_registration import __version__
 from provider_registration.admin.dependencies import require_reader
 from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
+from provider_registration.applicants.router import APPLY
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
@@ -230,6 +231,7 @@ def _add_pages(app: FastAPI, settings: Settings) -> None:
     if not rooms:
         return
     app.state.renderer = renderer = Renderer(rooms)
+    app.state.front_door = APPLY if settings.public_pages else ADMIN_HOME
     app.include_router(pages_router)
     app.add_middleware(ErrorPages, renderer=renderer, root_path=settings.root_path, homes=homes)
 

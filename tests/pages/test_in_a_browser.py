@@ -67,6 +67,22 @@ async def test_rejecting_in_ones_own_words(signed_in, register):
         await expect(page.locator("blockquote")).to_have_text("Zu weit weg")
 
 
+async def test_a_reason_sent_while_the_database_was_stuck_is_sent_again_by_reloading(signed_in, register, database):
+    candidate = await register()
+    async with signed_in() as page:
+        await page.goto(f"/admin/candidates/{candidate['candidate_id']}/reject")
+        await page.get_by_label("The reason in my own words").fill("Zu weit weg")
+        async with database.transaction():
+            await database.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
+            await page.get_by_role("button", name="Reject").click()
+            await has(page, "reload this page: that sends the form again, with all you typed")
+
+        await page.reload()
+
+        await has(page, f"{candidate['company_name']} is rejected.")
+        await expect(page.locator("blockquote")).to_have_text("Zu weit weg")
+
+
 async def test_losing_a_race(signed_in, register, admin):
     candidate = await register()
     async with signed_in() as page:

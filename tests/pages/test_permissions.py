@@ -70,6 +70,23 @@ async def test_without_the_setting_there_is_no_console(settings):
             assert (await client.get(path, headers={"Accept": ACCEPT})).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("pages", "leads_to"),
+    [
+        ({"admin_pages": True, "public_pages": True}, "/registry/apply"),
+        ({"admin_pages": True, "public_pages": False}, "/registry/admin"),
+        ({"admin_pages": False, "public_pages": False}, None),
+    ],
+)
+async def test_the_bare_address_leads_to_where_people_begin(settings, pages, leads_to):
+    some = settings.model_copy(update={"root_path": "/registry", **pages})
+    async with serve_in_background(create_app(some)) as url, httpx.AsyncClient(base_url=url) as client:
+        response = await client.get("/registry/")
+
+        assert response.headers.get("Location") == leads_to
+        assert response.status_code == (303 if leads_to else 404)
+
+
 @pytest.mark.parametrize("prefix", ["/registry", ""], ids=["prefix kept", "prefix taken off"])
 async def test_the_console_works_behind_a_gateways_prefix(settings, accounts, prefix, register):
     await register()

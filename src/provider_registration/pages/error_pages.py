@@ -28,6 +28,13 @@ ADVICE = {
 }
 # The same by a problem's own type, where the status says too little.
 ADVICE_OF_TYPE = {TYPE_PREFIX + CrossSiteRequest.code: ("The page was out of date", "Nothing was done.")}
+# A browser that reloads the answer to a form sends the form again.
+ADVICE_TO_SENDERS = {
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "Not available just now",
+        "Wait a moment, then reload this page: that sends the form again, with all you typed.",
+    ),
+}
 ELSE = ("That did not work", "Go back, check what you typed, and try again.")
 
 
@@ -58,7 +65,7 @@ class ErrorPages:
             elif start is not None:
                 body += message.get("body", b"")
                 if not message.get("more_body", False):
-                    page = self._page(json.loads(body), start, home)
+                    page = self._page(json.loads(body), start, home, is_form=scope["method"] == "POST")
                     await send(start)
                     await send({"type": "http.response.body", "body": page})
                 return
@@ -74,8 +81,9 @@ class ErrorPages:
             (home for start, home in self._homes.items() if path == start or path.startswith(f"{start}/")), None
         )
 
-    def _page(self, problem: dict[str, Any], start: Message, home: str) -> bytes:
-        heading, advice = ADVICE_OF_TYPE.get(problem["type"]) or ADVICE.get(HTTPStatus(problem["status"]), ELSE)
+    def _page(self, problem: dict[str, Any], start: Message, home: str, *, is_form: bool) -> bytes:
+        by_status = ADVICE | ADVICE_TO_SENDERS if is_form else ADVICE
+        heading, advice = ADVICE_OF_TYPE.get(problem["type"]) or by_status.get(HTTPStatus(problem["status"]), ELSE)
         headers = MutableHeaders(raw=start["headers"])
         page = self._renderer.render(
             "pages/error.html",

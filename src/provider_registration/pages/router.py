@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from provider_registration.pages.rendering import Renderer
 
@@ -23,6 +23,12 @@ async def get_renderer(request: Request) -> Renderer:
 
 
 RendererDep = Annotated[Renderer, Depends(get_renderer)]
+
+
+@router.get("/")
+async def front_door(request: Request) -> Response:
+    """Lead whoever typed nothing but the host's name to where people begin."""
+    return RedirectResponse(request.scope.get("root_path", "") + request.app.state.front_door, HTTPStatus.SEE_OTHER)
 
 
 @router.get("/static/{name}")
