@@ -210,6 +210,7 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("POST /candidates/{candidate_id}/status-link", candidate_id=ids[3])
     async with httpx.AsyncClient(base_url=service.api, follow_redirects=True) as applicant:
         form = await applicant.get("/apply")
+        yield "GET /", (await applicant.get("/", follow_redirects=False)).status_code
         yield "GET /apply", form.status_code
         [style] = re.findall(r'href="(/static/applicants[^"]+)"', form.text)
         yield "GET /static/{name}", (await applicant.get(style)).status_code
