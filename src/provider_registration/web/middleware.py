@@ -8,7 +8,6 @@ from functools import cache
 from http import HTTPStatus
 from random import getrandbits
 from time import perf_counter
-from typing import Any
 
 from fastapi import Request
 from prometheus_client import Counter, Histogram
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration.logs import request_id_var
 from provider_registration.metrics import REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
+from provider_registration.web.access_log import AccessLog
 from provider_registration.web.headers import RawHeaders, add_security_headers
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, instance_of
 
@@ -37,6 +37,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, *, root_path: str = "") -> None:
         self._app = app
         self._root_path = root_path
+        self._access_log = AccessLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,22 +72,21 @@ class RequestMiddleware:
             await _internal_error(scope)(scope, receive, send_with_request_id)
         finally:
             REQUESTS_IN_FLIGHT.dec()
-            self._record(scope, status, perf_counter() - started)
+            self._record(scope, status, perf_counter() - started, request_id)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         endpoint = endpoint_of(scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
         _counter(method, endpoint, status).inc()
         _histogram(method, endpoint).observe(seconds)
-        fields: dict[str, Any] = {
-            "method": method,
-            "endpoint": endpoint,
-            "status": status,
-            "duration_ms": round(seconds * 1000, 2),
-        }
-        if user_id := scope.get("state", {}).get("user_id"):
-            fields["user_id"] = str(user_id)
-        logger.info("request", extra=fields)
+        self._access_log.add(
+            method=method,
+            endpoint=endpoint,
+            status=status,
+            seconds=seconds,
+            user_id=scope.get("state", {}).get("user_id"),
+            request_id=request_id,
+        )
 
 
 @cache
