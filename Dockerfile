@@ -1,23 +1,21 @@
 # The service as a container image; DEPLOYMENT.md says how it is started.
 FROM python:3.13-slim-bookworm AS build
 
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore UV_NO_CACHE=1
 WORKDIR /build
 
 # The environment gets no pip of its own: nothing is installed in a running container.
 RUN python -m venv --without-pip /venv
 COPY requirements requirements
+RUN pip install --no-deps --require-hashes --requirement requirements/install.txt
 # Or requirements/tracing.txt, for TRACING.
 ARG REQUIREMENTS=requirements/runtime.txt
-RUN pip --python /venv/bin/python install --require-hashes --requirement "$REQUIREMENTS"
+RUN uv pip install --python /venv --no-deps --require-hashes --compile-bytecode --requirement "$REQUIREMENTS"
 
-# The project's wheel is built by the setuptools that requirements/local.txt pins.
-RUN awk '/^[^ #]/ { wanted = /^setuptools==/ } wanted' requirements/local.txt > requirements/build.txt \
-    && pip install --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
-    && pip --python /venv/bin/python install --no-deps wheels/*.whl
+RUN uv build --wheel --no-build-isolation --out-dir wheels \
+    && uv pip install --python /venv --no-deps --compile-bytecode wheels/*.whl
 
 
 FROM python:3.13-slim-bookworm

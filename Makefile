@@ -9,7 +9,10 @@ DEV := $(VENV)/.dev-installed
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+# A lock that is complete needs no resolver, and a resolver refuses it once a newer release of something is out.
+LOCKED = --no-deps --require-hashes
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # Every start would compile all of src again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -68,12 +71,13 @@ screenshots: $(DEV)  ## write a picture of every page, light, dark and narrow, i
 	@mkdir -p screenshots
 	SCREENSHOTS=screenshots $(BIN)/pytest -q -p no:randomly tests/pages -k keeps_nobody_out
 
-lint: $(DEV)  ## check format, style, types, imports, dependencies and migrations
+lint: $(DEV)  ## check format, style, types, imports, dependencies, locks and migrations
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+	$(BIN)/python -m tests.installation.locks
 	$(BIN)/alembic upgrade 002_add_rejection_reason:head --sql > $(VENV)/migrations.sql
 	$(BIN)/squawk $(VENV)/migrations.sql
 
@@ -83,12 +87,14 @@ format: $(DEV)  ## rewrite the code in the project's format
 
 # The most inclusive file is resolved first and the others take their versions from it.
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
-	--python-version 3.11 $(LOCK_FLAGS) pyproject.toml
+	--python-version 3.11 $(LOCK_FLAGS)
+SAME = --constraint requirements/dev.txt
 lock: $(DEV)  ## write requirements/*.txt anew from pyproject.toml; LOCK_FLAGS=--upgrade takes the newest versions
-	$(LOCK) --extra local --extra tracing --group build --group dev --output-file requirements/dev.txt
-	$(LOCK) --extra local --group build --constraint requirements/dev.txt --output-file requirements/local.txt
-	$(LOCK) --constraint requirements/dev.txt --output-file requirements/runtime.txt
-	$(LOCK) --extra tracing --constraint requirements/dev.txt --output-file requirements/tracing.txt
+	$(LOCK) pyproject.toml --extra local --extra tracing --group build --group dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml $(SAME) --extra local --group build --output-file requirements/local.txt
+	$(LOCK) pyproject.toml $(SAME) --output-file requirements/runtime.txt
+	$(LOCK) pyproject.toml $(SAME) --extra tracing --output-file requirements/tracing.txt
+	$(LOCK) $(SAME) --group install --output-file requirements/install.txt
 
 schema: $(DEV)  ## write schema.sql anew from the migrations
 	$(BIN)/python tests/schema_dump.py > schema.sql
@@ -110,18 +116,20 @@ $(BIN)/python:
 	fi; \
 	exit 1
 
-# $(call install,requirements file): ensurepip mends an environment whose making was interrupted.
+# $(call install,requirements file): with uv, which takes seconds, or with pip where uv has no wheel. pip is missing
+# where the making of the environment was interrupted.
 define install
 @echo "Installing $(1) into $(VENV) …"
-@$(BIN)/python -m ensurepip >/dev/null
-@$(PIP_INSTALL) --require-hashes --requirement $(1)
-@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+@$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip >/dev/null
+@if $(PIP_INSTALL) $(LOCKED) --only-binary :all: --requirement requirements/install.txt; \
+	then install='$(UV_INSTALL)'; else install='$(PIP_INSTALL)'; fi; \
+	$$install $(LOCKED) --requirement $(1) && $$install --no-deps --no-build-isolation --editable .
 endef
 
-$(LOCAL): $(BIN)/python requirements/local.txt pyproject.toml
+$(LOCAL): $(BIN)/python requirements/install.txt requirements/local.txt pyproject.toml
 	$(call install,requirements/local.txt)
 	@touch $@
 
-$(DEV): $(BIN)/python requirements/dev.txt pyproject.toml
+$(DEV): $(BIN)/python requirements/install.txt requirements/dev.txt pyproject.toml
 	$(call install,requirements/dev.txt)
 	@touch $(LOCAL) $@

@@ -63,8 +63,8 @@ def _install_python() -> None:
     if _is_installed(mark, REQUIREMENTS):
         return
     _run(sys.executable, "-m", "venv", "--clear", str(venv))
-    pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run(*pip, "--require-hashes", "--requirement", str(REQUIREMENTS))
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", str(venv / "bin/python")]
+    _run(*uv, "--no-deps", "--require-hashes", "--requirement", str(REQUIREMENTS))
     mark.touch()
 
 
