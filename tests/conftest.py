@@ -6,7 +6,9 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -18,6 +20,8 @@ from playwright.async_api import Browser
 from provider_registration import migrations
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.local.background_server import serve_in_background
+from provider_registration.local.errors import LocalError
+from provider_registration.local.lock import FolderLock
 from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.local.sandbox import create_sandbox
 from tests.chromium import PROGRAM, chromium
@@ -27,6 +31,9 @@ from tests.service import user_directory
 
 SERVER_URL = "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user creates databases
 OLDEST_SERVER = 150000
+
+FOLDER_PREFIX = "provider-registration-tests-"
+A_RUN_STARTS_WITHIN = 60.0  # seconds
 
 DELETE_CANDIDATES = "DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
 
@@ -42,12 +49,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # an xdist worker: it inherits the variables
         return
-    folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix="provider-registration-tests-"))
+    _remove_what_killed_runs_left()
+    folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
     _find_or_start_server(config, folder)
     if config.getoption("pgbouncer"):
         pgbouncer = config.stash[_pgbouncer] = PgBouncer(folder / "pgbouncer", os.environ[SERVER_URL])
         os.environ[PGBOUNCER_PORT] = str(pgbouncer.port)
+
+
+def _remove_what_killed_runs_left() -> None:
+    """Their servers have stopped by themselves; the folders with their data have not gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        if time.time() - folder.stat().st_mtime < A_RUN_STARTS_WITHIN:
+            continue
+        home = (folder / "postgres").resolve()
+        lock = FolderLock(home)
+        with suppress(LocalError, OSError):  # in use, another user's, or just being made
+            lock.acquire()
+            shutil.rmtree(home)
+            shutil.rmtree(folder)
+            lock.release()
 
 
 def _find_or_start_server(config: pytest.Config, folder: Path) -> None:

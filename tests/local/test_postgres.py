@@ -101,6 +101,10 @@ def postmaster_pid(home: Path) -> int:
     return int((home / "data/postmaster.pid").read_text().split()[0])
 
 
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
     while not condition():
@@ -162,12 +166,24 @@ async def test_start_after_the_server_was_killed(server: PrivatePostgres, home: 
     assert await execute(server.start(), "SELECT answer FROM kept") == 42
 
 
+def test_the_server_stops_when_its_launcher_is_killed(launcher: subprocess.Popen[str], home: Path) -> None:
+    assert launcher.stdout is not None
+    assert launcher.stdout.readline() == "started\n"
+    pid = postmaster_pid(home)
+
+    launcher.kill()
+
+    wait_until(lambda: not exists(pid))
+
+
 async def test_start_after_the_launcher_was_killed(
     launcher: subprocess.Popen[str], server: PrivatePostgres, home: Path
 ) -> None:
     assert launcher.stdout is not None
     assert launcher.stdout.readline() == "started\n"
     left_behind = postmaster_pid(home)
+    for watchdog in set(children_of(launcher.pid)) - {left_behind}:
+        os.kill(watchdog, signal.SIGKILL)
     launcher.kill()
     launcher.wait()
     assert exists(left_behind)

@@ -33,6 +33,8 @@ POLL_INTERVAL = 0.01  # seconds
 EMPTY_LOCK_FILE_AGE = 2.0  # seconds; a server that is starting fills it at once
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}  # nothing else: PGDATA, PGOPTIONS and their like must not reach it
 NO_SUCH_PID = 2**31 - 1
+# Reads until our end of the pipe closes, which it does however we die, and stops the server then.
+WATCHDOG = 'cat; kill -s INT "$1"'
 
 # What postgres says when a predecessor is not quite gone, or another program was quicker to take the port.
 PASSING_TROUBLES = ('lock file "postmaster.pid"', "shared memory", "Address already in use")
@@ -60,7 +62,10 @@ class _Running:
 
 
 class PrivatePostgres:
-    """A server of its own for the life of this process. `start` recovers from whatever a crash left behind."""
+    """A server of its own for the life of this process. `start` recovers from whatever a crash left behind.
+
+    The server also stops when this process is killed.
+    """
 
     def __init__(self, home: Path, *, port: int | None = None, options: Mapping[str, str] | None = None) -> None:
         """`port` is used when it is free; `options` are settings of the server, such as `{"fsync": "off"}`."""
@@ -69,6 +74,7 @@ class PrivatePostgres:
         self._options = dict(options or {})
         self._lock = FolderLock(self._home)
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
         self._account: Account
         self._programs: Path
 
@@ -101,6 +107,10 @@ class PrivatePostgres:
                 self._process.send_signal(signal.SIGQUIT)  # "immediate": the next start replays its log
                 self._process.wait()
             self._process = None
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            self._watchdog = None
         self._lock.release()
 
     def _create_cluster(self) -> str:
@@ -178,6 +188,11 @@ class PrivatePostgres:
         while self._process.poll() is None:
             running = self._running()
             if running and running.pid == self._process.pid and running.is_ready:
+                self._watchdog = subprocess.Popen(  # noqa: S603 - its one argument is a number
+                    ["sh", "-c", WATCHDOG, "sh", str(running.pid)],  # noqa: S607 - any sh does
+                    stdin=subprocess.PIPE,
+                    start_new_session=True,  # what is sent to our group is not for it
+                )
                 return True
             time.sleep(POLL_INTERVAL)
         self._process = None
