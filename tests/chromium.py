@@ -44,7 +44,7 @@ class Watch:
         page.on("request", lambda request: self._note(not self._is_own(request.url), f"asked for {request.url}"))
 
     def _is_own(self, url: str) -> bool:
-        return url.startswith((self._base_url, "data:", "about:"))
+        return url.startswith((self._base_url, f"blob:{self._base_url}", "data:", "about:"))
 
     def _note(self, is_wrong: bool, what: str) -> None:
         if is_wrong and not FORESEEN.search(what):

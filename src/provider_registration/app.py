@@ -64,7 +64,7 @@ DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
 Approving a company creates exactly one provider in the billing service.
 
-Press **Authorize** and log in to try what staff can do. Every error is a problem document (RFC 9457).
+At `/docs`, press **Authorize** and log in to try what staff can do. Every error is a problem document (RFC 9457).
 """
 
 TAGS = [
@@ -145,7 +145,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
-        openapi_url=None,  # web.docs serves it, and Swagger UI from installed files
+        openapi_url=None,  # web.docs serves it, and Swagger UI and ReDoc from installed files
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

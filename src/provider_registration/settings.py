@@ -144,7 +144,9 @@ class Settings(DatabaseSettings):
     )
     admin_pages: bool = Field(False, description="whether staff work at the pages below /admin")
     public_pages: bool = Field(False, description="whether companies apply and see where they stand on pages")
-    docs_access: Literal["anyone", "staff", "off"] = Field("staff", description="who may read /docs and /openapi.json")
+    docs_access: Literal["anyone", "staff", "off"] = Field(
+        "staff", description="who may read /docs, /redoc and /openapi.json"
+    )
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field(
         "token", description="who may read /metrics; token: whoever shows METRICS_TOKEN"
     )

@@ -13,7 +13,7 @@ from provider_registration.auth.models import Role
 
 SCRAPE_TOKEN = "0123456789abcdefghijklmnopqrstuvwxyz-scrape"
 PATHS = {
-    "docs_access": ["/docs", "/docs/swagger-ui.css", "/openapi.json"],
+    "docs_access": ["/docs", "/docs/swagger-ui.css", "/redoc", "/redoc/redoc.standalone.js", "/openapi.json"],
     "metrics_access": ["/metrics"],
 }
 
@@ -61,7 +61,7 @@ async def test_without_a_token_set_nobody_scrapes(ask):
     assert (await ask("/metrics", "''", metrics_access="token")).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/health", "/candidates", "/nowhere", "/docs", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/health", "/candidates", "/nowhere", "/docs", "/redoc", "/metrics", "/openapi.json"])
 async def test_every_answer_has_the_security_headers(anonymous, path):
     headers = (await anonymous.get(path)).headers
 
@@ -82,6 +82,14 @@ async def test_the_page_runs_no_script_but_its_own(anonymous):
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'self' 'sha256-{digest}';" in policy
     assert not re.search(r'(src|href)="https?://', response.text)
+
+
+async def test_the_reference_runs_no_script_but_files_of_this_host(anonymous):
+    response = await anonymous.get("/redoc")
+
+    assert "script-src 'self';" in response.headers["Content-Security-Policy"]
+    assert re.findall(r"<script\b[^>]*>", response.text) == ['<script src="/redoc/redoc.standalone.js">']
+    assert not re.search(r'(src|href|url)="https?://', response.text)
 
 
 async def test_no_other_origin_is_let_in_unless_it_is_named(ask):

@@ -44,6 +44,8 @@ ROUTES = {
     "GET /static/{name}": (404, 404, 404, 404, 404),  # names hold a hash: tests of pages know them
     "GET /docs": (200, 200, 200, 200, 200),
     "GET /docs/{asset}": (200, 200, 200, 200, 200),
+    "GET /redoc": (200, 200, 200, 200, 200),
+    "GET /redoc/{asset}": (200, 200, 200, 200, 200),
     "GET /openapi.json": (200, 200, 200, 200, 200),
 }
 BODIES = {
@@ -102,9 +104,8 @@ def ask(anonymous, token_of):
         method, path = route.split()
         token = token or token_of[who]
         authorization = {"Authorization": f"Bearer {token}"} if token else {}
-        path = path.format(
-            candidate_id=candidate_id or uuid4(), asset="swagger-ui.css", name="pages.css", secret=secret
-        )
+        asset = "logo-mini.svg" if path.startswith("/redoc") else "swagger-ui.css"
+        path = path.format(candidate_id=candidate_id or uuid4(), asset=asset, name="pages.css", secret=secret)
         return await anonymous.request(method, path, headers=authorization | (headers or {}), **body)
 
     return ask

@@ -16,7 +16,9 @@ PROBLEM = "application/problem+json"
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/candidates/", "/Candidates", "//candidates", "/docs/../etc", "/docs/x"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/candidates/", "/Candidates", "//candidates", "/docs/../etc", "/docs/x", "/redoc/x"]
+)
 async def test_an_unknown_path_is_a_problem(anonymous, path):
     response = await anonymous.get(httpx.URL(anonymous.base_url, raw_path=path.encode()))
 

@@ -77,6 +77,17 @@ async def test_the_docs_load_everything_from_below_the_prefix(prefixed, path):
         assert (await prefixed.get(link)).status_code == 200
 
 
+@pytest.mark.parametrize("path", [f"{PREFIX}/redoc", "/redoc"])
+async def test_the_reference_loads_everything_from_below_the_prefix(prefixed, path):
+    page = await prefixed.get(path)
+
+    links = re.findall(r'(?:src|href|url)="([^"]+)"', page.text)
+    assert len(links) == 3
+    for link in links:
+        assert link.startswith(f"{PREFIX}/")
+        assert (await prefixed.get(link)).status_code == 200
+
+
 @pytest.mark.parametrize("path", [f"{PREFIX}/openapi.json", "/openapi.json"])
 async def test_try_it_out_and_authorize_call_paths_below_the_prefix(prefixed, path):
     document = (await prefixed.get(path)).json()

@@ -219,9 +219,10 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
         yield "GET /applications/{secret}", page.status_code
     yield await ask("GET /candidates")
     yield await ask("GET /candidates/{candidate_id}", candidate_id=ids[3])
-    for path in ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs"):
+    for path in ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/redoc"):
         yield await ask(f"GET {path}")
     yield await ask("GET /docs/{asset}", asset="swagger-ui.css")
+    yield await ask("GET /redoc/{asset}", asset="redoc.standalone.js")
     yield await ask("POST /auth/login", {"username": ADMIN, "password": PASSWORD})
     yield await ask("POST /auth/refresh", {"refresh_token": service.refresh_token})
     yield await ask("POST /auth/logout")

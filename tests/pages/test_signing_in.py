@@ -202,7 +202,7 @@ async def test_a_program_without_a_session_gets_a_problem(someone):
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("address", ["/docs", "/openapi.json"])
+@pytest.mark.parametrize("address", ["/docs", "/redoc", "/openapi.json"])
 async def test_whoever_is_signed_in_may_read_what_is_for_staff(someone, account, address):
     assert (await someone.ask("GET", address)).status_code == 401
     page = await someone.sign_in(account)

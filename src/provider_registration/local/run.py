@@ -205,6 +205,7 @@ def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password
     lines = {
         "API": api_url,
         "Try it": f"{api_url}/docs",
+        "Reference": f"{api_url}/redoc",
         **({"Apply": f"{api_url}/apply"} if settings.public_pages else {}),
         **({"Console": f"{api_url}/admin"} if settings.admin_pages else {}),
         "Log in as": login,

@@ -23,7 +23,7 @@ class LocalSettings(Settings):
     billing_service_url: str = Field("", description="where billing answers, instead of the sandbox")
     admin_pages: bool = Field(True, description="whether staff work at the pages below /admin")
     public_pages: bool = Field(True, description="whether companies apply and see where they stand on pages")
-    docs_access: Literal["anyone", "staff", "off"] = Field("anyone", description="who may read /docs")
+    docs_access: Literal["anyone", "staff", "off"] = Field("anyone", description="who may read /docs and /redoc")
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field("anyone", description="who may read /metrics")
     rate_limit_registration: RateLimit = Field("", description="registrations, by address; empty: no limit")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level logged")
