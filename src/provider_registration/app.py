@@ -39,6 +39,7 @@ from provider_registration.candidates.status_links_router import router as statu
 from provider_registration.database import Database
 from provider_registration.health.metrics_router import require_scrape_token
 from provider_registration.health.metrics_router import router as metrics_router
+from provider_registration.health.readiness import Readiness
 from provider_registration.health.router import router as health_router
 from provider_registration.logs import configure_logging
 from provider_registration.metrics import BUILD_INFO, UP
@@ -115,7 +116,7 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             revocations = RevocationWatch(reserved)
             approvals = ApprovalService(database, reader, billing)
-            app.state.probed_database = reserved
+            app.state.readiness = Readiness(reserved)
             app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
             app.state.candidate_service = CandidateService(

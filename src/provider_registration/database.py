@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from time import perf_counter
 
 import asyncpg
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection, Engine, ExceptionContext
 from sqlalchemy.exc import (
     DBAPIError,
@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from provider_registration.errors import UnavailableError
 from provider_registration.metrics import DATABASE_CONNECTIONS_IN_USE, DATABASE_WAIT_SECONDS, DATABASE_WAITING
+from provider_registration.revisions import Schema, find_schema
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +45,6 @@ POOLER_OPTIONS = {
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": lambda: "",  # the unnamed one, which nobody has to remove
 }
-
-# Whether somebody migrated the database that answers.
-SCHEMA_EXISTS = text("SELECT to_regclass('candidates') IS NOT NULL")
 
 
 class DatabaseUnavailable(UnavailableError):
@@ -173,16 +171,14 @@ class Database:
                 raise DatabaseUnavailable from error
             raise
 
-    async def ping(self) -> None:
-        """Return when the database answers and has the tables.
+    async def ping(self) -> Schema:
+        """What schema the database has, which answers.
 
         Raises:
-            DatabaseUnavailable: it does not, or has not.
+            DatabaseUnavailable: it does not.
         """
         async with self.statement() as session:
-            if not await session.scalar(SCHEMA_EXISTS):
-                logger.warning("the database has no tables; run: provider-registration migrate")
-                raise DatabaseUnavailable
+            return await find_schema(session)
 
     @property
     def engine(self) -> Engine:

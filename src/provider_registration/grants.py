@@ -17,6 +17,7 @@ PRIVILEGES = {
     "sessions": "SELECT, INSERT, UPDATE, DELETE",
     "refresh_tokens": "SELECT, INSERT, UPDATE",
     "browser_sessions": "SELECT, INSERT, UPDATE",
+    "alembic_version": "SELECT",  # readiness compares the revision with what the code needs
 }
 
 # Processes that grant at the same time take turns, or PostgreSQL refuses all but one.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
+from uuid import uuid4
 
+import asyncpg
 import pytest
 
-from provider_registration import __version__
+from provider_registration import __version__, migrations
 from provider_registration.auth.models import Role
+from provider_registration.health import readiness
+from provider_registration.revisions import REQUIRED_REVISION
 from tests.pgbouncer import PORT as PGBOUNCER_PORT
 
 HEALTHY = {
@@ -19,8 +24,9 @@ HEALTHY = {
     "service": "provider-registration-service",
     "version": __version__,
     "database": "connected",
+    "database_schema": "current",
 }
-UNHEALTHY = HEALTHY | {"status": "unhealthy", "database": "disconnected"}
+UNHEALTHY = HEALTHY | {"status": "unhealthy", "database": "disconnected", "database_schema": "unknown"}
 
 
 async def test_with_its_database_the_service_is_healthy(anonymous):
@@ -212,3 +218,100 @@ async def test_a_silent_network_is_not_waited_for(through, proxy, registration):
         proxy.speaks.set()
         assert (await client.get("/health")).json() == HEALTHY
         assert (await client.post("/candidates", json=registration())).status_code == 201
+
+
+@pytest.fixture
+async def schema(empty_database_url, settings, run_service, connect, caplog):
+    """A service on a database of its own at head, whose schema may change; gives a client of it, and its URL."""
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    with caplog.at_level(logging.WARNING, readiness.__name__):
+        async with run_service(
+            settings.model_validate(settings.model_dump() | {"database_url": empty_database_url})
+        ) as s:
+            async with connect(s.url) as client:
+                yield client, empty_database_url
+
+
+async def states(client):
+    """What `ready` answers, and what `/health` says of the database."""
+    ready, health = await client.get("/health/ready"), await client.get("/health")
+    assert ready.status_code == health.status_code == {"healthy": 200, "unhealthy": 503}[health.json()["status"]]
+    return ready.status_code, health.json()["database"], health.json()["database_schema"]
+
+
+def complaints(caplog):
+    """What was logged of the schema since the last look."""
+    said = [record.getMessage() for record in caplog.records if record.name == readiness.__name__]
+    caplog.clear()
+    return said
+
+
+async def test_a_schema_older_than_the_code_is_not_ready_until_it_is_migrated(schema, caplog):
+    client, url = schema
+    assert await states(client) == (200, "connected", "current")
+
+    await asyncio.to_thread(migrations.downgrade, url, "014_search_indexes")
+    for _ in range(3):
+        assert await states(client) == (503, "connected", "older")
+    [said] = complaints(caplog)
+    assert "014_search_indexes" in said
+    assert REQUIRED_REVISION in said
+
+    await asyncio.to_thread(migrations.downgrade, url, "base")
+    assert await states(client) == (503, "connected", "missing")
+    [said] = complaints(caplog)
+    assert "no tables" in said
+
+    await asyncio.to_thread(migrations.upgrade, url)
+    assert await states(client) == (200, "connected", "current")
+    assert complaints(caplog) == []
+
+
+async def test_the_same_complaint_is_repeated_after_a_while(schema, caplog, monkeypatch):
+    client, url = schema
+    await asyncio.to_thread(migrations.downgrade, url, "014_search_indexes")
+    monkeypatch.setattr(readiness, "REPEAT_SECONDS", 0)
+
+    await states(client)
+
+    assert len(complaints(caplog)) == 2
+
+
+async def test_a_database_that_was_never_migrated_is_not_ready(schema):
+    client, url = schema
+    connection = await asyncpg.connect(url)
+    await connection.execute("DROP TABLE alembic_version")
+    await connection.close()
+
+    assert await states(client) == (503, "connected", "missing")
+
+
+async def test_a_schema_that_a_newer_release_migrated_will_do(schema, caplog):
+    client, url = schema
+    connection = await asyncpg.connect(url)
+    await connection.execute("UPDATE alembic_version SET version_num = '999_of_a_newer_release'")
+    await connection.close()
+
+    assert await states(client) == (200, "connected", "newer")
+    assert complaints(caplog) == []
+
+
+@ANYONE_MAY_ASK_PGBOUNCER
+async def test_a_role_that_may_not_read_the_revision_serves_with_a_warning(
+    schema, settings, run_service, connect, caplog
+):
+    _, url = schema
+    owner = await asyncpg.connect(url)
+    role = f"test_{uuid4().hex}"
+    await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    try:
+        parts = urlsplit(url)
+        theirs = parts._replace(netloc=f"{role}:secret@{parts.hostname}:{parts.port}").geturl()
+        restricted = settings.model_validate(settings.model_dump() | {"database_url": theirs})
+        async with run_service(restricted) as service, connect(service.url) as client:
+            assert await states(client) == (200, "connected", "unknown")
+            [said] = complaints(caplog)
+            assert "--grant-to" in said
+    finally:
+        await owner.execute(f"DROP ROLE {role}")
+        await owner.close()

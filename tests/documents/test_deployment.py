@@ -255,7 +255,7 @@ def _company(number: int) -> dict[str, object]:
         "UPDATE users SET role = 'admin'",
         "UPDATE users SET email = 'me@example.com'",
         "DELETE FROM users",
-        "SELECT * FROM alembic_version",
+        "UPDATE alembic_version SET version_num = version_num",
         "CREATE ROLE another",
     ],
 )
@@ -273,6 +273,7 @@ def test_the_grants_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("command", ["create-user maria@example.com --password-stdin", "migrate"])
 async def test_a_command_for_the_owner_says_so(migrated: Roles, shell: Shell, command: str) -> None:
     script = f"echo 'correct horse battery staple' | provider-registration {command}"
+    await asyncio.to_thread(migrations.downgrade, migrated.owner_url, "014_search_indexes")  # something to migrate
 
     finished = await shell(script, PATH=COMMANDS, DATABASE_URL=migrated.service_url)
 
@@ -320,7 +321,7 @@ async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path
         f"The schema is at {migrations.head()}.",
         f"{roles.service} may do what the service needs.",
         "admin@example.com can log in now, as admin.",
-        answer,
+        answer.replace("\n ", ""),  # shown on two lines
     ]
     assert f'"version":"{__version__}"' in answer
     [shown] = section("OPERATIONS.md", "Logs").blocks

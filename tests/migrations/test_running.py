@@ -9,9 +9,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from provider_registration import migrations
 from provider_registration.migrations import MigrationError
+from provider_registration.revisions import REQUIRED_REVISION, REVISIONS
 
 ROOT = Path(__file__).parents[2]
 Program = Callable[..., Awaitable]
@@ -21,6 +24,13 @@ async def test_upgrade_works_inside_a_running_event_loop(empty_database_url: str
     migrations.upgrade(empty_database_url)
 
     assert migrations.current(empty_database_url) == migrations.head()
+
+
+def test_the_code_knows_every_revision_and_needs_the_newest() -> None:
+    script = ScriptDirectory.from_config(Config(ROOT / "alembic.ini"))
+
+    assert [step.revision for step in script.walk_revisions()] == list(reversed(REVISIONS))
+    assert migrations.head() == REQUIRED_REVISION
 
 
 async def test_upgrades_in_two_threads_take_turns(empty_database_url: str) -> None:

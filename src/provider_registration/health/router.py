@@ -7,44 +7,48 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.health.readiness import Readiness
 from provider_registration.health.schemas import HealthResponse, ProbeResponse
+from provider_registration.revisions import Schema, SchemaState
 
 router = APIRouter(tags=["health"])
 
 
-async def database_answers(request: Request) -> bool:
-    """Whether the database answers in time."""
-    database: Database = request.app.state.probed_database
-    try:
-        await database.ping()
-    except DatabaseUnavailable:
-        return False
-    return True
+async def found_schema(request: Request) -> Schema | None:
+    """What schema the database has; None while it does not answer in time."""
+    readiness: Readiness = request.app.state.readiness
+    return await readiness.find_schema()
 
 
-DatabaseAnswers = Annotated[bool, Depends(database_answers)]
+FoundSchema = Annotated[Schema | None, Depends(found_schema)]
+
+
+def _health(schema: Schema | None) -> HealthResponse:
+    return HealthResponse(
+        status="healthy" if schema and schema.will_do else "unhealthy",
+        database="connected" if schema else "disconnected",
+        database_schema=schema.state if schema else SchemaState.UNKNOWN,
+    )
 
 
 def _answers(description: str, body: HealthResponse | ProbeResponse) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"example": body.model_dump()}}}
+    return {"description": description, "content": {"application/json": {"example": body.model_dump(mode="json")}}}
 
 
 @router.get(
     "/health",
     summary="Health of the service and its database",
     responses={
-        200: _answers("Healthy", HealthResponse(status="healthy", database="connected")),
-        503: _answers("The database does not answer", HealthResponse(status="unhealthy", database="disconnected"))
-        | {"model": HealthResponse},
+        200: _answers("Healthy", _health(Schema(SchemaState.CURRENT))),
+        503: _answers("The database does not answer, or has to be migrated", _health(None)) | {"model": HealthResponse},
     },
 )
-async def health(connected: DatabaseAnswers, response: Response) -> HealthResponse:
-    """For people and monitors: the version, and whether the database answers."""
-    if connected:
-        return HealthResponse(status="healthy", database="connected")
-    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    return HealthResponse(status="unhealthy", database="disconnected")
+async def health(schema: FoundSchema, response: Response) -> HealthResponse:
+    """For people and monitors: the version, whether the database answers, and whether its schema will do."""
+    found = _health(schema)
+    if found.status != "healthy":
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return found
 
 
 @router.get("/health/live", summary="Liveness probe", responses={200: _answers("Live", ProbeResponse(status="live"))})
@@ -61,9 +65,9 @@ async def live() -> ProbeResponse:
         503: _answers("Send requests elsewhere", ProbeResponse(status="not ready")) | {"model": ProbeResponse},
     },
 )
-async def ready(connected: DatabaseAnswers, response: Response) -> ProbeResponse:
-    """Whether requests can be served now."""
-    if connected:
+async def ready(schema: FoundSchema, response: Response) -> ProbeResponse:
+    """Whether requests can be served now: the database answers, and its schema is not older than the code."""
+    if schema and schema.will_do:
         return ProbeResponse(status="ready")
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return ProbeResponse(status="not ready")

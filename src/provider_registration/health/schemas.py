@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from provider_registration import __version__
+from provider_registration.revisions import SchemaState
 
 
 class HealthResponse(BaseModel):
@@ -16,6 +17,9 @@ class HealthResponse(BaseModel):
     service: Literal["provider-registration-service"] = "provider-registration-service"
     version: str = __version__
     database: Literal["connected", "disconnected"]
+    database_schema: SchemaState = Field(
+        description="`older` or `missing`: the database has to be migrated; `newer`: a later release migrated it"
+    )
 
 
 class ProbeResponse(BaseModel):

@@ -1,0 +1,106 @@
+"""The revisions of the database's schema, and whether the one that a database has will do for this release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.exc import ProgrammingError
+
+# Oldest first, as in alembic/versions, which need not be there at run time. The code needs the last one.
+REVISIONS = (
+    "000_initial_schema",
+    "001_add_version_column",
+    "002_add_rejection_reason",
+    "003_timestamps_with_time_zone",
+    "004_email_unique_ignoring_case",
+    "005_users",
+    "006_approval_intents",
+    "007_decision_checks",
+    "008_sessions",
+    "009_list_indexes_and_counts",
+    "010_product_indexes",
+    "011_status_links",
+    "012_browser_sessions",
+    "013_capacity_counts",
+    "014_search_indexes",
+    "015_rejected_by",
+)
+REQUIRED_REVISION = REVISIONS[-1]
+VERSION_TABLE = "alembic_version"
+
+# The revision that alembic recorded: one row, none before the first migration.
+FIND_REVISION = text("SELECT version_num FROM alembic_version")
+
+
+class SchemaState(StrEnum):
+    """How a database's schema compares with what this release needs."""
+
+    CURRENT = "current"
+    NEWER = "newer"  # a revision that this release does not know: it goes on while a newer one migrates
+    OLDER = "older"
+    MISSING = "missing"
+    UNKNOWN = "unknown"  # nobody granted the role to read it, or the database does not answer
+
+
+STATE_OF_ERROR = {
+    "42P01": SchemaState.MISSING,  # undefined_table
+    "42501": SchemaState.UNKNOWN,  # insufficient_privilege
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What schema a database has; `str()` says it in a sentence, with the cure where one is needed."""
+
+    state: SchemaState
+    revision: str | None = None
+
+    @property
+    def will_do(self) -> bool:
+        """Whether this release can serve with it, as far as is known."""
+        return self.state not in (SchemaState.OLDER, SchemaState.MISSING)
+
+    def __str__(self) -> str:
+        match self.state:
+            case SchemaState.CURRENT:
+                return f"the database's schema is at {self.revision}, as this release needs"
+            case SchemaState.NEWER:
+                return f"the database's schema is at {self.revision}, which this release does not know: a newer one"
+            case SchemaState.OLDER:
+                return (
+                    f"the database's schema is at {self.revision}, and this release needs {REQUIRED_REVISION}; "
+                    "run: provider-registration migrate"
+                )
+            case SchemaState.MISSING:
+                return "the database has no tables; run: provider-registration migrate"
+            case SchemaState.UNKNOWN:
+                return (
+                    "the role may not read the revision of the database's schema; "
+                    "run as the owner: provider-registration migrate --grant-to ROLE"
+                )
+
+
+class CanRead(Protocol):
+    """A session or a connection of SQLAlchemy's."""
+
+    async def scalar(self, statement: TextClause, /) -> Any:  # noqa: ANN401 - as SQLAlchemy has it
+        """Execute, and give the first row's first value."""
+
+
+async def find_schema(database: CanRead) -> Schema:
+    """What schema the database has: one statement."""
+    try:
+        revision = await database.scalar(FIND_REVISION)
+    except ProgrammingError as error:
+        state = STATE_OF_ERROR.get(getattr(error.orig, "sqlstate", None) or "")
+        if state is None:
+            raise
+        return Schema(state)
+    if revision is None:
+        return Schema(SchemaState.MISSING)
+    if revision == REQUIRED_REVISION:
+        return Schema(SchemaState.CURRENT, revision)
+    return Schema(SchemaState.OLDER if revision in REVISIONS else SchemaState.NEWER, revision)
