@@ -188,6 +188,23 @@ async def test_migrate_to_an_unknown_revision_is_refused(call, empty_database_ur
     assert "999_nowhere" in said
 
 
+async def test_the_database_url_may_be_in_a_file(call, empty_database_url, tmp_path):
+    (tmp_path / "url").write_text(f"{empty_database_url}\n")
+
+    result = await call("migrate", "--revision", "005_users", DATABASE_URL_FILE="url")
+
+    assert result.output == "The schema is at 005_users.\n"
+
+
+async def test_a_file_that_is_not_there_is_a_sentence_even_where_a_local_database_runs(call, tmp_path):
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "database-url").write_text("postgresql://user@127.0.0.1:1/local")
+
+    said = sentence(await call("migrate", DATABASE_URL_FILE="/nowhere/url"))
+
+    assert said.startswith("DATABASE_URL_FILE names /nowhere/url, which cannot be read")
+
+
 COMMANDS = [
     ("migrate",),
     ("create-user", "a@example.com", "--password-stdin"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
-from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
+from provider_registration.environment import SettingsError, find_misspelt, load_settings
+from provider_registration.settings import DatabaseSettings, Settings
 
 KEY = "0123456789abcdef0123456789abcdef"
 GOOD = {
@@ -19,6 +21,7 @@ def _clean_environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no .env
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
 
 
 @pytest.fixture
@@ -236,3 +239,187 @@ def test_commands_that_need_the_database_alone_ask_for_no_more(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", GOOD["DATABASE_URL"])
 
     assert load_settings(DatabaseSettings).database_url.startswith("postgresql+asyncpg://")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:hunter2@billing", "http://hunter2@billing", "http://@billing", "https://billing/v1?tenant=hunter2"]
+    + ["http://billing?", "http://billing/#hunter2", "http://billing/v1#"],
+)
+def test_what_billing_would_not_get_is_refused(problems, url):
+    [problem] = problems(BILLING_SERVICE_URL=url)
+
+    assert problem.startswith("BILLING_SERVICE_URL has a user, a query or a fragment")
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("10.0.0.5", "10.0.0.5"),
+        ("10.0.0.0/8, 192.168.0.1,::1 ,fd00::/8", "10.0.0.0/8,192.168.0.1,::1,fd00::/8"),
+        ("10.0.0.5,", "10.0.0.5"),
+        ("*", "*"),
+    ],
+)
+def test_gateways_are_addresses_and_networks(load, written, read):
+    assert load(FORWARDED_ALLOW_IPS=written).forwarded_allow_ips == read
+
+
+@pytest.mark.parametrize(
+    "value", ["gateway", "10.0.0.5,gateway.internal", "10.0.0.1/8", "10.0.0.5:80", "*,::1", "10.*"]
+)
+def test_gateways_that_nobody_would_ever_have_the_address_of_are_refused(problems, value):
+    [problem] = problems(FORWARDED_ALLOW_IPS=value)
+
+    assert problem.startswith("FORWARDED_ALLOW_IPS has something that is neither an address nor a network")
+
+
+SECRETS = {
+    "DATABASE_URL": "postgresql://user:password@host:5432/name",
+    "DATABASE_READ_URL": "postgresql://user:password@replica:5432/name",
+    "JWT_SECRET_KEY": KEY,
+    "JWT_PREVIOUS_SECRET_KEY": KEY[::-1],
+    "METRICS_TOKEN": KEY * 2,
+    "RATE_LIMIT_STORAGE_URL": "redis://:password@host:6379",
+}
+
+
+def plain(value):
+    return value.get_secret_value() if isinstance(value, SecretStr) else value.replace("+asyncpg", "")
+
+
+def test_every_setting_that_holds_a_secret_may_be_in_a_file():
+    assert {name.upper() for name in Settings.secrets()} == set(SECRETS)
+    assert {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)} <= set(
+        Settings.secrets()
+    )
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_read_from_the_file_that_is_named(load, tmp_path, name, ending):
+    file = tmp_path / "secret"
+    file.write_bytes((SECRETS[name] + ending).encode())
+
+    settings = load(**{name: None, f"{name}_FILE": str(file)})
+
+    assert plain(getattr(settings, name.lower())) == SECRETS[name]
+
+
+def test_the_file_may_be_named_in_dot_env_and_an_empty_name_is_none(load, tmp_path):
+    (tmp_path / "key").write_text(KEY)
+    (tmp_path / ".env").write_text("JWT_SECRET_KEY_FILE=key\nMETRICS_TOKEN_FILE=\n")
+
+    settings = load(JWT_SECRET_KEY="", DATABASE_URL_FILE="")
+
+    assert settings.jwt_secret_key.get_secret_value() == KEY
+    assert settings.metrics_token is None
+
+
+def test_what_a_file_holds_is_checked_like_a_variable(problems, tmp_path):
+    (tmp_path / "key").write_text("hunter2\n")
+
+    [problem] = problems(JWT_SECRET_KEY=None, JWT_SECRET_KEY_FILE="key")
+
+    assert problem.startswith("JWT_SECRET_KEY is shorter than")
+
+
+def test_a_secret_that_is_set_twice_is_refused(problems, tmp_path):
+    (tmp_path / "key").write_text(KEY)
+
+    assert problems(JWT_SECRET_KEY_FILE="key") == [
+        "JWT_SECRET_KEY and JWT_SECRET_KEY_FILE are both set; set one of them"
+    ]
+
+
+def test_a_file_that_cannot_be_used_is_named_with_its_variable(problems, tmp_path):
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "latin").write_bytes(b"hunter2 \xe9" * 8)
+    bad = {
+        "DATABASE_URL": "nowhere",
+        "JWT_SECRET_KEY": ".",
+        "METRICS_TOKEN": "empty",
+        "RATE_LIMIT_STORAGE_URL": "latin",
+    }
+    changes = dict.fromkeys(bad) | {f"{name}_FILE": str(tmp_path / file) for name, file in bad.items()}
+
+    found = {problem.partition(" ")[0]: problem for problem in problems(**changes)}
+
+    assert set(found) == {f"{name}_FILE" for name in bad}
+    assert all(str(tmp_path / file) in found[f"{name}_FILE"] for name, file in bad.items())
+    assert "hunter2" not in "".join(found.values())
+
+
+LINES = "".join(f"{name}={value}\n" for name, value in GOOD.items())
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        LINES.encode("utf-16"),
+        LINES.encode("utf-16-le"),
+        LINES.encode("utf-16-be"),
+        f"# Lösung\n{LINES}".encode("latin-1"),
+    ],
+)
+def test_a_dot_env_file_that_is_not_utf_8_is_a_sentence(tmp_path, written):
+    (tmp_path / ".env").write_bytes(written)
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Settings)
+
+    [problem] = caught.value.problems
+    assert problem == f"{tmp_path / '.env'} is not text in UTF-8; save it as UTF-8"
+
+
+def test_a_byte_order_mark_before_the_first_name_is_no_part_of_it(tmp_path):
+    (tmp_path / ".env").write_bytes(LINES.encode("utf-8-sig"))
+
+    assert load_settings(Settings).database_url.endswith("@host:5432/name")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DATABASE_POOLSIZE", "DATABASE_POOL_SIZE"),
+        ("database_pool_sise", "DATABASE_POOL_SIZE"),
+        ("DATABASE_TIMEOUT", "DATABASE_TIMEOUT_SECONDS"),
+        ("RATELIMIT_LOGIN", "RATE_LIMIT_LOGIN"),
+        ("BILLING_URL", "BILLING_SERVICE_URL"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("JWT_SECRET", "JWT_SECRET_KEY"),
+        ("CORS_ORIGINS", "CORS_ALLOWED_ORIGINS"),
+        ("ADMIN_PAGE", "ADMIN_PAGES"),
+        ("APP_PORT_FILE", "APP_PORT"),
+        ("METRICS_TOKEN_FILES", "METRICS_TOKEN_FILE"),
+    ],
+)
+def test_a_name_that_looks_like_a_misspelt_setting_is_found(load, monkeypatch, tmp_path, name, meant):
+    load()
+    monkeypatch.setenv(name, "hunter2")
+    assert find_misspelt(Settings) == {name.upper(): meant}
+
+    monkeypatch.delenv(name)
+    (tmp_path / ".env").write_text(f"{name}=hunter2\n")
+    assert find_misspelt(Settings) == {name.upper(): meant}
+
+
+OF_OTHERS = """
+    DATABASE_PORT DATABASE_SERVICE_HOST DATABASE_SERVICE_PORT DATABASE_SERVICE_PORT_HTTP DATABASE_PORT_5432_TCP
+    DATABASE_PORT_5432_TCP_ADDR DATABASE_PORT_5432_TCP_PORT DATABASE_PORT_5432_TCP_PROTO APP_SERVICE_HOST
+    APP_SERVICE_PORT APP_PORT_80_TCP APP_PORT_80_TCP_ADDR BILLING_SERVICE_PORT BILLING_SERVICE_SERVICE_HOST
+    BILLING_SERVICE_HOST BILLING_SERVICE_PORT_8080_TCP REDIS_PORT KUBERNETES_SERVICE_HOST KUBERNETES_PORT
+    PGHOST PGPASSWORD PGSSLROOTCERT PGPORT OTEL_SERVICE_NAME OTEL_TRACES_SAMPLER OTEL_EXPORTER_OTLP_ENDPOINT
+    POSTGRES_PASSWORD POSTGRES_API_PASSWORD POSTGRES_USER DATABASE_USER DATABASE_HOST APP_ENV APP_NAME LOG_FORMAT
+    PATH HOME HOSTNAME LANG TZ TMPDIR PYTHONUNBUFFERED SOURCE_COMMIT PROMETHEUS_MULTIPROC_DIR WEB_CONCURRENCY
+    ADMIN_EMAIL ADMIN_PASSWORD LOCAL_DATA_DIR UVICORN_PORT TEST_DATABASE_URL SECRET_KEY HTTP_PROXY NO_PROXY
+"""
+
+
+def test_names_that_others_set_are_not_taken_for_misspelt_ones(load, monkeypatch):
+    load(**SECRETS)
+    for name in OF_OTHERS.split():
+        monkeypatch.setenv(name, "x")
+
+    assert find_misspelt(Settings) == {}

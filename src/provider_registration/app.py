@@ -37,6 +37,7 @@ from provider_registration.candidates.schemas import CandidateRegistration, Reje
 from provider_registration.candidates.service import CandidateService
 from provider_registration.candidates.status_links_router import router as status_links_router
 from provider_registration.database import Database
+from provider_registration.environment import load_settings
 from provider_registration.health.metrics_router import require_scrape_token
 from provider_registration.health.metrics_router import router as metrics_router
 from provider_registration.health.readiness import Readiness
@@ -47,7 +48,7 @@ from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import router as pages_router
 from provider_registration.reading import Reader
-from provider_registration.settings import Settings, load_settings
+from provider_registration.settings import Settings
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
 from provider_registration.web.docs import router as docs_router

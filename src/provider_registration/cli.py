@@ -27,13 +27,14 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.candidates.approval.service import STOP_SECONDS
 from provider_registration.candidates.counts import recount as count_again
 from provider_registration.database import Database, DatabaseUnavailable, reason_of
+from provider_registration.environment import SettingsError, load_settings
 from provider_registration.errors import ServiceError
 from provider_registration.grants import GrantError, grant_service
 from provider_registration.logs import configure_logging
 from provider_registration.metrics import MULTIPROCESS_FOLDER
 from provider_registration.privacy.errors import PersonalDataError
 from provider_registration.privacy.service import erase_person, export_person
-from provider_registration.settings import DatabaseSettings, Settings, SettingsError, load_settings
+from provider_registration.settings import DatabaseSettings, Settings
 from provider_registration.web.server import BundlingProtocol
 from provider_registration.web.text import EmailAddress
 

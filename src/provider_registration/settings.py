@@ -1,24 +1,17 @@
-"""Every environment variable the service reads, typed; `.env` in the working directory is read too."""
+"""Every environment variable the service reads, typed."""
 
 from __future__ import annotations
 
 import re
 from importlib.util import find_spec
-from typing import Annotated, Literal, TypeVar
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from limits import parse_many
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+
+from provider_registration.environment import EmptyMeansOff, Environment, MayBeInFile
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as the hash
 MIN_DISTINCT_SECRET_CHARACTERS = 10
@@ -27,14 +20,6 @@ DATABASE_URL_PARAMETERS = frozenset({"host", "port", "ssl", "passfile", "target_
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
-
-
-class SettingsError(Exception):
-    """What is wrong with the environment: one line for each variable, in `problems`."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def _async_driver_url(value: object) -> object:
@@ -48,7 +33,9 @@ def _async_driver_url(value: object) -> object:
     return value
 
 
-DatabaseUrl = Annotated[str, BeforeValidator(_async_driver_url)]
+DatabaseUrl = Annotated[str, BeforeValidator(_async_driver_url), MayBeInFile()]
+Secret = Annotated[SecretStr, MayBeInFile()]
+OptionalSecret = Annotated[SecretStr | None, MayBeInFile()]
 
 
 def _rate_limit(value: str) -> str:
@@ -60,30 +47,10 @@ def _rate_limit(value: str) -> str:
     return value
 
 
-class _EmptyMeansOff:
-    """Marks a setting whose empty value says something; for all others empty is as good as not set."""
+RateLimit = Annotated[str, AfterValidator(_rate_limit), EmptyMeansOff()]
 
 
-RateLimit = Annotated[str, AfterValidator(_rate_limit), _EmptyMeansOff()]
-
-
-class _Environment(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _ignore_empty(cls, values: dict[str, object]) -> dict[str, object]:
-        return {name: value for name, value in values.items() if value != "" or cls._can_be_empty(name)}
-
-    @classmethod
-    def _can_be_empty(cls, name: str) -> bool:
-        field = cls.model_fields.get(name)
-        return field is not None and any(isinstance(mark, _EmptyMeansOff) for mark in field.metadata)
-
-
-class DatabaseSettings(_Environment):
+class DatabaseSettings(Environment):
     """What the commands need that talk to the database alone (`migrate`, `create-user`, …)."""
 
     database_url: DatabaseUrl = Field(
@@ -113,8 +80,8 @@ class DatabaseSettings(_Environment):
 class Settings(DatabaseSettings):
     """What `serve` needs."""
 
-    jwt_secret_key: SecretStr = Field(description="signs access tokens; at least 32 random bytes")
-    jwt_previous_secret_key: SecretStr | None = Field(
+    jwt_secret_key: Secret = Field(description="signs access tokens; at least 32 random bytes")
+    jwt_previous_secret_key: OptionalSecret = Field(
         None, description="the key before, believed until the tokens signed with it have expired"
     )
     billing_service_url: str = Field(description="where billing answers, without /provider")
@@ -124,7 +91,7 @@ class Settings(DatabaseSettings):
     tracing: bool = Field(False, description="whether spans go to an OpenTelemetry collector, as OTEL_… variables say")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
-    database_read_url: DatabaseUrl | None = Field(
+    database_read_url: Annotated[DatabaseUrl | None, MayBeInFile()] = Field(
         None, description="a replica of the database for lists and reads; without it, the database itself", repr=False
     )
     database_timeout_seconds: float = Field(
@@ -139,7 +106,7 @@ class Settings(DatabaseSettings):
     rate_limit_default: RateLimit = Field(
         "1200/minute", description="all requests, by session or address; empty: no limit"
     )
-    rate_limit_storage_url: SecretStr | None = Field(
+    rate_limit_storage_url: OptionalSecret = Field(
         None, description="redis://…, where several processes count together; without it each counts for itself"
     )
     admin_pages: bool = Field(False, description="whether staff work at the pages below /admin")
@@ -150,12 +117,13 @@ class Settings(DatabaseSettings):
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field(
         "token", description="who may read /metrics; token: whoever shows METRICS_TOKEN"
     )
-    metrics_token: SecretStr | None = Field(None, description="what Prometheus shows as its bearer token")
+    metrics_token: OptionalSecret = Field(None, description="what Prometheus shows as its bearer token")
     cors_allowed_origins: str = Field(
         "", description="origins whose pages may call the API, with commas between, such as https://supply.example"
     )
     forwarded_allow_ips: str = Field(
-        "127.0.0.1", description="addresses of proxies whose X-Forwarded-For is believed, with commas between"
+        "127.0.0.1",
+        description="addresses or networks of proxies whose X-Forwarded-For is believed, with commas between; *: any",
     )
     billing_connect_timeout_seconds: float = Field(2.0, gt=0, le=60, description="to reach billing, in one try")
     billing_timeout_seconds: float = Field(5.0, gt=0, le=60, description="for billing's answer, in one try")
@@ -191,6 +159,10 @@ class Settings(DatabaseSettings):
             is_usable = False
         if not is_usable or any(character.isspace() for character in value):
             raise ValueError("must be an http:// or https:// URL")
+        if "@" in parts.netloc or "?" in value or "#" in value:
+            raise ValueError(
+                "has a user, a query or a fragment, which billing would not get; write http://host:port/path"
+            )
         return value.rstrip("/")
 
     @field_validator("rate_limit_storage_url")
@@ -206,6 +178,18 @@ class Settings(DatabaseSettings):
         if not is_usable:
             raise ValueError("must be a redis:// or rediss:// URL")
         return value
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _is_no_name(cls, value: str) -> str:
+        # uvicorn would compare a name, or a network with bits beyond its prefix, with addresses: equal to none.
+        entries = [entry for each in value.split(",") if (entry := each.strip())]
+        if entries != ["*"] and not all(_is_address(entry) for entry in entries):
+            raise ValueError(
+                "has something that is neither an address nor a network; a host's name is not looked up: "
+                "write 10.0.0.5 or 10.0.0.0/8, with commas between"
+            )
+        return ",".join(entries)
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -228,32 +212,16 @@ class Settings(DatabaseSettings):
         return value
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ip_network(text) if "/" in text else ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _can_import(name: str) -> bool:
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:  # not even what it is in
         return False
-
-
-_Kind = TypeVar("_Kind", bound=_Environment)
-
-
-def load_settings(kind: type[_Kind]) -> _Kind:
-    """Read `kind` from the environment.
-
-    Raises:
-        SettingsError: naming every variable that is missing or unsafe, without showing a value.
-    """
-    try:
-        return kind()
-    except ValidationError as error:
-        raise SettingsError([_sentence(kind, problem) for problem in error.errors(include_url=False)]) from None
-
-
-def _sentence(kind: type[_Environment], problem: ErrorDetails) -> str:
-    name = str(problem["loc"][0])
-    if problem["type"] == "missing":
-        return f"{name.upper()} is not set ({kind.model_fields[name].description})"
-    if problem["type"] != "value_error":
-        return f"{name.upper()} is not valid: {problem['msg']}"
-    return f"{name.upper()} {problem['msg'].removeprefix('Value error, ')}"

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from provider_registration.environment import load_settings
 from provider_registration.local.settings import LocalSettings
-from provider_registration.settings import Settings, load_settings
+from provider_registration.settings import Settings
 
 from .conftest import execute
 from .markdown import ROOT, code, section
@@ -86,6 +87,13 @@ def test_deployment_has_every_setting_with_its_default(title: str, settings: dic
     documented = {code(row["variable"]): code(row["default"]) if row["default"] else "" for row in table}
 
     assert documented == settings
+
+
+def test_deployment_says_which_settings_may_be_in_a_file() -> None:
+    [table] = section("DEPLOYMENT.md", "Settings").tables[:1]
+
+    marked = {code(row["variable"]).lower() for row in table if row["meaning"].startswith("*file*")}
+    assert marked == set(Settings.secrets())
 
 
 def test_deployment_says_what_is_otherwise_in_run() -> None:

@@ -29,7 +29,8 @@ LOADED = """
 import json, sys
 import provider_registration.cli
 from provider_registration.app import create_app
-from provider_registration.settings import Settings, load_settings
+from provider_registration.environment import load_settings
+from provider_registration.settings import Settings
 app = create_app(load_settings(Settings))
 print(json.dumps(sorted(sys.modules)))
 """

@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from provider_registration.settings import DatabaseSettings, DatabaseUrl, RateLimit, Settings, load_settings
+from provider_registration.environment import load_settings
+from provider_registration.settings import DatabaseSettings, DatabaseUrl, RateLimit, Secret, Settings
 from provider_registration.web.text import EmailAddress
 
 
@@ -19,7 +20,7 @@ class LocalSettings(Settings):
     model_config = SettingsConfigDict(validate_default=False)
 
     database_url: DatabaseUrl = Field("", description="PostgreSQL 15 or later instead of a private one")
-    jwt_secret_key: SecretStr = Field(SecretStr(""), description="signs access tokens")
+    jwt_secret_key: Secret = Field(SecretStr(""), description="signs access tokens")
     billing_service_url: str = Field("", description="where billing answers, instead of the sandbox")
     admin_pages: bool = Field(True, description="whether staff work at the pages below /admin")
     public_pages: bool = Field(True, description="whether companies apply and see where they stand on pages")

@@ -1,0 +1,198 @@
+"""How settings are read: variables of the environment, `.env` in the working directory, files that hold a secret."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+DOTENV = ".env"
+FILE_SUFFIX = "_FILE"
+WHOLE_SENTENCE = "whole_sentence"  # type of an error whose message names its variable itself
+# What Kubernetes tells every container of the services beside it: DATABASE_SERVICE_HOST, DATABASE_PORT_5432_TCP_ADDR.
+OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
+LIKENESS = 0.9  # of difflib: DATABASE_URI for DATABASE_URL, not DATABASE_USER
+
+
+class SettingsError(Exception):
+    """What is wrong with the environment: one line for each variable, in `problems`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class EmptyMeansOff:
+    """Marks a setting whose empty value says something; for all others empty is as good as not set."""
+
+
+class MayBeInFile:
+    """Marks a setting that holds a secret: a variable with _FILE after its name may name a file that has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Stands where a setting's value would: why there is none."""
+
+    sentence: str
+
+
+class Environment(BaseSettings):
+    """What every kind of settings has in common: where the values come from."""
+
+    model_config = SettingsConfigDict(
+        env_file=DOTENV,
+        env_file_encoding="utf-8-sig",  # some editors put a byte order mark before the first name
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first that has a value is believed."""
+        written = [source for source in (dotenv_settings, env_settings) if isinstance(source, EnvSettingsSource)]
+        return init_settings, _SecretFiles(cls, written), env_settings, dotenv_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_empty(cls, values: dict[str, object]) -> dict[str, object]:
+        return {name: value for name, value in values.items() if value != "" or cls._can_be_empty(name)}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _say_why_there_is_none(cls, value: object) -> object:
+        if isinstance(value, _Refusal):
+            raise PydanticCustomError(WHOLE_SENTENCE, "{sentence}", {"sentence": value.sentence})
+        return value
+
+    @classmethod
+    def _can_be_empty(cls, name: str) -> bool:
+        field = cls.model_fields.get(name)
+        return field is not None and _has(field, EmptyMeansOff)
+
+    @classmethod
+    def secrets(cls) -> list[str]:
+        """Names of the settings that a file may hold."""
+        return [name for name, field in cls.model_fields.items() if _has(field, MayBeInFile)]
+
+
+def _has(field: FieldInfo, mark: type) -> bool:
+    return any(isinstance(each, mark) for each in field.metadata)
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Values that stand in files which variables name."""
+
+    def __init__(self, kind: type[Environment], written: Iterable[EnvSettingsSource]) -> None:
+        super().__init__(kind)
+        self._kind = kind
+        self._given = {name: value for source in written for name, value in source.env_vars.items() if value}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value, its name, and that it is no JSON."""
+        name, path = field_name.upper(), self._given.get(f"{field_name}{FILE_SUFFIX.lower()}")
+        if not path:
+            return None, field_name, False
+        if self._given.get(field_name):
+            return _Refusal(f"{name} and {name}{FILE_SUFFIX} are both set; set one of them"), field_name, False
+        return _secret_in(f"{name}{FILE_SUFFIX}", path), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Every secret that is in a file, or why it cannot be had."""
+        fields = self._kind.model_fields
+        found = {name: self.get_field_value(fields[name], name)[0] for name in self._kind.secrets()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _secret_in(variable: str, path: str) -> str | _Refusal:
+    try:
+        secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        return _Refusal(f"{variable} names {path}, which cannot be read: {error.strerror}")
+    except ValueError:
+        return _Refusal(f"{variable} names {path}, which is not text in UTF-8")
+    return secret or _Refusal(f"{variable} names {path}, which is empty")
+
+
+_Kind = TypeVar("_Kind", bound=Environment)
+
+
+def load_settings(kind: type[_Kind]) -> _Kind:
+    """Read `kind` from the environment.
+
+    Raises:
+        SettingsError: naming every variable that is missing or unsafe, without showing a value.
+    """
+    _check_dotenv()
+    try:
+        return kind()
+    except ValidationError as error:
+        raise SettingsError([_sentence(kind, problem) for problem in error.errors(include_url=False)]) from None
+
+
+def _check_dotenv() -> None:
+    """Refuse a file that would be read as other variables than it shows, or end in a traceback."""
+    path = Path(DOTENV).absolute()
+    try:
+        if not path.is_file():
+            return
+        is_text = "\0" not in path.read_text(encoding="utf-8")  # UTF-16 without a mark: a NUL beside each letter
+    except OSError as error:
+        raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        raise SettingsError([f"{path} is not text in UTF-8; save it as UTF-8"])
+
+
+def _sentence(kind: type[Environment], problem: ErrorDetails) -> str:
+    name = str(problem["loc"][0])
+    if problem["type"] == WHOLE_SENTENCE:
+        return problem["msg"]
+    if problem["type"] == "missing":
+        return f"{name.upper()} is not set ({kind.model_fields[name].description})"
+    if problem["type"] != "value_error":
+        return f"{name.upper()} is not valid: {problem['msg']}"
+    return f"{name.upper()} {problem['msg'].removeprefix('Value error, ')}"
+
+
+def find_misspelt(kind: type[Environment]) -> dict[str, str]:
+    """Names that are set and no setting, each with the setting that seems to be meant."""
+    known = {name.upper() for name in kind.model_fields} | {f"{name.upper()}{FILE_SUFFIX}" for name in kind.secrets()}
+    sources = EnvSettingsSource(kind), DotEnvSettingsSource(kind)
+    unknown = {name.upper() for source in sources for name in source.env_vars} - known
+    found = {name: _meant(name, known) for name in sorted(unknown) if not OF_KUBERNETES.search(name)}
+    return {name: meant for name, meant in found.items() if meant}
+
+
+def _meant(name: str, known: set[str]) -> str | None:
+    """The setting that differs in a letter or so, in underscores alone, or in one word after the first."""
+    if like := difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS):
+        return like[0]
+    return next((other for other in sorted(known) if _differ_in_a_word(name.split("_"), other.split("_"))), None)
+
+
+def _differ_in_a_word(some: list[str], others: list[str]) -> bool:
+    shorter, longer = sorted((some, others), key=len)
+    return len(shorter) > 1 and any(longer[:at] + longer[at + 1 :] == shorter for at in range(1, len(longer)))
