@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import uvicorn
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import ProgrammingError
 
-from provider_registration import __version__, migrations
+from provider_registration import __version__, migrations, preflight
 from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UnacceptablePassword
@@ -41,6 +42,7 @@ from provider_registration.web.text import EmailAddress
 KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
 WORKER_SECONDS = 60  # that a worker may not answer until it is replaced: on a busy machine it starts slowly
 SHUTDOWN_MARGIN_SECONDS = 2  # what a request may take beyond the time that approvals are given
+CHECK_AGAIN_SECONDS = 2.0
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"  # PostgreSQL's error codes
 
 _Result = TypeVar("_Result")
@@ -115,11 +117,40 @@ def serve(workers: int) -> None:
         timeout_graceful_shutdown=int(STOP_SECONDS) + SHUTDOWN_MARGIN_SECONDS,
     )
     if workers == 1:
-        server(create_app(settings))
+        app = create_app(settings)  # first, for both load Redis' client, which does not bear two threads that import it
+        preflight.warn_at_start(settings)
+        server(app)
         return
     with TemporaryDirectory(prefix="provider-registration-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder  # the workers inherit it
+        preflight.warn_at_start(settings)
         server("provider_registration.app:create_app_from_environment", factory=True, workers=workers)
+
+
+@main.command()
+@click.option(
+    "--wait",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    help="look again until nothing is wrong, for so long at most",
+)
+def check(wait: int) -> None:
+    """Say what is wrong with the settings, the database and Redis before `serve` does; exit 1 if it could not serve."""
+    deadline = time.monotonic() + wait
+    shown: list[preflight.Finding] = []
+    while True:
+        findings = asyncio.run(preflight.check())
+        for finding in findings:
+            if finding not in shown:
+                click.echo(finding)
+        if all(finding.level != "error" for finding in findings):
+            return
+        if (left := deadline - time.monotonic()) <= 0:
+            sys.exit(1)
+        shown = findings
+        time.sleep(min(CHECK_AGAIN_SECONDS, left))
 
 
 @main.command()

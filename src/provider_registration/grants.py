@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from provider_registration.database import Database
 
@@ -36,6 +39,21 @@ FIND_ROLE = text("""
 # Those of the tables that this revision of the schema has.
 FIND_TABLES = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
 
+TABLE_PRIVILEGES = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
+
+# What the role that asks may do: on a whole table, or else on which of its columns.
+FIND_HELD = text("""
+    SELECT name, privilege, has_table_privilege(name, privilege) AS on_table, ARRAY(
+               SELECT CAST(attname AS text) FROM pg_attribute
+               WHERE attrelid = to_regclass(name) AND attnum > 0 AND NOT attisdropped
+                 AND CASE WHEN privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
+                          THEN has_column_privilege(attrelid, attnum, privilege) END
+           ) AS columns
+    FROM unnest(CAST(:tables AS text[])) AS name, unnest(CAST(:privileges AS text[])) AS privilege
+    WHERE to_regclass(name) IS NOT NULL
+    ORDER BY name, privilege
+""")
+
 
 class GrantError(Exception):
     """The role was given nothing; the message is a sentence for whoever asked."""
@@ -57,3 +75,23 @@ async def grant_service(database: Database, role: str) -> None:
         for table in (await session.scalars(FIND_TABLES, {"names": list(PRIVILEGES)})).all():
             await session.execute(text(f"REVOKE ALL ON {table} FROM {found.quoted}"))
             await session.execute(text(f"GRANT {PRIVILEGES[table]} ON {table} TO {found.quoted}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Deviations:
+    """Where what a role may do is not what PRIVILEGES says: `INSERT on users`, in both lists."""
+
+    missing: list[str]
+    excess: list[str]
+
+
+async def find_deviations(connection: AsyncConnection) -> Deviations:
+    """What the connection's role may do on the tables that there are, compared with PRIVILEGES."""
+    missing, excess = [], []
+    for found in await connection.execute(FIND_HELD, {"tables": list(PRIVILEGES), "privileges": TABLE_PRIVILEGES}):
+        on_columns = {f"{found.privilege} ({column})" for column in found.columns}
+        held = {found.privilege} if found.on_table else on_columns
+        wanted = {each for each in PRIVILEGES[found.name].split(", ") if each.partition(" ")[0] == found.privilege}
+        missing += [f"{each} on {found.name}" for each in sorted(wanted - held) if not found.on_table]
+        excess += [f"{each} on {found.name}" for each in sorted(held - wanted)]
+    return Deviations(missing, excess)

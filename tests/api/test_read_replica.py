@@ -9,12 +9,13 @@ import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 
-from provider_registration import migrations
+from provider_registration import migrations, preflight
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
@@ -206,3 +207,18 @@ async def test_without_its_replica_the_service_reads_from_the_database(urls, sha
         assert (await client.get("/candidates")).status_code == 200
         answer = await client.post("/candidates", json=a_registration())
         assert (await client.get(answer.headers["Location"])).status_code == 200
+
+
+async def test_check_tells_a_standby_from_a_primary(urls, monkeypatch, tmp_path):
+    primary, standby = urls
+    monkeypatch.chdir(tmp_path)
+    needed = {"JWT_SECRET_KEY": uuid4().hex, "BILLING_SERVICE_URL": "http://127.0.0.1:1"}
+    for name, value in {**needed, "DATABASE_URL": primary, "DATABASE_READ_URL": standby}.items():
+        monkeypatch.setenv(name, value)
+    as_it_should_be = await preflight.check()
+    monkeypatch.setenv("DATABASE_URL", standby)
+    exchanged = await preflight.check()
+
+    assert [each.level for each in as_it_should_be if each.subject == "replica"] == ["ok"]
+    assert "error" not in {each.level for each in as_it_should_be}
+    assert [each.subject for each in exchanged if each.level == "error"] == ["database"]

@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
-from provider_registration import __version__, cli, grants, migrations
+from provider_registration import __version__, cli, grants, migrations, preflight
 from provider_registration.app import create_app
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
@@ -294,11 +294,12 @@ async def test_upgrading_grants_again(migrated: Roles, shell: Shell) -> None:
 
 async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path, shell: Shell) -> None:
     blocks = section("DEPLOYMENT.md", "First deployment").blocks
-    _, _, migrate, create_user, serve, look, answer = [block.text for block in blocks][:7]
+    _, _, migrate, create_user, check, serve, look, answer = [block.text for block in blocks][:8]
     port = a_port()
     script = f"""
         {roles.in_their_names(migrate)}
         echo 'correct horse battery staple' | {create_user} --password-stdin
+        {check} > {tmp_path}/checked
         {serve} 2> {tmp_path}/log &
         trap 'kill %1; wait' EXIT
         until grep --quiet 'startup complete' {tmp_path}/log; do sleep 0.05; jobs %1 > {tmp_path}/jobs; done
@@ -324,6 +325,8 @@ async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path
         answer.replace("\n ", ""),  # shown on two lines
     ]
     assert f'"version":"{__version__}"' in answer
+    checked = [line.split()[:2] for line in (tmp_path / "checked").read_text().splitlines()]
+    assert {level for level, about in checked if about != "LC_CTYPE:"} == {"ok"}
     [shown] = section("OPERATIONS.md", "Logs").blocks
     [line] = [text for text in (tmp_path / "log").read_text().splitlines() if '"request"' in text]
     assert list(json.loads(line)) == list(json.loads(shown.text))
@@ -379,6 +382,15 @@ def test_the_image_copies_what_is_there_and_let_through() -> None:
     assert all((ROOT / source).exists() for source in copied)
     assert copied == set(allowed)
     assert not [secret for secret in (".env", ".local", ".git") if any(fnmatch(secret, path) for path in allowed)]
+
+
+def test_checking_tells_of_all_that_it_looks_at() -> None:
+    [table] = section("DEPLOYMENT.md", "Checking").tables
+    documented = [about for row in table for about in re.findall(r"`(\w+)`", row["about"])]
+    source = Path(preflight.__file__).read_text()
+
+    looked_at = re.findall(r'Finding\((?:"\w+"|level), "(\w+)"', source)
+    assert documented == list(dict.fromkeys(sorted(looked_at, key=documented.index)))
 
 
 def test_the_image_stands_on_a_supported_python_and_has_no_secret() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import subprocess
+import sys
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
@@ -153,3 +155,16 @@ async def test_what_a_stranger_says_of_addresses_is_not_believed(serving, enviro
         ]
 
     assert codes == [201, 201, 429, 429]
+
+
+@needs_redis
+async def test_check_finds_redis(redis, environment, tmp_path):
+    variables = {**os.environ, **environment, "RATE_LIMIT_STORAGE_URL": redis.url}
+    command = (sys.executable, "-m", "provider_registration", "check")
+    finished = await asyncio.to_thread(
+        subprocess.run, command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert finished.returncode == 0, finished.stdout
+    assert finished.stderr == ""
+    assert [line.split()[:2] for line in finished.stdout.splitlines() if "redis" in line] == [["ok", "redis:"]]

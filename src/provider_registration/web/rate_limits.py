@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import ceil
-from typing import cast
+from typing import Any, cast
 
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import Storage
@@ -63,16 +63,7 @@ class RateLimits:
     """
 
     def __init__(self, *, storage_url: str, login: str, registration: str, default: str) -> None:
-        # A storage class takes the options that it knows; these are for Redis alone.
-        options: dict[str, float | str | bool] = {}
-        if "redis" in storage_url:
-            options = {
-                "implementation": "redispy",
-                "socket_timeout": STORAGE_TIMEOUT,
-                "socket_connect_timeout": STORAGE_TIMEOUT,
-            }
-        url = f"async+{storage_url or 'memory://'}"
-        storage = cast("Storage", storage_from_string(url, wrap_exceptions=True, **options))
+        storage = _storage(storage_url)
         moving, counting = MovingWindowRateLimiter(storage), SlidingWindowCounterRateLimiter(storage)
         self._login = _Limit("login", parse_many(login) if login else [], moving)
         self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
@@ -166,6 +157,26 @@ class RateLimits:
     def _storage_failed(self, error: StorageError) -> None:
         RATE_LIMIT_STORAGE_ERRORS.inc()
         logger.warning("rate limits cannot be counted", extra={"reason": type(error.storage_error).__name__})
+
+
+def _storage(url: str) -> Storage:
+    # A storage class takes the options that it knows; these are for Redis alone.
+    options: dict[str, float | str | bool] = {}
+    if "redis" in url:
+        options = {
+            "implementation": "redispy",
+            "socket_timeout": STORAGE_TIMEOUT,
+            "socket_connect_timeout": STORAGE_TIMEOUT,
+        }
+    return cast("Storage", storage_from_string(f"async+{url or 'memory://'}", wrap_exceptions=True, **options))
+
+
+async def redis_answers(url: str) -> bool:
+    """Whether Redis can be used as a storage."""
+    storage = _storage(url)
+    is_there = await storage.check()
+    await cast("Any", storage).bridge.get_connection().aclose()
+    return is_there
 
 
 class _Turn:

@@ -1,0 +1,205 @@
+"""What keeps the service from serving, or from serving well: `check` before a deployment, warnings at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any, Literal
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from provider_registration.database import POOLER_OPTIONS, reason_of
+from provider_registration.environment import SettingsError, find_misspelt, load_settings
+from provider_registration.grants import FIND_ROLE, find_deviations
+from provider_registration.revisions import VERSION_TABLE, SchemaState, find_schema
+from provider_registration.settings import DatabaseSettings, Settings
+from provider_registration.web.rate_limits import redis_answers
+
+logger = logging.getLogger(__name__)
+
+OLDEST_SERVER = 150000
+TIME_LIMIT = 5.0  # seconds for a database to answer everything
+CANNOT_BE_USED = (SQLAlchemyError, OSError, TimeoutError, ValueError)  # the last: asyncpg, of what a URL asks for
+START_DELAY = 1.0  # seconds that a start waits for the checks at most; they go on and log later
+
+# What a database is; `read_only` is true of every standby.
+DESCRIBE = text("""
+    SELECT CAST(current_setting('server_version_num') AS integer) AS version,
+           current_setting('server_version') AS version_name,
+           current_setting('server_encoding') AS encoding,
+           datctype AS ctype,
+           current_user AS role,
+           CAST(current_setting('transaction_read_only') AS boolean) AS read_only
+    FROM pg_database
+    WHERE datname = current_database()
+""")
+
+IS_STANDBY = text("SELECT pg_is_in_recovery()")
+
+Level = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`error`: the service could not serve; `warning`: it serves, but not as it should."""
+
+    level: Level
+    subject: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.level:<7}  {self.subject}: {self.sentence}"
+
+
+async def check() -> list[Finding]:
+    """Everything there is to say of the environment and of what it names."""
+    try:
+        settings = load_settings(Settings)
+    except SettingsError as error:
+        found = [Finding("error", "settings", problem) for problem in error.problems]
+    else:
+        return [Finding("ok", "settings", "all that are needed are there"), *await _look_around(settings)]
+    try:
+        url = load_settings(DatabaseSettings).database_url
+    except SettingsError:
+        return found
+    return [*found, *_names(), *await _database(url)]
+
+
+def warn_at_start(settings: Settings) -> None:
+    """Log what `check` would say against the settings and their surroundings, without keeping the start waiting."""
+    thread = Thread(target=lambda: asyncio.run(_log(settings)), name="preflight", daemon=True)
+    thread.start()
+    thread.join(START_DELAY)
+
+
+async def _log(settings: Settings) -> None:
+    try:
+        findings = await _look_around(settings)
+    except Exception:
+        logger.exception("the checks at the start failed")
+        return
+    for finding in findings:
+        if finding.level != "ok":
+            logger.warning("%s: %s", finding.subject, finding.sentence)
+
+
+async def _look_around(settings: Settings) -> list[Finding]:
+    """What a start may as well say; the places that are asked are asked at the same time."""
+    asked: list[Coroutine[Any, Any, list[Finding]]] = [_database(settings.database_url)]
+    if settings.database_read_url:
+        asked.append(_replica(settings.database_read_url))
+    if settings.rate_limit_storage_url:
+        asked.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
+    found = [*_names(), *_gateways(settings)]
+    for findings in await asyncio.gather(*asked):
+        found += findings
+    return found
+
+
+def _names() -> list[Finding]:
+    return [
+        Finding("warning", "settings", f"{name} is set and is no setting; is {meant} meant?")
+        for name, meant in find_misspelt(Settings).items()
+    ]
+
+
+def _gateways(settings: Settings) -> list[Finding]:
+    if settings.forwarded_allow_ips != "*":
+        return []
+    sentence = "FORWARDED_ALLOW_IPS is *: a caller that comes past the gateway may claim any address"
+    return [Finding("warning", "settings", sentence)]
+
+
+async def _database(url: str) -> list[Finding]:
+    try:
+        async with asyncio.timeout(TIME_LIMIT), _connect(url) as connection:
+            return [finding async for finding in _describe(connection)]
+    except CANNOT_BE_USED as error:
+        return [Finding("error", "database", f"it cannot be used: {_reason(error)}")]
+
+
+async def _describe(connection: AsyncConnection) -> AsyncIterator[Finding]:
+    database = (await connection.execute(DESCRIBE)).one()
+    yield Finding("ok", "database", f"it answers, to the role {database.role}")
+    if database.read_only:
+        yield Finding(
+            "error", "database", "it takes no writes: it is a standby, or default_transaction_read_only is on"
+        )
+    if database.version < OLDEST_SERVER:
+        yield Finding("error", "server", f"it is PostgreSQL {database.version_name}; 15 is the oldest that will do")
+    else:
+        yield Finding("ok", "server", f"it is PostgreSQL {database.version_name}")
+    if database.encoding != "UTF8":
+        yield Finding("error", "encoding", f"it is {database.encoding}; make the database with ENCODING 'UTF8'")
+    else:
+        yield Finding("ok", "encoding", "it is UTF8")
+    if database.ctype in ("C", "POSIX"):
+        sentence = "letters beyond ASCII are not known as such; make the database with a UTF-8 locale, such as C.UTF-8"
+        yield Finding("warning", "LC_CTYPE", f"it is {database.ctype}: {sentence}")
+    else:
+        yield Finding("ok", "LC_CTYPE", f"it is {database.ctype}")
+    schema = await find_schema(connection)
+    level: Level = "error" if not schema.will_do else "warning" if schema.state is SchemaState.UNKNOWN else "ok"
+    yield Finding(level, "schema", str(schema))
+    if schema.state is not SchemaState.MISSING:
+        async for finding in _role(connection, database.role):
+            yield finding
+
+
+async def _role(connection: AsyncConnection, role: str) -> AsyncIterator[Finding]:
+    if (await connection.execute(FIND_ROLE, {"role": role})).one().is_owner:
+        yield Finding("warning", "role", f"{role} owns the tables or is a superuser; serve as a role of its own")
+        return
+    cure = f"run as the owner: provider-registration migrate --grant-to {role}"
+    deviations = await find_deviations(connection)
+    if deviations.missing:
+        # Without the revision's table everything works but the look at it.
+        level: Level = "warning" if all(each.endswith(f" {VERSION_TABLE}") for each in deviations.missing) else "error"
+        yield Finding(level, "role", f"{role} may not {', '.join(deviations.missing)}; {cure}")
+    if deviations.excess:
+        yield Finding("warning", "role", f"{role} may do more than it needs: {', '.join(deviations.excess)}; {cure}")
+    if not deviations.missing + deviations.excess:
+        yield Finding("ok", "role", f"{role} may do what the service needs, and no more")
+
+
+async def _replica(url: str) -> list[Finding]:
+    try:
+        async with asyncio.timeout(TIME_LIMIT), _connect(url) as connection:
+            is_standby = await connection.scalar(IS_STANDBY)
+    except CANNOT_BE_USED as error:
+        return [
+            Finding("warning", "replica", f"it cannot be used, and the database is asked instead: {_reason(error)}")
+        ]
+    if not is_standby:
+        return [Finding("warning", "replica", "DATABASE_READ_URL leads to a primary, not to a standby")]
+    return [Finding("ok", "replica", "it answers, and is a standby")]
+
+
+async def _redis(url: str) -> list[Finding]:
+    if await redis_answers(url):
+        return [Finding("ok", "redis", "it answers")]
+    return [Finding("warning", "redis", "it does not answer, or refuses; nobody can log in until it does")]
+
+
+@asynccontextmanager
+async def _connect(url: str) -> AsyncIterator[AsyncConnection]:
+    """A connection that works through PgBouncer too; each statement is a transaction."""
+    options = {**POOLER_OPTIONS, "timeout": TIME_LIMIT}
+    engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=options)
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+def _reason(error: Exception) -> str:
+    return f"no answer within {TIME_LIMIT:.0f} s" if isinstance(error, TimeoutError) else reason_of(error)

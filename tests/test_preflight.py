@@ -1,0 +1,258 @@
+"""`check`, and what a start says: everything that is wrong around the service, and nothing that is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from click.testing import CliRunner
+
+from provider_registration import cli, migrations, preflight
+from provider_registration.database import Database
+from provider_registration.environment import load_settings
+from provider_registration.grants import grant_service
+from provider_registration.settings import DatabaseSettings, Settings
+
+from .conftest import drop_database
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch, tmp_path):
+    """Every setting that is needed, but for the database, and no other."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("JWT_SECRET_KEY", uuid4().hex)
+    monkeypatch.setenv("BILLING_SERVICE_URL", "http://127.0.0.1:1")
+
+
+async def run_check(url, *options, **environment):
+    """Runs `check`; its exit code, and what it said: level and sentence by subject."""
+    environment = {"DATABASE_URL": url, **environment}
+    finished = await asyncio.to_thread(CliRunner().invoke, cli.main, ["check", *options], env=environment)
+    found = {}
+    for line in finished.stdout.splitlines():
+        level, _, rest = line.partition(" ")
+        subject, _, sentence = rest.strip().partition(": ")
+        found.setdefault(subject, []).append((level, sentence))
+    return finished.exit_code, found
+
+
+@pytest.fixture
+async def owner(empty_database_url):
+    """A connection of the owner of a database at head."""
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def role(owner, empty_database_url):
+    """The name of a role that was granted what the service needs."""
+    name = f"serving_{uuid4().hex}"
+    await owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+    database = Database(DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url, pool_size=1)
+    await grant_service(database, name)
+    await database.close()
+    yield name
+    await owner.execute(f"DROP OWNED BY {name}")
+    await owner.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def url(role, empty_database_url):
+    """What the service would have as DATABASE_URL."""
+    parts = urlsplit(empty_database_url)
+    return parts._replace(netloc=f"{role}:secret@{parts.hostname}:{parts.port}").geturl()
+
+
+async def test_a_database_made_as_documented_is_fine(url, role):
+    code, found = await run_check(url)
+
+    assert code == 0
+    assert found.pop("LC_CTYPE")
+    assert {level for findings in found.values() for level, _ in findings} == {"ok"}
+    assert set(found) == {"settings", "database", "server", "encoding", "schema", "role"}
+    assert role in found["database"][0][1]
+
+
+async def test_each_setting_that_is_wrong_is_said_and_the_database_is_looked_at_all_the_same(url):
+    code, found = await run_check(url, JWT_SECRET_KEY="short", APP_PORT="70000", METRICS_ACCES="off")
+
+    said = sorted((level, sentence.split()[0]) for level, sentence in found["settings"])
+    assert said == [("error", "APP_PORT"), ("error", "JWT_SECRET_KEY"), ("warning", "METRICS_ACCES")]
+    assert code == 1
+    assert found["schema"][0][0] == "ok"
+
+
+async def test_without_a_database_url_the_rest_is_said(monkeypatch):
+    code, found = await run_check(None)
+
+    assert (code, set(found)) == (1, {"settings"})
+
+
+async def test_a_file_of_settings_that_is_no_text_is_said(url, tmp_path):
+    (tmp_path / ".env").write_bytes("LOG_LEVEL=INFO\n".encode("utf-16"))
+
+    code, found = await run_check(url)
+
+    assert (code, [level for level, _ in found["settings"]]) == (1, ["error"])
+
+
+async def test_a_misspelt_setting_and_gateways_without_limit_are_warnings(url):
+    code, found = await run_check(url, DATABASE_POOLSIZE="hunter2", FORWARDED_ALLOW_IPS="*")
+
+    warnings = [sentence for level, sentence in found["settings"] if level == "warning"]
+    assert code == 0
+    assert [("DATABASE_POOL_SIZE" in each, "hunter2" in each) for each in warnings] == [(True, False), (False, False)]
+    assert "FORWARDED_ALLOW_IPS" in warnings[1]
+
+
+@pytest.mark.parametrize("user", ["user", "user?sslmode=require"])
+async def test_a_database_that_cannot_be_reached_is_an_error_without_its_password(user):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    code, found = await run_check(f"postgresql://user:hunter2@127.0.0.1:{port}/name")
+
+    [(level, sentence)] = found["database"]
+    assert (code, level) == (1, "error")
+    assert "hunter2" not in sentence
+
+
+async def test_an_older_schema_is_an_error_that_names_both_revisions(url, empty_database_url):
+    await asyncio.to_thread(migrations.downgrade, empty_database_url, "014_search_indexes")
+
+    code, found = await run_check(url)
+
+    [(level, sentence)] = found["schema"]
+    assert (code, level) == (1, "error")
+    assert "014_search_indexes" in sentence
+    assert migrations.head() in sentence
+
+
+async def test_waiting_ends_when_the_migration_has(url, owner, empty_database_url, monkeypatch):
+    monkeypatch.setattr(cli, "CHECK_AGAIN_SECONDS", 0.05)
+    await asyncio.to_thread(migrations.downgrade, empty_database_url, "014_search_indexes")
+    waiting = asyncio.create_task(run_check(url, "--wait", "60"))
+    while not await owner.fetchval("SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'serving_%'"):
+        await asyncio.sleep(0.01)
+
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+
+    code, found = await waiting
+    assert code == 0
+    assert [level for level, _ in found["schema"]] in (["error", "ok"], ["ok"])
+    assert len(found["database"]) == 1
+
+
+async def test_waiting_ends_with_its_time(url, empty_database_url, monkeypatch):
+    monkeypatch.setattr(cli, "CHECK_AGAIN_SECONDS", 0.05)
+    await asyncio.to_thread(migrations.downgrade, empty_database_url, "base")
+
+    code, found = await run_check(url, "--wait", "1")
+
+    assert (code, [level for level, _ in found["schema"]]) == (1, ["error"])
+    assert "role" not in found
+
+
+async def test_privileges_that_are_missing_are_an_error_and_those_beyond_a_warning(url, role, owner):
+    await owner.execute(f"REVOKE UPDATE ON sessions FROM {role}")
+    await owner.execute(f"REVOKE UPDATE (password_hash) ON users FROM {role}")
+    await owner.execute(f"GRANT UPDATE (role) ON users TO {role}")
+    await owner.execute(f"GRANT DELETE ON candidates TO {role}")
+
+    code, found = await run_check(url)
+
+    (error, missing), (warning, excess) = found["role"]
+    assert (code, error, warning) == (1, "error", "warning")
+    assert f"{role} may not UPDATE on sessions, UPDATE (password_hash) on users;" in missing
+    assert "needs: DELETE on candidates, UPDATE (role) on users;" in excess
+
+
+async def test_a_privilege_on_the_whole_table_has_that_on_its_column(url, role, owner):
+    await owner.execute(f"GRANT UPDATE ON users TO {role}")
+
+    code, found = await run_check(url)
+
+    [(level, sentence)] = found["role"]
+    assert (code, level) == (0, "warning")
+    assert "UPDATE on users" in sentence
+
+
+async def test_a_role_from_before_the_grant_on_the_revision_is_warned_of(url, role, owner):
+    await owner.execute(f"REVOKE ALL ON alembic_version FROM {role}")
+
+    code, found = await run_check(url)
+
+    assert code == 0
+    assert [level for level, _ in found["schema"] + found["role"]] == ["warning", "warning"]
+
+
+async def test_serving_as_the_owner_is_a_warning(owner, empty_database_url):
+    code, found = await run_check(empty_database_url)
+
+    assert (code, [level for level, _ in found["role"]]) == (0, ["warning"])
+
+
+async def test_a_database_that_takes_no_writes_is_an_error(url, role, owner):
+    await owner.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+
+    code, found = await run_check(url)
+
+    assert (code, [level for level, _ in found["database"]]) == (1, ["ok", "error"])
+
+
+async def test_a_server_that_is_too_old_is_an_error(url, monkeypatch):
+    monkeypatch.setattr(preflight, "OLDEST_SERVER", 990000)
+
+    code, found = await run_check(url)
+
+    assert (code, [level for level, _ in found["server"]]) == (1, ["error"])
+
+
+async def test_an_encoding_other_than_utf_8_is_an_error_and_letters_of_ascii_alone_a_warning(server_url):
+    name = f"test_{uuid4().hex}"
+    maintenance = await asyncpg.connect(server_url)
+    await maintenance.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    await maintenance.close()
+    try:
+        code, found = await run_check(urlsplit(server_url)._replace(path=f"/{name}").geturl())
+    finally:
+        await drop_database(server_url, name)
+
+    assert code == 1
+    assert [found[subject][0][0] for subject in ("encoding", "LC_CTYPE", "schema")] == ["error", "warning", "error"]
+
+
+async def test_a_redis_or_a_replica_that_is_not_what_it_should_be_is_a_warning(url):
+    without = await run_check(
+        url, RATE_LIMIT_STORAGE_URL="redis://127.0.0.1:1", DATABASE_READ_URL="postgresql://x:1@127.0.0.1:1/x"
+    )
+    itself = await run_check(url, DATABASE_READ_URL=url)
+
+    assert without[0] == itself[0] == 0
+    assert [level for subject in ("redis", "replica") for level, _ in without[1][subject]] == ["warning", "warning"]
+    assert [level for level, _ in itself[1]["replica"]] == ["warning"]
+
+
+def test_a_start_does_not_wait_for_what_hangs(monkeypatch, caplog):
+    monkeypatch.setattr(preflight, "START_DELAY", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("DATABASE_URL", f"postgresql://user@127.0.0.1:{silent.getsockname()[1]}/name")
+        preflight.warn_at_start(load_settings(Settings))
+        [thread] = [thread for thread in threading.enumerate() if thread.name == "preflight"]
+        connection, _ = silent.accept()
+        assert thread.is_alive()
+        connection.close()
+
+    with caplog.at_level(logging.WARNING, preflight.__name__):
+        thread.join(30)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["database"]
