@@ -9,6 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +43,7 @@ from provider_registration.web.text import EmailAddress
 KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
 WORKER_SECONDS = 60  # that a worker may not answer until it is replaced: on a busy machine it starts slowly
 SHUTDOWN_MARGIN_SECONDS = 2  # what a request may take beyond the time that approvals are given
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - writable in a read-only container; the folder in it has a random name
 CHECK_AGAIN_SECONDS = 2.0
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"  # PostgreSQL's error codes
 
@@ -121,10 +123,20 @@ def serve(workers: int) -> None:
         preflight.warn_at_start(settings)
         server(app)
         return
-    with TemporaryDirectory(prefix="provider-registration-metrics-") as folder:
+    with _metrics_folder() as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder  # the workers inherit it
         preflight.warn_at_start(settings)
         server("provider_registration.app:create_app_from_environment", factory=True, workers=workers)
+
+
+def _metrics_folder() -> TemporaryDirectory[str]:
+    for place in (None, SHARED_MEMORY):
+        with suppress(OSError):
+            return TemporaryDirectory(prefix="provider-registration-metrics-", dir=place)
+    raise click.ClickException(
+        "Several workers need a folder for their metrics, and none can be written: "
+        "mount one at /tmp (docker run --tmpfs /tmp), or name one in TMPDIR."
+    )
 
 
 @main.command()

@@ -44,14 +44,19 @@ class Process:
 
 
 @asynccontextmanager
-async def serving(environment: dict[str, str], folder: Path, *options: str) -> AsyncIterator[Process]:
-    """Serve with these variables and options and no other setting while the block runs."""
+async def serving(
+    environment: dict[str, str], folder: Path, *options: str, inside: tuple[str, ...] = ()
+) -> AsyncIterator[Process]:
+    """Serve with these variables and options and no other setting while the block runs.
+
+    `inside` is a command that becomes the one that is written after it.
+    """
     port = free_port()
     others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     process = Process(f"http://127.0.0.1:{port}", folder / f"{port}.log")
     with process.log.open("wb") as log:
         running = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "provider_registration", "serve", *options),
+            *(*inside, sys.executable, "-m", "provider_registration", "serve", *options),
             env={**others, **environment, "APP_PORT": str(port)},
             cwd=folder,  # where no .env is
             stdout=log,
