@@ -31,6 +31,11 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     APP_HOST=0.0.0.0 \
     APP_PORT=5004
+# Which commit this is: docker build --build-arg SOURCE_COMMIT="$(git rev-parse HEAD)"
+ARG SOURCE_COMMIT=""
+ENV SOURCE_COMMIT=$SOURCE_COMMIT
+LABEL org.opencontainers.image.revision=$SOURCE_COMMIT
+
 USER 10001:10001
 EXPOSE 5004
 

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
-from provider_registration import __version__
+from provider_registration import __commit__, __version__
 from provider_registration.admin.dependencies import require_reader
 from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
@@ -130,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
             stopping = asyncio.Event()
             approvals_end = asyncio.create_task(approvals.stop(stopping))
             UP.set(1)
-            BUILD_INFO.labels(__version__).set(1)
+            BUILD_INFO.labels(__version__, __commit__).set(1)
             gc.freeze()  # what start-up made stays: the collector need not look at it again
             yield {STOPPING: stopping}
             gc.unfreeze()

@@ -17,7 +17,10 @@ UP = Gauge(
     "provider_service_up", "1 while the service accepts requests, 0 before and after.", multiprocess_mode="livemax"
 )
 BUILD_INFO = Gauge(
-    "provider_service_build_info", "1, with the version that runs.", ["version"], multiprocess_mode="livemax"
+    "provider_service_build_info",
+    "1, with the version and the commit that run.",
+    ["version", "commit"],
+    multiprocess_mode="livemax",
 )
 REQUESTS = Counter(
     "provider_service_requests",  # the client library appends _total to a counter's name

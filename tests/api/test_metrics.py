@@ -124,7 +124,9 @@ async def test_the_request_that_asks_is_in_flight(samples):
 
 
 async def test_the_version_is_told(samples):
-    assert await samples("provider_service_build_info") == {frozenset({("version", __version__)}): 1.0}
+    assert await samples("provider_service_build_info") == {
+        frozenset({("version", __version__), ("commit", "unknown")}): 1.0
+    }
 
 
 async def test_waiting_for_the_database_is_measured(samples, viewer):

@@ -393,6 +393,15 @@ def test_checking_tells_of_all_that_it_looks_at() -> None:
     assert documented == list(dict.fromkeys(sorted(looked_at, key=documented.index)))
 
 
+def test_the_image_knows_its_commit_as_the_code_reads_it() -> None:
+    source = (ROOT / "src/provider_registration/__init__.py").read_text()
+    [name] = re.findall(r'environ\.get\("(\w+)"\)', source)
+
+    for line in (f'ARG {name}=""', f"ENV {name}=${name}", f"LABEL org.opencontainers.image.revision=${name}"):
+        assert line in DOCKERFILE.splitlines()
+    assert f"--build-arg {name}=" in section("DEPLOYMENT.md", "As a container").text
+
+
 def test_the_image_stands_on_a_supported_python_and_has_no_secret() -> None:
     tags = set(re.findall(r"(?m)^FROM python:(\d+\.\d+)-slim-bookworm\b", DOCKERFILE))
     supported = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from provider_registration import cli, migrations
+from provider_registration import __version__, cli, migrations
 from provider_registration.metrics import MULTIPROCESS_FOLDER
 
 from .test_workers import OPEN, WORKERS, all_are_up, eventually, live, metrics, workers_of
@@ -55,10 +55,13 @@ async def test_what_is_wrong_around_it_is_logged_and_it_starts(serving, environm
     assert "hunter2" not in text
 
 
-async def test_a_start_where_all_is_well_warns_of_nothing(serving, environment, migrated_database_url, tmp_path):
-    async with serving(environment, tmp_path) as process:
-        lines = process.lines()
+async def test_a_start_where_all_is_well_warns_of_nothing_and_tells_its_commit(
+    serving, environment, migrated_database_url, tmp_path
+):
+    async with serving(environment | OPEN | {"SOURCE_COMMIT": "0badcafe"}, tmp_path) as process:
+        lines, told = process.lines(), await metrics(process.url)
 
+    assert told["provider_service_build_info", *sorted((__version__, "0badcafe"))] == 1
     assert {line["message"].partition(":")[0] for line in lines if line["level"] != "INFO"} <= {"role", "LC_CTYPE"}
 
 
