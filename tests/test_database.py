@@ -330,3 +330,15 @@ async def test_a_server_that_speaks_something_else_is_an_outage():
             await database.ping()
 
         await database.close()
+
+
+async def test_an_outage_is_not_told_for_every_request(dead_port, caplog):
+    database = Database(url_of(f"postgresql://user@127.0.0.1:{dead_port}/name"), pool_size=1)
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(50):
+            with pytest.raises(DatabaseUnavailable):
+                await database.ping()
+
+    assert len([record for record in caplog.records if record.name == module.__name__]) < 50 / 5
+    await database.close()

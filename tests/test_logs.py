@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from provider_registration.logs import LineFormatter, request_id_var
+from provider_registration.logs import QUIET_SECONDS, LineFormatter, RateLimitedLogger, request_id_var
 
 SENT = "maria@obsthof.example"
 
@@ -103,3 +103,69 @@ def test_the_request_is_named(line):
         assert line()["request_id"] == "abc"
     finally:
         request_id_var.reset(token)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def told(caplog):
+    """What was logged: level, message, how many were left out, and the reason."""
+    caplog.set_level(logging.WARNING)
+    return lambda: [
+        (record.levelname, record.getMessage(), record.suppressed, getattr(record, "reason", None))
+        for record in caplog.records
+    ]
+
+
+def test_a_line_that_repeats_is_written_once_in_a_while_with_the_number_left_out(told):
+    clock = Clock()
+    limited = RateLimitedLogger(logging.getLogger("limited"), clock)
+
+    for second in range(60):  # 600 in a minute
+        clock.now = 1000.0 + second
+        for _ in range(10):
+            limited.warning("it is away", reason=str(second))
+
+    assert told() == [
+        ("WARNING", "it is away", 0 if second == 0 else 99, str(second)) for second in range(0, 60, int(QUIET_SECONDS))
+    ]
+
+
+def test_another_line_is_not_kept_back_and_neither_is_another_logger(told):
+    clock = Clock()
+    one, other = (RateLimitedLogger(logging.getLogger("limited"), clock) for _ in range(2))
+
+    one.warning("it is away")
+    one.warning("it is elsewhere")
+    other.warning("it is away")
+
+    assert [message for _, message, _, _ in told()] == ["it is away", "it is elsewhere", "it is away"]
+
+
+def test_a_line_after_a_quiet_time_says_that_none_was_left_out(told):
+    clock = Clock()
+    limited = RateLimitedLogger(logging.getLogger("limited"), clock)
+
+    for _ in range(3):
+        limited.warning("it is away")
+        clock.now += QUIET_SECONDS
+
+    assert [suppressed for _, _, suppressed, _ in told()] == [0, 0, 0]
+
+
+def test_an_exception_is_told_with_its_story(caplog):
+    limited = RateLimitedLogger(logging.getLogger("limited"), Clock())
+    for _ in range(2):
+        try:
+            {}[SENT]
+        except KeyError:
+            limited.exception("a sweep failed")
+
+    [record] = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.exc_info[0] is KeyError

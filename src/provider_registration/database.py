@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from provider_registration.errors import UnavailableError
+from provider_registration.logs import RateLimitedLogger
 from provider_registration.metrics import DATABASE_CONNECTIONS_IN_USE, DATABASE_WAIT_SECONDS, DATABASE_WAITING
 from provider_registration.revisions import Schema, find_schema
 
@@ -109,6 +110,7 @@ class Database:
         Without `prepared_statements`, nothing is expected of a connection that outlasts a transaction.
         """
         self.time_limit = time_limit
+        self._logger = RateLimitedLogger(logger)
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -167,7 +169,7 @@ class Database:
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if is_unavailable(error):
                 reason = f"no answer within {self.time_limit} s" if turn.is_over else reason_of(error)
-                logger.warning("the database is unavailable", extra={"reason": reason})
+                self._logger.warning("the database is unavailable", reason=reason)
                 raise DatabaseUnavailable from error
             raise
 

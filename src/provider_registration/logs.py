@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import traceback
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -13,6 +15,8 @@ request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 # What every record has; the rest was given as `extra`. uvicorn's color_message is for terminals.
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "color_message"}
 ENCODER = json.JSONEncoder(default=str)
+
+QUIET_SECONDS = 10.0  # in which a line that repeats is counted and not written
 
 
 class LineFormatter(logging.Formatter):
@@ -52,6 +56,34 @@ def _kind(error: BaseException) -> str:
         return f"{name}: errno {error.errno}"
     sqlstate = getattr(error, "sqlstate", None)  # PostgreSQL's name of what went wrong
     return f"{name}: SQLSTATE {sqlstate}" if sqlstate else name
+
+
+class RateLimitedLogger:
+    """Logs each message once in QUIET_SECONDS: an outage is told, and told on, without a line for every request."""
+
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
+        self._logger = logger
+        self._clock = clock
+        self._quiet_until: dict[str, float] = {}  # by message: texts of the program, so there are few
+        self._suppressed: dict[str, int] = {}
+
+    def warning(self, message: str, **fields: object) -> None:
+        """Log a warning with fields of its own, and with the number of those `suppressed` since the last."""
+        self._log(logging.WARNING, message, fields)
+
+    def exception(self, message: str) -> None:
+        """Log the exception that is being handled, as `warning` does."""
+        self._log(logging.ERROR, message, {}, exc_info=True)
+
+    def _log(self, level: int, message: str, fields: dict[str, object], *, exc_info: bool = False) -> None:
+        now = self._clock()
+        if now < self._quiet_until.get(message, now):
+            self._suppressed[message] = self._suppressed.get(message, 0) + 1
+            return
+        self._quiet_until[message] = now + QUIET_SECONDS
+        extra = {**fields, "suppressed": self._suppressed.pop(message, 0)}
+        self._logger.log(level, message, extra=extra, exc_info=exc_info)
 
 
 def configure_logging(level: str) -> None:

@@ -18,6 +18,7 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from provider_registration.errors import LimitExceededError, UnavailableError
+from provider_registration.logs import RateLimitedLogger
 from provider_registration.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAGE_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class RateLimits:
     """
 
     def __init__(self, *, storage_url: str, login: str, registration: str, default: str) -> None:
+        self._logger = RateLimitedLogger(logger)
         storage = _storage(storage_url)
         moving, counting = MovingWindowRateLimiter(storage), SlidingWindowCounterRateLimiter(storage)
         self._login = _Limit("login", parse_many(login) if login else [], moving)
@@ -156,7 +158,7 @@ class RateLimits:
 
     def _storage_failed(self, error: StorageError) -> None:
         RATE_LIMIT_STORAGE_ERRORS.inc()
-        logger.warning("rate limits cannot be counted", extra={"reason": type(error.storage_error).__name__})
+        self._logger.warning("rate limits cannot be counted", reason=type(error.storage_error).__name__)
 
 
 def _storage(url: str) -> Storage:
