@@ -36,6 +36,22 @@ REQUEST_SECONDS = Histogram(
 REQUESTS_IN_FLIGHT = Gauge(
     "provider_service_requests_in_flight", "Requests that are not answered yet.", multiprocess_mode="livesum"
 )
+DATABASE_UP = Gauge(
+    "provider_service_database_up",
+    "1 while the database answers, 0 when it does not; it is asked all the time, also while nobody else asks.",
+    multiprocess_mode="livemin",
+)
+OLDEST_TRANSACTION_SECONDS = Gauge(
+    "provider_service_oldest_transaction_seconds",
+    "Age of the oldest transaction open in the database, as of the last sweep; "
+    "NaN when the role that serves may not see those of other roles.",
+    multiprocess_mode="livemostrecent",
+)
+REPLICA_LAG_SECONDS = Gauge(
+    "provider_service_replica_lag_seconds",
+    "How far the replica of DATABASE_READ_URL is behind, as of the last sweep; +Inf when it does not answer.",
+    multiprocess_mode="livemax",
+)
 DATABASE_CONNECTIONS_IN_USE = Gauge(
     "provider_service_database_connections_in_use",
     "Database connections that are doing something; DATABASE_POOL_SIZE a process at most.",
@@ -56,6 +72,16 @@ CANDIDATES = Gauge(
     "Candidates, by status, as of the last sweep.",
     ["status"],
     multiprocess_mode="livemostrecent",
+)
+OLDEST_PENDING_SECONDS = Gauge(
+    "provider_service_oldest_pending_candidate_seconds",
+    "Age of the oldest candidate that nobody has decided about, as of the last sweep; 0 without any.",
+    multiprocess_mode="livemostrecent",
+)
+LAST_SWEEP_TIMESTAMP = Gauge(
+    "provider_service_last_sweep_timestamp_seconds",
+    "Unix time of the last sweep that succeeded, or of the start.",
+    multiprocess_mode="livemin",
 )
 BILLING_CALL_SECONDS = Histogram(
     "provider_service_billing_call_duration_seconds",
@@ -108,6 +134,11 @@ RATE_LIMIT_STORAGE_ERRORS = Counter(
 LOGINS = Counter(
     "provider_service_logins",
     "Tries to log in, by outcome: succeeded, failed, limited.",
+    ["outcome"],
+)
+REFRESHES = Counter(
+    "provider_service_refreshes",
+    "Refresh tokens shown, by outcome: succeeded, reused, expired, unknown.",
     ["outcome"],
 )
 

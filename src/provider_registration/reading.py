@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TypeVar
 
@@ -19,6 +20,15 @@ AWAY_SECONDS = 15.0  # that a replica is left alone after it did not answer: eac
 
 # How far the primary's log goes; everything committed by now stands before this place.
 END_OF_LOG = text("SELECT pg_current_wal_lsn()")
+
+# How many seconds a replica is behind, given the end of the primary's log: since the last commit that it replayed.
+LAG_SECONDS = text("""
+    SELECT CASE
+        WHEN NOT pg_is_in_recovery() OR pg_last_wal_replay_lsn() >= CAST(:place AS pg_lsn) THEN 0
+        ELSE CAST(extract(epoch FROM clock_timestamp()
+                          - coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time())) AS float8)
+    END
+""")
 
 # Whether a replica has everything up to a place in the primary's log; one that was promoted has.
 HAS_REPLAYED = text("SELECT NOT pg_is_in_recovery() OR pg_last_wal_replay_lsn() >= CAST(:place AS pg_lsn)")
@@ -64,6 +74,20 @@ class Reader:
         """Do `work` where nothing can be missing."""
         return await _do(self._primary, work)
 
+    async def measure_lag(self) -> float:
+        """How many seconds the replica is behind: 0 without one, infinite when it does not answer.
+
+        Raises:
+            DatabaseUnavailable: the primary does not answer.
+        """
+        if self._replica is None:
+            return 0.0
+        place = await _do(self._primary, _end_of_log)
+        try:
+            return await _do(self._replica, partial(_lag_seconds, place=place))
+        except DatabaseUnavailable:
+            return inf
+
     @property
     def has_replica(self) -> bool:
         """Whether `read` may see less than `read_primary`."""
@@ -76,6 +100,10 @@ async def _end_of_log(session: AsyncSession) -> int:
 
 async def _has_replayed(session: AsyncSession, *, place: int) -> bool:
     return bool(await session.scalar(HAS_REPLAYED, {"place": place}))
+
+
+async def _lag_seconds(session: AsyncSession, *, place: int) -> float:
+    return float(await session.scalar(LAG_SECONDS, {"place": place}))
 
 
 async def _do(database: Database, work: Work[Result]) -> Result:

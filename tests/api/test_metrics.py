@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import string
+import time
+from uuid import uuid4
 
+import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from provider_registration import __version__
+from provider_registration.candidates.approval.queries import OLDEST_TRANSACTION_SECONDS
 
 REQUESTS = "provider_service_requests_total"
 
@@ -161,3 +165,67 @@ async def test_candidates_are_counted_by_status(samples, register, database):
             if {status: count for status, count in told.items() if count} == there:
                 break
             await asyncio.sleep(0.2)
+
+
+async def eventually(condition):
+    async with asyncio.timeout(30):
+        while not await condition():
+            await asyncio.sleep(0.2)
+
+
+async def test_the_age_of_the_oldest_pending_candidate_is_told(samples, no_candidates, register, database):
+    async def age():
+        return (await samples("provider_service_oldest_pending_candidate_seconds"))[frozenset()]
+
+    async def is_four_days():
+        return 4 * 86400 <= await age() < 4 * 86400 + 600
+
+    async def is_none():
+        return await age() == 0
+
+    await register()
+    old = await register()
+    await database.execute(
+        "UPDATE candidates SET created_at = now() - interval '4 days' WHERE id = $1", old["candidate_id"]
+    )
+    await eventually(is_four_days)
+    await database.execute("DELETE FROM candidates")
+    await eventually(is_none)
+
+
+async def test_a_transaction_that_stays_open_is_seen(samples, migrated_database_url):
+    connection = await asyncpg.connect(migrated_database_url)
+    try:
+        await connection.execute("BEGIN")
+
+        async def is_seen():
+            return (await samples("provider_service_oldest_transaction_seconds"))[frozenset()] > 2
+
+        await eventually(is_seen)
+    finally:
+        await connection.close()
+
+
+async def test_a_role_that_may_not_look_says_so(database):
+    role = f"serving_{uuid4().hex}"
+    await database.execute(f"CREATE ROLE {role}")
+    statement = OLDEST_TRANSACTION_SECONDS.text
+    try:
+        await database.execute(f"SET ROLE {role}")
+        assert await database.fetchval(statement) is None
+        await database.execute("RESET ROLE")
+        await database.execute(f"GRANT pg_read_all_stats TO {role}")
+        await database.execute(f"SET ROLE {role}")
+        assert await database.fetchval(statement) >= 0
+    finally:
+        await database.execute("RESET ROLE")
+        await database.execute(f"DROP ROLE {role}")
+
+
+async def test_the_database_is_up_and_swept(samples):
+    async def is_so():
+        swept = (await samples("provider_service_last_sweep_timestamp_seconds"))[frozenset()]
+        is_up = (await samples("provider_service_database_up"))[frozenset()]
+        return is_up == 1 and time.time() - swept < 10
+
+    await eventually(is_so)

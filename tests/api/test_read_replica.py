@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import subprocess
 import tempfile
+import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
 from provider_registration.local.accounts import account_for, programs_for
 from provider_registration.local.postgres import ENVIRONMENT, PrivatePostgres
+from provider_registration.reading import Reader
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD, a_registration, make_settings
 
@@ -222,3 +225,39 @@ async def test_check_tells_a_standby_from_a_primary(urls, monkeypatch, tmp_path)
     assert [each.level for each in as_it_should_be if each.subject == "replica"] == ["ok"]
     assert "error" not in {each.level for each in as_it_should_be}
     assert [each.subject for each in exchanged if each.level == "error"] == ["database"]
+
+
+@pytest.fixture
+async def reader(urls):
+    """Reads as the service does."""
+    databases = [
+        Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1, time_limit=2)
+        for url in (*urls, "postgresql://nobody@127.0.0.1:1/none")
+    ]
+    yield {"standby": Reader(*databases[:2]), "none": Reader(databases[0], None), "away": Reader(*databases[::2])}
+    for database in databases:
+        await database.close()
+
+
+async def test_how_far_the_replica_is_behind_is_measured(reader, clients, standby):
+    here, _ = clients
+    await register(here, standby)
+    async with asyncio.timeout(SEEN_SECONDS):
+        while await reader["standby"].measure_lag() != 0:
+            await asyncio.sleep(0.05)
+
+    async with lagging(standby):
+        begun = time.monotonic()
+        await here.post("/candidates", json=a_registration())
+        await asyncio.sleep(1.5)
+        assert await reader["standby"].measure_lag() >= 1.5
+        assert await reader["standby"].measure_lag() <= time.monotonic() - begun + SEEN_SECONDS
+
+    async with asyncio.timeout(SEEN_SECONDS):
+        while await reader["standby"].measure_lag() != 0:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_replica_that_does_not_answer_is_infinitely_behind(reader):
+    assert await reader["away"].measure_lag() == math.inf
+    assert await reader["none"].measure_lag() == 0

@@ -11,6 +11,7 @@ import pytest
 from passlib.hash import argon2
 
 from provider_registration.auth.models import Role
+from provider_registration.metrics import REFRESHES
 
 PASSWORD = "a password that nobody else has"
 
@@ -75,6 +76,27 @@ async def test_a_refresh_token_that_comes_twice_ends_the_session(anonymous, mari
     assert stolen.json()["type"].endswith(":invalid-refresh-token")
     assert (await refresh(anonymous, second)).status_code == 401
     assert await ends_within_a_second(anonymous, second)
+
+
+def refreshes():
+    """How often refresh tokens were shown, by outcome."""
+    samples = [sample for metric in REFRESHES.collect() for sample in metric.samples]
+    return {one.labels["outcome"]: one.value for one in samples if one.name.endswith("_total")}
+
+
+async def test_refreshes_are_counted_by_what_became_of_them(anonymous, maria, log_in, database):
+    first, other = await log_in(maria), await log_in(maria)
+    before = refreshes()
+
+    await refresh(anonymous, first)
+    await refresh(anonymous, first)
+    await refresh(anonymous, {"refresh_token": "a" * 43})
+    await database.execute("UPDATE refresh_tokens SET expires_at = now() WHERE used_at IS NULL")
+    await refresh(anonymous, other)
+
+    after = refreshes()
+    grown = {outcome: after[outcome] - before.get(outcome, 0) for outcome in after}
+    assert grown == {"succeeded": 1, "reused": 1, "unknown": 1, "expired": 1}
 
 
 async def test_of_two_refreshes_at_once_one_at_most_succeeds(anonymous, maria, log_in):

@@ -6,6 +6,7 @@ import pytest
 
 from provider_registration.billing import protection
 from provider_registration.billing.protection import BreakerState, CircuitBreaker, RetryBudget
+from provider_registration.metrics import BILLING_BREAKER
 
 
 class Clock:
@@ -112,3 +113,31 @@ def test_the_budget_does_not_grow_without_end():
         budget.earn()
 
     assert sum(budget.spend() for _ in range(10_000)) == protection.BUDGET_CAPACITY
+
+
+def shown():
+    """The state that the metric shows."""
+    samples = [sample for metric in BILLING_BREAKER.collect() for sample in metric.samples]
+    [state] = [sample.labels["provider_service_billing_breaker"] for sample in samples if sample.value]
+    return state
+
+
+def test_the_metric_tells_that_the_pause_is_over_though_nobody_asks_for_billing(breaker, clock):
+    fail(breaker)
+    assert shown() == "open"
+
+    clock.now += protection.OPEN_SECONDS
+    breaker.show()
+
+    assert shown() == "half_open"
+
+
+def test_the_metric_says_open_while_the_answer_to_the_probe_is_missing(breaker, clock):
+    fail(breaker)
+    clock.now += protection.OPEN_SECONDS
+    breaker.admit()
+    assert shown() == "open"
+
+    breaker.succeeded()
+
+    assert shown() == "closed"

@@ -121,7 +121,7 @@ async def test_the_statement_runs(statement: str, live: Live) -> None:
     transaction = connection.transaction()
     await transaction.start()
     try:
-        if "DROP ROLE provider_registration_api" in statement:
+        if re.search(r"(DROP ROLE|GRANT \w+ TO) provider_registration_api", statement):
             await connection.execute("CREATE ROLE provider_registration_api")
         await connection.execute(statement)
     finally:

@@ -10,6 +10,8 @@ from uuid import UUID
 from provider_registration.auth import queries
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
 from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.logs import RateLimitedLogger
+from provider_registration.metrics import DATABASE_UP
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ class RevocationWatch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._logger = RateLimitedLogger(logger)
         self._ended: dict[UUID, float] = {}  # session -> when to forget it, by the monotonic clock
         self._asked_at = float("-inf")
         self._cleaned_at = time.monotonic()
@@ -45,20 +48,17 @@ class RevocationWatch:
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        is_failing = False  # said once, until it is over
         while True:
             try:
                 await self.refresh()
                 await self._clean()
-                is_failing = False
+                DATABASE_UP.set(1)
             except DatabaseUnavailable:
-                if not is_failing:
-                    logger.warning("the database does not answer; whether sessions have ended is not known")
-                is_failing = True
-            except Exception:
-                if not is_failing:
-                    logger.exception("ended sessions could not be read")
-                is_failing = True
+                DATABASE_UP.set(0)
+                self._logger.warning("the database does not answer; whether sessions have ended is not known")
+            except Exception:  # there are no tables, or the role may not read them
+                DATABASE_UP.set(0)
+                self._logger.exception("ended sessions could not be read")
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:

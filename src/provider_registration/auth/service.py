@@ -18,7 +18,7 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.database import Database
-from provider_registration.metrics import LOGINS
+from provider_registration.metrics import LOGINS, REFRESHES
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 SESSION_SECONDS = 7 * 24 * 3600  # then the password is asked for again
@@ -132,11 +132,15 @@ class AuthService:
         async with self._database.transaction() as session:
             row = (await session.execute(queries.LOCK_REFRESH_TOKEN, parameters)).mappings().one_or_none()
             if row is None:
+                REFRESHES.labels("unknown").inc()
                 raise InvalidRefreshToken
             user = User(row["user_id"], Role(row["role"]), row["session_id"])
             if row["is_good"] and not row["used_at"]:
                 await session.execute(queries.USE_REFRESH_TOKEN, parameters)
-                return await self._next_tokens(session, user)
+                tokens = await self._next_tokens(session, user)
+                REFRESHES.labels("succeeded").inc()
+                return tokens
+        REFRESHES.labels("reused" if row["used_at"] else "expired").inc()
         await self.logout(user)
         raise InvalidRefreshToken
 

@@ -53,7 +53,7 @@ class CircuitBreaker:
         self._failures = 0
         self._closed = True
         self._next_probe = 0.0
-        self._show()
+        self.show()
 
     @property
     def state(self) -> BreakerState:
@@ -72,14 +72,14 @@ class CircuitBreaker:
         state = self.state
         if state is BreakerState.HALF_OPEN:
             self._next_probe = self._clock() + PROBE_SECONDS
-        self._show(state)
+            self.show()
         return state is not BreakerState.OPEN
 
     def succeeded(self) -> None:
         """Billing answered as it should; a refusal is an answer too."""
         self._failures = 0
         self._closed = True
-        self._show()
+        self.show()
 
     def failed(self) -> None:
         """Billing could not be reached, or gave no usable answer."""
@@ -87,9 +87,10 @@ class CircuitBreaker:
         if not self._closed or self._failures >= FAILURES_TO_OPEN:
             self._closed = False
             self._next_probe = self._clock() + OPEN_SECONDS
-        self._show()
+        self.show()
 
-    def _show(self, state: BreakerState | None = None) -> None:
-        now = state or self.state
+    def show(self) -> None:
+        """Have the metric say where the breaker stands; to be called now and then, for time alone half-opens it."""
+        now = self.state
         for each in BreakerState:
             BILLING_BREAKER.labels(each).set(each is now)

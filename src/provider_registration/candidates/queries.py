@@ -203,6 +203,15 @@ COUNT_BY_STATUS = text("""
     SELECT status, CAST(sum(count) AS bigint) AS candidates FROM candidate_counts WHERE product = '' GROUP BY status
 """)
 
+# For the metrics: how long the pending candidate that waits longest has waited, in seconds; no row without any.
+OLDEST_PENDING_SECONDS = text("""
+    SELECT CAST(extract(epoch FROM now() - created_at) AS float8)
+    FROM candidates
+    WHERE status = 'pending'
+    ORDER BY created_at, id
+    LIMIT 1
+""")
+
 # Add to the counts what they lack, and say what that was: nothing unless rows came past the trigger.
 RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candidates()")
 

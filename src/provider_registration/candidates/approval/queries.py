@@ -145,6 +145,18 @@ COUNT_ORPHANS = text("""
     SELECT count(*) FROM approval_events WHERE event = 'orphaned'
 """)
 
+# For the metrics: the age of the oldest transaction in this database, in seconds; NULL when the role may not see those
+# of others. Every role sees its own.
+OLDEST_TRANSACTION_SECONDS = text("""
+    SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE')
+        THEN (
+            SELECT CAST(coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0) AS float8)
+            FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend'
+        )
+    END
+""")
+
 # Let go of a claim that is still ours, to be tried again after a while. What billing said last outlasts its pauses.
 KEEP_WAITING = text("""
     UPDATE approval_intents

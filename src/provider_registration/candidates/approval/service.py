@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Coroutine
+from math import nan
 from typing import Any
 from uuid import UUID
 
@@ -41,7 +42,15 @@ from provider_registration.candidates.selection import lock_pending
 from provider_registration.database import Database, constraint_name
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
-from provider_registration.metrics import APPROVALS_UNFINISHED, CANDIDATES, OLDEST_APPROVAL_SECONDS, ORPHANED_PROVIDERS
+from provider_registration.metrics import (
+    APPROVALS_UNFINISHED,
+    CANDIDATES,
+    OLDEST_APPROVAL_SECONDS,
+    OLDEST_PENDING_SECONDS,
+    OLDEST_TRANSACTION_SECONDS,
+    ORPHANED_PROVIDERS,
+    REPLICA_LAG_SECONDS,
+)
 from provider_registration.reading import Reader
 from provider_registration.web.pagination import Page
 
@@ -147,6 +156,7 @@ class ApprovalService:
 
     async def sweep(self) -> None:
         """Carry out what is due: approvals whose worker is gone, and those that wait for another try."""
+        self._billing.breaker.show()
         while self._billing.breaker.state is not BreakerState.OPEN:
             probing = self._billing.breaker.state is BreakerState.HALF_OPEN
             claims = [claim for _ in range(1 if probing else SWEEPS_AT_ONCE) if (claim := await self._claim_due())]
@@ -158,18 +168,23 @@ class ApprovalService:
                     raise result
 
     async def observe(self) -> None:
-        """Set the metrics of candidates and unfinished approvals to what the database holds."""
+        """Set the metrics of what the database holds, and of how it does."""
         async with self._database.transaction() as session:
             rows = (await session.execute(queries.SUMMARISE)).all()
             orphans = await session.scalar(queries.COUNT_ORPHANS)
             counts = {row.status: row.candidates for row in await session.execute(candidate_queries.COUNT_BY_STATUS)}
+            oldest_pending = await session.scalar(candidate_queries.OLDEST_PENDING_SECONDS)
+            oldest_transaction = await session.scalar(queries.OLDEST_TRANSACTION_SECONDS)
         for status in Status:
             CANDIDATES.labels(status).set(counts.get(status, 0))
+        OLDEST_PENDING_SECONDS.set(oldest_pending or 0)
+        OLDEST_TRANSACTION_SECONDS.set(nan if oldest_transaction is None else oldest_transaction)
         unfinished = {row.state: row.unfinished for row in rows}
         for state in ApprovalState:
             APPROVALS_UNFINISHED.labels(state).set(unfinished.get(state, 0))
         OLDEST_APPROVAL_SECONDS.set(max((row.oldest_seconds for row in rows), default=0.0))
         ORPHANED_PROVIDERS.set(orphans or 0)
+        REPLICA_LAG_SECONDS.set(await self._reader.measure_lag())
 
     async def stop(self, stopping: asyncio.Event) -> None:
         """Once `stopping` is set, wait for the attempts under way, but not long: the sweep of another process goes on.
