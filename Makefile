@@ -18,7 +18,7 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak fuzz sqlmap timing bench growth screenshots lint format lock schema clean
+.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ drill-rotation: $(DEV)  ## change the key and the role that serve, under traffic
 
 drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
 	$(BIN)/python -m tests.drills.soak $(ARGS)
+
+drill-alerts: $(DEV)  ## make the faults that Prometheus' alerts tell of, and see each begin and end, in 20 minutes
+	$(BIN)/python -m tests.drills.alerts $(ARGS)
 
 fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
 	$(BIN)/python tests/fuzzing/fuzz.py $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
-import subprocess
 import tempfile
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -22,41 +21,15 @@ from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
-from provider_registration.local.accounts import account_for, programs_for
-from provider_registration.local.postgres import ENVIRONMENT, PrivatePostgres
+from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.reading import Reader
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD, a_registration, make_settings
+from tests.standby import standby_of
 
 ADMIN = "admin@example.com"
 NO_SYNC = {"fsync": "off", "full_page_writes": "off"}
 SEEN_SECONDS = 10  # until the standby must have what was written
-
-
-@contextmanager
-def standby_of(primary_url, home):
-    """A standby that streams from a server while the block runs; gives its URL."""
-    parts = urlsplit(primary_url)
-    home.mkdir()
-    home.chmod(0o755)
-    account = account_for(home)
-    (home / "password").write_text(parts.password)
-    account.own(home)
-    subprocess.run(
-        [
-            *(programs_for(account) / "pg_basebackup", "--pgdata", home / "data", "--write-recovery-conf", "--no-sync"),
-            *("--checkpoint=fast", "--dbname", parts._replace(path="/").geturl()),
-        ],
-        check=True,
-        cwd=home,
-        env=ENVIRONMENT,
-        **account.as_popen_arguments(),
-    )
-    standby = PrivatePostgres(home, options=NO_SYNC)
-    try:
-        yield standby.start()
-    finally:
-        standby.stop()
 
 
 def a_folder_that_others_may_enter():
@@ -73,7 +46,7 @@ async def urls():
     try:
         primary_url = await asyncio.to_thread(primary.start)
         await asyncio.to_thread(migrations.upgrade, primary_url)
-        with standby_of(primary_url, folder / "standby") as standby_url:
+        with standby_of(primary_url, folder / "standby", NO_SYNC) as standby_url:
             yield primary_url, standby_url
     finally:
         primary.stop()

@@ -31,6 +31,8 @@ PACKAGES = {
     "etcd": "etcd-server",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
+    "prometheus": "prometheus",
+    "redis-server": "redis-server",
 }
 
 

@@ -55,8 +55,12 @@ class PostgresCluster:
 
     def kill(self) -> None:
         """End the server at once, as the kernel does when memory runs out."""
-        pid = int((self._home.resolve() / "data/postmaster.pid").read_text().split("\n")[0])
-        os.kill(pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return int((self._home.resolve() / "data/postmaster.pid").read_text().split("\n")[0])
 
     async def restart(self) -> None:
         """Start a killed server again, where it was."""

@@ -14,38 +14,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from provider_registration.local.postgres import free_port
+from tests.redis_server import Redis, needs_redis
 
 from .conftest import PASSWORD
 
-REDIS = shutil.which("redis-server")
 SCRAPE_TOKEN = f"scrape-{uuid4().hex}"
-
-needs_redis = pytest.mark.skipif(
-    REDIS is None, reason="redis-server is not installed (Debian: apt install redis-server)"
-)
-
-
-class Redis:
-    """A Redis on loopback that keeps nothing and can be stopped and started again."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._port = free_port()
-        self.url = f"redis://127.0.0.1:{self._port}"
-
-    def start(self):
-        options = {"port": self._port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self._folder}
-        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        self._process = subprocess.Popen([REDIS, *arguments], stdout=subprocess.PIPE, text=True)
-        for line in self._process.stdout:
-            if "eady to accept connections" in line:
-                return
-        raise AssertionError("redis-server did not start")
-
-    def stop(self):
-        self._process.terminate()
-        self._process.communicate(timeout=20)
 
 
 @pytest.fixture(scope="module")
