@@ -10,7 +10,7 @@ import signal
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -89,6 +89,7 @@ class Stage:
     standby: asyncpg.Connection
     client: httpx.AsyncClient
     targets: list[str]
+    is_thawed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def browse(self) -> None:
         """Two requests a second, one of which writes."""
@@ -142,15 +143,18 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
 
 
 async def nothing() -> None:
-    """A cure that is none."""
+    """For a fault that another trial makes."""
 
 
 async def database_hangs(trials: Trials, stage: Stage) -> None:
-    """PostgreSQL hangs while people ask; both alerts, each with its page."""
-    await asyncio.gather(
-        trials.run("PostgreSQL hangs, requests go on", "DatabaseDown", stage.freeze, stage.thaw),
-        trials.run("the same", "ErrorBudgetBurnsFast 503", nothing, nothing),
-    )
+    """PostgreSQL hangs while people ask."""
+    await trials.run("PostgreSQL hangs, requests go on", "DatabaseDown", stage.freeze, stage.thaw)
+    stage.is_thawed.set()
+
+
+async def errors_are_503(trials: Trials, stage: Stage) -> None:
+    """What people got meanwhile."""
+    await trials.run("the same", "ErrorBudgetBurnsFast 503", nothing, stage.is_thawed.wait)
 
 
 async def database_dies(trials: Trials, stage: Stage) -> None:
@@ -183,6 +187,7 @@ async def billing_fails(trials: Trials, stage: Stage) -> None:
     """Twice: once nobody asks billing after the cure, once people do."""
     name = "BillingBreakerOpen"
     approving: list[asyncio.Task[None]] = []
+    is_back = asyncio.Event()
 
     async def die() -> None:
         await stage.world.billing.close()
@@ -190,6 +195,7 @@ async def billing_fails(trials: Trials, stage: Stage) -> None:
 
     async def come_back() -> None:
         await stage.world.billing.start()
+        is_back.set()
 
     async def come_back_unasked() -> None:
         approving.pop().cancel()
@@ -197,7 +203,7 @@ async def billing_fails(trials: Trials, stage: Stage) -> None:
 
     await asyncio.gather(
         trials.run("billing is down, then back, and nobody asks it", name, die, come_back_unasked),
-        trials.run("the same", "ErrorBudgetBurnsFast 502", nothing, nothing),
+        trials.run("the same", "ErrorBudgetBurnsFast 502", nothing, is_back.wait),
     )
     await trials.run("billing is down, then back, and is asked", name, die, come_back)
     approving.pop().cancel()
@@ -285,12 +291,14 @@ async def drill(_options: Namespace) -> bool:
                     await asyncio.sleep(60)  # of requests that succeed
                     fired = {name for name, states in (await alerts.states()).items() if "firing" in states}
                     report.promise(not fired, f"fired without a fault: {fired}")
+                    later = asyncio.create_task(errors_are_503(trials, stage))
                     await database_hangs(trials, stage)
                     faults = (
                         *(redis_fails, billing_fails, replica_stands_still, transaction_stays_open),
                         *(candidate_waits, sweep_stands_still, refresh_storm),
                     )
-                    for result in await asyncio.gather(*(one(trials, stage) for one in faults), return_exceptions=True):
+                    under_way = (later, *(one(trials, stage) for one in faults))
+                    for result in await asyncio.gather(*under_way, return_exceptions=True):
                         report.promise(not isinstance(result, BaseException), str(result))
                 await database_dies(trials, stage)
     return report.show("scraped every 15 s, with the shipped rules")
