@@ -51,7 +51,7 @@ drill-rotation: $(DEV)  ## change the key and the role that serve, under traffic
 drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
 	$(BIN)/python -m tests.drills.soak $(ARGS)
 
-drill-alerts: $(DEV)  ## make the faults that Prometheus' alerts tell of, and see each begin and end, in 20 minutes
+drill-alerts: $(DEV)  ## make the faults that Prometheus' alerts tell of, and see each begin and end, in 17 minutes
 	$(BIN)/python -m tests.drills.alerts $(ARGS)
 
 fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
