@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 import httpx
@@ -84,6 +85,15 @@ async def test_a_worker_that_died_is_replaced_and_what_it_counted_stays(process)
 
     assert victim not in workers_of(process.pid)
     assert (await metrics(process.url))[COUNTED] == before
+
+
+async def test_no_worker_is_without_its_database_or_its_sweeps(process):
+    async def none_is():
+        found = await metrics(process.url)
+        swept = found["provider_service_last_sweep_timestamp_seconds",]
+        return found["provider_service_database_up",] == 1 and time.time() - swept < 30
+
+    await eventually(none_is)
 
 
 async def test_all_workers_end_with_their_parent(serving, environment, tmp_path):
