@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -16,6 +18,7 @@ import pytest
 import yaml
 
 from provider_registration.local.postgres import free_port
+from tests.documents.markdown import section
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -24,6 +27,8 @@ OURS = {"migrate", "api", "billing-sandbox"}
 BIN = Path(sys.executable).parent
 HADOLINT = shutil.which("hadolint", path=str(BIN))
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: apt install nginx-light)")
+SECRET = "s3cr3t-of-an-applicant"  # nobody's
 
 
 def run(*command):
@@ -97,45 +102,96 @@ def test_the_inline_prometheus_takes_the_same_rules():
     assert inline["scrape_configs"][0]["job_name"] == alone["scrape_configs"][0]["job_name"]
 
 
-@pytest.fixture
-async def nginx(request, serving, environment, tmp_path):
-    """The nginx of the Compose file before a `serve`: its own file, with other addresses."""
-    async with serving({**environment, "FORWARDED_ALLOW_IPS": "127.0.0.1"}, tmp_path) as process:
-        port, folder = free_port(), tmp_path / "nginx"
-        folder.mkdir()
-        server = (ROOT / "deploy/nginx/default.conf").read_text()
-        addresses = {
-            "listen 8080": f"listen 127.0.0.1:{port}",
-            "http://api:5004": process.url,
-            **getattr(request, "param", {}),
-        }
-        for theirs, ours in addresses.items():
-            assert theirs in server
-            server = server.replace(theirs, ours)
-        temporary = "".join(
-            f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        user = f"user {pwd.getpwuid(os.getuid()).pw_name};" if os.getuid() == 0 else ""
-        (folder / "nginx.conf").write_text(
-            f"{user} daemon off; pid {folder}/pid; error_log stderr; events {{}}"
-            f"http {{ access_log off; {temporary} {server} }}"
-        )
-        running = await asyncio.create_subprocess_exec(NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"))
-        try:
-            async with asyncio.timeout(30), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                while True:
-                    try:
-                        await client.get("/health/live")
-                        break
-                    except httpx.ConnectError:
-                        await asyncio.sleep(0.05)
-                yield client
-        finally:
+@dataclass
+class Gateway:
+    """A running nginx: who asks it, and what it has logged."""
+
+    client: httpx.AsyncClient
+    folder: Path
+
+    @property
+    def port(self):
+        return self.client.base_url.port
+
+    @property
+    def accesses(self):
+        return (self.folder / "access.log").read_text()
+
+    @property
+    def errors(self):
+        return (self.folder / "error.log").read_text()
+
+
+@asynccontextmanager
+async def gateway(lines, folder, listens="listen 8080"):
+    """An nginx with these lines, which logs as much as that of the image."""
+    port, folder = free_port(), folder / "nginx"
+    folder.mkdir()
+    assert listens in lines
+    lines = lines.replace(listens, f"listen 127.0.0.1:{port}").replace("/var/log/nginx", str(folder))
+    temporary = "".join(
+        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = f"user {pwd.getpwuid(os.getuid()).pw_name};" if os.getuid() == 0 else ""
+    (folder / "nginx.conf").write_text(
+        f"{user} daemon off; pid {folder}/pid; error_log {folder}/error.log notice; events {{}}"
+        f"http {{ access_log {folder}/access.log; {temporary} {lines} }}"
+    )
+    running = await asyncio.create_subprocess_exec(NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"))
+    try:
+        async with asyncio.timeout(30), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            while True:
+                try:
+                    await client.get("/health/live")
+                    break
+                except httpx.ConnectError:
+                    assert running.returncode is None, (folder / "error.log").read_text()
+                    await asyncio.sleep(0.05)
+            yield Gateway(client, folder)
+    finally:
+        if running.returncode is None:
             running.terminate()
-            await running.wait()
+        await running.wait()
 
 
-@pytest.mark.skipif(NGINX is None, reason="there is no nginx")
+@asynccontextmanager
+async def composed(url, folder, **others):
+    """The nginx of the Compose file before a service: its own file, with other addresses."""
+    lines = (ROOT / "deploy/nginx/default.conf").read_text()
+    for theirs, ours in {"http://api:5004": url, **others}.items():
+        assert theirs in lines
+        lines = lines.replace(theirs, ours)
+    async with gateway(lines, folder) as gate:
+        yield gate
+
+
+@pytest.fixture
+async def limited(request, serving, environment, tmp_path):
+    """What asks an nginx before a service in which nobody has registered yet."""
+    async with serving({**environment, "FORWARDED_ALLOW_IPS": "127.0.0.1"}, tmp_path) as process:
+        async with composed(process.url, tmp_path, **getattr(request, "param", {})) as gate:
+            yield gate.client
+
+
+@pytest.fixture(scope="module")
+async def pages(serving, environment, tmp_path_factory):
+    """A service with pages."""
+    async with serving({**environment, "PUBLIC_PAGES": "true"}, tmp_path_factory.mktemp("pages")) as process:
+        yield process.url
+
+
+@pytest.fixture
+async def gate(pages, tmp_path):
+    async with composed(pages, tmp_path) as gate:
+        yield gate
+
+
+@pytest.fixture
+def nginx(gate):
+    return gate.client
+
+
+@needs_nginx
 async def test_nginx_leads_to_the_service_and_hides_its_metrics(nginx, registration):
     assert (await nginx.post("/candidates", json=registration())).status_code == 201
     assert (await nginx.get("/metrics")).status_code == 404
@@ -149,18 +205,125 @@ async def register_thirty(client, registration, address):
     assert last.status_code == 201
 
 
-@pytest.mark.skipif(NGINX is None, reason="there is no nginx")
-async def test_nginx_believes_no_caller_about_its_address(nginx, registration):
-    await register_thirty(nginx, registration, "203.0.113.9")
+@needs_nginx
+async def test_nginx_believes_no_caller_about_its_address(limited, registration):
+    await register_thirty(limited, registration, "203.0.113.9")
 
     liar = {"X-Forwarded-For": "203.0.113.10"}
-    assert (await nginx.post("/candidates", json=registration(), headers=liar)).status_code == 429
+    assert (await limited.post("/candidates", json=registration(), headers=liar)).status_code == 429
 
 
-@pytest.mark.skipif(NGINX is None, reason="there is no nginx")
-@pytest.mark.parametrize("nginx", [{"set_real_ip_from 172.16.0.0/12": "set_real_ip_from 127.0.0.1"}], indirect=True)
-async def test_nginx_believes_the_gateway_of_its_machine(nginx, registration):
-    await register_thirty(nginx, registration, "203.0.113.9")
+@needs_nginx
+@pytest.mark.parametrize("limited", [{"set_real_ip_from 172.16.0.0/12": "set_real_ip_from 127.0.0.1"}], indirect=True)
+async def test_nginx_believes_the_gateway_of_its_machine(limited, registration):
+    await register_thirty(limited, registration, "203.0.113.9")
 
     other = {"X-Forwarded-For": "203.0.113.10"}
-    assert (await nginx.post("/candidates", json=registration(), headers=other)).status_code == 201
+    assert (await limited.post("/candidates", json=registration(), headers=other)).status_code == 201
+
+
+async def send(port, request):
+    """Send bytes as no client library would; the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@needs_nginx
+async def test_nginx_shows_no_stranger_the_health_of_the_service(pages, nginx):
+    paths = [f"{prefix}{path}" for prefix in ("", "/registry") for path in ("/health", "/health/live", "/health/ready")]
+
+    assert {(await nginx.get(path)).status_code for path in [*paths, "/health/", "/health%0A", "/metrics"]} == {404}
+    async with httpx.AsyncClient(base_url=pages) as inside:
+        assert (await inside.get("/health/live")).status_code == 200
+
+
+@needs_nginx
+@pytest.mark.parametrize("path", ["/applications/{}", "/%61pplications/{}", "/registry/applications/{}/withdraw"])
+async def test_nginx_logs_no_secret_of_an_applicant(gate, nginx, tmp_path_factory, path):
+    path, dead = path.format(SECRET), f"http://127.0.0.1:{free_port()}"
+
+    answers = [await nginx.get(path), await nginx.get("/apply")]
+    async with composed(dead, tmp_path_factory.mktemp("dead")) as broken:
+        answers += [await broken.client.get("/apply"), await broken.client.get(path)]
+        answers.append(await broken.client.post(path, content=b"x" * 2_000_000))
+        too_long = f"GET /applications/{SECRET} HTTP/1.1\r\nCookie: {'x' * 40_000}\r\n\r\n"
+        refused = await send(broken.port, too_long.encode())
+        logged = gate.accesses + gate.errors + broken.accesses + broken.errors
+
+    assert [answer.status_code for answer in answers] == [404, 200, 502, 502, 413]
+    assert b" 400 " in refused.partition(b"\r\n")[0]
+    del answers[1]  # a page with a form has a policy of its own
+    assert all(answer.headers.get_list("Referrer-Policy") == ["no-referrer"] for answer in answers)
+    assert refused.lower().count(b"referrer-policy: no-referrer") == 1
+    assert '"GET /apply HTTP/1.1" 200' in logged
+    assert "Connection refused" in logged
+    assert SECRET not in logged
+
+
+@needs_nginx
+async def test_nginx_leaves_the_policy_of_pages_with_forms(nginx):
+    assert (await nginx.get("/apply")).headers.get_list("Referrer-Policy") == ["same-origin"]
+
+
+@needs_nginx
+async def test_nginx_compresses_pages_and_leaves_the_entity_tags_of_json(nginx, registration):
+    page = await nginx.get("/apply")
+    [style] = re.findall(r'href="(/static/applicants[^"]+)"', page.text)
+    json = await nginx.post("/candidates", json=registration(company_name="x" * 200))
+
+    assert page.headers["Content-Encoding"] == (await nginx.get(style)).headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in json.headers
+    assert json.headers["ETag"] == '"1"'
+
+
+@needs_nginx
+async def test_an_answer_that_is_not_read_fills_no_disk(tmp_path):
+    sent = 0
+
+    async def answer(reader, writer):
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        with suppress(ConnectionError):
+            for _ in range(64):
+                writer.write(b"x" * 2**20)
+                await writer.drain()
+                sent += 2**20
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as upstream:
+        url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
+        async with composed(url, tmp_path) as gate:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=2**16)
+            writer.write(b"GET /candidates HTTP/1.1\r\nHost: example.com\r\n\r\n")
+            await reader.readline()
+            before = -1
+            while sent != before:  # until nothing moves any more
+                before = sent
+                await asyncio.sleep(0.5)
+            writer.close()
+
+    assert sent < 32 * 2**20, "nginx took it all, and put it on disk"
+
+
+@needs_nginx
+async def test_the_documented_gateway_hides_health_and_logs_no_secret(tmp_path):
+    [block] = [block.text for block in section("DEPLOYMENT.md", "Behind a gateway").blocks if block.language == "nginx"]
+    dead = block.replace("http://127.0.0.1:5004", f"http://127.0.0.1:{free_port()}")
+    server = f"access_log /var/log/nginx/access.log; server {{ listen 8080; {dead} }}"
+
+    async with gateway(server, tmp_path) as gate:
+        hidden = {(await gate.client.get(f"/registry{path}")).status_code for path in ("/health", "/health/ready")}
+        passed_on = await gate.client.get("/registry/apply")
+        page = await gate.client.get(f"/registry/applications/{SECRET}")
+
+    assert hidden == {404}
+    assert passed_on.status_code == page.status_code == 502
+    assert page.headers.get_list("Referrer-Policy") == ["no-referrer"]
+    assert "/registry/apply" in gate.accesses
+    assert "/registry/apply" in gate.errors
+    assert SECRET not in gate.accesses + gate.errors
