@@ -18,7 +18,7 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema clean
+.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema rules clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -101,6 +101,9 @@ lock: $(DEV)  ## write requirements/*.txt anew from pyproject.toml; LOCK_FLAGS=-
 
 schema: $(DEV)  ## write schema.sql anew from the migrations
 	$(BIN)/python tests/schema_dump.py > schema.sql
+
+rules: $(DEV)  ## write the PrometheusRule for Kubernetes from the rules of deploy/prometheus
+	$(BIN)/python tests/prometheus_rule.py > deploy/kubernetes/overlays/with-prometheus-operator/prometheusrule.yaml
 
 clean:  ## remove the environment and caches; the local database in .local stays
 	rm -rf $(VENV) .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache htmlcov src/*.egg-info

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import shutil
+import subprocess
+from functools import cache
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from provider_registration import __version__
+from provider_registration import __version__, cli
 from provider_registration.cli import SHUTDOWN_MARGIN_SECONDS
 from provider_registration.health.router import router
 from provider_registration.settings import Settings
+from tests.documents.markdown import section
+from tests.prometheus_rule import prometheus_rule
 
-FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
+from .deployed import ROOT, needs_prometheus, rules
+
+FOLDER = ROOT / "deploy/kubernetes"
+BASE = FOLDER / "base"
+OPERATOR = FOLDER / "overlays/with-prometheus-operator"
+EXAMPLE = FOLDER / "overlays/production-example"
 VERSIONS = ("1.31", "1.37")  # of Kubernetes
-MAX_CONNECTIONS = 100  # PostgreSQL's default
+OF_THE_OPERATOR = ("ServiceMonitor", "PrometheusRule")  # whose schemas are not Kubernetes' own
+KUBECTL = shutil.which("kubectl")
+# PostgreSQL's defaults, and what `migrate` opens: the lock's connection, and one that looks.
+MAX_CONNECTIONS, RESERVED, MIGRATION = 100, 3, 2
 
 
-def read(name):
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+def read(name, folder=BASE):
+    return yaml.safe_load((folder / f"{name}.yaml").read_text())
 
 
-RESOURCES = read("kustomization")["resources"]
-KNOWN = [
-    name.removesuffix(".yaml") for name in RESOURCES if name != "servicemonitor.yaml"
-]  # that is not Kubernetes' own
+RESOURCES = [
+    *read("kustomization")["resources"],
+    *(name for name in read("kustomization", OPERATOR)["resources"] if name.endswith(".yaml")),
+]
 WITH_PODS = ["migration", "deployment"]
 
 
@@ -34,18 +46,88 @@ def pod(name):
     return read(name)["spec"]["template"]["spec"]
 
 
+def containers(name):
+    return [*pod(name).get("initContainers", ()), *pod(name)["containers"]]
+
+
 def labels_of_pods(name):
     return read(name)["spec"]["template"]["metadata"]["labels"]
 
 
+@cache
+def kustomize_is_old():
+    """Whether kubectl has kustomize 2.0, as Debian 12's does, which reads no folders and patches by other names."""
+    shown = subprocess.run([KUBECTL, "version", "--client"], capture_output=True, text=True, check=False).stdout
+    return "Kustomize Version" not in shown
+
+
+def render(folder, tmp_path):
+    """What kubectl would apply."""
+    if KUBECTL is None:
+        pytest.skip("kubectl is not installed (Debian: apt install kubernetes-client)")
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(FOLDER, copy)
+    for path in copy.rglob("kustomization.yaml") if kustomize_is_old() else ():
+        asked = yaml.safe_load(path.read_text())
+        named = asked.pop("resources")
+        asked["bases"] = [name for name in named if not name.endswith(".yaml")]
+        asked["resources"] = [name for name in named if name.endswith(".yaml")]
+        asked["patchesStrategicMerge"] = [patch["path"] for patch in asked.pop("patches", ())]
+        path.write_text(yaml.safe_dump(asked))
+    command = [KUBECTL, "kustomize", copy / folder.relative_to(FOLDER)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def named(objects):
+    return {(one["kind"], one["metadata"]["name"]): one for one in objects}
+
+
 def test_every_file_is_applied():
-    assert {path.name for path in FOLDER.glob("*.yaml")} == {*RESOURCES, "kustomization.yaml"}
+    files = {path.name for folder in (BASE, OPERATOR) for path in folder.glob("*.yaml")}
+    patches = {patch["path"] for patch in read("kustomization", EXAMPLE)["patches"]}
+
+    assert files == {*RESOURCES, "kustomization.yaml"}
+    assert {path.name for path in EXAMPLE.glob("*.yaml")} == {*patches, "kustomization.yaml"}
+    assert set(FOLDER.rglob("*.yaml")) == {path for one in (BASE, OPERATOR, EXAMPLE) for path in one.glob("*.yaml")}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_file_follows_the_published_schema(name, version):
-    kubernetes_validate.validate(read(name), version, strict=True)
+@pytest.mark.parametrize("folder", [BASE, OPERATOR, EXAMPLE], ids=lambda folder: folder.name)
+def test_what_kubectl_makes_of_it_follows_the_published_schema(folder, tmp_path):
+    objects = render(folder, tmp_path)
+
+    for one in objects:
+        if one["kind"] not in OF_THE_OPERATOR:
+            for version in VERSIONS:
+                kubernetes_validate.validate(one, version, strict=True)
+    assert len(objects) == len(named(objects))
+
+
+def test_the_operator_gets_what_it_watches_with_besides_the_base(tmp_path):
+    base, more = named(render(BASE, tmp_path / "1")), named(render(OPERATOR, tmp_path / "2"))
+
+    assert {kind for kind, _ in more.keys() - base.keys()} == set(OF_THE_OPERATOR)
+    assert {name: more[name] for name in base} == base
+
+
+def test_the_example_changes_image_namespace_replicas_and_network_alone(tmp_path):
+    asked = read("kustomization", EXAMPLE)
+    plain, example = named(render(OPERATOR, tmp_path / "1")), named(render(EXAMPLE, tmp_path / "2"))
+    [image] = asked["images"]
+    place = f"{image['newName']}:{image['newTag']}"
+
+    assert example.keys() == plain.keys()
+    assert {one["metadata"].pop("namespace") for one in example.values()} == {asked["namespace"]}
+    for one in plain.values():
+        spec = one["spec"].get("template", {}).get("spec", {})
+        for container in [*spec.get("initContainers", ()), *spec.get("containers", ())]:
+            container["image"] = place
+    policy = ("NetworkPolicy", "provider-registration")
+    assert example[policy]["spec"].pop("egress") != plain[policy]["spec"].pop("egress")
+    scaler = ("HorizontalPodAutoscaler", "provider-registration")
+    assert example[scaler]["spec"].pop("minReplicas") > plain[scaler]["spec"].pop("minReplicas")
+    assert example == plain
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -65,22 +147,30 @@ def test_pods_keep_to_the_restricted_standard(name):
     assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC", "volumes"}
-    [container] = spec["containers"]
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    for container in containers(name):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
     assert spec["automountServiceAccountToken"] is False
 
 
 @pytest.mark.parametrize("name", WITH_PODS)
 def test_containers_run_this_version_and_say_what_they_need(name):
-    [container] = pod(name)["containers"]
+    for container in containers(name):
+        assert container["image"] == f"provider-registration:{__version__}"
+        assert {*container["resources"]["requests"]} == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
 
-    assert container["image"] == f"provider-registration:{__version__}"
-    assert {*container["resources"]["requests"]} == {"cpu", "memory"}
-    assert "memory" in container["resources"]["limits"]
+
+def test_nothing_serves_before_its_settings_are_checked_and_the_schema_is_there():
+    [check] = pod("deployment")["initContainers"]
+    [api] = pod("deployment")["containers"]
+
+    assert check["args"] == ["provider-registration", "check", "--wait", "300"]
+    assert check["envFrom"] == api["envFrom"]
+    assert {check["args"][1], pod("migration")["containers"][0]["args"][1]} <= cli.main.commands.keys()
 
 
 def test_probes_ask_what_the_service_answers():
@@ -107,28 +197,73 @@ def test_everything_selects_the_pods_that_serve():
     assert read("poddisruptionbudget")["spec"]["selector"]["matchLabels"].items() <= served
     assert not read("service")["spec"]["selector"].items() <= labels_of_pods("migration").items()
     assert (
-        read("servicemonitor")["spec"]["selector"]["matchLabels"].items()
+        read("servicemonitor", OPERATOR)["spec"]["selector"]["matchLabels"].items()
         <= read("service")["metadata"]["labels"].items()
     )
-    assert read("servicemonitor")["spec"]["endpoints"][0]["port"] == read("service")["spec"]["ports"][0]["name"]
+    assert (
+        read("servicemonitor", OPERATOR)["spec"]["endpoints"][0]["port"] == read("service")["spec"]["ports"][0]["name"]
+    )
     target = read("horizontalpodautoscaler")["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", read("deployment")["metadata"]["name"])
 
 
 def test_all_replicas_together_leave_postgresql_connections():
-    replicas = read("horizontalpodautoscaler")["spec"]["maxReplicas"]
+    deployment = read("deployment")["spec"]
+    variables = {one["name"]: one["value"] for one in pod("deployment")["containers"][0]["env"]}
+    most = read("horizontalpodautoscaler")["spec"]["maxReplicas"] + deployment["strategy"]["rollingUpdate"]["maxSurge"]
+    each = int(variables["DATABASE_POOL_SIZE"]) + 1  # for probes
 
-    assert replicas * Settings.model_fields["database_pool_size"].default < MAX_CONNECTIONS
+    # One more ends meanwhile, and no second one: the next is replaced when that one's time is over.
+    assert deployment["minReadySeconds"] >= pod("deployment")["terminationGracePeriodSeconds"]
+    assert (most + 1) * each + MIGRATION + RESERVED <= 0.9 * MAX_CONNECTIONS, "10 % are for others"
+
+
+def test_as_many_replicas_as_are_documented_for_compose_leave_postgresql_connections():
+    [replicas] = re.findall(r"--scale api=(\d+)", section("DEPLOYMENT.md", "With Docker Compose").text)
+    each = Settings.model_fields["database_pool_size"].default + 1
+
+    assert int(replicas) * each + MIGRATION + RESERVED <= MAX_CONNECTIONS < (int(replicas) + 1) * each + RESERVED
+
+
+def test_pods_are_reached_by_the_ingress_and_prometheus_alone():
+    api, migration = yaml.safe_load_all((BASE / "networkpolicy.yaml").read_text())
+
+    assert api["spec"]["podSelector"]["matchLabels"] == labels_of_pods("deployment")
+    assert migration["spec"]["podSelector"]["matchLabels"] == labels_of_pods("migration")
+    [entrance] = api["spec"]["ingress"]
+    assert [peer["namespaceSelector"]["matchLabels"] for peer in entrance["from"]] == [
+        {"kubernetes.io/metadata.name": name} for name in ("ingress-nginx", "monitoring")
+    ]
+    assert entrance["ports"] == [{"port": pod("deployment")["containers"][0]["ports"][0]["name"]}]
+    assert "ingress" not in migration["spec"]
+    for policy in (api, migration):
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        assert all(rule["ports"] for rule in policy["spec"]["egress"])
+
+
+def test_the_operator_has_the_rules_of_prometheus():
+    assert (OPERATOR / "prometheusrule.yaml").read_text() == prometheus_rule(), "write it with `make rules`"
+    groups = read("prometheusrule", OPERATOR)["spec"]["groups"]
+    assert [rule for group in groups for rule in group["rules"]] == rules()
+
+
+@needs_prometheus
+def test_prometheus_takes_the_rules_of_the_operator(tmp_path):
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(read("prometheusrule", OPERATOR)["spec"]))
+
+    command = [shutil.which("promtool"), "check", "rules", tmp_path / "rules.yml"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", WITH_PODS)
 def test_the_settings_that_are_named_exist(name):
-    named = set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", (FOLDER / f"{name}.yaml").read_text()))
+    named = set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", (BASE / f"{name}.yaml").read_text()))
 
     assert named <= {field.upper() for field in Settings.model_fields}
 
 
-@pytest.mark.parametrize("name", [*KNOWN, "servicemonitor"])
-def test_no_secret_is_in_a_file(name):
-    assert read(name)["kind"] != "Secret"
-    assert "stringData" not in (FOLDER / f"{name}.yaml").read_text()
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_no_secret_is_in_a_file(path):
+    assert "stringData" not in path.read_text()
+    assert all(one["kind"] != "Secret" for one in yaml.safe_load_all(path.read_text()))
