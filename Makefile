@@ -18,7 +18,7 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema rules clean
+.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema rules drill-image sbom clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; 
 
 drill-alerts: $(DEV)  ## make the faults that Prometheus' alerts tell of, and see each begin and end, in 17 minutes
 	$(BIN)/python -m tests.drills.alerts $(ARGS)
+
+drill-image: $(DEV)  ## build the image without a registry of images, as root, and start it as its user, read-only
+	$(BIN)/python -m tests.drills.image
 
 fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
 	$(BIN)/python tests/fuzzing/fuzz.py $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
@@ -104,6 +107,9 @@ schema: $(DEV)  ## write schema.sql anew from the migrations
 
 rules: $(DEV)  ## write the PrometheusRule for Kubernetes from the rules of deploy/prometheus
 	$(BIN)/python tests/prometheus_rule.py > deploy/kubernetes/overlays/with-prometheus-operator/prometheusrule.yaml
+
+sbom: $(DEV)  ## write sbom.json, which lists what the image's Python environment contains (CycloneDX)
+	$(BIN)/python tests/sbom.py > sbom.json
 
 clean:  ## remove the environment and caches; the local database in .local stays
 	rm -rf $(VENV) .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache htmlcov src/*.egg-info

@@ -33,6 +33,8 @@ PACKAGES = {
     "nginx": "nginx-light",
     "prometheus": "prometheus",
     "redis-server": "redis-server",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
 }
 
 
