@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -41,13 +42,14 @@ logfile = {folder}/pgbouncer.log
 class PgBouncer:
     """One that serves every database of a PostgreSQL."""
 
-    def __init__(self, folder: Path, server_url: str) -> None:
+    def __init__(self, folder: Path, server_url: str, configuration: str = CONFIGURATION) -> None:
+        """`configuration` names its places, among them `{port}` and `{folder}`."""
         if PROGRAM is None:
             raise pytest.UsageError("There is no pgbouncer; on Debian: apt-get install pgbouncer")
         server = urlsplit(server_url)
         self.port = free_port()
         folder.mkdir()
-        configuration = CONFIGURATION.format(
+        configuration = configuration.format(
             host=server.hostname,
             server_port=server.port or 5432,
             user=unquote(server.username or ""),
@@ -63,6 +65,10 @@ class PgBouncer:
             command[1:1] = ["-u", "nobody"]
         self._process = subprocess.Popen(command)
         self._wait_until_it_listens()
+
+    def reload(self) -> None:
+        """Have it read its files again, as `systemctl reload` does."""
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End it."""

@@ -123,6 +123,8 @@ async def test_the_statement_runs(statement: str, live: Live) -> None:
     try:
         if re.search(r"(DROP ROLE|GRANT \w+ TO) provider_registration_api", statement):
             await connection.execute("CREATE ROLE provider_registration_api")
+        if "ALTER ROLE provider_registration_api_2" in statement:
+            await connection.execute("CREATE ROLE provider_registration_api_2")
         await connection.execute(statement)
     finally:
         await transaction.rollback()
