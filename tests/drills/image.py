@@ -38,7 +38,7 @@ BASE = re.compile(r"(?m)^FROM (python:(\d+\.\d+)-slim-(\w+))")
 LIBRARIES = "ca-certificates,libbz2-1.0,libffi8,liblzma5,libncursesw6,libreadline8,libsqlite3-0,libssl3,zlib1g"
 DEBIANS_PYTHON = "python3-pip,python3-venv"
 NOT_NEEDED = shutil.ignore_patterns("test", "tests", "site-packages", "__pycache__", "idlelib", "*.a", "config-*")
-# How this machine reaches its package index: given to the build alone, and kept in no layer.
+# How this machine reaches its package index: the base image has it for the build, and no container is given it.
 FOR_THE_BUILD = re.compile(r"(?i)(PIP_|UV_|SSL_CERT_|REQUESTS_CA_BUNDLE$|(https?|no|all)_proxy$)")
 FILES_FOR_THE_BUILD = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/uv", "/root/.config/pip", "/root/.config/uv")
 # As `docker run --read-only` lays a container out; the rest of the image cannot be written to.
@@ -75,16 +75,11 @@ class Buildah:
 
     def __init__(self, folder: Path) -> None:
         self._storage = ("--root", folder / "storage", "--runroot", folder / "run", "--log-level", "error")
-        self._log = folder / "buildah.log"
-        self._configuration = folder / "containers.conf"
-        given = [f"{name}={value}" for name, value in os.environ.items() if FOR_THE_BUILD.match(name)]
-        self._configuration.write_text(f"[containers]\nenv = {json.dumps(given)}\n")
 
-    def __call__(self, *arguments: str | Path, build: bool = False) -> str:
+    def __call__(self, *arguments: str | Path) -> str:
         """Run it; what it printed."""
         known = {name: value for name, value in os.environ.items() if name in ("HOME", "TMPDIR")}
-        extra = {"CONTAINERS_CONF": str(self._configuration)} if build else {}
-        return run("buildah", arguments[0], *self._storage, *arguments[1:], environment={**known, **extra})
+        return run("buildah", arguments[0], *self._storage, *arguments[1:], environment=known)
 
     @contextmanager
     def mounted(self, image: str) -> Iterator[tuple[str, Path]]:
@@ -100,7 +95,7 @@ class Buildah:
         volumes = [f"--volume={path}:{path}:ro" for path in FILES_FOR_THE_BUILD if Path(path).exists()]
         options = ("--isolation", "chroot", "--layers", "--pull-never", "--format", "docker")
         assert base in self("images", "--format", "{{.Name}}:{{.Tag}}")
-        self("bud", *options, *volumes, "--tag", IMAGE, ROOT, build=True)
+        self("bud", *options, *volumes, "--tag", IMAGE, ROOT)
 
     def inspect(self) -> dict[str, object]:
         """What the image says of itself."""
@@ -187,7 +182,8 @@ def make_base(buildah: Buildah) -> tuple[str, str]:
         found = put_python(root, version, prefix)
         for folder in ("var/cache/apt/archives", "var/lib/apt/lists"):
             shutil.rmtree(root / folder)
-        buildah("config", "--env", f"PATH=/usr/local/bin:{PATH}", "--cmd", "python3", container)
+        given = [f"--env={name}={value}" for name, value in os.environ.items() if FOR_THE_BUILD.match(name)]
+        buildah("config", f"--env=PATH=/usr/local/bin:{PATH}", *given, container)
         buildah("commit", "--format", "docker", container, name)
     return name, found
 
@@ -207,6 +203,7 @@ class Container:
         """What an image says of itself."""
         config = inspected["OCIv1"]["config"]
         variables = dict(one.split("=", 1) for one in config["Env"])
+        variables = {name: value for name, value in variables.items() if not FOR_THE_BUILD.match(name)}
         return cls(root, config["User"], config["WorkingDir"], variables, config["Cmd"])
 
     def start(self, log: Path, *command: str, tmpfs: str = "", **variables: str) -> Program:

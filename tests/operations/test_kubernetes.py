@@ -153,7 +153,7 @@ def test_pods_keep_to_the_restricted_standard(name):
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-    assert spec["automountServiceAccountToken"] is False
+    assert spec["automountServiceAccountToken"] is spec["enableServiceLinks"] is False
 
 
 @pytest.mark.parametrize("name", WITH_PODS)
