@@ -64,6 +64,15 @@ def downgrade():
         with op.get_context().autocommit_block():
             op.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS note")
 """
+# The release before wrote its log with a package that is not installed any more.
+OLDER_LOG_PACKAGE = """
+import logging
+
+
+class JsonFormatter(logging.Formatter):
+    def __init__(self, fields, *, style, **_others):
+        super().__init__(fields, style=style)
+"""
 SERVING_ROLE = "provider_registration_api"
 SETTLED_SECONDS = 5.0  # of traffic after each step
 REPORTS = 2  # long readers at a time
@@ -232,6 +241,9 @@ def make_releases(folder: Path) -> tuple[Release, Release, Release]:
     older, following = folder / "older", folder / "next"
     older.mkdir()
     subprocess.run(["/usr/bin/env", "tar", "-x", "-C", str(older)], input=archive, check=True)
+    log_package = older / "src/pythonjsonlogger"
+    log_package.mkdir()
+    (log_package / "json.py").write_text(OLDER_LOG_PACKAGE)
     for name in ("src", "alembic"):
         shutil.copytree(ROOT / name, following / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "alembic.ini", following)
