@@ -13,8 +13,9 @@ from alembic.operations import MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
+from provider_registration.database import is_unavailable, reason_of
 from provider_registration.environment import SettingsError, load_settings
 from provider_registration.migrations import DATABASE_URL, PATIENCE, on_locked_connection, run
 from provider_registration.orm import Base
@@ -126,6 +127,16 @@ def try_to_migrate(*, is_last: bool) -> bool:
         if is_last or str(context.get_revision_argument()).startswith(("+", "-")):
             raise
         return False
+    except (DBAPIError, PendingRollbackError) as error:
+        cause: BaseException | None = error
+        while isinstance(cause, PendingRollbackError):  # alembic went on, and found the connection closed
+            cause = cause.__context__
+        if cause is None or not is_unavailable(cause):
+            raise
+        raise CommandError(
+            f"The database ended the connection ({reason_of(cause)}); run the same command again. "
+            "Steps already done stay done."
+        ) from error
     return True
 
 

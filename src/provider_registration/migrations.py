@@ -29,6 +29,8 @@ CONNECT_TIMEOUT = 10.0  # seconds
 PATIENCE = 120.0  # seconds in which a step that finds a table locked is tried again
 LOCK_TIMEOUT = 600.0  # seconds to wait for another migrating process
 LOCK_POLL = 0.25  # seconds
+# How soon PostgreSQL notices that this process was killed; by itself it first ends the statement, and keeps our lock.
+CONNECTION_CHECK = "1s"
 
 # One migrating process a database: each replica may run `migrate` as it starts.
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=int.from_bytes(b"provregs", "big"))
@@ -135,7 +137,11 @@ async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
         poolclass=NullPool,
         connect_args={
             "timeout": CONNECT_TIMEOUT,
-            "server_settings": {"application_name": "provider-registration-migrate", "timezone": "UTC"},
+            "server_settings": {
+                "application_name": "provider-registration-migrate",
+                "timezone": "UTC",
+                "client_connection_check_interval": CONNECTION_CHECK,
+            },
         },
     )
     try:
