@@ -62,6 +62,8 @@ from provider_registration.web.server import STOPPING
 if TYPE_CHECKING:
     from provider_registration.tracing import Tracing
 
+REPLICA_SHARE = 0.5  # of a request's time, that a replica which hangs may take before the primary is asked
+
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
 Approving a company creates exactly one provider in the billing service.
@@ -198,7 +200,11 @@ async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterat
     reserved = open_database(settings.database_url, pool_size=1)
     replica = None
     if settings.database_read_url:
-        replica = open_database(settings.database_read_url, pool_size=settings.database_pool_size)
+        replica = open_database(
+            settings.database_read_url,
+            pool_size=settings.database_pool_size,
+            time_limit=settings.database_timeout_seconds * REPLICA_SHARE,
+        )
     opened = [each for each in (database, reserved, replica) if each is not None]
     if tracing:
         for each in opened:

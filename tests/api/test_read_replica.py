@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import shutil
+import signal
 import tempfile
 import time
 from contextlib import asynccontextmanager
@@ -29,6 +31,7 @@ from tests.standby import standby_of
 ADMIN = "admin@example.com"
 NO_SYNC = {"fsync": "off", "full_page_writes": "off"}
 SEEN_SECONDS = 10  # until the standby must have what was written
+SERVING_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'provider-registration'"
 
 
 def a_folder_that_others_may_enter():
@@ -233,3 +236,25 @@ async def test_how_far_the_replica_is_behind_is_measured(reader, clients, standb
 async def test_a_replica_that_does_not_answer_is_infinitely_behind(reader):
     assert await reader["away"].measure_lag() == math.inf
     assert await reader["none"].measure_lag() == 0
+
+
+async def test_a_replica_that_hangs_costs_nobody_an_answer(urls, standby, shared_billing_url, run_service, clients):
+    settings = make_settings(
+        urls[0],
+        shared_billing_url,
+        database_url=urls[0],
+        database_read_url=urls[1],
+        database_prepared_statements=True,
+        database_timeout_seconds=4,
+        database_pool_size=1,  # whose connection to the replica is the one that hangs
+    )
+    before = {row["pid"] for row in await standby.fetch(SERVING_SESSIONS)}
+    async with run_service(settings) as service, httpx.AsyncClient(base_url=service.url) as client:
+        client.headers["Authorization"] = clients[0].headers["Authorization"]
+        assert (await client.get("/candidates")).status_code == 200
+        [session] = {row["pid"] for row in await standby.fetch(SERVING_SESSIONS)} - before
+        os.kill(session, signal.SIGSTOP)
+        try:
+            assert (await client.get("/candidates")).status_code == 200
+        finally:
+            os.kill(session, signal.SIGCONT)
