@@ -149,9 +149,13 @@ REVOKE_SESSION = text("""
     UPDATE sessions SET revoked_at = clock_timestamp() WHERE id = :session_id AND revoked_at IS NULL
 """)
 
-# Sessions that ended early within the last seconds.
+# Sessions that ended early since it was asked last, by the database's clock, or since that clock was set back, and some
+# seconds before; one row without a session when there are none.
 LIST_REVOKED_SESSIONS = text("""
-    SELECT id FROM sessions WHERE revoked_at > now() - make_interval(secs => :seconds)
+    SELECT asked.at, sessions.id
+    FROM (SELECT now() AS at) AS asked
+    LEFT JOIN sessions
+        ON sessions.revoked_at > least(CAST(:asked_before AS timestamptz), asked.at) - make_interval(secs => :seconds)
 """)
 
 # Forget sessions that ended a day ago, a bounded number at a time; their refresh tokens go with them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from datetime import datetime
 from uuid import UUID
 
 from provider_registration.auth import queries
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.4  # so that an ended session is known everywhere within a second
 STALE_SECONDS = 2.0  # after so long without an answer, requests ask the database themselves
 OVERLAP_SECONDS = 60  # longer than any transaction lasts: a revocation may be committed after a later one was seen
+SKEW_SECONDS = 15 * 60  # a token of a process whose clock is so much ahead lives as much longer here
+REMEMBERED_SECONDS = ACCESS_TOKEN_SECONDS + SKEW_SECONDS
 CLEANING_SECONDS = 600.0
 MAX_CLEANED = 1000  # rows at a time
 
@@ -29,7 +32,8 @@ class RevocationWatch:
         self._database = database
         self._logger = RateLimitedLogger(logger)
         self._ended: dict[UUID, float] = {}  # session -> when to forget it, by the monotonic clock
-        self._asked_at = float("-inf")
+        self._asked_at = float("-inf")  # by the monotonic clock
+        self._asked_before: datetime | None = None  # the same by the database's, which may be set meanwhile
         self._cleaned_at = time.monotonic()
 
     async def is_revoked(self, session_id: UUID) -> bool:
@@ -44,7 +48,7 @@ class RevocationWatch:
 
     def note(self, session_id: UUID) -> None:
         """Know at once of a session that this process ended."""
-        self._ended[session_id] = time.monotonic() + ACCESS_TOKEN_SECONDS
+        self._ended[session_id] = time.monotonic() + REMEMBERED_SECONDS
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -62,15 +66,19 @@ class RevocationWatch:
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:
-        """Ask for the sessions that ended since the last time, or within the life of an access token."""
+        """Ask for the sessions that ended since the last time or, the first time, while their tokens may be good."""
         now = time.monotonic()
-        seconds = min(ACCESS_TOKEN_SECONDS, now - self._asked_at + OVERLAP_SECONDS)
+        parameters = {
+            "asked_before": self._asked_before,
+            "seconds": REMEMBERED_SECONDS if self._asked_before is None else OVERLAP_SECONDS,
+        }
         async with self._database.statement() as session:
-            rows = await session.execute(queries.LIST_REVOKED_SESSIONS, {"seconds": seconds})
+            rows = (await session.execute(queries.LIST_REVOKED_SESSIONS, parameters)).all()
         for row in rows:
-            self._ended.setdefault(row.id, now + ACCESS_TOKEN_SECONDS)
+            if row.id is not None:
+                self._ended.setdefault(row.id, now + REMEMBERED_SECONDS)
         self._ended = {session_id: until for session_id, until in self._ended.items() if until > now}
-        self._asked_at = now
+        self._asked_at, self._asked_before = now, rows[0].at
 
     async def _clean(self) -> None:
         if time.monotonic() - self._cleaned_at > CLEANING_SECONDS:

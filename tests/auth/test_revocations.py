@@ -1,0 +1,88 @@
+"""Sessions that end while the database's clock is set: every process learns of them all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from provider_registration import migrations
+from provider_registration.auth import queries
+from provider_registration.auth.revocations import RevocationWatch
+from provider_registration.database import Database
+from provider_registration.settings import DatabaseSettings
+
+# PostgreSQL finds these two before its own.
+CLOCK = """
+    CREATE SCHEMA clocks;
+    CREATE TABLE clocks.clock AS SELECT interval '0' AS ahead;
+    CREATE FUNCTION clocks.now() RETURNS timestamptz STABLE LANGUAGE sql AS
+        'SELECT pg_catalog.now() + ahead FROM clocks.clock';
+    CREATE FUNCTION clocks.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
+        'SELECT pg_catalog.clock_timestamp() + ahead FROM clocks.clock';
+    DO $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET search_path = clocks, public, pg_catalog', current_database());
+    END $$;
+"""
+BEGIN_SESSION = """
+    WITH added AS (
+        INSERT INTO users (email, password_hash, role) VALUES ('lena@example.com', '', 'admin') RETURNING id
+    )
+    INSERT INTO sessions (user_id, expires_at) SELECT id, now() + interval '1 day' FROM added RETURNING id
+"""
+
+
+@pytest.fixture
+async def clock(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database whose clock can be set."""
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute(CLOCK)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def database(clock: asyncpg.Connection, empty_database_url: str) -> AsyncIterator[Database]:
+    """The same, as the service sees it."""
+    del clock
+    database = Database(DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url, pool_size=1)
+    yield database
+    await database.close()
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+@pytest.mark.parametrize("ends_before", [True, False])
+async def test_a_session_that_ends_as_the_clock_is_set_has_ended_everywhere(
+    clock: asyncpg.Connection, database: Database, minutes: int, ends_before: bool
+) -> None:
+    session_id = await clock.fetchval(BEGIN_SESSION)
+    elsewhere = RevocationWatch(database)
+    await elsewhere.refresh()
+
+    async def end() -> None:
+        async with database.statement() as session:
+            await session.execute(queries.REVOKE_SESSION, {"session_id": session_id})
+
+    if ends_before:
+        await end()
+    await clock.execute("UPDATE clocks.clock SET ahead = make_interval(mins => $1)", minutes)
+    if not ends_before:
+        await end()
+    await elsewhere.refresh()
+
+    assert await elsewhere.is_revoked(session_id)
+
+
+async def test_a_process_that_starts_knows_of_ends_for_as_long_as_any_token_may_live(
+    clock: asyncpg.Connection, database: Database
+) -> None:
+    session_id = await clock.fetchval(BEGIN_SESSION)
+    await clock.execute("UPDATE sessions SET revoked_at = now() - interval '40 minutes'")
+
+    started = RevocationWatch(database)
+    await started.refresh()
+
+    assert await started.is_revoked(session_id)  # its token may be of a process whose clock is ten minutes ahead
