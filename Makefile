@@ -18,7 +18,7 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema rules drill-image sbom clean
+.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -45,8 +45,17 @@ drill-migrations: $(DEV)  ## upgrade and roll back a release under traffic, with
 drill-failover: $(DEV)  ## kill the primary of a Patroni cluster 20 times under traffic; ARGS="--kills 3"
 	$(BIN)/python -m tests.drills.failover $(ARGS)
 
-drill-rotation: $(DEV)  ## change the key and the role that serve, under traffic
+drill-rotation: $(DEV)  ## change the key and the role that serve, and users, under traffic
 	$(BIN)/python -m tests.drills.rotation $(ARGS)
+
+drill-kills: $(DEV)  ## kill a migration of 200,000 rows at every step, under traffic; ARGS="--rows 1000 --kills 1"
+	$(BIN)/python -m tests.drills.killed_migrations $(ARGS)
+
+drill-replica: $(DEV)  ## delay, hang and kill the replica that is read from, under traffic; ARGS="--seconds 3"
+	$(BIN)/python -m tests.drills.replica_lag $(ARGS)
+
+drill-clocks: $(DEV)  ## set clocks ten minutes ahead and back, under traffic; ARGS="--seconds 2"
+	$(BIN)/python -m tests.drills.clocks $(ARGS)
 
 drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
 	$(BIN)/python -m tests.drills.soak $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,14 +51,21 @@ class Fleet:
     folder: Path
     settings: dict[str, str]
     gateway: Gateway
+    own_settings: dict[int, Mapping[str, str]]  # of one process, by port
     processes: dict[int, Program] = field(default_factory=dict)  # by port
 
     @classmethod
     @asynccontextmanager
     async def started(
-        cls, folder: Path, world: World, database_url: str, release: Release, **others: str
+        cls,
+        folder: Path,
+        world: World,
+        database_url: str,
+        release: Release,
+        own_settings: Sequence[Mapping[str, str]] = ({},) * PROCESSES,
+        **others: str,
     ) -> AsyncIterator[Fleet]:
-        """Processes of a release on a database while the block runs; `others` are further settings."""
+        """Processes of a release on a database while the block runs; `others` are further settings of all."""
         settings = {
             "DATABASE_URL": database_url,
             "BILLING_SERVICE_URL": world.billing.url,
@@ -72,7 +79,7 @@ class Fleet:
         async with AsyncExitStack() as stopping:
             gateway = Gateway(folder / "nginx", ports)
             stopping.callback(gateway.stop)
-            fleet = cls(folder, settings, gateway)
+            fleet = cls(folder, settings, gateway, dict(zip(ports, own_settings, strict=True)))
             stopping.push_async_callback(fleet.stop)
             for port in ports:
                 fleet.processes[port] = fleet.start(port, release)
@@ -105,7 +112,12 @@ class Fleet:
         return Program(
             [sys.executable, "-m", "provider_registration", "serve"],
             self.folder / f"{release.name}-{port}.log",
-            environment={**release.environment, **self.settings, "APP_PORT": str(port)},
+            environment={
+                **release.environment,
+                **self.settings,
+                **self.own_settings[port],
+                "APP_PORT": str(port),
+            },
         )
 
     async def until_ready(self, port: int) -> None:

@@ -35,6 +35,7 @@ PACKAGES = {
     "redis-server": "redis-server",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
+    "faketime": "faketime",
 }
 
 
@@ -109,6 +110,11 @@ class Program:
     def is_alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
+
+    @property
+    def status(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return self._process.poll()
 
     def signal_all(self, number: int) -> None:
         """Send a signal to it and to everything that descends from it."""

@@ -1,4 +1,4 @@
-"""Change the key and the role that serve, as OPERATIONS.md says, under traffic: `python -m tests.drills.rotation`."""
+"""Change the key and the role that serve, and what users may do, under traffic: `python -m tests.drills.rotation`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from .acknowledged import compare
 from .fleet import Fleet, Release
 from .programs import beside, run_drill, tell, temporary_folder
 from .report import Report
+from .staff import ENDED_SECONDS, Staff
 from .stage import METRICS_TOKEN, prepared
 from .traffic import Traffic
 
 FIRST_ROLE, SECOND_ROLE = "provider_registration_api", "provider_registration_api_2"  # as the document calls them
 SETTLED_SECONDS = 5.0  # of traffic after each step
-COLUMNS = ("step", "seconds", "requests", "failed", "slowest, s")
+COLUMNS = ("step", "seconds", "requests", "failed", "slowest, s", "an old token works for, s")
+NOT_AUTHENTICATED = 401
+POLL = 0.02
 
 
 class Steps:
@@ -35,23 +38,30 @@ class Steps:
         self._report = report
         self._traffic = traffic
 
-    async def do(self, name: str, work: Awaitable[object]) -> None:
-        """Do one step, and add a row."""
+    async def do(
+        self, name: str, work: Awaitable[object], losing: Awaitable[float] | None = None, *, allowed: int = 0
+    ) -> None:
+        """Do one step, and add a row; `losing` takes a user's sessions meanwhile, and `allowed` is no failure."""
         tell(name)
         self._traffic.forget_times()
         begun = time.monotonic()
-        await work
+        works: list[Awaitable[object]] = [work] if losing is None else [work, losing]
+        results = await asyncio.gather(*works)
         seconds = time.monotonic() - begun
         await asyncio.sleep(SETTLED_SECONDS)
-        failures = self._traffic.failures
-        self._report.add(name, seconds, self._traffic.requests.total(), len(failures), self._traffic.slowest_request[0])
+        failures = [one for one in self._traffic.failures if one.status != allowed]
+        old: object = results[-1] if losing is not None else "–"
+        slowest, _ = self._traffic.slowest_request
+        self._report.add(name, seconds, self._traffic.requests.total(), len(failures), slowest, old)
         for failure in failures[:5]:
             tell(f"failed: {failure}")
         self._report.promise(not failures, f"{name}: {len(failures)} requests failed")
+        if isinstance(old, float):
+            self._report.at_most(old, ENDED_SECONDS, f"{name}: seconds for which an old token worked")
 
 
 async def drill(options: Namespace) -> bool:
-    """Both changes; whether no request failed."""
+    """All changes; whether no request failed that had a right to an answer."""
     report = Report(COLUMNS)
     release = Release("service", ROOT)
     random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
@@ -60,19 +70,37 @@ async def drill(options: Namespace) -> bool:
             first_url = await make_role(world.database_url, release, FIRST_ROLE)
             async with Fleet.started(folder, world, first_url, release) as fleet:
                 traffic = Traffic([fleet.url], EMAIL, PASSWORD, metrics_token=METRICS_TOKEN, random=random)
+                staff = Staff(fleet, release, world.database_url)
                 with report.failures(fleet.logs):
                     async with beside(traffic.run()):
                         await asyncio.sleep(SETTLED_SECONDS)
                         steps = Steps(report, traffic)
-                        await change_key(steps, fleet, release, traffic)
+                        await change_key(steps, fleet, release, traffic, staff)
                         await change_role(steps, fleet, release, world.database_url)
-                    for problem in await compare(world, traffic):
+                        refused = log_in_when_refused(traffic)
+                        name = "everybody's sessions end"
+                        await steps.do(name, refused, staff.end_all(), allowed=NOT_AUTHENTICATED)
+                    for problem in [*staff.problems, *await compare(world, traffic)]:
                         report.promise(kept=False, otherwise=problem)
     return report.show(f"two processes, {len(traffic.registered)} registrations acknowledged, seed {options.seed}")
 
 
-async def change_key(steps: Steps, fleet: Fleet, release: Release, traffic: Traffic) -> None:
-    """Go through the document's table of steps."""
+async def log_in_when_refused(traffic: Traffic) -> None:
+    """Log in again when the callers' session has ended, as they do who are told 401."""
+    while not any(one.status == NOT_AUTHENTICATED for one in traffic.failures):
+        await asyncio.sleep(POLL)
+    traffic.log_in_again()
+
+
+async def change_key(steps: Steps, fleet: Fleet, release: Release, traffic: Traffic, staff: Staff) -> None:
+    """Go through the document's table of steps; in the middle of each, somebody's sessions end."""
+    losing = iter(
+        (
+            ("a user is disabled", staff.disable),
+            ("a user gets another role", staff.change_role),
+            ("a user gets another password", staff.change_password),
+        )
+    )
     [table] = section("OPERATIONS.md", "Changing the key").tables
     keys = {"the old key": fleet.settings["JWT_SECRET_KEY"], "the new key": secrets.token_hex(32), "": ""}
     for row in table[1:]:
@@ -80,7 +108,8 @@ async def change_key(steps: Steps, fleet: Fleet, release: Release, traffic: Traf
             traffic.log_in_again()  # in the place of waiting until the old tokens are over
             await asyncio.sleep(SETTLED_SECONDS)
         settings = {name.strip("`"): keys[cell] for name, cell in row.items() if name.startswith("`")}
-        await steps.do(f"the key: {row['step']}", fleet.replace(release, **settings))
+        what, lose = next(losing)
+        await steps.do(f"the key: {row['step']}; {what}", fleet.replace(release, **settings), lose())
 
 
 async def change_role(steps: Steps, fleet: Fleet, release: Release, owner_url: str) -> None:
@@ -119,7 +148,7 @@ async def execute(url: str, statements: str) -> None:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = ArgumentParser(description="Change the key and the database role that serve, under traffic.")
+    parser = ArgumentParser(description="Change the key, the database role that serves, and users, under traffic.")
     run_drill(drill, parser, "nginx")
 
 

@@ -69,6 +69,10 @@ class PostgresCluster:
         url = await asyncio.to_thread(self._server.start)
         assert urlsplit(url).port == self.port, "another program took the server's port"
 
+    async def halt(self) -> None:
+        """Stop the server; another may be started where it was."""
+        await asyncio.to_thread(self._server.stop)
+
     async def stop(self) -> None:
         """Stop the server and remove its files."""
         await asyncio.to_thread(self._server.stop)
