@@ -24,7 +24,10 @@ from .stage import METRICS_TOKEN, prepared
 from .traffic import Traffic
 
 LIBRARY = "/usr/$LIB/faketime/libfaketime.so.1"  # $LIB: the loader's word for where this machine has its libraries
-TEN_MINUTES = 600
+TEN_MINUTES = 600  # seconds
+# libfaketime may give a signal's handler the real time: were that ahead of PostgreSQL's, statements would time out at
+# once. So the right time is that of ten minutes later, and PostgreSQL never behind the real one.
+RIGHT = TEN_MINUTES
 OLD_TOKEN = 25 * 60  # seconds; with ten minutes more, past the half an hour that a token lives
 NOTICED_SECONDS = 2.5  # until a clock that was set is read
 BILLING_LATENCY = 400  # milliseconds
@@ -46,7 +49,6 @@ class Clock:
     def __init__(self, file: Path) -> None:
         self._file = file
         self.set(0)
-        file.chmod(0o644)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -61,7 +63,10 @@ class Clock:
 
     def set(self, seconds: int) -> None:
         """Be so much ahead."""
-        self._file.write_text(f"{seconds:+d}s\n")
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{RIGHT + seconds:+d}s\n")
+        new.chmod(0o644)
+        new.replace(self._file)  # never half-written
 
 
 @dataclass

@@ -130,7 +130,8 @@ class Part:
         lock = max((watch.longest_lock for watch in watches), default="–")
         wait = max((watch.longest_wait for watch in watches), default="–")
         report.add(self.serving, how, kills, gone, again, requests, len(failures), slowest, lock, wait)
-        report.at_most(gone, GONE_SECONDS, f"{self.serving}; {how}: seconds until the killed session had ended")
+        if how != SERVER:  # which recovers first
+            report.at_most(gone, GONE_SECONDS, f"{self.serving}; {how}: seconds until the killed session had ended")
         for watch in watches:
             report.at_most(watch.longest_lock, LOCK_SECONDS, f"{self.serving}; {how}: seconds of {watch.locked}")
             report.at_most(watch.longest_wait, LOCK_SECONDS, f"{self.serving}; {how}: seconds for {watch.blocker}")
