@@ -114,8 +114,10 @@ class Drill:
         self.clocks[2].set(-TEN_MINUTES)
         stood = await self.until_finished(under_way, STANDS_SECONDS)
         self.clocks[2].set(0)
+        righted = time.monotonic() - self.killed
         finished = await self.until_finished(under_way, FINISHED_SECONDS)
-        cell = f"{stood:.2f}" if stood is not None else f"not in {STANDS_SECONDS:g}; {finished:.2f} after it was right"
+        after = "–" if finished is None else f"{finished - righted:.2f} after it was right"
+        cell = f"{stood:.2f}" if stood is not None else f"not in {STANDS_SECONDS:g}; {after}"
         self.report.add(name, requests.total(), len(failures), 0, "–", len(under_way), cell)
         self.report.promise(finished is not None, f"{name}: approvals are unfinished")
 

@@ -20,6 +20,7 @@ from .standby import Standby
 from .traffic import Traffic
 from .watchers import Watchers
 
+SETTLED_SECONDS = 5.0  # until the first connections are there
 DELAY_SECONDS = 3.0
 CAUGHT_UP_SECONDS = 10.0
 # A replica that did not answer is left alone for a while, and then noticed by the next read.
@@ -81,6 +82,7 @@ async def drill(options: Namespace) -> bool:
                     watchers = Watchers(urls, EMAIL, PASSWORD, random)
                     with report.failures(fleet.logs):
                         async with beside(traffic.run(), watchers.run()):
+                            await asyncio.sleep(SETTLED_SECONDS)
                             await go_through_all(Phases(report, traffic, watchers, options.seconds), standby)
                         for problem in await compare(world, traffic):
                             report.promise(kept=False, otherwise=problem)
