@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ import subprocess
 import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.parser import text_string_to_metric_families
 
 from provider_registration import metrics
 from provider_registration.settings import Settings
@@ -210,27 +208,6 @@ async def test_promtool_takes_the_jobs_that_are_documented_for_other_exporters(t
     await promtool("check", "config", "--syntax-only", tmp_path / "prometheus.yml")
     asked = set(re.findall(r'job="([^"]+)"', str([rule["expr"] for rule in rules()])))
     assert {job["job_name"] for job in settings["scrape_configs"]} == asked
-
-
-INFORMATION = """[{"name": "main", "status": {"code": 0, "message": "ok"}, "backup": [
-    {"label": "20260313-021500F", "timestamp": {"start": 1773368100, "stop": 1773368160}},
-    {"label": "20260313-021500F_20260314-021500I", "timestamp": {"start": 1773454500, "stop": 1773454509}}
-]}]"""
-
-
-def test_the_documented_script_tells_when_the_last_backup_ended(tmp_path):
-    [script] = [one for one in re.findall(r"(?s)```bash\n(.*?)```", OPERATIONS) if "_backup.prom" in one]
-    program = tmp_path / "pgbackrest"
-    program.write_text(f"#!/bin/sh\n[ \"$3\" = --output=json ] && cat <<'END'\n{INFORMATION}\nEND\n")
-    program.chmod(0o755)
-    here = script.replace("/var/lib/prometheus/node-exporter", str(tmp_path))
-
-    subprocess.run(["/bin/bash", "-euc", here], env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True)
-
-    [family] = text_string_to_metric_families((tmp_path / "provider_registration_backup.prom").read_text())
-    assert [(sample.name, sample.value) for sample in family.samples] == [
-        ("provider_registration_last_backup_timestamp_seconds", 1773454509)
-    ]
 
 
 @needs_prometheus
