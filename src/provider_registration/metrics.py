@@ -138,7 +138,7 @@ LOGINS = Counter(
 )
 REFRESHES = Counter(
     "provider_service_refreshes",
-    "Refresh tokens shown, by outcome: succeeded, reused, expired, unknown.",
+    "Refresh tokens shown, by outcome: succeeded, repeated, reused, expired, unknown.",
     ["outcome"],
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import asyncpg
 import pytest
 from click.testing import CliRunner
 
@@ -118,6 +119,51 @@ async def test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back(call
     assert (await anonymous.post("/auth/login", json=login)).status_code == 401
     refresh = await anonymous.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
     assert refresh.status_code == 401
+
+
+async def test_nobody_signs_in_as_who_was_erased(call, users, anonymous, registration, database):
+    email = registration()["contact_email"]
+    await users.create(email, PASSWORD, "viewer")
+    user_id = await database.fetchval("SELECT id FROM users WHERE email = $1", email)
+    await call("erase-data", email, "--yes")
+
+    for password in (PASSWORD, "!", "wrong password"):
+        login = {"username": f"erased-{user_id}@erased.invalid", "password": password}
+        assert (await anonymous.post("/auth/login", json=login)).status_code == 401
+
+
+async def test_an_approval_that_begins_while_erasing_waits_is_seen(call, register, database, migrated_database_url):
+    candidate = await register()
+    async with database.transaction():
+        await database.execute(
+            "UPDATE candidates SET updated_at = updated_at WHERE id = $1::text::uuid", candidate["candidate_id"]
+        )
+        erasing = asyncio.create_task(call("erase-data", candidate["contact_email"], "--yes"))
+        await waits_for_a_lock(migrated_database_url)
+        await database.execute(
+            "INSERT INTO approval_intents (candidate_id, idempotency_key, provider_name, requested_by, next_attempt_at)"
+            " SELECT $1::text::uuid, gen_random_uuid(), $2, min(id::text)::uuid, now() + interval '1 hour' FROM users",
+            *(candidate["candidate_id"], candidate["company_name"]),
+        )
+
+    result = await erasing
+
+    await database.execute(
+        "DELETE FROM approval_intents WHERE candidate_id = $1::text::uuid", candidate["candidate_id"]
+    )
+    assert result.exit_code == 1
+    assert "An approval of theirs is not finished" in result.output
+
+
+async def waits_for_a_lock(url):
+    connection = await asyncpg.connect(url)
+    async with asyncio.timeout(20):
+        while not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%')"
+        ):
+            await asyncio.sleep(0.02)
+    await connection.close()
 
 
 async def test_a_candidate_whose_approval_is_not_finished_is_not_erased(call, admin, register, billing):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
+import time
 
 import httpx
 import pytest
@@ -197,3 +199,38 @@ async def test_the_service_goes_on_after_an_unforeseen_fault(failing):
     await failing.get("/fails")
 
     assert (await failing.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize("field", ["company_name", "location", "phone"])
+async def test_long_text_is_refused_before_it_is_normalised(anonymous, registration, field):
+    """Normalising 64 KiB of combining marks takes seconds of CPU."""
+    body = {**registration(), field: "a" + "\u0301" * 16_000 + "\u0316" * 16_000}
+    began = time.process_time()
+
+    response = await anonymous.post(
+        "/candidates",
+        content=json.dumps(body, ensure_ascii=False).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert response.status_code == 422
+    assert time.process_time() - began < 0.5
+
+
+async def test_a_refusal_lists_a_bounded_number_of_faults(anonymous, registration):
+    few = await anonymous.post("/candidates", json={**registration(), **{f"unknown_{n}": 1 for n in range(50)}})
+    many = await anonymous.post("/candidates", json={**registration(), **{f"unknown_{n}": 1 for n in range(3000)}})
+
+    assert (few.status_code, many.status_code) == (422, 422)
+    assert len(few.json()["errors"]) == 20
+    assert len(many.json()["errors"]) == 1
+
+
+async def test_a_query_has_a_bounded_number_of_parameters(anonymous, viewer):
+    query = "&".join(f"a{n}=1" for n in range(2000))
+
+    refused = await viewer.get(f"/candidates?{query}")
+
+    assert refused.status_code == 422
+    assert len(refused.json()["errors"]) == 1
+    assert (await anonymous.get(f"/candidates?{query}")).status_code == 401

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from provider_registration.auth.errors import InvalidCredentials
 from provider_registration.auth.models import Role
+from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 PASSWORD = "a password that nobody else has"
 
@@ -77,6 +80,43 @@ async def test_good_tries_are_not_counted(limited, maria):
     answers = [(await log_in(limited, maria, PASSWORD)).status_code for _ in range(8)]
 
     assert answers == [200] * 8
+
+
+async def test_good_tries_at_once_are_not_too_many(limited, maria):
+    responses = await asyncio.gather(*(log_in(limited, maria, PASSWORD) for _ in range(8)))
+
+    assert [response.status_code for response in responses] == [200] * 8
+
+
+async def test_many_accounts_are_not_tried_from_one_address():
+    limits = RateLimits(storage_url="", login="5/minute", registration="", default="")
+    for number in range(50):
+        with suppress(InvalidCredentials):
+            async with limits.guard_login(str(number), "192.0.2.7"):
+                raise InvalidCredentials
+
+    with pytest.raises(TooManyRequests):
+        async with limits.guard_login("another", "192.0.2.7"):
+            pass
+    async with limits.guard_login("another", "192.0.2.8"):
+        pass
+
+
+async def test_an_account_is_one_however_the_database_reads_its_name(limited, users):
+    email = f"iris.{uuid4().hex}@example.com"
+    await users.create(email, PASSWORD, Role.VIEWER)
+    for _ in range(5):
+        await log_in(limited, email.replace("i", "\u0130", 1), "wrong password")
+
+    assert (await log_in(limited, email, PASSWORD)).status_code == 429
+
+
+async def test_ipv4_addresses_inside_ipv6_are_told_apart(limited, maria):
+    for _ in range(5):
+        await log_in(limited, maria, "wrong password", address="::ffff:203.0.113.1")
+
+    assert (await log_in(limited, maria, PASSWORD, address="203.0.113.1")).status_code == 429
+    assert (await log_in(limited, maria, PASSWORD, address="::ffff:203.0.113.2")).status_code == 200
 
 
 async def test_letter_case_makes_no_other_account(limited, maria):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import ExitStack
 
 import pytest
 from passlib.hash import argon2
 
 from provider_registration.auth import passwords
-from provider_registration.auth.errors import UnacceptablePassword
+from provider_registration.auth.errors import LoginsBusy, UnacceptablePassword
 from provider_registration.auth.passwords import PasswordHasher
 
 PASSWORD = "correct horse battery staple"
@@ -31,6 +32,21 @@ async def test_the_password_is_verified_and_no_other(hasher, password_hash):
     assert (await hasher.verify(PASSWORD, password_hash)).is_right
     for wrong in (PASSWORD + " ", PASSWORD.upper(), ""):
         assert not (await hasher.verify(wrong, password_hash)).is_right
+
+
+async def test_what_is_no_hash_is_no_password_either(hasher):
+    for stored in ("!", "", "$2b$12$" + "x" * 53):
+        assert not (await hasher.verify(PASSWORD, stored)).is_right
+
+
+def test_the_line_of_those_who_log_in_is_short(hasher):
+    with ExitStack() as line:
+        for _ in range(passwords.MAX_PLACES):
+            line.enter_context(hasher.place())
+        with pytest.raises(LoginsBusy), hasher.place():
+            pass
+    with hasher.place():
+        pass
 
 
 async def test_a_hash_is_argon2id_with_the_recommended_cost(password_hash):

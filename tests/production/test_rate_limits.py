@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from redis.asyncio import Redis as Storage
 
 from tests.redis_server import Redis, needs_redis
 
@@ -109,6 +110,20 @@ async def test_while_redis_is_down_log_ins_are_refused_and_the_rest_goes_on(
     ]
     assert float(errors.split()[1]) >= 6
     assert again.status_code == 200
+
+
+@needs_redis
+async def test_while_redis_is_full_no_password_is_looked_at(pair, redis, admin_email, from_here):
+    """Else every try would be told whether it was right, and none would be counted."""
+    storage = Storage.from_url(redis.url)
+    await storage.config_set("maxmemory", "1")
+    try:
+        for password in ["wrong password"] * 6 + [PASSWORD]:
+            assert (await log_in(pair[0], admin_email, password, from_here)).status_code == 503
+    finally:
+        await storage.config_set("maxmemory", "0")
+        await storage.aclose()
+    assert (await log_in(pair[0], admin_email, PASSWORD, from_here)).status_code == 200
 
 
 async def test_what_a_stranger_says_of_addresses_is_not_believed(serving, environment, registration, tmp_path):

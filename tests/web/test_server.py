@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
 from starlette.responses import Response, StreamingResponse
 
-from provider_registration.web.server import LINGER_SECONDS, BundlingProtocol, _BundlingTransport
+from provider_registration.web import server as web_server
+from provider_registration.web.server import LINGER_SECONDS, MAX_HEAD_BYTES, BundlingProtocol, _BundlingTransport
 
 
 class Recording:
@@ -143,3 +146,96 @@ async def test_an_idle_connection_is_closed_soon_after_the_server_stops(server, 
     assert await asyncio.wait_for(reader.read(), LINGER_SECONDS + 2) == b""
     writer.close()
     await writer.wait_closed()
+
+
+@asynccontextmanager
+async def connected(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    yield reader, writer
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(web_server, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(web_server, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(web_server, "LOOK_SECONDS", 0.05)
+
+
+HEAD = b"GET /short HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD + b"a:\r\n" * (MAX_HEAD_BYTES // 4),
+        HEAD + b"a: " + b"x" * MAX_HEAD_BYTES + b"\r\n",
+        HEAD + b"x" * MAX_HEAD_BYTES + b": a\r\n",
+        b"GET /" + b"x" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n",
+    ],
+    ids=["many headers", "a long value", "a long name", "a long path"],
+)
+@pytest.mark.parametrize("end", [b"\r\n", b""], ids=["whole", "without end"])
+async def test_a_head_that_is_too_long_is_refused(port, head, end):
+    async with connected(port) as (reader, writer):
+        writer.write(head + end)
+        answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"].endswith(":head-too-large")
+
+
+async def test_a_head_of_the_greatest_length_is_served(port):
+    async with connected(port) as (reader, writer):
+        writer.write(HEAD + b"a: " + b"x" * (MAX_HEAD_BYTES - 200) + b"\r\n\r\n")
+        assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
+
+
+async def test_a_head_without_end_is_not_read_without_end(port):
+    async with connected(port) as (_, writer):
+        writer.write(HEAD + b"a: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                writer.write(b"x" * 100_000)
+                await writer.drain()
+
+
+async def test_trailers_without_end_are_not_read_without_end(port):
+    async with connected(port) as (_, writer):
+        writer.write(b"POST /short HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                writer.write(b"a: b\r\n" * 10_000)
+                await writer.drain()
+
+
+async def test_a_head_that_never_ends_is_answered_and_closed(port, impatient):
+    async with connected(port) as (reader, writer):
+        writer.write(HEAD)
+        answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"].endswith(":head-too-slow")
+
+
+async def test_a_connection_without_a_request_is_closed(port, impatient):
+    async with connected(port) as (reader, _):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_a_second_head_has_the_same_time(port, impatient):
+    async with connected(port) as (reader, writer):
+        writer.write(HEAD + b"\r\n")
+        await reader.readuntil(b"x" * 50)
+        await asyncio.sleep(0.6)  # an idle connection stays
+        writer.write(HEAD)
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_nobody_reads_ends_as_well(port, impatient):
+    async with connected(port) as (reader, writer):
+        writer.write(b"POST /short HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        await reader.readuntil(b"x" * 50)
+        assert await asyncio.wait_for(reader.read(), 5) == b""

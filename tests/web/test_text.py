@@ -9,14 +9,14 @@ from typing import Annotated
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from provider_registration.web import text as module
-from provider_registration.web.text import CleanText, EmailAddress, clean_text, visible
+from provider_registration.web.text import EmailAddress, Text, clean_text, visible
 
-text_adapter = TypeAdapter(CleanText)
-short_adapter = TypeAdapter(Annotated[CleanText, Field(min_length=1, max_length=5)])
+text_adapter = TypeAdapter(Annotated[str, Text(1000)])
+short_adapter = TypeAdapter(Annotated[str, Text(5, min_length=1)])
 email_adapter = TypeAdapter(EmailAddress)
 
 

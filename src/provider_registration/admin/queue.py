@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator
 
 from provider_registration.candidates.browsing.models import Order, Selection
 from provider_registration.candidates.models import Product, Status
 from provider_registration.web.pagination import Position
-from provider_registration.web.text import CleanText
+from provider_registration.web.text import Text
 
 PAGE_SIZE = 50
 MAX_WORDS_LENGTH = 100
@@ -50,7 +50,7 @@ class QueueQuery(BaseModel):
     status: Annotated[Status | Literal["all"] | None, BlankIsAbsent] = None
     product: Annotated[Product | None, BlankIsAbsent] = None
     order: Annotated[Order | None, BlankIsAbsent] = None
-    search: CleanText = Field("", max_length=MAX_WORDS_LENGTH)
+    search: Annotated[str, Text(MAX_WORDS_LENGTH)] = ""
     after: Annotated[str, AfterValidator(_is_cursor)] | None = None
 
     @property

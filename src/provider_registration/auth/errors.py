@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from provider_registration.errors import AuthenticationError, ConflictError, NotFoundError, PermissionDeniedError
+from provider_registration.errors import (
+    AuthenticationError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 
 
 class InvalidCredentials(AuthenticationError):
@@ -13,6 +19,17 @@ class InvalidCredentials(AuthenticationError):
 
     def __str__(self) -> str:
         return "The user name or the password is wrong."
+
+
+class LoginsBusy(UnavailableError):
+    """More passwords wait to be checked than can be checked in time."""
+
+    code = "logins-busy"
+    title = "Log-ins busy"
+    retry_after = 1
+
+    def __str__(self) -> str:
+        return "Too many users are logging in; try again in a moment."
 
 
 class NotAuthenticated(AuthenticationError):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from passlib.hash import argon2
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from provider_registration.auth.errors import UnacceptablePassword
+from provider_registration.auth.errors import LoginsBusy, UnacceptablePassword
 
 # OWASP Password Storage Cheat Sheet: 19 MiB of memory, two passes, one lane.
 ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
+MAX_PLACES = 40  # of log-ins at once: a check takes some 40 ms of a core, so that the last one waits about a second
 MIN_LENGTH = 8
 MAX_LENGTH = 128
 COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
@@ -35,8 +37,24 @@ class PasswordHasher:
     """Hashes and checks passwords in at most `threads` threads, so that logins never crowd out other work."""
 
     def __init__(self, *, threads: int = 2) -> None:
+        self._places = 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
         self._decoy: str = ARGON2ID.hash("nobody's password")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Stand in line for the block; the line is short, so that nobody in it waits long.
+
+        Raises:
+            LoginsBusy: it is full.
+        """
+        if self._places >= MAX_PLACES:
+            raise LoginsBusy
+        self._places += 1
+        try:
+            yield
+        finally:
+            self._places -= 1
 
     async def hash(self, password: str) -> str:
         """Make a new hash of `password`.
@@ -52,6 +70,8 @@ class PasswordHasher:
 
     async def verify(self, password: str, password_hash: str | None) -> PasswordCheck:
         """Compare `password` with what is behind the hash; without a hash, take as long and say no."""
+        if password_hash is None or not ARGON2ID.identify(password_hash):  # that of an erased user is none
+            password_hash = None
         is_right = await self._run(ARGON2ID.verify, password, password_hash or self._decoy)
         if not is_right or password_hash is None:
             return PasswordCheck(is_right=False)

@@ -103,6 +103,7 @@ INSERT_REFRESH_TOKEN = text("""
 # The session of a refresh token with its user; whoever else brings the same token waits.
 LOCK_REFRESH_TOKEN = text("""
     SELECT refresh_tokens.session_id, users.id AS user_id, users.role, refresh_tokens.used_at,
+           refresh_tokens.used_at > clock_timestamp() - make_interval(secs => :grace_seconds) AS was_just_used,
            refresh_tokens.expires_at > now() AND sessions.expires_at > now()
            AND sessions.revoked_at IS NULL AND users.disabled_at IS NULL AS is_good
     FROM refresh_tokens
@@ -110,6 +111,11 @@ LOCK_REFRESH_TOKEN = text("""
     JOIN users ON users.id = sessions.user_id
     WHERE token_hash = :token_hash
     FOR UPDATE OF refresh_tokens, sessions
+""")
+
+# Which of these refresh tokens there is, not used yet.
+FIND_UNUSED_REFRESH_TOKEN = text("""
+    SELECT token_hash FROM refresh_tokens WHERE token_hash = ANY(:token_hashes) AND used_at IS NULL
 """)
 
 # A refresh token works once.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from provider_registration.web.text import CleanText
+from provider_registration.web.text import Text
 
 
 class LoginRequest(BaseModel):
@@ -14,7 +14,7 @@ class LoginRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    username: CleanText = Field(min_length=1, max_length=255, description="The user's e-mail address")
+    username: Annotated[str, Text(255)] = Field(min_length=1, description="The user's e-mail address")
     password: str = Field(min_length=1, max_length=128, json_schema_extra={"format": "password"})
 
 

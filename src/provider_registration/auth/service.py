@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.auth import queries
@@ -23,6 +24,7 @@ from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 SESSION_SECONDS = 7 * 24 * 3600  # then the password is asked for again
 IDLE_SECONDS = 12 * 3600  # and after so long without a refresh
+GRACE_SECONDS = 10  # in which a refresh whose answer was lost may be repeated
 REFRESH_TOKEN_BYTES = 32
 BROWSER_SESSION_SECONDS = 12 * 3600  # a day's work; then a browser asks for the password again
 BROWSER_IDLE_SECONDS = 30 * 60  # and after so long without a page
@@ -59,14 +61,14 @@ class AuthService:
     async def login(self, username: str, password: str, *, address: str) -> Tokens:
         """Begin a session of the user with this e-mail address, in any letter case.
 
-        `address` is where the caller asks from: bad tries are counted by account and address, so that an attacker
-        elsewhere cannot lock the owner out.
+        `address` is where the caller asks from: tries are counted by account and address, so that an attacker elsewhere
+        cannot lock the owner out, and before the password is looked at; a good one forgives those before it.
 
         Raises:
             InvalidCredentials: after the same time, whatever was wrong.
-            TooManyRequests, RateLimitsUnavailable: no more tries for now.
+            TooManyRequests, RateLimitsUnavailable, LoginsBusy: no more tries for now.
         """
-        return await self._begin(username, password, address, SESSION_SECONDS, self._next_tokens)
+        return await self._begin(username, password, address, SESSION_SECONDS, self._first_tokens)
 
     async def sign_in(self, username: str, password: str, *, address: str) -> str:
         """Begin a session of a browser; the secret that its cookie holds. Otherwise as `login`."""
@@ -81,14 +83,16 @@ class AuthService:
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
         """Check a password, begin a session for `seconds`, and `then` give out what is shown for it."""
-        account = hashlib.sha256(username.lower().encode()).hexdigest()
         try:
-            async with self._limits.guard_login(account, address) as was_bad:
-                try:
-                    result = await self._check_and_begin(username, password, seconds, then)
-                except InvalidCredentials:
-                    was_bad()
-                    raise
+            with self._hasher.place():
+                async with self._database.statement() as session:
+                    row = (
+                        (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one_or_none()
+                    )
+                # By the account that was found: a name that is unknown can be spelt in more ways than can be counted.
+                account = str(row["id"]) if row else hashlib.sha256(username.lower().encode()).hexdigest()
+                async with self._limits.guard_login(account, address):
+                    result = await self._check_and_begin(row, password, seconds, then)
         except InvalidCredentials:
             LOGINS.labels("failed").inc()
             raise
@@ -99,10 +103,12 @@ class AuthService:
         return result
 
     async def _check_and_begin(
-        self, username: str, password: str, seconds: int, then: Callable[[AsyncSession, User], Awaitable[Result]]
+        self,
+        row: RowMapping | None,
+        password: str,
+        seconds: int,
+        then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
-        async with self._database.statement() as session:
-            row = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one_or_none()
         check = await self._hasher.verify(password, row["password_hash"] if row else None)
         if row is None or not check.is_right or row["disabled_at"]:
             raise InvalidCredentials
@@ -125,10 +131,14 @@ class AuthService:
     async def refresh(self, refresh_token: str) -> Tokens:
         """The next two tokens of a session. A token used before has been stolen: its session ends (RFC 9700, 4.14.2).
 
+        Within GRACE_SECONDS of its use, and while the token that followed is not used, the answer may have been lost:
+        the same token follows again.
+
         Raises:
             InvalidRefreshToken: it is unknown, used before, expired, or its session has ended.
         """
-        parameters = {"token_hash": _hash(refresh_token)}
+        parameters = {"token_hash": _hash(refresh_token), "grace_seconds": GRACE_SECONDS}
+        successors = self._signer.successors(refresh_token)
         async with self._database.transaction() as session:
             row = (await session.execute(queries.LOCK_REFRESH_TOKEN, parameters)).mappings().one_or_none()
             if row is None:
@@ -137,9 +147,15 @@ class AuthService:
             user = User(row["user_id"], Role(row["role"]), row["session_id"])
             if row["is_good"] and not row["used_at"]:
                 await session.execute(queries.USE_REFRESH_TOKEN, parameters)
-                tokens = await self._next_tokens(session, user)
+                tokens = await self._next_tokens(session, user, successors[0])
                 REFRESHES.labels("succeeded").inc()
                 return tokens
+            if row["is_good"] and row["was_just_used"]:
+                hashes = {_hash(successor): successor for successor in successors}
+                unused = await session.scalar(queries.FIND_UNUSED_REFRESH_TOKEN, {"token_hashes": list(hashes)})
+                if unused is not None:
+                    REFRESHES.labels("repeated").inc()
+                    return Tokens(self._signer.issue(user), hashes[unused])
         REFRESHES.labels("reused" if row["used_at"] else "expired").inc()
         await self.logout(user)
         raise InvalidRefreshToken
@@ -176,8 +192,10 @@ class AuthService:
         await session.execute(queries.INSERT_BROWSER_SESSION, parameters)
         return secret
 
-    async def _next_tokens(self, session: AsyncSession, user: User) -> Tokens:
-        refresh_token = secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
+    async def _first_tokens(self, session: AsyncSession, user: User) -> Tokens:
+        return await self._next_tokens(session, user, secrets.token_urlsafe(REFRESH_TOKEN_BYTES))
+
+    async def _next_tokens(self, session: AsyncSession, user: User, refresh_token: str) -> Tokens:
         parameters = {
             "token_hash": _hash(refresh_token),
             "session_id": user.session_id,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import time
 import uuid
 from functools import lru_cache
@@ -45,6 +47,15 @@ class TokenSigner:
         }
         key = self._keys[self._current]
         return str(jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": self._current}))
+
+    def successors(self, refresh_token: str) -> list[str]:
+        """The refresh token that follows this one, by each key, the current one first.
+
+        It can be made again for a caller who lost it, but only with the key.
+        """
+        keys = [self._keys[self._current], *(key for kid, key in self._keys.items() if kid != self._current)]
+        digests = (hmac.new(key.encode(), f"refresh {refresh_token}".encode(), hashlib.sha256) for key in keys)
+        return [base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() for digest in digests]
 
     def verify(self, token: str) -> User:
         """Read a token.

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from provider_registration.candidates.approval.schemas import MAX_INTEGER, ApprovalStandingResponse
 from provider_registration.candidates.models import Product, Registration, Status
 from provider_registration.web.pagination import CursorPagination, CursorQuery
-from provider_registration.web.text import CleanText, EmailAddress, visible
+from provider_registration.web.text import EmailAddress, Text, visible
 
 
 def _blank_is_absent(value: str | None) -> str | None:
@@ -32,10 +32,10 @@ Products = Annotated[
     AfterValidator(_no_repeats),
 ]
 PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
-CompanyName = Annotated[CleanText, Field(min_length=1, max_length=255), AfterValidator(visible)]
-Phone = Annotated[CleanText, Field(max_length=50)]
-Location = Annotated[CleanText, Field(max_length=255)]
-Reason = Annotated[CleanText, Field(max_length=1000)]
+CompanyName = Annotated[str, Text(255, min_length=1), AfterValidator(visible)]
+Phone = Annotated[str, Text(50)]
+Location = Annotated[str, Text(255)]
+Reason = Annotated[str, Text(1000)]
 BlankIsAbsent = AfterValidator(_blank_is_absent)
 
 EXAMPLE_ID = UUID("0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11")

@@ -32,10 +32,14 @@ EXPORT_USER = text("""
     FROM users WHERE lower(email) = lower(:email)
 """)
 
-# Keep others from deciding about the company that registered with an address; whether an approval of it stands.
+# Keep others from deciding about the company that registered with an address.
 LOCK_CANDIDATE = text("""
-    SELECT id, EXISTS (SELECT FROM approval_intents WHERE candidate_id = candidates.id) AS approval_stands
-    FROM candidates WHERE lower(contact_email) = lower(:email) FOR UPDATE
+    SELECT id FROM candidates WHERE lower(contact_email) = lower(:email) FOR UPDATE
+""")
+
+# Whether an approval stands. Asked after the lock: the snapshot of a statement that waits for it is from before.
+APPROVAL_STANDS = text("""
+    SELECT EXISTS (SELECT FROM approval_intents WHERE candidate_id = :candidate_id)
 """)
 
 # Erase who a candidate is, and the link to its page. What is counted and the decision stay; one that waits for its
@@ -66,7 +70,7 @@ ERASE_USER = text("""
         WHERE lower(email) = lower(:email)
         RETURNING id
     ), ended AS (
-        UPDATE sessions SET revoked_at = now() FROM erased WHERE user_id = erased.id AND revoked_at IS NULL
+        UPDATE sessions SET revoked_at = clock_timestamp() FROM erased WHERE user_id = erased.id AND revoked_at IS NULL
     )
     SELECT id FROM erased
 """)

@@ -32,12 +32,12 @@ async def erase_person(database: Database, email: str) -> list[str]:
     """
     done = []
     async with database.transaction() as session:
-        candidate = (await session.execute(queries.LOCK_CANDIDATE, {"email": email})).one_or_none()
-        if candidate is not None:
-            if candidate.approval_stands:
+        candidate_id = await session.scalar(queries.LOCK_CANDIDATE, {"email": email})
+        if candidate_id is not None:
+            if await session.scalar(queries.APPROVAL_STANDS, {"candidate_id": candidate_id}):
                 raise ApprovalStands
-            status = await session.scalar(queries.ERASE_CANDIDATE, {"candidate_id": candidate.id})
-            done.append(f"Candidate {candidate.id} ({status}) names nobody any more.")
+            status = await session.scalar(queries.ERASE_CANDIDATE, {"candidate_id": candidate_id})
+            done.append(f"Candidate {candidate_id} ({status}) names nobody any more.")
             if status == "approved":
                 done.append("Billing has a provider of the company's name, which stays here too: ask billing to erase.")
         if user_id := await session.scalar(queries.ERASE_USER, {"email": email}):

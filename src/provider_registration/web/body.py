@@ -25,6 +25,7 @@ from provider_registration.web.problems import (
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 15  # that a whole body may take to arrive
 MAX_FORM_FIELDS = 100
+MAX_FAULTS = 100  # beyond these they are not even read: 64 KiB have room for thousands
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -139,6 +140,8 @@ def parse_form(model: type[Body], body: bytes) -> Body:
 
 
 def _invalid_body(error: ValidationError) -> InvalidRequest:
+    if error.error_count() > MAX_FAULTS:
+        return InvalidRequest([FieldError(location="body", field=None, detail="Input has too many faults to list")])
     return InvalidRequest(field_errors(error.errors(include_url=False, include_input=False), location="body"))
 
 

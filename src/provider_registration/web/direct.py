@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from provider_registration.web.parameters import has_too_many
 from provider_registration.web.paths import route_path
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
@@ -95,6 +96,8 @@ class _DirectRoute:
             if errors:
                 return None
         if self._query:
+            if has_too_many(request):
+                return None
             parameters[self._query.name], errors = self._query.validate(dict(request.query_params))
             if errors:
                 return None

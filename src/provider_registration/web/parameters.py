@@ -1,4 +1,4 @@
-"""Query parameters: each one once."""
+"""Query parameters: a bounded number, each one once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from fastapi import Depends, Request
 
 from provider_registration.web.problems import FieldError, InvalidRequest
 
+MAX_PARAMETERS = 50
+
+
+def has_too_many(request: Request) -> bool:
+    """Whether the query has more parameters than anything here reads; costs nothing, however many there are."""
+    query: bytes = request.scope["query_string"]
+    return query.count(b"&") >= MAX_PARAMETERS
+
 
 async def refuse_repeats(request: Request) -> None:
-    """Refuse a query that gives a parameter twice: which of the two is meant is anyone's guess.
+    """Refuse a query that gives a parameter twice, for which of the two is meant is anyone's guess, or too many.
 
     Raises:
         InvalidRequest: it does.
     """
+    if has_too_many(request):
+        detail = f"There are more than {MAX_PARAMETERS} parameters"
+        raise InvalidRequest([FieldError(location="query", field=None, detail=detail)])
     names = [name for name, _ in request.query_params.multi_items()]
     if len(set(names)) < len(names):
         raise InvalidRequest([FieldError(location="query", field=None, detail="A parameter is given more than once")])

@@ -29,6 +29,7 @@ from provider_registration.errors import (
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:problem-type:provider-registration:"
 MAX_INSTANCE_LENGTH = 200
+MAX_ERRORS = 20  # that a refusal lists
 
 
 class BodyTooLarge(ServiceError):
@@ -57,6 +58,32 @@ class BodyTooSlow(ServiceError):
         return f"The request body did not arrive within {self.seconds} s."
 
 
+class HeadTooLarge(ServiceError):
+    """The request's line and headers are longer than any request here needs."""
+
+    code = "head-too-large"
+    title = "Request head too large"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"The request line and headers are longer than {self.limit} bytes."
+
+
+class HeadTooSlow(ServiceError):
+    """The request's line and headers did not arrive in time."""
+
+    code = "head-too-slow"
+    title = "Request head too slow"
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"The request line and headers did not arrive within {self.seconds} s."
+
+
 class UnsupportedMediaType(ServiceError):
     """The body is not in a format that the route reads."""
 
@@ -76,6 +103,8 @@ STATUS_OF_KIND: dict[type[ServiceError], HTTPStatus] = {
     PermissionDeniedError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    HeadTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     ConflictError: HTTPStatus.CONFLICT,
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -108,7 +137,9 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status code")
     detail: str = Field(description="What happened this time, in a sentence")
     instance: str = Field(description="The path that was asked for")
-    errors: list[FieldError] | None = Field(None, description="With 422 alone: everything that is wrong")
+    errors: list[FieldError] | None = Field(
+        None, description=f"With 422 alone: what is wrong, {MAX_ERRORS} things at most"
+    )
 
 
 class InvalidRequest(InvalidInputError):
@@ -150,7 +181,7 @@ def field_errors(
 ) -> list[FieldError]:
     """Translate pydantic's errors; `location` is for those whose `loc` does not begin with it."""
     errors = []
-    for detail in details:
+    for detail in details[:MAX_ERRORS]:
         loc = [str(part) for part in detail["loc"]]
         where = location or loc.pop(0)
         if detail["type"] in ("extra_forbidden", "json_invalid"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -24,6 +24,8 @@ from provider_registration.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAG
 logger = logging.getLogger(__name__)
 
 STORAGE_TIMEOUT = 0.5  # seconds
+# So many times the tries at one account are allowed at all accounts together, from one address; good ones count too.
+ACCOUNTS_AN_ADDRESS = 10
 
 
 class TooManyRequests(LimitExceededError):
@@ -70,7 +72,7 @@ class RateLimits:
         self._login = _Limit("login", parse_many(login) if login else [], moving)
         self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
         self._default = _Limit("default", parse_many(default) if default else [], counting)
-        self._logging_in: dict[tuple[str, str], _Turn] = {}
+        self._logging_in: dict[tuple[str, str], _Turn] = {}  # as many as log-ins go on, which the hasher bounds
 
     @property
     def counts_requests(self) -> bool:
@@ -94,14 +96,14 @@ class RateLimits:
         await self._count(self._default, caller)
 
     @asynccontextmanager
-    async def guard_login(self, account: str, address: str) -> AsyncIterator[Callable[[], None]]:
-        """One try to log in; the block calls what it is given when the try was a bad one.
+    async def guard_login(self, account: str, address: str) -> AsyncIterator[None]:
+        """One try to log in: the block looks at the password, and raises when it is wrong.
 
-        The tries of one account from one address wait for one another: else a burst would be over before the first
-        is counted.
+        A try is counted before it: what cannot be counted is told nothing. A good one forgives those before it, so that
+        those of one account from one address wait for one another: many good ones at once are not too many.
 
         Raises:
-            TooManyRequests: too many bad tries.
+            TooManyRequests: too many tries of this account from this address, or of any account from it.
             RateLimitsUnavailable: they cannot be counted.
         """
         key = (account, address)
@@ -109,39 +111,34 @@ class RateLimits:
         turn.waiting += 1
         try:
             async with turn.lock:
-                bad = False
-
-                def was_bad() -> None:
-                    nonlocal bad
-                    bad = True
-
-                await self._check_login(key)
-                try:
-                    yield was_bad
-                finally:
-                    if bad:
-                        await self._count_bad_login(key)
+                await self._count_login(account, address)
+                yield
+                await self._forgive_logins(account, address)
         finally:
             turn.waiting -= 1
             if not turn.waiting:
                 del self._logging_in[key]
 
-    async def _check_login(self, key: tuple[str, str]) -> None:
+    async def _count_login(self, account: str, address: str) -> None:
         try:
-            for item in self._login.items:
-                if not await self._login.limiter.test(item, "login", *key):
-                    await self._refuse(self._login, item, "login", *key)
+            for item, *key in self._login_counters(account, address):
+                if not await self._login.limiter.hit(item, *key):
+                    await self._refuse(self._login, item, *key)
         except StorageError as error:
             self._storage_failed(error)
             raise RateLimitsUnavailable from error
 
-    async def _count_bad_login(self, key: tuple[str, str]) -> None:
+    async def _forgive_logins(self, account: str, address: str) -> None:
         try:
             for item in self._login.items:
-                await self._login.limiter.hit(item, "login", *key)
-        except StorageError as error:
+                await self._login.limiter.clear(item, "login", account, address)
+        except StorageError as error:  # they end with their minute as well
             self._storage_failed(error)
-            raise RateLimitsUnavailable from error
+
+    def _login_counters(self, account: str, address: str) -> Iterator[tuple[RateLimitItem, *tuple[str, ...]]]:
+        for item in self._login.items:
+            yield item, "login", account, address
+            yield type(item)(item.amount * ACCOUNTS_AN_ADDRESS, item.multiples), "login-address", address
 
     async def _count(self, limit: _Limit, caller: str) -> None:
         try:

@@ -1,13 +1,27 @@
-"""uvicorn's HTTP protocol: an answer leaves in one piece, and no request fails when the server stops."""
+"""uvicorn's HTTP protocol, with what it lacks.
+
+An answer leaves in one piece, no request fails when the server stops, and no connection may send without end: neither
+of httptools, uvicorn and Starlette limits the size of a head, nor the time that it takes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from provider_registration.errors import ServiceError
+from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
+from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, HeadTooLarge, HeadTooSlow, problem_of, status_of
+
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
+MAX_HEAD_BYTES = 32 * 1024
+# Head, body and trailers, with the framing of chunks, which may be of one byte each.
+MAX_MESSAGE_BYTES = MAX_HEAD_BYTES + 8 * MAX_BODY_BYTES
+HEAD_SECONDS = 10  # that a head may take to arrive, from its first byte or the connection's beginning
+LOOK_SECONDS = 2.5  # between two looks at how long a connection has been sending
 LINGER_SECONDS = 1.0  # that an idle connection stays open then: a request may be on its way
 
 
@@ -15,16 +29,72 @@ class BundlingProtocol(HttpToolsProtocol):
     """Sends once what uvicorn writes in two: the caller is woken once, and the kernel is asked once."""
 
     _is_stopping = False
+    _is_in_head = True
+    _began_at: float | None = None  # when the caller began the message that it has not sent to its end
+    _received = 0  # bytes of that message
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to serve a connection."""
         super().connection_made(cast("asyncio.Transport", _BundlingTransport(transport, self.loop)))
+        self._began_at = self.loop.time()
+        self.loop.call_later(LOOK_SECONDS, self._look_at_time)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless it is too much."""
+        self._received += len(data)
+        if not self.transport.is_closing():
+            super().data_received(data)
+        if self._received > (MAX_HEAD_BYTES if self._is_in_head else MAX_MESSAGE_BYTES):
+            self._refuse(HeadTooLarge(MAX_HEAD_BYTES) if self._is_in_head else None)
+
+    def on_message_begin(self) -> None:
+        """Begin to read a request."""
+        super().on_message_begin()
+        self._is_in_head = True
+        self._began_at = self.loop.time()
 
     def on_headers_complete(self) -> None:
         """Begin to serve a request."""
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
+            return
         super().on_headers_complete()
+        self._is_in_head = False
         if self._is_stopping:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body has arrived."""
+        if not self.transport.is_closing():  # there may be no request to which it belongs
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request has arrived."""
+        if not self._is_in_head:  # it was not refused
+            super().on_message_complete()
+        self._is_in_head = True
+        self._began_at = None
+        self._received = 0
+
+    def _look_at_time(self) -> None:
+        """Close a connection that has been sending one request for too long; one without a request is uvicorn's."""
+        if self.transport.is_closing():
+            return
+        limit = HEAD_SECONDS if self._is_in_head else HEAD_SECONDS + BODY_SECONDS
+        if self._began_at is not None and self.loop.time() - self._began_at > limit:
+            self._refuse(HeadTooSlow(HEAD_SECONDS) if self._is_in_head and self._received else None)
+        else:
+            self.loop.call_later(LOOK_SECONDS, self._look_at_time)
+
+    def _refuse(self, error: ServiceError | None) -> None:
+        """Close the connection, with an answer if there is none under way."""
+        cycle: RequestResponseCycle | None = self.cycle  # none before the first request
+        if error is not None and (cycle is None or cycle.response_complete):
+            status, body = status_of(error), json.dumps(problem_of(error, "/"))
+            head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {PROBLEM_MEDIA_TYPE}\r\n"
+            head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write((head + body).encode())
+        self.transport.close()
 
     def shutdown(self) -> None:
         """Stop after the request under way, or the one that may be on its way; uvicorn would cut an idle connection."""
