@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, status
 
 from provider_registration.auth.dependencies import AuthServiceDep, StaffDep
-from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, NotAuthenticated
+from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy, NotAuthenticated
 from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest, TokenResponse
 from provider_registration.auth.service import Tokens
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
@@ -64,6 +64,7 @@ async def read_login(request: Request) -> LoginRequest:
         InvalidRequest([FieldError(location="body", field="password", detail="Field required")]),
         TooManyRequests(42),
         DatabaseUnavailable(),
+        LoginsBusy(),
         RateLimitsUnavailable(),
     ),
     openapi_extra=request_body(
@@ -104,7 +105,8 @@ async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
     """Exchange a refresh token for the next access token and the next refresh token.
 
     A refresh token works once, for 12 hours; one that comes a second time ends the session, for one of the two who
-    brought it has stolen it. After 7 days the password is asked for again.
+    brought it has stolen it. For 10 s, while the next one is not used, the same request gives the next one again: its
+    answer may have been lost. After 7 days the password is asked for again.
     """
     return _response(await auth.refresh(body.refresh_token))
 
