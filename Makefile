@@ -64,7 +64,7 @@ drill-alerts: $(DEV)  ## make the faults that Prometheus' alerts tell of, and se
 	$(BIN)/python -m tests.drills.alerts $(ARGS)
 
 drill-image: $(DEV)  ## build the image without a registry of images, as root, and start it as its user, read-only
-	$(BIN)/python -m tests.drills.image
+	$(BIN)/python -m tests.drills.image $(ARGS)
 
 fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
 	$(BIN)/python tests/fuzzing/fuzz.py $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))

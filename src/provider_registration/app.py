@@ -62,7 +62,9 @@ from provider_registration.web.server import STOPPING
 if TYPE_CHECKING:
     from provider_registration.tracing import Tracing
 
-REPLICA_SHARE = 0.5  # of a request's time, that a replica which hangs may take before the primary is asked
+REPLICA_SHARE = (
+    0.5  # of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary
+)
 
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \

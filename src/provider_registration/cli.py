@@ -119,7 +119,7 @@ def serve(workers: int) -> None:
         timeout_graceful_shutdown=int(STOP_SECONDS) + SHUTDOWN_MARGIN_SECONDS,
     )
     if workers == 1:
-        app = create_app(settings)  # first, for both load Redis' client, which does not bear two threads that import it
+        app = create_app(settings)  # first: importing redis in two threads at once fails
         preflight.warn_at_start(settings)
         server(app)
         return
@@ -146,7 +146,7 @@ def _metrics_folder() -> TemporaryDirectory[str]:
     show_default=True,
     type=click.IntRange(min=0),
     metavar="SECONDS",
-    help="look again until nothing is wrong, for so long at most",
+    help="keep checking for up to SECONDS, until no error is left",
 )
 def check(wait: int) -> None:
     """Say what is wrong with the settings, the database and Redis before `serve` does; exit 1 if it could not serve."""
@@ -159,8 +159,9 @@ def check(wait: int) -> None:
                 click.echo(finding)
         if all(finding.level != "error" for finding in findings):
             return
-        if (left := deadline - time.monotonic()) <= 0:
-            sys.exit(1)
+        left = deadline - time.monotonic()
+        if left <= 0 or any(each.level == "error" and each.subject == "settings" for each in findings):
+            sys.exit(1)  # settings stay what they are
         shown = findings
         time.sleep(min(CHECK_AGAIN_SECONDS, left))
 

@@ -59,7 +59,7 @@ def _kind(error: BaseException) -> str:
 
 
 class RateLimitedLogger:
-    """Logs each message once in QUIET_SECONDS: an outage is told, and told on, without a line for every request."""
+    """Logs each message at most once in QUIET_SECONDS, with the number left out."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""

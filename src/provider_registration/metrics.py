@@ -133,7 +133,7 @@ RATE_LIMIT_STORAGE_ERRORS = Counter(
 )
 LOGINS = Counter(
     "provider_service_logins",
-    "Tries to log in, by outcome: succeeded, failed, limited.",
+    "Tries to log in, by outcome: succeeded, failed, limited, unavailable.",
     ["outcome"],
 )
 REFRESHES = Counter(

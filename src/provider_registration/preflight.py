@@ -65,7 +65,7 @@ async def check() -> list[Finding]:
     except SettingsError as error:
         found = [Finding("error", "settings", problem) for problem in error.problems]
     else:
-        return [Finding("ok", "settings", "all that are needed are there"), *await _look_around(settings)]
+        return [Finding("ok", "settings", "all required settings are set"), *await _look_around(settings)]
     try:
         url = load_settings(DatabaseSettings).database_url
     except SettingsError:
@@ -92,7 +92,7 @@ async def _log(settings: Settings) -> None:
 
 
 async def _look_around(settings: Settings) -> list[Finding]:
-    """What a start may as well say; the places that are asked are asked at the same time."""
+    """Findings that do not stop a start; all places are asked at the same time."""
     asked: list[Coroutine[Any, Any, list[Finding]]] = [_database(settings.database_url)]
     if settings.database_read_url:
         asked.append(_replica(settings.database_read_url))
@@ -106,7 +106,7 @@ async def _look_around(settings: Settings) -> list[Finding]:
 
 def _names() -> list[Finding]:
     return [
-        Finding("warning", "settings", f"{name} is set and is no setting; is {meant} meant?")
+        Finding("warning", "settings", f"{name} is not a setting; did you mean {meant}?")
         for name, meant in find_misspelt(Settings).items()
     ]
 
@@ -114,7 +114,7 @@ def _names() -> list[Finding]:
 def _gateways(settings: Settings) -> list[Finding]:
     if settings.forwarded_allow_ips != "*":
         return []
-    sentence = "FORWARDED_ALLOW_IPS is *: a caller that comes past the gateway may claim any address"
+    sentence = "FORWARDED_ALLOW_IPS is *: a caller that comes past the gateway may claim any IP address"
     return [Finding("warning", "settings", sentence)]
 
 
@@ -128,7 +128,7 @@ async def _database(url: str) -> list[Finding]:
 
 async def _describe(connection: AsyncConnection) -> AsyncIterator[Finding]:
     database = (await connection.execute(DESCRIBE)).one()
-    yield Finding("ok", "database", f"it answers, to the role {database.role}")
+    yield Finding("ok", "database", f"connected as {database.role}")
     if database.read_only:
         yield Finding(
             "error", "database", "it takes no writes: it is a standby, or default_transaction_read_only is on"

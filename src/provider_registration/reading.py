@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.logs import RateLimitedLogger
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Reader:
     """Does single statements that read: on the replica, unless it is away or lacks what this process decided."""
 
     def __init__(self, primary: Database, replica: Database | None) -> None:
+        self._logger = RateLimitedLogger(logger)
         self._primary = primary
         self._replica = replica
         self._away_until = 0.0
@@ -66,7 +68,7 @@ class Reader:
                 self._replayed = decisions
                 return await _do(self._replica, work)
         except DatabaseUnavailable:
-            logger.warning("the replica does not answer; the primary is asked instead")
+            self._logger.warning("the replica does not answer; the primary is asked instead")
             self._away_until = monotonic() + AWAY_SECONDS
         return await _do(self._primary, work)
 

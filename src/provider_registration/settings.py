@@ -101,7 +101,9 @@ class Settings(DatabaseSettings):
         True, description="false behind PgBouncer in transaction mode: nothing is kept from one transaction to the next"
     )
 
-    rate_limit_login: RateLimit = Field("5/minute", description="bad log-ins, by account and address; empty: no limit")
+    rate_limit_login: RateLimit = Field(
+        "5/minute", description="log-ins, by account and address, ten times as many by address; empty: no limit"
+    )
     rate_limit_registration: RateLimit = Field("30/hour", description="registrations, by address; empty: no limit")
     rate_limit_default: RateLimit = Field(
         "1200/minute", description="all requests, by session or address; empty: no limit"

@@ -39,13 +39,13 @@ async def test_what_is_no_hash_is_no_password_either(hasher):
         assert not (await hasher.verify(PASSWORD, stored)).is_right
 
 
-def test_the_line_of_those_who_log_in_is_short(hasher):
+def test_the_queue_of_log_ins_is_short(hasher):
     with ExitStack() as line:
-        for _ in range(passwords.MAX_PLACES):
-            line.enter_context(hasher.place())
-        with pytest.raises(LoginsBusy), hasher.place():
+        for _ in range(passwords.MAX_QUEUED):
+            line.enter_context(hasher.queue())
+        with pytest.raises(LoginsBusy), hasher.queue():
             pass
-    with hasher.place():
+    with hasher.queue():
         pass
 
 

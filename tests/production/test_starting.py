@@ -50,7 +50,7 @@ async def test_what_is_wrong_around_it_is_logged_and_it_starts(serving, environm
         await eventually(all_are_said)
         text = process.log.read_text()
 
-    assert "DATABASE_POOLSIZE is set and is no setting" in text
+    assert "DATABASE_POOLSIZE is not a setting" in text
     assert "014_search_indexes" in text
     assert "hunter2" not in text
 

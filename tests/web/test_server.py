@@ -239,3 +239,20 @@ async def test_a_body_that_nobody_reads_ends_as_well(port, impatient):
         writer.write(b"POST /short HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         await reader.readuntil(b"x" * 50)
         assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_a_line_end_alone_is_not_waited_for_without_end(port, impatient):
+    async with connected(port) as (reader, writer):
+        writer.write(HEAD + b"\r\n")
+        await reader.readuntil(b"x" * 50)
+        writer.write(b"\r\n")
+        await asyncio.wait_for(reader.read(), 5)
+
+
+async def test_nothing_behind_a_head_that_is_refused_is_served(port):
+    async with connected(port) as (reader, writer):
+        writer.write(HEAD + b"a: " + b"x" * (MAX_HEAD_BYTES + 8000) + b"\r\n\r\n" + HEAD + b"\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"200 OK" not in answer

@@ -17,7 +17,7 @@ from provider_registration.auth.errors import LoginsBusy, UnacceptablePassword
 # OWASP Password Storage Cheat Sheet: 19 MiB of memory, two passes, one lane.
 ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
-MAX_PLACES = 40  # of log-ins at once: a check takes some 40 ms of a core, so that the last one waits about a second
+MAX_QUEUED = 40  # log-ins at once: a check takes some 40 ms of a core, so that the last one waits about a second
 MIN_LENGTH = 8
 MAX_LENGTH = 128
 COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
@@ -37,24 +37,24 @@ class PasswordHasher:
     """Hashes and checks passwords in at most `threads` threads, so that logins never crowd out other work."""
 
     def __init__(self, *, threads: int = 2) -> None:
-        self._places = 0
+        self._queued = 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
         self._decoy: str = ARGON2ID.hash("nobody's password")
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Stand in line for the block; the line is short, so that nobody in it waits long.
+    def queue(self) -> Iterator[None]:
+        """Hold one of MAX_QUEUED places during the block, so that nobody in the queue waits long.
 
         Raises:
-            LoginsBusy: it is full.
+            LoginsBusy: all are taken.
         """
-        if self._places >= MAX_PLACES:
+        if self._queued >= MAX_QUEUED:
             raise LoginsBusy
-        self._places += 1
+        self._queued += 1
         try:
             yield
         finally:
-            self._places -= 1
+            self._queued -= 1
 
     async def hash(self, password: str) -> str:
         """Make a new hash of `password`.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# Find who logs in, with the hash to check.
+# Find who logs in, with the hash to check; one row, without an id where nobody has the address. `account` is the
+# address as the database compares it: spellings are counted together whether or not somebody has it.
 FIND_CREDENTIALS = text("""
-    SELECT id, role, disabled_at, password_hash
-    FROM users
-    WHERE lower(email) = lower(:email)
+    SELECT asked.account, users.id, users.role, users.disabled_at, users.password_hash
+    FROM (SELECT lower(:email) AS account) AS asked
+    LEFT JOIN users ON lower(users.email) = asked.account
 """)
 
 # Add a user, unless the address is taken.

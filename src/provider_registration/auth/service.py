@@ -13,14 +13,14 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.auth import queries
-from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, NotAuthenticated
+from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy, NotAuthenticated
 from provider_registration.auth.models import BrowserUser, Role, User
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.database import Database
 from provider_registration.metrics import LOGINS, REFRESHES
-from provider_registration.web.rate_limits import RateLimits, TooManyRequests
+from provider_registration.web.rate_limits import RateLimits, RateLimitsUnavailable, TooManyRequests
 
 SESSION_SECONDS = 7 * 24 * 3600  # then the password is asked for again
 IDLE_SECONDS = 12 * 3600  # and after so long without a refresh
@@ -84,33 +84,33 @@ class AuthService:
     ) -> Result:
         """Check a password, begin a session for `seconds`, and `then` give out what is shown for it."""
         try:
-            with self._hasher.place():
+            with self._hasher.queue():
                 async with self._database.statement() as session:
-                    row = (
-                        (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one_or_none()
-                    )
-                # By the account that was found: a name that is unknown can be spelt in more ways than can be counted.
-                account = str(row["id"]) if row else hashlib.sha256(username.lower().encode()).hexdigest()
+                    found = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one()
+                account = hashlib.sha256(found["account"].encode()).hexdigest()
                 async with self._limits.guard_login(account, address):
-                    result = await self._check_and_begin(row, password, seconds, then)
+                    result = await self._check_and_begin(found, password, seconds, then)
         except InvalidCredentials:
             LOGINS.labels("failed").inc()
             raise
         except TooManyRequests:
             LOGINS.labels("limited").inc()
             raise
+        except (LoginsBusy, RateLimitsUnavailable):
+            LOGINS.labels("unavailable").inc()
+            raise
         LOGINS.labels("succeeded").inc()
         return result
 
     async def _check_and_begin(
         self,
-        row: RowMapping | None,
+        row: RowMapping,
         password: str,
         seconds: int,
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
-        check = await self._hasher.verify(password, row["password_hash"] if row else None)
-        if row is None or not check.is_right or row["disabled_at"]:
+        check = await self._hasher.verify(password, row["password_hash"])
+        if not check.is_right or row["disabled_at"]:
             raise InvalidCredentials
         parameters = {
             "user_id": row["id"],

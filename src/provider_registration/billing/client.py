@@ -33,6 +33,7 @@ from provider_registration.billing.errors import (
     BillingNotSent,
     BillingRefused,
     BillingUncertain,
+    BillingUnusable,
 )
 from provider_registration.billing.protection import CircuitBreaker, RetryBudget
 from provider_registration.failpoints import reach
@@ -112,6 +113,7 @@ class BillingClient:
             BillingNotSent, BillingRefused: no provider was made.
             BillingNameTaken: billing has another company's provider of this name, and made none for us.
             BillingUncertain: a provider of ours may exist; `__cause__` is what billing did last.
+            BillingUnusable: the same, and asking again later will not tell more.
         """
         call = _Call(self._send, self.breaker, name, idempotency_key)
         self._budget.earn()
@@ -206,6 +208,8 @@ class _Call:
         if httpx.codes.is_client_error(status):
             self._count("refused", reachable=True)
             raise BillingRefused(status)
+        if not httpx.codes.is_server_error(status):
+            raise self._unusable(f"billing answered with status {status}")
         raise self._uncertain(f"billing answered with status {status}", _retry_after(headers))
 
     async def _post(self) -> tuple[int, httpx.Headers, bytes | None]:
@@ -220,13 +224,13 @@ class _Call:
 
     def _read(self, body: bytes | None) -> int:
         if body is None:
-            raise self._uncertain(f"billing's answer was longer than {MAX_ANSWER_BYTES} bytes")
+            raise self._unusable(f"billing's answer was longer than {MAX_ANSWER_BYTES} bytes")
         try:
             provider = Provider.model_validate_json(body)
         except ValidationError:
-            raise self._uncertain("billing answered 201 without a usable provider") from None
+            raise self._unusable("billing answered 201 without a usable provider") from None
         if provider.name != self._name:
-            raise self._uncertain("billing answered 201 with another provider's name")
+            raise self._unusable("billing answered 201 with another provider's name")
         self._count("created", reachable=True)
         return provider.id
 
@@ -234,6 +238,11 @@ class _Call:
         self.maybe_sent = True
         self._count("uncertain", reachable=False)
         return _Retryable(BillingUncertain(reason), retry_after)
+
+    def _unusable(self, reason: str) -> _Retryable:
+        self.maybe_sent = True
+        self._count("uncertain", reachable=True)  # an answer is an answer: the breaker is for billing that gives none
+        return _Retryable(BillingUnusable(reason))
 
     def _count(self, outcome: str, *, reachable: bool) -> None:
         BILLING_CALLS.labels(outcome).inc()

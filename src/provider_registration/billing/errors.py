@@ -36,3 +36,7 @@ class BillingNameTaken(BillingError):
 
 class BillingUncertain(BillingError):
     """No usable answer came: billing may have made the provider, or not."""
+
+
+class BillingUnusable(BillingUncertain):
+    """Billing answers, but never what it should: asking again later will not tell more."""

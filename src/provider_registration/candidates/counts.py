@@ -13,5 +13,7 @@ async def recount(database: Database) -> dict[tuple[str, str], tuple[int, int]]:
     trigger. It reads the whole table, so the database has to be a patient one.
     """
     async with database.transaction() as session:
+        # Two at once would both add what is missing. Before the statement that looks, whose snapshot is then a new one.
+        await session.execute(queries.TAKE_TURN_TO_RECOUNT)
         rows = await session.execute(queries.RECOUNT)
         return {(row.product, row.status): (row.missing, row.missing_tons) for row in rows}

@@ -212,6 +212,9 @@ OLDEST_PENDING_SECONDS = text("""
     LIMIT 1
 """)
 
+# Processes that recount at the same time take turns.
+TAKE_TURN_TO_RECOUNT = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=int.from_bytes(b"provrcnt", "big"))
+
 # Add to the counts what they lack, and say what that was: nothing unless rows came past the trigger.
 RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candidates()")
 

@@ -33,8 +33,8 @@ POLL_INTERVAL = 0.01  # seconds
 EMPTY_LOCK_FILE_AGE = 2.0  # seconds; a server that is starting fills it at once
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}  # nothing else: PGDATA, PGOPTIONS and their like must not reach it
 NO_SUCH_PID = 2**31 - 1
-# Reads until our end of the pipe closes, which it does however we die, and stops the server then.
-WATCHDOG = 'cat; kill -s INT "$1"'
+# Reads until our end of the pipe closes, which it does however we die, and then stops the server that has this pid.
+WATCHDOG = 'cat; [ "$(head -n 1 "$2")" = "$1" ] && kill -s INT "$1"'
 
 # What postgres says when a predecessor is not quite gone, or another program was quicker to take the port.
 PASSING_TROUBLES = ('lock file "postmaster.pid"', "shared memory", "Address already in use")
@@ -188,9 +188,10 @@ class PrivatePostgres:
         while self._process.poll() is None:
             running = self._running()
             if running and running.pid == self._process.pid and running.is_ready:
-                self._watchdog = subprocess.Popen(  # noqa: S603 - its one argument is a number
-                    ["sh", "-c", WATCHDOG, "sh", str(running.pid)],  # noqa: S607 - any sh does
+                self._watchdog = subprocess.Popen(  # noqa: S603 - its arguments are a number and a path
+                    ["sh", "-c", WATCHDOG, "sh", str(running.pid), self._lock_file],  # noqa: S607 - any sh does
                     stdin=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
                     start_new_session=True,  # what is sent to our group is not for it
                 )
                 return True

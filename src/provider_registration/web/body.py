@@ -108,7 +108,7 @@ def parse_json(model: type[Body], body: bytes) -> Body:
     """Validate JSON text against `model`.
 
     Raises:
-        InvalidRequest: with every fault found.
+        InvalidRequest: with the first faults found, MAX_ERRORS at most.
     """
     try:
         value = model.model_validate_json(body)
@@ -125,7 +125,7 @@ def parse_form(model: type[Body], body: bytes) -> Body:
     Starlette's own reading answers with 400 and lets the last of two equal names win.
 
     Raises:
-        InvalidRequest: with every fault found.
+        InvalidRequest: with the first faults found, MAX_ERRORS at most.
     """
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
@@ -141,7 +141,7 @@ def parse_form(model: type[Body], body: bytes) -> Body:
 
 def _invalid_body(error: ValidationError) -> InvalidRequest:
     if error.error_count() > MAX_FAULTS:
-        return InvalidRequest([FieldError(location="body", field=None, detail="Input has too many faults to list")])
+        return InvalidRequest([FieldError(location="body", field=None, detail="Input has too many errors to list")])
     return InvalidRequest(field_errors(error.errors(include_url=False, include_input=False), location="body"))
 
 

@@ -99,8 +99,9 @@ class RateLimits:
     async def guard_login(self, account: str, address: str) -> AsyncIterator[None]:
         """One try to log in: the block looks at the password, and raises when it is wrong.
 
-        A try is counted before it: what cannot be counted is told nothing. A good one forgives those before it, so that
-        those of one account from one address wait for one another: many good ones at once are not too many.
+        A try is counted first; if it cannot be counted, the password is not checked. A good one forgives those of the
+        account before it, so those of one account from one address wait for one another: many good ones at once are not
+        too many. One that the address's limit refuses does not count for the account.
 
         Raises:
             TooManyRequests: too many tries of this account from this address, or of any account from it.
@@ -136,9 +137,11 @@ class RateLimits:
             self._storage_failed(error)
 
     def _login_counters(self, account: str, address: str) -> Iterator[tuple[RateLimitItem, *tuple[str, ...]]]:
+        # The address first: once it is over its limit, made-up accounts add no counters.
+        for item in self._login.items:
+            yield type(item)(item.amount * ACCOUNTS_AN_ADDRESS, item.multiples), "login-address", address
         for item in self._login.items:
             yield item, "login", account, address
-            yield type(item)(item.amount * ACCOUNTS_AN_ADDRESS, item.multiples), "login-address", address
 
     async def _count(self, limit: _Limit, caller: str) -> None:
         try:

@@ -41,6 +41,8 @@ class BundlingProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless it is too much."""
+        if self._began_at is None:
+            self._began_at = self.loop.time()  # also for bytes that begin no message, such as a line end
         self._received += len(data)
         if not self.transport.is_closing():
             super().data_received(data)
@@ -55,6 +57,8 @@ class BundlingProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin to serve a request."""
+        if self.transport.is_closing():  # it came together with one that was refused
+            return
         if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
             return
@@ -80,6 +84,8 @@ class BundlingProtocol(HttpToolsProtocol):
         """Close a connection that has been sending one request for too long; one without a request is uvicorn's."""
         if self.transport.is_closing():
             return
+        if self.flow.read_paused:
+            self._began_at = self.loop.time()  # it is we who do not read
         limit = HEAD_SECONDS if self._is_in_head else HEAD_SECONDS + BODY_SECONDS
         if self._began_at is not None and self.loop.time() - self._began_at > limit:
             self._refuse(HeadTooSlow(HEAD_SECONDS) if self._is_in_head and self._received else None)

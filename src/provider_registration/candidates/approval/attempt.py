@@ -22,6 +22,7 @@ from provider_registration.billing.errors import (
     BillingNotSent,
     BillingRefused,
     BillingUncertain,
+    BillingUnusable,
 )
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.approval import queries
@@ -111,6 +112,8 @@ class Attempt:
 
     def _needs_an_admin(self, error: BillingUncertain) -> bool:
         """Whether asking billing again could not tell more, or must not be done."""
+        if isinstance(error, BillingUnusable):
+            return True
         match error.__cause__:
             case BillingNameTaken():
                 return True
@@ -236,8 +239,8 @@ async def approve_locked(session: AsyncSession, claim: Claim, provider_id: int) 
     if row["status"] == Status.PENDING:
         parameters["version"] = row["version"]
         row = (await session.execute(candidate_queries.APPROVE_CANDIDATE, parameters)).mappings().one()
-        await session.execute(queries.DROP_APPROVAL, parameters)
         await record_event(session, claim, ApprovalEvent.APPROVED, provider_id=provider_id)
-    elif row["provider_id"] != provider_id:
+    elif row["provider_id"] != provider_id and not await session.scalar(queries.IS_KNOWN_ORPHAN, parameters):
         await record_event(session, claim, ApprovalEvent.ORPHANED, provider_id=provider_id)
+    await session.execute(queries.DROP_APPROVAL, parameters)  # whatever was decided, there is nothing left to ask
     return Candidate.from_row(row)

@@ -1,6 +1,7 @@
 """The SQL of approvals.
 
-An intent with a `claim_id` is held until `next_attempt_at`; one without waits until then, or is in doubt.
+An intent with a `claim_id` is held until `next_attempt_at`; one without waits until then, or is in doubt. A time that
+is farther ahead than any process sets it is over too: the database's clock was set back.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ CLAIM = text("""
         next_attempt_at = excluded.next_attempt_at,
         attempts = approval_intents.attempts + 1
     WHERE approval_intents.in_doubt_since IS NULL
-      AND (approval_intents.claim_id IS NULL OR approval_intents.next_attempt_at <= now())
+      AND (approval_intents.claim_id IS NULL OR approval_intents.next_attempt_at <= now()
+           OR approval_intents.next_attempt_at > now() + make_interval(secs => :longest_seconds))
     RETURNING candidate_id, claim_id, idempotency_key, provider_name, attempts,
               (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
@@ -88,7 +90,8 @@ CLAIM_DUE = text("""
     WHERE candidate_id = (
         SELECT candidate_id
         FROM approval_intents
-        WHERE in_doubt_since IS NULL AND next_attempt_at <= now()
+        WHERE in_doubt_since IS NULL
+          AND (next_attempt_at <= now() OR next_attempt_at > now() + make_interval(secs => :longest_seconds))
         ORDER BY next_attempt_at
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -140,9 +143,17 @@ SUMMARISE = text("""
     GROUP BY state
 """)
 
+# Whether it was recorded before that no candidate is linked to a provider.
+IS_KNOWN_ORPHAN = text("""
+    SELECT EXISTS (
+        SELECT FROM approval_events
+        WHERE candidate_id = :candidate_id AND event = 'orphaned' AND provider_id = :provider_id
+    )
+""")
+
 # For the metrics: how many providers no candidate is linked to.
 COUNT_ORPHANS = text("""
-    SELECT count(*) FROM approval_events WHERE event = 'orphaned'
+    SELECT count(DISTINCT provider_id) FROM approval_events WHERE event = 'orphaned'
 """)
 
 # For the metrics: the age of the oldest transaction in this database, in seconds; NULL when the role may not see those

@@ -57,6 +57,7 @@ from provider_registration.web.pagination import Page
 logger = logging.getLogger(__name__)
 
 LEASE_SHARE = 1.5  # a lease lasts this many deadlines of a billing call, so that nobody takes over a living worker
+LONGEST_SECONDS = 300 * LEASE_SHARE  # that any process holds an approval: BILLING_DEADLINE_SECONDS is 300 at most
 SWEEPS_AT_ONCE = 5
 STOP_SECONDS = 10.0  # that approvals may still take once the process is to end
 MAX_EVENTS = 100
@@ -252,6 +253,7 @@ class ApprovalService:
                     "user_id": request.user_id,
                     "claim_id": request.claim_id,
                     "lease_seconds": self.lease_seconds,
+                    "longest_seconds": LONGEST_SECONDS,
                 }
                 row = (await session.execute(queries.CLAIM, parameters)).mappings().one_or_none()
                 if row is None:
@@ -266,7 +268,11 @@ class ApprovalService:
         return claim
 
     async def _claim_due(self) -> Claim | None:
-        parameters = {"claim_id": uuid.uuid4(), "lease_seconds": self.lease_seconds}
+        parameters = {
+            "claim_id": uuid.uuid4(),
+            "lease_seconds": self.lease_seconds,
+            "longest_seconds": LONGEST_SECONDS,
+        }
         async with self._database.transaction() as session:
             row = (await session.execute(queries.CLAIM_DUE, parameters)).mappings().one_or_none()
             await reach("sweep.before-claim-commit")
