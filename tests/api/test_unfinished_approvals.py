@@ -288,6 +288,61 @@ async def test_without_repeats_an_ambiguous_try_is_left_to_an_admin(settings, to
     assert len(await billing.requests(candidate["company_name"])) == 1
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [{"mode": mode} for mode in ("wrong_name", "broken_201", "oversize", "redirect")]
+    + [{"mode": "bad_id", "bad_id": bad_id} for bad_id in (0, "7", 2**31, None)],
+    ids=str,
+)
+async def test_an_answer_that_never_becomes_usable_is_left_to_an_admin(admin, register, billing, fault):
+    candidate = await register()
+    await billing.fail(**fault, names=[candidate["company_name"]])
+
+    response = await admin.post(path(candidate, "/approve"))
+
+    assert response.json()["type"].endswith(":approval-in-doubt")
+    assert (await admin.get(path(candidate))).json()["approval"]["state"] == "in_doubt"
+    ended = await admin.post(path(candidate, "/approval/resolve"), json={"resolution": "let_go"})
+    assert ended.status_code == 200
+
+
+async def test_an_approval_of_who_was_decided_otherwise_ends_with_one_orphan(admin, register, billing, database):
+    candidate = await register()
+    name = candidate["company_name"]
+    await billing.fail("slow", delay=0.2, names=[name])
+    approving = asyncio.create_task(admin.post(path(candidate, "/approve")))
+    async with asyncio.timeout(10):
+        while not await billing.requests(name):
+            await asyncio.sleep(0.01)
+    await database.execute("UPDATE candidates SET status = 'rejected' WHERE company_name = $1", name)
+
+    response = await approving
+
+    assert response.status_code == 409
+    assert response.json()["type"].endswith(":candidate-changed")
+    assert (await admin.get(path(candidate))).json()["approval"] is None
+    events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
+    assert [event["event"] for event in events] == ["orphaned", "requested"]
+    assert len(await billing.requests(name)) == 1
+
+
+async def test_an_approval_held_until_a_time_far_ahead_is_taken_over(admin, register, billing, database):
+    """As after the database's clock was set back by an hour."""
+    candidate = await register()
+    await billing.fail("fail_500", times=1, names=[candidate["company_name"]])
+    await admin.post(path(candidate, "/approve"))
+    await database.execute(
+        "UPDATE approval_intents SET claim_id = gen_random_uuid(), next_attempt_at = now() + interval '1 hour'"
+        " WHERE candidate_id = $1::text::uuid",
+        candidate["candidate_id"],
+    )
+
+    async def approved():
+        return (await admin.get(path(candidate))).json()["status"] == "approved"
+
+    await until(approved)
+
+
 async def test_a_provider_that_is_anothers_is_left_to_an_admin(admin, register, billing):
     first, second = await register(), await register()
     provider_id = (await admin.post(path(first, "/approve"))).json()["provider_id"]

@@ -26,6 +26,7 @@ from provider_registration.billing.errors import (
     BillingNotSent,
     BillingRefused,
     BillingUncertain,
+    BillingUnusable,
 )
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
@@ -238,14 +239,16 @@ async def test_a_broken_201_is_settled_by_the_next_try(billing, fail, requests, 
     assert [request["provider_id"] for request in await requests(name)] == [provider_id, provider_id]
 
 
-@pytest.mark.parametrize("mode", ["broken_201", "oversize", "wrong_name"])
-async def test_a_201_that_stays_broken_is_uncertain(billing, fail, requests, name, key, mode):
+@pytest.mark.parametrize("mode", ["broken_201", "oversize", "wrong_name", "redirect"])
+async def test_an_answer_that_stays_unusable_is_said_to_be(billing, fail, requests, name, key, mode):
     await fail(mode)
 
-    with pytest.raises(BillingUncertain):
-        await billing.create_provider(name, key)
+    for _ in range(2):
+        with pytest.raises(BillingUnusable):
+            await billing.create_provider(name, key)
 
-    assert len(await requests(name)) == 4
+    assert len(await requests(name)) == 8
+    assert billing.breaker.state is protection.BreakerState.CLOSED  # billing answers
 
 
 @pytest.mark.parametrize("bad_id", [0, -1, 2**31, 1.5, 7.0, "7", "", True, None, [], {}])

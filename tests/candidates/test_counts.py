@@ -10,6 +10,9 @@ import asyncpg
 import pytest
 
 from provider_registration import migrations
+from provider_registration.candidates.counts import recount
+from provider_registration.database import Database
+from provider_registration.settings import DatabaseSettings
 
 PRODUCTS = ["apples", "oranges", "grapes", "bananas", "mangoes"]
 
@@ -25,6 +28,7 @@ KEPT = """
     GROUP BY 1, 2
     HAVING sum(count) <> 0 OR sum(tons_per_day) <> 0
 """
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
 ACTUAL = """
     SELECT product, status, count(*), sum(capacity_tons_per_day)
     FROM candidates, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
@@ -144,6 +148,25 @@ async def test_a_recount_mends_what_came_past_the_trigger_while_others_write(url
     assert mended == [("", "pending", 50, 50), ("apples", "pending", -7, 0), ("grapes", "pending", 50, 50)]
     await check_exact(connection)
     assert await connection.fetch("SELECT * FROM recount_candidates()") == []
+
+
+async def test_recounts_at_the_same_time_add_what_is_missing_once(url, connection):
+    await connection.fetch(INSERT, 10, ["apples"])
+    await connection.execute("UPDATE candidate_counts SET count = 0")
+    databases = [Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1) for _ in "abc"]
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE candidate_counts IN SHARE MODE")  # all look before one of them writes
+        recounting = [asyncio.create_task(recount(database)) for database in databases]
+        async with asyncio.timeout(20):
+            while await connection.fetchval(WAITING) < len(databases):
+                await asyncio.sleep(0.02)
+
+    found = await asyncio.gather(*recounting)
+
+    assert sorted(len(one) for one in found) == [0, 0, 2]
+    await check_exact(connection)
+    for database in databases:
+        await database.close()
 
 
 async def test_rows_that_were_there_before_are_counted_by_the_migration(empty_database_url):
