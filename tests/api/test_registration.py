@@ -110,7 +110,7 @@ async def test_text_is_as_long_as_it_may_be_and_no_longer(try_registering, field
     assert faults(await try_registering(**{field: longest + letter})) == {field}
 
 
-@pytest.mark.parametrize(("field", "length"), [("company_name", 255), ("phone", 50), ("location", 255)])
+@pytest.mark.parametrize(("field", "length"), [("company_name", 255), ("location", 255)])
 async def test_length_is_counted_in_the_composed_form(try_registering, field, length):
     decomposed = "e\u0301" * length  # two code points each, one in the composed form
     growing = "\ufb2c" * (length // 3 + 1)  # one code point each, three in the composed form
@@ -125,10 +125,16 @@ async def test_length_is_counted_in_the_composed_form(try_registering, field, le
 
 @pytest.mark.parametrize("field", ["company_name", "phone", "location"])
 async def test_space_around_text_is_not_kept_and_not_counted(try_registering, field):
-    response = await try_registering(**{field: " \u00a0\u2003" + "x" * 50 + " " * 300})
+    response = await try_registering(**{field: " \u00a0\u2003" + "7" * 50 + " " * 300})
 
     assert response.status_code == 201
-    assert response.json()[field] == "x" * 50
+    assert response.json()[field] == "7" * 50
+
+
+async def test_a_phone_number_has_digits_and_nothing_invisible(try_registering):
+    assert faults(await try_registering(phone="😀 call me")) == {"phone"}
+    pasted = await try_registering(phone="\u202d+34 963 555 017\u202c")
+    assert pasted.json()["phone"] == "+34 963 555 017"
 
 
 @pytest.mark.parametrize("name", ["", " ", "\t\n", "\u2003\u00a0"])
@@ -270,7 +276,7 @@ async def test_an_address_is_kept_with_its_domain_in_one_form(try_registering, s
         "A <a@example.com>",
         "a@[127.0.0.1]",
         "a@localhost",
-        "a@example.com\u202e",
+        "a" * 65 + "@example.com",
         "a@" + "x" * 64 + ".com",
         "a@" + "x." * 130 + "com",
         "a@xn--999999999.com",

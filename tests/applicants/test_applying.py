@@ -103,7 +103,7 @@ async def test_the_form_asks_for_what_the_api_takes(client):
         ({"truck_count": "2147483648"}, {"truck_count": "The number of trucks must be 2,147,483,647 or less"}),
         ({"capacity_tons_per_day": ""}, {"capacity_tons_per_day": "Enter how many tons you can deliver a day"}),
         (
-            {"capacity_tons_per_day": "80 t"},
+            {"capacity_tons_per_day": "80 kg"},
             {"capacity_tons_per_day": "Enter the tons a day as a whole number in digits, like 80"},
         ),
         ({"capacity_tons_per_day": "-1"}, {"capacity_tons_per_day": "The tons a day must be 1 or more"}),

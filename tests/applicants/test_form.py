@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,13 @@ ANYTHING = st.text(st.characters(codec="utf-8"), max_size=300) | st.integers().m
 FIELDS = st.fixed_dictionaries(
     {}, optional={name: st.lists(ANYTHING, min_size=1, max_size=3) for name in (*TEXTS, *NUMBERS, "products", "key")}
 )
+
+FILLED_IN = {
+    "company_name": ["Huerta"],
+    "contact_email": ["ventas@huerta.example"],
+    "products": ["oranges"],
+    "truck_count": ["1"],
+}
 
 
 def errors_of(form):
@@ -38,3 +46,30 @@ def test_a_link_is_made_of_any_key_and_address(text):
     assert len(form.status_secret(text)) == 43
     assert form.status_secret(text) == form.status_secret(text.lower())
     assert form.status_secret(text) != ApplicationForm.blank().status_secret(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "number"),
+    [
+        *(
+            ("80", 80),
+            ("1,200", 1200),
+            ("1 200", 1200),
+            ("1\u00a0200", 1200),
+            ("1.200", 1200),
+            ("1'200'000", 1_200_000),
+        ),
+        *(("80 t", 80), ("80t", 80), ("12 tons", 12), ("1,200 tonnes", 1200)),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(typed, number):
+    fields = {**FILLED_IN, "capacity_tons_per_day": [typed]}
+
+    assert ApplicationForm.of(Form(fields)).to_registration().capacity_tons_per_day == number
+
+
+@pytest.mark.parametrize("typed", ["1,20", "1.5", "12,3456", "80 kg", "t", "1-2", "٣", "1" * 5000, "9" * 40])
+def test_what_may_mean_another_number_is_asked_for_again(typed):
+    fields = {**FILLED_IN, "capacity_tons_per_day": [typed]}
+
+    assert set(errors_of(ApplicationForm.of(Form(fields)))) == {"capacity_tons_per_day"}

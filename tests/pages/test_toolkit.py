@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -10,9 +11,10 @@ import pytest
 from fastapi import FastAPI, Request
 
 from provider_registration.candidates.approval.errors import ApprovalFailed
+from provider_registration.pages.cookies import PREFIX
 from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.forms import FormDep, check_form_token, form_token
-from provider_registration.pages.notices import Notice, leave_notice
+from provider_registration.pages.notices import COOKIE, Notice, leave_notice, read_notice
 from provider_registration.pages.rendering import Renderer, duration, instant
 from provider_registration.pages.router import RendererDep
 from provider_registration.pages.router import router as pages_router
@@ -212,3 +214,21 @@ def test_spans_of_time_are_short(seconds, shown):
 
 def test_instants_are_for_people():
     assert instant(datetime(2026, 3, 4, 9, 6, tzinfo=UTC)) == "4 Mar 2026, 09:06 UTC"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 2000,
+        b"{}",
+        b"null",
+        b"\xff",
+        b'{"kind":"success","text":7}',
+        b'{"kind":"success","text":"x","link":"//evil"}',
+    ],
+)
+def test_a_notice_that_is_not_ours_is_ignored(content):
+    cookie = urlsafe_b64encode(content).decode()
+    request = Request({"type": "http", "headers": [(b"cookie", f"{PREFIX}{COOKIE}={cookie}".encode())]})
+
+    assert read_notice(request) is None

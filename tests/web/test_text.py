@@ -149,10 +149,29 @@ def test_the_reason_for_a_refusal_does_not_repeat_the_address(wrong):
     assert "@" not in error["msg"]
 
 
-@pytest.mark.parametrize("text", ["a\u202eb", "\u2066a\u2069", "a\u202a"])
-def test_what_turns_the_reading_direction_around_is_refused(text):
-    with pytest.raises(PydanticCustomError):
-        clean_text(text)
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("\u202d+34 963 555 017\u202c", "+34 963 555 017"),  # as phones copy it from their contacts
+        ("a\u202eb", "ab"),
+        ("\u2066a\u2069", "a"),
+        ("a \u200b", "a"),
+        ("e\u034f\u0301", "é"),
+        ("\u0600\u0661", "\u0600\u0661"),  # the Arabic number sign shows
+        ("क्\u200dष", "क्\u200dष"),
+        ("a\u200db", "ab"),
+        ("\u200cخ\u200c", "خ"),
+    ],
+)
+def test_what_cannot_be_seen_is_removed(sent, kept):
+    assert clean_text(sent) == kept
+
+
+@pytest.mark.parametrize(
+    "invisible", ["\u200b", "\u2060", "\U000e0061", "\u061c", "\u200f", "\xad", "\ufeff", "͏", "\u200d"]
+)
+def test_names_that_look_the_same_are_the_same(invisible):
+    assert clean_text(f"Real S.L.{invisible}") == clean_text(f"Re{invisible}al S.L.") == "Real S.L."
 
 
 @pytest.mark.parametrize("name", ["\u200b", "\u200d\u200d", "\u3164 \u2800", "\u115f\u1160\uffa0"])

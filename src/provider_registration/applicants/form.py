@@ -24,6 +24,10 @@ HONEYPOT = "website"  # people do not see it; programs that fill in whatever the
 KEY_BYTES = 32
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
+# Thousands apart by a comma, a point, an apostrophe or a space, and tons by name, as people write them.
+_PARTED_NUMBER = re.compile(r"-?[0-9]{1,3}(?:[,.'\u2019\s][0-9]{3}){1,9}")
+_UNIT = re.compile(r"\s*(?:t|tn|tons?|tonnes?|trucks?)\.?\Z", re.IGNORECASE)
+MAX_NUMBER_LENGTH = 50
 
 
 class FormRefused(Exception):
@@ -85,5 +89,10 @@ class ApplicationForm:
 
 
 def _number(text: str) -> int | str:
-    """A whole number; other text stays as it is, for the rules to refuse."""
-    return int(text) if _WHOLE_NUMBER.fullmatch(text) else text
+    """A whole number as people write it; other text stays as it is, for the rules to refuse."""
+    if len(text) > MAX_NUMBER_LENGTH:
+        return text
+    digits = _UNIT.sub("", text)
+    if _PARTED_NUMBER.fullmatch(digits):
+        digits = re.sub(r"[^0-9-]", "", digits)
+    return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else text

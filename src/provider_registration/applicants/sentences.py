@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic_core import ErrorDetails
 
 OF_A_NEW_RULE = "Check what you typed here"
+NAMELESS = "Enter a name with letters or numbers in it"
 UNUSABLE = "Remove line breaks and other characters that cannot be printed"
 
 # By field, then by pydantic's type of error; {…} is a limit that the rule has.
@@ -14,7 +15,8 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
     "company_name": {
         "missing": "Enter the name of your company",
         "too_long": "The name of the company can have {max_length} characters at most",
-        "invisible": "Enter a name with letters or numbers in it",
+        "too_short": NAMELESS,
+        "invisible": NAMELESS,
         "control_character": UNUSABLE,
     },
     "location": {
@@ -30,6 +32,7 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
     "phone": {
         "too_long": "The telephone number can have {max_length} characters at most",
         "control_character": UNUSABLE,
+        "no_digits": "Enter a telephone number like +34 963 555 017",
     },
     "products": {
         "missing": "Choose at least one product",

@@ -20,6 +20,12 @@ def _blank_is_absent(value: str | None) -> str | None:
     return value or None
 
 
+def _has_digits(value: str) -> str:
+    if value and not any(character.isdecimal() for character in value):
+        raise PydanticCustomError("no_digits", "Input should be a phone number")
+    return value
+
+
 def _no_repeats(products: list[Product]) -> list[Product]:
     if len(set(products)) < len(products):
         raise PydanticCustomError("repeated_items", "Input should name each product once")
@@ -33,7 +39,7 @@ Products = Annotated[
 ]
 PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
 CompanyName = Annotated[str, Text(255, min_length=1), AfterValidator(visible)]
-Phone = Annotated[str, Text(50)]
+Phone = Annotated[str, Text(50), AfterValidator(_has_digits)]
 Location = Annotated[str, Text(255)]
 Reason = Annotated[str, Text(1000)]
 BlankIsAbsent = AfterValidator(_blank_is_absent)

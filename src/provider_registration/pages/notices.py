@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 from fastapi import Request
+from pydantic import Field, TypeAdapter
 from starlette.responses import Response
 
 from provider_registration.pages.cookies import delete_cookie, read_cookie, set_cookie
@@ -25,14 +25,17 @@ class Notice:
 
     kind: Kind
     text: str
-    link: str | None = None
+    link: Annotated[str, Field(pattern=r"^/[^/]")] | None = None
     link_text: str | None = None
+
+
+NOTICE = TypeAdapter(Notice)
 
 
 def leave_notice(response: Response, notice: Notice) -> None:
     """Have the next page show a notice."""
-    value = json.dumps(asdict(notice) | {"text": notice.text[:MAX_LENGTH]}, ensure_ascii=False)
-    set_cookie(response, COOKIE, urlsafe_b64encode(value.encode()).decode(), seconds=SECONDS)
+    value = NOTICE.dump_json(replace(notice, text=notice.text[:MAX_LENGTH]))
+    set_cookie(response, COOKIE, urlsafe_b64encode(value).decode(), seconds=SECONDS)
 
 
 def read_notice(request: Request) -> Notice | None:
@@ -41,8 +44,8 @@ def read_notice(request: Request) -> Notice | None:
     if value is None:
         return None
     try:
-        return Notice(**json.loads(urlsafe_b64decode(value)))
-    except (ValueError, TypeError):
+        return NOTICE.validate_json(urlsafe_b64decode(value))
+    except ValueError:  # it is not one of ours
         return None
 
 

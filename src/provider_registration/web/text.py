@@ -1,4 +1,4 @@
-"""Text that callers send: kept as sent, in Unicode's composed form, trimmed, and free of control characters."""
+"""Text that callers send: in Unicode's composed form, trimmed, without what cannot be seen."""
 
 from __future__ import annotations
 
@@ -15,26 +15,49 @@ from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, c
 
 # Cc: control characters, NUL among them, which PostgreSQL cannot store. Cs: half a surrogate pair. Zl, Zp: line breaks.
 REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Embeddings, overrides and isolates: they make text read otherwise than it is (CVE-2021-42574).
-BIDIRECTIONAL_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Removed, since they make two texts that look the same differ, or one read otherwise than it is (CVE-2021-42574): what
+# Unicode calls format characters (Cf), and the grapheme joiner. Kept are those of Cf that show, before numbers
+# (Prepended_Concatenation_Mark), and the two joiners between letters, marks and symbols beyond Latin, which need them.
+VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+GRAPHEME_JOINER = "\u034f"
+JOINERS = frozenset("\u200c\u200d")
+END_OF_LATIN = "\u024f"
 
 # Letters and symbols by their category that show nothing: Hangul's fillers and the empty pattern of Braille.
 BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 def clean_text(value: str) -> str:
-    """Normalise to NFC and trim white space.
+    """Normalise to NFC, remove what cannot be seen, and trim white space.
 
     Raises:
         PydanticCustomError: a control character is in the text.
     """
-    value = unicodedata.normalize("NFC", value).strip()
-    if not value.isprintable() and any(
-        unicodedata.category(character) in REFUSED_CATEGORIES or character in BIDIRECTIONAL_CONTROLS
-        for character in value
-    ):
-        raise PydanticCustomError("control_character", "Input should have no control characters")
-    return value
+    value = value.strip()
+    if not value.isprintable() or GRAPHEME_JOINER in value:
+        value = _without_invisible(value)
+    return unicodedata.normalize("NFC", value).strip()
+
+
+def _without_invisible(value: str) -> str:
+    kept = []
+    for character in value:
+        category = unicodedata.category(character)
+        if category in REFUSED_CATEGORIES:
+            raise PydanticCustomError("control_character", "Input should have no control characters")
+        if category != "Cf" or character in VISIBLE_FORMATS or character in JOINERS:
+            kept.append(character)
+    text = "".join(kept).replace(GRAPHEME_JOINER, "")
+    neighbours = zip(f" {text}", text, f"{text[1:]} ", strict=False)
+    return "".join(
+        character
+        for before, character, after in neighbours
+        if character not in JOINERS or (_is_joined(before) and _is_joined(after))
+    )
+
+
+def _is_joined(character: str) -> bool:
+    return character > END_OF_LATIN and unicodedata.category(character)[0] in "LMS"
 
 
 def visible(value: str) -> str:
@@ -73,10 +96,11 @@ class Text:
         value = value.strip()
         if len(value) <= MAX_RAW_LENGTHS * self.max_length:
             value = clean_text(value)
+        length = {"field_type": "Value", "actual_length": len(value)}
         if len(value) > self.max_length:
-            raise PydanticKnownError("string_too_long", {"max_length": self.max_length})
+            raise PydanticKnownError("too_long", {**length, "max_length": self.max_length})
         if len(value) < self.min_length:
-            raise PydanticKnownError("string_too_short", {"min_length": self.min_length})
+            raise PydanticKnownError("too_short", {**length, "min_length": self.min_length})
         return value
 
 
@@ -100,7 +124,7 @@ def _email_address(value: str) -> str:
 
 def _any_email_address(value: str) -> str:
     try:
-        return validate_email(clean_text(value), check_deliverability=False).normalized
+        return validate_email(clean_text(value), check_deliverability=False, strict=True).normalized
     except EmailNotValidError:
         raise PydanticCustomError("email_address", "Input should be an e-mail address") from None
 
