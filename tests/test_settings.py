@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+
 import pytest
 from pydantic import SecretStr
 
@@ -423,3 +426,26 @@ def test_names_that_others_set_are_not_taken_for_misspelt_ones(load, monkeypatch
         monkeypatch.setenv(name, "x")
 
     assert find_misspelt(Settings) == {}
+
+
+@pytest.mark.parametrize("content", [b"x" * 5000, b"one\ntwo", b"nul\x00byte", b"\r\n", b"a\xe2\x80\xaeb"], ids=ascii)
+def test_a_secret_is_one_line_of_bounded_length(problems, tmp_path, content):
+    (tmp_path / "key").write_bytes(content)
+
+    assert len(problems(JWT_SECRET_KEY=None, JWT_SECRET_KEY_FILE=str(tmp_path / "key"))) == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(load, tmp_path):
+    key = secrets.token_hex(32)
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbf" + key.encode())
+
+    settings = load(JWT_SECRET_KEY=None, JWT_SECRET_KEY_FILE=str(tmp_path / "key"))
+
+    assert settings.jwt_secret_key.get_secret_value() == key
+
+
+def test_what_is_no_file_is_not_read(problems, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert len(problems(JWT_SECRET_KEY=None, JWT_SECRET_KEY_FILE=str(path))) == 1

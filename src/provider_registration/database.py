@@ -166,6 +166,11 @@ class Database:
                     turn.end()
                     _turn_var.reset(before)
                     self._turns.release()
+        except AttributeError as error:  # asyncpg's, of a connection that is cut while it prepares a statement
+            if not turn.is_over:
+                raise
+            self._logger.warning("the database is unavailable", reason=f"no answer within {self.time_limit} s")
+            raise DatabaseUnavailable from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if is_unavailable(error):
                 reason = f"no answer within {self.time_limit} s" if turn.is_over else reason_of(error)

@@ -40,6 +40,9 @@ class EmptyMeansOff:
     """Marks a setting whose empty value says something; for all others empty is as good as not set."""
 
 
+MAX_SECRET_LENGTH = 4096  # characters
+
+
 class MayBeInFile:
     """Marks a setting that holds a secret: a variable with _FILE after its name may name a file that has it."""
 
@@ -127,11 +130,16 @@ class _SecretFiles(PydanticBaseSettingsSource):
 
 def _secret_in(variable: str, path: str) -> str | _Refusal:
     try:
-        secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        if Path(path).exists() and not Path(path).is_file():
+            return _Refusal(f"{variable} names {path}, which cannot be read: it is no file")
+        with Path(path).open(encoding="utf-8-sig") as file:
+            secret = file.read(MAX_SECRET_LENGTH + 1).rstrip("\r\n")
     except OSError as error:
         return _Refusal(f"{variable} names {path}, which cannot be read: {error.strerror}")
     except ValueError:
         return _Refusal(f"{variable} names {path}, which is not text in UTF-8")
+    if len(secret) > MAX_SECRET_LENGTH or not secret.isprintable():
+        return _Refusal(f"{variable} names {path}, which is not one line of up to {MAX_SECRET_LENGTH} characters")
     return secret or _Refusal(f"{variable} names {path}, which is empty")
 
 

@@ -188,8 +188,8 @@ class Settings(DatabaseSettings):
         entries = [entry for each in value.split(",") if (entry := each.strip())]
         if entries != ["*"] and not all(_is_address(entry) for entry in entries):
             raise ValueError(
-                "has something that is neither an address nor a network; a host's name is not looked up: "
-                "write 10.0.0.5 or 10.0.0.0/8, with commas between"
+                "has something that is neither an address nor a network (a host's name is not looked up, and a network "
+                "has no bits beyond its mask): write 10.0.0.5 or 10.0.0.0/8, with commas between"
             )
         return ",".join(entries)
 

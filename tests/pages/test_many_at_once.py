@@ -131,7 +131,8 @@ async def test_what_there_is_no_time_for_stays_as_it_is(admin, register, mark, m
 
 
 @pytest.mark.parametrize("marks", [[], ["x"], ["0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11:1"], [":"]])
-async def test_marks_of_nobody_lead_back(admin, marks):
+async def test_marks_of_nobody_lead_back(admin, register, marks):
+    await register()  # without a candidate there is nothing to mark
     page = await admin.submit(
         await admin.open("/admin/candidates?order=newest"), "/marked", mark=marks, decision="approve"
     )

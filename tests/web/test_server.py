@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -83,6 +84,11 @@ async def application(scope, receive, send):
             yield b"%d" % number * 100_000
             await asyncio.sleep(0.01)
 
+    if scope["path"] == "/headers":
+        while (await receive())["more_body"]:
+            pass
+        await Response(b"\n".join(name for name, _ in scope["headers"]))(scope, receive, send)
+        return
     response = Response(b"x" * 50) if scope["path"] == "/short" else StreamingResponse(parts())
     await response(scope, receive, send)
 
@@ -150,7 +156,7 @@ async def test_an_idle_connection_is_closed_soon_after_the_server_stops(server, 
 
 @asynccontextmanager
 async def connected(port):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     yield reader, writer
     writer.close()
     with suppress(ConnectionError):
@@ -256,3 +262,39 @@ async def test_nothing_behind_a_head_that_is_refused_is_served(port):
 
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b"200 OK" not in answer
+
+
+async def test_trailers_are_no_headers(port):
+    async with connected(port) as (reader, writer):
+        writer.write(b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"1\r\na\r\n0\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Type: a/b\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))
+
+    assert body.split(b"\n") == [b"host", b"transfer-encoding"]
+
+
+async def test_few_requests_wait_for_an_answer_to_an_earlier_one(server, port):
+    async with connected(port) as (reader, writer):
+        writer.write((b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n") * 10)
+        for _ in range(10):
+            await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 10)
+    async with connected(port) as (reader, writer):
+        writer.write((b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n") * 1000)
+        with suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(-1), 10)
+    async with asyncio.timeout(10):
+        while server.server_state.connections:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_caller_who_reads_nothing_is_not_waited_for(server, port, impatient, monkeypatch):
+    monkeypatch.setattr(web_server, "UNREAD_SECONDS", 0.5)
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.transport.pause_reading()
+    for _ in range(16):
+        writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(20):
+        while server.server_state.connections:
+            await asyncio.sleep(0.05)
+    writer.close()

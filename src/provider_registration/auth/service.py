@@ -84,11 +84,11 @@ class AuthService:
     ) -> Result:
         """Check a password, begin a session for `seconds`, and `then` give out what is shown for it."""
         try:
-            with self._hasher.queue():
-                async with self._database.statement() as session:
-                    found = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one()
-                account = hashlib.sha256(found["account"].encode()).hexdigest()
-                async with self._limits.guard_login(account, address):
+            async with self._database.statement() as session:
+                found = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one()
+            account = hashlib.sha256(found["account"].encode()).hexdigest()
+            async with self._limits.guard_login(account, address):
+                with self._hasher.queue():  # only what is not refused takes a place
                     result = await self._check_and_begin(found, password, seconds, then)
         except InvalidCredentials:
             LOGINS.labels("failed").inc()

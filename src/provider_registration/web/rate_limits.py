@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, cast
 
 from limits import RateLimitItem, parse_many
-from limits.aio.storage import Storage
+from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
@@ -67,7 +67,7 @@ class RateLimits:
 
     def __init__(self, *, storage_url: str, login: str, registration: str, default: str) -> None:
         self._logger = RateLimitedLogger(logger)
-        storage = _storage(storage_url)
+        self._storage = storage = _storage(storage_url)
         moving, counting = MovingWindowRateLimiter(storage), SlidingWindowCounterRateLimiter(storage)
         self._login = _Limit("login", parse_many(login) if login else [], moving)
         self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
@@ -132,7 +132,11 @@ class RateLimits:
     async def _forgive_logins(self, account: str, address: str) -> None:
         try:
             for item in self._login.items:
-                await self._login.limiter.clear(item, "login", account, address)
+                key = item.key_for("login", account, address)
+                if not isinstance(self._storage, MemoryStorage):
+                    await self._storage.clear(key)
+                elif key in self._storage.events:
+                    self._storage.events[key] = []  # its own `clear` takes the key away from under its expiry
         except StorageError as error:  # they end with their minute as well
             self._storage_failed(error)
 

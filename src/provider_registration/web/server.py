@@ -19,9 +19,11 @@ from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, HeadTooLarge,
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
 MAX_HEAD_BYTES = 32 * 1024
 # Head, body and trailers, with the framing of chunks, which may be of one byte each.
+MAX_PIPELINED = 16  # requests that may wait for the answer to an earlier one of their connection
 MAX_MESSAGE_BYTES = MAX_HEAD_BYTES + 8 * MAX_BODY_BYTES
 HEAD_SECONDS = 10  # that a head may take to arrive, from its first byte or the connection's beginning
-LOOK_SECONDS = 2.5  # between two looks at how long a connection has been sending
+UNREAD_SECONDS = 30  # that a caller may take nothing of an answer
+LOOK_SECONDS = 2.5  # between two looks at how long a connection has been sending, or has not been reading
 LINGER_SECONDS = 1.0  # that an idle connection stays open then: a request may be on its way
 
 
@@ -32,6 +34,9 @@ class BundlingProtocol(HttpToolsProtocol):
     _is_in_head = True
     _began_at: float | None = None  # when the caller began the message that it has not sent to its end
     _received = 0  # bytes of that message
+    _drained = 0  # times that the caller has read what waited for it
+    _unread: tuple[int, int] | None = None  # bytes that wait for the caller, and `_drained`, at the last look
+    _unread_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to serve a connection."""
@@ -51,9 +56,16 @@ class BundlingProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin to read a request."""
+        if self.transport.is_closing():
+            return
         super().on_message_begin()
         self._is_in_head = True
         self._began_at = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header has arrived; trailers are ignored (RFC 9110 section 6.5.1), or they would pass for a gateway's."""
+        if self._is_in_head and not self.transport.is_closing():
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin to serve a request."""
@@ -64,6 +76,8 @@ class BundlingProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._is_in_head = False
+        if len(self.pipeline) > MAX_PIPELINED:
+            self._refuse(None)
         if self._is_stopping:
             self.cycle.keep_alive = False
 
@@ -81,8 +95,14 @@ class BundlingProtocol(HttpToolsProtocol):
         self._received = 0
 
     def _look_at_time(self) -> None:
-        """Close a connection that has been sending one request for too long; one without a request is uvicorn's."""
-        if self.transport.is_closing():
+        """Close a connection on which nothing goes on; one that is idle between requests is uvicorn's."""
+        if self.parser is None:  # it is closed
+            return
+        if self._is_unread():
+            self.transport.abort()
+            return
+        if self.transport.is_closing():  # when the caller has read what is left
+            self.loop.call_later(LOOK_SECONDS, self._look_at_time)
             return
         if self.flow.read_paused:
             self._began_at = self.loop.time()  # it is we who do not read
@@ -91,6 +111,18 @@ class BundlingProtocol(HttpToolsProtocol):
             self._refuse(HeadTooSlow(HEAD_SECONDS) if self._is_in_head and self._received else None)
         else:
             self.loop.call_later(LOOK_SECONDS, self._look_at_time)
+
+    def resume_writing(self) -> None:
+        """The caller has read most of what waited for it."""
+        super().resume_writing()
+        self._drained += 1
+
+    def _is_unread(self) -> bool:
+        """Whether the caller has taken nothing of what waits for it for UNREAD_SECONDS."""
+        unread = (self.transport.get_write_buffer_size(), self._drained)
+        if not unread[0] or unread != self._unread:
+            self._unread, self._unread_since = unread, self.loop.time()
+        return self.loop.time() - self._unread_since > UNREAD_SECONDS
 
     def _refuse(self, error: ServiceError | None) -> None:
         """Close the connection, with an answer if there is none under way."""
