@@ -189,6 +189,7 @@ async def test_a_head_that_is_too_long_is_refused(port, head, end):
         writer.write(head + end)
         answer = await asyncio.wait_for(reader.read(), 5)
 
+    assert re.search(rb"\r\nX-Request-ID: [0-9a-f]{32}\r\n", answer)
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"].endswith(":head-too-large")
 
@@ -298,3 +299,15 @@ async def test_a_caller_who_reads_nothing_is_not_waited_for(server, port, impati
         while server.server_state.connections:
             await asyncio.sleep(0.05)
     writer.close()
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET foo HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"x\r\n\r\n"]
+)
+async def test_what_is_no_http_is_told_so_in_a_problem_document(port, sent):
+    async with connected(port) as (reader, writer):
+        writer.write(sent)
+        answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"].endswith(":malformed-request")

@@ -84,6 +84,16 @@ class HeadTooSlow(ServiceError):
         return f"The request line and headers did not arrive within {self.seconds} s."
 
 
+class MalformedRequest(ServiceError):
+    """What was sent is no HTTP request."""
+
+    code = "malformed-request"
+    title = "Malformed request"
+
+    def __str__(self) -> str:
+        return "This is no HTTP/1.1 request."
+
+
 class UnsupportedMediaType(ServiceError):
     """The body is not in a format that the route reads."""
 
@@ -99,6 +109,7 @@ class UnsupportedMediaType(ServiceError):
 
 STATUS_OF_KIND: dict[type[ServiceError], HTTPStatus] = {
     InvalidStateError: HTTPStatus.BAD_REQUEST,
+    MalformedRequest: HTTPStatus.BAD_REQUEST,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     PermissionDeniedError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,

@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+from random import getrandbits
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from provider_registration.errors import ServiceError
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
-from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, HeadTooLarge, HeadTooSlow, problem_of, status_of
+from provider_registration.web.headers import SECURITY_HEADERS
+from provider_registration.web.problems import (
+    PROBLEM_MEDIA_TYPE,
+    HeadTooLarge,
+    HeadTooSlow,
+    MalformedRequest,
+    problem_of,
+    status_of,
+)
 
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
 MAX_HEAD_BYTES = 32 * 1024
-# Head, body and trailers, with the framing of chunks, which may be of one byte each.
 MAX_PIPELINED = 16  # requests that may wait for the answer to an earlier one of their connection
+# Head, body and trailers, with the framing of chunks, which may be of one byte each.
 MAX_MESSAGE_BYTES = MAX_HEAD_BYTES + 8 * MAX_BODY_BYTES
 HEAD_SECONDS = 10  # that a head may take to arrive, from its first byte or the connection's beginning
 UNREAD_SECONDS = 30  # that a caller may take nothing of an answer
@@ -101,16 +110,13 @@ class BundlingProtocol(HttpToolsProtocol):
         if self._is_unread():
             self.transport.abort()
             return
-        if self.transport.is_closing():  # when the caller has read what is left
-            self.loop.call_later(LOOK_SECONDS, self._look_at_time)
-            return
         if self.flow.read_paused:
             self._began_at = self.loop.time()  # it is we who do not read
         limit = HEAD_SECONDS if self._is_in_head else HEAD_SECONDS + BODY_SECONDS
-        if self._began_at is not None and self.loop.time() - self._began_at > limit:
+        is_late = self._began_at is not None and self.loop.time() - self._began_at > limit
+        if is_late and not self.transport.is_closing():
             self._refuse(HeadTooSlow(HEAD_SECONDS) if self._is_in_head and self._received else None)
-        else:
-            self.loop.call_later(LOOK_SECONDS, self._look_at_time)
+        self.loop.call_later(LOOK_SECONDS, self._look_at_time)  # until the caller has read what is left
 
     def resume_writing(self) -> None:
         """The caller has read most of what waited for it."""
@@ -129,10 +135,21 @@ class BundlingProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # none before the first request
         if error is not None and (cycle is None or cycle.response_complete):
             status, body = status_of(error), json.dumps(problem_of(error, "/"))
-            head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {PROBLEM_MEDIA_TYPE}\r\n"
-            head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            self.transport.write((head + body).encode())
+            headers = {
+                "Content-Type": PROBLEM_MEDIA_TYPE,
+                "Content-Length": len(body),
+                "Connection": "close",
+                "X-Request-ID": f"{getrandbits(128):032x}",
+                **SECURITY_HEADERS,
+            }
+            lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{each}: {headers[each]}" for each in headers)]
+            self.transport.write(("\r\n".join(lines) + f"\r\n\r\n{body}").encode())
         self.transport.close()
+
+    def send_400_response(self, _msg: str) -> None:
+        """Refuse what is no HTTP."""
+        if not self.transport.is_closing():
+            self._refuse(MalformedRequest())
 
     def shutdown(self) -> None:
         """Stop after the request under way, or the one that may be on its way; uvicorn would cut an idle connection."""
