@@ -236,8 +236,8 @@ def headers_of(error: ServiceError) -> dict[str, str]:
     headers = {}
     if isinstance(error, AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, BodyTooSlow | BodyTooLarge):
-        headers["Connection"] = "close"  # RFC 9110 sections 15.5.9, 15.5.14: the rest of the body is not waited for
+    if isinstance(error, BodyTooSlow):
+        headers["Connection"] = "close"  # RFC 9110 section 15.5.9: the rest of the body is not waited for
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers

@@ -14,7 +14,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from provider_registration.errors import ServiceError
-from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
+from provider_registration.web.body import BODY_SECONDS
 from provider_registration.web.headers import SECURITY_HEADERS
 from provider_registration.web.problems import (
     PROBLEM_MEDIA_TYPE,
@@ -28,8 +28,9 @@ from provider_registration.web.problems import (
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
 MAX_HEAD_BYTES = 32 * 1024
 MAX_PIPELINED = 16  # requests that may wait for the answer to an earlier one of their connection
-# Head, body and trailers, with the framing of chunks, which may be of one byte each.
-MAX_MESSAGE_BYTES = MAX_HEAD_BYTES + 8 * MAX_BODY_BYTES
+# Head, body and trailers. What comes after a refusal is read and forgotten up to here: a caller who is cut off while
+# sending may never see the refusal.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 HEAD_SECONDS = 10  # that a head may take to arrive, from its first byte or the connection's beginning
 UNREAD_SECONDS = 30  # that a caller may take nothing of an answer
 LOOK_SECONDS = 2.5  # between two looks at how long a connection has been sending, or has not been reading
