@@ -324,6 +324,7 @@ async def test_an_approval_of_who_was_decided_otherwise_ends_with_one_orphan(adm
     events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
     assert [event["event"] for event in events] == ["orphaned", "requested"]
     assert len(await billing.requests(name)) == 1
+    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # others look for none
 
 
 async def test_an_approval_held_until_a_time_far_ahead_is_taken_over(admin, register, billing, database):
