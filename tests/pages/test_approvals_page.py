@@ -39,7 +39,9 @@ async def in_doubt(register, billing, shared_billing_url, admin, approve):
         f"{shared_billing_url}/sandbox/settings", json={"honour_idempotency_key": False, "latency_ms": 0}
     )
     await approve(candidate)
-    await admin.submit(await admin.open("/admin/approvals"), f"{candidate['candidate_id']}/approval/retry")
+    page = await admin.open("/admin/approvals")
+    if retry_of(candidate) in page.text:  # else another service of these tests has asked again already
+        await admin.submit(page, retry_of(candidate))
     return candidate
 
 
