@@ -82,7 +82,8 @@ CREATE TABLE sessions (
     expires_at timestamp with time zone NOT NULL,
     revoked_at timestamp with time zone,
     CONSTRAINT pk_sessions PRIMARY KEY (id),
-    CONSTRAINT fk_sessions_user_id FOREIGN KEY (user_id) REFERENCES users(id)
+    CONSTRAINT fk_sessions_user_id FOREIGN KEY (user_id) REFERENCES users(id),
+    CONSTRAINT ck_sessions_length CHECK (expires_at <= (created_at + '168:00:00'::interval))
 );
 
 CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);
@@ -169,6 +170,7 @@ CREATE VIEW unfinished_approvals AS
 CREATE OR REPLACE FUNCTION public.candidates_before_update()
  RETURNS trigger
  LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
 AS $function$
 BEGIN
     NEW.updated_at = now();
@@ -180,11 +182,19 @@ $function$;
 CREATE OR REPLACE FUNCTION public.candidates_count_changes()
  RETURNS trigger
  LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
 AS $function$
+    DECLARE
+        mine integer := pg_backend_pid() % 16;
     BEGIN
+        -- Counts that another open transaction adds to keep nobody waiting: the next that are free will do.
+        FOR _ IN 1..16 LOOP
+            EXIT WHEN pg_try_advisory_xact_lock(1668183155, mine);
+            mine := (mine + 1) % 16;
+        END LOOP;
         IF TG_OP = 'INSERT' THEN
             INSERT INTO candidate_counts AS kept (product, status, shard, count, tons_per_day)
-            SELECT product, status, pg_backend_pid() % 16, count(*), sum(capacity_tons_per_day)
+            SELECT product, status, mine, count(*), sum(capacity_tons_per_day)
             FROM new_rows, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
             GROUP BY product, status
             ORDER BY product, status
@@ -192,7 +202,7 @@ AS $function$
             SET count = kept.count + excluded.count, tons_per_day = kept.tons_per_day + excluded.tons_per_day;
         ELSIF TG_OP = 'DELETE' THEN
             INSERT INTO candidate_counts AS kept (product, status, shard, count, tons_per_day)
-            SELECT product, status, pg_backend_pid() % 16, -count(*), -sum(capacity_tons_per_day)
+            SELECT product, status, mine, -count(*), -sum(capacity_tons_per_day)
             FROM old_rows, LATERAL (SELECT '' UNION SELECT unnest(products)) AS counted (product)
             GROUP BY product, status
             ORDER BY product, status
@@ -200,7 +210,7 @@ AS $function$
             SET count = kept.count + excluded.count, tons_per_day = kept.tons_per_day + excluded.tons_per_day;
         ELSE
             INSERT INTO candidate_counts AS kept (product, status, shard, count, tons_per_day)
-            SELECT product, status, pg_backend_pid() % 16, sum(change), sum(tons)
+            SELECT product, status, mine, sum(change), sum(tons)
             FROM (
                 SELECT status, products, 1 AS change, capacity_tons_per_day::bigint AS tons FROM new_rows
                 UNION ALL
@@ -219,6 +229,7 @@ AS $function$
 CREATE OR REPLACE FUNCTION public.candidates_forget_counts()
  RETURNS trigger
  LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
 AS $function$
     BEGIN
         DELETE FROM candidate_counts;
@@ -229,6 +240,7 @@ AS $function$
 CREATE OR REPLACE FUNCTION public.recount_candidates()
  RETURNS TABLE(product text, status character varying, missing bigint, missing_tons bigint)
  LANGUAGE sql
+ SET search_path TO 'public', 'pg_temp'
 AS $function$
         WITH actual AS (
             SELECT counted.product, candidates.status,
@@ -259,6 +271,7 @@ AS $function$
 CREATE OR REPLACE FUNCTION public.users_before_update()
  RETURNS trigger
  LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
 AS $function$
 BEGIN
     NEW.updated_at = now();
@@ -279,4 +292,4 @@ CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('015_rejected_by');
+INSERT INTO alembic_version VALUES ('018_functions_and_sessions');

@@ -167,7 +167,10 @@ class Session(Base):
     """What an access token speaks for, from log-in to log-out."""
 
     __tablename__ = "sessions"
-    __table_args__ = (Index("ix_sessions_revoked_at", "revoked_at", postgresql_where=text("revoked_at IS NOT NULL")),)
+    __table_args__ = (
+        Index("ix_sessions_revoked_at", "revoked_at", postgresql_where=text("revoked_at IS NOT NULL")),
+        CheckConstraint("expires_at <= created_at + '168:00:00'::interval", name="length"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), index=True)

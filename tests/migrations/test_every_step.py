@@ -124,7 +124,7 @@ def session(n: int) -> dict[str, Any]:
         "id": uuid(5, n),
         "user_id": uuid(1, n % 10),
         "created_at": TIMES[n % 7],
-        "expires_at": TIMES[n % 5],
+        "expires_at": TIMES[n % 7],
         "revoked_at": (None, *TIMES)[n % 8],
     }
 
