@@ -8,7 +8,7 @@ import pytest
 
 from provider_registration import batching
 from provider_registration.batching import MAX_ITEMS, Batcher, Sharer
-from provider_registration.database import DatabaseUnavailable
+from provider_registration.database import DatabaseUnavailable, RowHeld
 from provider_registration.logs import request_id_var
 
 
@@ -28,6 +28,8 @@ class Work:
             raise self.error
         if "bad" in items:
             raise ValueError("bad")
+        if "held" in items:
+            raise RowHeld
         return [2 * item for item in items]
 
 
@@ -96,6 +98,31 @@ async def test_an_outage_is_everyones_and_nothing_is_repeated(batcher, work):
     assert work.batches == [[1, 2]]
     work.error = None
     assert await batcher.do(3) == 6
+
+
+async def test_whoever_needs_a_row_that_is_held_fails_alone_and_the_next_who_does_at_once(work):
+    batcher = Batcher(work, time_limit=5, key=str)
+
+    results = await asyncio.gather(*await begin(batcher, 1, "held", 3, "held"), return_exceptions=True)
+    again = await asyncio.gather(*await begin(batcher, 4, "held"), return_exceptions=True)
+
+    assert [results[0], type(results[1]), results[2], type(results[3])] == [2, RowHeld, 6, RowHeld]
+    assert sorted(map(str, work.batches[1:-1])) in (["['held']", "[1]", "[3]"], ["['held']", "['held']", "[1]", "[3]"])
+    assert [again[0], type(again[1])] == [8, RowHeld]
+    assert work.batches[-1] == [4]
+
+
+async def test_a_row_that_was_held_is_believed_to_be_free_after_a_while(work, monkeypatch):
+    monkeypatch.setattr(batching, "HELD_SECONDS", 0.05)
+    batcher = Batcher(work, time_limit=5, key=str)
+    with pytest.raises(RowHeld):
+        await batcher.do("held")
+    await asyncio.sleep(0.06)
+
+    with pytest.raises(RowHeld):
+        await batcher.do("held")
+
+    assert work.batches == [["held"], ["held"]]
 
 
 async def test_a_caller_who_leaves_before_their_batch_is_not_in_it(batcher, work):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +13,13 @@ from itertools import chain
 from math import inf
 from typing import Generic, TypeVar
 
-from provider_registration.database import DatabaseUnavailable
+from provider_registration.database import DatabaseUnavailable, RowHeld
 from provider_registration.errors import UnavailableError
 
 MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
+ALONE_AT_ONCE = 4  # items of a batch that met a row which is held
+HELD_SECONDS = 1.0  # that whoever needs the same row is refused at once
 
 # For whom something is done, as tracing knows them; nobody without it.
 callers_var: ContextVar[tuple[object, ...]] = ContextVar("callers", default=())
@@ -46,14 +48,17 @@ class Batcher(Generic[Item, Result]):
         work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         time_limit: float | None,
+        key: Callable[[Item], Hashable] | None = None,
         on_idle: Callable[[], object] = lambda: None,
     ) -> None:
         """`work` gives a result for each of 1 to MAX_ITEMS items, in their order; `on_idle` hears when all is done.
 
-        Nobody waits longer than `time_limit`, in seconds.
+        Nobody waits longer than `time_limit`, in seconds. Items with the same `key` need the same row.
         """
         self._work = work
         self._time_limit = inf if time_limit is None else time_limit
+        self._key = key
+        self._held: dict[Hashable, float] = {}  # keys of rows that were held, until when that is believed
         self._on_idle = on_idle
         self._waiting: deque[_Call[Item, Result]] = deque()
         self._batch: list[_Call[Item, Result]] = []  # under way
@@ -64,6 +69,7 @@ class Batcher(Generic[Item, Result]):
         """The result for `item`.
 
         Raises:
+            RowHeld: another transaction holds a row that it needs.
             DatabaseUnavailable: too many are waiting already, or it took too long; whether it was done then is unknown.
             Exception: what `work` raises for this item.
         """
@@ -89,9 +95,15 @@ class Batcher(Generic[Item, Result]):
 
     def _take_batch(self) -> bool:
         self._batch = []
+        now = asyncio.get_running_loop().time()
+        self._held = {key: until for key, until in self._held.items() if until > now}
         while self._waiting and len(self._batch) < MAX_ITEMS:
             call = self._waiting.popleft()
-            if not call.result.done():  # its caller is still there
+            if call.result.done():  # its caller has left
+                continue
+            if self._is_held(call):
+                _fail([call], RowHeld())
+            else:
                 self._batch.append(call)
         return bool(self._batch)
 
@@ -123,11 +135,13 @@ class Batcher(Generic[Item, Result]):
             for call, value in list(zip(batch, values, strict=True)):
                 if not call.result.done():
                     call.result.set_result(value)
+        except RowHeld as error:
+            if len(batch) > 1:
+                await self._do_each(batch)
+            else:
+                self._refuse_held(batch[0], error)
         except UnavailableError as error:
-            for call in batch:
-                if not call.result.done():
-                    # One error raised in many places gathers their tracebacks.
-                    call.result.set_exception(copy.copy(error))
+            _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for the callers
             if len(batch) == 1:
                 if not batch[0].result.done():
@@ -135,6 +149,34 @@ class Batcher(Generic[Item, Result]):
                 return
             for call in batch:  # which of them cannot be done shows when each is alone
                 await self._do_batch([call])
+
+    async def _do_each(self, batch: Sequence[_Call[Item, Result]]) -> None:
+        """Do each alone, some at a time: whoever needs the row that is held keeps nobody else waiting for it."""
+        at_once = asyncio.Semaphore(ALONE_AT_ONCE)
+
+        async def do_alone(call: _Call[Item, Result]) -> None:
+            async with at_once:
+                if self._is_held(call):
+                    _fail([call], RowHeld())
+                elif not call.result.done():  # its caller is still there
+                    await self._do_batch([call])
+
+        await asyncio.gather(*map(do_alone, batch))
+
+    def _is_held(self, call: _Call[Item, Result]) -> bool:
+        return self._key is not None and bool(self._held) and self._key(call.item) in self._held
+
+    def _refuse_held(self, call: _Call[Item, Result], error: RowHeld) -> None:
+        if self._key:
+            self._held[self._key(call.item)] = asyncio.get_running_loop().time() + HELD_SECONDS
+        _fail([call], error)
+
+
+def _fail(batch: Sequence[_Call[Item, Result]], error: UnavailableError) -> None:
+    for call in batch:
+        if not call.result.done():
+            # One error raised in many places gathers their tracebacks.
+            call.result.set_exception(copy.copy(error))
 
 
 class Sharer(Generic[Item, Result]):

@@ -48,6 +48,11 @@ POOLER_OPTIONS = {
 }
 
 
+# How long a statement that does many callers' work waits for each row: the first part of such a statement, which has to
+# be joined with what it writes. PostgreSQL gives up with 55P03, and each caller's work is tried alone.
+PATIENCE_OF_A_BATCH = "patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true))"
+
+
 class DatabaseUnavailable(UnavailableError):
     """PostgreSQL cannot be reached, is shutting down, or took too long.
 
@@ -60,6 +65,10 @@ class DatabaseUnavailable(UnavailableError):
 
     def __str__(self) -> str:
         return "The database does not answer just now; try again in a moment."
+
+
+class RowHeld(DatabaseUnavailable):
+    """Another transaction holds a row for longer than the statement waits for it; nothing was written."""
 
 
 class _Turn:
@@ -172,6 +181,8 @@ class Database:
             self._logger.warning("the database is unavailable", reason=f"no answer within {self.time_limit} s")
             raise DatabaseUnavailable from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if sqlstate_of(error) == LOCK_NOT_AVAILABLE:
+                raise RowHeld from error
             if is_unavailable(error):
                 reason = f"no answer within {self.time_limit} s" if turn.is_over else reason_of(error)
                 self._logger.warning("the database is unavailable", reason=reason)
@@ -210,6 +221,7 @@ def _begin_turn(connection: AdaptedConnection, _record: object, _proxy: object) 
 
 
 READ_ONLY_TRANSACTION = "25006"
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def _leave_standby(context: ExceptionContext) -> None:
@@ -223,7 +235,7 @@ UNAVAILABLE_SQLSTATE_CLASSES = (
     "28",  # the role or its password is refused, as while it is being changed
     "3D",  # there is no such database, as while it is being restored
     "53",  # insufficient resources: too many connections, disk full
-    "55",  # lock_not_available; not in prerequisite state: the database is not accepting connections
+    "55",  # a lock; not in prerequisite state: the database is not accepting connections
     "57",  # operator intervention: shutdown, statement timeout
     "58",  # system error
     READ_ONLY_TRANSACTION,  # connected to a standby
@@ -231,10 +243,15 @@ UNAVAILABLE_SQLSTATE_CLASSES = (
 )
 
 
+def sqlstate_of(error: BaseException) -> str | None:
+    """PostgreSQL's code of a driver's error."""
+    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+
+
 def is_unavailable(error: BaseException) -> bool:
     """Whether a driver's or pool's error means that PostgreSQL could not do the work now."""
     if isinstance(error, DBAPIError):
-        sqlstate = getattr(error.orig, "sqlstate", None)
+        sqlstate = sqlstate_of(error)
         if sqlstate is None:
             return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
         return bool(sqlstate.startswith(UNAVAILABLE_SQLSTATE_CLASSES))

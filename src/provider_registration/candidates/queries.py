@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import DateTime, Text, bindparam, text
 
+from provider_registration.database import PATIENCE_OF_A_BATCH
+
 _INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
 
 # What Candidate is made of, of whatever is called `candidates`. Columns have names in all that is returned: one that a
@@ -59,7 +61,7 @@ _SELECT_RECORDS = """
 # Register companies, each unless its address is registered already; a form that is sent twice at once may meet its own
 # status secret first. In the order of addresses: two statements that met in another order would deadlock.
 _INSERT = """
-    WITH added AS (
+    , added AS (
         INSERT INTO candidates
             (id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
              status_secret_hash)
@@ -77,14 +79,16 @@ _INSERT = """
                 location text,
                 status_secret_hash text
             )
-        ) WITH ORDINALITY AS registration
+        ) WITH ORDINALITY AS registration, patience
         ORDER BY lower(contact_email), ordinality
         ON CONFLICT DO NOTHING
         RETURNING *
     )
 """
 _FROM_ADDED = "FROM added AS candidates"
-_INSERT_AND_SELECT = _INSERT + _SELECT_RECORDS
+_PATIENTLY = "WITH " + PATIENCE_OF_A_BATCH
+_PATIENTLY_INSERT = _PATIENTLY + _INSERT
+_INSERT_AND_SELECT = _PATIENTLY_INSERT + _SELECT_RECORDS
 INSERT_CANDIDATES = text(_INSERT_AND_SELECT + _FROM_ADDED).bindparams(_INSTANT)
 
 # Read candidates, each with its unfinished approval.
@@ -227,10 +231,13 @@ _REJECT_ONE = """
 """
 REJECT_CANDIDATE = text(_REJECT_ONE + CANDIDATE_COLUMNS)
 
-# Of these candidates, keep those that nobody holds from being decided by others until the transaction ends.
-LOCK_FREE_CANDIDATES = text("""
-    SELECT id FROM candidates WHERE id = ANY(:candidate_ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-""")
+# Of these candidates, keep those that nobody holds from being decided by others until the transaction ends, which does
+# not wait long for any other row either.
+_LOCK_FREE = """
+    SELECT id FROM candidates, patience WHERE id = ANY(:candidate_ids)
+    ORDER BY id FOR NO KEY UPDATE OF candidates SKIP LOCKED
+"""
+LOCK_FREE_CANDIDATES = text(_PATIENTLY + _LOCK_FREE)
 
 # Reject pending candidates that are locked, each unless someone changed it or an approval of it stands.
 _REJECT_LOCKED = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -39,7 +40,7 @@ from provider_registration.candidates.models import (
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.candidates.statistics.service import StatisticsService
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
-from provider_registration.database import Database
+from provider_registration.database import Database, RowHeld
 from provider_registration.reading import Reader
 from provider_registration.web.pagination import BEGINNING, Page
 
@@ -70,7 +71,9 @@ class CandidateService:
         self.approvals = approvals
         self.browsing = BrowsingService(database)
         self.statistics = StatisticsService(database)
-        self._registrations = Batcher(self._register, time_limit=database.time_limit)
+        self._registrations = Batcher(
+            self._register, time_limit=database.time_limit, key=lambda registration: registration.contact_email.lower()
+        )
         self._reads = Batcher(self._read, time_limit=database.time_limit)
         self._lists = Sharer(self._list, time_limit=database.time_limit)
         self._rejections = Batcher(self._reject, time_limit=database.time_limit)
@@ -175,7 +178,10 @@ class CandidateService:
             CandidateChanged: someone else changed it meanwhile.
         """
         rejection = Rejection(candidate_id, reason, user_id, expected)
-        return await self._rejections.do(rejection) or await self._reject_alone(rejection)
+        with suppress(RowHeld):
+            if candidate := await self._rejections.do(rejection):
+                return candidate
+        return await self._reject_alone(rejection)
 
     async def _reject(self, rejections: Sequence[Rejection]) -> list[Candidate | None]:
         """Reject what nothing stands in the way of; None for the others, which are looked at alone."""

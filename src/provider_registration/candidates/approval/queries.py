@@ -9,16 +9,19 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from provider_registration.candidates.queries import SELECT_CANDIDATES
+from provider_registration.database import PATIENCE_OF_A_BATCH
 
 # Claim approvals that nothing stands in the way of, and record who asked. What others hold is left out; names in their
 # order, since two statements that met in another order would deadlock.
-CLAIM_FREE = text("""
-    WITH free AS (
+_PATIENTLY = "WITH " + PATIENCE_OF_A_BATCH
+_CLAIM_FREE = """
+    , free AS (
         SELECT asked.*, candidates.company_name, candidates.version
         FROM json_to_recordset(CAST(:requests AS json)) AS asked (
             candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[]
         )
         JOIN candidates ON candidates.id = asked.candidate_id
+        CROSS JOIN patience
         WHERE candidates.status = 'pending'
           AND (asked.expected IS NULL OR candidates.version = ANY(asked.expected))
         FOR NO KEY UPDATE OF candidates SKIP LOCKED
@@ -38,16 +41,17 @@ CLAIM_FREE = text("""
     SELECT candidate_id, claim_id, claimed.idempotency_key, provider_name, attempts, free.version AS candidate_version
     FROM claimed
     JOIN free USING (candidate_id, claim_id)
-""")
+"""
+CLAIM_FREE = text(_PATIENTLY + _CLAIM_FREE)
 
 # Mark pending candidates approved, each unless someone changed it since it was claimed; end and record the approvals.
 _APPROVE = """
-    WITH approved AS (
+    , approved AS (
         UPDATE candidates
         SET status = 'approved', provider_id = made.provider_id
         FROM json_to_recordset(CAST(:made AS json)) AS made (
             candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer
-        )
+        ), patience
         WHERE candidates.id = made.candidate_id
           AND candidates.status = 'pending'
           AND candidates.version = made.candidate_version
@@ -59,7 +63,8 @@ _APPROVE = """
         SELECT id, idempotency_key, 'approved', provider_id FROM approved
     )
 """
-_APPROVE_AND_SELECT = _APPROVE + SELECT_CANDIDATES
+_PATIENTLY_APPROVE = _PATIENTLY + _APPROVE
+_APPROVE_AND_SELECT = _PATIENTLY_APPROVE + SELECT_CANDIDATES
 _FROM_APPROVED = "FROM approved AS candidates"
 APPROVE_CLAIMED = text(_APPROVE_AND_SELECT + _FROM_APPROVED)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Coroutine
+from contextlib import suppress
 from math import nan
 from typing import Any
 from uuid import UUID
@@ -39,7 +40,7 @@ from provider_registration.candidates.approval.models import (
 )
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.selection import lock_pending
-from provider_registration.database import Database, constraint_name
+from provider_registration.database import Database, RowHeld, constraint_name
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
 from provider_registration.metrics import (
@@ -229,7 +230,10 @@ class ApprovalService:
     async def _claim(self, candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, retry: bool) -> Claim:
         key = uuid.uuid5(KEY_NAMESPACE, str(candidate_id))
         request = ClaimRequest(candidate_id, key, uuid.uuid4(), user_id, expected)
-        claim = None if retry else await self._batches.claim(request)
+        claim = None
+        if not retry:
+            with suppress(RowHeld):
+                claim = await self._batches.claim(request)
         if claim is None:
             claim = await self._claim_alone(request, retry=retry)
         await reach("approval.after-claim-commit")

@@ -1,0 +1,137 @@
+"""Rows that an open transaction holds: who needs one of them waits or is refused; who came with them does not."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from time import monotonic
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from provider_registration.auth.models import Role
+from provider_registration.candidates.approval.batches import ApprovalBatches
+from provider_registration.candidates.approval.models import ClaimRequest, MadeProvider
+from provider_registration.database import Database, RowHeld
+from provider_registration.settings import DatabaseSettings
+from tests.service import PASSWORD
+
+SOON = 4.0  # seconds; whoever waited for the held row would take 9
+INSERT = """
+    INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
+    VALUES ('Held', $1, '{apples}', 1, 1) RETURNING id
+"""
+
+
+@asynccontextmanager
+async def open_transaction(url, *statements):
+    """A transaction that has executed these when the block begins, and is rolled back when it ends."""
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        for statement, *values in statements:
+            await connection.execute(statement, *values)
+        yield
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
+
+async def timed(awaitable):
+    began = monotonic()
+    result = await awaitable
+    return result, monotonic() - began
+
+
+async def test_an_address_that_is_held_fails_alone(migrated_database_url, anonymous, registration):
+    held = f"{uuid4().hex}@obsthof.example"
+    bodies = [registration(**({"contact_email": held} if n % 20 == 0 else {})) for n in range(420)]
+    async with open_transaction(migrated_database_url, (INSERT, held)):
+        answers = await asyncio.gather(*(timed(anonymous.post("/candidates", json=body)) for body in bodies))
+
+    refused = [answer for answer, _ in answers[::20]]
+    assert {answer.status_code for answer in refused} == {503}
+    assert all("Retry-After" in answer.headers for answer in refused)
+    assert [answer.status_code for n, (answer, _) in enumerate(answers) if n % 20] == 399 * [201]
+    assert max(seconds for _, seconds in answers) < SOON
+    assert (await anonymous.post("/candidates", json=registration(contact_email=held))).status_code == 201
+
+
+@pytest.fixture
+async def batches(migrated_database_url):
+    url = DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url
+    database = Database(url, pool_size=6, time_limit=10)
+    yield ApprovalBatches(database, lease_seconds=30)
+    await database.close()
+
+
+@pytest.fixture
+async def admin_id(database, tokens):
+    return await database.fetchval("SELECT id FROM users WHERE email = 'admin@example.com'")
+
+
+def request_for(candidate, admin_id):
+    return ClaimRequest(UUID(candidate["candidate_id"]), uuid4(), uuid4(), admin_id, None)
+
+
+async def test_a_provider_name_that_is_held_keeps_no_other_approval_waiting(
+    migrated_database_url, batches, admin_id, register
+):
+    candidates = [await register() for _ in range(12)]
+    twin = await register(company_name=candidates[0]["company_name"])
+    claim = (
+        "INSERT INTO approval_intents (candidate_id, idempotency_key, provider_name, requested_by, next_attempt_at) "
+        "VALUES ($1, $2, $3, $4, now())"
+    )
+    held = (claim, UUID(twin["candidate_id"]), uuid4(), twin["company_name"], admin_id)
+    async with open_transaction(migrated_database_url, held):
+        results, seconds = await timed(
+            asyncio.gather(
+                *(batches.claim(request_for(candidate, admin_id)) for candidate in candidates), return_exceptions=True
+            )
+        )
+
+    assert [isinstance(result, RowHeld) for result in results] == [True] + 11 * [False]
+    assert [claim.candidate_id for claim in results[1:]] == [UUID(c["candidate_id"]) for c in candidates[1:]]
+    assert seconds < SOON
+
+
+async def test_a_candidate_that_is_held_keeps_no_other_approval_from_ending(
+    migrated_database_url, batches, admin_id, register
+):
+    candidates = [await register() for _ in range(12)]
+    claims = await asyncio.gather(*(batches.claim(request_for(candidate, admin_id)) for candidate in candidates))
+    lock = ("SELECT FROM candidates WHERE id = $1 FOR UPDATE", claims[0].candidate_id)
+    first = 1_900_000_000
+    made = [
+        MadeProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, first + number)
+        for number, claim in enumerate(claims)
+    ]
+    async with open_transaction(migrated_database_url, lock):
+        results, seconds = await timed(asyncio.gather(*map(batches.finish, made), return_exceptions=True))
+
+    assert [isinstance(result, RowHeld) for result in results] == [True] + 11 * [False]
+    assert [candidate.provider_id for candidate in results[1:]] == [each.provider_id for each in made[1:]]
+    assert seconds < SOON
+    assert (await batches.finish(made[0])).provider_id == first
+
+
+async def test_a_member_of_staff_whose_row_is_held_keeps_no_other_rejection_waiting(
+    migrated_database_url, users, service, connect, admin, register
+):
+    email = f"{uuid4().hex}@example.com"
+    user_id = await users.create(email, PASSWORD, Role.ADMIN)
+    async with connect(service.url) as other:
+        answer = await other.post("/auth/login", json={"username": email, "password": PASSWORD})
+        other.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        candidates = [await register() for _ in range(13)]
+        paths = [f"/candidates/{candidate['candidate_id']}/reject" for candidate in candidates]
+        async with open_transaction(migrated_database_url, ("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id)):
+            waiting = asyncio.create_task(other.post(paths[0]))
+            answers, seconds = await timed(asyncio.gather(*(admin.post(path) for path in paths[1:])))
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert seconds < SOON
+        assert (await waiting).status_code == 200  # it waited for the row alone
