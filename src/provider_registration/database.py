@@ -119,6 +119,7 @@ class Database:
         Without `prepared_statements`, nothing is expected of a connection that outlasts a transaction.
         """
         self.time_limit = time_limit
+        self.keeps_connections = prepared_statements  # so that one statement's server is the next one's too
         self._logger = RateLimitedLogger(logger)
         self._engine = create_async_engine(
             url,

@@ -38,8 +38,18 @@ Result = TypeVar("Result")
 Work = Callable[[AsyncSession], Awaitable[Result]]
 
 
+REPLAYED = "replayed"  # key in a connection's `info`: the place that the server behind it is known to have reached
+
+
+class _Behind(Exception):
+    """The replica that was asked lacks a decision."""
+
+
 class Reader:
-    """Does single statements that read: on the replica, unless it is away or lacks what this process decided."""
+    """Does single statements that read: on the replica, unless it is away or lacks what this process decided.
+
+    Behind the replica's address there may be several: whether one is late is asked of the connection that reads.
+    """
 
     def __init__(self, primary: Database, replica: Database | None) -> None:
         self._logger = RateLimitedLogger(logger)
@@ -47,7 +57,8 @@ class Reader:
         self._replica = replica
         self._away_until = 0.0
         self._decisions = 0  # made by this process
-        self._replayed = 0  # of these, how many the replica is known to have
+        self._placed = 0  # of these, how many stand before `_place` in the primary's log
+        self._place = 0
 
     def decided(self) -> None:
         """Something was decided: nobody who asks here from now on may see it undecided."""
@@ -62,15 +73,30 @@ class Reader:
         if self._replica is None or monotonic() < self._away_until:
             return await _do(self._primary, work)
         decisions = self._decisions
-        place = None if decisions == self._replayed else await _do(self._primary, _end_of_log)
+        if decisions > self._placed:
+            place = await _do(self._primary, _end_of_log)
+            self._placed, self._place = max((self._placed, self._place), (decisions, place))
         try:
-            if place is None or await _do(self._replica, partial(_has_replayed, place=place)):
-                self._replayed = decisions
-                return await _do(self._replica, work)
+            return await self._read_replica(self._replica, work)
+        except _Behind:
+            pass
         except DatabaseUnavailable:
             self._logger.warning("the replica does not answer; the primary is asked instead")
             self._away_until = monotonic() + AWAY_SECONDS
         return await _do(self._primary, work)
+
+    async def _read_replica(self, replica: Database, work: Work[Result]) -> Result:
+        place = self._place
+        if not place:
+            return await _do(replica, work)
+        # A pooler may give each transaction another server, which is asked every time.
+        async with replica.statement() if replica.keeps_connections else replica.transaction() as session:
+            known = (await session.connection()).info if replica.keeps_connections else {}
+            if known.get(REPLAYED, 0) < place:
+                if not await session.scalar(HAS_REPLAYED, {"place": place}):
+                    raise _Behind
+                known[REPLAYED] = place
+            return await work(session)
 
     async def read_primary(self, work: Work[Result]) -> Result:
         """Do `work` where nothing can be missing."""
@@ -98,10 +124,6 @@ class Reader:
 
 async def _end_of_log(session: AsyncSession) -> int:
     return int(await session.scalar(END_OF_LOG))
-
-
-async def _has_replayed(session: AsyncSession, *, place: int) -> bool:
-    return bool(await session.scalar(HAS_REPLAYED, {"place": place}))
 
 
 async def _lag_seconds(session: AsyncSession, *, place: int) -> float:

@@ -9,8 +9,10 @@ import shutil
 import signal
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import cycle
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -25,6 +27,7 @@ from provider_registration.database import Database
 from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.reading import Reader
 from provider_registration.settings import DatabaseSettings
+from tests.pgbouncer import CONFIGURATION, PgBouncer
 from tests.service import PASSWORD, a_registration, make_settings
 from tests.standby import standby_of
 
@@ -52,6 +55,57 @@ async def urls():
             yield primary_url, standby_url
     finally:
         primary.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+async def second_standby_url(urls):
+    folder = a_folder_that_others_may_enter()
+    with standby_of(urls[0], folder / "standby", NO_SYNC) as url:
+        yield url
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def round_robin(*urls):
+    """Leads each connection to the next of several servers; gives the port."""
+    servers = cycle((urlsplit(url).hostname, urlsplit(url).port) for url in urls)
+
+    async def pipe(reader, writer):
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def lead(reader, writer):
+        server_reader, server_writer = await asyncio.open_connection(*next(servers))
+        await asyncio.gather(pipe(reader, server_writer), pipe(server_reader, writer))
+
+    async with await asyncio.start_server(lead, "127.0.0.1", 0) as balancer:
+        yield balancer.sockets[0].getsockname()[1]
+
+
+def at(url, port):
+    """The same database through another port."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
+
+
+@asynccontextmanager
+async def pooled(url, pooler):
+    """The database behind a PgBouncer that gives each transaction the next connection, if there is to be one."""
+    if not pooler:
+        yield url
+        return
+    folder = a_folder_that_others_may_enter()
+    pgbouncer = await asyncio.to_thread(
+        PgBouncer, folder / "pgbouncer", url, f"{CONFIGURATION}server_round_robin = 1\n"
+    )
+    try:
+        yield at(url, pgbouncer.port)
+    finally:
+        await asyncio.to_thread(pgbouncer.stop)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -111,6 +165,11 @@ async def register(client, standby):
     return candidate, f"/candidates/{candidate['candidate_id']}"
 
 
+async def late_reads(standby):
+    """How many connections of the service lead to this standby."""
+    return len(await standby.fetch(SERVING_SESSIONS))
+
+
 async def calls_of(connection):
     """How often an index of the list was used there."""
     await connection.execute("SELECT pg_stat_clear_snapshot()")
@@ -145,6 +204,41 @@ async def test_a_decision_is_seen_at_once_however_late_the_replica_is(clients, s
         assert candidate["candidate_id"] in [one["candidate_id"] for one in listed]
         for client in (here, there):  # by its id, through any replica of the service
             assert (await client.get(path)).json()["status"] == status
+
+
+@pytest.mark.parametrize("pooler", [None, "PgBouncer"])
+async def test_no_list_shows_a_decided_candidate_as_pending_when_one_of_two_replicas_is_late(
+    urls, second_standby_url, standby, shared_billing_url, run_service, clients, pooler
+):
+    primary, first = urls
+    async with round_robin(first, second_standby_url) as port, pooled(at(first, port), pooler) as balanced:
+        settings = make_settings(
+            primary,
+            shared_billing_url,
+            database_url=primary,
+            database_read_url=balanced,
+            database_prepared_statements=not pooler,
+            database_pool_size=4,
+        )
+        async with run_service(settings) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            client.headers["Authorization"] = clients[0].headers["Authorization"]
+            decided, stale = set(), 0
+            candidates = [await register(client, standby) for _ in range(8)]
+            async with lagging(standby):
+                for candidate, path in candidates:
+                    assert (await client.post(f"{path}/reject")).status_code == 200
+                    decided.add(candidate["candidate_id"])
+                    lists = await asyncio.gather(
+                        *(client.get("/candidates", params={"status": "pending", "limit": n + 90}) for n in range(10))
+                    )
+                    assert {answer.status_code for answer in lists} == {200}
+                    stale += sum(
+                        any(each["candidate_id"] in decided for each in answer.json()["candidates"]) for answer in lists
+                    )
+                asked = await late_reads(standby)
+
+    assert stale == 0
+    assert asked  # the late one was among those that were asked
 
 
 async def test_a_registration_is_found_by_its_id_however_late_the_replica_is(clients, standby):
