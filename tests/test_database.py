@@ -6,7 +6,10 @@ import asyncio
 import logging
 import socket
 from time import monotonic
+from urllib.parse import urlsplit
+from uuid import uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -93,6 +96,87 @@ async def test_a_block_that_is_cancelled_is_rolled_back_and_gives_its_connection
 async def test_every_connection_has_its_limits(database, setting, value):
     async with database.transaction() as session:
         assert await session.scalar(text(f"SHOW {setting}")) == value
+
+
+UNFIT = {
+    "default_transaction_isolation": "serializable",
+    "default_transaction_deferrable": "on",
+    "synchronous_commit": "off",
+    "lock_timeout": "1ms",
+    "statement_timeout": "1ms",
+    "idle_in_transaction_session_timeout": "1ms",
+    "TimeZone": "Pacific/Apia",
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "standard_conforming_strings": "off",
+    "bytea_output": "escape",
+}
+
+
+@pytest.fixture
+async def role(migrated_database_url):
+    """A role that may do what the service does, and a connection of a superuser to change what it is given."""
+    name = f"serving_{uuid4().hex}"
+    owner = await asyncpg.connect(migrated_database_url)
+    await owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+    await owner.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+    yield name, owner
+    await owner.execute(f"DROP OWNED BY {name}")
+    await owner.execute(f"DROP ROLE {name}")
+    await owner.close()
+
+
+def as_role(url, name):
+    parts = urlsplit(url)
+    return url_of(parts._replace(netloc=f"{name}:secret@{parts.hostname}:{parts.port}").geturl())
+
+
+async def test_what_is_set_for_the_role_does_not_change_the_services_sessions(migrated_database_url, role, database):
+    name, owner = role
+    for setting, value in UNFIT.items():
+        await owner.execute(f"ALTER ROLE {name} SET {setting} = '{value}'")
+    of_the_role = Database(as_role(migrated_database_url, name), pool_size=1, time_limit=10)
+
+    for setting in UNFIT:
+        shown = []
+        for each in (database, of_the_role):
+            async with each.statement() as session:
+                shown.append(await session.scalar(text(f"SHOW {setting}")))
+        assert shown[0] == shown[1], setting
+
+    await of_the_role.close()
+
+
+async def test_commits_that_are_safer_than_the_usual_ones_stay_so(migrated_database_url, role):
+    name, owner = role
+    await owner.execute(f"ALTER ROLE {name} SET synchronous_commit = 'remote_apply'")
+    database = Database(as_role(migrated_database_url, name), pool_size=1, time_limit=10)
+
+    async with database.statement() as session:
+        assert await session.scalar(text("SHOW synchronous_commit")) == "remote_apply"
+
+    await database.close()
+
+
+@pytest.mark.parametrize("prepared_statements", [True, False])
+async def test_sessions_whose_triggers_are_off_are_refused_and_why_is_logged(
+    migrated_database_url, role, caplog, prepared_statements
+):
+    name, owner = role
+    await owner.execute(f"ALTER ROLE {name} SET session_replication_role = replica")
+    database = Database(
+        as_role(migrated_database_url, name), pool_size=1, time_limit=10, prepared_statements=prepared_statements
+    )
+
+    with pytest.raises(DatabaseUnavailable), caplog.at_level(logging.WARNING, module.__name__):
+        async with database.statement() as session:
+            await session.scalar(text("SELECT 1"))
+    assert "session_replication_role" in caplog.records[0].reason
+
+    await owner.execute(f"ALTER ROLE {name} RESET session_replication_role")
+    async with database.statement() as session:
+        assert await session.scalar(text("SELECT 1")) == 1
+    await database.close()
 
 
 async def test_a_violated_constraint_can_be_told_by_its_name(database, scratch):

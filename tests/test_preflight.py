@@ -210,6 +210,45 @@ async def test_a_database_that_takes_no_writes_is_an_error(url, role, owner):
     assert (code, [level for level, _ in found["database"]]) == (1, ["ok", "error"])
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "behind_a_pooler"),
+    [
+        ("session_replication_role", "replica", False),
+        ("session_replication_role", "replica", True),
+        ("synchronous_commit", "off", True),
+        ("default_transaction_isolation", "serializable", True),
+    ],
+)
+async def test_sessions_in_which_the_service_would_do_harm_are_an_error(
+    url, role, owner, setting, value, behind_a_pooler
+):
+    await owner.execute(f"ALTER ROLE {role} SET {setting} = '{value}'")
+
+    code, found = await run_check(url, DATABASE_PREPARED_STATEMENTS=str(not behind_a_pooler))
+
+    [(level, sentence)] = found["sessions"]
+    assert (code, level) == (1, "error")
+    assert setting in sentence
+
+
+async def test_tables_that_the_search_path_does_not_lead_to_are_said(url, role, owner):
+    await owner.execute(f"ALTER ROLE {role} SET search_path = elsewhere")
+
+    code, found = await run_check(url)
+
+    assert (code, [level for level, _ in found["search_path"]]) == (1, ["error"])
+    assert "public" in found["search_path"][0][1]
+
+
+async def test_what_the_service_sets_itself_is_no_error(url, role, owner):
+    await owner.execute(f"ALTER ROLE {role} SET synchronous_commit = off")
+    await owner.execute(f"ALTER ROLE {role} SET default_transaction_isolation = serializable")
+
+    code, found = await run_check(url)
+
+    assert (code, "sessions" in found) == (0, False)
+
+
 async def test_a_server_that_is_too_old_is_an_error(url, monkeypatch):
     monkeypatch.setattr(preflight, "OLDEST_SERVER", 990000)
 

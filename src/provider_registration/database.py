@@ -32,16 +32,27 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0  # seconds, where there is no other limit
 # Of a request's time, what the server allows one statement: its own word about a slow one costs no connection.
 STATEMENT_SHARE = 0.9
-NAME_AND_ZONE = {"application_name": "provider-registration", "timezone": "UTC"}
+# What the statements are written for, whatever ALTER ROLE and ALTER DATABASE set.
+SETTINGS_OF_TEXT = {"timezone": "UTC", "datestyle": "ISO, MDY", "standard_conforming_strings": "on"}
+PINNED_SETTINGS = {
+    **SETTINGS_OF_TEXT,
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "lock_timeout": "0",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+}
+NAME = {"application_name": "provider-registration"}
 SESSION_SETTINGS = {
-    **NAME_AND_ZONE,
+    **NAME,
+    **PINNED_SETTINGS,
     "idle_in_transaction_session_timeout": "15s",
     "jit": "off",  # every statement here is short; compiling one costs more than running it
 }
 # For PgBouncer in transaction mode, which passes only these settings on and may give each transaction another server:
 # https://www.pgbouncer.org/features.html
 POOLER_OPTIONS = {
-    "server_settings": NAME_AND_ZONE,
+    "server_settings": NAME | SETTINGS_OF_TEXT,
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": lambda: "",  # the unnamed one, which nobody has to remove
@@ -65,6 +76,27 @@ class DatabaseUnavailable(UnavailableError):
 
     def __str__(self) -> str:
         return "The database does not answer just now; try again in a moment."
+
+
+# What no parameter of a new connection can set: a superuser alone switches triggers, and an operator may want commits
+# that are safer than the usual ones, but not weaker.
+BEGIN_CONNECTION = """
+    DO $$
+    BEGIN
+        IF current_setting('session_replication_role') = 'replica' THEN
+            RAISE object_not_in_prerequisite_state
+            USING MESSAGE = 'session_replication_role is replica, so nothing is counted; reset it for the role';
+        END IF;
+        IF current_setting('synchronous_commit') IN ('off', 'local') THEN
+            PERFORM set_config('synchronous_commit', 'on', false);
+        END IF;
+    END
+    $$
+"""
+
+
+class UnfitSession(ConnectionError):
+    """PostgreSQL gives the role sessions in which the service would do harm."""
 
 
 class RowHeld(DatabaseUnavailable):
@@ -131,6 +163,7 @@ class Database:
                 **(_session_options(time_limit) if prepared_statements else POOLER_OPTIONS),
             },
         )
+        event.listen(self._engine.sync_engine, "connect", _begin_connection)
         event.listen(self._engine.sync_engine, "checkout", _begin_turn)
         event.listen(self._engine.sync_engine, "handle_error", _leave_standby)
         # First come, first served; SQLAlchemy's own queue lets newcomers overtake those who wait.
@@ -212,6 +245,13 @@ class Database:
 def _session_options(time_limit: float | None) -> dict[str, object]:
     statement_timeout = int((time_limit or 0) * STATEMENT_SHARE * 1000)  # ms; 0: none
     return {"server_settings": {**SESSION_SETTINGS, "statement_timeout": str(statement_timeout)}}
+
+
+def _begin_connection(connection: AdaptedConnection, _record: object) -> None:
+    try:
+        connection.run_async(lambda driver_connection: driver_connection.execute(BEGIN_CONNECTION))
+    except asyncpg.ObjectNotInPrerequisiteStateError as error:
+        raise UnfitSession(str(error)) from error
 
 
 def _begin_turn(connection: AdaptedConnection, _record: object, _proxy: object) -> None:

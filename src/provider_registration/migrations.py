@@ -140,6 +140,7 @@ async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
             "server_settings": {
                 "application_name": "provider-registration-migrate",
                 "timezone": "UTC",
+                "default_transaction_isolation": "read committed",
                 "client_connection_check_interval": CONNECTION_CHECK,
             },
         },

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any, Literal
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -29,17 +29,27 @@ TIME_LIMIT = 5.0  # seconds for a database to answer everything
 CANNOT_BE_USED = (SQLAlchemyError, OSError, TimeoutError, ValueError)  # the last: asyncpg, of what a URL asks for
 START_DELAY = 1.0  # seconds that a start waits for the checks at most; they go on and log later
 
-# What a database is; `read_only` is true of every standby.
+# What a database is, and what it gives the role's sessions; `read_only` is true of every standby.
 DESCRIBE = text("""
     SELECT CAST(current_setting('server_version_num') AS integer) AS version,
            current_setting('server_version') AS version_name,
            current_setting('server_encoding') AS encoding,
            datctype AS ctype,
            current_user AS role,
-           CAST(current_setting('transaction_read_only') AS boolean) AS read_only
+           CAST(current_setting('transaction_read_only') AS boolean) AS read_only,
+           current_setting('session_replication_role') AS replication_role,
+           current_setting('synchronous_commit') AS synchronous_commit,
+           current_setting('default_transaction_isolation') AS isolation
     FROM pg_database
     WHERE datname = current_database()
 """)
+
+# Schemas that have tables of ours which the role's search path does not lead to.
+FIND_HIDDEN_TABLES = text("""
+    SELECT string_agg(CAST(CAST(relnamespace AS regnamespace) AS text), ', ')
+    FROM pg_class
+    WHERE relname = :table AND relkind = 'r' AND NOT pg_table_is_visible(oid)
+""").bindparams(table=VERSION_TABLE)
 
 IS_STANDBY = text("SELECT pg_is_in_recovery()")
 
@@ -93,7 +103,9 @@ async def _log(settings: Settings) -> None:
 
 async def _look_around(settings: Settings) -> list[Finding]:
     """Findings that do not stop a start; all places are asked at the same time."""
-    asked: list[Coroutine[Any, Any, list[Finding]]] = [_database(settings.database_url)]
+    asked: list[Coroutine[Any, Any, list[Finding]]] = [
+        _database(settings.database_url, pinned=settings.database_prepared_statements)
+    ]
     if settings.database_read_url:
         asked.append(_replica(settings.database_read_url))
     if settings.rate_limit_storage_url:
@@ -118,15 +130,15 @@ def _gateways(settings: Settings) -> list[Finding]:
     return [Finding("warning", "settings", sentence)]
 
 
-async def _database(url: str) -> list[Finding]:
+async def _database(url: str, *, pinned: bool = True) -> list[Finding]:
     try:
         async with asyncio.timeout(TIME_LIMIT), _connect(url) as connection:
-            return [finding async for finding in _describe(connection)]
+            return [finding async for finding in _describe(connection, pinned=pinned)]
     except CANNOT_BE_USED as error:
         return [Finding("error", "database", f"it cannot be used: {_reason(error)}")]
 
 
-async def _describe(connection: AsyncConnection) -> AsyncIterator[Finding]:
+async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterator[Finding]:
     database = (await connection.execute(DESCRIBE)).one()
     yield Finding("ok", "database", f"connected as {database.role}")
     if database.read_only:
@@ -146,12 +158,33 @@ async def _describe(connection: AsyncConnection) -> AsyncIterator[Finding]:
         yield Finding("warning", "LC_CTYPE", f"it is {database.ctype}: {sentence}")
     else:
         yield Finding("ok", "LC_CTYPE", f"it is {database.ctype}")
+    for finding in _sessions(database, pinned=pinned):
+        yield finding
     schema = await find_schema(connection)
     level: Level = "error" if not schema.will_do else "warning" if schema.state is SchemaState.UNKNOWN else "ok"
     yield Finding(level, "schema", str(schema))
-    if schema.state is not SchemaState.MISSING:
+    if schema.state is SchemaState.MISSING:
+        if hidden := await connection.scalar(FIND_HIDDEN_TABLES):
+            sentence = f"there are tables in {hidden}, where it does not lead; set it for {database.role}"
+            yield Finding("error", "search_path", sentence)
+    else:
         async for finding in _role(connection, database.role):
             yield finding
+
+
+def _sessions(database: Row[Any], *, pinned: bool) -> Iterator[Finding]:
+    """What ALTER ROLE or ALTER DATABASE set; the service's own connections pin some of it, not those of a pooler."""
+    if database.replication_role == "replica":
+        sentence = "session_replication_role is replica: nothing would be counted, and the service refuses to serve"
+        yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
+    if pinned:
+        return
+    if database.synchronous_commit in ("off", "local"):
+        sentence = f"synchronous_commit is {database.synchronous_commit}: what was answered may be lost in a crash"
+        yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
+    if database.isolation != "read committed":
+        sentence = f"default_transaction_isolation is {database.isolation}: callers at the same time would be refused"
+        yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
 
 
 async def _role(connection: AsyncConnection, role: str) -> AsyncIterator[Finding]:
