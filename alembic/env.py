@@ -23,6 +23,7 @@ from provider_registration.settings import DatabaseSettings
 
 RAISE_EXCEPTION = "P0001"  # a migration's own refusal: RAISE EXCEPTION in a DO block
 LOCK_NOT_AVAILABLE = "55P03"
+DUPLICATE_TABLE = "42P07"
 INTEGRITY_CONSTRAINT_VIOLATION = "23"  # the class
 REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
 
@@ -74,6 +75,12 @@ def run_online(connection: Connection) -> None:
     """Migrate, or compare, over an open connection; every step is a transaction of its own."""
     for statement in TIMEOUTS:
         connection.exec_driver_sql(statement)
+    recorded = MigrationContext.configure(connection).get_current_heads()
+    if len(recorded) > 1:
+        raise CommandError(
+            f"alembic_version has more than one row ({', '.join(sorted(recorded))}); "
+            "delete all but that of the migration which ran last."
+        )
     connection.commit()  # alembic takes an open transaction for its caller's, and would not commit
     context.configure(
         connection=connection,
@@ -92,6 +99,11 @@ def run_online(connection: Connection) -> None:
             raise CommandError(str(error.orig.__cause__)) from error
         if sqlstate == LOCK_NOT_AVAILABLE:
             raise TableLocked from error
+        if sqlstate == DUPLICATE_TABLE:
+            raise CommandError(
+                "There are tables already, and alembic_version does not say at which revision; "
+                "if they are the service's, record it: alembic stamp REVISION"
+            ) from error
         if sqlstate.startswith(INTEGRITY_CONSTRAINT_VIOLATION):
             # Its text would quote the row. Steps look for such rows first: this one came between look and rule.
             raise CommandError(

@@ -32,8 +32,8 @@ REVISIONS = (
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"
 
-# The revision that alembic recorded: one row, none before the first migration.
-FIND_REVISION = text("SELECT version_num FROM alembic_version")
+# The revisions that alembic recorded: one row, none before the first migration; more when others have written there.
+FIND_REVISIONS = text("SELECT array_agg(version_num ORDER BY version_num) FROM alembic_version")
 
 
 class SchemaState(StrEnum):
@@ -76,7 +76,12 @@ class Schema:
                     "run: provider-registration migrate"
                 )
             case SchemaState.MISSING:
-                return "the database has no tables; run: provider-registration migrate"
+                return "the database has no tables, or does not say so; run: provider-registration migrate"
+            case SchemaState.UNKNOWN if self.revision:
+                return (
+                    f"{VERSION_TABLE} has more than one row ({self.revision}); "
+                    "delete all but that of the migration which ran last"
+                )
             case SchemaState.UNKNOWN:
                 return (
                     "the role may not read the revision of the database's schema; "
@@ -94,14 +99,17 @@ class CanRead(Protocol):
 async def find_schema(database: CanRead) -> Schema:
     """What schema the database has: one statement."""
     try:
-        revision = await database.scalar(FIND_REVISION)
+        revisions = await database.scalar(FIND_REVISIONS)
     except ProgrammingError as error:
         state = STATE_OF_ERROR.get(getattr(error.orig, "sqlstate", None) or "")
         if state is None:
             raise
         return Schema(state)
-    if revision is None:
+    if revisions is None:
         return Schema(SchemaState.MISSING)
+    if len(revisions) > 1:
+        return Schema(SchemaState.UNKNOWN, ", ".join(revisions))
+    [revision] = revisions
     if revision == REQUIRED_REVISION:
         return Schema(SchemaState.CURRENT, revision)
     return Schema(SchemaState.OLDER if revision in REVISIONS else SchemaState.NEWER, revision)
