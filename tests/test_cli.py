@@ -351,9 +351,45 @@ async def test_disable_user_takes_access_away_once(call_here, find_user, email):
     disabled_at = (await find_user(email))["disabled_at"]
     await call_here("disable-user", email)
 
-    assert (first.exit_code, first.output) == (0, f"{email} is disabled.\n")
+    assert (first.exit_code, first.stdout) == (0, f"{email} is disabled.\n")
     assert disabled_at is not None
     assert (await find_user(email))["disabled_at"] == disabled_at
+
+
+@pytest.mark.parametrize("command", [("set-role", "--role", "viewer"), ("disable-user",)])
+async def test_that_nobody_is_an_admin_any_more_is_said(call, empty_database_url, command):
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    for name in ("lena", "max"):
+        arguments = (f"{name}@example.com", "--role", "admin", "--password-stdin")
+        await call("create-user", *arguments, stdin=PASSWORD, DATABASE_URL=empty_database_url)
+
+    said = [
+        (await call(command[0], f"{name}@example.com", *command[1:], DATABASE_URL=empty_database_url)).stderr
+        for name in ("lena", "max")
+    ]
+
+    assert said[0] == ""
+    assert "set-role" in said[1]
+
+
+async def test_ending_sessions_ends_everybodys(call, empty_database_url):
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute("""
+        WITH staff AS (
+            INSERT INTO users (email, password_hash, role) 
+            VALUES ('a@example.com', '', 'admin'), ('b@example.com', '', 'viewer') RETURNING id
+        )
+        INSERT INTO sessions (user_id, created_at, expires_at)
+        SELECT id, began, began + interval '1 day' FROM staff, unnest(ARRAY[now(), now() - interval '2 days']) AS began
+    """)
+
+    first = await call("end-sessions", DATABASE_URL=empty_database_url)
+    second = await call("end-sessions", DATABASE_URL=empty_database_url)
+
+    assert (first.stdout, second.stdout) == ("2 sessions were ended.\n", "0 sessions were ended.\n")
+    assert await connection.fetchval("SELECT count(*) FROM sessions WHERE revoked_at IS NULL") == 0
+    await connection.close()
 
 
 @pytest.mark.parametrize("arguments", [("set-password", "--password-stdin"), ("disable-user",)])

@@ -81,6 +81,18 @@ async def test_what_it_had_beyond_that_is_taken_away(grant, owner, role):
     assert found["candidates"] == {"SELECT", "INSERT", "UPDATE"}
 
 
+async def test_the_role_may_connect_and_nobody_makes_temporary_tables(grant, owner, role):
+    database = await owner.fetchval("SELECT quote_ident(current_database())")
+    await owner.execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+    try:
+        await grant(role)
+
+        held = "SELECT has_database_privilege($1, current_database(), $2)"
+        assert [await owner.fetchval(held, role, each) for each in ("CONNECT", "TEMPORARY")] == [True, False]
+    finally:
+        await owner.execute(f"GRANT CONNECT ON DATABASE {database} TO PUBLIC")
+
+
 async def test_every_table_is_thought_of(owner):
     tables = {
         row["table_name"]

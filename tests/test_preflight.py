@@ -173,7 +173,7 @@ async def test_privileges_that_are_missing_are_an_error_and_those_beyond_a_warni
 
     (error, missing), (warning, excess) = found["role"]
     assert (code, error, warning) == (1, "error", "warning")
-    assert f"{role} may not UPDATE on sessions, UPDATE (password_hash) on users;" in missing
+    assert f"{role} may not UPDATE (revoked_at) on sessions, UPDATE (password_hash) on users;" in missing
     assert "needs: DELETE on candidates, UPDATE (role) on users;" in excess
 
 

@@ -146,6 +146,7 @@ def test_any_usual_form_of_the_database_url_will_do(load, written, read):
         ("postgresql://u:p@h:port/n", "is not a URL"),
         ("postgresql://u:p@h:99999/n", "is not a URL"),
         ("postgresql://u:p@[h/n", "is not a URL"),
+        ("postgresql://u:p@ss@h/n", "has more than one @; write %40"),
         ("postgresql://h/n?connect_timeout=5", "has a parameter after ? that is not known"),
         ("postgresql://h/n?channel_binding=require&sslmode=require", "has a parameter after ? that is not known"),
     ],

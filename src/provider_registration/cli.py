@@ -247,6 +247,7 @@ def disable_user(email: str) -> None:
     """Take EMAIL's access away; sessions end within a second."""
     _with_users(lambda users: users.disable(email))
     click.echo(f"{email} is disabled.")
+    _warn_without_admin()
 
 
 @main.command()
@@ -264,6 +265,13 @@ def set_role(email: str, role: str) -> None:
     """Give EMAIL another role; sessions with the old one end within a second."""
     _with_users(lambda users: users.set_role(email, Role(role)))
     click.echo(f"{email} is {role} now.")
+    _warn_without_admin()
+
+
+@main.command()
+def end_sessions() -> None:
+    """End everybody's sessions within a second: after a restore, or when a secret leaked."""
+    click.echo(f"{_with_users(lambda users: users.end_all_sessions())} sessions were ended.")
 
 
 @main.command()
@@ -339,6 +347,13 @@ def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_k
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
+
+
+def _warn_without_admin() -> None:
+    if not _with_users(lambda users: users.has_admin()):
+        click.echo(
+            "Nobody is an admin any more; `provider-registration set-role EMAIL --role admin` makes one.", err=True
+        )
 
 
 def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:

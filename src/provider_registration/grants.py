@@ -17,7 +17,8 @@ PRIVILEGES = {
     "approval_events": "SELECT, INSERT",
     "unfinished_approvals": "SELECT, UPDATE",
     "users": "SELECT, UPDATE (password_hash)",
-    "sessions": "SELECT, INSERT, UPDATE, DELETE",
+    # When one begins is the database's to say: a constraint bounds how long it lasts from then on.
+    "sessions": "SELECT, INSERT (user_id), INSERT (expires_at), UPDATE (revoked_at), DELETE",
     "refresh_tokens": "SELECT, INSERT, UPDATE",
     "browser_sessions": "SELECT, INSERT, UPDATE",
     "alembic_version": "SELECT",  # readiness compares the revision with what the code needs
@@ -38,6 +39,14 @@ FIND_ROLE = text("""
 
 # Those of the tables that this revision of the schema has.
 FIND_TABLES = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
+
+# This database, if who asks may give privileges on it.
+FIND_DATABASE = text("""
+    SELECT quote_ident(datname) FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'MEMBER')
+""")
+
+# Temporary tables, which the service does not make, hide others; every role may make them in a new database.
+MAY_MAKE_TEMPORARY_TABLES = text("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
 
 TABLE_PRIVILEGES = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
 
@@ -60,7 +69,7 @@ class GrantError(Exception):
 
 
 async def grant_service(database: Database, role: str) -> None:
-    """Give `role` exactly PRIVILEGES; what else it had on these tables is taken away.
+    """Give `role` exactly PRIVILEGES; what else it had on these tables is taken away, and temporary tables from all.
 
     Raises:
         GrantError: there is no such role, or it owns the tables, so that grants would limit nothing.
@@ -75,6 +84,9 @@ async def grant_service(database: Database, role: str) -> None:
         for table in (await session.scalars(FIND_TABLES, {"names": list(PRIVILEGES)})).all():
             await session.execute(text(f"REVOKE ALL ON {table} FROM {found.quoted}"))
             await session.execute(text(f"GRANT {PRIVILEGES[table]} ON {table} TO {found.quoted}"))
+        if name := await session.scalar(FIND_DATABASE):
+            await session.execute(text(f"GRANT CONNECT ON DATABASE {name} TO {found.quoted}"))
+            await session.execute(text(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC, {found.quoted}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +106,6 @@ async def find_deviations(connection: AsyncConnection) -> Deviations:
         wanted = {each for each in PRIVILEGES[found.name].split(", ") if each.partition(" ")[0] == found.privilege}
         missing += [f"{each} on {found.name}" for each in sorted(wanted - held) if not found.on_table]
         excess += [f"{each} on {found.name}" for each in sorted(held - wanted)]
+    if await connection.scalar(MAY_MAKE_TEMPORARY_TABLES):
+        excess.append("TEMPORARY on the database")
     return Deviations(missing, excess)

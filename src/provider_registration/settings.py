@@ -68,7 +68,11 @@ class DatabaseSettings(Environment):
             parts = urlsplit(value)
             _ = parts.port
         except ValueError:
-            raise ValueError("is not a URL; write postgresql://user:password@host:5432/name") from None
+            raise ValueError(
+                "is not a URL; write postgresql://user:password@host:5432/name, with %2F for / in the password"
+            ) from None
+        if parts.netloc.count("@") > 1:  # the driver would take a part of the password for the host
+            raise ValueError("has more than one @; write %40 for an @ in the password")
         if not parts.path.strip("/"):
             raise ValueError("names no database; write postgresql://user:password@host:5432/name")
         if not DATABASE_URL_PARAMETERS.issuperset(name for name, _ in parse_qsl(parts.query, keep_blank_values=True)):

@@ -257,11 +257,35 @@ def _company(number: int) -> dict[str, object]:
         "DELETE FROM users",
         "UPDATE alembic_version SET version_num = version_num",
         "CREATE ROLE another",
+        "CREATE TEMPORARY TABLE mine (id integer)",
+        "INSERT INTO sessions (user_id, created_at, expires_at) SELECT id, '2100-01-01', '2100-01-02' FROM users",
+        "UPDATE sessions SET expires_at = expires_at + interval '1 year'",
     ],
 )
 async def test_the_serving_role_can_do_no_more(migrated: Roles, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await execute(migrated.service_url, statement)
+
+
+async def test_the_serving_role_makes_no_session_that_outlasts_a_week(migrated: Roles) -> None:
+    # Refresh tokens and browsers' secrets end with their session.
+    session = "INSERT INTO sessions (user_id, expires_at) SELECT id, now() + interval '{}' FROM users"
+    owner = "INSERT INTO users (email, password_hash, role) VALUES ('a@example.com', 'x', 'admin')"
+    await execute(migrated.owner_url, owner)
+
+    await execute(migrated.service_url, session.format("168 hours"))
+
+    for duration in ("168 hours 1 second", "100 years"):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await execute(migrated.service_url, session.format(duration))
+
+
+async def test_the_serving_role_sees_the_transactions_of_others(migrated: Roles) -> None:
+    connection = await asyncpg.connect(migrated.service_url)
+    try:
+        assert await connection.fetchval("SELECT pg_has_role('pg_read_all_stats', 'USAGE')")
+    finally:
+        await connection.close()
 
 
 def test_the_grants_are_those_of_the_code() -> None:

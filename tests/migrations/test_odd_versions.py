@@ -48,7 +48,7 @@ async def test_odd_contents_are_said_in_a_sentence(
     [line] = [line for line in said.splitlines() if " schema: " in line]
     assert schema is not None
     assert str(schema) in line
-    assert line.startswith("ok") == ("999_of_the_future" == schema.revision)
+    assert line.startswith("ok") == (schema.revision == "999_of_the_future")
     assert "Traceback" not in sentence
     assert len(sentence.splitlines()) == 1 or migrated == 0
     assert migrated == 0 or "alembic_version" in sentence or "999_of_the_future" in sentence

@@ -81,6 +81,16 @@ class UserDirectory:
         """
         return await self._write(queries.ENABLE_USER, UserNotFound, email=email)
 
+    async def has_admin(self) -> bool:
+        """Whether anybody who can log in is an admin."""
+        async with self._database.transaction() as session:
+            return bool(await session.scalar(queries.ANY_ADMIN_EXISTS))
+
+    async def end_all_sessions(self) -> int:
+        """End everybody's sessions; how many there were."""
+        async with self._database.transaction() as session:
+            return int(await session.scalar(queries.END_ALL_SESSIONS) or 0)
+
     async def _write(self, statement: TextClause, when_no_row: type[ServiceError], **parameters: str) -> UUID:
         async with self._database.transaction() as session:
             row = (await session.execute(statement, parameters)).one_or_none()

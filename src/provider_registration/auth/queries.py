@@ -38,6 +38,17 @@ UPGRADE_HASH = text("""
     WHERE id = :user_id AND password_hash = :password_hash
 """)
 
+# Whether anybody who can log in is an admin.
+ANY_ADMIN_EXISTS = text("SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND disabled_at IS NULL)")
+
+# End everybody's sessions, and tell how many there were.
+END_ALL_SESSIONS = text("""
+    WITH ended AS (
+        UPDATE sessions SET revoked_at = clock_timestamp() WHERE revoked_at IS NULL RETURNING expires_at
+    )
+    SELECT count(*) FROM ended WHERE expires_at > now()
+""")
+
 # Change a password and end the user's sessions; a disabled user stays disabled.
 UPDATE_PASSWORD = text("""
     WITH changed AS (
