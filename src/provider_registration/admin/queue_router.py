@@ -11,9 +11,10 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from provider_registration.admin import paths
 from provider_registration.admin.bulk import MOST
 from provider_registration.admin.dependencies import BrowserUserDep, OwnFormDep
-from provider_registration.admin.exports import as_csv, as_json
+from provider_registration.admin.exports import as_csv, as_json, as_xlsx
 from provider_registration.admin.navigation import own_page
 from provider_registration.admin.queue import COLUMNS, PAGE_SIZE, Columns, QueueQuery
+from provider_registration.admin.workbooks import MEDIA_TYPE as XLSX
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Product, Status
 from provider_registration.pages.cookies import read_cookie, set_cookie
@@ -58,7 +59,7 @@ async def list_candidates(
 
 @router.get(f"{paths.CANDIDATES}/export.{{kind}}")
 async def export(
-    kind: Literal["csv", "json"],
+    kind: Literal["csv", "xlsx", "json"],
     query: Annotated[QueueQuery, Query()],
     _signed_in: BrowserUserDep,
     service: CandidateServiceDep,
@@ -69,6 +70,8 @@ async def export(
     headers = {"Content-Disposition": f'attachment; filename="candidates-{query.shown_status}-{day}.{kind}"'}
     if kind == "csv":
         return StreamingResponse(as_csv(candidates), headers=headers, media_type="text/csv")
+    if kind == "xlsx":
+        return StreamingResponse(as_xlsx(candidates), headers=headers, media_type=XLSX)
     return StreamingResponse(as_json(candidates), headers=headers, media_type="application/json")
 
 
