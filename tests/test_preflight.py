@@ -115,6 +115,24 @@ async def test_a_misspelt_setting_and_gateways_without_limit_are_warnings(url):
     assert "FORWARDED_ALLOW_IPS" in warnings[1]
 
 
+@pytest.mark.parametrize(
+    ("public_url", "public_pages", "warned"),
+    [
+        ("", "true", True),
+        ("", "false", False),
+        ("https://supply.example", "true", False),
+        ("http://supply.example", "false", True),
+        ("http://localhost:5004", "true", False),
+    ],
+)
+async def test_links_that_would_be_wrong_behind_tls_are_a_warning(url, public_url, public_pages, warned):
+    code, found = await run_check(url, PUBLIC_URL=public_url, ADMIN_PAGES="true", PUBLIC_PAGES=public_pages)
+
+    warnings = [sentence for level, sentence in found["settings"] if level == "warning"]
+    assert code == 0
+    assert ["PUBLIC_URL" in each for each in warnings] == [True] * warned
+
+
 @pytest.mark.parametrize("user", ["user", "user?sslmode=require"])
 async def test_a_database_that_cannot_be_reached_is_an_error_without_its_password(user):
     with socket.create_server(("127.0.0.1", 0)) as listener:

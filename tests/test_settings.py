@@ -450,3 +450,34 @@ def test_what_is_no_file_is_not_read(problems, tmp_path):
 
     for path in (tmp_path / "pipe", "/dev/zero"):
         assert len(problems(JWT_SECRET_KEY=None, JWT_SECRET_KEY_FILE=str(path))) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("", ""),
+        ("https://supply.example", "https://supply.example"),
+        ("https://Supply.Example:8443/", "https://supply.example:8443"),
+        ("https://supply.example/registry/", "https://supply.example"),
+    ],
+)
+def test_a_public_url_is_kept_as_an_origin(load, written, read):
+    assert load(PUBLIC_URL=written, ROOT_PATH="/registry").public_url == read
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "supply.example",
+        "ftp://supply.example",
+        "https://",
+        "https://user@supply.example",
+        "https://supply.example?x",
+        "https://supply.example/other",
+        "https://supply .example",
+        "https://supply.example:port",
+    ],
+)
+def test_a_public_url_that_leads_nowhere_is_refused(load, written):
+    with pytest.raises(SettingsError, match="PUBLIC_URL"):
+        load(PUBLIC_URL=written, ROOT_PATH="/registry")

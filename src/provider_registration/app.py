@@ -158,6 +158,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # looking for it costs every request
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the operation
     )
+    app.state.public_url = settings.public_url
     for router in (candidates_router, approvals_router, auth_router, health_router):
         app.include_router(router)
     readers_of_docs = READERS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -52,6 +53,8 @@ FIND_HIDDEN_TABLES = text("""
 """).bindparams(table=VERSION_TABLE)
 
 IS_STANDBY = text("SELECT pg_is_in_recovery()")
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")  # from which browsers keep Secure cookies without TLS
 
 Level = Literal["ok", "warning", "error"]
 
@@ -110,7 +113,7 @@ async def _look_around(settings: Settings) -> list[Finding]:
         asked.append(_replica(settings.database_read_url))
     if settings.rate_limit_storage_url:
         asked.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
-    found = [*_names(), *_gateways(settings)]
+    found = [*_names(), *_gateways(settings), *_addresses(settings)]
     for findings in await asyncio.gather(*asked):
         found += findings
     return found
@@ -127,6 +130,20 @@ def _gateways(settings: Settings) -> list[Finding]:
     if settings.forwarded_allow_ips != "*":
         return []
     sentence = "FORWARDED_ALLOW_IPS is *: a caller that comes past the gateway may claim any IP address"
+    return [Finding("warning", "settings", sentence)]
+
+
+def _addresses(settings: Settings) -> list[Finding]:
+    host = urlsplit(settings.public_url).hostname
+    if settings.public_url.startswith("http:") and settings.admin_pages and host not in LOCAL_HOSTS:
+        sentence = "PUBLIC_URL begins with http://: browsers keep no cookie of the console's, so nobody can sign in"
+        return [Finding("warning", "settings", sentence)]
+    if settings.public_url or not (settings.admin_pages and settings.public_pages):
+        return []
+    sentence = (
+        "PUBLIC_URL is not set: the links that the console gives to companies begin with http:// behind a gateway that "
+        "ends TLS, unless it sends Host and X-Forwarded-Proto"
+    )
     return [Finding("warning", "settings", sentence)]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from limits import parse_many
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from provider_registration.environment import EmptyMeansOff, Environment, MayBeInFile
 
@@ -19,6 +19,7 @@ MIN_DISTINCT_SECRET_CHARACTERS = 10
 DATABASE_URL_PARAMETERS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+_PRINTED = re.compile("[!-~]+")
 PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
 
 
@@ -94,6 +95,9 @@ class Settings(DatabaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     tracing: bool = Field(False, description="whether spans go to an OpenTelemetry collector, as OTEL_… variables say")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
+    public_url: str = Field(
+        "", description="where people reach the service, such as https://supply.example; without it, as they asked"
+    )
     database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
     database_read_url: Annotated[DatabaseUrl | None, MayBeInFile()] = Field(
         None, description="a replica of the database for lists and reads; without it, the database itself", repr=False
@@ -170,6 +174,22 @@ class Settings(DatabaseSettings):
                 "has a user, a query or a fragment, which billing would not get; write http://host:port/path"
             )
         return value.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_origin(cls, value: str, info: ValidationInfo) -> str:
+        if not value:
+            return value
+        try:
+            parts = urlsplit(value)
+            is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            is_usable = False
+        if not is_usable or "@" in parts.netloc or "?" in value or "#" in value or not _PRINTED.fullmatch(value):
+            raise ValueError("must be like https://supply.example, without user, query or fragment")
+        if parts.path.rstrip("/") not in ("", info.data.get("root_path")):
+            raise ValueError("has a path that is not ROOT_PATH; a gateway's prefix belongs into ROOT_PATH")
+        return f"{parts.scheme}://{parts.netloc}".lower()
 
     @field_validator("rate_limit_storage_url")
     @classmethod

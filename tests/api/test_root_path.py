@@ -116,3 +116,24 @@ async def test_probes_are_not_limited_with_or_without_the_prefix(settings, run_s
         codes = {(await client.get(path)).status_code for _ in range(5)}
 
     assert codes == {200}
+
+
+async def test_with_a_public_url_the_api_says_where_people_find_the_page(settings, run_service, registration, tokens):
+    public = settings.model_copy(update={"root_path": PREFIX, "public_url": "https://supply.example"})
+    async with run_service(public) as service, httpx.AsyncClient(base_url=service.url) as client:
+        registered = (await client.post("/candidates", json=registration())).json()
+        headers = {"Authorization": f"Bearer {tokens['admin']}"}
+        replaced = await client.post(f"/candidates/{registered['candidate_id']}/status-link", headers=headers)
+
+    for answer in (registered, replaced.json()):
+        assert answer["status_url"].startswith(f"{PREFIX}/applications/")
+        assert answer["status_page_url"] == f"https://supply.example{answer['status_url']}"
+
+
+async def test_without_one_the_api_names_the_path_alone(prefixed, registration, tokens):
+    registered = (await prefixed.post("/candidates", json=registration())).json()
+    headers = {"Authorization": f"Bearer {tokens['admin']}"}
+    replaced = await prefixed.post(f"/candidates/{registered['candidate_id']}/status-link", headers=headers)
+
+    assert "status_page_url" not in registered
+    assert set(replaced.json()) == {"status_url"}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
 
+from provider_registration.app import create_app
+from provider_registration.auth.models import Role
+from provider_registration.local.background_server import serve_in_background
 from tests.chromium import text_of
 
-from .conftest import form_of
+from .conftest import Person, form_of
 
 
 @pytest.fixture
@@ -229,3 +233,20 @@ async def test_next_leads_from_one_pending_candidate_to_the_next_and_around(admi
     assert page.url.path.endswith(first["candidate_id"])
     page = await admin.open(f"/admin/next?after={second['candidate_id']}")
     assert page.url.path.endswith(first["candidate_id"])
+
+
+async def test_behind_a_gateway_that_ends_tls_the_new_address_is_that_of_public_url(
+    settings, accounts, register, path_of
+):
+    candidate = await register()
+    public = settings.model_copy(update={"public_url": "https://supply.example"})
+    async with (
+        serve_in_background(create_app(public)) as url,
+        httpx.AsyncClient(base_url=url, timeout=30) as client,
+    ):
+        person = Person(client)
+        await person.sign_in(accounts[Role.ADMIN])
+        page = await person.open(f"{path_of(candidate)}/status-link")
+        page = await person.submit(page, "/status-link")
+
+    assert re.search(r"https://supply\.example/applications/[\w-]{43}<", page.text)

@@ -142,7 +142,7 @@ async def test_more_than_a_sheet_holds_goes_on_in_another(monkeypatch):
 
 async def test_a_long_workbook_leaves_while_it_is_written_and_keeps_nobody_waiting():
     async def very_many():
-        for _ in range(4_000):
+        for _ in range(8_000):
             yield replace(OBSTHOF, company_name=uuid4().hex)  # which does not compress to nothing
 
     longest_wait = 0.0

@@ -23,6 +23,7 @@ from provider_registration.web.error_handlers import install_error_handlers
 HOST = "supply.example"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+PUBLIC_URL = "https://apply.example"  # where a gateway has it, which asks for HOST
 SECRET = "the secret of a session"
 
 
@@ -30,6 +31,7 @@ SECRET = "the secret of a session"
 def app():
     app = FastAPI()
     app.state.renderer = renderer = Renderer()
+    app.state.public_url = PUBLIC_URL
     app.include_router(pages_router)
     install_error_handlers(app)
 
@@ -82,6 +84,7 @@ async def test_a_form_may_name_a_field_several_times(client):
         {"Sec-Fetch-Site": "none"},
         {"Sec-Fetch-Site": "same-origin", "Origin": "null"},
         {"Origin": f"https://{HOST}"},
+        {"Origin": PUBLIC_URL},
         {},
     ],
 )
@@ -96,6 +99,7 @@ async def test_forms_of_this_host_are_read(client, headers):
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "cross-site", "Origin": f"https://{HOST}"},
         {"Origin": "https://evil.example"},
+        {"Origin": "http://apply.example"},
         {"Origin": "null"},
     ],
 )

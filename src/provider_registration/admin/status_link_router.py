@@ -9,7 +9,7 @@ from provider_registration.admin.candidate_router import CANDIDATE, CandidateDep
 from provider_registration.admin.dependencies import DecidingUserDep, OwnFormDep
 from provider_registration.admin.navigation import own_page
 from provider_registration.candidates.dependencies import CandidateServiceDep
-from provider_registration.candidates.links import status_url
+from provider_registration.candidates.links import absolute_url, status_url
 from provider_registration.pages.router import RendererDep
 
 router = APIRouter(include_in_schema=False)
@@ -36,5 +36,5 @@ async def replace(
 ) -> Response:
     """Replace it, and show the new one this once."""
     secret = await service.replace_status_secret(candidate.candidate_id)
-    link = f"{request.url.scheme}://{request.url.netloc}{status_url(request, secret)}"
+    link = absolute_url(request, status_url(request, secret))
     return own_page(renderer, request, "status_link.html", signed_in, candidate=candidate, link=link)

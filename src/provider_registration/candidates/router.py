@@ -34,7 +34,7 @@ from provider_registration.candidates.errors import (
     EmailTaken,
     VersionMismatch,
 )
-from provider_registration.candidates.links import CANDIDATES, candidate_url, status_url
+from provider_registration.candidates.links import CANDIDATES, candidate_url, status_links
 from provider_registration.candidates.schemas import (
     EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
@@ -149,7 +149,7 @@ async def register_candidate(
     record = registered.record
     content = record.json
     if registered.status_secret:
-        content = f'{content[:-1]},"status_url":{json.dumps(status_url(request, registered.status_secret))}}}'
+        content = f"{content[:-1]},{json.dumps(status_links(request, registered.status_secret))[1:]}"
     headers = {"ETag": etag(record.version), "Location": candidate_url(request, record.candidate_id)}
     return json_response(content, status.HTTP_201_CREATED, headers)
 

@@ -124,18 +124,23 @@ class CandidateResponse(BaseModel):
     approval: ApprovalStandingResponse | None = Field(description="Where an unfinished approval stands")
 
 
+STATUS_PAGE_URL = Field(None, description="The same with its host, only where the service knows that (`PUBLIC_URL`)")
+
+
 class RegistrationResponse(CandidateResponse):
     """The whole record of a candidate that was just registered."""
 
     status_url: str | SkipJsonSchema[None] = Field(
         None, description="Where the company sees how its application stands; only where there are public pages"
     )
+    status_page_url: str | SkipJsonSchema[None] = STATUS_PAGE_URL
 
 
 class StatusLinkResponse(BaseModel):
     """The link to a candidate's status page."""
 
     status_url: str = Field(description="Where the company sees how its application stands")
+    status_page_url: str | SkipJsonSchema[None] = STATUS_PAGE_URL
 
 
 class CandidateListResponse(BaseModel):

@@ -8,7 +8,7 @@ from provider_registration.auth.dependencies import AdminDep
 from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
 from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep
 from provider_registration.candidates.errors import CandidateNotFound
-from provider_registration.candidates.links import CANDIDATES, status_url
+from provider_registration.candidates.links import CANDIDATES, status_links
 from provider_registration.candidates.router import NOT_A_UUID
 from provider_registration.candidates.schemas import EXAMPLE_ID, EXAMPLE_STATUS_URL, StatusLinkResponse
 from provider_registration.database import DatabaseUnavailable
@@ -21,6 +21,7 @@ router = APIRouter(prefix=CANDIDATES, tags=["candidates"])
 @router.post(
     "/{candidate_id}/status-link",
     summary="Replace the link to a candidate's status page",
+    response_model_exclude_none=True,
     responses=success(200, "The new link; the one before has stopped working", {"status_url": EXAMPLE_STATUS_URL})
     | problems(
         f"{CANDIDATES}/{EXAMPLE_ID}/status-link",
@@ -40,4 +41,4 @@ async def replace_status_link(
     Send it only to the company: whoever has it sees what the company sent in.
     """
     secret = await service.replace_status_secret(candidate_id)
-    return StatusLinkResponse(status_url=status_url(request, secret))
+    return StatusLinkResponse(**status_links(request, secret))

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 
 from provider_registration.pages.errors import CrossSiteRequest
 from provider_registration.web.body import MAX_FORM_FIELDS, media_type_of
+from provider_registration.web.paths import public_url
 from provider_registration.web.problems import FieldError, InvalidRequest, UnsupportedMediaType
 
 FORM = "application/x-www-form-urlencoded"
@@ -70,7 +71,8 @@ def refuse_other_sites(request: Request) -> None:
             raise CrossSiteRequest
         return
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    if not is_ours and origin != public_url(request):  # a gateway may ask for another host than the browser does
         raise CrossSiteRequest
 
 

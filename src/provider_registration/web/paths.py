@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from starlette.requests import Request
 from starlette.types import Scope
+
+
+def public_url(request: Request) -> str:
+    """Where people reach the service, without a path; empty where PUBLIC_URL does not say."""
+    url: str = request.app.state.public_url
+    return url
 
 
 def route_path(scope: Scope) -> str:
