@@ -121,6 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             revocations = RevocationWatch(reserved)
             approvals = ApprovalService(database, reader, billing)
+            app.state.billing = billing
             app.state.readiness = Readiness(reserved)
             app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)

@@ -61,10 +61,6 @@ NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
     ),
     ProviderNameBusy: ("warning", "Another candidate of the same name is being approved. Try again after that."),
     ProviderNameTaken: ("danger", "Billing already has another provider of this name. Nothing was changed."),
-    BillingPaused: (
-        "danger",
-        "Billing has been failing and is given a pause. Nothing was changed: approve again in a moment.",
-    ),
 }
 
 
@@ -119,7 +115,7 @@ class Decisions:
             decided = await work
         except TOO_LATE:
             return await self._too_late(candidate)
-        except (ApprovalFailed, ProviderLinkedElsewhere) as error:
+        except (ApprovalFailed, BillingPaused, ProviderLinkedElsewhere) as error:
             return Outcome("danger", f"{name}: {error}")
         except tuple(NEXT_STEPS) as error:
             kind, sentence = NEXT_STEPS[type(error)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.admin.decisions import Outcome
 from provider_registration.auth.models import BrowserUser
+from provider_registration.billing.protection import BreakerState
 from provider_registration.pages.forms import form_token
 from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer
@@ -31,8 +34,25 @@ def own_page(
         status=status,
         signed_in=signed_in,
         token=form_token(signed_in.secret),
+        billing_pause=_billing_pause(request),
         **values,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Billing is not asked before an instant, as far as this process knows: each has a breaker of its own."""
+
+    until: datetime
+    is_over: bool  # whoever asks next finds out whether billing answers again
+
+
+def _billing_pause(request: Request) -> Pause | None:
+    breaker = request.app.state.billing.breaker
+    if breaker.state is BreakerState.CLOSED:
+        return None
+    until = datetime.now(UTC) + timedelta(seconds=breaker.retry_after)
+    return Pause(until, is_over=breaker.state is BreakerState.HALF_OPEN)
 
 
 def lead_to(

@@ -169,4 +169,7 @@ class BillingPaused(UnavailableError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        return "Billing has been failing and is given a pause; nothing was changed, approve again in a moment."
+        return (
+            "Billing has been failing and is given a pause; nothing was changed, approve again in "
+            f"{self.retry_after} s."
+        )
