@@ -112,8 +112,8 @@ async def test_text_in_a_workbook_is_text_as_it_was_typed(name, reason):
         cell = row[FIELDS.index(field)]
         kept = workbooks._NO_XML.sub("", typed)
         assert lines_of(unescape(cell.value or "")) == lines_of(kept)
-        assert cell.data_type == ("s" if kept else "n")
-        assert cell.number_format == ("@" if kept else "General")
+        assert cell.data_type == ("s" if typed else "n")
+        assert cell.number_format == ("@" if typed else "General")
 
 
 async def test_numbers_and_instants_in_a_workbook_can_be_calculated_with():

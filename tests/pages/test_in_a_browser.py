@@ -222,7 +222,7 @@ async def test_a_days_work_with_keys_alone(signed_in, register):
         await page.keyboard.press("Enter")
         await has(page, "is rejected.")
         await page.keyboard.press("q")
-        await expect(page.get_by_role("heading", name="Candidates that wait")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Pending candidates")).to_be_visible()
         await page.keyboard.press("/")
         await page.keyboard.type("nxaj?")
         await expect(page.get_by_role("searchbox")).to_have_value("nxaj?")

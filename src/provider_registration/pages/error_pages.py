@@ -38,6 +38,19 @@ ADVICE_TO_SENDERS = {
 ELSE = ("That did not work", "Go back, check what you typed, and try again.")
 
 
+def _wrong(errors: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each field, without the names that types have in the code."""
+    sentences: dict[str, str] = {}
+    for error in errors:
+        name = (error.get("field") or "").partition(".")[0].replace("_", " ")
+        if error["location"] in ("query", "path"):
+            where = f"“{name}” that this page does not know" if name else "something that this page does not know"
+            sentences.setdefault(name, f"The address has {'a value of ' if name else ''}{where}.")
+        else:
+            sentences.setdefault(name, f"{name.capitalize()}: {error['detail']}" if name else error["detail"])
+    return list(sentences.values())
+
+
 class ErrorPages:
     """Around the whole application: answers below some paths that are problem documents become pages."""
 
@@ -92,6 +105,7 @@ class ErrorPages:
             heading=heading,
             advice=advice,
             problem=problem,
+            wrong=_wrong(problem.get("errors", [])),
             request_id=headers.get("x-request-id"),
             home=self._root_path + home,
         ).encode()

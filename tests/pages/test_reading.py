@@ -1,0 +1,106 @@
+"""The console as it is read: names of any direction, long words, paper, and what was asked for wrongly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.chromium import text_of
+
+from .test_every_page import WIDE, overflow
+
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+MIDDLE = {"width": 760, "height": 640}  # where the list is still a table, and has no room for all of it
+ARABIC = "شركة الفواكه الطازجة"
+# How many lines each word of an element takes.
+LINES_OF_WORDS = """element => {
+  const text = document.createTreeWalker(element, NodeFilter.SHOW_TEXT).nextNode();
+  return [...text.data.matchAll(/\\S+/g)].map(word => {
+    const range = document.createRange();
+    range.setStart(text, word.index);
+    range.setEnd(text, word.index + word[0].length);
+    return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size;
+  });
+}"""
+
+
+@pytest.mark.parametrize("step", ["", "/approve", "/reject"])
+async def test_a_title_from_right_to_left_begins_where_titles_begin(signed_in, register, step):
+    candidate = await register(company_name=ARABIC, location="القاهرة")
+    async with signed_in(viewport=WIDE) as page:
+        await page.goto(f"/admin/candidates/{candidate['candidate_id']}{step}")
+
+        title, back = page.get_by_role("heading", level=1), page.locator(".back")
+        if SCREENSHOTS:
+            await page.screenshot(path=Path(SCREENSHOTS) / f"right-to-left{step.replace('/', '-')}.png")
+        start = "element => { const r = document.createRange(); r.selectNodeContents(element);"
+        start += " return r.getBoundingClientRect().left }"
+        assert abs(await title.evaluate(start) - await back.evaluate(start)) < 2
+        assert await overflow(page) == 0
+
+
+async def test_words_in_the_list_are_whole_where_there_is_room_for_them(signed_in, register):
+    candidate = await register(
+        company_name="Hijos de Fructuosa Villanueva y Compañía Exportadora", location="Peñíscola, Castellón de la Plana"
+    )
+    async with signed_in(viewport=MIDDLE) as page:
+        await page.goto(f"/admin/candidates?search={candidate['contact_email']}")
+
+        cell = page.locator('td[data-label="Place"] bdi')
+        await expect(cell).to_have_text(candidate["location"])
+        if SCREENSHOTS:
+            await page.screenshot(path=Path(SCREENSHOTS) / "whole-words.png")
+        assert set(await cell.evaluate(LINES_OF_WORDS)) == {1}
+        assert set(await page.locator("th .row-link bdi").evaluate(LINES_OF_WORDS)) == {1}
+
+
+async def test_on_paper_there_is_what_can_be_read_and_nothing_to_press(signed_in, register):
+    candidate = await register()
+    async with signed_in(viewport=WIDE, color_scheme="dark") as page:
+        for address in ("/admin", "/admin/candidates?order=newest", f"/admin/candidates/{candidate['candidate_id']}"):
+            await page.goto(address)
+            await page.emulate_media(media="print")
+            if SCREENSHOTS:
+                name = address.partition("?")[0].strip("/").replace("/", "-")[:20]
+                await page.screenshot(path=Path(SCREENSHOTS) / f"paper-{name}.png", full_page=True)
+
+            await expect(page.get_by_role("heading", level=1)).to_be_visible()
+            assert await page.locator("main button:visible, .button:visible, header.top:visible").count() == 0
+            colours = "body => [getComputedStyle(body).color, getComputedStyle(body).backgroundColor]"
+            assert await page.locator("body").evaluate(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+            await page.emulate_media(media="screen")
+
+
+async def test_the_statuses_need_no_bar_to_scroll_by(signed_in):
+    async with signed_in(viewport=WIDE) as page:
+        await page.goto("/admin/candidates")
+
+        tabs = page.locator(".tabs")
+        await expect(tabs).to_be_visible()
+        assert await tabs.evaluate("tabs => getComputedStyle(tabs).overflowY") == "hidden"
+        assert await tabs.evaluate("tabs => tabs.offsetWidth - tabs.clientWidth") == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/admin/candidates?status=nonsense", "The address has a value of “status” that this page does not know."),
+        (
+            "/admin/candidates?product=pears&order=x",
+            "The address has a value of “product” that this page does not know.",
+        ),
+        ("/admin/candidates?after=%00", "The address has a value of “after” that this page does not know."),
+        ("/admin/candidates/no-id", "The address has a value of “candidate id” that this page does not know."),
+    ],
+)
+async def test_what_was_asked_for_wrongly_is_said_in_words_for_people(admin, address, said):
+    page = await admin.open(address)
+
+    assert page.status_code == 422
+    assert said in text_of(page)
+    assert text_of(page).count(said) == 1
+    for code in ("[", "_", "str-enum", "literal", "Input should"):
+        assert code not in text_of(page)
