@@ -136,7 +136,7 @@ async def test_behind_a_gateway_every_address_has_the_prefix(settings, run_servi
         page = await client.get(sent.headers["Location"])
         unknown = await client.get("/registry/applications/none")
 
-    assert 'action="/registry/apply"' in form.text
+    assert 'action="/registry/apply?send"' in form.text
     assert sent.headers["Location"].startswith("/registry/applications/")
     assert page.status_code == 200
     for one in (form, page, unknown):

@@ -75,7 +75,7 @@ async def test_the_form_asks_for_what_the_api_takes(client):
 
     names = set(re.findall(r'name="(\w+)"', page.text)) - {"viewport", "key", "website"}
     assert names - {"color"} == set(CandidateRegistration.model_fields)
-    assert page.headers["Cache-Control"] == "no-store"
+    assert page.headers["Cache-Control"] == "private, no-cache"
     assert "Set-Cookie" not in page.headers
 
 

@@ -73,13 +73,14 @@ async def test_going_back_loses_nothing_and_sending_again_says_where_the_applica
         await fill_in(page, form)
         await page.get_by_role("button").click()
         await page.wait_for_url("**/applications/*")
+        address = page.url
         await page.go_back()
         assert await page.input_value("#company_name") == form["company_name"]
         assert await page.input_value("#truck_count") == form["truck_count"]
 
         await page.get_by_role("button").click()
 
-        await page.get_by_role("alert").get_by_text("If it was yours, its page shows where it stands").wait_for()
+        await page.wait_for_url(address)
 
 
 async def test_a_company_applies_by_keyboard_alone(visiting, typed):
@@ -129,3 +130,23 @@ async def test_every_page_is_for_everybody_small_and_of_this_host(visiting, admi
         await page.wait_for_load_state("networkidle")
         sizes = [await size for size in page.sizes]
         assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) < MAX_BYTES
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
+async def test_a_typo_corrected_after_going_back_leads_to_the_application_with_a_way_on(visiting, typed, scripts):
+    form = typed()
+    async with visiting(java_script_enabled=scripts) as page:
+        await page.goto("/apply")
+        await fill_in(page, form)
+        await page.get_by_role("button").click()
+        await page.wait_for_url("**/applications/*")
+        address = page.url
+        await page.go_back()
+        await page.fill("#capacity_tons_per_day", "44")
+        await page.get_by_role("button").click()
+
+        await page.wait_for_url(address)
+        said = await page.get_by_role("status").inner_text()
+        assert "what you sent first is what we have" in said
+        assert "write to us" in said
+        assert "already applied" not in await page.inner_text("main")

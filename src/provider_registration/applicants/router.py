@@ -24,6 +24,9 @@ router = APIRouter(include_in_schema=False)
 APPLY = "/apply"
 # The address of the page is the secret: not even our own static files are told of it.
 TELL_NOBODY = {"Referrer-Policy": "no-referrer"}
+# Whoever goes back finds this very form, so that what they send then is known to be the same application. It holds
+# nothing of anybody's, and is asked for anew in every other case.
+KEPT_FOR_GOING_BACK = {"Cache-Control": "private, no-cache"}
 SENT_BEFORE = Notice(
     "warning",
     "You had sent this application before, and what you sent first is what we have. If something in it has to change, "
@@ -34,7 +37,9 @@ SENT_BEFORE = Notice(
 @router.get(APPLY)
 async def show_form(request: Request, renderer: RendererDep) -> Response:
     """The form."""
-    return _form_page(request, renderer, Attempt(ApplicationForm.blank()))
+    page = _form_page(request, renderer, Attempt(ApplicationForm.blank()))
+    page.headers.update(KEPT_FOR_GOING_BACK)
+    return page
 
 
 @router.post(APPLY)
