@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from provider_registration.auth.models import Role
 from tests.chromium import text_of
+from tests.service import PASSWORD
 
 from .conftest import form_of
 
@@ -75,10 +77,38 @@ async def test_one_in_doubt_is_linked(admin, in_doubt, shared_billing_url):
 
     page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
     page = await admin.submit(page, "/resolve", resolution="link", provider_id=f" {provider['id']} ")
+    assert f"Is it provider {provider['id']}" in text_of(page)
+    page = await admin.submit(page, "/resolve")
 
     assert f"{in_doubt['company_name']} is approved, as provider {provider['id']}." in text_of(page)
     page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}")
     assert f"Resolved: the provider in billing is this company's (provider {provider['id']})" in text_of(page)
+
+
+@pytest.mark.parametrize("confirmed", [{}, {"confirmed": ""}, {"confirmed": "99999"}])
+async def test_a_number_is_read_back_before_anything_is_linked(admin, in_doubt, database, confirmed):
+    page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
+
+    page = await admin.submit(page, "/resolve", resolution="link", provider_id="999999", **confirmed)
+
+    said = text_of(page)
+    assert "Is it provider 999999" in said
+    assert in_doubt["company_name"] in said
+    status = "SELECT status FROM candidates WHERE id::text = $1"
+    assert await database.fetchval(status, in_doubt["candidate_id"]) == "pending"
+
+
+async def test_what_was_found_in_billing_survives_signing_in(someone, accounts, in_doubt):
+    await someone.sign_in(accounts[Role.ADMIN])
+    page = await someone.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
+    someone.cookies.clear()
+
+    page = await someone.submit(page, "/resolve", resolution="link", provider_id="4711")
+    page = await someone.submit(page, "/sign-in", username=accounts[Role.ADMIN], password=PASSWORD)
+    page = await someone.submit(page, "/resolve")
+
+    assert 'value="4711"' in page.text
+    assert "What did you find?" in text_of(page)
 
 
 async def test_one_in_doubt_is_let_go_and_can_be_decided_anew(admin, in_doubt):
@@ -121,6 +151,7 @@ async def test_a_provider_of_another_candidate_is_not_linked(admin, in_doubt, re
 
     page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
     page = await admin.submit(page, "/resolve", resolution="link", provider_id=str(taken))
+    page = await admin.submit(page, "/resolve")
 
     assert f"Provider {taken} is linked to another candidate." in text_of(page)
 

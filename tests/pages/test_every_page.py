@@ -16,9 +16,11 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from provider_registration.admin import queue_router
+from provider_registration.auth.models import Role
 from provider_registration.candidates.statistics import service as statistics
 from provider_registration.local.demo_data import load_demo_data
 from tests.chromium import visit
+from tests.service import PASSWORD
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 320, "height": 640}
@@ -104,6 +106,13 @@ async def show_numbers(page: Page) -> None:
     await page.get_by_text("As a table").first.click()
 
 
+async def type_a_number(page: Page) -> None:
+    await page.get_by_label("The provider is this company's").check()
+    await page.get_by_label("Number of the provider in billing").fill("999999")
+    await page.get_by_role("button", name="Resolve").click()
+    await page.get_by_role("heading", name="Is it provider 999999?").wait_for()
+
+
 # Where each page is, with a company's name in braces, and what is done there.
 PAGES: dict[str, tuple[str, Visit | None]] = {
     "overview": ("/admin", None),
@@ -125,6 +134,7 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "status-link-made": ("{huerta}/status-link", make_link),
     "approvals": ("/admin/approvals", None),
     "resolve": ("{agrumi}/approval/resolve", None),
+    "resolve-link": ("{agrumi}/approval/resolve", type_a_number),
     "error": ("/admin/nothing", None),
 }
 
@@ -227,3 +237,21 @@ async def test_the_sign_in_page_keeps_nobody_out(browser, service_url):
     async with visit(browser, service_url, viewport=WIDE) as page:
         await page.goto("/admin/sign-in")
         await look_at(page, "sign-in")
+
+
+async def test_the_way_back_to_what_was_typed_keeps_nobody_out(signed_in, companies, accounts):
+    async with signed_in(viewport=WIDE) as page:
+        await page.goto(f"{companies['huerta']}/reject")
+        await page.get_by_label("The reason in my own words").fill("Too far away")
+        await page.context.clear_cookies()
+        await page.get_by_role("button", name="Reject").click()
+        await page.get_by_text("what you typed comes back").wait_for()
+        await look_at(page, "sign-in-again")
+        await page.get_by_label("E-mail address").fill(accounts[Role.ADMIN])
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.keyboard.press("Enter")
+        await page.get_by_role("heading", name="You are signed in").wait_for()
+        await look_at(page, "go-on")
+        await page.get_by_role("button", name="Back to what you typed").click()
+        await page.get_by_role("heading", name="Reject").wait_for()
+        assert await page.get_by_label("The reason in my own words").input_value() == "Too far away"

@@ -121,6 +121,7 @@ async def test_billing_that_is_down_then_in_doubt_then_resolved(signed_in, regis
         await page.get_by_label("The provider is this company's").check()
         await page.get_by_label("Number of the provider in billing").fill(str(provider["id"]))
         await page.get_by_role("button", name="Resolve").click()
+        await page.get_by_role("button", name=f"Yes, it is provider {provider['id']}").click()
         await has(page, f"{name} is approved, as provider {provider['id']}.")
 
 

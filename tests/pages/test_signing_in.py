@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 from uuid import uuid4
 
 import pytest
+from playwright.async_api import expect
 
 from provider_registration.auth.models import Role
 from provider_registration.auth.service import BROWSER_IDLE_SECONDS, BROWSER_SESSION_SECONDS
@@ -35,18 +37,124 @@ async def test_a_page_of_the_console_leads_to_the_sign_in_page_and_then_back(som
     assert account in page.text
 
 
-async def test_what_is_decided_after_the_session_ended_is_said_to_be_undone(someone, account, register):
-    address = f"/admin/candidates/{(await register())['candidate_id']}"
+@pytest.fixture
+async def ended(someone, account, register):
+    """Somebody with a page open to reject a candidate, whose session has ended; the page and its address."""
+    address = f"/admin/candidates/{(await register())['candidate_id']}/reject"
     await someone.sign_in(account)
-    page = await someone.open(f"{address}/reject")
+    page = await someone.open(address)
     await someone.submit(page, "/sign-out")
+    return page, address
 
-    page = await someone.submit(page, "/reject", choice="0")
+
+TYPED = {"choice": "own", "reason": 'Zu weit <weg> & "teuer"\n\nsagt Lena'}
+
+
+async def test_a_reason_that_was_typed_survives_signing_in_and_decides_nothing(someone, account, ended, database):
+    page, address = ended
+
+    page = await someone.submit(page, "/reject", **TYPED)
+    assert page.status_code == 401
+    assert "You were not signed in any more, so nothing was done." in text_of(page)
+    page = await someone.submit(page, "/sign-in", username=account, password="wrong")
+    page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
+    assert "Nothing was decided yet." in text_of(page)
+    page = await someone.submit(page, "/reject")
+
+    assert page.url.path == address
+    [reason] = re.findall(r"<textarea [^>]*>(.*?)</textarea>", page.text, re.DOTALL)
+    assert html.unescape(reason).replace("\r\n", "\n") == TYPED["reason"]
+    assert re.search(r'id="choice-own" [^>]*checked', page.text)
+    status = "SELECT status FROM candidates WHERE id::text = $1"
+    assert await database.fetchval(status, address.split("/")[3]) == "pending"
+    page = await someone.submit(page, "/reject", **TYPED)
+    assert "is rejected." in text_of(page)
+
+
+async def test_what_was_typed_is_led_on_where_somebody_signed_in_on_another_page(someone, account, ended):
+    page = await someone.submit(ended[0], "/reject", **TYPED)
+    await someone.submit(await someone.open("/admin/sign-in"), "/sign-in", username=account, password=PASSWORD)
+
+    page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
+    page = await someone.submit(page, "/reject")
+
+    assert "Zu weit" in page.text
+
+
+async def test_what_was_typed_about_one_that_was_decided_meanwhile_leads_to_it(someone, account, admin, ended):
+    page, address = ended
+    page = await someone.submit(page, "/reject", **TYPED)
+    await admin.submit(await admin.open(address), "/reject", choice="none")
+
+    page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
+    page = await someone.submit(page, "/reject")
+
+    assert page.url.path == address.removesuffix("/reject")
+    assert "There is nothing to decide here." in text_of(page)
+
+
+async def test_marks_and_their_reason_survive_signing_in(someone, account, register):
+    candidates = [await register() for _ in range(2)]
+    marks = [f"{one['candidate_id']}:{one['version']}" for one in candidates]
+    await someone.sign_in(account)
+    page = await someone.open("/admin/candidates?order=newest")
+    page = await someone.submit(page, "/marked", mark=marks, decision="reject")
+    someone.cookies.pop(SESSION)
+
+    page = await someone.submit(page, "/marked/reject", mark=marks, **TYPED)
+    page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
+    assert page.text.count('name="mark"') == 2
+    page = await someone.submit(page, "/marked", mark=marks)
+
+    assert "Reject these 2 candidates?" in text_of(page)
+    assert "Zu weit" in page.text
+
+
+@pytest.mark.parametrize(
+    ("action", "typed", "headers"),
+    [
+        ("/reject", {"reason": "x" * 20_000}, {}),
+        ("/reject", TYPED, {"Sec-Fetch-Site": "cross-site"}),
+        ("/approve", {"version": "1"}, {}),
+    ],
+    ids=["too much", "of another site", "nothing typed"],
+)
+async def test_what_is_not_kept_is_said_to_be_undone(someone, account, ended, action, typed, headers):
+    address = ended[1].removesuffix("/reject")
+
+    response = await someone.send(address + action, typed, headers=headers)
+    page = await someone.open(response.headers["Location"])
 
     assert "You were not signed in any more, so nothing was done." in text_of(page)
     page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
     assert page.url.path == address
-    assert "Rejected" not in text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [("/admin/sign-out", "reason=x"), ("https://evil.example", "reason=x"), ("/admin/candidates", "reason=x")],
+)
+async def test_what_is_kept_goes_back_into_forms_of_the_console_alone(someone, account, path, kept):
+    page = await someone.open("/admin/sign-in")
+    address, form = form_of(page, "/sign-in", username=account, password=PASSWORD)
+
+    response = await someone.send(address, form | {"next": path, "kept": kept})
+
+    assert response.status_code == 303
+    assert response.headers["Location"].startswith("/admin")
+
+
+async def test_without_cookies_the_sign_in_page_says_what_is_missing(browser, service_url, account):
+    plain = service_url.replace("127.0.0.1", "supply.test")  # a name that no browser trusts without TLS
+    page = await browser.new_page(base_url=plain, proxy={"server": service_url})
+    await page.goto("/admin/sign-in")
+    await page.get_by_label("E-mail address").fill(account)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_role("alert")).to_contain_text("Open this page by https:// and let it set cookies")
+    await expect(page.get_by_label("E-mail address")).to_have_value(account)
+    await page.close()
 
 
 async def test_the_password_is_masked_and_may_be_pasted(someone):

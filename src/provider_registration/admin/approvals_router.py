@@ -9,10 +9,12 @@ from provider_registration.admin import paths
 from provider_registration.admin.candidate_router import CANDIDATE, CandidateDep, DecisionsDep
 from provider_registration.admin.decisions import Outcome
 from provider_registration.admin.dependencies import DecidingUserDep, OwnFormDep
+from provider_registration.admin.kept import AGAIN
 from provider_registration.admin.navigation import lead_to, own_page
 from provider_registration.admin.resolution import ReadResolution, read_resolution
 from provider_registration.candidates.approval.models import ApprovalState
 from provider_registration.candidates.dependencies import CandidateServiceDep
+from provider_registration.candidates.models import Candidate
 from provider_registration.pages.forms import Form
 from provider_registration.pages.router import RendererDep
 from provider_registration.web.pagination import Page
@@ -50,7 +52,7 @@ async def ask_to_resolve(
     candidate: CandidateDep, signed_in: DecidingUserDep, renderer: RendererDep, request: Request
 ) -> Response:
     """Ask what was found in billing."""
-    if candidate.approval is None or candidate.approval.state is not ApprovalState.IN_DOUBT:
+    if not _is_in_doubt(candidate):
         return lead_to(request, paths.APPROVALS, NOT_IN_DOUBT)
     return own_page(
         renderer,
@@ -72,14 +74,28 @@ async def resolve(
     renderer: RendererDep,
     request: Request,
 ) -> Response:
-    """Link the provider or let the approval go, or ask again."""
+    """Link the provider, once its number was read back, or let the approval go; or ask again."""
+    if form.get(AGAIN):
+        if not _is_in_doubt(candidate):
+            return lead_to(request, paths.APPROVALS, NOT_IN_DOUBT)
+        return own_page(
+            renderer, request, "resolve.html", signed_in, candidate=candidate, read=ReadResolution(), typed=form
+        )
     read = read_resolution(form)
     if read.error:
         return own_page(
             renderer, request, "resolve.html", signed_in, status=422, candidate=candidate, read=read, typed=form
+        )
+    if read.provider_id is not None and form.get("confirmed") != str(read.provider_id):
+        return own_page(
+            renderer, request, "resolve_link.html", signed_in, candidate=candidate, provider_id=read.provider_id
         )
     if read.provider_id is not None:
         outcome = await decisions.link(candidate, read.provider_id, user_id=signed_in.user.user_id)
     else:
         outcome = await decisions.let_go(candidate, user_id=signed_in.user.user_id)
     return lead_to(request, paths.APPROVALS, outcome)
+
+
+def _is_in_doubt(candidate: Candidate) -> bool:
+    return candidate.approval is not None and candidate.approval.state is ApprovalState.IN_DOUBT

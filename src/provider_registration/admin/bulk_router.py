@@ -41,7 +41,7 @@ async def ask_about_marked(
         marked=marked,
         most=MOST,
         is_approval=form.get("decision") == "approve",
-        **asking_for_reason(),
+        **asking_for_reason(typed=form),
     )
 
 

@@ -12,6 +12,7 @@ from provider_registration.admin import paths
 from provider_registration.admin.decisions import Decisions, Outcome, seen_version
 from provider_registration.admin.dependencies import BrowserUserDep, DecidingUserDep, OwnFormDep
 from provider_registration.admin.history import history_of
+from provider_registration.admin.kept import AGAIN
 from provider_registration.admin.navigation import lead_to, own_page
 from provider_registration.admin.rejection import asking_for_reason, read_reason
 from provider_registration.candidates.dependencies import CandidateServiceDep
@@ -113,6 +114,11 @@ async def reject(
     request: Request,
 ) -> Response:
     """Reject it, unless somebody was faster; or ask for the reason again."""
+    if form.get(AGAIN):
+        if candidate.status is not Status.PENDING:
+            return lead_to(request, _path(candidate), ALREADY_DECIDED)
+        asking = asking_for_reason(typed=form)
+        return own_page(renderer, request, "reject.html", signed_in, candidate=candidate, **asking)
     read = read_reason(form)
     if read.error:
         asking = asking_for_reason(read, form)

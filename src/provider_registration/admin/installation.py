@@ -13,11 +13,15 @@ from provider_registration.admin.approvals_router import router as approvals_rou
 from provider_registration.admin.bulk_router import router as bulk_router
 from provider_registration.admin.candidate_router import router as candidate_router
 from provider_registration.admin.errors import SignInNeeded
+from provider_registration.admin.kept import Kept
 from provider_registration.admin.overview_router import router as overview_router
 from provider_registration.admin.queue_router import router as queue_router
 from provider_registration.admin.session_router import router as session_router
+from provider_registration.admin.session_router import sign_in_page
 from provider_registration.admin.status_link_router import router as status_link_router
 from provider_registration.auth.errors import NotAuthenticated
+from provider_registration.errors import ServiceError
+from provider_registration.pages.forms import read_form
 from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.web.problems import problem_response
 
@@ -50,7 +54,16 @@ async def _sign_in_first(request: Request, _error: Exception) -> Response:
     path = request.url.path.removeprefix(root)
     asked_for = f"{path}?{request.url.query}" if request.url.query else path
     target = paths.own_page(asked_for) if request.method == "GET" else paths.page_above(path)
+    if request.method == "POST" and (kept := await _kept_of(request, path)):
+        return sign_in_page(request, request.app.state.renderer, target=target, kept=kept)
     response = RedirectResponse(f"{root}{paths.SIGN_IN}?{urlencode({'next': target})}", 303)
     if request.method != "GET":
         leave_notice(response, NOTHING_DONE)
     return response
+
+
+async def _kept_of(request: Request, path: str) -> Kept | None:
+    try:
+        return Kept.of(path, await read_form(request))
+    except ServiceError:  # it is no form, or another site's
+        return None

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import secrets
+from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from provider_registration.admin import paths
 from provider_registration.admin.dependencies import SESSION_COOKIE, BrowserUserDep, FoundUserDep, OwnFormDep
+from provider_registration.admin.errors import CookieMissing
+from provider_registration.admin.kept import AGAIN, Kept
+from provider_registration.admin.kept import FIELD as KEPT_FIELD
 from provider_registration.admin.signing_in import sign_in
 from provider_registration.auth.dependencies import AuthServiceDep
+from provider_registration.auth.errors import NotAuthenticated
+from provider_registration.errors import ServiceError
 from provider_registration.pages.cookies import delete_cookie, read_cookie, set_cookie
-from provider_registration.pages.forms import TOKEN_FIELD, FormDep, check_form_token, form_token
+from provider_registration.pages.forms import FormDep, check_form_token, form_token
 from provider_registration.pages.notices import Notice, leave_notice
+from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
 from provider_registration.web.problems import headers_of, status_of
 from provider_registration.web.rate_limit_middleware import address_of
@@ -29,17 +36,7 @@ VISIT_BYTES = 32
 @router.get(paths.SIGN_IN)
 async def show_sign_in(request: Request, renderer: RendererDep) -> Response:
     """The form."""
-    visit = read_cookie(request, VISIT_COOKIE) or secrets.token_urlsafe(VISIT_BYTES)
-    page = renderer.page(
-        request,
-        "admin/sign_in.html",
-        token=form_token(visit),
-        target=paths.own_page(request.query_params.get("next", "")),
-        username="",
-        refusal=None,
-    )
-    set_cookie(page, VISIT_COOKIE, visit)
-    return page
+    return sign_in_page(request, renderer, target=paths.own_page(request.query_params.get("next", "")))
 
 
 @router.post(paths.SIGN_IN)
@@ -48,26 +45,54 @@ async def post_sign_in(
 ) -> Response:
     """Begin a session, or show the form again with what was wrong; lead on who signed in on another page meanwhile."""
     visit = read_cookie(request, VISIT_COOKIE)
-    target = paths.own_page(form.get("next"))
+    target, username = paths.own_page(form.get("next")), form.get("username")
+    kept = Kept.from_text(target, form.get(KEPT_FIELD))
     if visit is None and signed_in is not None:
-        return RedirectResponse(request.scope.get("root_path", "") + target, 303)
+        return _lead_on(request, renderer, target, kept, signed_in.secret)
+    if visit is None:
+        return sign_in_page(request, renderer, target=target, kept=kept, username=username, refusal=CookieMissing())
     check_form_token(form, visit)
-    attempt = await sign_in(auth, form.get("username"), form.get("password"), address=address_of(request))
-    if attempt.refusal is not None:
-        return renderer.page(
-            request,
-            "admin/sign_in.html",
-            status=status_of(attempt.refusal),
-            headers=headers_of(attempt.refusal),
-            token=form.get(TOKEN_FIELD),
-            target=target,
-            username=form.get("username"),
-            refusal=attempt.refusal,
-        )
-    response = RedirectResponse(request.scope.get("root_path", "") + target, 303)
+    attempt = await sign_in(auth, username, form.get("password"), address=address_of(request))
+    if attempt.secret is None:
+        return sign_in_page(request, renderer, target=target, kept=kept, username=username, refusal=attempt.refusal)
+    response = _lead_on(request, renderer, target, kept, attempt.secret)
     delete_cookie(response, VISIT_COOKIE)
-    set_cookie(response, SESSION_COOKIE, str(attempt.secret))
+    set_cookie(response, SESSION_COOKIE, attempt.secret)
     return response
+
+
+def sign_in_page(
+    request: Request,
+    renderer: Renderer,
+    *,
+    target: str,
+    kept: Kept | None = None,
+    username: str = "",
+    refusal: ServiceError | None = None,
+) -> Response:
+    """The form, which leads to `target` or, with what was `kept`, to that."""
+    visit = read_cookie(request, VISIT_COOKIE) or secrets.token_urlsafe(VISIT_BYTES)
+    shown = refusal or (NotAuthenticated() if kept else None)
+    page = renderer.page(
+        request,
+        "admin/sign_in.html",
+        status=status_of(shown) if shown else HTTPStatus.OK,
+        headers=headers_of(shown) if shown else None,
+        token=form_token(visit),
+        target=kept.path if kept else target,
+        kept=kept,
+        username=username,
+        refusal=refusal,
+    )
+    set_cookie(page, VISIT_COOKIE, visit)
+    return page
+
+
+def _lead_on(request: Request, renderer: Renderer, target: str, kept: Kept | None, secret: str) -> Response:
+    """Lead to the page that was asked for; who had typed something is asked to send it once more, to see it again."""
+    if kept is None:
+        return RedirectResponse(request.scope.get("root_path", "") + target, 303)
+    return renderer.page(request, "admin/go_on.html", token=form_token(secret), kept=kept, again=AGAIN)
 
 
 @router.post(paths.SIGN_OUT)
