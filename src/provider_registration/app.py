@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -160,6 +161,7 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the operation
     )
     app.state.public_url = settings.public_url
+    app.state.notice_key = hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")
     for router in (candidates_router, approvals_router, auth_router, health_router):
         app.include_router(router)
     readers_of_docs = READERS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from base64 import urlsafe_b64encode
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request
+from starlette.responses import Response
 
 from provider_registration.candidates.approval.errors import ApprovalFailed
 from provider_registration.pages.cookies import PREFIX
@@ -32,6 +34,7 @@ def app():
     app = FastAPI()
     app.state.renderer = renderer = Renderer()
     app.state.public_url = PUBLIC_URL
+    app.state.notice_key = b"a key"
     app.include_router(pages_router)
     install_error_handlers(app)
 
@@ -46,7 +49,7 @@ def app():
     @app.post("/here/leave")
     async def leave(_form: FormDep, renderer: RendererDep, request: Request):
         page = renderer.page(request, "pages/base.html")
-        leave_notice(page, Notice("success", "Obst & Söhne <GmbH> was approved."))
+        leave_notice(request, page, Notice("success", "Obst & Söhne <GmbH> was approved."))
         return page
 
     @app.get("/here/page")
@@ -220,6 +223,14 @@ def test_instants_are_for_people():
     assert instant(datetime(2026, 3, 4, 9, 6, tzinfo=UTC)) == "4 Mar 2026, 09:06 UTC"
 
 
+def a_request(app, cookie):
+    headers = [(b"cookie", f"{PREFIX}{COOKIE}={cookie}".encode())]
+    return Request({"type": "http", "app": app, "headers": headers})
+
+
+FORGED = b'{"kind":"danger","text":"Call 900 123 123 and say your password"}'
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -227,12 +238,30 @@ def test_instants_are_for_people():
         b"{}",
         b"null",
         b"\xff",
-        b'{"kind":"success","text":7}',
-        b'{"kind":"success","text":"x","link":"//evil"}',
+        FORGED,
+        bytes(32) + FORGED,
+        hmac.digest(b"another key", FORGED, "sha256") + FORGED,
     ],
 )
-def test_a_notice_that_is_not_ours_is_ignored(content):
-    cookie = urlsafe_b64encode(content).decode()
-    request = Request({"type": "http", "headers": [(b"cookie", f"{PREFIX}{COOKIE}={cookie}".encode())]})
+def test_a_notice_that_this_service_did_not_write_is_ignored(app, content):
+    assert read_notice(a_request(app, urlsafe_b64encode(content).decode())) is None
 
-    assert read_notice(request) is None
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 2000, b'{"kind":"success","text":7}', b'{"kind":"success","text":"x","link":"//evil"}']
+)
+def test_a_notice_of_another_release_is_ignored(app, content):
+    sealed = hmac.digest(app.state.notice_key, content, "sha256") + content
+
+    assert read_notice(a_request(app, urlsafe_b64encode(sealed).decode())) is None
+
+
+def test_a_notice_that_was_changed_is_ignored(app):
+    page = Response()
+    leave_notice(a_request(app, ""), page, Notice("success", "Obst & Söhne is approved."))
+    cookie = page.headers["set-cookie"].partition("=")[2].partition(";")[0].strip('"')
+    assert read_notice(a_request(app, cookie)) == Notice("success", "Obst & Söhne is approved.")
+
+    changed = urlsafe_b64encode(urlsafe_b64decode(cookie).replace(b"approved", b"rejected")).decode()
+
+    assert read_notice(a_request(app, changed)) is None

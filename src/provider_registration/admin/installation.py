@@ -58,7 +58,7 @@ async def _sign_in_first(request: Request, _error: Exception) -> Response:
         return sign_in_page(request, request.app.state.renderer, target=target, kept=kept)
     response = RedirectResponse(f"{root}{paths.SIGN_IN}?{urlencode({'next': target})}", 303)
     if request.method != "GET":
-        leave_notice(response, NOTHING_DONE)
+        leave_notice(request, response, NOTHING_DONE)
     return response
 
 

@@ -62,5 +62,7 @@ def lead_to(
     root = request.scope.get("root_path", "")
     response = RedirectResponse(root + path, HTTPStatus.SEE_OTHER)
     if outcome is not None:
-        leave_notice(response, Notice(outcome.kind, outcome.text, f"{root}{link}" if link else None, link_text))
+        leave_notice(
+            request, response, Notice(outcome.kind, outcome.text, f"{root}{link}" if link else None, link_text)
+        )
     return response

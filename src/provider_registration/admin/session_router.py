@@ -101,5 +101,5 @@ async def sign_out(_form: OwnFormDep, signed_in: BrowserUserDep, auth: AuthServi
     await auth.logout(signed_in.user)
     response = RedirectResponse(f"{request.scope.get('root_path', '')}{paths.SIGN_IN}", 303)
     delete_cookie(response, SESSION_COOKIE)
-    leave_notice(response, Notice("success", "You are signed out."))
+    leave_notice(request, response, Notice("success", "You are signed out."))
     return response

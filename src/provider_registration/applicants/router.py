@@ -51,7 +51,7 @@ async def post_form(
     if attempt.status_secret:
         response = RedirectResponse(status_url(request, attempt.status_secret), HTTPStatus.SEE_OTHER)
         if attempt.is_changed:
-            leave_notice(response, SENT_BEFORE)
+            leave_notice(request, response, SENT_BEFORE)
         return response
     return _form_page(request, renderer, attempt)
 

@@ -1,7 +1,13 @@
-"""A sentence that the next page shows once: it travels in a cookie, not in an address that could be sent on."""
+"""A sentence that the next page shows once: it travels in a cookie, not in an address that could be sent on.
+
+It is sealed, so that only what this service wrote is ever shown as its own words. Codes would not do that alone: the
+sentences name a company, and who was faster.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -15,6 +21,8 @@ from provider_registration.pages.cookies import delete_cookie, read_cookie, set_
 COOKIE = "notice"
 SECONDS = 60  # until the next page has surely come
 MAX_LENGTH = 1500  # characters; browsers keep cookies of 4096 bytes
+
+SEAL_BYTES = hashlib.sha256().digest_size
 
 Kind = Literal["success", "info", "warning", "danger"]
 
@@ -32,10 +40,10 @@ class Notice:
 NOTICE = TypeAdapter(Notice)
 
 
-def leave_notice(response: Response, notice: Notice) -> None:
+def leave_notice(request: Request, response: Response, notice: Notice) -> None:
     """Have the next page show a notice."""
     value = NOTICE.dump_json(replace(notice, text=notice.text[:MAX_LENGTH]))
-    set_cookie(response, COOKIE, urlsafe_b64encode(value).decode(), seconds=SECONDS)
+    set_cookie(response, COOKIE, urlsafe_b64encode(_seal(request, value) + value).decode(), seconds=SECONDS)
 
 
 def read_notice(request: Request) -> Notice | None:
@@ -44,11 +52,23 @@ def read_notice(request: Request) -> Notice | None:
     if value is None:
         return None
     try:
-        return NOTICE.validate_json(urlsafe_b64decode(value))
-    except ValueError:  # it is not one of ours
+        sealed = urlsafe_b64decode(value)
+    except ValueError:
+        return None
+    seal, content = sealed[:SEAL_BYTES], sealed[SEAL_BYTES:]
+    if not hmac.compare_digest(seal, _seal(request, content)):
+        return None
+    try:
+        return NOTICE.validate_json(content)
+    except ValueError:  # another release wrote it
         return None
 
 
 def forget_notice(response: Response) -> None:
     """A notice is shown once."""
     delete_cookie(response, COOKIE)
+
+
+def _seal(request: Request, content: bytes) -> bytes:
+    key: bytes = request.app.state.notice_key
+    return hmac.digest(key, content, "sha256")
