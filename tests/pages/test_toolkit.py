@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from provider_registration.candidates.approval.errors import ApprovalFailed
+from provider_registration.pages import rendering
 from provider_registration.pages.cookies import PREFIX
 from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.forms import FormDep, check_form_token, form_token
@@ -117,7 +118,8 @@ async def test_a_form_carries_the_token_of_its_session(client):
     good = {"form_token": form_token(SECRET)}
 
     assert (await client.post("/here/checked", data=good)).status_code == 200
-    for bad in ({}, {"form_token": form_token("another")}, {"form_token": "ä"}):
+    assert form_token(SECRET) != form_token(SECRET)
+    for bad in ({}, *({"form_token": token} for token in (form_token("another"), "ä", "00" * 32, "00" * 64, "00"))):
         assert (await client.post("/here/checked", data={"x": "1", **bad})).status_code == 403
 
 
@@ -151,6 +153,24 @@ async def test_static_files_are_compressed_for_whoever_can_read_that(client, app
 
     assert gzip.decompress(compressed) == plain.content
     assert len(compressed) < len(plain.content) / 2
+
+
+async def test_a_page_is_compressed_to_a_length_that_tells_nothing(client, monkeypatch):
+    monkeypatch.setattr(rendering, "MIN_BYTES", 0)
+    lengths = set()
+    for _ in range(40):
+        async with client.stream("GET", "/here/page", headers={"Accept-Encoding": "gzip"}) as response:
+            compressed = b"".join([part async for part in response.aiter_raw()])
+        lengths.add(len(compressed))
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert response.headers["Vary"] == "Accept-Encoding"
+        assert int(response.headers["Content-Length"]) == len(compressed)
+    plain = await client.get("/here/page", headers={"Accept-Encoding": "gzip;q=0, br"})
+
+    assert "Content-Encoding" not in plain.headers
+    assert gzip.decompress(compressed) == plain.content
+    assert min(lengths) < len(plain.content)
+    assert len(lengths) > 5
 
 
 async def test_a_notice_is_shown_once_and_as_text(client):

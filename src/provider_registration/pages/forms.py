@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,6 +19,7 @@ from provider_registration.web.problems import FieldError, InvalidRequest, Unsup
 
 FORM = "application/x-www-form-urlencoded"
 TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
+DIGEST_BYTES = hashlib.sha256().digest_size
 OWN_SITES = ("same-origin", "none")  # none: the person did it by hand, as by going back
 
 
@@ -77,8 +79,12 @@ def refuse_other_sites(request: Request) -> None:
 
 
 def form_token(secret: str) -> str:
-    """What forms of the session with this secret carry; it does not lead back to the secret."""
-    return hmac.new(secret.encode(), b"form token", hashlib.sha256).hexdigest()
+    """What forms of the session with this secret carry, another one each time; it does not lead back to the secret.
+
+    A mask, and what it makes of the digest: nothing on compressed pages stays the same that somebody could guess at.
+    """
+    mask = secrets.token_bytes(DIGEST_BYTES)
+    return (mask + _masked(_digest(secret), mask)).hex()
 
 
 def check_form_token(form: Form, secret: str | None) -> None:
@@ -87,5 +93,18 @@ def check_form_token(form: Form, secret: str | None) -> None:
     Raises:
         CrossSiteRequest: it was not.
     """
-    if not secret or not hmac.compare_digest(form.get(TOKEN_FIELD).encode(), form_token(secret).encode()):
+    try:
+        token = bytes.fromhex(form.get(TOKEN_FIELD))
+    except ValueError:
+        raise CrossSiteRequest from None
+    mask, masked = token[:DIGEST_BYTES], token[DIGEST_BYTES:]
+    if not secret or len(token) != 2 * DIGEST_BYTES or not hmac.compare_digest(masked, _masked(_digest(secret), mask)):
         raise CrossSiteRequest
+
+
+def _digest(secret: str) -> bytes:
+    return hmac.digest(secret.encode(), b"form token", "sha256")
+
+
+def _masked(digest: bytes, mask: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(digest, mask, strict=True))

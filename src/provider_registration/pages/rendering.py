@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from provider_registration.pages.assets import Assets
+from provider_registration.pages.compression import MIN_BYTES, accepts_gzip, compress
 from provider_registration.pages.notices import forget_notice, read_notice
 
 HERE = Path(__file__).parent
@@ -55,11 +56,12 @@ class Renderer:
     ) -> HTMLResponse:
         """Answer with a page. Templates know `root`, the gateway's prefix, and `static(file name)`, an address."""
         notice = read_notice(request)
-        response = HTMLResponse(
-            self.render(template, root=request.scope.get("root_path", ""), notice=notice, **values),
-            status,
-            PAGE_HEADERS | (headers or {}),
-        )
+        content = self.render(template, root=request.scope.get("root_path", ""), notice=notice, **values).encode()
+        headers = PAGE_HEADERS | {"Vary": "Accept-Encoding"} | (headers or {})
+        if len(content) >= MIN_BYTES and accepts_gzip(request):
+            content = compress(content)
+            headers["Content-Encoding"] = "gzip"
+        response = HTMLResponse(content, status, headers)
         if notice is not None:
             forget_notice(response)
         return response

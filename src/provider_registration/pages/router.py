@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
+from provider_registration.pages.compression import accepts_gzip
 from provider_registration.pages.rendering import Renderer
 
 router = APIRouter(include_in_schema=False)
@@ -38,6 +39,6 @@ async def static_file(name: str, request: Request, renderer: RendererDep) -> Res
     if asset is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if accepts_gzip(request):
         return Response(asset.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=asset.media_type)
     return Response(asset.plain, headers=headers, media_type=asset.media_type)
