@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
