@@ -377,7 +377,7 @@ async def test_ending_sessions_ends_everybodys(call, empty_database_url):
     connection = await asyncpg.connect(empty_database_url)
     await connection.execute("""
         WITH staff AS (
-            INSERT INTO users (email, password_hash, role) 
+            INSERT INTO users (email, password_hash, role)
             VALUES ('a@example.com', '', 'admin'), ('b@example.com', '', 'viewer') RETURNING id
         )
         INSERT INTO sessions (user_id, created_at, expires_at)

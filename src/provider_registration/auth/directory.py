@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from sqlalchemy import TextClause
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.auth import queries
 from provider_registration.auth.errors import UserExists, UserNotFound
@@ -55,7 +56,7 @@ class UserDirectory:
             UnacceptablePassword: the password is too short, too long or too common.
         """
         password_hash = await self._hasher.hash(password)
-        return await self._write(queries.UPDATE_PASSWORD, UserNotFound, email=email, password_hash=password_hash)
+        return await self._take_away(queries.UPDATE_PASSWORD, email=email, password_hash=password_hash)
 
     async def set_role(self, email: str, role: Role) -> UUID:
         """Give a user another role.
@@ -63,7 +64,7 @@ class UserDirectory:
         Raises:
             UserNotFound: nobody has this address.
         """
-        return await self._write(queries.UPDATE_ROLE, UserNotFound, email=email, role=str(role))
+        return await self._take_away(queries.UPDATE_ROLE, email=email, role=str(role))
 
     async def disable(self, email: str) -> UUID:
         """Take a user's access away.
@@ -71,7 +72,7 @@ class UserDirectory:
         Raises:
             UserNotFound: nobody has this address.
         """
-        return await self._write(queries.DISABLE_USER, UserNotFound, email=email)
+        return await self._take_away(queries.DISABLE_USER, email=email)
 
     async def enable(self, email: str) -> UUID:
         """Give a disabled user access again.
@@ -89,7 +90,16 @@ class UserDirectory:
     async def end_all_sessions(self) -> int:
         """End everybody's sessions; how many there were."""
         async with self._database.transaction() as session:
+            await session.execute(queries.LOCK_SESSIONS, {"user_id": None})
             return int(await session.scalar(queries.END_ALL_SESSIONS) or 0)
+
+    async def _take_away(self, statement: TextClause, **parameters: str) -> UUID:
+        async with self._database.transaction() as session:
+            user_id: UUID | None = await session.scalar(statement, parameters)
+            if user_id is None:
+                raise UserNotFound
+            await end_sessions(session, user_id)
+        return user_id
 
     async def _write(self, statement: TextClause, when_no_row: type[ServiceError], **parameters: str) -> UUID:
         async with self._database.transaction() as session:
@@ -98,3 +108,9 @@ class UserDirectory:
             raise when_no_row
         user_id: UUID = row.id
         return user_id
+
+
+async def end_sessions(session: AsyncSession, user_id: UUID) -> None:
+    """End the sessions of a user, whose row the transaction has changed, so that no other begins."""
+    await session.execute(queries.LOCK_SESSIONS, {"user_id": user_id})
+    await session.execute(queries.END_SESSIONS, {"user_id": user_id})

@@ -41,6 +41,21 @@ UPGRADE_HASH = text("""
 # Whether anybody who can log in is an admin.
 ANY_ADMIN_EXISTS = text("SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND disabled_at IS NULL)")
 
+# Lock the sessions of a user, or of everybody, before they are ended: an UPDATE that waits for one of them would write
+# times from before its wait.
+LOCK_SESSIONS = text("""
+    SELECT id FROM sessions
+    WHERE revoked_at IS NULL AND (CAST(:user_id AS uuid) IS NULL OR user_id = :user_id)
+    ORDER BY id
+    FOR NO KEY UPDATE
+""")
+
+# End a user's sessions: a statement of its own after the one that changes the user, which may have waited for a log-in
+# whose session it does not see.
+END_SESSIONS = text("""
+    UPDATE sessions SET revoked_at = clock_timestamp() WHERE user_id = :user_id AND revoked_at IS NULL
+""")
+
 # End everybody's sessions, and tell how many there were.
 END_ALL_SESSIONS = text("""
     WITH ended AS (
@@ -49,43 +64,25 @@ END_ALL_SESSIONS = text("""
     SELECT count(*) FROM ended WHERE expires_at > now()
 """)
 
-# Change a password and end the user's sessions; a disabled user stays disabled.
+# Change a password; a disabled user stays disabled.
 UPDATE_PASSWORD = text("""
-    WITH changed AS (
-        UPDATE users SET password_hash = :password_hash
-        WHERE lower(email) = lower(:email)
-        RETURNING id
-    ), ended AS (
-        UPDATE sessions SET revoked_at = clock_timestamp()
-        WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL
-    )
-    SELECT id FROM changed
+    UPDATE users SET password_hash = :password_hash
+    WHERE lower(email) = lower(:email)
+    RETURNING id
 """)
 
-# Give a user another role and end the user's sessions, whose tokens carry the old one.
+# Give a user another role.
 UPDATE_ROLE = text("""
-    WITH changed AS (
-        UPDATE users SET role = :role
-        WHERE lower(email) = lower(:email)
-        RETURNING id
-    ), ended AS (
-        UPDATE sessions SET revoked_at = clock_timestamp()
-        WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL
-    )
-    SELECT id FROM changed
+    UPDATE users SET role = :role
+    WHERE lower(email) = lower(:email)
+    RETURNING id
 """)
 
-# Take a user's access away and end the user's sessions.
+# Take a user's access away.
 DISABLE_USER = text("""
-    WITH changed AS (
-        UPDATE users SET disabled_at = coalesce(disabled_at, now())
-        WHERE lower(email) = lower(:email)
-        RETURNING id
-    ), ended AS (
-        UPDATE sessions SET revoked_at = clock_timestamp()
-        WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL
-    )
-    SELECT id FROM changed
+    UPDATE users SET disabled_at = coalesce(disabled_at, now())
+    WHERE lower(email) = lower(:email)
+    RETURNING id
 """)
 
 # Give a disabled user access again.

@@ -61,16 +61,11 @@ ERASE_CANDIDATE = text("""
 
 # Erase who a member of staff is, who cannot log in any more; what they did keeps their id.
 ERASE_USER = text("""
-    WITH erased AS (
-        UPDATE users
-        SET email = 'erased-' || id || '@erased.invalid',
-            password_hash = '!',
-            disabled_at = coalesce(disabled_at, now()),
-            updated_at = now()
-        WHERE lower(email) = lower(:email)
-        RETURNING id
-    ), ended AS (
-        UPDATE sessions SET revoked_at = clock_timestamp() FROM erased WHERE user_id = erased.id AND revoked_at IS NULL
-    )
-    SELECT id FROM erased
+    UPDATE users
+    SET email = 'erased-' || id || '@erased.invalid',
+        password_hash = '!',
+        disabled_at = coalesce(disabled_at, now()),
+        updated_at = now()
+    WHERE lower(email) = lower(:email)
+    RETURNING id
 """)

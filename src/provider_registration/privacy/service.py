@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from provider_registration.auth.directory import end_sessions
 from provider_registration.database import Database
 from provider_registration.privacy import queries
 from provider_registration.privacy.errors import ApprovalStands, NothingKnown
@@ -41,6 +42,7 @@ async def erase_person(database: Database, email: str) -> list[str]:
             if status == "approved":
                 done.append("Billing has a provider of the company's name, which stays here too: ask billing to erase.")
         if user_id := await session.scalar(queries.ERASE_USER, {"email": email}):
+            await end_sessions(session, user_id)
             done.append(f"User {user_id} names nobody any more, and cannot log in.")
     if not done:
         raise NothingKnown

@@ -1,7 +1,8 @@
 """The SQL of approvals.
 
 An intent with a `claim_id` is held until `next_attempt_at`; one without waits until then, or is in doubt. A time that
-is farther ahead than any process sets it is over too: the database's clock was set back.
+is farther ahead than any process sets it is over too: the database's clock was set back. It is compared with
+clock_timestamp(): the transaction's now() may be from before a wait for the candidate's row.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _CLAIM_FREE = """
         INSERT INTO approval_intents
             (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
         SELECT candidate_id, idempotency_key, company_name, user_id, claim_id,
-               now() + make_interval(secs => :lease_seconds)
+               clock_timestamp() + make_interval(secs => :lease_seconds)
         FROM free
         ORDER BY company_name
         ON CONFLICT DO NOTHING
@@ -74,14 +75,14 @@ CLAIM = text("""
         (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
     VALUES
         (:candidate_id, :idempotency_key, :provider_name, :user_id, :claim_id,
-         now() + make_interval(secs => :lease_seconds))
+         clock_timestamp() + make_interval(secs => :lease_seconds))
     ON CONFLICT (candidate_id) DO UPDATE
     SET claim_id = excluded.claim_id,
         next_attempt_at = excluded.next_attempt_at,
         attempts = approval_intents.attempts + 1
     WHERE approval_intents.in_doubt_since IS NULL
-      AND (approval_intents.claim_id IS NULL OR approval_intents.next_attempt_at <= now()
-           OR approval_intents.next_attempt_at > now() + make_interval(secs => :longest_seconds))
+      AND (approval_intents.claim_id IS NULL OR approval_intents.next_attempt_at <= clock_timestamp()
+           OR approval_intents.next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds))
     RETURNING candidate_id, claim_id, idempotency_key, provider_name, attempts,
               (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
@@ -90,13 +91,14 @@ CLAIM = text("""
 CLAIM_DUE = text("""
     UPDATE approval_intents
     SET claim_id = :claim_id,
-        next_attempt_at = now() + make_interval(secs => :lease_seconds),
+        next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds),
         attempts = attempts + 1
     WHERE candidate_id = (
         SELECT candidate_id
         FROM approval_intents
         WHERE in_doubt_since IS NULL
-          AND (next_attempt_at <= now() OR next_attempt_at > now() + make_interval(secs => :longest_seconds))
+          AND (next_attempt_at <= clock_timestamp()
+               OR next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds))
         ORDER BY next_attempt_at
         LIMIT 1
         FOR UPDATE SKIP LOCKED
