@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 OLDEST_SERVER = 150000
 TIME_LIMIT = 5.0  # seconds for a database to answer everything
 CANNOT_BE_USED = (SQLAlchemyError, OSError, TimeoutError, ValueError)  # the last: asyncpg, of what a URL asks for
-START_DELAY = 1.0  # seconds that a start waits for the checks at most; they go on and log later
+START_DELAY = 0.5  # seconds that a start waits for the checks at most; they go on and log later
 
 # What a database is, and what it gives the role's sessions; `read_only` is true of every standby.
 DESCRIBE = text("""
