@@ -60,6 +60,7 @@ def test_a_link_is_made_of_any_key_and_address(text):
             ("1'200'000", 1_200_000),
         ),
         *(("80 t", 80), ("80t", 80), ("12 tons", 12), ("1,200 tonnes", 1200)),
+        *(("٣", 3), ("١٬٢٠٠", 1200), ("１２００", 1200), ("\u202d1,200\u202c t", 1200)),
     ],
 )
 def test_numbers_are_read_as_people_write_them(typed, number):
@@ -68,7 +69,7 @@ def test_numbers_are_read_as_people_write_them(typed, number):
     assert ApplicationForm.of(Form(fields)).to_registration().capacity_tons_per_day == number
 
 
-@pytest.mark.parametrize("typed", ["1,20", "1.5", "12,3456", "80 kg", "t", "1-2", "٣", "1" * 5000, "9" * 40])
+@pytest.mark.parametrize("typed", ["1,20", "1.5", "12,3456", "80 kg", "t", "1-2", "²", "1\n200", "1" * 5000, "9" * 40])
 def test_what_may_mean_another_number_is_asked_for_again(typed):
     fields = {**FILLED_IN, "capacity_tons_per_day": [typed]}
 

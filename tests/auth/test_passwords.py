@@ -64,7 +64,7 @@ async def test_a_password_too_short_or_too_long_is_not_hashed(hasher, password):
         await hasher.hash(password)
 
 
-@pytest.mark.parametrize("password", ["x" * 128, "пароль-🔑-密码", "nul\x00byte in it", "  spaces  "])
+@pytest.mark.parametrize("password", ["x" * 128, "пароль-🔑-密码", "  spaces  ", "می\u200cخواهم123"])
 async def test_any_other_is(hasher, password):
     assert (await hasher.verify(password, await hasher.hash(password))).is_right
 
@@ -123,3 +123,61 @@ async def test_hashing_keeps_off_the_event_loop_and_to_two_threads(hasher, passw
 
     assert len(threads) == 8
     assert set(threads) <= {"password_0", "password_1"}
+
+
+DECOMPOSED, COMPOSED = "u\u0308bermut\u3000tut gut", "übermut tut gut"
+
+
+@pytest.mark.parametrize("typed", [DECOMPOSED, COMPOSED, "übermut\u00a0tut\u2003gut"])
+async def test_a_password_is_right_however_its_letters_and_spaces_are_written(hasher, typed):
+    for stored in (DECOMPOSED, COMPOSED):
+        check = await hasher.verify(typed, await hasher.hash(stored))
+        assert (check.is_right, check.better_hash) == (True, None)
+
+
+@pytest.mark.parametrize("typed", ["Übermut tut gut", "ubermut tut gut", "ｕbermut tut gut", "übermut  tut gut"])
+async def test_case_accents_width_and_the_number_of_spaces_count(hasher, typed):
+    assert not (await hasher.verify(typed, await hasher.hash(COMPOSED))).is_right
+
+
+@pytest.mark.parametrize("unfit", ["\x00", "\t", "\n", "\x7f", "\u200b", "\u202e", "\ufeff", "\ud800", "\ue000"])
+async def test_a_new_password_has_no_character_that_cannot_be_seen(hasher, unfit):
+    with pytest.raises(UnacceptablePassword) as refused:
+        await hasher.hash(f"correct horse{unfit}battery")
+
+    assert "horse" not in str(refused.value)
+
+
+@pytest.mark.parametrize("old", [DECOMPOSED, "correct horse\x00battery", "correct\u200b horse", "hunter\ufe0f2 hunter"])
+async def test_a_hash_of_what_was_typed_before_passwords_were_prepared_still_works(hasher, old):
+    stored = passwords.ARGON2ID.hash(old)
+
+    assert (await hasher.verify(old, stored)).is_right
+    assert not (await hasher.verify(old + " ", stored)).is_right
+
+
+async def test_such_a_hash_is_replaced_by_one_that_every_spelling_fits(hasher):
+    better = (await hasher.verify(DECOMPOSED, passwords.ARGON2ID.hash(DECOMPOSED))).better_hash
+
+    for typed in (DECOMPOSED, COMPOSED):
+        check = await hasher.verify(typed, better)
+        assert (check.is_right, check.better_hash) == (True, None)
+
+
+@pytest.mark.parametrize(("typed", "most"), [(PASSWORD, 1), (COMPOSED, 1), (DECOMPOSED, 2), ("e\u0301" * 64, 2)])
+async def test_no_password_costs_more_than_two_checks(hasher, password_hash, monkeypatch, typed, most):
+    verified = []
+    monkeypatch.setattr(passwords.ARGON2ID, "verify", lambda password, _hash: verified.append(password))
+
+    for stored in (password_hash, None):
+        await hasher.verify(typed, stored)
+        assert len(verified) == most
+        verified.clear()
+
+
+@pytest.mark.parametrize("longest", ["x" * 129, "e\u0301" * 65])
+async def test_length_is_looked_at_before_anything_is_normalised(hasher, monkeypatch, longest):
+    monkeypatch.delattr(passwords, "prepare_password")
+
+    with pytest.raises(UnacceptablePassword, match="8 to 128 characters"):
+        await hasher.hash(longest)

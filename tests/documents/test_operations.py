@@ -76,7 +76,7 @@ def test_the_key_is_changed_so_that_every_step_believes_its_neighbours() -> None
 @pytest.mark.parametrize(
     "claim",
     [
-        f"A password has {passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters",
+        f"A password has {passwords.MIN_LENGTH} to {passwords.MAX_PASSWORD_LENGTH} characters",
         f"the {len(passwords.COMMON_PASSWORDS):,} most common ones",
         Settings.model_fields["rate_limit_login"].default.replace("5/minute", "gets five bad tries a minute"),
     ],

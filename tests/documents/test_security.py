@@ -60,7 +60,7 @@ def _rows() -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     "claim",
     [
-        f"Passwords have {passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters",
+        f"Passwords have {passwords.MIN_LENGTH} to {passwords.MAX_PASSWORD_LENGTH} characters",
         f"none of the {len(passwords.COMMON_PASSWORDS):,} most common ones",
         Settings.model_fields["rate_limit_login"].default.replace("5/minute", "After 5 bad tries a minute"),
         f"valid for {tokens.ACCESS_TOKEN_SECONDS // 60} minutes",

@@ -13,7 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from provider_registration.web import text as module
-from provider_registration.web.text import EmailAddress, Text, clean_text, visible
+from provider_registration.web.text import (
+    EmailAddress,
+    Text,
+    canonical_email,
+    clean_text,
+    has_digit,
+    prepare_password,
+    visible,
+    whole_number,
+)
 
 text_adapter = TypeAdapter(Annotated[str, Text(1000)])
 short_adapter = TypeAdapter(Annotated[str, Text(5, min_length=1)])
@@ -183,3 +192,112 @@ def test_a_name_that_nobody_can_see_is_refused(name):
 @pytest.mark.parametrize("name", ["A", "7", "🍏", "株式会社", "می\u200cخواهم"])
 def test_a_name_in_any_alphabet_is_taken(name):
     assert visible(name) == name
+
+
+@pytest.mark.parametrize("local_part", ["a" * 65, "ü" * 33, "株" * 22, "a" * 63 + "é"])
+def test_a_local_part_has_64_octets_at_most(local_part):
+    with pytest.raises(ValidationError):
+        email_adapter.validate_python(f"{local_part}@example.com")
+    assert email_adapter.validate_python(f"{local_part[1:]}@example.com".replace("é", "e"))
+
+
+SAME = [
+    ("eva@bücher.example", "eva@xn--bcher-kva.example", "EVA@BÜCHER.EXAMPLE", "eva@bu\u0308cher.example"),
+    ("eva@XN--BCHER-KVA.example", "eva@bücher.example", "eva@bücher\u3002example"),
+    ("josé@x.example", "JOSÉ@x.example", "jose\u0301@x.example", "JOSE\u0301@X.EXAMPLE"),
+    ("ΟΔΟΣ@x.example", "οδος@x.example", "οδοσ@x.example"),
+    ("иван@почта.example", "ИВАН@ПОЧТА.example", "Иван@xn--80a1acny.example"),
+    ("İris@x.example", "i\u0307ris@x.example"),
+    ("\u212a@x.example", "k@x.example", "K@X.example"),
+    ("a@ｅxample.com", "a@example.com"),
+]
+DIFFERENT = [
+    ("iris@x.example", "İris@x.example", "\u0131ris@x.example"),
+    ("jose@x.example", "josé@x.example"),
+    ("a@faß.example", "a@fass.example"),
+    ("a@x.example", "a@y.example", "a+b@x.example", "a.b@x.example"),
+]
+
+
+@pytest.mark.parametrize("addresses", SAME)
+def test_addresses_of_one_mailbox_have_one_canonical_form(addresses):
+    [form] = {canonical_email(address) for address in addresses}
+    assert canonical_email(form) == form
+    assert form.rpartition("@")[2].isascii()
+
+
+@pytest.mark.parametrize("addresses", DIFFERENT)
+def test_addresses_of_different_mailboxes_do_not(addresses):
+    assert len({canonical_email(address) for address in addresses}) == len(addresses)
+
+
+@given(st.text(max_size=255) | st.builds("{}@{}".format, st.text(max_size=64), st.text(max_size=190)))
+@example("\u0345\u0301@ΐ.example")
+@example("a@" + "xn--" * 60)
+@example("ab--c\u0301@ab--c.example")
+@settings(deadline=None)
+def test_anything_has_a_canonical_form_which_is_its_own(text):
+    form = canonical_email(text)
+
+    assert canonical_email(form) == form
+    assert unicodedata.is_normalized("NFC", form)
+
+
+@given(st.text(PLAIN_CHARACTERS, max_size=255))
+def test_of_ascii_the_canonical_form_is_lower_case_as_the_database_writes_it(text):
+    assert canonical_email(text) == text.lower()
+
+
+@given(st.emails() | st.builds("{}@{}.example".format, st.text(max_size=20), st.text(max_size=20)))
+def test_an_address_and_what_is_kept_of_it_are_one(address):
+    try:
+        kept = email_adapter.validate_python(address)
+    except ValidationError:
+        return
+    assert canonical_email(kept) == canonical_email(clean_text(address))
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("e\u0301 \u00a0x", "é  x"), ("ｗｉｄｅ", "ｗｉｄｅ"), ("A\u3000b", "A b"), (" x ", " x "), ("a\u0340", "à")],
+)
+def test_a_password_is_composed_and_its_spaces_are_plain(written, kept):
+    assert prepare_password(written) == kept
+
+
+@given(st.text(max_size=128))
+def test_a_prepared_password_stays_as_it_is(text):
+    try:
+        once = prepare_password(text)
+    except ValueError:
+        return
+    assert prepare_password(once) == once
+
+
+@pytest.mark.parametrize(
+    "typed", ["1,200", "1 200", "1\u202f200", "1\u2019200", "١٬٢٠٠", "１，２００", " 1200 t", "1200\u200e"]
+)
+def test_a_number_is_read_as_people_write_it(typed):
+    assert whole_number(typed) == 1200
+
+
+@pytest.mark.parametrize("typed", ["1,20", "1.5", "½", "²", "1 e3", "0x10", "t", "", "1_200", "1\x00200", "1" * 51])
+def test_what_is_no_whole_number_stays_for_the_rules_to_refuse(typed):
+    assert whole_number(typed) == typed
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_number_or_stays(text):
+    number = whole_number(text)
+    assert number == text or isinstance(number, int)
+
+
+@pytest.mark.parametrize("phone", ["+34 963 555 017", "٠١٢٣", "ext. 7", ""])
+def test_a_phone_number_has_a_digit(phone):
+    assert has_digit(phone) == phone
+
+
+@pytest.mark.parametrize("phone", ["😀 call me", "n/a", "-", "½", "²"])
+def test_a_phone_number_without_a_digit_is_refused(phone):
+    with pytest.raises(PydanticCustomError):
+        has_digit(phone)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from provider_registration.candidates.browsing.models import Order, Selection
 from provider_registration.candidates.models import Product, Status
 from provider_registration.web.pagination import Position
-from provider_registration.web.text import Text
+from provider_registration.web.text import OpaqueText, Text
 
 PAGE_SIZE = 50
 MAX_WORDS_LENGTH = 100
@@ -51,7 +51,7 @@ class QueueQuery(BaseModel):
     product: Annotated[Product | None, BlankIsAbsent] = None
     order: Annotated[Order | None, BlankIsAbsent] = None
     search: Annotated[str, Text(MAX_WORDS_LENGTH)] = ""
-    after: Annotated[str, AfterValidator(_is_cursor)] | None = None
+    after: Annotated[OpaqueText, AfterValidator(_is_cursor)] | None = None
 
     @property
     def shown_status(self) -> Status | Literal["all"]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from provider_registration.applicants.sentences import sentence
 from provider_registration.candidates.schemas import CandidateRegistration
 from provider_registration.pages.forms import Form
+from provider_registration.web.text import canonical_email, whole_number
 
 TEXTS = ("company_name", "location", "contact_email", "phone")
 NUMBERS = ("truck_count", "capacity_tons_per_day")
@@ -23,11 +24,6 @@ ORDER = (*TEXTS, "products", *NUMBERS)  # from top to bottom
 HONEYPOT = "website"  # people do not see it; programs that fill in whatever there is do
 KEY_BYTES = 32
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}")
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
-# Thousands apart by a comma, a point, an apostrophe or a space, and tons by name, as people write them.
-_PARTED_NUMBER = re.compile(r"-?[0-9]{1,3}(?:[,.'\u2019\s][0-9]{3}){1,9}")
-_UNIT = re.compile(r"\s*(?:t|tn|tons?|tonnes?|trucks?)\.?\Z", re.IGNORECASE)
-MAX_NUMBER_LENGTH = 50
 
 
 class FormRefused(Exception):
@@ -64,7 +60,7 @@ class ApplicationForm:
             FormRefused: what was typed breaks them.
         """
         fields: dict[str, Any] = {name: text for name in TEXTS if (text := self.typed[name]).strip()}
-        fields |= {name: _number(text) for name in NUMBERS if (text := self.typed[name].strip())}
+        fields |= {name: whole_number(text) for name in NUMBERS if (text := self.typed[name].strip())}
         if self.products:
             fields["products"] = self.products
         errors: dict[str, str] = {}
@@ -84,15 +80,5 @@ class ApplicationForm:
 
         So a second click leads to the application that the first one made.
         """
-        digest = hmac.digest(self.key.encode(), contact_email.lower().encode(), sha256)
+        digest = hmac.digest(self.key.encode(), canonical_email(contact_email).encode(), sha256)
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _number(text: str) -> int | str:
-    """A whole number as people write it; other text stays as it is, for the rules to refuse."""
-    if len(text) > MAX_NUMBER_LENGTH:
-        return text
-    digits = _UNIT.sub("", text)
-    if _PARTED_NUMBER.fullmatch(digits):
-        digits = re.sub(r"[^0-9-]", "", digits)
-    return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else text

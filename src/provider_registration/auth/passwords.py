@@ -13,21 +13,23 @@ from passlib.hash import argon2
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from provider_registration.auth.errors import LoginsBusy, UnacceptablePassword
+from provider_registration.web.text import MAX_PASSWORD_LENGTH, prepare_password
 
 # OWASP Password Storage Cheat Sheet: 19 MiB of memory, two passes, one lane.
 ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
 MAX_QUEUED = 40  # log-ins at once: a check takes some 40 ms of a core, so that the last one waits about a second
 MIN_LENGTH = 8
-MAX_LENGTH = 128
 COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
+
+WRONG_LENGTH = f"A password has {MIN_LENGTH} to {MAX_PASSWORD_LENGTH} characters."
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordCheck:
-    """Whether a password is right; `better_hash` is to be stored when today's parameters are stronger."""
+    """Whether a password is right; `better_hash` is to be stored when today's rules make another one."""
 
     is_right: bool
     better_hash: str | None = None
@@ -57,27 +59,38 @@ class PasswordHasher:
             self._queued -= 1
 
     async def hash(self, password: str) -> str:
-        """Make a new hash of `password`.
+        """Make a new hash of `password`, as RFC 8265 prepares it.
 
         Raises:
-            UnacceptablePassword: it is too short, too long, or among the most common ones.
+            UnacceptablePassword: it is too short, too long, among the most common ones, or has unfit characters.
         """
-        if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-            raise UnacceptablePassword(f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.")
-        if password.lower() in COMMON_PASSWORDS:
+        if not MIN_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
+            raise UnacceptablePassword(WRONG_LENGTH)
+        try:
+            prepared = prepare_password(password)
+        except ValueError:
+            raise UnacceptablePassword("A password has no control characters and none that cannot be seen.") from None
+        if len(prepared) < MIN_LENGTH:
+            raise UnacceptablePassword(WRONG_LENGTH)
+        if prepared.lower() in COMMON_PASSWORDS:
             raise UnacceptablePassword("This password is among the most common ones; choose another.")
-        return await self._run(ARGON2ID.hash, password)
+        return await self._run(ARGON2ID.hash, prepared)
 
     async def verify(self, password: str, password_hash: str | None) -> PasswordCheck:
-        """Compare `password` with what is behind the hash; without a hash, take as long and say no."""
+        """Compare `password` with what is behind the hash; without a hash, take as long and say no.
+
+        Hashes from before passwords were prepared are of what was typed: that is tried second, where it differs.
+        """
         if password_hash is None or not ARGON2ID.identify(password_hash):  # that of an erased user is none
             password_hash = None
-        is_right = await self._run(ARGON2ID.verify, password, password_hash or self._decoy)
-        if not is_right or password_hash is None:
-            return PasswordCheck(is_right=False)
-        if ARGON2ID.needs_update(password_hash):
-            return PasswordCheck(is_right=True, better_hash=await self._run(ARGON2ID.hash, password))
-        return PasswordCheck(is_right=True)
+        spellings = _spellings(password)
+        for spelling in spellings:
+            is_right = await self._run(ARGON2ID.verify, spelling, password_hash or self._decoy)
+            if is_right and password_hash is not None:
+                if spelling == spellings[0] and not ARGON2ID.needs_update(password_hash):
+                    return PasswordCheck(is_right=True)
+                return PasswordCheck(is_right=True, better_hash=await self._run(ARGON2ID.hash, spellings[0]))
+        return PasswordCheck(is_right=False)
 
     def close(self) -> None:
         """End the threads."""
@@ -85,3 +98,12 @@ class PasswordHasher:
 
     async def _run(self, function: Callable[..., Result], *arguments: str) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _spellings(password: str) -> list[str]:
+    """Two at most: what is hashed, and what was typed."""
+    try:
+        prepared = prepare_password(password)
+    except ValueError:
+        return [password]
+    return [prepared] if prepared == password else [prepared, password]

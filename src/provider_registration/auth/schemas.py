@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from provider_registration.web.text import Text
+from provider_registration.web.text import OpaqueText, Password, Text
 
 
 class LoginRequest(BaseModel):
@@ -15,7 +15,7 @@ class LoginRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     username: Annotated[str, Text(255)] = Field(min_length=1, description="The user's e-mail address")
-    password: str = Field(min_length=1, max_length=128, json_schema_extra={"format": "password"})
+    password: Password
 
 
 class LoginForm(LoginRequest):
@@ -31,7 +31,7 @@ class RefreshRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    refresh_token: str = Field(min_length=1, max_length=128, description="As the last log-in or refresh gave it")
+    refresh_token: OpaqueText = Field(min_length=1, description="As the last log-in or refresh gave it")
 
 
 class TokenResponse(BaseModel):

@@ -13,17 +13,7 @@ from pydantic_core import PydanticCustomError
 from provider_registration.candidates.approval.schemas import MAX_INTEGER, ApprovalStandingResponse
 from provider_registration.candidates.models import Product, Registration, Status
 from provider_registration.web.pagination import CursorPagination, CursorQuery
-from provider_registration.web.text import EmailAddress, Text, visible
-
-
-def _blank_is_absent(value: str | None) -> str | None:
-    return value or None
-
-
-def _has_digits(value: str) -> str:
-    if value and not any(character.isdecimal() for character in value):
-        raise PydanticCustomError("no_digits", "Input should be a phone number")
-    return value
+from provider_registration.web.text import EmailAddress, Text, blank_is_absent, has_digit, visible
 
 
 def _no_repeats(products: list[Product]) -> list[Product]:
@@ -39,10 +29,10 @@ Products = Annotated[
 ]
 PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
 CompanyName = Annotated[str, Text(255, min_length=1), AfterValidator(visible)]
-Phone = Annotated[str, Text(50), AfterValidator(_has_digits)]
+Phone = Annotated[str, Text(50), AfterValidator(has_digit)]
 Location = Annotated[str, Text(255)]
 Reason = Annotated[str, Text(1000)]
-BlankIsAbsent = AfterValidator(_blank_is_absent)
+BlankIsAbsent = AfterValidator(blank_is_absent)
 
 EXAMPLE_ID = UUID("0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11")
 EXAMPLE_REGISTRATION: dict[str, Any] = {
@@ -75,7 +65,7 @@ class CandidateRegistration(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     company_name: CompanyName
-    contact_email: EmailAddress = Field(description="Taken once, whatever the letter case")
+    contact_email: EmailAddress = Field(description="Taken once, whatever the letter case or the form of its domain")
     phone: Annotated[Phone | None, BlankIsAbsent] = None
     products: Products
     truck_count: PositiveInteger

@@ -14,6 +14,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from provider_registration.web.text import OpaqueText
+
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_OFFSET = 100_000  # PostgreSQL walks over every row that is skipped
@@ -97,7 +99,7 @@ class PageQuery(BaseModel):
 class CursorQuery(PageQuery):
     """Query parameters of a list that can be followed by cursor, at the same cost however far."""
 
-    cursor: Annotated[str, AfterValidator(_is_cursor)] | None = Field(
+    cursor: Annotated[OpaqueText, AfterValidator(_is_cursor)] | None = Field(
         None, description="Go on where a page ended: its pagination.next_cursor; with limit or page_size, if anything"
     )
 

@@ -1,4 +1,19 @@
-"""Text that callers send: in Unicode's composed form, trimmed, without what cannot be seen."""
+"""What text may be: the one place that decides it, for the API, the pages, the console and the command line.
+
+1. Length comes first. Normalising takes time that grows with the square of the length, so nothing is normalised that
+   is longer than MAX_RAW_LENGTHS times what may be kept. Each text that a caller can send has a type from here.
+2. Text is kept in Unicode's normalisation form C, without white space around it. Control characters, line breaks and
+   half surrogate pairs are refused.
+3. What cannot be seen is removed: format characters that change the direction of text or take no room, and the
+   grapheme joiner. ZWJ and ZWNJ stay between two letters, marks or symbols beyond Latin, whose scripts and emoji need
+   them. A name has at least one character that shows.
+4. A phone number has a digit, of any script. A whole number may have its thousands apart by a comma, a point, an
+   apostrophe or a space, and its unit after it: `1,200 t`. Only the form for people reads numbers so.
+5. E-mail addresses are kept as they are written, with the domain in Unicode, and compared by `canonical_email`: the
+   local part in folded case, the domain as A-labels. A local part has 64 octets at most, an address 254.
+6. Passwords are prepared by the OpaqueString profile of RFC 8265: form C, and every space is U+0020; case and width
+   stay. Control characters, and what cannot be seen, are refused in new ones.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +22,10 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import idna
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
+from precis_i18n import get_profile
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
@@ -71,6 +88,42 @@ def visible(value: str) -> str:
     return value
 
 
+def has_digit(value: str) -> str:
+    """Refuse a phone number that nobody can dial; none at all is none.
+
+    Raises:
+        PydanticCustomError: there is text without a digit.
+    """
+    if value and not any(character.isdecimal() for character in value):
+        raise PydanticCustomError("no_digits", "Input should be a phone number")
+    return value
+
+
+def blank_is_absent(value: str | None) -> str | None:
+    """What was left empty was not said."""
+    return value or None
+
+
+MAX_NUMBER_LENGTH = 50
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
+_PARTED_NUMBER = re.compile(r"-?[0-9]{1,3}(?:[,.'\u2019\u066c\uff0c\s][0-9]{3}){1,9}")
+_UNIT = re.compile(r"\s*(?:t|tn|tons?|tonnes?|trucks?)\.?\Z", re.IGNORECASE)
+
+
+def whole_number(text: str) -> int | str:
+    """A whole number as people write it; other text stays as it is, for the rules to refuse."""
+    if len(text) > MAX_NUMBER_LENGTH:
+        return text
+    try:
+        shown = clean_text(text)
+    except PydanticCustomError:
+        return text
+    digits = "".join(str(unicodedata.decimal(each, each)) for each in _UNIT.sub("", shown))
+    if _PARTED_NUMBER.fullmatch(digits):
+        digits = re.sub(r"[^0-9-]", "", digits)
+    return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else text
+
+
 MAX_RAW_LENGTHS = 3  # what NFC may make one of
 
 
@@ -124,14 +177,60 @@ def _email_address(value: str) -> str:
 
 def _any_email_address(value: str) -> str:
     try:
-        return validate_email(clean_text(value), check_deliverability=False, strict=True).normalized
+        checked = validate_email(clean_text(value), check_deliverability=False, strict=True)
     except EmailNotValidError:
-        raise PydanticCustomError("email_address", "Input should be an e-mail address") from None
+        checked = None
+    if checked is None or len(checked.local_part.encode()) > MAX_LOCAL_PART_OCTETS:
+        raise PydanticCustomError("email_address", "Input should be an e-mail address")
+    return checked.normalized
 
 
+MAX_LOCAL_PART_OCTETS = 64  # RFC 5321 section 4.5.3.1.1
 MAX_EMAIL_LENGTH = 254  # RFC 5321 section 4.5.3.1.3, less the angle brackets
 EmailAddress = Annotated[
     str,
     Field(max_length=MAX_EMAIL_LENGTH, json_schema_extra={"format": "email"}),
     AfterValidator(_email_address),
 ]
+
+
+def canonical_email(address: str) -> str:
+    """The one form by which addresses are compared: those of one mailbox have the same.
+
+    Case is folded and the domain is written as A-labels (UTS 46, IDNA 2008); a domain that has none is folded too, so
+    that addresses from before there were rules have a form as well. Of ASCII it makes lower case and nothing else,
+    which is what the database does for a release that does not know this.
+    """
+    if address.isascii():
+        return address.lower()
+    local_part, at, domain = address.rpartition("@")
+    try:
+        labels = idna.encode(domain, uts46=True).decode() if at else _fold(domain)
+    except idna.IDNAError:
+        labels = _fold(domain)
+    return f"{_fold(local_part)}{at}{labels}"
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+MAX_PASSWORD_LENGTH = 128
+Password = Annotated[str, Field(min_length=1, max_length=MAX_PASSWORD_LENGTH, json_schema_extra={"format": "password"})]
+_OPAQUE_STRING = get_profile("OpaqueString")
+
+
+def prepare_password(password: str) -> str:
+    """The password in the form that is hashed, of MAX_PASSWORD_LENGTH at most.
+
+    Raises:
+        ValueError: it is empty, or has characters that RFC 8265 does not allow.
+    """
+    try:
+        return str(_OPAQUE_STRING.enforce(password))
+    except UnicodeError:
+        raise ValueError("characters that a password cannot have") from None
+
+
+# What this service made and gets back, to be looked up as it is: tokens and cursors.
+OpaqueText = Annotated[str, Field(max_length=128)]
