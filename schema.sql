@@ -15,10 +15,12 @@ CREATE TABLE users (
     disabled_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    email_canonical text,
     CONSTRAINT pk_users PRIMARY KEY (id),
     CONSTRAINT ck_users_role CHECK (role::text = ANY (ARRAY['admin'::text, 'viewer'::text]))
 );
 
+CREATE UNIQUE INDEX uq_users_email_canonical ON users USING btree (email_canonical);
 CREATE UNIQUE INDEX uq_users_email_lower ON users USING btree (lower(email::text));
 
 CREATE TABLE candidate_counts (
@@ -47,6 +49,7 @@ CREATE TABLE candidates (
     rejection_reason character varying(1000),
     status_secret_hash bytea,
     rejected_by uuid,
+    contact_email_canonical text,
     CONSTRAINT pk_candidates PRIMARY KEY (id),
     CONSTRAINT fk_candidates_rejected_by FOREIGN KEY (rejected_by) REFERENCES users(id),
     CONSTRAINT ck_candidates_approved_has_provider CHECK ((status::text = 'approved'::text) = (provider_id IS NOT NULL)),
@@ -71,6 +74,7 @@ CREATE INDEX ix_candidates_mangoes ON candidates USING btree (created_at DESC, i
 CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['oranges'::text];
 CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
 CREATE INDEX ix_candidates_words ON candidates USING gin (to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, '@._-+/<>&~'::text, '          '::text))) WITH (gin_pending_list_limit='256');
+CREATE UNIQUE INDEX uq_candidates_contact_email_canonical ON candidates USING btree (contact_email_canonical);
 CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
 CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
 CREATE UNIQUE INDEX uq_candidates_status_secret_hash ON candidates USING btree (status_secret_hash) WHERE status_secret_hash IS NOT NULL;
@@ -179,6 +183,18 @@ BEGIN
 END;
 $function$;
 
+CREATE OR REPLACE FUNCTION public.candidates_canonical_email()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    BEGIN
+        -- Of ASCII it is lower case; the service fills the rest.
+        NEW.contact_email_canonical = CASE WHEN octet_length(NEW.contact_email) = char_length(NEW.contact_email)
+                          THEN lower(NEW.contact_email COLLATE "C") END;
+        RETURN NEW;
+    END;
+    $function$;
+
 CREATE OR REPLACE FUNCTION public.candidates_count_changes()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -279,7 +295,23 @@ BEGIN
 END;
 $function$;
 
-CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.status_secret_hash IS DISTINCT FROM new.status_secret_hash) EXECUTE FUNCTION candidates_before_update();
+CREATE OR REPLACE FUNCTION public.users_canonical_email()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    BEGIN
+        -- Of ASCII it is lower case; the service fills the rest.
+        NEW.email_canonical = CASE WHEN octet_length(NEW.email) = char_length(NEW.email)
+                          THEN lower(NEW.email COLLATE "C") END;
+        RETURN NEW;
+    END;
+    $function$;
+
+CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.status_secret_hash IS DISTINCT FROM new.status_secret_hash AND NOT old.contact_email_canonical IS DISTINCT FROM new.contact_email_canonical) EXECUTE FUNCTION candidates_before_update();
+
+CREATE TRIGGER tr_candidates_canonical_email_inserted BEFORE INSERT ON candidates FOR EACH ROW WHEN (new.contact_email_canonical IS NULL) EXECUTE FUNCTION candidates_canonical_email();
+
+CREATE TRIGGER tr_candidates_canonical_email_updated BEFORE UPDATE OF contact_email ON candidates FOR EACH ROW WHEN (old.contact_email::text <> new.contact_email::text AND NOT old.contact_email_canonical IS DISTINCT FROM new.contact_email_canonical) EXECUTE FUNCTION candidates_canonical_email();
 
 CREATE TRIGGER tr_candidates_count_deleted AFTER DELETE ON candidates REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
 
@@ -289,7 +321,11 @@ CREATE TRIGGER tr_candidates_count_updated AFTER UPDATE ON candidates REFERENCIN
 
 CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH STATEMENT EXECUTE FUNCTION candidates_forget_counts();
 
-CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION users_before_update();
+CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW WHEN (NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_before_update();
+
+CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH ROW WHEN (new.email_canonical IS NULL) EXECUTE FUNCTION users_canonical_email();
+
+CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` goes on from here.
 INSERT INTO alembic_version VALUES ('018_functions_and_sessions');

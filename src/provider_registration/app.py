@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __commit__, __version__
+from provider_registration.addresses import AddressKeeper
 from provider_registration.admin.dependencies import require_reader
 from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
@@ -131,6 +132,7 @@ def create_app(settings: Settings) -> FastAPI:
             )
             background = [
                 asyncio.create_task(Sweeper(approvals).run()),
+                asyncio.create_task(AddressKeeper(database).run()),
                 asyncio.create_task(revocations.run()),
             ]
             stopping = asyncio.Event()

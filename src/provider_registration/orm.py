@@ -73,6 +73,7 @@ class Candidate(Base):
         CheckConstraint("rejection_reason IS NULL OR status = 'rejected'", name="reason_only_when_rejected"),
         CheckConstraint("rejected_by IS NULL OR status = 'rejected'", name="rejected_by_only_when_rejected"),
         CheckConstraint("company_name <> '' AND company_name = btrim(company_name)", name="company_name_trimmed"),
+        Index("uq_candidates_contact_email_canonical", "contact_email_canonical", unique=True),
         Index("uq_candidates_contact_email_lower", text("lower(contact_email)"), unique=True),
         Index("uq_candidates_provider_id", "provider_id", unique=True),
         Index(
@@ -122,6 +123,7 @@ class Candidate(Base):
     rejection_reason: Mapped[str | None] = mapped_column(String(1000))
     status_secret_hash: Mapped[bytes | None]
     rejected_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    contact_email_canonical: Mapped[str | None]
 
 
 class CandidateCount(Base):
@@ -151,6 +153,7 @@ class User(Base):
     __tablename__ = "users"
     __table_args__ = (
         CheckConstraint("role::text IN ('admin', 'viewer')", name="role"),
+        Index("uq_users_email_canonical", "email_canonical", unique=True),
         Index("uq_users_email_lower", text("lower(email)"), unique=True),
     )
 
@@ -161,6 +164,7 @@ class User(Base):
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    email_canonical: Mapped[str | None]
 
 
 class Session(Base):

@@ -27,6 +27,7 @@ REVISIONS = (
     "013_capacity_counts",
     "014_search_indexes",
     "015_rejected_by",
+    "016_canonical_email",
     "018_functions_and_sessions",
 )
 REQUIRED_REVISION = REVISIONS[-1]

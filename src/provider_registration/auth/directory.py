@@ -7,12 +7,14 @@ from uuid import UUID
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from provider_registration.addresses import fill_users
 from provider_registration.auth import queries
 from provider_registration.auth.errors import UserExists, UserNotFound
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
 from provider_registration.errors import ServiceError
+from provider_registration.web.text import canonical_email
 
 
 class UserDirectory:
@@ -26,12 +28,12 @@ class UserDirectory:
         """Add a user.
 
         Raises:
-            UserExists: the address is taken, in any letter case.
+            UserExists: the address is taken, in whatever spelling.
             UnacceptablePassword: the password is too short, too long or too common.
         """
         password_hash = await self._hasher.hash(password)
         return await self._write(
-            queries.INSERT_USER, UserExists, email=email, password_hash=password_hash, role=str(role)
+            queries.INSERT_USER, UserExists, email, email=email, password_hash=password_hash, role=str(role)
         )
 
     async def create_first_admin(self, email: str, password: str) -> bool:
@@ -45,7 +47,11 @@ class UserDirectory:
                 return False
         password_hash = await self._hasher.hash(password)
         async with self._database.transaction() as session:
-            parameters = {"email": email, "password_hash": password_hash}
+            parameters = {
+                "email": email,
+                "email_canonical": canonical_email(email),
+                "password_hash": password_hash,
+            }
             return (await session.execute(queries.INSERT_FIRST_ADMIN, parameters)).one_or_none() is not None
 
     async def set_password(self, email: str, password: str) -> UUID:
@@ -56,7 +62,7 @@ class UserDirectory:
             UnacceptablePassword: the password is too short, too long or too common.
         """
         password_hash = await self._hasher.hash(password)
-        return await self._take_away(queries.UPDATE_PASSWORD, email=email, password_hash=password_hash)
+        return await self._take_away(queries.UPDATE_PASSWORD, email, password_hash=password_hash)
 
     async def set_role(self, email: str, role: Role) -> UUID:
         """Give a user another role.
@@ -64,7 +70,7 @@ class UserDirectory:
         Raises:
             UserNotFound: nobody has this address.
         """
-        return await self._take_away(queries.UPDATE_ROLE, email=email, role=str(role))
+        return await self._take_away(queries.UPDATE_ROLE, email, role=str(role))
 
     async def disable(self, email: str) -> UUID:
         """Take a user's access away.
@@ -72,7 +78,7 @@ class UserDirectory:
         Raises:
             UserNotFound: nobody has this address.
         """
-        return await self._take_away(queries.DISABLE_USER, email=email)
+        return await self._take_away(queries.DISABLE_USER, email)
 
     async def enable(self, email: str) -> UUID:
         """Give a disabled user access again.
@@ -80,7 +86,7 @@ class UserDirectory:
         Raises:
             UserNotFound: nobody has this address.
         """
-        return await self._write(queries.ENABLE_USER, UserNotFound, email=email)
+        return await self._write(queries.ENABLE_USER, UserNotFound, email)
 
     async def has_admin(self) -> bool:
         """Whether anybody who can log in is an admin."""
@@ -93,16 +99,22 @@ class UserDirectory:
             await session.execute(queries.LOCK_SESSIONS, {"user_id": None})
             return int(await session.scalar(queries.END_ALL_SESSIONS) or 0)
 
-    async def _take_away(self, statement: TextClause, **parameters: str) -> UUID:
+    async def _take_away(self, statement: TextClause, address: str, **parameters: str) -> UUID:
+        parameters["email_canonical"] = canonical_email(address)
         async with self._database.transaction() as session:
+            await fill_users(session)
             user_id: UUID | None = await session.scalar(statement, parameters)
             if user_id is None:
                 raise UserNotFound
             await end_sessions(session, user_id)
         return user_id
 
-    async def _write(self, statement: TextClause, when_no_row: type[ServiceError], **parameters: str) -> UUID:
+    async def _write(
+        self, statement: TextClause, when_no_row: type[ServiceError], address: str, **parameters: str
+    ) -> UUID:
+        parameters["email_canonical"] = canonical_email(address)
         async with self._database.transaction() as session:
+            await fill_users(session)
             row = (await session.execute(statement, parameters)).one_or_none()
         if row is None:
             raise when_no_row

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# Find who logs in, with the hash to check; one row, without an id where nobody has the address. `account` is the
-# address as the database compares it: spellings are counted together whether or not somebody has it.
+# Find who logs in, with the hash to check; one row, without an id where nobody has the address. Whoever an earlier
+# release made has no canonical address until a command writes it: they are found as that release finds them.
 FIND_CREDENTIALS = text("""
-    SELECT asked.account, users.id, users.role, users.disabled_at, users.password_hash
-    FROM (SELECT lower(:email) AS account) AS asked
-    LEFT JOIN users ON lower(users.email) = asked.account
+    SELECT users.id, users.role, users.disabled_at, users.password_hash
+    FROM (SELECT) AS asked
+    LEFT JOIN users ON users.email_canonical = :email_canonical
+                    OR (users.email_canonical IS NULL AND lower(users.email) = lower(:email))
+    ORDER BY users.email_canonical
+    LIMIT 1
 """)
 
 # Add a user, unless the address is taken.
 INSERT_USER = text("""
-    INSERT INTO users (email, password_hash, role)
-    VALUES (:email, :password_hash, :role)
-    ON CONFLICT (lower(email)) DO NOTHING
+    INSERT INTO users (email, email_canonical, password_hash, role)
+    VALUES (:email, :email_canonical, :password_hash, :role)
+    ON CONFLICT DO NOTHING
     RETURNING id
 """)
 
 # Add the first admin of an empty house; two starters make one.
 INSERT_FIRST_ADMIN = text("""
-    INSERT INTO users (email, password_hash, role)
-    SELECT :email, :password_hash, 'admin'
+    INSERT INTO users (email, email_canonical, password_hash, role)
+    SELECT :email, :email_canonical, :password_hash, 'admin'
     WHERE NOT EXISTS (SELECT FROM users)
-    ON CONFLICT (lower(email)) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING id
 """)
 
@@ -67,28 +70,28 @@ END_ALL_SESSIONS = text("""
 # Change a password; a disabled user stays disabled.
 UPDATE_PASSWORD = text("""
     UPDATE users SET password_hash = :password_hash
-    WHERE lower(email) = lower(:email)
+    WHERE email_canonical = :email_canonical
     RETURNING id
 """)
 
 # Give a user another role.
 UPDATE_ROLE = text("""
     UPDATE users SET role = :role
-    WHERE lower(email) = lower(:email)
+    WHERE email_canonical = :email_canonical
     RETURNING id
 """)
 
 # Take a user's access away.
 DISABLE_USER = text("""
     UPDATE users SET disabled_at = coalesce(disabled_at, now())
-    WHERE lower(email) = lower(:email)
+    WHERE email_canonical = :email_canonical
     RETURNING id
 """)
 
 # Give a disabled user access again.
 ENABLE_USER = text("""
     UPDATE users SET disabled_at = NULL
-    WHERE lower(email) = lower(:email)
+    WHERE email_canonical = :email_canonical
     RETURNING id
 """)
 

@@ -21,6 +21,7 @@ from provider_registration.auth.tokens import TokenSigner
 from provider_registration.database import Database
 from provider_registration.metrics import LOGINS, REFRESHES
 from provider_registration.web.rate_limits import RateLimits, RateLimitsUnavailable, TooManyRequests
+from provider_registration.web.text import canonical_email
 
 SESSION_SECONDS = 7 * 24 * 3600  # then the password is asked for again
 IDLE_SECONDS = 12 * 3600  # and after so long without a refresh
@@ -59,7 +60,7 @@ class AuthService:
         self._limits = limits
 
     async def login(self, username: str, password: str, *, address: str) -> Tokens:
-        """Begin a session of the user with this e-mail address, in any letter case.
+        """Begin a session of the user with this e-mail address, in whatever spelling.
 
         `address` is where the caller asks from: tries are counted by account and address, so that an attacker elsewhere
         cannot lock the owner out, and before the password is looked at; a good one forgives those before it.
@@ -83,10 +84,11 @@ class AuthService:
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
         """Check a password, begin a session for `seconds`, and `then` give out what is shown for it."""
+        asked = {"email": username, "email_canonical": canonical_email(username)}
         try:
             async with self._database.statement() as session:
-                found = (await session.execute(queries.FIND_CREDENTIALS, {"email": username})).mappings().one()
-            account = hashlib.sha256(found["account"].encode()).hexdigest()
+                found = (await session.execute(queries.FIND_CREDENTIALS, asked)).mappings().one()
+            account = hashlib.sha256(asked["email_canonical"].encode()).hexdigest()
             async with self._limits.guard_login(account, address):
                 with self._hasher.queue():  # only what is not refused takes a place
                     result = await self._check_and_begin(found, password, seconds, then)

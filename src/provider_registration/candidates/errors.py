@@ -26,7 +26,7 @@ class CandidateNotFound(NotFoundError):
 
 
 class EmailTaken(ConflictError):
-    """A candidate with this address registered before, whatever its letter case."""
+    """A candidate with this address registered before, whatever its spelling."""
 
     code = "email-taken"
     title = "E-mail address taken"

@@ -12,6 +12,7 @@ from sqlalchemy import Row, RowMapping
 
 from provider_registration.candidates.approval.models import ApprovalStanding, ApprovalState
 from provider_registration.web.pagination import Position
+from provider_registration.web.text import canonical_email
 
 
 class Status(StrEnum):
@@ -174,6 +175,10 @@ class Registration:
     location: str | None
     candidate_id: UUID = field(default_factory=uuid4)
     status_secret_hash: str | None = None
+    contact_email_canonical: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "contact_email_canonical", canonical_email(self.contact_email))
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,15 +63,16 @@ _SELECT_RECORDS = """
 _INSERT = """
     , added AS (
         INSERT INTO candidates
-            (id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
-             status_secret_hash)
-        SELECT candidate_id, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
-               decode(status_secret_hash, 'hex')
+            (id, company_name, contact_email, contact_email_canonical, phone, products, truck_count,
+             capacity_tons_per_day, location, status_secret_hash)
+        SELECT candidate_id, company_name, contact_email, contact_email_canonical, phone, products, truck_count,
+               capacity_tons_per_day, location, decode(status_secret_hash, 'hex')
         FROM ROWS FROM (
             json_to_recordset(CAST(:registrations AS json)) AS (
                 candidate_id uuid,
                 company_name text,
                 contact_email text,
+                contact_email_canonical text,
                 phone text,
                 products text[],
                 truck_count integer,
@@ -80,7 +81,7 @@ _INSERT = """
                 status_secret_hash text
             )
         ) WITH ORDINALITY AS registration, patience
-        ORDER BY lower(contact_email), ordinality
+        ORDER BY contact_email_canonical, ordinality
         ON CONFLICT DO NOTHING
         RETURNING *
     )

@@ -82,7 +82,7 @@ class CandidateService:
         """Store a new candidate; `status_secret` is for callers who have made one already.
 
         Raises:
-            EmailTaken: a candidate with this address is registered, in any letter case.
+            EmailTaken: a candidate with this address is registered, in whatever spelling.
         """
         secret = status_secret or (new_status_secret() if self.gives_status_secrets else None)
         if secret:

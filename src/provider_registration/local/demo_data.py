@@ -24,6 +24,7 @@ from provider_registration.candidates.models import Product, Status
 from provider_registration.database import CONNECT_TIMEOUT
 from provider_registration.local.demo_names import COUNTRIES, REJECTION_REASONS, Country
 from provider_registration.local.errors import LocalError
+from provider_registration.web.text import canonical_email
 
 BATCH = 5_000  # rows a transaction
 SURNAMES = 200  # drawn from Faker for each country; it takes some 40 µs a name, too long to ask it for every row
@@ -44,6 +45,7 @@ _T = TypeVar("_T")
 COLUMNS = (
     *("id", "status", "company_name", "contact_email", "phone", "products", "truck_count", "capacity_tons_per_day"),
     *("location", "created_at", "updated_at", "provider_id", "version", "rejection_reason"),
+    "contact_email_canonical",
 )
 
 # Let one load at a time number its rows; the lock goes with the connection.
@@ -151,7 +153,7 @@ def demo_rows(
             UUID(int=rng.getrandbits(128), version=4),
             status,
             unicodedata.normalize("NFC", company_name),
-            _address(source.country, latin_place, number, rng),
+            address := _address(source.country, latin_place, number, rng),
             None if rng.random() < SHARE_WITHOUT_PHONE else _phone(source, rng),
             _products(source, rng),
             trucks,
@@ -162,6 +164,7 @@ def demo_rows(
             provider_id if status == Status.APPROVED else None,
             1 if status == Status.PENDING else 2,
             _pick(REJECTION_REASONS, rng) if status == Status.REJECTED else None,
+            canonical_email(address),
         )
         provider_id += status == Status.APPROVED
 

@@ -1,4 +1,4 @@
-"""The SQL of data requests. An address is the same in any letter case."""
+"""The SQL of data requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXPORT_CANDIDATE = text("""
            || jsonb_build_object('approval_events', coalesce(
                (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'detail', detail) ORDER BY id)
                 FROM approval_events WHERE candidate_id = candidates.id), '[]'))
-    FROM candidates WHERE lower(contact_email) = lower(:email)
+    FROM candidates WHERE contact_email_canonical = :email_canonical
 """)
 
 # What is held about the member of staff who logs in with an address, but for what proves who they are.
@@ -29,12 +29,12 @@ EXPORT_USER = text("""
                'rejections', coalesce(
                    (SELECT jsonb_agg(jsonb_build_object('at', updated_at, 'candidate_id', id) ORDER BY updated_at)
                     FROM candidates WHERE rejected_by = users.id), '[]'))
-    FROM users WHERE lower(email) = lower(:email)
+    FROM users WHERE email_canonical = :email_canonical
 """)
 
 # Keep others from deciding about the company that registered with an address.
 LOCK_CANDIDATE = text("""
-    SELECT id FROM candidates WHERE lower(contact_email) = lower(:email) FOR UPDATE
+    SELECT id FROM candidates WHERE contact_email_canonical = :email_canonical FOR UPDATE
 """)
 
 # Whether an approval stands. Asked after the lock: the snapshot of a statement that waits for it is from before.
@@ -47,6 +47,7 @@ APPROVAL_STANDS = text("""
 ERASE_CANDIDATE = text("""
     UPDATE candidates
     SET contact_email = 'erased-' || id || '@erased.invalid',
+        contact_email_canonical = 'erased-' || id || '@erased.invalid',
         company_name = CASE status WHEN 'approved' THEN company_name ELSE 'erased' END,
         phone = NULL,
         location = NULL,
@@ -63,9 +64,10 @@ ERASE_CANDIDATE = text("""
 ERASE_USER = text("""
     UPDATE users
     SET email = 'erased-' || id || '@erased.invalid',
+        email_canonical = 'erased-' || id || '@erased.invalid',
         password_hash = '!',
         disabled_at = coalesce(disabled_at, now()),
         updated_at = now()
-    WHERE lower(email) = lower(:email)
+    WHERE email_canonical = :email_canonical
     RETURNING id
 """)

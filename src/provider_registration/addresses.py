@@ -1,0 +1,97 @@
+"""Keeping the canonical form of e-mail addresses that something else wrote: an earlier release, or SQL by hand.
+
+A trigger writes the form of an ASCII address and empties that of any other, which needs Unicode's rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.logs import RateLimitedLogger
+from provider_registration.web.text import canonical_email
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 60.0  # between two looks; what is looked for is indexed, and there is nothing unless releases are mixed
+MOST = 1000  # addresses at a time
+JITTER = secrets.SystemRandom()
+
+# Candidates whose address has no canonical form, but for those that another process fills just now.
+FIND_CANDIDATES = text("""
+    SELECT id, contact_email AS address FROM candidates
+    WHERE contact_email_canonical IS NULL
+    ORDER BY id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+""")
+
+# Write the canonical form of a candidate's address, unless another has it.
+FILL_CANDIDATE = text("""
+    UPDATE candidates SET contact_email_canonical = :canonical
+    WHERE id = :id AND NOT EXISTS (SELECT FROM candidates WHERE contact_email_canonical = :canonical)
+    RETURNING id
+""")
+
+# The same of the staff.
+FIND_USERS = text("""
+    SELECT id, email AS address FROM users
+    WHERE email_canonical IS NULL
+    ORDER BY id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+""")
+FILL_USER = text("""
+    UPDATE users SET email_canonical = :canonical
+    WHERE id = :id AND NOT EXISTS (SELECT FROM users WHERE email_canonical = :canonical)
+    RETURNING id
+""")
+
+
+async def fill_candidates(session: AsyncSession) -> list[UUID]:
+    """Write what is missing; the ids of those whose address another candidate has in another spelling."""
+    return await _fill(session, FIND_CANDIDATES, FILL_CANDIDATE)
+
+
+async def fill_users(session: AsyncSession) -> list[UUID]:
+    """As for candidates. The role that serves may not do this: the commands about users do."""
+    return await _fill(session, FIND_USERS, FILL_USER)
+
+
+async def _fill(session: AsyncSession, find: TextClause, fill: TextClause) -> list[UUID]:
+    taken = []
+    for row in (await session.execute(find, {"limit": MOST})).all():
+        parameters = {"id": row.id, "canonical": canonical_email(row.address)}
+        if await session.scalar(fill, parameters) is None:
+            taken.append(row.id)
+    return taken
+
+
+class AddressKeeper:
+    """Fills what is empty, on every replica, about once a minute."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._logger = RateLimitedLogger(logger)
+
+    async def run(self) -> None:
+        """Look until cancelled. What goes wrong is logged, and the next look comes all the same."""
+        while True:
+            try:
+                async with self._database.transaction() as session:
+                    taken = await fill_candidates(session)
+                if taken:
+                    self._logger.warning(
+                        "candidates share an e-mail address", candidate_ids=[str(each) for each in taken]
+                    )
+            except DatabaseUnavailable:
+                self._logger.warning("the database does not answer; addresses are looked at later")
+            except Exception:
+                self._logger.exception("addresses could not be looked at")
+            await asyncio.sleep(SECONDS * JITTER.uniform(0.5, 1.5))
