@@ -175,7 +175,7 @@ class Registration:
     location: str | None
     candidate_id: UUID = field(default_factory=uuid4)
     status_secret_hash: str | None = None
-    contact_email_canonical: str = field(init=False)
+    contact_email_canonical: str = ""  # made from contact_email; pydantic would not write a field with init=False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "contact_email_canonical", canonical_email(self.contact_email))
