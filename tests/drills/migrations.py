@@ -197,9 +197,9 @@ async def loaded(folder: Path, rows: int) -> AsyncIterator[World]:
     """So many candidates in a database of the older release's schema; everything ends with the block."""
     async with prepared(folder) as world:
         url = world.database_url
-        await asyncio.to_thread(migrations.downgrade, url, OLDER_SCHEMA)
         engine_url = DatabaseSettings(_env_file=None, database_url=url).database_url
         await load_demo_data(engine_url, rows, seed=1, progress=lambda _: None)
+        await asyncio.to_thread(migrations.downgrade, url, OLDER_SCHEMA)
         tell(f"{rows:,} candidates are there")
         yield world
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 from playwright.async_api import expect
 
 from provider_registration.auth.models import Role
 from provider_registration.auth.service import BROWSER_IDLE_SECONDS, BROWSER_SESSION_SECONDS
+from provider_registration.cli import main
 from tests.chromium import text_of
 from tests.service import PASSWORD
 
@@ -328,3 +331,24 @@ async def test_an_access_token_opens_no_page_and_a_cookie_no_endpoint(someone, a
 
     assert (await someone.client.get("/admin/candidates", headers=token)).status_code == 401
     assert (await someone.ask("GET", "/candidates")).status_code == 401
+
+
+@pytest.mark.parametrize("written", ["eva-{}@bücher.example", "eva-{}@xn--bcher-kva.example"])
+async def test_who_was_created_with_a_domain_in_unicode_signs_in_with_what_browsers_send(
+    someone, written, migrated_database_url
+):
+    unique = uuid4().hex[:8]
+    created = await asyncio.to_thread(
+        CliRunner().invoke,
+        main,
+        ["create-user", written.format(unique), "--password-stdin"],
+        input=f"{PASSWORD}\n",
+        env={"DATABASE_URL": migrated_database_url},
+    )
+    assert created.exit_code == 0, created.output
+
+    for typed in ("eva-{}@xn--bcher-kva.example", "eva-{}@bücher.example", "Eva-{}@BÜCHER.example"):
+        page = await someone.sign_in(typed.format(unique))
+        assert page.url.path == "/admin"
+        assert f"eva-{unique}@bücher.example" in page.text
+        await someone.submit(page, "/sign-out")
