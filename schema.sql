@@ -2,6 +2,8 @@
 --     psql -v ON_ERROR_STOP=1 --single-transaction -f schema.sql DATABASE
 -- Made by `python tests/schema_dump.py > schema.sql`; a test compares it with the migrations. Do not edit.
 
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+
 CREATE TABLE alembic_version (
     version_num character varying(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -72,7 +74,9 @@ CREATE INDEX ix_candidates_decided_at ON candidates USING btree (updated_at) INC
 CREATE INDEX ix_candidates_grapes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['grapes'::text];
 CREATE INDEX ix_candidates_mangoes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['mangoes'::text];
 CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['oranges'::text];
+CREATE INDEX ix_candidates_search_text ON candidates USING gin (search_text gin_trgm_ops) WITH (gin_pending_list_limit='256');
 CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
+CREATE INDEX ix_candidates_without_search_text ON candidates USING btree (id) WHERE search_text IS NULL;
 CREATE INDEX ix_candidates_words ON candidates USING gin (to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, '@._-+/<>&~'::text, '          '::text))) WITH (gin_pending_list_limit='256');
 CREATE UNIQUE INDEX uq_candidates_contact_email_canonical ON candidates USING btree (contact_email_canonical);
 CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
@@ -176,12 +180,20 @@ CREATE OR REPLACE FUNCTION public.candidates_before_update()
  LANGUAGE plpgsql
  SET search_path TO 'public', 'pg_temp'
 AS $function$
-BEGIN
-    NEW.updated_at = now();
-    NEW.version = OLD.version + 1;
-    RETURN NEW;
-END;
-$function$;
+    DECLARE
+        filled record := OLD;
+    BEGIN
+        IF OLD.search_text IS NULL AND NEW.search_text IS NOT NULL THEN
+            filled.search_text = NEW.search_text;
+            IF filled IS NOT DISTINCT FROM NEW THEN
+                RETURN NEW;
+            END IF;
+        END IF;
+        NEW.updated_at = now();
+        NEW.version = OLD.version + 1;
+        RETURN NEW;
+    END;
+    $function$;
 
 CREATE OR REPLACE FUNCTION public.candidates_canonical_email()
  RETURNS trigger
@@ -239,6 +251,20 @@ AS $function$
             SET count = kept.count + excluded.count, tons_per_day = kept.tons_per_day + excluded.tons_per_day;
         END IF;
         RETURN NULL;
+    END;
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.candidates_empty_search_text()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    BEGIN
+        -- Not in the trigger's WHEN: PostgreSQL lets no column change its type that a trigger names.
+        IF (OLD.company_name, OLD.contact_email, OLD.phone, OLD.location)
+            IS DISTINCT FROM (NEW.company_name, NEW.contact_email, NEW.phone, NEW.location) THEN
+            NEW.search_text = NULL;
+        END IF;
+        RETURN NEW;
     END;
     $function$;
 
@@ -318,6 +344,8 @@ CREATE TRIGGER tr_candidates_count_deleted AFTER DELETE ON candidates REFERENCIN
 CREATE TRIGGER tr_candidates_count_inserted AFTER INSERT ON candidates REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
 
 CREATE TRIGGER tr_candidates_count_updated AFTER UPDATE ON candidates REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
+
+CREATE TRIGGER tr_candidates_empty_search_text BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.search_text IS DISTINCT FROM new.search_text) EXECUTE FUNCTION candidates_empty_search_text();
 
 CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH STATEMENT EXECUTE FUNCTION candidates_forget_counts();
 

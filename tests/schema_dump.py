@@ -128,7 +128,7 @@ async def dump(database_url: str) -> str:
     try:
         if unknown := [row[0] for row in await connection.fetch(UNKNOWN_KINDS)]:
             raise NotImplementedError(f"cannot print: {', '.join(unknown)}")
-        statements = [f"CREATE EXTENSION {row[0]}" for row in await connection.fetch(EXTENSIONS)]
+        statements = [f"CREATE EXTENSION IF NOT EXISTS {row[0]}" for row in await connection.fetch(EXTENSIONS)]
         tables = {row["oid"]: row for row in await connection.fetch(TABLES)}
         referenced = {oid: sorted(set(row["referenced"]) - {oid}) for oid, row in tables.items()}
         for oid in TopologicalSorter(referenced).static_order():

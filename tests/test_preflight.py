@@ -77,9 +77,8 @@ async def test_a_database_made_as_documented_is_fine(url, role):
     code, found = await run_check(url)
 
     assert code == 0
-    assert found.pop("LC_CTYPE")
     assert {level for findings in found.values() for level, _ in findings} == {"ok"}
-    assert set(found) == {"settings", "database", "server", "encoding", "schema", "role"}
+    assert set(found) == {"settings", "database", "server", "encoding", "LC_CTYPE", "schema", "role"}
     assert role in found["database"][0][1]
 
 
@@ -167,7 +166,7 @@ async def test_waiting_ends_when_the_migration_has(url, owner, empty_database_ur
 
     code, found = await waiting
     assert code == 0
-    assert [level for level, _ in found["schema"]] in (["error", "ok"], ["ok"])
+    assert [level for level, _ in found["schema"]][-1] == "ok"  # after an error for each revision that was seen
     assert len(found["database"]) == 1
 
 
@@ -275,18 +274,64 @@ async def test_a_server_that_is_too_old_is_an_error(url, monkeypatch):
     assert (code, [level for level, _ in found["server"]]) == (1, ["error"])
 
 
-async def test_an_encoding_other_than_utf_8_is_an_error_and_letters_of_ascii_alone_a_warning(server_url):
+@pytest.fixture(params=["SQL_ASCII", "LATIN1"])
+async def other_encoding(request, server_url):
+    """The address of a database that is not in UTF-8, and its encoding."""
     name = f"test_{uuid4().hex}"
     maintenance = await asyncpg.connect(server_url)
-    await maintenance.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    await maintenance.execute(
+        f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0"
+    )
     await maintenance.close()
-    try:
-        code, found = await run_check(urlsplit(server_url)._replace(path=f"/{name}").geturl())
-    finally:
-        await drop_database(server_url, name)
+    yield urlsplit(server_url)._replace(path=f"/{name}").geturl(), request.param
+    await drop_database(server_url, name)
+
+
+async def test_an_encoding_other_than_utf_8_is_an_error_and_letters_of_ascii_alone_a_warning(other_encoding):
+    url, encoding = other_encoding
+
+    code, found = await run_check(url)
 
     assert code == 1
     assert [found[subject][0][0] for subject in ("encoding", "LC_CTYPE", "schema")] == ["error", "warning", "error"]
+    assert encoding in found["encoding"][0][1]
+
+
+async def test_no_other_encoding_is_migrated_or_served(other_encoding, monkeypatch):
+    url, encoding = other_encoding
+    monkeypatch.setattr(preflight, "START_DELAY", 30.0)
+    monkeypatch.setattr(cli.uvicorn, "run", lambda *_, **__: pytest.fail("it serves"))
+    for command in (["migrate"], ["serve"], ["serve", "--workers", "2"]):
+        finished = await asyncio.to_thread(CliRunner().invoke, cli.main, command, env={"DATABASE_URL": url})
+
+        assert finished.exit_code == 1, finished.output
+        assert encoding in finished.stderr.splitlines()[-1]
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("locale", "level"),
+    [
+        ("LOCALE_PROVIDER libc LOCALE 'C'", "warning"),
+        ("LOCALE_PROVIDER libc LOCALE 'C.UTF-8'", "ok"),
+        ("LOCALE 'C.UTF-8'", "ok"),  # what DEPLOYMENT.md says
+    ],
+)
+async def test_a_locale_that_knows_ascii_alone_is_a_warning(server_url, locale, level):
+    name = f"test_{uuid4().hex}"
+    maintenance = await asyncpg.connect(server_url)
+    await maintenance.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' {locale} TEMPLATE template0")
+    await maintenance.close()
+    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    try:
+        await asyncio.to_thread(migrations.upgrade, url)
+        code, found = await run_check(url)
+    finally:
+        await drop_database(server_url, name)
+
+    assert (code, [said for said, _ in found["LC_CTYPE"]]) == (0, [level])
 
 
 async def test_a_redis_or_a_replica_that_is_not_what_it_should_be_is_a_warning(url):

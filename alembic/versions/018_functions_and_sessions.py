@@ -10,7 +10,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "018_functions_and_sessions"
-down_revision = "016_canonical_email"
+down_revision = "017_search_text"
 branch_labels = None
 depends_on = None
 

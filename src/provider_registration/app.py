@@ -34,6 +34,7 @@ from provider_registration.candidates.approval.router import router as approvals
 from provider_registration.candidates.approval.schemas import ResolutionRequest
 from provider_registration.candidates.approval.service import ApprovalService
 from provider_registration.candidates.approval.sweeper import Sweeper
+from provider_registration.candidates.browsing.filling import SearchTextFiller
 from provider_registration.candidates.router import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
@@ -134,6 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
                 asyncio.create_task(Sweeper(approvals).run()),
                 asyncio.create_task(AddressKeeper(database).run()),
                 asyncio.create_task(revocations.run()),
+                asyncio.create_task(SearchTextFiller(database).run()),
             ]
             stopping = asyncio.Event()
             approvals_end = asyncio.create_task(approvals.stop(stopping))

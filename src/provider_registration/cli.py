@@ -120,13 +120,18 @@ def serve(workers: int) -> None:
     )
     if workers == 1:
         app = create_app(settings)  # first: importing redis in two threads at once fails
-        preflight.warn_at_start(settings)
+        _look_around(settings)
         server(app)
         return
     with _metrics_folder() as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder  # the workers inherit it
-        preflight.warn_at_start(settings)
+        _look_around(settings)
         server("provider_registration.app:create_app_from_environment", factory=True, workers=workers)
+
+
+def _look_around(settings: Settings) -> None:
+    if refusal := preflight.warn_at_start(settings):
+        raise click.ClickException(f"The service does not start: {refusal}.")
 
 
 def _metrics_folder() -> TemporaryDirectory[str]:

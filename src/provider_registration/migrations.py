@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from provider_registration.revisions import SHOW_ENCODING, refusal_of_encoding
 from provider_registration.settings import DatabaseUrl
 
 DATABASE_URL = "database_url"  # key in alembic's Config.attributes, read by alembic/env.py
@@ -123,9 +124,12 @@ async def on_locked_connection(database_url: str, work: Callable[[Connection], N
     """Call `work` with a connection, while no other process migrates this database.
 
     Raises:
-        CommandError: the database does not answer, or another process migrates it for too long.
+        CommandError: the database does not answer, has another encoding than UTF8, or another process migrates it for
+            too long.
     """
     async with _connection(database_url) as connection:
+        if refusal := refusal_of_encoding(await connection.scalar(SHOW_ENCODING)):
+            raise CommandError(f"Nothing was changed: {refusal}.")
         await _lock(connection)  # until the connection closes
         await connection.run_sync(work)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    DDL,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Text,
     TextClause,
     UniqueConstraint,
+    event,
     func,
     text,
 )
@@ -99,6 +101,14 @@ class Candidate(Base):
             postgresql_with={"gin_pending_list_limit": "256"},
         ),
         Index(
+            "ix_candidates_search_text",
+            "search_text",
+            postgresql_using="gin",
+            postgresql_ops={"search_text": "gin_trgm_ops"},
+            postgresql_with={"gin_pending_list_limit": "256"},
+        ),
+        Index("ix_candidates_without_search_text", "id", postgresql_where=text("search_text IS NULL")),
+        Index(
             "ix_candidates_decided_at",
             "updated_at",
             postgresql_include=["status", "created_at"],
@@ -124,6 +134,12 @@ class Candidate(Base):
     status_secret_hash: Mapped[bytes | None]
     rejected_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     contact_email_canonical: Mapped[str | None]
+    search_text: Mapped[str | None]
+
+
+# For gin_trgm_ops.
+CREATE_EXTENSION = DDL("CREATE EXTENSION IF NOT EXISTS pg_trgm")  # type: ignore[no-untyped-call]
+event.listen(Base.metadata, "before_create", CREATE_EXTENSION)
 
 
 class CandidateCount(Base):

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from provider_registration.database import POOLER_OPTIONS, reason_of
 from provider_registration.environment import SettingsError, find_misspelt, load_settings
 from provider_registration.grants import FIND_ROLE, find_deviations
-from provider_registration.revisions import VERSION_TABLE, SchemaState, find_schema
+from provider_registration.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
 from provider_registration.settings import DatabaseSettings, Settings
 from provider_registration.web.rate_limits import redis_answers
 
@@ -35,7 +35,10 @@ DESCRIBE = text("""
     SELECT CAST(current_setting('server_version_num') AS integer) AS version,
            current_setting('server_version') AS version_name,
            current_setting('server_encoding') AS encoding,
-           datctype AS ctype,
+           -- What knows letters: the provider's locale, in a column whose name depends on the version, or else libc's.
+           CASE CAST(datlocprovider AS text) WHEN 'c' THEN datctype
+                ELSE coalesce(to_jsonb(pg_database) ->> 'datlocale', to_jsonb(pg_database) ->> 'daticulocale', datctype)
+           END AS ctype,
            current_user AS role,
            CAST(current_setting('transaction_read_only') AS boolean) AS read_only,
            current_setting('session_replication_role') AS replication_role,
@@ -86,19 +89,25 @@ async def check() -> list[Finding]:
     return [*found, *_names(), *await _database(url)]
 
 
-def warn_at_start(settings: Settings) -> None:
-    """Log what `check` would say against the settings and their surroundings, without keeping the start waiting."""
-    thread = Thread(target=lambda: asyncio.run(_log(settings)), name="preflight", daemon=True)
+def warn_at_start(settings: Settings) -> str | None:
+    """Log what `check` would say against the settings and their surroundings, without keeping the start waiting.
+
+    The sentence that forbids the start, where there is one in time: the encoding is all that no later moment mends.
+    """
+    found: list[Finding] = []
+    thread = Thread(target=lambda: asyncio.run(_log(settings, found)), name="preflight", daemon=True)
     thread.start()
     thread.join(START_DELAY)
+    return next((each.sentence for each in found if (each.level, each.subject) == ("error", "encoding")), None)
 
 
-async def _log(settings: Settings) -> None:
+async def _log(settings: Settings, found: list[Finding]) -> None:
     try:
         findings = await _look_around(settings)
     except Exception:
         logger.exception("the checks at the start failed")
         return
+    found += findings
     for finding in findings:
         if finding.level != "ok":
             logger.warning("%s: %s", finding.subject, finding.sentence)
@@ -166,12 +175,14 @@ async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterat
         yield Finding("error", "server", f"it is PostgreSQL {database.version_name}; 15 is the oldest that will do")
     else:
         yield Finding("ok", "server", f"it is PostgreSQL {database.version_name}")
-    if database.encoding != "UTF8":
-        yield Finding("error", "encoding", f"it is {database.encoding}; make the database with ENCODING 'UTF8'")
+    if refusal := refusal_of_encoding(database.encoding):
+        yield Finding("error", "encoding", refusal)
     else:
         yield Finding("ok", "encoding", "it is UTF8")
     if database.ctype in ("C", "POSIX"):
-        sentence = "letters beyond ASCII are not known as such; make the database with a UTF-8 locale, such as C.UTF-8"
+        sentence = (
+            "PostgreSQL knows no letters beyond ASCII there; make the database with a UTF-8 locale, such as C.UTF-8"
+        )
         yield Finding("warning", "LC_CTYPE", f"it is {database.ctype}: {sentence}")
     else:
         yield Finding("ok", "LC_CTYPE", f"it is {database.ctype}")

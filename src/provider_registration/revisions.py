@@ -1,4 +1,4 @@
-"""The revisions of the database's schema, and whether the one that a database has will do for this release."""
+"""The revisions of the database's schema, and whether what a database has will do for this release."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ REVISIONS = (
     "014_search_indexes",
     "015_rejected_by",
     "016_canonical_email",
+    "017_search_text",
     "018_functions_and_sessions",
 )
 REQUIRED_REVISION = REVISIONS[-1]
@@ -35,6 +36,7 @@ VERSION_TABLE = "alembic_version"
 
 # The revisions that alembic recorded: one row, none before the first migration; more when others have written there.
 FIND_REVISIONS = text("SELECT array_agg(version_num ORDER BY version_num) FROM alembic_version")
+SHOW_ENCODING = text("SHOW server_encoding")
 
 
 class SchemaState(StrEnum):
@@ -114,3 +116,13 @@ async def find_schema(database: CanRead) -> Schema:
     if revision == REQUIRED_REVISION:
         return Schema(SchemaState.CURRENT, revision)
     return Schema(SchemaState.OLDER if revision in REVISIONS else SchemaState.NEWER, revision)
+
+
+def refusal_of_encoding(encoding: str) -> str | None:
+    """Why a database with this encoding cannot be used; None when it can."""
+    if encoding == "UTF8":
+        return None
+    return (
+        f"the database's encoding is {encoding}, which cannot hold every name; "
+        "make one from template0 with ENCODING 'UTF8' and a UTF-8 locale, and load the data into it"
+    )

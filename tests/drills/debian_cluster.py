@@ -76,7 +76,7 @@ class DebianCluster:
             f"""
             pg_createcluster 15 main --datadir {self.data} --socketdir {self._sockets} \\
                 --logfile {self._logs}/postgresql.log --port {self.port} --start-conf manual \\
-                -- --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 --locale=C
+                -- --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8
             """
         )
         with (self._etc / "15/main/postgresql.conf").open("a") as file:

@@ -188,7 +188,7 @@ class PatroniCluster:
     def _configuration(self, server: Server) -> dict[str, Any]:
         configuration = patroni_settings()
         address, api = f"127.0.0.1:{server.port}", f"127.0.0.1:{server.api_port}"
-        configuration["bootstrap"]["initdb"] += [{"locale": "C"}]
+        configuration["bootstrap"]["initdb"] += [{"locale": "C.UTF-8"}]
         return {
             **configuration,
             "scope": SCOPE,

@@ -88,6 +88,7 @@ def candidate(n: int) -> dict[str, Any]:
         "rejection_reason": REASONS[n % 4] if status == "rejected" else None,
         "status_secret_hash": f"\\x{n:064x}" if n % 2 else None,
         "rejected_by": uuid(1, n) if status == "rejected" and n % 4 else None,
+        "search_text": (None, "", " obst 果物")[n % 3],
     }
 
 
@@ -314,6 +315,7 @@ async def test_downgrade_to_base_leaves_only_alembic_version(
     left = await connection.fetch("""
         SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind <> 'i'
         UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+            AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
     """)
     assert [row[0] for row in left] == ["alembic_version"]
     assert await asyncio.to_thread(migrations.current, empty_database_url) is None

@@ -11,9 +11,12 @@ import asyncpg
 import pytest
 
 from provider_registration import migrations
+from provider_registration.candidates.browsing.filling import fill_search_texts
+from provider_registration.candidates.search_text import search_text
 from provider_registration.database import Database
 from provider_registration.grants import grant_service
 from provider_registration.migrations import MigrationError
+from provider_registration.revisions import REVISIONS
 from provider_registration.settings import DatabaseSettings
 
 BELOW_COUNTS = "008_sessions"
@@ -21,6 +24,7 @@ REGISTER = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
     VALUES ('Obsthof', $1 || '@obsthof.example', '{apples}', 1, 1)
 """
+BEFORE_SEARCH_TEXT = REVISIONS[REVISIONS.index("017_search_text") - 1]
 LONGEST_WAIT = 1.0  # seconds; a step gives way after half of it
 
 
@@ -100,3 +104,108 @@ async def test_the_serving_role_writes_before_and_after_the_counts_come(
     await service.execute(REGISTER, "after")  # nobody has granted anything since
     assert await service.fetchval("SELECT sum(count) FROM candidate_counts WHERE product = ''") == 2
     await service.close()
+
+
+OF_OLDER_RELEASE = """
+    SELECT id, company_name, contact_email, phone, location, version, updated_at FROM candidates ORDER BY id
+"""
+MANY = 2500  # candidates: more than two batches
+
+
+@pytest.fixture
+async def filled(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A database of the release before search texts, with candidates."""
+    await asyncio.to_thread(migrations.upgrade, empty_database_url, BEFORE_SEARCH_TEXT)
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute(
+        """
+        INSERT INTO candidates (company_name, contact_email, phone, products, truck_count, capacity_tons_per_day)
+        SELECT 'Ромашка', i || '@obsthof.example', '+34 963 555 017', '{apples}', 1, 1 FROM generate_series(1, $1) AS i
+    """.replace("$1", str(MANY))
+    )
+    yield connection
+    await connection.close()
+
+
+async def test_search_texts_are_filled_while_an_older_release_writes(
+    empty_database_url: str, filled: asyncpg.Connection
+) -> None:
+    before = {row["id"]: row for row in await filled.fetch(OF_OLDER_RELEASE)}
+    migrating = asyncio.create_task(asyncio.to_thread(migrations.upgrade, empty_database_url))
+    rename = "UPDATE candidates SET company_name = 'Muñoz' WHERE id = $1"
+    renamed, added, ids = set(), 0, iter(before)
+    while not migrating.done():
+        await filled.execute(REGISTER, f"added-{added}")
+        added += 1
+        renamed.add(candidate := next(ids))
+        await filled.execute(rename, candidate)
+        await asyncio.sleep(0.005)
+    await migrating
+    renamed.add(last := next(ids))
+    await filled.execute(rename, last)  # an older process goes on for a while
+    assert await filled.fetchval("SELECT search_text FROM candidates WHERE id = $1", last) is None
+
+    database = Database(DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url, pool_size=1)
+    while await fill_search_texts(database):
+        pass
+    await database.close()
+
+    rows = await filled.fetch("SELECT search_text, " + OF_OLDER_RELEASE.removeprefix("\n    SELECT "))
+    assert len(rows) == MANY + added
+    assert renamed >= {row["id"] for row in rows if row["company_name"] == "Muñoz"}
+    for row in rows:
+        said = [row[column] for column in ("company_name", "contact_email", "phone", "location")]
+        assert row["search_text"] == search_text(*said)
+        assert row["version"] == (2 if row["id"] in renamed else 1)
+        if row["id"] in before and row["id"] not in renamed:
+            assert row["updated_at"] == before[row["id"]]["updated_at"]
+
+
+async def test_an_older_release_goes_on_while_search_texts_go_again(
+    empty_database_url: str, filled: asyncpg.Connection
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    migrating = asyncio.create_task(asyncio.to_thread(migrations.downgrade, empty_database_url, BEFORE_SEARCH_TEXT))
+    added = 0
+    while not migrating.done():
+        await filled.execute(REGISTER, f"added-{added}")
+        added += 1
+        await filled.execute("UPDATE candidates SET location = 'Köln' WHERE contact_email = '1@obsthof.example'")
+        await asyncio.sleep(0.005)
+    await migrating
+
+    rows = await filled.fetch(OF_OLDER_RELEASE)
+    assert len(rows) == MANY + added
+    assert sum(row["version"] for row in rows) == len(rows) + added
+
+
+@pytest.fixture
+async def owner_of_tables(empty_database_url: str, filled: asyncpg.Connection) -> AsyncIterator[str]:
+    """The URL of a role that owns the tables and not the database."""
+    name = f"test_{uuid4().hex}"
+    await filled.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'choose-another'")
+    await filled.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
+    for table in await filled.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        await filled.execute(f"ALTER TABLE {table[0]} OWNER TO {name}")
+    for function in await filled.fetch(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    ):
+        await filled.execute(f"ALTER FUNCTION {function[0]} OWNER TO {name}")
+    await filled.execute(f"ALTER VIEW unfinished_approvals OWNER TO {name}")
+    address = urlsplit(empty_database_url).netloc.rpartition("@")[2]
+    yield urlsplit(empty_database_url)._replace(netloc=f"{name}:choose-another@{address}").geturl()
+    await filled.execute(f"DROP OWNED BY {name}")
+    await filled.execute(f"DROP ROLE {name}")
+
+
+async def test_who_may_not_create_the_extension_is_told_and_goes_on_once_it_is_there(
+    filled: asyncpg.Connection, owner_of_tables: str
+) -> None:
+    with pytest.raises(MigrationError, match="CREATE EXTENSION pg_trgm"):
+        await asyncio.to_thread(migrations.upgrade, owner_of_tables)
+    assert await asyncio.to_thread(migrations.current, owner_of_tables) == BEFORE_SEARCH_TEXT
+
+    await filled.execute("CREATE EXTENSION pg_trgm")
+
+    await asyncio.to_thread(migrations.upgrade, owner_of_tables)
+    assert await filled.fetchval("SELECT count(*) FROM candidates WHERE search_text IS NULL") == 0

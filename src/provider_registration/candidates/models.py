@@ -164,7 +164,10 @@ class CandidatePage:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a company says of itself, the id that it gets, and the hash of its status secret, in hexadecimal."""
+    """What a company says of itself, and what it gets: an id, a search text, and the hash of a status secret.
+
+    The hash is in hexadecimal.
+    """
 
     company_name: str
     contact_email: str
@@ -175,6 +178,7 @@ class Registration:
     location: str | None
     candidate_id: UUID = field(default_factory=uuid4)
     status_secret_hash: str | None = None
+    search_text: str | None = None
     contact_email_canonical: str = ""  # made from contact_email; pydantic would not write a field with init=False
 
     def __post_init__(self) -> None:

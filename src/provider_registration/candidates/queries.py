@@ -64,9 +64,9 @@ _INSERT = """
     , added AS (
         INSERT INTO candidates
             (id, company_name, contact_email, contact_email_canonical, phone, products, truck_count,
-             capacity_tons_per_day, location, status_secret_hash)
+             capacity_tons_per_day, location, status_secret_hash, search_text)
         SELECT candidate_id, company_name, contact_email, contact_email_canonical, phone, products, truck_count,
-               capacity_tons_per_day, location, decode(status_secret_hash, 'hex')
+               capacity_tons_per_day, location, decode(status_secret_hash, 'hex'), search_text
         FROM ROWS FROM (
             json_to_recordset(CAST(:registrations AS json)) AS (
                 candidate_id uuid,
@@ -78,7 +78,8 @@ _INSERT = """
                 truck_count integer,
                 capacity_tons_per_day integer,
                 location text,
-                status_secret_hash text
+                status_secret_hash text,
+                search_text text
             )
         ) WITH ORDINALITY AS registration, patience
         ORDER BY contact_email_canonical, ordinality

@@ -37,6 +37,7 @@ from provider_registration.candidates.models import (
     Rejection,
     Status,
 )
+from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.candidates.statistics.service import StatisticsService
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
@@ -85,8 +86,12 @@ class CandidateService:
             EmailTaken: a candidate with this address is registered, in whatever spelling.
         """
         secret = status_secret or (new_status_secret() if self.gives_status_secrets else None)
-        if secret:
-            registration = replace(registration, status_secret_hash=hash_of_secret(secret))
+        said = registration
+        registration = replace(
+            said,
+            status_secret_hash=hash_of_secret(secret) if secret else None,
+            search_text=search_text(said.company_name, said.contact_email, said.phone, said.location),
+        )
         record = await self._registrations.do(registration)
         if record is None:
             raise EmailTaken

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from provider_registration.candidates.models import Product, Status
+from provider_registration.candidates.search_text import search_text
 from provider_registration.database import CONNECT_TIMEOUT
 from provider_registration.local.demo_names import COUNTRIES, REJECTION_REASONS, Country
 from provider_registration.local.errors import LocalError
@@ -44,7 +45,7 @@ _T = TypeVar("_T")
 
 COLUMNS = (
     *("id", "status", "company_name", "contact_email", "phone", "products", "truck_count", "capacity_tons_per_day"),
-    *("location", "created_at", "updated_at", "provider_id", "version", "rejection_reason"),
+    *("location", "created_at", "updated_at", "provider_id", "version", "rejection_reason", "search_text"),
     "contact_email_canonical",
 )
 
@@ -149,21 +150,25 @@ def demo_rows(
         status = _pick(STATUSES, rng)
         created_at = now - timedelta(minutes=1, seconds=rng.random() * 364 * 86_400)
         trucks = 1 + int(rng.lognormvariate(2.0, 1.0))
+        address = _address(source.country, latin_place, number, rng)
+        phone = None if rng.random() < SHARE_WITHOUT_PHONE else _phone(source, rng)
+        location = None if rng.random() < SHARE_WITHOUT_LOCATION else f"{place}, {source.country.name}"
         yield (
             UUID(int=rng.getrandbits(128), version=4),
             status,
             unicodedata.normalize("NFC", company_name),
-            address := _address(source.country, latin_place, number, rng),
-            None if rng.random() < SHARE_WITHOUT_PHONE else _phone(source, rng),
+            address,
+            phone,
             _products(source, rng),
             trucks,
             trucks * rng.randint(4, 24),
-            None if rng.random() < SHARE_WITHOUT_LOCATION else f"{place}, {source.country.name}",
+            location,
             created_at,
             created_at if status == Status.PENDING else _decided_at(created_at, now, rng),
             provider_id if status == Status.APPROVED else None,
             1 if status == Status.PENDING else 2,
             _pick(REJECTION_REASONS, rng) if status == Status.REJECTED else None,
+            search_text(company_name, address, phone, location),
             canonical_email(address),
         )
         provider_id += status == Status.APPROVED

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# What is held about the company that registered with an address. Whoever of the staff decided is left out, and what
-# opens the company's status page.
+# What is held about the company that registered with an address. Whoever of the staff decided is left out, what opens
+# the company's status page, and what it is found by, which repeats the rest.
 EXPORT_CANDIDATE = text("""
-    SELECT to_jsonb(candidates) - CAST('{status_secret_hash, rejected_by}' AS text[])
+    SELECT to_jsonb(candidates) - CAST('{status_secret_hash, rejected_by, search_text}' AS text[])
            || jsonb_build_object('approval_events', coalesce(
                (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'detail', detail) ORDER BY id)
                 FROM approval_events WHERE candidate_id = candidates.id), '[]'))
@@ -53,6 +53,7 @@ ERASE_CANDIDATE = text("""
         location = NULL,
         rejection_reason = NULL,
         status_secret_hash = NULL,
+        search_text = '',
         status = CASE status WHEN 'pending' THEN 'rejected' ELSE status END,
         version = version + 1,
         updated_at = now()

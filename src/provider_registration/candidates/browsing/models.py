@@ -27,7 +27,7 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which candidates, and in what order. `words` begin words of the company, its e-mail address or its place."""
+    """Which candidates, and in what order. Each of `words` is in the search text."""
 
     status: Status | None = None
     product: Product | None = None

@@ -107,22 +107,19 @@ BROWSE = {
     ("newest", True, True): text(_NEWEST_OF_STATUS_WITH_PRODUCT + _NEWEST_FIRST).bindparams(_AFTER),
 }
 
-# The candidates with words that begin so: `most` at most, whichever the index leads to first; then those of them that
-# the filters let pass, in order. So a word that very many have costs no more than one that a thousand have.
+# The candidates with every word: `most` at most, whichever the index leads to first; then those of them that the
+# filters let pass, in order. So a word that very many have costs no more than one that a thousand have. The index looks
+# for three words at most, since each costs; the others are looked for in what it finds.
 _MATCHED = """
     WITH matched AS (
         SELECT id, status, products, created_at
         FROM candidates
-        WHERE to_tsvector(
-                  'simple',
-                  translate(
-                      company_name || ' ' || contact_email || ' ' || coalesce(location, ''),
-                      '@._-+/<>&~', '          '
-                  )
-              ) @@ to_tsquery('simple', :words)
-        LIMIT :most
-    )
+        WHERE search_text LIKE ALL (CAST(:others AS text[]))
 """
+_ONE_WORD = _MATCHED + " AND search_text LIKE :word_1"
+_TWO_WORDS = _ONE_WORD + " AND search_text LIKE :word_2"
+_THREE_WORDS = _TWO_WORDS + " AND search_text LIKE :word_3"
+_MOST_OF_THEM = " LIMIT :most)"
 _OLDEST_MATCHED = """
     , page AS (
         SELECT id FROM matched
@@ -158,12 +155,43 @@ _FROM_MATCHED_PAGE = """
 _OF_MATCHED_PAGE = SELECT_CANDIDATES + _FROM_MATCHED_PAGE
 _MATCHED_OLDEST_FIRST = _OF_MATCHED_PAGE + "ORDER BY candidates.created_at, candidates.id"
 _MATCHED_NEWEST_FIRST = _OF_MATCHED_PAGE + "ORDER BY candidates.created_at DESC, candidates.id DESC"
-_SEARCH_OLDEST = _MATCHED + _OLDEST_MATCHED
-_SEARCH_NEWEST = _MATCHED + _NEWEST_MATCHED
+_OLDEST_OF_MATCHED = _MOST_OF_THEM + _OLDEST_MATCHED + _MATCHED_OLDEST_FIRST
+_NEWEST_OF_MATCHED = _MOST_OF_THEM + _NEWEST_MATCHED + _MATCHED_NEWEST_FIRST
+MOST_INDEXED_WORDS = 3
+# By the order, and how many words the index looks for.
 SEARCH = {
-    "oldest": text(_SEARCH_OLDEST + _MATCHED_OLDEST_FIRST).bindparams(_AFTER),
-    "newest": text(_SEARCH_NEWEST + _MATCHED_NEWEST_FIRST).bindparams(_AFTER),
+    ("oldest", 1): text(_ONE_WORD + _OLDEST_OF_MATCHED).bindparams(_AFTER),
+    ("newest", 1): text(_ONE_WORD + _NEWEST_OF_MATCHED).bindparams(_AFTER),
+    ("oldest", 2): text(_TWO_WORDS + _OLDEST_OF_MATCHED).bindparams(_AFTER),
+    ("newest", 2): text(_TWO_WORDS + _NEWEST_OF_MATCHED).bindparams(_AFTER),
+    ("oldest", 3): text(_THREE_WORDS + _OLDEST_OF_MATCHED).bindparams(_AFTER),
+    ("newest", 3): text(_THREE_WORDS + _NEWEST_OF_MATCHED).bindparams(_AFTER),
 }
+
+# Some candidates whose search text is empty: an older release wrote them.
+FIND_WITHOUT_SEARCH_TEXT = text("""
+    SELECT id, company_name, contact_email, phone, location
+    FROM candidates
+    WHERE search_text IS NULL
+    ORDER BY id
+    LIMIT :most
+""")
+
+# Fill search texts, but of candidates that somebody holds, changed, filled or erased since they were read.
+FILL_SEARCH_TEXTS = text("""
+    WITH made AS (
+        SELECT * FROM json_to_recordset(CAST(:made AS json))
+            AS made (id uuid, company_name text, contact_email text, phone text, location text, search_text text)
+    ), unchanged AS (
+        SELECT candidates.id, made.search_text
+        FROM candidates JOIN made USING (id)
+        WHERE candidates.search_text IS NULL
+          AND (candidates.company_name, candidates.contact_email, candidates.phone, candidates.location)
+              IS NOT DISTINCT FROM (made.company_name, made.contact_email, made.phone, made.location)
+        FOR NO KEY UPDATE OF candidates SKIP LOCKED
+    )
+    UPDATE candidates SET search_text = unchanged.search_text FROM unchanged WHERE candidates.id = unchanged.id
+""")
 
 # Some candidates, each with its unfinished approval, oldest first.
 _NAMED = "WITH page AS (SELECT id FROM candidates WHERE id = ANY(:candidate_ids))"

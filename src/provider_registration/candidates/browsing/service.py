@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from provider_registration.candidates.browsing import queries
 from provider_registration.candidates.browsing.models import EARLIEST, Found, Selection
 from provider_registration.candidates.errors import CandidateNotFound
 from provider_registration.candidates.models import Candidate, Product, Status
+from provider_registration.candidates.search_text import query_patterns
 from provider_registration.database import Database
 from provider_registration.web.pagination import Position
 
@@ -35,8 +35,12 @@ class BrowsingService:
             "limit": limit + 1,
         }
         if selection.words:
-            statement = queries.SEARCH[selection.order]
-            parameters |= {"words": search_query(selection.words), "most": MOST_MATCHES}
+            if not (patterns := query_patterns(selection.words)):
+                return Found([], None)
+            indexed = patterns[: queries.MOST_INDEXED_WORDS]
+            statement = queries.SEARCH[selection.order, len(indexed)]
+            parameters |= {f"word_{number}": pattern for number, pattern in enumerate(indexed, 1)}
+            parameters |= {"others": patterns[len(indexed) :], "most": MOST_MATCHES}
         else:
             statement = queries.BROWSE[selection.order, selection.status is not None, selection.product is not None]
         async with self._database.statement() as session:
@@ -102,15 +106,6 @@ class BrowsingService:
         async with self._database.statement() as session:
             rows = await session.execute(queries.NAME_USERS, {"user_ids": list(user_ids)})
             return {row.id: row.email for row in rows}
-
-
-BETWEEN_WORDS = re.compile(r"[\s@._+/<>&~-]+")  # what the index takes for a space
-
-
-def search_query(words: str) -> str:
-    """PostgreSQL's query for what has, for each of the words, one that begins with it. Each is quoted."""
-    quoted = (word.replace("\\", "\\\\").replace("'", "''") for word in BETWEEN_WORDS.split(words) if word)
-    return " & ".join(f"'{word}':*" for word in quoted)
 
 
 def _place_of(candidate: Candidate) -> Position:
