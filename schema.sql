@@ -52,6 +52,7 @@ CREATE TABLE candidates (
     status_secret_hash bytea,
     rejected_by uuid,
     contact_email_canonical text,
+    search_text text,
     CONSTRAINT pk_candidates PRIMARY KEY (id),
     CONSTRAINT fk_candidates_rejected_by FOREIGN KEY (rejected_by) REFERENCES users(id),
     CONSTRAINT ck_candidates_approved_has_provider CHECK ((status::text = 'approved'::text) = (provider_id IS NOT NULL)),
