@@ -36,6 +36,10 @@ async def test_strangers_sign_in_first(someone, addresses):
     for method, paths in addresses.items():
         for path in paths:
             response = await someone.ask(method, path, data={"x": "1"} if method == "POST" else None)
+            if response.status_code == 401:  # the sign-in page at once, which keeps what was typed
+                assert method == "POST"
+                assert 'name="password"' in response.text
+                continue
             assert (path, response.status_code) == (path, 303)
             assert response.headers["Location"].startswith(SIGN_IN)
 
