@@ -297,7 +297,8 @@ def test_the_grants_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("command", ["create-user maria@example.com --password-stdin", "migrate"])
 async def test_a_command_for_the_owner_says_so(migrated: Roles, shell: Shell, command: str) -> None:
     script = f"echo 'correct horse battery staple' | provider-registration {command}"
-    await asyncio.to_thread(migrations.downgrade, migrated.owner_url, "014_search_indexes")  # something to migrate
+    if command == "migrate":
+        await asyncio.to_thread(migrations.downgrade, migrated.owner_url, "014_search_indexes")  # something to do
 
     finished = await shell(script, PATH=COMMANDS, DATABASE_URL=migrated.service_url)
 
