@@ -18,7 +18,7 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
+.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,9 @@ sqlmap: $(DEV)  ## let sqlmap, which must be installed, try to inject SQL everyw
 
 timing: $(DEV)  ## measure whether log-ins tell known users from unknown ones, or keep probes waiting; TRIES of each
 	$(BIN)/python tests/timing/run.py $(if $(TRIES),--tries $(TRIES))
+
+abuse: $(DEV)  ## attack the service as any stranger may, and measure what others notice; ARGS="--quick --way directly"
+	$(BIN)/python -m tests.abuse.run $(ARGS)
 
 bench: $(DEV)  ## measure this service beside others that do the same, for half an hour; ARGS="--quick" takes 8 minutes
 	$(BIN)/python -m benchmarks $(ARGS)

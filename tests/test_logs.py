@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from provider_registration.logs import QUIET_SECONDS, LineFormatter, RateLimitedLogger, request_id_var
+from provider_registration.logs import QUIET_SECONDS, LineFormatter, RateLimitedLogger, SeldomWarnings, request_id_var
 
 SENT = "maria@obsthof.example"
 
@@ -169,3 +169,19 @@ def test_an_exception_is_told_with_its_story(caplog):
     [record] = caplog.records
     assert record.levelname == "ERROR"
     assert record.exc_info[0] is KeyError
+
+
+def test_a_warning_that_any_stranger_can_cause_is_written_seldom():
+    now = 0.0
+    seldom = SeldomWarnings(lambda: now)
+
+    def passes(level, message="Invalid HTTP request received."):
+        record = logging.LogRecord("uvicorn.error", level, __file__, 1, message, None, None)
+        return seldom.filter(record), getattr(record, "suppressed", None)
+
+    assert passes(logging.WARNING) == (True, 0)
+    assert [passes(logging.WARNING)[0] for _ in range(3)] == [False] * 3
+    assert passes(logging.WARNING, "Unsupported upgrade request.") == (True, 0)
+    assert [passes(logging.ERROR)[0] for _ in range(2)] == [True] * 2
+    now = QUIET_SECONDS
+    assert passes(logging.WARNING) == (True, 3)

@@ -58,15 +58,32 @@ def _kind(error: BaseException) -> str:
     return f"{name}: SQLSTATE {sqlstate}" if sqlstate else name
 
 
+class Repeats:
+    """Counts messages of which only one in QUIET_SECONDS is to be written."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
+        self._clock = clock
+        self._quiet_until: dict[str, float] = {}  # by message: texts of the program, so there are few
+        self._suppressed: dict[str, int] = {}
+
+    def left_out(self, message: str) -> int | None:
+        """How often the message was left out since it was last written; None where it is to be left out again."""
+        now = self._clock()
+        if now < self._quiet_until.get(message, now):
+            self._suppressed[message] = self._suppressed.get(message, 0) + 1
+            return None
+        self._quiet_until[message] = now + QUIET_SECONDS
+        return self._suppressed.pop(message, 0)
+
+
 class RateLimitedLogger:
     """Logs each message at most once in QUIET_SECONDS, with the number left out."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""
         self._logger = logger
-        self._clock = clock
-        self._quiet_until: dict[str, float] = {}  # by message: texts of the program, so there are few
-        self._suppressed: dict[str, int] = {}
+        self._repeats = Repeats(clock)
 
     def warning(self, message: str, **fields: object) -> None:
         """Log a warning with fields of its own, and with the number of those `suppressed` since the last."""
@@ -77,13 +94,28 @@ class RateLimitedLogger:
         self._log(logging.ERROR, message, {}, exc_info=True)
 
     def _log(self, level: int, message: str, fields: dict[str, object], *, exc_info: bool = False) -> None:
-        now = self._clock()
-        if now < self._quiet_until.get(message, now):
-            self._suppressed[message] = self._suppressed.get(message, 0) + 1
-            return
-        self._quiet_until[message] = now + QUIET_SECONDS
-        extra = {**fields, "suppressed": self._suppressed.pop(message, 0)}
-        self._logger.log(level, message, extra=extra, exc_info=exc_info)
+        suppressed = self._repeats.left_out(message)
+        if suppressed is not None:
+            self._logger.log(level, message, extra={**fields, "suppressed": suppressed}, exc_info=exc_info)
+
+
+class SeldomWarnings(logging.Filter):
+    """Lets each warning of a library through once in QUIET_SECONDS: any stranger can cause uvicorn's."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
+        super().__init__()
+        self._repeats = Repeats(clock)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be written; it then says how many were `suppressed` before it."""
+        if record.levelno != logging.WARNING:
+            return True
+        record.suppressed = suppressed = self._repeats.left_out(str(record.msg))
+        return suppressed is not None
+
+
+SELDOM_WARNINGS = SeldomWarnings()  # one filter, however often logging is configured
 
 
 def configure_logging(level: str) -> None:
@@ -95,5 +127,6 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").addFilter(SELDOM_WARNINGS)
     for chatty in ("httpx", "httpcore", "faker"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

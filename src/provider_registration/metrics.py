@@ -124,7 +124,8 @@ ORPHANED_PROVIDERS = Gauge(
 )
 RATE_LIMIT_REFUSALS = Counter(
     "provider_service_rate_limit_refusals",
-    "Requests refused because the caller asked too often, by limit: login, registration, default.",
+    "Requests and connections refused because one caller has too many, by limit: login, registration, default, "
+    "at_once, connections.",
     ["limit"],
 )
 RATE_LIMIT_STORAGE_ERRORS = Counter(

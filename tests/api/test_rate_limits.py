@@ -11,6 +11,7 @@ import pytest
 
 from provider_registration.auth.errors import InvalidCredentials
 from provider_registration.auth.models import Role
+from provider_registration.web import rate_limit_middleware
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 PASSWORD = "a password that nobody else has"
@@ -121,6 +122,16 @@ async def test_ipv4_addresses_inside_ipv6_are_told_apart(limited, maria):
     assert (await log_in(limited, maria, PASSWORD, address="::ffff:203.0.113.2")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "address", ["203.0.113.9:{}", "[::ffff:203.0.113.9]:{}", "[64:ff9b::203.0.113.9]:{}", "192.0.2.{}, 203.0.113.9"]
+)
+async def test_neither_a_port_nor_what_came_before_makes_another_address(limited, maria, address):
+    for number in range(5):
+        await log_in(limited, maria, "wrong password", address=address.format(number))
+
+    assert (await log_in(limited, maria, PASSWORD, address="203.0.113.9")).status_code == 429
+
+
 async def test_letter_case_makes_no_other_account(limited, maria):
     for _ in range(5):
         await log_in(limited, maria.upper(), "wrong password")
@@ -197,3 +208,61 @@ async def test_without_the_storage_log_ins_are_refused_and_the_rest_goes_on(sett
     assert registered.status_code == 201
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(lines["provider_service_rate_limit_storage_errors_total"]) >= 2
+
+
+async def test_one_caller_does_not_have_everything_under_way(settings, run_service, monkeypatch):
+    monkeypatch.setattr(rate_limit_middleware, "MAX_AT_ONCE", 2)
+
+    async def slow_body():
+        yield b"{"
+        await held.wait()
+        yield b"}"
+
+    held = asyncio.Event()
+    async with run_service(settings.model_copy(update={"rate_limit_default": "1200/minute"})) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            headers = {"X-Forwarded-For": "192.0.2.1", "Content-Type": "application/json"}
+            slow = [
+                asyncio.create_task(client.post("/candidates", content=slow_body(), headers=headers)) for _ in range(2)
+            ]
+            async with asyncio.timeout(20):
+                while (refused := await client.get("/candidates", headers=headers)).status_code != 429:
+                    await asyncio.sleep(0.01)
+            elsewhere = await client.get("/candidates", headers={"X-Forwarded-For": "192.0.2.2"})
+            probe = await client.get("/health/live", headers=headers)
+            held.set()
+            served = [response.status_code for response in await asyncio.gather(*slow)]
+            again = await client.get("/candidates", headers=headers)
+
+    assert refused.json()["type"].endswith(":too-many-requests")
+    assert refused.headers["Retry-After"] == "1"
+    assert (elsewhere.status_code, probe.status_code, again.status_code) == (401, 200, 401)
+    assert served == [422, 422]
+
+
+async def test_requests_of_one_address_wait_for_one_another(settings, run_service, monkeypatch):
+    monkeypatch.setattr(rate_limit_middleware, "MAX_UNDER_WAY", 2)
+
+    async def slow_body():
+        yield b"{"
+        await held.wait()
+        yield b"}"
+
+    held = asyncio.Event()
+    async with run_service(settings.model_copy(update={"rate_limit_default": "1200/minute"})) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            headers = {"X-Forwarded-For": "192.0.2.1", "Content-Type": "application/json"}
+            slow = [
+                asyncio.create_task(client.post("/candidates", content=slow_body(), headers=headers)) for _ in range(2)
+            ]
+            async with asyncio.timeout(20):
+                with suppress(TimeoutError):
+                    while True:
+                        await asyncio.wait_for(client.get("/candidates", headers=headers), 1)
+            elsewhere = await client.get("/candidates", headers={"X-Forwarded-For": "192.0.2.2"})
+            held.set()
+            served = [response.status_code for response in await asyncio.gather(*slow)]
+            again = await client.get("/candidates", headers=headers)
+
+    assert (elsewhere.status_code, again.status_code) == (401, 401)
+    assert served == [422, 422]

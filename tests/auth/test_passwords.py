@@ -41,12 +41,22 @@ async def test_what_is_no_hash_is_no_password_either(hasher):
 
 def test_the_queue_of_log_ins_is_short(hasher):
     with ExitStack() as line:
-        for _ in range(passwords.MAX_QUEUED):
-            line.enter_context(hasher.queue())
-        with pytest.raises(LoginsBusy), hasher.queue():
+        for number in range(passwords.MAX_QUEUED):
+            line.enter_context(hasher.queue(f"192.0.2.{number}"))
+        with pytest.raises(LoginsBusy), hasher.queue("198.51.100.7"):
             pass
-    with hasher.queue():
+    with hasher.queue("198.51.100.7"):
         pass
+
+
+def test_nobody_takes_all_places_in_the_queue(hasher):
+    with ExitStack() as line:
+        for _ in range(passwords.MAX_QUEUED_AN_ADDRESS):
+            line.enter_context(hasher.queue("192.0.2.1"))
+        with pytest.raises(LoginsBusy), hasher.queue("192.0.2.1"):
+            pass
+        with hasher.queue("198.51.100.7"):
+            pass
 
 
 async def test_a_hash_is_argon2id_with_the_recommended_cost(password_hash):

@@ -139,14 +139,15 @@ async def gateway(lines, folder, listens="listen 8080"):
     )
     running = await asyncio.create_subprocess_exec(NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"))
     try:
-        async with asyncio.timeout(30), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            while True:
-                try:
-                    await client.get("/health/live")
-                    break
-                except httpx.ConnectError:
-                    assert running.returncode is None, (folder / "error.log").read_text()
-                    await asyncio.sleep(0.05)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        await client.get("/health/live")
+                        break
+                    except httpx.ConnectError:
+                        assert running.returncode is None, (folder / "error.log").read_text()
+                        await asyncio.sleep(0.05)
             yield Gateway(client, folder)
     finally:
         if running.returncode is None:

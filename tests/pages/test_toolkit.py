@@ -104,6 +104,7 @@ async def test_forms_of_this_host_are_read(client, headers):
         {"Sec-Fetch-Site": "cross-site", "Origin": f"https://{HOST}"},
         {"Origin": "https://evil.example"},
         {"Origin": "http://apply.example"},
+        {"Origin": "http://["},
         {"Origin": "null"},
     ],
 )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
+import socket
+import struct
+import weakref
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -12,7 +16,14 @@ import uvicorn
 from starlette.responses import Response, StreamingResponse
 
 from provider_registration.web import server as web_server
-from provider_registration.web.server import LINGER_SECONDS, MAX_HEAD_BYTES, BundlingProtocol, _BundlingTransport
+from provider_registration.web.server import (
+    LINGER_SECONDS,
+    LOOK_SECONDS,
+    MAX_HEAD_BYTES,
+    MAX_PARTS,
+    BundlingProtocol,
+    _BundlingTransport,
+)
 
 
 class Recording:
@@ -170,6 +181,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(web_server, "LOOK_SECONDS", 0.05)
 
 
+TCP_CLOSE = 7  # tcpi_state of tcp(7)
 HEAD = b"GET /short HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -298,11 +310,29 @@ async def test_a_caller_who_reads_nothing_is_not_waited_for(server, port, impati
     async with asyncio.timeout(20):
         while server.server_state.connections:
             await asyncio.sleep(0.05)
+        while writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:
+            await asyncio.sleep(0.05)  # the kernel does not go on offering it
     writer.close()
 
 
 @pytest.mark.parametrize(
-    "sent", [b"GET foo HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"x\r\n\r\n"]
+    "sent",
+    [
+        b"GET foo HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"x\r\n\r\n",
+        b"GET /short\r\n\r\n",
+        b"GET /short HTTP/0.9\r\nHost: x\r\n\r\n",
+        b"GET /short HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /short HTTP/1.1\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: [\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: [1::2::3]\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: x:99999\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: x/y\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+    ],
 )
 async def test_what_is_no_http_is_told_so_in_a_problem_document(port, sent):
     async with connected(port) as (reader, writer):
@@ -311,3 +341,110 @@ async def test_what_is_no_http_is_told_so_in_a_problem_document(port, sent):
 
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"].endswith(":malformed-request")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /short HTTP/1.0\r\n\r\n",
+        b"GET /short HTTP/1.0\r\nHost: x\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: api_1.supply.example:5004\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: [::1]:5004\r\n\r\n",
+        b"GET http://x/short HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_what_http_allows_is_served(port, head):
+    async with connected(port) as (reader, writer):
+        writer.write(head)
+        assert await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "part"),
+    [(b"", b"1\r\na\r\n"), (b"0\r\n", b"a: b\r\n")],
+    ids=["chunks", "trailers"],
+)
+async def test_a_message_has_a_bounded_number_of_parts(port, beginning, part):
+    """Each costs some microseconds, however small it is: a body of 64 KiB in chunks of a byte took 0.2 s."""
+    head = b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    end = b"\r\n" if beginning else b"0\r\n\r\n"
+    async with connected(port) as (reader, writer):
+        writer.write(head + beginning + part * (MAX_PARTS - 10) + end)
+        assert await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
+    async with connected(port) as (reader, writer):
+        writer.write(head + beginning + part * (MAX_PARTS + 10) + end)
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+@asynccontextmanager
+async def proxied_server(trusted):
+    """A server that believes the X-Forwarded-For of the trusted addresses."""
+    options = {"port": 0, "http": BundlingProtocol, "lifespan": "off", "log_config": None, "proxy_headers": True}
+    server = uvicorn.Server(uvicorn.Config(application, forwarded_allow_ips=trusted, **options))
+    serving = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1], server
+    server.should_exit = True
+    await serving
+
+
+async def connect_from(address, port):
+    return await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+
+
+async def status_over(connection):
+    reader, writer = connection
+    writer.write(HEAD + b"\r\n")
+    return (await asyncio.wait_for(reader.readline(), 5))[9:12]
+
+
+async def test_one_address_does_not_take_all_connections(monkeypatch):
+    monkeypatch.setattr(web_server, "MAX_CONNECTIONS_AN_ADDRESS", 3)
+    async with proxied_server("127.0.0.1") as (port, server):
+        held = [await connect_from("127.0.0.2", port) for _ in range(3)]
+        assert [await status_over(each) for each in held] == [b"200"] * 3
+        one_more, elsewhere = await connect_from("127.0.0.2", port), await connect_from("127.0.0.3", port)
+        refusal = (await asyncio.wait_for(one_more[0].read(), 5)).decode()
+        assert refusal.startswith("HTTP/1.1 429 ")
+        assert "\r\nRetry-After: 1\r\n" in refusal
+        assert json.loads(refusal.partition("\r\n\r\n")[2])["type"].endswith(":too-many-requests")
+        assert await status_over(elsewhere) == b"200"
+
+        held[0][1].close()
+        async with asyncio.timeout(10):
+            while len(server.server_state.connections) > 3:
+                await asyncio.sleep(0.01)
+        again = await connect_from("127.0.0.2", port)
+        assert await status_over(again) == b"200"
+        for _, writer in (*held, one_more, elsewhere, again):
+            writer.close()
+
+
+async def test_a_trusted_proxy_may_have_any_number_of_connections(monkeypatch):
+    monkeypatch.setattr(web_server, "MAX_CONNECTIONS_AN_ADDRESS", 3)
+    async with proxied_server("127.0.0.2") as (port, _):
+        held = [await connect_from("127.0.0.2", port) for _ in range(6)]
+        assert [await status_over(each) for each in held] == [b"200"] * 6
+        for _, writer in held:
+            writer.close()
+
+
+async def test_a_connection_that_is_cut_is_forgotten(server, port):
+    """A timer that knew it kept its requests for as long: 55 MiB of dead connections."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"\r\n")
+    async with asyncio.timeout(10):
+        while not server.server_state.connections:
+            await asyncio.sleep(0.01)
+    [protocol] = server.server_state.connections
+    known = weakref.ref(protocol)
+    del protocol
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+    async with asyncio.timeout(LOOK_SECONDS / 2):
+        while known() is not None:
+            gc.collect()
+            await asyncio.sleep(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from provider_registration.web.text import MAX_PASSWORD_LENGTH, prepare_password
 ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
 MAX_QUEUED = 40  # log-ins at once: a check takes some 40 ms of a core, so that the last one waits about a second
+MAX_QUEUED_AN_ADDRESS = 10  # so that nobody takes all places
 MIN_LENGTH = 8
 COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
 
@@ -39,24 +41,26 @@ class PasswordHasher:
     """Hashes and checks passwords in at most `threads` threads, so that logins never crowd out other work."""
 
     def __init__(self, *, threads: int = 2) -> None:
-        self._queued = 0
+        self._queued: Counter[str] = Counter()  # by address
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
         self._decoy: str = ARGON2ID.hash("nobody's password")
 
     @contextmanager
-    def queue(self) -> Iterator[None]:
+    def queue(self, address: str) -> Iterator[None]:
         """Hold one of MAX_QUEUED places during the block, so that nobody in the queue waits long.
 
         Raises:
-            LoginsBusy: all are taken.
+            LoginsBusy: all are taken, or those that callers from one address may have.
         """
-        if self._queued >= MAX_QUEUED:
+        if self._queued.total() >= MAX_QUEUED or self._queued[address] >= MAX_QUEUED_AN_ADDRESS:
             raise LoginsBusy
-        self._queued += 1
+        self._queued[address] += 1
         try:
             yield
         finally:
-            self._queued -= 1
+            self._queued[address] -= 1
+            if not self._queued[address]:
+                del self._queued[address]
 
     async def hash(self, password: str) -> str:
         """Make a new hash of `password`, as RFC 8265 prepares it.

@@ -90,7 +90,7 @@ class AuthService:
                 found = (await session.execute(queries.FIND_CREDENTIALS, asked)).mappings().one()
             account = hashlib.sha256(asked["email_canonical"].encode()).hexdigest()
             async with self._limits.guard_login(account, address):
-                with self._hasher.queue():  # only what is not refused takes a place
+                with self._hasher.queue(address):  # only what is not refused takes a place
                     result = await self._check_and_begin(found, password, seconds, then)
         except InvalidCredentials:
             LOGINS.labels("failed").inc()

@@ -73,9 +73,16 @@ def refuse_other_sites(request: Request) -> None:
             raise CrossSiteRequest
         return
     origin = request.headers.get("origin")
-    is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    is_ours = origin is None or _host_of(origin) == request.headers.get("host")
     if not is_ours and origin != public_url(request):  # a gateway may ask for another host than the browser does
         raise CrossSiteRequest
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # such as http://[
+        return None
 
 
 def form_token(secret: str) -> str:

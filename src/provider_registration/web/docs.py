@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 router = APIRouter(include_in_schema=False)
 
+MAX_REMEMBERED = 4  # documents and pages: there is one of each, by the prefix
 SWAGGER = Path(str(files("fastapi_swagger") / "resources"))
 SwaggerAsset = Literal["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"]
 REDOC = Path(str(files("fastapi_standalone_docs") / "static" / "redoc"))
@@ -28,21 +30,31 @@ REDOC_POLICY = (
 
 
 @router.get("/openapi.json")
-def openapi(request: Request) -> JSONResponse:
+def openapi(request: Request) -> Response:
     """The API described for machines (OpenAPI 3.1), with the gateway's prefix in its URLs."""
-    document: dict[str, Any] = request.app.openapi()
-    if prefix := request.scope.get("root_path", ""):
+    return Response(_document(request.app, request.scope.get("root_path", "")), media_type="application/json")
+
+
+@lru_cache(MAX_REMEMBERED)
+def _document(app: FastAPI, prefix: str) -> bytes:
+    document: dict[str, Any] = app.openapi()
+    if prefix:
         document = {**document, "servers": [{"url": prefix}]}
-    return JSONResponse(document)
+    return bytes(JSONResponse(document).body)
 
 
 @router.get("/docs")
 def docs(request: Request) -> HTMLResponse:
     """The page that teaches the API."""
-    prefix = request.scope.get("root_path", "")
+    page = _swagger(request.app.title, request.scope.get("root_path", ""))
+    return HTMLResponse(page.body, headers={"Content-Security-Policy": page.headers["Content-Security-Policy"]})
+
+
+@lru_cache(MAX_REMEMBERED)
+def _swagger(title: str, prefix: str) -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url=f"{prefix}/openapi.json",
-        title=request.app.title,
+        title=title,
         swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
         swagger_css_url=f"{prefix}/docs/swagger-ui.css",
         swagger_favicon_url=f"{prefix}/docs/favicon-32x32.png",

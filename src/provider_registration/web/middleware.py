@@ -45,6 +45,8 @@ class RequestMiddleware:
             return
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}  # the server, which still has its own scope, leaves the body out
+        if any(name == b"cookie" and b"\\" in value for name, value in scope["headers"]):
+            scope = {**scope, "headers": [_without_escapes(*header) for header in scope["headers"]]}
         if self._root_path:
             scope["root_path"] = self._root_path
         request_id = _request_id(scope)
@@ -114,6 +116,16 @@ def _request_id(scope: Scope) -> str:
         if name == b"traceparent" and (match := VALID_TRACEPARENT.fullmatch(value)):
             trace_id = str(match[1], "ascii")
     return trace_id or f"{getrandbits(128):032x}"
+
+
+def _without_escapes(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A Cookie header without the cookies that have a backslash, which none of ours has (RFC 6265 section 4.1.1).
+
+    FastAPI reads all cookies, of every request, and Python before 3.12.6 takes 4 s for 32 KiB of them (CVE-2024-7592).
+    """
+    if name != b"cookie":
+        return name, value
+    return name, b";".join(cookie for cookie in value.split(b";") if b"\\" not in cookie)
 
 
 def _internal_error(scope: Scope) -> JSONResponse:

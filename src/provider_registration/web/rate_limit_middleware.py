@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 from collections.abc import Callable
-from functools import lru_cache
+from contextlib import nullcontext
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from provider_registration.metrics import RATE_LIMIT_REFUSALS
+from provider_registration.web.addresses import network_of
 from provider_registration.web.paths import route_path
 from provider_registration.web.problems import problem_response
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 # Probes and scrapes come often, and from one address.
 UNLIMITED_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
-MAX_REMEMBERED = 4096  # addresses
-IPV6_NETWORK_BITS = 64  # what one customer is commonly given
+MAX_AT_ONCE = 100  # requests of one caller, under way or waiting
+MAX_UNDER_WAY = 20  # of one address; the others wait their turn, or everybody would wait for the database behind them
+AT_ONCE_RETRY_SECONDS = 1
+
+
+class _Turns:
+    """Requests of one caller."""
+
+    def __init__(self) -> None:
+        self.present = 0
+        self.free = asyncio.Semaphore(MAX_UNDER_WAY)
 
 
 class RateLimitMiddleware:
@@ -26,31 +37,40 @@ class RateLimitMiddleware:
         self._app = app
         self._limits = limits
         self._caller_of = caller_of
+        self._turns: dict[str, _Turns] = {}  # by caller; who has no request is not in it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._limits.counts_requests and scope["type"] == "http" and route_path(scope) not in UNLIMITED_PATHS:
-            request = Request(scope)
-            try:
-                await self._limits.count_request(self._caller_of(request))
-            except TooManyRequests as error:
-                await problem_response(error, request)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if not self._limits.counts_requests or scope["type"] != "http" or route_path(scope) in UNLIMITED_PATHS:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        caller = self._caller_of(request)
+        turns = self._turns.setdefault(caller, _Turns())
+        if turns.present >= MAX_AT_ONCE:
+            RATE_LIMIT_REFUSALS.labels("at_once").inc()
+            await problem_response(TooManyRequests(AT_ONCE_RETRY_SECONDS), request)(scope, receive, send)
+            return
+        turns.present += 1
+        try:
+            # A session is of somebody whom we know, and whose approvals may take long.
+            async with turns.free if caller == address_of(request) else nullcontext():
+                if (refusal := await self._refusal(caller)) is None:
+                    await self._app(scope, receive, send)
+                else:
+                    await problem_response(refusal, request)(scope, receive, send)
+        finally:
+            turns.present -= 1
+            if not turns.present:
+                del self._turns[caller]
+
+    async def _refusal(self, caller: str) -> TooManyRequests | None:
+        try:
+            await self._limits.count_request(caller)
+        except TooManyRequests as error:
+            return error
+        return None
 
 
 def address_of(request: Request) -> str:
-    """The network address to count for: the peer's, or what a trusted proxy says of it; /64 for IPv6."""
-    return _network_of(request.client.host if request.client else "")
-
-
-@lru_cache(MAX_REMEMBERED)
-def _network_of(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
-    return str(address)
+    """The network address to count for: the peer's, or what a trusted proxy says of it."""
+    return network_of(request.client.host if request.client else "")

@@ -1,19 +1,27 @@
 """uvicorn's HTTP protocol, with what it lacks.
 
 An answer leaves in one piece, no request fails when the server stops, and no connection may send without end: neither
-of httptools, uvicorn and Starlette limits the size of a head, nor the time that it takes.
+of httptools, uvicorn and Starlette limits the size of a head, nor the time that it takes. Nor does one address get all
+connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
+import socket
+import struct
+from ipaddress import IPv6Address
 from random import getrandbits
 from typing import Any, cast
 
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from provider_registration.errors import ServiceError
+from provider_registration.metrics import RATE_LIMIT_REFUSALS
+from provider_registration.web.addresses import network_of
 from provider_registration.web.body import BODY_SECONDS
 from provider_registration.web.headers import SECURITY_HEADERS
 from provider_registration.web.problems import (
@@ -21,9 +29,11 @@ from provider_registration.web.problems import (
     HeadTooLarge,
     HeadTooSlow,
     MalformedRequest,
+    headers_of,
     problem_of,
     status_of,
 )
+from provider_registration.web.rate_limits import TooManyRequests
 
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
 MAX_HEAD_BYTES = 32 * 1024
@@ -31,10 +41,21 @@ MAX_PIPELINED = 16  # requests that may wait for the answer to an earlier one of
 # Head, body and trailers. What comes after a refusal is read and forgotten up to here: a caller who is cut off while
 # sending may never see the refusal.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_PARTS = 500  # chunks and trailers of a message: each costs some microseconds, however small it is
 HEAD_SECONDS = 10  # that a head may take to arrive, from its first byte or the connection's beginning
 UNREAD_SECONDS = 30  # that a caller may take nothing of an answer
 LOOK_SECONDS = 2.5  # between two looks at how long a connection has been sending, or has not been reading
+MAX_CONNECTIONS_AN_ADDRESS = 100  # of one that is no trusted proxy, idle ones too; a process has 1,024 files or more
+RETRY_SECONDS = 1  # after which a caller with too many connections may try again
+NO_LINGER = struct.pack("ii", 1, 0)  # of SO_LINGER: on, for 0 s
 LINGER_SECONDS = 1.0  # that an idle connection stays open then: a request may be on its way
+HTTP_VERSIONS = ("1.1", "1.0")
+HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|[A-Za-z0-9._~%!$&'()*+,=-]*)(?::([0-9]{0,5}))?")  # RFC 9110, 7.2
+MAX_PORT = 65_535
+
+
+class NothingMoreIsRead(Exception):
+    """Stops the parser, which would go on with what it was given; uvicorn takes it for a malformed request."""
 
 
 class BundlingProtocol(HttpToolsProtocol):
@@ -44,15 +65,40 @@ class BundlingProtocol(HttpToolsProtocol):
     _is_in_head = True
     _began_at: float | None = None  # when the caller began the message that it has not sent to its end
     _received = 0  # bytes of that message
+    _parts = 0  # of that message: chunks and trailers
     _drained = 0  # times that the caller has read what waited for it
     _unread: tuple[int, int] | None = None  # bytes that wait for the caller, and `_drained`, at the last look
     _unread_since = 0.0
+    _next_look: asyncio.TimerHandle | None = None
+    _network: str | None = None  # of the caller, where it is no trusted proxy
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin to serve a connection."""
+        """Begin to serve a connection, unless its address has too many."""
         super().connection_made(cast("asyncio.Transport", _BundlingTransport(transport, self.loop)))
         self._began_at = self.loop.time()
-        self.loop.call_later(LOOK_SECONDS, self._look_at_time)
+        self._network = self._network_of_stranger()
+        if self._network is not None and self._connections_of(self._network) > MAX_CONNECTIONS_AN_ADDRESS:
+            RATE_LIMIT_REFUSALS.labels("connections").inc()
+            self._refuse(TooManyRequests(RETRY_SECONDS))
+            return
+        self._next_look = self.loop.call_later(LOOK_SECONDS, self._look_at_time)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything now: what a timer still knew would be kept for as long, 75 s after a reset."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        if self._next_look:
+            self._next_look.cancel()
+
+    def _network_of_stranger(self) -> str | None:
+        if not self.client or (
+            isinstance(self.app, ProxyHeadersMiddleware) and self.client[0] in self.app.trusted_hosts
+        ):
+            return None
+        return network_of(self.client[0])
+
+    def _connections_of(self, network: str) -> int:
+        return sum(other._network == network for other in self.connections if isinstance(other, BundlingProtocol))
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless it is too much."""
@@ -66,23 +112,27 @@ class BundlingProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin to read a request."""
-        if self.transport.is_closing():
-            return
+        self._stop_if_closing()
         super().on_message_begin()
         self._is_in_head = True
         self._began_at = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header has arrived; trailers are ignored (RFC 9110 section 6.5.1), or they would pass for a gateway's."""
-        if self._is_in_head and not self.transport.is_closing():
+        self._stop_if_closing()
+        if self._is_in_head:
             super().on_header(name, value)
+        else:
+            self._count_part()
 
     def on_headers_complete(self) -> None:
         """Begin to serve a request."""
-        if self.transport.is_closing():  # it came together with one that was refused
-            return
+        self._stop_if_closing()  # it came together with one that was refused
         if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
+            return
+        if not self._is_well_formed():
+            self._refuse(MalformedRequest())
             return
         super().on_headers_complete()
         self._is_in_head = False
@@ -91,10 +141,21 @@ class BundlingProtocol(HttpToolsProtocol):
         if self._is_stopping:
             self.cycle.keep_alive = False
 
+    def _is_well_formed(self) -> bool:
+        """Whether a request has what RFC 9110 section 2.5 and RFC 9112 sections 3.2 and 6.1 ask for, beyond llhttp."""
+        version = self.parser.get_http_version()
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if version not in HTTP_VERSIONS or len(hosts) > 1 or (version == "1.1" and not hosts):
+            return False
+        if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in self.headers):
+            return False
+        return not hosts or _is_host(hosts[0])
+
     def on_body(self, body: bytes) -> None:
         """A part of the body has arrived."""
-        if not self.transport.is_closing():  # there may be no request to which it belongs
-            super().on_body(body)
+        self._stop_if_closing()  # there may be no request to which it belongs
+        self._count_part()
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request has arrived."""
@@ -102,13 +163,23 @@ class BundlingProtocol(HttpToolsProtocol):
             super().on_message_complete()
         self._is_in_head = True
         self._began_at = None
-        self._received = 0
+        self._received = self._parts = 0
+
+    def _stop_if_closing(self) -> None:
+        if self.transport.is_closing():
+            raise NothingMoreIsRead
+
+    def _count_part(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            self._refuse(None)
+            raise NothingMoreIsRead
 
     def _look_at_time(self) -> None:
         """Close a connection on which nothing goes on; one that is idle between requests is uvicorn's."""
-        if self.parser is None:  # it is closed
-            return
         if self._is_unread():
+            # With a reset: the kernel would go on offering what is left for minutes.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
             return
         if self.flow.read_paused:
@@ -117,7 +188,7 @@ class BundlingProtocol(HttpToolsProtocol):
         is_late = self._began_at is not None and self.loop.time() - self._began_at > limit
         if is_late and not self.transport.is_closing():
             self._refuse(HeadTooSlow(HEAD_SECONDS) if self._is_in_head and self._received else None)
-        self.loop.call_later(LOOK_SECONDS, self._look_at_time)  # until the caller has read what is left
+        self._next_look = self.loop.call_later(LOOK_SECONDS, self._look_at_time)  # until what is left was read
 
     def resume_writing(self) -> None:
         """The caller has read most of what waited for it."""
@@ -141,6 +212,7 @@ class BundlingProtocol(HttpToolsProtocol):
                 "Content-Length": len(body),
                 "Connection": "close",
                 "X-Request-ID": f"{getrandbits(128):032x}",
+                **headers_of(error),
                 **SECURITY_HEADERS,
             }
             lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{each}: {headers[each]}" for each in headers)]
@@ -163,6 +235,15 @@ class BundlingProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
 
 
+def _is_host(value: bytes) -> bool:
+    if (match := HOST.fullmatch(value)) is None or int(match[2] or 0) > MAX_PORT:
+        return False
+    try:
+        return match[1] is None or bool(IPv6Address(match[1].decode()).packed)
+    except ValueError:
+        return False
+
+
 class _BundlingTransport:
     """Collects what is written until the loop has run what is ready; everything else is the transport's own."""
 
@@ -170,6 +251,7 @@ class _BundlingTransport:
         self._transport = transport
         self._loop = loop
         self._parts: list[bytes] = []
+        self.is_closing = transport.is_closing  # asked for each part of a message
 
     def write(self, data: bytes) -> None:
         if not self._parts:

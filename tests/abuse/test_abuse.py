@@ -1,0 +1,36 @@
+"""The short form: every attack, small, and no bound of time, since a machine that is busy may stand still."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from .attacker import ATTACKS
+from .run import QUICK, attack_all
+from .stage import DIRECTLY, routes, staged
+
+
+@pytest.fixture
+def folder():
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-abuse-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_no_stranger_stops_the_service_or_has_it_fail(empty_database_url, folder):
+    patient = {"DATABASE_TIMEOUT_SECONDS": "10"}
+    async with staged(empty_database_url, folder, DIRECTLY, **patient) as stage:
+        rows = await attack_all(stage, QUICK, list(ATTACKS))
+
+    assert [fault for row in rows for fault in row.faults(with_times=False)] == []
+    assert {row.attack for row in rows} >= set(ATTACKS)
+
+
+def test_every_public_route_is_attacked():
+    attacked = set(routes())
+
+    assert {("POST", "/candidates"), ("POST", "/auth/login"), ("POST", "/apply"), ("GET", "/docs")} <= attacked
+    assert {("GET", "/applications/nonsense"), ("GET", "/metrics"), ("POST", "/admin/sign-in")} <= attacked
