@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import monotonic
 
@@ -14,15 +15,21 @@ REPEAT_SECONDS = 60.0  # after which the same complaint is logged again: probes 
 
 
 class Readiness:
-    """Asks the database at each probe, and logs what is wrong with its schema."""
+    """Asks the database once for all probes that come meanwhile, and logs what is wrong with its schema."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._complaint: Schema | None = None
         self._repeat_at = 0.0
+        self._asking: asyncio.Task[Schema | None] | None = None
 
     async def find_schema(self) -> Schema | None:
         """What schema the database has; None while it does not answer."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)  # a probe that leaves takes nothing from the others
+
+    async def _ask(self) -> Schema | None:
         try:
             schema = await self._database.ping()
         except DatabaseUnavailable:

@@ -1,0 +1,36 @@
+"""Probes that come together: one question to the database for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from provider_registration.health.readiness import Readiness
+from provider_registration.revisions import Schema, SchemaState
+
+
+class SlowDatabase:
+    """Counts how often it is asked, and answers when it is told to."""
+
+    def __init__(self):
+        self.asked = 0
+        self.answers = asyncio.Event()
+
+    async def ping(self):
+        self.asked += 1
+        await self.answers.wait()
+        return Schema(SchemaState.CURRENT)
+
+
+async def test_a_crowd_of_probes_asks_the_database_once():
+    database = SlowDatabase()
+    readiness = Readiness(database)
+    probes = [asyncio.create_task(readiness.find_schema()) for _ in range(60)]
+    await asyncio.sleep(0)
+    probes.pop().cancel()
+    await asyncio.sleep(0)
+    database.answers.set()
+
+    assert {schema.state for schema in await asyncio.gather(*probes)} == {SchemaState.CURRENT}
+    assert database.asked == 1
+    await readiness.find_schema()
+    assert database.asked == 2
