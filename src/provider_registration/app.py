@@ -52,6 +52,7 @@ from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import router as pages_router
 from provider_registration.reading import Reader
 from provider_registration.settings import Settings
+from provider_registration.standard_error import log_writer
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
 from provider_registration.web.docs import router as docs_router
@@ -150,6 +151,7 @@ def create_app(settings: Settings) -> FastAPI:
             stopping.set()
             await approvals_end
         hasher.close()
+        log_writer.finish()  # uvicorn ends the process by its signal, without what Python does at its end
 
     app = FastAPI(
         title="Provider Registration Service",

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from provider_registration.standard_error import LogWriter, log_writer
+
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # What every record has; the rest was given as `extra`. uvicorn's color_message is for terminals.
@@ -77,6 +79,28 @@ class Repeats:
         return self._suppressed.pop(message, 0)
 
 
+class LogHandler(logging.Handler):
+    """Hands each record's line to the writer of standard error, where access lines go as well."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self.setFormatter(LineFormatter())
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record; it never waits."""
+        try:
+            line = self.format(record)
+        except (TypeError, ValueError):  # of arguments that do not fit the message
+            self.handleError(record)
+        else:
+            self._writer.write(f"{line}\n")
+
+    def flush(self) -> None:
+        """Called by `logging` as Python ends."""
+        self._writer.finish()
+
+
 class RateLimitedLogger:
     """Logs each message at most once in QUIET_SECONDS, with the number left out."""
 
@@ -124,9 +148,9 @@ def configure_logging(level: str) -> None:
     logging._srcfile = None
     for detail in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
         setattr(logging, detail, False)
-    handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[LogHandler(log_writer)], force=True)
+    logging.captureWarnings(True)  # Python would write them itself, and wait
+    logging.raiseExceptions = False  # as above
     logging.getLogger("uvicorn.error").addFilter(SELDOM_WARNINGS)
     for chatty in ("httpx", "httpcore", "faker"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

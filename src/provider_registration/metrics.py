@@ -132,6 +132,10 @@ RATE_LIMIT_STORAGE_ERRORS = Counter(
     "provider_service_rate_limit_storage_errors",
     "Times the storage of the rate limits failed; log-ins are refused meanwhile, everything else is let pass.",
 )
+LOG_LINES_DROPPED = Counter(
+    "provider_service_log_lines_dropped",
+    "Log lines that were not written, since nothing read standard error or it was closed.",
+)
 LOGINS = Counter(
     "provider_service_logins",
     "Tries to log in, by outcome: succeeded, failed, limited, unavailable.",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -19,22 +17,20 @@ from provider_registration.web.access_log import AccessLog
 REQUEST = {"method": "GET", "endpoint": "/candidates/{candidate_id}", "status": 200}
 
 
-class Writes(io.StringIO):
-    """Standard error that remembers what it was given at a time."""
+class Writes:
+    """A writer that remembers what it was given at a time."""
 
     def __init__(self):
-        super().__init__()
         self.given = []
 
     def write(self, text):
         self.given.append(text)
-        return len(text)
 
 
 @pytest.fixture
 def written(monkeypatch):
     writes = Writes()
-    monkeypatch.setattr(access_log, "sys", SimpleNamespace(stderr=writes))  # pytest puts its own into sys meanwhile
+    monkeypatch.setattr(access_log, "log_writer", writes)
     return writes.given
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 from datetime import UTC, datetime
 from functools import cache
 from uuid import UUID
+
+from provider_registration.standard_error import log_writer
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,7 @@ class AccessLog:
     def _write(self) -> None:
         text = "".join(self._lines)
         self._lines.clear()
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        log_writer.write(text)
 
 
 @cache

@@ -1,0 +1,157 @@
+"""Standard error is a pipe that nobody reads, or closed: requests are answered, and SIGTERM ends the process."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from provider_registration.local.postgres import free_port
+from provider_registration.settings import Settings
+
+from .test_stopping import is_running, seconds_until_end
+from .test_workers import eventually, is_alive, metrics, workers_of
+
+PIPE_BYTES = 4096  # the least that Linux has
+REQUESTS = 8000  # lines of about 250 characters: more than pipe and queue hold
+TOGETHER = 10  # requests in one piece
+PROMISED = 15.0  # seconds
+
+
+@asynccontextmanager
+async def serving_into(environment, folder, standard_error, *options):
+    """Serve with this as standard error; gives the URL and the process."""
+    port = free_port()
+    others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+    redirect = "exec 2>&-; " if standard_error is None else ""
+    process = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        f'{redirect}exec "$@"',
+        "sh",
+        *(sys.executable, "-m", "provider_registration", "serve", *options),
+        env={**others, **environment, "APP_PORT": str(port), "METRICS_ACCESS": "anyone", "RATE_LIMIT_DEFAULT": ""},
+        cwd=folder,
+        stderr=standard_error,
+    )
+    url = f"http://127.0.0.1:{port}"
+
+    async def answers():
+        assert process.returncode is None
+        try:
+            async with httpx.AsyncClient() as client:
+                return (await client.get(f"{url}/health/live")).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        await eventually(answers)
+        yield url, process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+def pipe():
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    ends = {"read": reading, "write": writing}
+    yield ends
+    for each in ends.values():
+        if each is not None:
+            os.close(each)
+
+
+async def ask(url, times):
+    """The slowest of so many requests, TOGETHER at a time, in seconds; fast, for they have to fill a queue."""
+    slowest = 0.0
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    for _ in range(times // TOGETHER):
+        started = time.monotonic()
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * TOGETHER)
+        async with asyncio.timeout(PROMISED):
+            for _ in range(TOGETHER):
+                await reader.readuntil(b'{"status":"live"}')
+        slowest = max(slowest, time.monotonic() - started)
+    writer.close()
+    return slowest
+
+
+async def dropped(url):
+    return (await metrics(url)).get(("provider_service_log_lines_dropped_total",), 0)
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
+async def test_a_pipe_that_nobody_reads_keeps_no_request_waiting_and_no_process_alive(
+    environment, tmp_path, pipe, options
+):
+    async with serving_into(environment, tmp_path, pipe["write"], *options) as (url, process):
+        slowest = await ask(url, REQUESTS)
+        workers = workers_of(process.pid)
+        if not options:
+            assert await dropped(url) > 0
+
+        process.send_signal(signal.SIGTERM)
+        assert await seconds_until_end(process.pid) < PROMISED
+
+    assert slowest < PROMISED / 3
+    assert not [pid for pid in workers if is_alive(pid) and is_running(pid)]
+
+
+async def test_once_the_pipe_is_read_again_the_lines_are_whole_and_the_dropped_are_told(environment, tmp_path, pipe):
+    async with serving_into(environment, tmp_path, pipe["write"]) as (url, process):
+        os.close(pipe["write"])
+        pipe["write"] = None
+        await ask(url, REQUESTS)
+        missing = await dropped(url)
+        reading = asyncio.create_task(asyncio.to_thread(read_all, pipe["read"]))
+        await asyncio.sleep(0.5)
+        await ask(url, 20)
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+        lines = [json.loads(line) for line in (await reading).splitlines()]
+
+    # The line of the request for the figure may be dropped as well.
+    assert 0 < missing <= sum(line.get("dropped", 0) for line in lines) <= missing + 1
+    assert lines[-1]["message"].startswith("Finished server process")
+
+
+def read_all(descriptor):
+    parts = []
+    while part := os.read(descriptor, 65536):
+        parts.append(part)
+    return b"".join(parts).decode()
+
+
+async def test_a_reader_that_went_does_no_harm(environment, tmp_path, pipe):
+    async with serving_into(environment, tmp_path, pipe["write"]) as (url, process):
+        os.close(pipe["read"])
+        pipe["read"] = None
+        await ask(url, 20)
+        await eventually(lambda: is_counted(url))
+        process.send_signal(signal.SIGTERM)
+        assert await seconds_until_end(process.pid) < PROMISED
+
+
+async def is_counted(url):
+    return await dropped(url) > 0
+
+
+async def test_a_standard_error_that_is_closed_does_no_harm(environment, tmp_path):
+    async with serving_into(environment, tmp_path, None) as (url, process):
+        await ask(url, 20)
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"{url}/health")).json()["database"] == "connected"
+        assert await is_counted(url)
+        process.send_signal(signal.SIGTERM)
+        assert await seconds_until_end(process.pid) < PROMISED
