@@ -125,7 +125,7 @@ async def test_if_match_with_the_version_read_approves(admin, register):
 async def test_a_stale_if_match_changes_nothing(admin, register, billing):
     candidate = await register()
 
-    for stale in ('"2"', 'W/"1"', "nonsense", '"99999999999999999999"', '"9999999999"'):
+    for stale in ('"2"', 'W/"2"', "nonsense", '"99999999999999999999"', '"9999999999"'):
         response = await approve(admin, candidate, **{"If-Match": stale})
         assert response.status_code == 412, stale
 

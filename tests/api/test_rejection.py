@@ -127,7 +127,7 @@ async def test_of_concurrent_rejections_one_succeeds(admin, path):
     assert (record["rejection_reason"], record["version"]) == (winner["rejection_reason"], 2)
 
 
-@pytest.mark.parametrize("if_match", ['"1"', "*", '"7", "1"', ' "1" ', 'W/"1", "1"'])
+@pytest.mark.parametrize("if_match", ['"1"', "*", '"7", "1"', ' "1" ', 'W/"1"'])
 async def test_if_match_with_the_version_read_rejects(admin, path, if_match):
     response = await admin.post(f"{path}/reject", headers={"If-Match": if_match.strip()})
 
@@ -135,7 +135,7 @@ async def test_if_match_with_the_version_read_rejects(admin, path, if_match):
 
 
 @pytest.mark.parametrize(
-    "if_match", ['"2"', '"0"', 'W/"1"', "1", "", '"1', '"*"', '"01x"', '"99999999999999999999"', '"9999999999"', "x"]
+    "if_match", ['"2"', '"0"', 'W/"2"', "1", "", '"1', '"*"', '"01x"', '"99999999999999999999"', '"9999999999"', "x"]
 )
 async def test_a_stale_if_match_changes_nothing(admin, path, if_match):
     response = await admin.post(f"{path}/reject", headers={"If-Match": if_match})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-STRONG_TAG = re.compile(r'"(0|[1-9][0-9]{0,9})"')
+VERSION_TAG = re.compile(r'(?:W/)?"(0|[1-9][0-9]{0,9})"')
 
 
 def etag(version: int) -> str:
@@ -28,7 +28,8 @@ async def expected_versions(
 ) -> frozenset[int] | None:
     """Versions that If-Match allows; None when every version will do.
 
-    Weak tags and tags of another kind match nothing: If-Match compares strongly.
+    A weak tag matches too, against RFC 9110 section 13.1.1: a gateway that compresses makes `W/"1"` of `"1"`, and a
+    version names one state of a candidate whatever its encoding. Tags of another kind match nothing.
     """
     lines = request.headers.getlist("If-Match")  # as a list in the signature, no client generator would take it
     if not lines:
@@ -36,7 +37,7 @@ async def expected_versions(
     tags = [tag.strip() for line in lines for tag in line.split(",")]
     if tags == ["*"]:
         return None
-    return frozenset(int(match[1]) for tag in tags if (match := STRONG_TAG.fullmatch(tag)))
+    return frozenset(int(match[1]) for tag in tags if (match := VERSION_TAG.fullmatch(tag)))
 
 
 ExpectedVersions = Annotated[frozenset[int] | None, Depends(expected_versions)]
