@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
@@ -155,3 +156,49 @@ async def test_check_finds_redis(redis, environment, tmp_path):
     assert finished.returncode == 0, finished.stdout
     assert finished.stderr == ""
     assert [line.split()[:2] for line in finished.stdout.splitlines() if "redis" in line] == [["ok", "redis:"]]
+
+
+@needs_redis
+async def test_a_redis_that_hangs_keeps_a_crowd_waiting_once_and_is_found_again(
+    serving, environment, admin_email, tmp_path
+):
+    redis = Redis(tmp_path)
+    await asyncio.to_thread(redis.start)
+    together = {"RATE_LIMIT_STORAGE_URL": redis.url, "METRICS_TOKEN": SCRAPE_TOKEN}
+    try:
+        async with (
+            serving({**environment, **together}, tmp_path) as process,
+            httpx.AsyncClient(base_url=process.url, timeout=30) as client,
+        ):
+            assert (await log_in(client, admin_email, PASSWORD, {})).status_code == 200
+            redis.hang()
+            crowd, _ = await timed(asyncio.gather(*(client.get("/candidates") for _ in range(20))))
+            one, refused = await timed(log_in(client, admin_email, PASSWORD, {}))
+            later = [(await timed(client.get("/candidates")))[0] for _ in range(20)]
+            before = await storage_errors(client)
+            await client.get("/candidates")
+            after = await storage_errors(client)
+            redis.go_on()
+            async with asyncio.timeout(30):
+                while (await log_in(client, admin_email, PASSWORD, {})).status_code != 200:
+                    await asyncio.sleep(0.2)
+    finally:
+        redis.go_on()
+        await asyncio.to_thread(redis.stop)
+
+    assert refused.status_code == 503
+    assert crowd < 3  # one after another they would take 10 s
+    assert one + sum(later) < 5  # without a breaker 10.5 s: half a second each
+    assert after == before + 1
+
+
+async def timed(work):
+    started = time.monotonic()
+    result = await work
+    return time.monotonic() - started, result
+
+
+async def storage_errors(client):
+    metrics = (await client.get("/metrics", headers={"Authorization": f"Bearer {SCRAPE_TOKEN}"})).text
+    name = "provider_service_rate_limit_storage_errors_total "
+    return next(float(line.removeprefix(name)) for line in metrics.splitlines() if line.startswith(name))

@@ -24,6 +24,7 @@ from provider_registration.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAG
 logger = logging.getLogger(__name__)
 
 STORAGE_TIMEOUT = 0.5  # seconds
+PROBE_SECONDS = 5.0  # between two requests that ask a storage that hangs; the others do without it at once
 # So many times the tries at one account are allowed at all accounts together, from one address; good ones count too.
 ACCOUNTS_AN_ADDRESS = 10
 
@@ -72,6 +73,7 @@ class RateLimits:
         self._login = _Limit("login", parse_many(login) if login else [], moving)
         self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
         self._default = _Limit("default", parse_many(default) if default else [], counting)
+        self._breaker = _Breaker()
         self._logging_in: dict[tuple[str, str], _Turn] = {}  # as many as log-ins go on, which the hasher bounds
 
     @property
@@ -122,21 +124,23 @@ class RateLimits:
 
     async def _count_login(self, account: str, address: str) -> None:
         try:
-            for item, *key in self._login_counters(account, address):
-                if not await self._login.limiter.hit(item, *key):
-                    await self._refuse(self._login, item, *key)
+            async with self._breaker.guard():
+                for item, *key in self._login_counters(account, address):
+                    if not await self._login.limiter.hit(item, *key):
+                        await self._refuse(self._login, item, *key)
         except StorageError as error:
             self._storage_failed(error)
             raise RateLimitsUnavailable from error
 
     async def _forgive_logins(self, account: str, address: str) -> None:
         try:
-            for item in self._login.items:
-                key = item.key_for("login", account, address)
-                if not isinstance(self._storage, MemoryStorage):
-                    await self._storage.clear(key)
-                elif key in self._storage.events:
-                    self._storage.events[key] = []  # its own `clear` takes the key away from under its expiry
+            async with self._breaker.guard():
+                for item in self._login.items:
+                    key = item.key_for("login", account, address)
+                    if not isinstance(self._storage, MemoryStorage):
+                        await self._storage.clear(key)
+                    elif key in self._storage.events:
+                        self._storage.events[key] = []  # its own `clear` takes the key away from under its expiry
         except StorageError as error:  # they end with their minute as well
             self._storage_failed(error)
 
@@ -149,9 +153,10 @@ class RateLimits:
 
     async def _count(self, limit: _Limit, caller: str) -> None:
         try:
-            for item in limit.items:
-                if not await limit.limiter.hit(item, limit.name, caller):
-                    await self._refuse(limit, item, limit.name, caller)
+            async with self._breaker.guard():
+                for item in limit.items:
+                    if not await limit.limiter.hit(item, limit.name, caller):
+                        await self._refuse(limit, item, limit.name, caller)
         except StorageError as error:
             self._storage_failed(error)
 
@@ -183,6 +188,41 @@ async def redis_answers(url: str) -> bool:
     is_there = await storage.check()
     await cast("Any", storage).bridge.get_connection().aclose()
     return is_there
+
+
+class _Breaker:
+    """Keeps requests from waiting for a storage that hangs, one after another."""
+
+    def __init__(self) -> None:
+        self._probe_at: float | None = None  # while it hangs
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Ask the storage within STORAGE_TIMEOUT, or not at all.
+
+        Raises:
+            StorageError: it does not answer in time, or did not lately.
+        """
+        started = time.monotonic()
+        if self._probe_at is not None:
+            if started < self._probe_at:
+                raise StorageError(TimeoutError())
+            self._probe_at = started + PROBE_SECONDS  # this one asks
+        try:
+            async with asyncio.timeout(STORAGE_TIMEOUT):
+                yield
+        except TooManyRequests:
+            self._probe_at = None
+            raise
+        except TimeoutError as error:
+            self._probe_at = time.monotonic() + PROBE_SECONDS
+            raise StorageError(error) from error
+        except StorageError:
+            # One that refuses at once keeps nobody waiting, and is asked again.
+            took = time.monotonic() - started
+            self._probe_at = time.monotonic() + PROBE_SECONDS if took > STORAGE_TIMEOUT / 2 else None
+            raise
+        self._probe_at = None
 
 
 class _Turn:
