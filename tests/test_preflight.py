@@ -105,6 +105,14 @@ async def test_a_file_of_settings_that_is_no_text_is_said(url, tmp_path):
     assert (code, [level for level, _ in found["settings"]]) == (1, ["error"])
 
 
+async def test_a_billing_url_that_ends_in_what_is_appended_is_a_warning(url):
+    code, found = await run_check(url, BILLING_SERVICE_URL="http://127.0.0.1:5005/provider")
+
+    [(level, sentence)] = found["billing"]
+    assert (code, level) == (0, "warning")
+    assert "BILLING_SERVICE_URL" in sentence
+
+
 async def test_a_misspelt_setting_and_gateways_without_limit_are_warnings(url):
     code, found = await run_check(url, DATABASE_POOLSIZE="hunter2", FORWARDED_ALLOW_IPS="*")
 

@@ -212,6 +212,30 @@ def test_what_is_no_http_url_is_refused(problems, url):
     assert problems(BILLING_SERVICE_URL=url) == ["BILLING_SERVICE_URL must be an http:// or https:// URL"]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "supply.example",
+        "https://supply.example/",
+        "https://supply.example/page",
+        "ftp://supply.example",
+        "https://user@supply.example",
+        "https://",
+        "https://supply.example other.example",
+        "https://supply.example, other.example",
+    ],
+)
+def test_an_origin_that_no_browser_would_send_is_refused(problems, value):
+    [problem] = problems(CORS_ALLOWED_ORIGINS=value)
+
+    assert problem.startswith("CORS_ALLOWED_ORIGINS ")
+
+
+@pytest.mark.parametrize("value", ["", "*", "http://localhost:3000", "https://supply.example, https://other.example"])
+def test_origins_as_browsers_send_them_will_do(load, value):
+    assert load(CORS_ALLOWED_ORIGINS=value).cors_allowed_origins == value
+
+
 @pytest.mark.parametrize("level", ["debug", "Info", "WARNING", "error"])
 def test_the_log_level_may_be_in_any_letter_case(load, level):
     assert load(LOG_LEVEL=level).log_level == level.upper()

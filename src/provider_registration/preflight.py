@@ -122,7 +122,7 @@ async def _look_around(settings: Settings) -> list[Finding]:
         asked.append(_replica(settings.database_read_url))
     if settings.rate_limit_storage_url:
         asked.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
-    found = [*_names(), *_gateways(settings), *_addresses(settings)]
+    found = [*_names(), *_gateways(settings), *_addresses(settings), *_billing(settings)]
     for findings in await asyncio.gather(*asked):
         found += findings
     return found
@@ -140,6 +140,13 @@ def _gateways(settings: Settings) -> list[Finding]:
         return []
     sentence = "FORWARDED_ALLOW_IPS is *: a caller that comes past the gateway may claim any IP address"
     return [Finding("warning", "settings", sentence)]
+
+
+def _billing(settings: Settings) -> list[Finding]:
+    if not settings.billing_service_url.endswith("/provider"):
+        return []
+    sentence = "BILLING_SERVICE_URL ends in /provider, which the service appends itself"
+    return [Finding("warning", "billing", sentence)]
 
 
 def _addresses(settings: Settings) -> list[Finding]:

@@ -17,6 +17,7 @@ MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long 
 MIN_DISTINCT_SECRET_CHARACTERS = 10
 # What asyncpg takes from a URL; anything else would fail with the first request instead of at the start.
 DATABASE_URL_PARAMETERS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
+ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 _PRINTED = re.compile("[!-~]+")
@@ -203,6 +204,18 @@ class Settings(DatabaseSettings):
             is_usable = False
         if not is_usable:
             raise ValueError("must be a redis:// or rediss:// URL")
+        return value
+
+    @field_validator("cors_allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        # A browser sends scheme, host and port: anything else would be equal to no origin.
+        entries = [entry for each in value.split(",") if (entry := each.strip())]
+        if not all(entry == "*" or ORIGIN.fullmatch(entry) for entry in entries):
+            raise ValueError(
+                "has something that is no origin: write https://supply.example, without a path or a slash at the end, "
+                "with commas between"
+            )
         return value
 
     @field_validator("forwarded_allow_ips")
