@@ -116,6 +116,10 @@ async def test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back(call
     result = await call("erase-data", email, "--yes")
 
     assert result.exit_code == 0, result.output
+    authorization = {"Authorization": f"Bearer {tokens['access_token']}"}
+    async with asyncio.timeout(5):
+        while (await anonymous.get("/candidates", headers=authorization)).status_code != 401:
+            await asyncio.sleep(0.05)
     assert (await anonymous.post("/auth/login", json=login)).status_code == 401
     refresh = await anonymous.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
     assert refresh.status_code == 401

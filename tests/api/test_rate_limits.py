@@ -103,6 +103,16 @@ async def test_many_accounts_are_not_tried_from_one_address():
         pass
 
 
+async def test_nothing_is_kept_of_log_ins_that_are_over():
+    limits = RateLimits(storage_url="", login="", registration="", default="")
+    for number in range(20):
+        with suppress(InvalidCredentials):
+            async with limits.guard_login(str(number), "192.0.2.7"):
+                raise InvalidCredentials
+
+    assert not limits._logging_in
+
+
 async def test_an_account_is_one_however_its_name_is_written(limited, users):
     email = f"iris.{uuid4().hex}@example.com"
     await users.create(email, PASSWORD, Role.VIEWER)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from provider_registration import migrations
-from provider_registration.auth import queries
+from provider_registration.auth import queries, revocations
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.database import Database
 from provider_registration.settings import DatabaseSettings
@@ -86,3 +89,50 @@ async def test_a_process_that_starts_knows_of_ends_for_as_long_as_any_token_may_
     await started.refresh()
 
     assert await started.is_revoked(session_id)  # its token may be of a process whose clock is ten minutes ahead
+
+
+async def test_who_hears_nothing_for_some_seconds_asks_before_answering(
+    clock: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = await clock.fetchval(BEGIN_SESSION)
+    watch = RevocationWatch(database)
+    await watch.refresh()
+    await clock.execute("UPDATE sessions SET revoked_at = now()")
+    assert not await watch.is_revoked(session_id)  # nobody asks so soon
+
+    later = time.monotonic() + 3
+    monkeypatch.setattr(revocations, "time", SimpleNamespace(monotonic=lambda: later))
+
+    assert await watch.is_revoked(session_id)
+
+
+async def test_who_cannot_ask_for_some_seconds_believes_no_token(
+    clock: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = await clock.fetchval(BEGIN_SESSION)
+    watch = RevocationWatch(database)
+    await watch.refresh()
+    await clock.execute("DROP TABLE sessions CASCADE")  # what asks now fails
+
+    later = time.monotonic() + 3
+    monkeypatch.setattr(revocations, "time", SimpleNamespace(monotonic=lambda: later))
+
+    with pytest.raises(DBAPIError):
+        await watch.is_revoked(session_id)
+
+
+async def test_an_end_that_is_committed_after_a_later_one_was_seen_is_not_missed(
+    clock: asyncpg.Connection, database: Database, empty_database_url: str
+) -> None:
+    session_id = await clock.fetchval(BEGIN_SESSION)
+    watch = RevocationWatch(database)
+    slow = await asyncpg.connect(empty_database_url)
+    async with slow.transaction():
+        await slow.execute("UPDATE sessions SET revoked_at = clock_timestamp()")
+        await watch.refresh()  # sees nothing of it, and asks from here on
+        assert not await watch.is_revoked(session_id)
+    await slow.close()
+
+    await watch.refresh()
+
+    assert await watch.is_revoked(session_id)

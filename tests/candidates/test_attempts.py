@@ -1,0 +1,215 @@
+"""Attempts of an approval against the billing sandbox: what becomes of the claim, and whose claim it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from provider_registration.auth.models import Role
+from provider_registration.billing.client import BillingClient, BillingOptions
+from provider_registration.candidates.approval import queries
+from provider_registration.candidates.approval.attempt import Attempt
+from provider_registration.candidates.approval.batches import ApprovalBatches
+from provider_registration.candidates.approval.errors import (
+    ApprovalFailed,
+    ApprovalInDoubt,
+    ApprovalInProgress,
+    ApprovalWaiting,
+)
+from provider_registration.candidates.approval.models import Claim
+from provider_registration.candidates.errors import CandidateChanged
+from provider_registration.database import Database
+from provider_registration.local.background_server import serve_in_background
+from provider_registration.settings import DatabaseSettings
+from tests.service import PASSWORD
+
+LEASE_SECONDS = 30.0
+ONE_TRY = BillingOptions(max_tries=1)
+ADD_CANDIDATE = """
+    INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
+    VALUES ($1, $2, '{apples}', 1, 1) RETURNING id
+"""
+ADD_INTENT = """
+    INSERT INTO approval_intents
+        (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at, attempts)
+    SELECT $1, $2, $3, (SELECT id FROM users LIMIT 1), $4, now() + interval '30 s', $5
+"""
+READ_CLAIM = "SELECT claim_id, in_doubt_since FROM approval_intents WHERE candidate_id = $1"
+READ_WAIT = """
+    SELECT state, CAST(extract(epoch FROM next_attempt_at - now()) AS float8) AS wait_seconds
+    FROM unfinished_approvals WHERE candidate_id = $1
+"""
+READ_EVENTS = "SELECT event, provider_id FROM approval_events WHERE candidate_id = $1 ORDER BY id"
+
+
+@pytest.fixture
+async def service_database(migrated_database_url, no_candidates):
+    del no_candidates
+    url = DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url
+    database = Database(url, pool_size=2)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def answer():
+    """Billing whose next answers are this status and body; a body with the name `None` has the name asked for."""
+    prepared = {"status": 201, "body": {}}
+
+    async def give(request):
+        asked = json.loads(await request.body())
+        return JSONResponse({**asked, **prepared["body"]}, prepared["status"])
+
+    app = Starlette(routes=[Route("/provider", give, methods=["POST"])])
+    async with serve_in_background(app) as url, BillingClient(url, ONE_TRY) as billing:
+
+        def answer(status, **body):
+            prepared.update(status=status, body=body)
+            return billing
+
+        yield answer
+
+
+@pytest.fixture
+async def claimed(database, users):
+    """Makes a candidate whose approval is claimed, and the claim."""
+
+    async def claimed(*, attempts=1):
+        unique = uuid4().hex
+        if not await database.fetchval("SELECT EXISTS (SELECT FROM users)"):
+            await users.create("admin@example.com", PASSWORD, Role.ADMIN)
+        name = f"Obsthof {unique}"
+        candidate_id = await database.fetchval(ADD_CANDIDATE, name, f"{unique}@obsthof.example")
+        claim = Claim(candidate_id, 1, uuid4(), uuid4(), name, attempts, maybe_sent=attempts > 1)
+        await database.execute(ADD_INTENT, candidate_id, claim.idempotency_key, name, claim.claim_id, attempts)
+        return claim
+
+    return claimed
+
+
+@pytest.fixture
+def carry_out(service_database):
+    async def carry_out(claim, billing):
+        batches = ApprovalBatches(service_database, lease_seconds=LEASE_SECONDS)
+        return await Attempt(service_database, billing, batches, claim, lease_seconds=LEASE_SECONDS).carry_out()
+
+    return carry_out
+
+
+UNHAPPY = {
+    "to wait": (500, {}, ApprovalWaiting),
+    "in doubt": (201, {"id": 7, "name": "another"}, ApprovalInDoubt),
+    "to end": (400, {}, ApprovalFailed),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "error"), UNHAPPY.values(), ids=UNHAPPY)
+async def test_a_worker_releases_its_own_claim(carry_out, claimed, answer, database, status, body, error):
+    claim = await claimed()
+
+    with pytest.raises(error):
+        await carry_out(claim, answer(status, **body))
+
+    row = await database.fetchrow(READ_CLAIM, claim.candidate_id)
+    assert (row and row["claim_id"]) is None
+
+
+@pytest.mark.parametrize(("status", "body", "error"), UNHAPPY.values(), ids=UNHAPPY)
+async def test_a_worker_that_lost_its_claim_leaves_the_next_holders_alone(
+    carry_out, claimed, answer, database, status, body, error
+):
+    del error
+    next_holders = await claimed()
+    late = replace(next_holders, claim_id=uuid4())
+
+    with pytest.raises(ApprovalInProgress):
+        await carry_out(late, answer(status, **body))
+
+    row = await database.fetchrow(READ_CLAIM, late.candidate_id)
+    assert (row["claim_id"], row["in_doubt_since"]) == (next_holders.claim_id, None)
+    assert await database.fetch(READ_EVENTS, late.candidate_id) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(408, "waiting"), (425, "waiting"), (429, "waiting")]
+    + [(status, "in_doubt") for status in (400, 401, 403, 404, 409, 422)],
+)
+async def test_after_a_lost_answer_only_a_refusal_that_says_something_is_left_to_an_admin(
+    carry_out, claimed, answer, database, status, state
+):
+    claim = await claimed(attempts=2)
+
+    with pytest.raises(ApprovalWaiting if state == "waiting" else ApprovalInDoubt):
+        await carry_out(claim, answer(status))
+
+    assert (await database.fetchrow(READ_WAIT, claim.candidate_id))["state"] == state
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 2.5), (2, 5), (3, 10), (4, 20), (5, 30), (2000, 30)])
+async def test_waits_between_attempts_double_up_to_half_a_minute(
+    carry_out, claimed, answer, database, attempts, seconds
+):
+    claim = await claimed(attempts=attempts)
+
+    with pytest.raises(ApprovalWaiting):
+        await carry_out(claim, answer(500))
+
+    waits = (await database.fetchrow(READ_WAIT, claim.candidate_id))["wait_seconds"]
+    assert 0.75 * seconds - 0.5 <= waits <= 1.25 * seconds
+
+
+@pytest.mark.parametrize("was_known", [False, True])
+async def test_the_provider_of_who_was_decided_otherwise_is_recorded_once_as_an_orphan(
+    carry_out, claimed, answer, database, was_known
+):
+    claim = await claimed()
+    await database.execute("UPDATE candidates SET status = 'rejected' WHERE id = $1", claim.candidate_id)
+    if was_known:
+        with pytest.raises(CandidateChanged):
+            await carry_out(claim, answer(201, id=77))
+
+    with pytest.raises(CandidateChanged):
+        await carry_out(claim, answer(201, id=77))
+
+    events = [tuple(row) for row in await database.fetch(READ_EVENTS, claim.candidate_id)]
+    assert events == [("orphaned", 77)]
+    assert await database.fetchrow(READ_CLAIM, claim.candidate_id) is None
+
+
+async def test_a_provider_in_hand_is_recorded_though_another_holds_the_claim(carry_out, claimed, answer, database):
+    claim = await claimed()
+
+    candidate = await carry_out(replace(claim, claim_id=uuid4()), answer(201, id=78))
+
+    assert candidate.provider_id == 78
+    assert await database.fetchrow(READ_CLAIM, claim.candidate_id) is None
+
+
+async def test_names_are_claimed_in_their_order(service_database, database, users, claimed):
+    """Two statements that claim the same names in different orders would deadlock."""
+    del users
+    await claimed()  # a user to ask for them
+    user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
+    prefix = uuid4().hex
+    requests = []
+    for name in "zmaxb":
+        email = f"{name}-{prefix}@obsthof.example"
+        candidate_id = await database.fetchval(ADD_CANDIDATE, f"{prefix} {name}", email)
+        ids = {"candidate_id": candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
+        requests.append({key: str(value) for key, value in ids.items()} | {"expected": None})
+
+    async with service_database.statement() as session:
+        parameters = {"requests": json.dumps(requests), "lease_seconds": LEASE_SECONDS}
+        await session.execute(queries.CLAIM_FREE, parameters)
+
+    stored = await database.fetch(
+        "SELECT provider_name FROM approval_intents WHERE provider_name LIKE $1 ORDER BY ctid", f"{prefix} %"
+    )
+    assert [row["provider_name"][-1] for row in stored] == ["a", "b", "m", "x", "z"]

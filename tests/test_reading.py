@@ -1,0 +1,76 @@
+"""Where reads go when the replica is away, or is none any more."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from sqlalchemy import text
+
+from provider_registration import reading
+from provider_registration.database import Database
+from provider_registration.reading import Reader
+from provider_registration.settings import DatabaseSettings
+
+WHICH_DATABASE = text("SELECT current_database()")
+
+
+def open_database(url):
+    url = DatabaseSettings(_env_file=None, database_url=url).database_url
+    return Database(url, pool_size=1, time_limit=5)
+
+
+async def which_database(session):
+    return await session.scalar(WHICH_DATABASE)
+
+
+async def test_a_replica_that_was_promoted_is_read(server_url, empty_database_url):
+    """It replays nothing any more; that the two are no pair tells them apart."""
+    primary, promoted = open_database(server_url), open_database(empty_database_url)
+    reader = Reader(primary, promoted)
+    reader.decided()
+
+    assert await reader.read(which_database) == empty_database_url.rpartition("/")[2]
+
+    await primary.close()
+    await promoted.close()
+
+
+@pytest.fixture
+async def silent():
+    """URL of a replica that closes every connection, and how many there were."""
+    connections = []
+
+    async def close(reader, writer):
+        del reader
+        connections.append(writer)
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    yield f"postgresql://nobody@127.0.0.1:{server.sockets[0].getsockname()[1]}/none", connections
+    server.close()
+
+
+async def test_a_replica_that_does_not_answer_is_left_alone_for_a_while_and_asked_again(
+    silent, server_url, monkeypatch
+):
+    url, connections = silent
+    primary, away = open_database(server_url), open_database(url)
+    reader = Reader(primary, away)
+
+    await reader.read(which_database)
+    tried = len(connections)
+    for _ in range(3):
+        await reader.read(which_database)
+
+    assert tried
+    assert len(connections) == tried
+
+    later = time.monotonic() + 20
+    monkeypatch.setattr(reading, "monotonic", lambda: later)
+    await reader.read(which_database)
+    assert len(connections) > tried
+
+    await primary.close()
+    await away.close()
