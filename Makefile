@@ -18,7 +18,11 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
+=======
+.PHONY: help run test coverage faults mutants drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
+>>>>>>> 61b7146 (Add make mutants, which shows that the tests notice known faults)
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +39,9 @@ coverage: $(DEV)  ## run the tests more slowly, and say which lines and branches
 faults: $(DEV)  ## kill and cut everything for MINUTES, and prove that approval makes one provider; SEED and ONLY choose
 	$(BIN)/python tests/faults/run.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)")
+
+mutants: $(DEV)  ## put each known fault into a copy of the source, and see the tests fail; ONLY chooses
+	$(BIN)/python tests/mutants/run.py $(if $(ONLY),--only "$(ONLY)")
 
 drill-restore: $(DEV)  ## destroy a database of 1,000,000 rows under traffic and restore it; ARGS="--rows 10000"
 	$(BIN)/python -m tests.drills.restore $(ARGS)

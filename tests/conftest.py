@@ -61,7 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def _remove_what_killed_runs_left() -> None:
     """Their servers have stopped by themselves; the folders with their data have not gone."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        if time.time() - folder.stat().st_mtime < A_RUN_STARTS_WITHIN:
+        try:
+            age = time.time() - folder.stat().st_mtime
+        except FileNotFoundError:  # another run has just ended
+            continue
+        if age < A_RUN_STARTS_WITHIN:
             continue
         home = (folder / "postgres").resolve()
         lock = FolderLock(home)

@@ -1,0 +1,218 @@
+"""Faults to be put into the source one by one, each with the tests that have to notice it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ATTEMPTS = "tests/candidates/test_attempts.py"
+REVOCATIONS = "tests/auth/test_revocations.py"
+ERASING = "tests/api/test_data_requests.py"
+READING = "tests/test_reading.py"
+REPLICA = "tests/api/test_read_replica.py"
+LIMITS = "tests/api/test_rate_limits.py"
+UNFINISHED = "tests/api/test_unfinished_approvals.py"
+SESSIONS = "tests/api/test_sessions.py"
+BILLING = "tests/billing/test_client.py"
+BREAKER = "tests/billing/test_protection.py"
+COUNTS = "tests/candidates/test_counts.py"
+
+APPROVAL = "candidates/approval/"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old`, which stands `times` times in a file of the source, becomes `new`; `tests` are enough to notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    times: int = 1
+
+
+def _release(name: str, statement: str) -> Mutant:
+    """A statement that releases a claim, whoever holds it."""
+    end = "WHERE candidate_id = :candidate_id AND claim_id = :claim_id"
+    old = f"{statement}\n    {end}"
+    new = f"{statement}\n    WHERE candidate_id = :candidate_id"
+    return Mutant(name, APPROVAL + "queries.py", old, new, (ATTEMPTS,))
+
+
+MUTANTS = (
+    Mutant(
+        "decided otherwise during a call is answered as approved",
+        APPROVAL + "attempt.py",
+        "if candidate.provider_id != provider_id:",
+        "if False:",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "no event of an orphan",
+        APPROVAL + "attempt.py",
+        "await record_event(session, claim, ApprovalEvent.ORPHANED, provider_id=provider_id)",
+        "pass",
+        (ATTEMPTS,),
+    ),
+    _release(
+        "waiting is written over another's claim",
+        "last_error = CASE WHEN :was_asked THEN :last_error ELSE coalesce(last_error, :last_error) END",
+    ),
+    _release(
+        "a doubt is written over another's claim",
+        "SET claim_id = NULL, in_doubt_since = now(), last_error = :last_error",
+    ),
+    _release("another's claim is dropped", "DELETE FROM approval_intents"),
+    Mutant(
+        "408, 425 and 429 after a lost answer are in doubt",
+        APPROVAL + "attempt.py",
+        "frozenset({408, 425, 429})",
+        "frozenset[int]()",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "erasing locks no candidate",
+        "privacy/queries.py",
+        " FOR UPDATE\n",
+        "\n",
+        (ERASING + "::test_an_approval_that_begins_while_erasing_waits_is_seen",),
+    ),
+    Mutant(
+        "erasing ends no session",
+        "privacy/service.py",
+        "await end_sessions(session, user_id)",
+        "pass",
+        (ERASING + "::test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back",),
+    ),
+    Mutant(
+        "a silent database is trusted for ever",
+        "auth/revocations.py",
+        "if time.monotonic() - self._asked_at > STALE_SECONDS:",
+        "if False:",
+        (REVOCATIONS,),
+    ),
+    Mutant(
+        "ends that are committed late are missed",
+        "auth/revocations.py",
+        "OVERLAP_SECONDS = 60 ",
+        "OVERLAP_SECONDS = 0 ",
+        (REVOCATIONS,),
+    ),
+    Mutant(
+        "a late replica is taken for one that has everything",
+        "reading.py",
+        '                if not await session.scalar(HAS_REPLAYED, {"place": place}):\n'
+        "                    raise _Behind\n"
+        "                known[REPLAYED] = place\n",
+        "                known[REPLAYED] = place\n"
+        '                if not await session.scalar(HAS_REPLAYED, {"place": place}):\n'
+        "                    raise _Behind\n",
+        (REPLICA,),
+    ),
+    Mutant(
+        "a promoted replica is not read",
+        "reading.py",
+        '"SELECT NOT pg_is_in_recovery() OR pg_last_wal_replay_lsn()',
+        '"SELECT pg_last_wal_replay_lsn()',
+        (READING,),
+    ),
+    Mutant(
+        "a replica that is away is asked every time",
+        "reading.py",
+        "AWAY_SECONDS = 15.0",
+        "AWAY_SECONDS = 0.0",
+        (READING,),
+    ),
+    Mutant(
+        "names are claimed in any order",
+        APPROVAL + "queries.py",
+        "        ORDER BY company_name\n",
+        "",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "waits between attempts do not grow",
+        APPROVAL + "attempt.py",
+        "FIRST_WAIT_SECONDS * 2 ** min(self._claim.attempts - 1, 10)",
+        "FIRST_WAIT_SECONDS",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "waits between tries do not grow",
+        "billing/client.py",
+        "FIRST_WAIT_SECONDS * 2 ** (state.attempt_number - 1)",
+        "FIRST_WAIT_SECONDS",
+        (BILLING,),
+    ),
+    Mutant(
+        "the locks of log-ins are kept for ever",
+        "web/rate_limits.py",
+        "                del self._logging_in[key]",
+        "                pass",
+        (LIMITS + "::test_nothing_is_kept_of_log_ins_that_are_over",),
+    ),
+    # Of what was mended at the same time.
+    Mutant(
+        "an orphan is recorded at every attempt",
+        APPROVAL + "attempt.py",
+        " and not await session.scalar(queries.IS_KNOWN_ORPHAN, parameters)",
+        "",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "an approval decided otherwise is never over",
+        APPROVAL + "attempt.py",
+        "    await session.execute(queries.DROP_APPROVAL, parameters)  # whatever",
+        "    pass  # whatever",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "an unusable answer is no answer to the breaker",
+        "billing/client.py",
+        'self._count("uncertain", reachable=True)',
+        'self._count("uncertain", reachable=False)',
+        (BILLING, UNFINISHED),
+    ),
+    Mutant(
+        "an unusable answer is waited out for ever",
+        APPROVAL + "attempt.py",
+        "        if isinstance(error, BillingUnusable):\n            return True\n",
+        "",
+        (UNFINISHED,),
+    ),
+    Mutant(
+        "another provider's name is taken for ours",
+        "billing/client.py",
+        "if provider.name != self._name:",
+        "if False:",
+        (BILLING,),
+    ),
+    Mutant(
+        "two recounts at once",
+        "candidates/counts.py",
+        "        await session.execute(queries.TAKE_TURN_TO_RECOUNT)\n",
+        "",
+        (COUNTS,),
+    ),
+    Mutant(
+        "a lease far ahead is believed by the sweep",
+        APPROVAL + "queries.py",
+        " OR next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds)",
+        " OR next_attempt_at > clock_timestamp() + 1000 * make_interval(secs => :longest_seconds)",
+        (UNFINISHED,),
+    ),
+    Mutant(
+        "a refresh may be repeated for an hour",
+        "auth/service.py",
+        "GRACE_SECONDS = 10 ",
+        "GRACE_SECONDS = 3600 ",
+        (SESSIONS,),
+    ),
+    Mutant(
+        "a half-open breaker lets everybody through",
+        "billing/protection.py",
+        "            self._next_probe = self._clock() + PROBE_SECONDS\n",
+        "",
+        (BREAKER,),
+    ),
+)
