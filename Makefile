@@ -18,11 +18,7 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help run test coverage faults drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
-=======
-.PHONY: help run test coverage faults mutants drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
->>>>>>> 61b7146 (Add make mutants, which shows that the tests notice known faults)
+.PHONY: help run test coverage faults mutants drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
