@@ -17,7 +17,7 @@ from provider_registration.auth import tokens
 from provider_registration.auth.errors import UserExists, UserNotFound
 from provider_registration.errors import ServiceError
 from provider_registration.settings import Settings
-from provider_registration.web import body, error_handlers, pagination, rate_limit_middleware, rate_limits
+from provider_registration.web import addresses, body, error_handlers, pagination, rate_limit_middleware, rate_limits
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, status_of
 
 from .conftest import Live, Shell, execute, make_settings
@@ -137,7 +137,7 @@ def test_calls_have_the_documented_limits() -> None:
     login, *others = [Settings.model_fields[name].default for name in settings]
     amount, _, period = login.partition("/")
     assert documented == [login, f"{int(amount) * rate_limits.ACCOUNTS_AN_ADDRESS}/{period}", *others]
-    assert f"first {rate_limit_middleware.IPV6_NETWORK_BITS} bits" in " ".join(one.text.split())
+    assert f"first {addresses.IPV6_NETWORK_BITS} bits" in " ".join(one.text.split())
     assert set(re.findall(r"`(/\S+)`", one.text)) == rate_limit_middleware.UNLIMITED_PATHS
 
 

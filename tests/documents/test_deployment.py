@@ -87,7 +87,7 @@ async def roles(server_url: str) -> AsyncIterator[Roles]:
     roles = Roles(name, name, urlsplit(server_url).netloc.rpartition("@")[2])
     sql = section("DEPLOYMENT.md", "First deployment").blocks[0].text
     try:
-        await execute(server_url, *roles.in_their_names(sql).strip().split("\n"))
+        await execute(server_url, *roles.in_their_names(sql).strip().removesuffix(";").split(";\n"))
         yield roles
     finally:
         dropped = (f"DATABASE IF EXISTS {name} WITH (FORCE)", f"ROLE IF EXISTS {name}_api", f"ROLE IF EXISTS {name}")
