@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -14,7 +15,7 @@ from playwright.async_api import expect
 from provider_registration.auth.models import Role
 from provider_registration.auth.service import BROWSER_IDLE_SECONDS, BROWSER_SESSION_SECONDS
 from provider_registration.cli import main
-from tests.chromium import text_of
+from tests.chromium import text_of, visit
 from tests.service import PASSWORD
 
 from .conftest import form_of
@@ -224,6 +225,10 @@ async def test_a_wrong_password_keeps_the_name_and_a_right_one_then_works(someon
         "/admin//evil.example",
         "/admin\r\nX: y",
         "/admin/sign-in",
+        "/docs//evil.example",
+        "/docs@evil.example",
+        "/redoc?next=//evil.example",
+        "/candidates",
         "javascript:alert(1)",
         "/admin?" + "a" * 2000,
     ],
@@ -314,14 +319,40 @@ async def test_a_program_without_a_session_gets_a_problem(someone):
 
 
 @pytest.mark.parametrize("address", ["/docs", "/redoc", "/openapi.json"])
-async def test_whoever_is_signed_in_may_read_what_is_for_staff(someone, account, address):
-    assert (await someone.ask("GET", address)).status_code == 401
-    page = await someone.sign_in(account)
-    assert (await someone.ask("GET", address)).status_code == 200
+async def test_a_document_for_staff_leads_to_the_sign_in_page_and_then_back(someone, account, address):
+    console = await someone.sign_in(account)
+    await someone.submit(console, "/sign-out")
 
-    await someone.submit(page, "/sign-out")
+    asked = await someone.ask("GET", f"{address}?x=//evil.example")
+    assert (asked.status_code, asked.headers["Location"]) == (303, "/admin/sign-in?next=%2Fadmin")
+    asked = await someone.ask("GET", address)
+    assert (asked.status_code, asked.headers["Location"]) == (303, f"/admin/sign-in?{urlencode({'next': address})}")
+    page = await someone.submit(await someone.open(address), "/sign-in", username=account, password=PASSWORD)
 
-    assert (await someone.ask("GET", address)).status_code == 401
+    assert (page.status_code, page.url.path) == (200, address)
+
+
+@pytest.mark.parametrize("address", ["/docs", "/redoc", "/openapi.json"])
+async def test_a_program_without_a_valid_token_gets_no_document_but_a_problem(someone, address):
+    as_program = {"Accept": "application/json"}
+    answers = [
+        await someone.ask("GET", address, headers=as_program),
+        await someone.ask("GET", address, headers={**as_program, "Authorization": "Bearer none"}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert {answer.headers["Content-Type"] for answer in answers} == {"application/problem+json"}
+    assert all(answer.headers["WWW-Authenticate"] for answer in answers)
+
+
+async def test_swagger_ui_shows_the_api_to_staff_after_signing_in(browser, service_url, account):
+    async with visit(browser, service_url) as page:
+        await page.goto("/docs")
+        await page.get_by_label("E-mail address").fill(account)
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_role("button", name="Sign in").click()
+
+        await expect(page.get_by_text("Register a company", exact=True).last).to_be_visible()
 
 
 async def test_an_access_token_opens_no_page_and_a_cookie_no_endpoint(someone, account):

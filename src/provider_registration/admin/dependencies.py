@@ -42,8 +42,10 @@ async def require_reader(
     request: Request, token: Annotated[str | None, Depends(bearer)], signed_in: FoundUserDep, auth: AuthServiceDep
 ) -> None:
     """Staff with an access token or, since a browser sends none to open a page, staff who are signed in."""
-    if token is not None or signed_in is None:
+    if token is not None:
         await require_staff(request, token, auth)
+    elif signed_in is None:
+        raise SignInNeeded
 
 
 async def require_deciding_user(signed_in: BrowserUserDep) -> BrowserUser:
