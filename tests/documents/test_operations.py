@@ -139,3 +139,16 @@ async def test_the_request_is_answered(script: str, live: Live, shell: Shell) ->
     finished = await shell(script, **live.variables)
 
     assert finished.status == 0, finished.errors
+
+
+def test_what_an_alert_leads_to_says_what_is_seen_and_what_cures_it() -> None:
+    rules = (ROOT / "deploy/prometheus/rules/alerts.yml").read_text(encoding="utf-8")
+    anchors = set(re.findall(r"runbook_url: \S+#(\S+)", rules))
+    hurry = DOCUMENT.text.partition("## Health and probes")[0]
+    trouble = {each.title.lower().replace(" ", "-"): each for each in sections(section("OPERATIONS.md", "Trouble"), 3)}
+
+    led_to = {anchor: trouble[anchor].text for anchor in anchors & set(trouble)}
+    assert {"no-backup-succeeds", "a-disk-fills", "a-company-waits-for-a-decision"} <= set(led_to)
+    assert not [anchor for anchor, text in led_to.items() if not re.search(r"\*\*Cure:\*\*|\| cure \|", text)]
+    assert not [anchor for anchor, text in led_to.items() if "**Seen:**" not in text and "| cure |" not in text]
+    assert not [anchor for anchor in led_to if f"(#{anchor})" not in hurry]
