@@ -316,7 +316,7 @@ async def floods(attack: Attack) -> None:
         (request("POST", "/candidates", b"Content-Length: 1073741824"), b"x" * 64_000),
         (request("POST", "/auth/login", b"Content-Length: 1073741824"), b"x" * 64_000),
         (chunked, CHUNK * 10_000),
-        (chunked, b"1;" + b"e" * 1000 + b"\r\na\r\n"),
+        (chunked, (b"1;" + b"e" * 1000 + b"\r\na\r\n") * 60),
         (chunked + b"0\r\n", b"a: b\r\n" * 10_000),
         (request("GET", "/health", b"Transfer-Encoding: chunked"), CHUNK * 10_000),
     )
@@ -394,6 +394,8 @@ UNREAD = request("GET", "/docs/swagger-ui-bundle.js") * 10
 SLOW_BODY = request("POST", "/candidates", b"Content-Type: application/json", b"Content-Length: 1000")
 ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
     "every payload at every route, one by one": one_by_one,
+    # What the crowd itself costs, the attacker on the same machine included: compare the other crowds with it.
+    "probes in a crowd, the cheapest requests": same(request("GET", "/health/live")),
     "made-up sign-ins, abandoned": abandoned_logins,
     "made-up sign-ins": numbered(a_login),
     "sign-ins of one name": numbered(
