@@ -114,17 +114,50 @@ async def test_while_redis_is_down_log_ins_are_refused_and_the_rest_goes_on(
 
 
 @needs_redis
-async def test_while_redis_is_full_no_password_is_looked_at(pair, redis, admin_email, from_here):
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(("CONFIG SET", "maxmemory", "1"), ("CONFIG SET", "maxmemory", "0"), id="full"),
+        pytest.param(("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), id="read-only"),
+    ],
+)
+async def test_while_redis_takes_no_writes_no_password_is_looked_at(pair, redis, admin_email, from_here, before, after):
     """Else every try would be told whether it was right, and none would be counted."""
     storage = Storage.from_url(redis.url)
-    await storage.config_set("maxmemory", "1")
+    await storage.execute_command(*before)
     try:
         for password in ["wrong password"] * 6 + [PASSWORD]:
             assert (await log_in(pair[0], admin_email, password, from_here)).status_code == 503
     finally:
-        await storage.config_set("maxmemory", "0")
+        await storage.execute_command(*after)
         await storage.aclose()
     assert (await log_in(pair[0], admin_email, PASSWORD, from_here)).status_code == 200
+
+
+@needs_redis
+@pytest.mark.parametrize("state", ["flushed", "restarted"])
+async def test_a_redis_that_forgot_counts_tries_from_the_beginning(pair, redis, admin_email, from_here, state):
+    """Its scripts are gone as well: a try that they cannot count must not be looked at."""
+
+    async def tries(number):
+        return [
+            (await log_in(pair[turn % 2], admin_email, "wrong password", from_here)).status_code
+            for turn in range(number)
+        ]
+
+    assert await tries(6) == [401] * 5 + [429]
+    if state == "flushed":
+        async with Storage.from_url(redis.url) as storage:
+            await storage.flushall()
+            await storage.script_flush()
+    else:
+        await asyncio.to_thread(redis.stop)
+        await asyncio.to_thread(redis.start)
+
+    answers = await tries(8)
+    counted = [answer for answer in answers if answer != 503]  # the connections to the one before may be found broken
+    assert counted == [401] * 5 + [429] * (len(counted) - 5)
+    assert len(counted) > 5
 
 
 async def test_what_a_stranger_says_of_addresses_is_not_believed(serving, environment, registration, tmp_path):
