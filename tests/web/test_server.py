@@ -21,6 +21,7 @@ from provider_registration.web.server import (
     LOOK_SECONDS,
     MAX_HEAD_BYTES,
     MAX_PARTS,
+    MAX_TARGET_BYTES,
     BundlingProtocol,
     _BundlingTransport,
 )
@@ -210,6 +211,18 @@ async def test_a_head_of_the_greatest_length_is_served(port):
     async with connected(port) as (reader, writer):
         writer.write(HEAD + b"a: " + b"x" * (MAX_HEAD_BYTES - 200) + b"\r\n\r\n")
         assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, b"200"), (1, b"414")])
+async def test_a_path_and_query_over_the_bound_are_refused(port, more, status):
+    query = b"a=b&" * MAX_TARGET_BYTES
+    async with connected(port) as (reader, writer):
+        target = (b"/headers?" + query)[: MAX_TARGET_BYTES + more]
+        writer.write(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert (b":target-too-long" in answer) == bool(more)
 
 
 async def test_a_head_without_end_is_not_read_without_end(port):

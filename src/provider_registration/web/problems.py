@@ -84,6 +84,19 @@ class HeadTooSlow(ServiceError):
         return f"The request line and headers did not arrive within {self.seconds} s."
 
 
+class TargetTooLong(ServiceError):
+    """The request's path and query are longer than any request here needs."""
+
+    code = "target-too-long"
+    title = "Request target too long"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"The path and query are longer than {self.limit} bytes."
+
+
 class MalformedRequest(ServiceError):
     """What was sent is no HTTP request."""
 
@@ -116,6 +129,7 @@ STATUS_OF_KIND: dict[type[ServiceError], HTTPStatus] = {
     BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     HeadTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    TargetTooLong: HTTPStatus.REQUEST_URI_TOO_LONG,
     ConflictError: HTTPStatus.CONFLICT,
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -29,6 +29,7 @@ from provider_registration.web.problems import (
     HeadTooLarge,
     HeadTooSlow,
     MalformedRequest,
+    TargetTooLong,
     headers_of,
     problem_of,
     status_of,
@@ -37,6 +38,7 @@ from provider_registration.web.rate_limits import TooManyRequests
 
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
 MAX_HEAD_BYTES = 32 * 1024
+MAX_TARGET_BYTES = 8000  # RFC 9110 section 4.1; what is percent-encoded costs a quarter of a microsecond a byte
 MAX_PIPELINED = 16  # requests that may wait for the answer to an earlier one of their connection
 # Head, body and trailers. What comes after a refusal is read and forgotten up to here: a caller who is cut off while
 # sending may never see the refusal.
@@ -130,6 +132,9 @@ class BundlingProtocol(HttpToolsProtocol):
         self._stop_if_closing()  # it came together with one that was refused
         if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
+            return
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._refuse(TargetTooLong(MAX_TARGET_BYTES))
             return
         if not self._is_well_formed():
             self._refuse(MalformedRequest())
