@@ -29,15 +29,14 @@ def test_the_source_still_says_what_is_replaced_and_the_tests_are_there(mutant):
 def test_whatever_its_environment_a_process_runs_the_mutated_code(tmp_path):
     python = copy_to(tmp_path)
     [mutant] = [one for one in MUTANTS if one.name == "ends that are committed late are missed"]
-    put_in(mutant, tmp_path)
     program = "from provider_registration.auth import revocations; print(revocations.OVERLAP_SECONDS)"
 
-    for environment in ({}, os.environ):
-        said = subprocess.run([python, "-c", program], env=environment, check=True, capture_output=True, text=True)
-        assert said.stdout == "0\n"
+    with put_in(mutant, tmp_path):
+        for environment in ({}, os.environ):
+            said = subprocess.run([python, "-c", program], env=environment, check=True, capture_output=True, text=True)
+            assert said.stdout == "0\n"
+        with pytest.raises(LookupError), put_in(mutant, tmp_path):
+            pass
     script = (python.parent / "provider-registration").read_text()
     assert script.startswith(f"#!{python}\n")
     assert subprocess.run([python.parent / "provider-registration", "--version"], check=False, env={}).returncode == 0
-
-    with pytest.raises(LookupError):
-        put_in(mutant, tmp_path)

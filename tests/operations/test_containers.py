@@ -315,7 +315,8 @@ async def test_an_answer_that_is_not_read_fills_no_disk(tmp_path):
 async def test_the_documented_gateway_hides_health_and_logs_no_secret(tmp_path):
     [block] = [block.text for block in section("DEPLOYMENT.md", "Behind a gateway").blocks if block.language == "nginx"]
     dead = block.replace("http://127.0.0.1:5004", f"http://127.0.0.1:{free_port()}")
-    server = f"access_log /var/log/nginx/access.log; server {{ listen 8080; {dead} }}"
+    zone, _, others = dead.partition("\n")
+    server = f"access_log /var/log/nginx/access.log; {zone}\n server {{ listen 8080; {others} }}"
 
     async with gateway(server, tmp_path) as gate:
         hidden = {(await gate.client.get(f"/registry{path}")).status_code for path in ("/health", "/health/ready")}
