@@ -276,3 +276,29 @@ async def test_requests_of_one_address_wait_for_one_another(settings, run_servic
 
     assert (elsewhere.status_code, again.status_code) == (401, 401)
     assert served == [422, 422]
+
+
+async def test_an_answer_that_is_read_slowly_keeps_no_turn(monkeypatch):
+    monkeypatch.setattr(rate_limit_middleware, "MAX_UNDER_WAY", 1)
+    is_read = asyncio.Event()
+
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a"})
+
+    async def read_slowly(_message):
+        await is_read.wait()
+
+    async def read(message):
+        statuses.append(message.get("status"))
+
+    limits = RateLimits(storage_url="", login="", registration="", default="1200/minute")
+    limited = rate_limit_middleware.RateLimitMiddleware(app, limits=limits, caller_of=rate_limit_middleware.address_of)
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": ("192.0.2.1", 1)}
+    statuses = []
+    slow = asyncio.create_task(limited(scope, None, read_slowly))
+    await asyncio.wait_for(limited(scope, None, read), 5)
+    is_read.set()
+    await slow
+
+    assert statuses[0] == 200

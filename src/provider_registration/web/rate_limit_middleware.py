@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AsyncExitStack
 
 from fastapi import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration.metrics import RATE_LIMIT_REFUSALS
 from provider_registration.web.addresses import network_of
@@ -52,12 +52,19 @@ class RateLimitMiddleware:
             return
         turns.present += 1
         try:
-            # A session is of somebody whom we know, and whose approvals may take long.
-            async with turns.free if caller == address_of(request) else nullcontext():
+            async with AsyncExitStack() as turn:
+                # A session is of somebody whom we know, and whose approvals may take long.
+                if caller == address_of(request):
+                    await turn.enter_async_context(turns.free)
+
+                async def send_after_turn(message: Message) -> None:
+                    await turn.aclose()  # the work is done: a caller who reads slowly keeps nobody waiting
+                    await send(message)
+
                 if (refusal := await self._refusal(caller)) is None:
-                    await self._app(scope, receive, send)
+                    await self._app(scope, receive, send_after_turn)
                 else:
-                    await problem_response(refusal, request)(scope, receive, send)
+                    await problem_response(refusal, request)(scope, receive, send_after_turn)
         finally:
             turns.present -= 1
             if not turns.present:
