@@ -99,11 +99,12 @@ class DebianCluster:
 
     async def back_up(self) -> None:
         """Take a full backup as documented."""
-        await self.operate(documented_restore()[-1])
+        _newest, _to_a_moment, _recount, back_up, _end_sessions = documented_restore()
+        await self.operate(back_up)
 
     async def restore(self, moment: str | None) -> None:
         """Restore, with the documented commands, to the newest moment or to the one that is given."""
-        newest, to_a_moment, _recount, _back_up = documented_restore()
+        newest, to_a_moment, *_others = documented_restore()
         commands = DOCUMENTED_MOMENT.sub(f"--target='{moment}'", to_a_moment) if moment else newest
         await self.operate(commands.replace(DOCUMENTED_DATA, str(self.data)))
 
@@ -154,7 +155,7 @@ def documented_backups() -> list[str]:
 
 
 def documented_restore() -> list[str]:
-    """Commands: restore to the newest moment, to a given one; see that the counts are right; back up anew."""
+    """Commands: restore to the newest moment, to a given one; see that the counts are right; back up; end sessions."""
     return _documented("OPERATIONS.md", "The database is lost")
 
 

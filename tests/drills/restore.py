@@ -147,7 +147,7 @@ async def destroy_and_restore(
 
 async def recount(cluster: DebianCluster) -> str:
     """What the documented command says."""
-    _newest, _to_a_moment, command, _back_up = documented_restore()
+    _newest, _to_a_moment, command, *_others = documented_restore()
     return (await cluster.command_line(command)).strip()
 
 

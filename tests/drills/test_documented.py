@@ -35,11 +35,12 @@ def test_backups_are_documented_as_the_drill_makes_them():
 
 
 def test_restores_are_documented_as_the_drill_makes_them():
-    newest, to_a_moment, recount, back_up = documented_restore()
+    newest, to_a_moment, recount, back_up, end_sessions = documented_restore()
 
     assert DOCUMENTED_DATA in newest
     assert len(DOCUMENTED_MOMENT.findall(to_a_moment)) == 1
     assert "recount" in recount
+    assert "end-sessions" in end_sessions
     assert back_up.endswith("backup")
     blocks = section("OPERATIONS.md", "Billing knows more than the database").blocks
     assert len([block for block in blocks if block.text.startswith("INSERT")]) == 1
