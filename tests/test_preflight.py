@@ -105,6 +105,20 @@ async def test_a_file_of_settings_that_is_no_text_is_said(url, tmp_path):
     assert (code, [level for level, _ in found["settings"]]) == (1, ["error"])
 
 
+async def test_a_line_of_the_file_that_cannot_be_parsed_is_named_without_its_content(url, tmp_path):
+    (tmp_path / ".env").write_text("LOG_LEVEL=INFO\n# a comment\nMETRICS_TOKEN: hunter2\n")
+
+    code, found = await run_check(url)
+    refused, problems = await run_check(url, JWT_SECRET_KEY="short")
+
+    [sentence] = [sentence for level, sentence in found["settings"] if level == "warning" and ".env" in sentence]
+    assert code == 0
+    assert f"{tmp_path / '.env'}, line 3," in sentence
+    assert "hunter2" not in str(found) + str(problems)
+    assert refused == 1
+    assert ("error", sentence) in problems["settings"]
+
+
 async def test_a_billing_url_that_ends_in_what_is_appended_is_a_warning(url):
     code, found = await run_check(url, BILLING_SERVICE_URL="http://127.0.0.1:5005/provider")
 

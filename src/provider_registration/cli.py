@@ -29,7 +29,7 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.candidates.approval.service import STOP_SECONDS
 from provider_registration.candidates.counts import recount as count_again
 from provider_registration.database import Database, DatabaseUnavailable, reason_of
-from provider_registration.environment import SettingsError, load_settings
+from provider_registration.environment import SettingsError, find_unparsable, load_settings
 from provider_registration.errors import ServiceError
 from provider_registration.grants import GrantError, grant_service
 from provider_registration.logs import configure_logging
@@ -74,6 +74,8 @@ def run() -> None:
     try:
         settings = load_settings(LocalSettings)
         configure_logging(settings.log_level)
+        for sentence in find_unparsable():
+            click.echo(f"Warning: {sentence}", err=True)
         local_run.run(settings, migrate=migrations.upgrade, ensure_admin=_ensure_admin, create_app=create_app)
     except UnacceptablePassword as error:
         raise click.ClickException(f"ADMIN_PASSWORD cannot be used: {error}") from None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dotenv.parser import parse_stream
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -153,10 +155,22 @@ def load_settings(kind: type[_Kind]) -> _Kind:
         SettingsError: naming every variable that is missing or unsafe, without showing a value.
     """
     _check_dotenv()
+    logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # its warning names no file: find_unparsable does
     try:
         return kind()
     except ValidationError as error:
-        raise SettingsError([_sentence(kind, problem) for problem in error.errors(include_url=False)]) from None
+        problems = [_sentence(kind, problem) for problem in error.errors(include_url=False)]
+        raise SettingsError(problems + find_unparsable()) from None
+
+
+def find_unparsable() -> list[str]:
+    """A sentence for each line of the file that sets nothing since it cannot be parsed, without its content."""
+    path = Path(DOTENV).absolute()
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig") as file:
+        lines = [binding.original.line for binding in parse_stream(file) if binding.error]
+    return [f"{path}, line {line}, is not NAME=value and is ignored" for line in lines]
 
 
 def _check_dotenv() -> None:

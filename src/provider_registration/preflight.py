@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from provider_registration.database import POOLER_OPTIONS, reason_of
-from provider_registration.environment import SettingsError, find_misspelt, load_settings
+from provider_registration.environment import SettingsError, find_misspelt, find_unparsable, load_settings
 from provider_registration.grants import FIND_ROLE, find_deviations
 from provider_registration.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
 from provider_registration.settings import DatabaseSettings, Settings
@@ -122,7 +122,8 @@ async def _look_around(settings: Settings) -> list[Finding]:
         asked.append(_replica(settings.database_read_url))
     if settings.rate_limit_storage_url:
         asked.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
-    found = [*_names(), *_gateways(settings), *_addresses(settings), *_billing(settings)]
+    unparsable = [Finding("warning", "settings", sentence) for sentence in find_unparsable()]
+    found = [*unparsable, *_names(), *_gateways(settings), *_addresses(settings), *_billing(settings)]
     for findings in await asyncio.gather(*asked):
         found += findings
     return found
