@@ -412,15 +412,22 @@ async def _call_with_database(url: str, work: Callable[[Database], Awaitable[_Re
 
 def _database_url() -> str:
     """DATABASE_URL or, where that is not set, the database of a `run` that goes on in this folder."""
+    try:
+        return _find_database_url()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _find_database_url() -> str:
     from provider_registration.local.settings import local_database_url  # noqa: PLC0415 - not needed in production
 
     try:
-        try:
-            return load_settings(DatabaseSettings).database_url
-        except SettingsError as error:
-            # One with a mistake in it must not come to mean another database.
-            if "DATABASE_URL is not set" in str(error) and (url := local_database_url()):
-                return url
-            raise
+        settings = load_settings(DatabaseSettings)
     except SettingsError as error:
-        raise click.ClickException(str(error)) from None
+        # One with a mistake in it must not come to mean another database.
+        if "DATABASE_URL is not set" in str(error) and (url := local_database_url()):
+            return url
+        raise
+    for sentence in find_unparsable():
+        click.echo(f"Warning: {sentence}", err=True)
+    return settings.database_url
