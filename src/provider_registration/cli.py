@@ -125,9 +125,9 @@ def serve(workers: int) -> None:
         _look_around(settings)
         server(app)
         return
+    _look_around(settings)
     with _metrics_folder() as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder  # the workers inherit it
-        _look_around(settings)
         server("provider_registration.app:create_app_from_environment", factory=True, workers=workers)
 
 
