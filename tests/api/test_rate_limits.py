@@ -8,9 +8,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from provider_registration.auth.errors import InvalidCredentials
 from provider_registration.auth.models import Role
+from provider_registration.cli import main
 from provider_registration.web import rate_limit_middleware
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
@@ -122,6 +124,18 @@ async def test_an_account_is_one_however_its_name_is_written(limited, users):
     assert (await log_in(limited, email, PASSWORD)).status_code == 429
     # A dotted capital I is no spelling of the name: such tries reach no account.
     assert (await log_in(limited, email.replace("i", "\u0130", 1), PASSWORD)).status_code == 401
+
+
+async def test_tries_for_an_erased_user_are_counted(limited, maria, database, migrated_database_url):
+    user_id = await database.fetchval("SELECT id FROM users WHERE email = $1", maria)
+    environment = {"DATABASE_URL": migrated_database_url}
+    erased = await asyncio.to_thread(CliRunner().invoke, main, ["erase-data", maria, "--yes"], env=environment)
+    assert erased.exit_code == 0, erased.output
+
+    name = f"erased-{user_id}@erased.invalid"
+    answers = [(await log_in(limited, name, password)).status_code for password in ["!", PASSWORD] * 3]
+
+    assert answers == [401] * 5 + [429]
 
 
 async def test_ipv4_addresses_inside_ipv6_are_told_apart(limited, maria):

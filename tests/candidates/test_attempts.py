@@ -7,6 +7,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -23,6 +24,7 @@ from provider_registration.candidates.approval.errors import (
     ApprovalWaiting,
 )
 from provider_registration.candidates.approval.models import Claim
+from provider_registration.candidates.approval.service import LONGEST_SECONDS
 from provider_registration.candidates.errors import CandidateChanged
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
@@ -190,6 +192,27 @@ async def test_a_provider_in_hand_is_recorded_though_another_holds_the_claim(car
 
     assert candidate.provider_id == 78
     assert await database.fetchrow(READ_CLAIM, claim.candidate_id) is None
+
+
+@pytest.mark.parametrize(("held_for", "is_over"), [("20 s", False), ("-1 s", True), ("1 hour", True)])
+async def test_a_lease_longer_than_any_is_over(service_database, claimed, held_for, is_over):
+    """As after the database's clock was set back: approving and retrying claim with this statement."""
+    claim = await claimed()
+    parameters = {
+        "candidate_id": claim.candidate_id,
+        "idempotency_key": claim.idempotency_key,
+        "provider_name": claim.provider_name,
+        "user_id": uuid4(),
+        "claim_id": uuid4(),
+        "lease_seconds": LEASE_SECONDS,
+        "longest_seconds": LONGEST_SECONDS,
+    }
+    async with service_database.transaction() as session:  # one, so that no sweep comes between
+        held = f"UPDATE approval_intents SET next_attempt_at = now() + interval '{held_for}' WHERE candidate_id = :id"
+        await session.execute(text(held), {"id": claim.candidate_id})
+        taken = (await session.execute(queries.CLAIM, parameters)).all()
+
+    assert bool(taken) is is_over
 
 
 async def test_names_are_claimed_in_their_order(service_database, database, users, claimed):

@@ -290,6 +290,29 @@ async def test_nothing_behind_a_head_that_is_refused_is_served(port):
     assert b"200 OK" not in answer
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Content-Length: -1\r\n",
+        b"Content-Length: +5\r\n",
+        b"Content-Length: 5, 5\r\n",
+        b"Content-Length : 5\r\n",
+    ],
+)
+async def test_a_body_whose_length_is_ambiguous_is_refused_with_all_behind_it(port, lengths):
+    """Request smuggling: a gateway may read another length than the service does."""
+    async with connected(port) as (reader, writer):
+        writer.write(HEAD.replace(b"GET", b"POST") + lengths + b"\r\n0\r\n\r\n" + HEAD + b"\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"200 OK" not in answer
+
+
 async def test_trailers_are_no_headers(port):
     async with connected(port) as (reader, writer):
         writer.write(b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
