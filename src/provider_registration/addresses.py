@@ -91,7 +91,7 @@ class AddressKeeper:
                         "candidates share an e-mail address", candidate_ids=[str(each) for each in taken]
                     )
             except DatabaseUnavailable:
-                self._logger.warning("the database does not answer; addresses are looked at later")
+                self._logger.warning("the database does not answer; e-mail addresses are canonicalised later")
             except Exception:
-                self._logger.exception("addresses could not be looked at")
+                self._logger.exception("canonicalising e-mail addresses failed")
             await asyncio.sleep(SECONDS * JITTER.uniform(0.5, 1.5))

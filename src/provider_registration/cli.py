@@ -358,9 +358,7 @@ def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_k
 
 def _warn_without_admin() -> None:
     if not _with_users(lambda users: users.has_admin()):
-        click.echo(
-            "Nobody is an admin any more; `provider-registration set-role EMAIL --role admin` makes one.", err=True
-        )
+        click.echo("No admin is left; `provider-registration set-role EMAIL --role admin` makes one.", err=True)
 
 
 def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:

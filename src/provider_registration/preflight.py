@@ -189,7 +189,7 @@ async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterat
         yield Finding("ok", "encoding", "it is UTF8")
     if database.ctype in ("C", "POSIX"):
         sentence = (
-            "PostgreSQL knows no letters beyond ASCII there; make the database with a UTF-8 locale, such as C.UTF-8"
+            "PostgreSQL knows no letters beyond ASCII there; create the database with a UTF-8 locale, such as C.UTF-8"
         )
         yield Finding("warning", "LC_CTYPE", f"it is {database.ctype}: {sentence}")
     else:
@@ -216,10 +216,10 @@ def _sessions(database: Row[Any], *, pinned: bool) -> Iterator[Finding]:
     if pinned:
         return
     if database.synchronous_commit in ("off", "local"):
-        sentence = f"synchronous_commit is {database.synchronous_commit}: what was answered may be lost in a crash"
+        sentence = f"synchronous_commit is {database.synchronous_commit}: acknowledged writes may be lost in a crash"
         yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
     if database.isolation != "read committed":
-        sentence = f"default_transaction_isolation is {database.isolation}: callers at the same time would be refused"
+        sentence = f"default_transaction_isolation is {database.isolation}: concurrent requests would be refused"
         yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
 
 

@@ -189,7 +189,7 @@ class Settings(DatabaseSettings):
         if not is_usable or "@" in parts.netloc or "?" in value or "#" in value or not _PRINTED.fullmatch(value):
             raise ValueError("must be like https://supply.example, without user, query or fragment")
         if parts.path.rstrip("/") not in ("", info.data.get("root_path")):
-            raise ValueError("has a path that is not ROOT_PATH; a gateway's prefix belongs into ROOT_PATH")
+            raise ValueError("has a path that is not ROOT_PATH; a gateway's prefix belongs in ROOT_PATH")
         return f"{parts.scheme}://{parts.netloc}".lower()
 
     @field_validator("rate_limit_storage_url")
@@ -213,8 +213,8 @@ class Settings(DatabaseSettings):
         entries = [entry for each in value.split(",") if (entry := each.strip())]
         if not all(entry == "*" or ORIGIN.fullmatch(entry) for entry in entries):
             raise ValueError(
-                "has something that is no origin: write https://supply.example, without a path or a slash at the end, "
-                "with commas between"
+                "has something that is not an origin: write https://supply.example, without a path or a slash at the "
+                "end, separated by commas"
             )
         return value
 

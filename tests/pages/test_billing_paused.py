@@ -56,7 +56,7 @@ async def test_an_approval_meanwhile_says_how_long_to_wait(paused):
 
     page = await person.submit(page, "/approve")
 
-    assert re.search(r"nothing was changed, approve again in \d s\.", text_of(page))
+    assert re.search(r"Nothing changed; approve again in \d s\.", text_of(page))
 
 
 async def test_the_sign_is_there_until_billing_answers(paused, admin):

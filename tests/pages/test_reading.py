@@ -87,13 +87,13 @@ async def test_the_statuses_need_no_bar_to_scroll_by(signed_in):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("/admin/candidates?status=nonsense", "The address has a value of “status” that this page does not know."),
+        ("/admin/candidates?status=nonsense", "The URL has an unknown value of “status”."),
         (
             "/admin/candidates?product=pears&order=x",
-            "The address has a value of “product” that this page does not know.",
+            "The URL has an unknown value of “product”.",
         ),
-        ("/admin/candidates?after=%00", "The address has a value of “after” that this page does not know."),
-        ("/admin/candidates/no-id", "The address has a value of “candidate id” that this page does not know."),
+        ("/admin/candidates?after=%00", "The URL has an unknown value of “after”."),
+        ("/admin/candidates/no-id", "The URL has an unknown value of “candidate id”."),
     ],
 )
 async def test_what_was_asked_for_wrongly_is_said_in_words_for_people(admin, address, said):

@@ -156,7 +156,7 @@ async def test_without_cookies_the_sign_in_page_says_what_is_missing(browser, se
     await page.get_by_label("Password").fill(PASSWORD)
     await page.keyboard.press("Enter")
 
-    await expect(page.get_by_role("alert")).to_contain_text("Open this page by https:// and let it set cookies")
+    await expect(page.get_by_role("alert")).to_contain_text("Open this page over https:// and allow cookies")
     await expect(page.get_by_label("E-mail address")).to_have_value(account)
     await page.close()
 

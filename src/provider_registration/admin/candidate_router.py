@@ -24,7 +24,7 @@ router = APIRouter(include_in_schema=False)
 CANDIDATE = f"{paths.CANDIDATES}/{{candidate_id}}"
 NEXT = f"{paths.HOME}/next"
 ALREADY_DECIDED = Outcome("info", "There is nothing to decide here.")
-NOBODY_WAITS = Outcome("success", "No candidate is pending any more.")
+NOBODY_WAITS = Outcome("success", "No candidates are pending.")
 
 
 async def find_candidate(candidate_id: UUID, _signed_in: BrowserUserDep, service: CandidateServiceDep) -> Candidate:

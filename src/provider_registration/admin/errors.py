@@ -13,7 +13,7 @@ class CookieMissing(PermissionDeniedError):
 
     def __str__(self) -> str:
         return (
-            "Your browser did not send our cookie back. Open this page by https:// and let it set cookies: by http:// "
+            "Your browser did not send our cookie. Open this page over https:// and allow cookies: over http:// "
             "browsers keep none of ours, except on the machine itself."
         )
 

@@ -73,7 +73,7 @@ class PasswordHasher:
         try:
             prepared = prepare_password(password)
         except ValueError:
-            raise UnacceptablePassword("A password has no control characters and none that cannot be seen.") from None
+            raise UnacceptablePassword("A password may not contain control characters or invisible ones.") from None
         if len(prepared) < MIN_LENGTH:
             raise UnacceptablePassword(WRONG_LENGTH)
         if prepared.lower() in COMMON_PASSWORDS:

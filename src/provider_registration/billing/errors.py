@@ -15,7 +15,7 @@ class BillingCircuitOpen(BillingNotSent):
     """Billing failed too often just now, so it was not asked. `retry_after` is in seconds."""
 
     def __init__(self, retry_after: float) -> None:
-        super().__init__("billing has been failing and is given a pause")
+        super().__init__("calls to billing are paused after repeated failures")
         self.retry_after = retry_after
 
 

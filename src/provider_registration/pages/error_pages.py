@@ -44,8 +44,8 @@ def _wrong(errors: list[dict[str, Any]]) -> list[str]:
     for error in errors:
         name = (error.get("field") or "").partition(".")[0].replace("_", " ")
         if error["location"] in ("query", "path"):
-            where = f"“{name}” that this page does not know" if name else "something that this page does not know"
-            sentences.setdefault(name, f"The address has {'a value of ' if name else ''}{where}.")
+            where = f"an unknown value of “{name}”" if name else "something that this page does not know"
+            sentences.setdefault(name, f"The URL has {where}.")
         else:
             sentences.setdefault(name, f"{name.capitalize()}: {error['detail']}" if name else error["detail"])
     return list(sentences.values())

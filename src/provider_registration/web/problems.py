@@ -104,7 +104,7 @@ class MalformedRequest(ServiceError):
     title = "Malformed request"
 
     def __str__(self) -> str:
-        return "This is no HTTP/1.1 request."
+        return "This is not a valid HTTP/1.1 request."
 
 
 class UnsupportedMediaType(ServiceError):

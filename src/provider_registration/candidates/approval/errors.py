@@ -170,6 +170,6 @@ class BillingPaused(UnavailableError):
 
     def __str__(self) -> str:
         return (
-            "Billing has been failing and is given a pause; nothing was changed, approve again in "
+            "Calls to billing are paused after repeated failures. Nothing changed; approve again in "
             f"{self.retry_after} s."
         )
