@@ -108,12 +108,12 @@ async def _server_version(url: str) -> int:
         await connection.close()
 
 
-async def create_database(server_url: str, name: str, template: str | None = None) -> str:
-    """Make a database, empty or a copy of `template`; return its URL."""
+async def create_database(server_url: str, name: str, template: str = "", options: str = "") -> str:
+    """Make a database, empty or a copy of `template`, with other options of SQL's; return its URL."""
     source = f' TEMPLATE "{template}"' if template else ""
     connection = await asyncpg.connect(server_url)
     try:
-        await connection.execute(f'CREATE DATABASE "{name}"{source}')
+        await connection.execute(f'CREATE DATABASE "{name}"{source} {options}')
     finally:
         await connection.close()
     return urlsplit(server_url)._replace(path=f"/{name}").geturl()

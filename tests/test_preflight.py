@@ -19,7 +19,7 @@ from provider_registration.environment import load_settings
 from provider_registration.grants import grant_service
 from provider_registration.settings import DatabaseSettings, Settings
 
-from .conftest import drop_database
+from .conftest import create_database, drop_database
 
 
 @pytest.fixture(autouse=True)
@@ -300,12 +300,8 @@ async def test_a_server_that_is_too_old_is_an_error(url, monkeypatch):
 async def other_encoding(request, server_url):
     """The address of a database that is not in UTF-8, and its encoding."""
     name = f"test_{uuid4().hex}"
-    maintenance = await asyncpg.connect(server_url)
-    await maintenance.execute(
-        f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0"
-    )
-    await maintenance.close()
-    yield urlsplit(server_url)._replace(path=f"/{name}").geturl(), request.param
+    options = f"ENCODING '{request.param}' LOCALE 'C' LOCALE_PROVIDER libc"
+    yield await create_database(server_url, name, "template0", options), request.param
     await drop_database(server_url, name)
 
 
@@ -343,10 +339,7 @@ async def test_no_other_encoding_is_migrated_or_served(other_encoding, monkeypat
 )
 async def test_a_locale_that_knows_ascii_alone_is_a_warning(server_url, locale, level):
     name = f"test_{uuid4().hex}"
-    maintenance = await asyncpg.connect(server_url)
-    await maintenance.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' {locale} TEMPLATE template0")
-    await maintenance.close()
-    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    url = await create_database(server_url, name, "template0", f"ENCODING 'UTF8' {locale}")
     try:
         await asyncio.to_thread(migrations.upgrade, url)
         code, found = await run_check(url)

@@ -97,7 +97,7 @@ FIND_EMPTY = text("""
     LIMIT :batch
 """)
 
-# Those that somebody holds or has changed meanwhile stay empty; the service's processes fill them.
+# Rows that are locked or were changed meanwhile stay empty; the service's processes fill them.
 FILL = text("""
     WITH made AS (
         SELECT * FROM json_to_recordset(CAST(:made AS json))

@@ -1,8 +1,8 @@
 """Functions that work with any search path, counts that keep nobody waiting, and sessions of bounded length.
 
-Why: `pg_dump --data-only` is restored with an empty search path, in which the triggers found no table. Whoever wrote
-while another transaction was open waited, one time in sixteen, for the counts that both add to. And whoever stole the
-serving role's password could make a session that outlasts every change of passwords.
+Why: `pg_dump --data-only` is restored with an empty search path, in which the triggers found no table. One write in
+sixteen waited for another open transaction, for the counts that both add to. And a thief of the serving role's
+password could make a session that outlasts every change of passwords.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __commit__, __version__
-from provider_registration.addresses import AddressKeeper
 from provider_registration.admin.dependencies import require_reader
 from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
@@ -33,13 +32,14 @@ from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.candidates.approval.router import router as approvals_router
 from provider_registration.candidates.approval.schemas import ResolutionRequest
 from provider_registration.candidates.approval.service import ApprovalService
-from provider_registration.candidates.approval.sweeper import Sweeper
-from provider_registration.candidates.browsing.filling import SearchTextFiller
+from provider_registration.candidates.approval.sweeper import keep_sweeping
+from provider_registration.candidates.browsing.filling import keep_filled
 from provider_registration.candidates.router import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
 from provider_registration.candidates.status_links_router import router as status_links_router
 from provider_registration.database import Database
+from provider_registration.email_addresses import keep_canonical
 from provider_registration.environment import load_settings
 from provider_registration.health.metrics_router import require_scrape_token
 from provider_registration.health.metrics_router import router as metrics_router
@@ -133,10 +133,10 @@ def create_app(settings: Settings) -> FastAPI:
                 database, reader, approvals, gives_status_secrets=settings.public_pages
             )
             background = [
-                asyncio.create_task(Sweeper(approvals).run()),
-                asyncio.create_task(AddressKeeper(database).run()),
+                asyncio.create_task(keep_sweeping(approvals)),
+                asyncio.create_task(keep_canonical(database)),
                 asyncio.create_task(revocations.run()),
-                asyncio.create_task(SearchTextFiller(database).run()),
+                asyncio.create_task(keep_filled(database)),
             ]
             stopping = asyncio.Event()
             approvals_end = asyncio.create_task(approvals.stop(stopping))

@@ -19,7 +19,7 @@ from provider_registration.errors import UnavailableError
 MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
 ALONE_AT_ONCE = 4  # items of a batch that met a row which is held
-HELD_SECONDS = 1.0  # that whoever needs the same row is refused at once
+HELD_SECONDS = 1.0  # during which callers who need the same row are refused at once
 
 # For whom something is done, as tracing knows them; nobody without it.
 callers_var: ContextVar[tuple[object, ...]] = ContextVar("callers", default=())
@@ -151,7 +151,7 @@ class Batcher(Generic[Item, Result]):
                 await self._do_batch([call])
 
     async def _do_each(self, batch: Sequence[_Call[Item, Result]]) -> None:
-        """Do each alone, some at a time: whoever needs the row that is held keeps nobody else waiting for it."""
+        """Do each alone, some at a time: a caller who needs the row that is held keeps no other waiting."""
         at_once = asyncio.Semaphore(ALONE_AT_ONCE)
 
         async def do_alone(call: _Call[Item, Result]) -> None:

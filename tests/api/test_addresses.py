@@ -11,10 +11,10 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from provider_registration import addresses, migrations
+from provider_registration import email_addresses, migrations
 from provider_registration.cli import main
 from provider_registration.database import Database
-from tests.conftest import drop_database
+from tests.conftest import create_database, drop_database
 from tests.service import PASSWORD, a_registration, make_settings, user_directory
 
 # As the release before 016 writes them.
@@ -46,12 +46,8 @@ def spellings():
 async def url(server_url, request):
     """A database at head with this LC_CTYPE."""
     name = f"test_{uuid4().hex}"
-    maintenance = await asyncpg.connect(server_url)
-    await maintenance.execute(
-        f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE '{request.param}' TEMPLATE template0"
-    )
-    await maintenance.close()
-    url = f"{server_url.rpartition('/')[0]}/{name}"
+    options = f"ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE '{request.param}'"
+    url = await create_database(server_url, name, "template0", options)
     await asyncio.to_thread(migrations.upgrade, url)
     yield url
     await drop_database(server_url, name)
@@ -204,7 +200,7 @@ async def test_the_worker_fills_what_is_empty_without_a_new_version(settings_her
     for address in (kept, first):
         await connection.execute(INSERT_CANDIDATE, address)
     database = Database(settings_here.database_url, pool_size=1)
-    worker = asyncio.create_task(addresses.AddressKeeper(database).run())
+    worker = asyncio.create_task(email_addresses.keep_canonical(database))
     look = "SELECT contact_email_canonical, version FROM candidates WHERE contact_email = $1"
     async with asyncio.timeout(20):
         while (row := await connection.fetchrow(look, first))["contact_email_canonical"] is None:
@@ -223,7 +219,7 @@ async def test_two_that_share_an_address_are_named_by_their_ids_and_stop_nobody_
 
     for _ in range(2):
         async with database.transaction() as session:
-            taken = await addresses.fill_candidates(session)
+            taken = await email_addresses.fill_candidates(session)
     await database.close()
 
     empty = "SELECT id FROM candidates WHERE contact_email_canonical IS NULL"

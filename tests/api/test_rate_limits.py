@@ -234,20 +234,23 @@ async def test_without_the_storage_log_ins_are_refused_and_the_rest_goes_on(sett
     assert float(lines["provider_service_rate_limit_storage_errors_total"]) >= 2
 
 
+async def body_until(held):
+    """An empty object that ends when the event comes."""
+    yield b"{"
+    await held.wait()
+    yield b"}"
+
+
 async def test_one_caller_does_not_have_everything_under_way(settings, run_service, monkeypatch):
     monkeypatch.setattr(rate_limit_middleware, "MAX_AT_ONCE", 2)
-
-    async def slow_body():
-        yield b"{"
-        await held.wait()
-        yield b"}"
 
     held = asyncio.Event()
     async with run_service(settings.model_copy(update={"rate_limit_default": "1200/minute"})) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             headers = {"X-Forwarded-For": "192.0.2.1", "Content-Type": "application/json"}
             slow = [
-                asyncio.create_task(client.post("/candidates", content=slow_body(), headers=headers)) for _ in range(2)
+                asyncio.create_task(client.post("/candidates", content=body_until(held), headers=headers))
+                for _ in range(2)
             ]
             async with asyncio.timeout(20):
                 while (refused := await client.get("/candidates", headers=headers)).status_code != 429:
@@ -267,17 +270,13 @@ async def test_one_caller_does_not_have_everything_under_way(settings, run_servi
 async def test_requests_of_one_address_wait_for_one_another(settings, run_service, monkeypatch):
     monkeypatch.setattr(rate_limit_middleware, "MAX_UNDER_WAY", 2)
 
-    async def slow_body():
-        yield b"{"
-        await held.wait()
-        yield b"}"
-
     held = asyncio.Event()
     async with run_service(settings.model_copy(update={"rate_limit_default": "1200/minute"})) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             headers = {"X-Forwarded-For": "192.0.2.1", "Content-Type": "application/json"}
             slow = [
-                asyncio.create_task(client.post("/candidates", content=slow_body(), headers=headers)) for _ in range(2)
+                asyncio.create_task(client.post("/candidates", content=body_until(held), headers=headers))
+                for _ in range(2)
             ]
             async with asyncio.timeout(20):
                 with suppress(TimeoutError):

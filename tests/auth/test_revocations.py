@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -35,6 +36,9 @@ BEGIN_SESSION = """
     )
     INSERT INTO sessions (user_id, expires_at) SELECT id, now() + interval '1 day' FROM added RETURNING id
 """
+
+
+BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @pytest.fixture
@@ -91,6 +95,17 @@ async def test_a_process_that_starts_knows_of_ends_for_as_long_as_any_token_may_
     assert await started.is_revoked(session_id)  # its token may be of a process whose clock is ten minutes ahead
 
 
+def wake_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the machine have been suspended: on Linux, the monotonic clock stood still meanwhile."""
+    monotonic, boot = time.monotonic(), time.clock_gettime(BOOT_CLOCK)
+    clocks = SimpleNamespace(
+        monotonic=lambda: monotonic + (0 if sys.platform == "linux" else seconds),
+        clock_gettime=lambda _: boot + seconds,
+        CLOCK_BOOTTIME=BOOT_CLOCK,
+    )
+    monkeypatch.setattr(revocations, "time", clocks)
+
+
 async def test_who_hears_nothing_for_some_seconds_asks_before_answering(
     clock: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,8 +115,7 @@ async def test_who_hears_nothing_for_some_seconds_asks_before_answering(
     await clock.execute("UPDATE sessions SET revoked_at = now()")
     assert not await watch.is_revoked(session_id)  # nobody asks so soon
 
-    later = time.monotonic() + 3
-    monkeypatch.setattr(revocations, "time", SimpleNamespace(monotonic=lambda: later))
+    wake_after(3, monkeypatch)
 
     assert await watch.is_revoked(session_id)
 
@@ -114,8 +128,7 @@ async def test_who_cannot_ask_for_some_seconds_believes_no_token(
     await watch.refresh()
     await clock.execute("DROP TABLE sessions CASCADE")  # what asks now fails
 
-    later = time.monotonic() + 3
-    monkeypatch.setattr(revocations, "time", SimpleNamespace(monotonic=lambda: later))
+    wake_after(3, monkeypatch)
 
     with pytest.raises(DBAPIError):
         await watch.is_revoked(session_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,7 +11,7 @@ import pytest
 
 from provider_registration import migrations
 from provider_registration.candidates.browsing import filling, queries
-from provider_registration.candidates.browsing.filling import SearchTextFiller, fill_search_texts
+from provider_registration.candidates.browsing.filling import fill_search_texts, keep_filled
 from provider_registration.candidates.browsing.models import Selection
 from provider_registration.candidates.browsing.service import BrowsingService
 from provider_registration.candidates.models import Product, Registration
@@ -22,7 +21,7 @@ from provider_registration.database import Database
 from provider_registration.privacy.service import erase_person
 from provider_registration.reading import Reader
 from provider_registration.settings import DatabaseSettings
-from tests.conftest import drop_database
+from tests.conftest import create_database, drop_database
 
 AS_OLDER_RELEASE = """
     INSERT INTO candidates (company_name, contact_email, phone, location, products, truck_count, capacity_tons_per_day)
@@ -42,10 +41,7 @@ TEXT_OF = "SELECT search_text FROM candidates WHERE id = $1"
 async def url(request, server_url):
     """A database at head, in one of whose locales no letter beyond ASCII is known."""
     name = f"test_{uuid4().hex}"
-    maintenance = await asyncpg.connect(server_url)
-    await maintenance.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {request.param}")
-    await maintenance.close()
-    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    url = await create_database(server_url, name, "template0", f"ENCODING 'UTF8' {request.param}")
     await asyncio.to_thread(migrations.upgrade, url)
     yield url
     await drop_database(server_url, name)
@@ -272,7 +268,7 @@ async def test_what_was_read_before_an_erasure_is_not_written_after_it(connectio
 async def test_the_background_task_fills_every_batch_and_goes_on_after_an_error(
     connection, database, monkeypatch, caplog
 ):
-    monkeypatch.setattr(filling, "INTERVAL", 0.01)
+    monkeypatch.setattr(filling, "SECONDS", 0.01)
     monkeypatch.setattr(filling, "BATCH", 2)
     fill, failed = filling.fill_search_texts, []
 
@@ -287,7 +283,7 @@ async def test_the_background_task_fills_every_batch_and_goes_on_after_an_error(
         await connection.fetchval(AS_OLDER_RELEASE, f"Obst {n}", f"info@many-{n}.example", None, None) for n in range(5)
     ]
 
-    task = asyncio.create_task(SearchTextFiller(database).run())
+    task = asyncio.create_task(keep_filled(database))
 
     async with asyncio.timeout(30):
         while await connection.fetchval("SELECT count(search_text) FROM candidates") < len(companies):

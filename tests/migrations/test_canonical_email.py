@@ -12,7 +12,7 @@ import pytest
 from provider_registration import migrations
 from provider_registration.migrations import MigrationError
 from provider_registration.web.text import canonical_email
-from tests.conftest import drop_database
+from tests.conftest import create_database, drop_database
 
 BEFORE, AFTER = "015_rejected_by", "016_canonical_email"
 ROWS = 2500  # more than two batches
@@ -28,12 +28,8 @@ INSERT_USER = "INSERT INTO users (email, password_hash, role) VALUES ($1, 'x', '
 async def url(server_url: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """A database of this LC_CTYPE, at the revision before."""
     name = f"test_{uuid4().hex}"
-    maintenance = await asyncpg.connect(server_url)
-    await maintenance.execute(
-        f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE '{request.param}' TEMPLATE template0"
-    )
-    await maintenance.close()
-    url = f"{server_url.rpartition('/')[0]}/{name}"
+    options = f"ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE '{request.param}'"
+    url = await create_database(server_url, name, "template0", options)
     await asyncio.to_thread(migrations.upgrade, url, BEFORE)
     yield url
     await drop_database(server_url, name)

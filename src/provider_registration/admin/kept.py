@@ -1,4 +1,4 @@
-"""What somebody had typed when their session ended: it goes through the sign-in page, and back into its form."""
+"""What a user had typed when their session ended: it goes through the sign-in page, and back into its form."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Pause:
     """Billing is not asked before an instant, as far as this process knows: each has a breaker of its own."""
 
     until: datetime
-    is_over: bool  # whoever asks next finds out whether billing answers again
+    is_over: bool  # the next call finds out whether billing answers again
 
 
 def _billing_pause(request: Request) -> Pause | None:

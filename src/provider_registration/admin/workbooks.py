@@ -45,7 +45,7 @@ STYLES = (
 class Workbook:
     """A workbook of one sheet, of several where there are too many rows; `take` gives what has been written since.
 
-    A cell is what it was given as: text is text, whatever it begins with, and stays so when somebody edits it.
+    A cell is what it was given as: text is text, whatever it begins with, also after it is edited.
     """
 
     def __init__(self, title: str, headings: Sequence[str]) -> None:

@@ -24,8 +24,8 @@ router = APIRouter(include_in_schema=False)
 APPLY = "/apply"
 # The address of the page is the secret: not even our own static files are told of it.
 TELL_NOBODY = {"Referrer-Policy": "no-referrer"}
-# Whoever goes back finds this very form, so that what they send then is known to be the same application. It holds
-# nothing of anybody's, and is asked for anew in every other case.
+# Going back shows this very form, so that what is sent then is known to be the same application. It holds nothing
+# personal, and is requested again in every other case.
 KEPT_FOR_GOING_BACK = {"Cache-Control": "private, no-cache"}
 SENT_BEFORE = Notice(
     "warning",

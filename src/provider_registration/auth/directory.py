@@ -7,12 +7,12 @@ from uuid import UUID
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.addresses import fill_users
 from provider_registration.auth import queries
 from provider_registration.auth.errors import UserExists, UserNotFound
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
+from provider_registration.email_addresses import fill_users
 from provider_registration.errors import ServiceError
 from provider_registration.web.text import canonical_email
 

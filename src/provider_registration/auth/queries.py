@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# Find who logs in, with the hash to check; one row, without an id where nobody has the address. Whoever an earlier
-# release made has no canonical address until a command writes it: they are found as that release finds them.
+# Find who logs in, with the hash to check; one row, without an id where nobody has the address. A user made by an
+# earlier release has no canonical address until a command writes it, and is found as that release finds them.
 FIND_CREDENTIALS = text("""
     SELECT users.id, users.role, users.disabled_at, users.password_hash
     FROM (SELECT) AS asked

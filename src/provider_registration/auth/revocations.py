@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from datetime import datetime
 from uuid import UUID
@@ -31,10 +32,10 @@ class RevocationWatch:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._logger = RateLimitedLogger(logger)
-        self._ended: dict[UUID, float] = {}  # session -> when to forget it, by the monotonic clock
-        self._asked_at = float("-inf")  # by the monotonic clock
+        self._ended: dict[UUID, float] = {}  # session -> when to forget it, by `_now`
+        self._asked_at = float("-inf")  # by `_now`
         self._asked_before: datetime | None = None  # the same by the database's, which may be set meanwhile
-        self._cleaned_at = time.monotonic()
+        self._cleaned_at = _now()
 
     async def is_revoked(self, session_id: UUID) -> bool:
         """Whether a session has ended early.
@@ -42,13 +43,13 @@ class RevocationWatch:
         Raises:
             DatabaseUnavailable: nobody knows, since the database has not answered for STALE_SECONDS.
         """
-        if time.monotonic() - self._asked_at > STALE_SECONDS:
+        if _now() - self._asked_at > STALE_SECONDS:
             await self.refresh()
         return session_id in self._ended
 
     def note(self, session_id: UUID) -> None:
         """Know at once of a session that this process ended."""
-        self._ended[session_id] = time.monotonic() + REMEMBERED_SECONDS
+        self._ended[session_id] = _now() + REMEMBERED_SECONDS
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -67,7 +68,7 @@ class RevocationWatch:
 
     async def refresh(self) -> None:
         """Ask for the sessions that ended since the last time or, the first time, while their tokens may be good."""
-        now = time.monotonic()
+        now = _now()
         parameters = {
             "asked_before": self._asked_before,
             "seconds": REMEMBERED_SECONDS if self._asked_before is None else OVERLAP_SECONDS,
@@ -81,7 +82,12 @@ class RevocationWatch:
         self._asked_at, self._asked_before = now, rows[0].at
 
     async def _clean(self) -> None:
-        if time.monotonic() - self._cleaned_at > CLEANING_SECONDS:
-            self._cleaned_at = time.monotonic()
+        if _now() - self._cleaned_at > CLEANING_SECONDS:
+            self._cleaned_at = _now()
             async with self._database.statement() as session:
                 await session.execute(queries.DELETE_EXPIRED_SESSIONS, {"limit": MAX_CLEANED})
+
+
+def _now() -> float:
+    """Seconds on a clock that nobody sets and that goes on in a suspend, in which Linux stops the monotonic one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()

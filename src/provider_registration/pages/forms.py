@@ -88,7 +88,7 @@ def _host_of(origin: str) -> str | None:
 def form_token(secret: str) -> str:
     """What forms of the session with this secret carry, another one each time; it does not lead back to the secret.
 
-    A mask, and what it makes of the digest: nothing on compressed pages stays the same that somebody could guess at.
+    A mask, and what it makes of the digest: no secret on compressed pages stays the same, to be guessed at.
     """
     mask = secrets.token_bytes(DIGEST_BYTES)
     return (mask + _masked(_digest(secret), mask)).hex()

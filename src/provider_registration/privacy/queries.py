@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# What is held about the company that registered with an address. Whoever of the staff decided is left out, what opens
-# the company's status page, and what it is found by, which repeats the rest.
+# What is held about the company that registered with an address. Left out are the member of staff who decided, what
+# opens the company's status page, and its search text, which repeats the rest.
 EXPORT_CANDIDATE = text("""
     SELECT to_jsonb(candidates) - CAST('{status_secret_hash, rejected_by, search_text}' AS text[])
            || jsonb_build_object('approval_events', coalesce(

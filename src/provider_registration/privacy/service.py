@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.addresses import fill_candidates, fill_users
 from provider_registration.auth.directory import end_sessions
 from provider_registration.database import Database
+from provider_registration.email_addresses import fill_candidates, fill_users
 from provider_registration.privacy import queries
 from provider_registration.privacy.errors import ApprovalStands, NothingKnown
 from provider_registration.web.text import canonical_email

@@ -53,7 +53,7 @@ class RateLimitMiddleware:
         turns.present += 1
         try:
             async with AsyncExitStack() as turn:
-                # A session is of somebody whom we know, and whose approvals may take long.
+                # A session is that of a known user, whose approvals may take long.
                 if caller == address_of(request):
                     await turn.enter_async_context(turns.free)
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import secrets
 
 from provider_registration.candidates.browsing import queries
 from provider_registration.candidates.search_text import search_text
-from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.database import Database
 from provider_registration.logs import RateLimitedLogger
+from provider_registration.periodic import repeat
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 2.0  # seconds between two looks, on average: replicas spread out
-PAUSE = 0.1  # seconds after a full batch: more are waiting
+SECONDS = 2.0  # between two looks
 BATCH = 500  # candidates at a time
-JITTER = secrets.SystemRandom()
 
 
 async def fill_search_texts(database: Database) -> int:
@@ -38,22 +35,17 @@ async def fill_search_texts(database: Database) -> int:
     return len(rows)
 
 
-class SearchTextFiller:
-    """Looks for empty search texts every 2 s, jittered, and fills them batch by batch."""
+async def keep_filled(database: Database) -> None:
+    """Fill until cancelled: batch by batch, and a look every 2 s."""
+    limited = RateLimitedLogger(logger)
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._logger = RateLimitedLogger(logger)
+    async def fill() -> bool:
+        return await fill_search_texts(database) == BATCH
 
-    async def run(self) -> None:
-        """Fill until cancelled. What goes wrong is logged, and the next look comes all the same."""
-        while True:
-            found = 0
-            try:
-                found = await fill_search_texts(self._database)
-            except DatabaseUnavailable:
-                self._logger.warning("the database does not answer; search texts are filled later")
-            except Exception:
-                self._logger.exception("filling search texts failed")
-            pause = PAUSE if found == BATCH else INTERVAL
-            await asyncio.sleep(pause * JITTER.uniform(0.5, 1.5))
+    await repeat(
+        fill,
+        seconds=SECONDS,
+        logger=limited,
+        later="the database does not answer; search texts are filled later",
+        failed="filling search texts failed",
+    )

@@ -177,7 +177,7 @@ FIND_WITHOUT_SEARCH_TEXT = text("""
     LIMIT :most
 """)
 
-# Fill search texts, but of candidates that somebody holds, changed, filled or erased since they were read.
+# Fill search texts, except of candidates that are locked, or were changed, filled or erased since they were read.
 FILL_SEARCH_TEXTS = text("""
     WITH made AS (
         SELECT * FROM json_to_recordset(CAST(:made AS json))

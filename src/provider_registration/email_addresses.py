@@ -5,23 +5,21 @@ A trigger writes the form of an ASCII address and empties that of any other, whi
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import secrets
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.database import Database, DatabaseUnavailable
+from provider_registration.database import Database
 from provider_registration.logs import RateLimitedLogger
+from provider_registration.periodic import repeat
 from provider_registration.web.text import canonical_email
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 60.0  # between two looks; what is looked for is indexed, and there is nothing unless releases are mixed
 MOST = 1000  # addresses at a time
-JITTER = secrets.SystemRandom()
 
 # Candidates whose address has no canonical form, but for those that another process fills just now.
 FIND_CANDIDATES = text("""
@@ -73,25 +71,21 @@ async def _fill(session: AsyncSession, find: TextClause, fill: TextClause) -> li
     return taken
 
 
-class AddressKeeper:
-    """Fills what is empty, on every replica, about once a minute."""
+async def keep_canonical(database: Database) -> None:
+    """Fill what is empty until cancelled, about once a minute."""
+    limited = RateLimitedLogger(logger)
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._logger = RateLimitedLogger(logger)
+    async def fill() -> bool:
+        async with database.transaction() as session:
+            taken = await fill_candidates(session)
+        if taken:
+            limited.warning("candidates share an e-mail address", candidate_ids=[str(each) for each in taken])
+        return False
 
-    async def run(self) -> None:
-        """Look until cancelled. What goes wrong is logged, and the next look comes all the same."""
-        while True:
-            try:
-                async with self._database.transaction() as session:
-                    taken = await fill_candidates(session)
-                if taken:
-                    self._logger.warning(
-                        "candidates share an e-mail address", candidate_ids=[str(each) for each in taken]
-                    )
-            except DatabaseUnavailable:
-                self._logger.warning("the database does not answer; e-mail addresses are canonicalised later")
-            except Exception:
-                self._logger.exception("canonicalising e-mail addresses failed")
-            await asyncio.sleep(SECONDS * JITTER.uniform(0.5, 1.5))
+    await repeat(
+        fill,
+        seconds=SECONDS,
+        logger=limited,
+        later="the database does not answer; e-mail addresses are canonicalised later",
+        failed="canonicalising e-mail addresses failed",
+    )
