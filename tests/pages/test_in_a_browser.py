@@ -90,6 +90,7 @@ async def test_losing_a_race(signed_in, register, admin):
         faster = await admin.open(f"/admin/candidates/{candidate['candidate_id']}/reject")
         await admin.submit(faster, "/reject", choice="none")
 
+        await expect(page.get_by_role("button", name=f"Approve {candidate['company_name']}")).to_be_focused()
         await page.keyboard.press("Enter")
 
         await has(page, f"{candidate['company_name']}: {admin.email} rejected it")
@@ -102,6 +103,7 @@ async def test_billing_that_is_down_then_in_doubt_then_resolved(signed_in, regis
     async with signed_in() as page, httpx.AsyncClient(base_url=shared_billing_url) as sandbox:
         await page.goto(f"/admin/candidates/{candidate['candidate_id']}/approve")
         await billing("refuse_400")
+        await expect(page.get_by_role("button", name=f"Approve {name}")).to_be_focused()
         await page.keyboard.press("Enter")
         await has(page, "nothing was changed")
 

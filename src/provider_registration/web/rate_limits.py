@@ -166,7 +166,6 @@ class RateLimits:
         raise TooManyRequests(max(1, ceil(stats.reset_time - time.time())))
 
     def _storage_failed(self, error: StorageError) -> None:
-        RATE_LIMIT_STORAGE_ERRORS.inc()
         self._logger.warning("rate limits cannot be counted", reason=type(error.storage_error).__name__)
 
 
@@ -215,9 +214,11 @@ class _Breaker:
             self._probe_at = None
             raise
         except TimeoutError as error:
+            RATE_LIMIT_STORAGE_ERRORS.inc()
             self._probe_at = time.monotonic() + PROBE_SECONDS
             raise StorageError(error) from error
         except StorageError:
+            RATE_LIMIT_STORAGE_ERRORS.inc()
             # One that refuses at once keeps nobody waiting, and is asked again.
             took = time.monotonic() - started
             self._probe_at = time.monotonic() + PROBE_SECONDS if took > STORAGE_TIMEOUT / 2 else None
