@@ -72,6 +72,20 @@ async def test_those_who_come_while_a_batch_is_under_way_are_not_in_it_and_go_to
     assert work.batches == [[1], [2, 3]]
 
 
+async def test_nothing_begins_in_the_last_part_of_its_callers_time(batcher, work, monkeypatch):
+    work.is_let.clear()
+    [first] = await begin(batcher, 1)
+    [second] = await begin(batcher, 2)
+    monkeypatch.setattr(batching, "LAST_SHARE", 1.0)  # all of it
+
+    work.is_let.set()
+
+    assert await first == 2
+    with pytest.raises(DatabaseUnavailable):
+        await second
+    assert work.batches == [[1]]
+
+
 async def test_a_batch_has_an_end(batcher, work):
     tasks = await begin(batcher, *range(2 * MAX_ITEMS + 1))
 

@@ -19,6 +19,7 @@ from provider_registration.errors import UnavailableError
 MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
 ALONE_AT_ONCE = 4  # items of a batch that met a row which is held
+LAST_SHARE = 0.25  # of a caller's time, in which nothing begins: it might be done after its caller was refused
 HELD_SECONDS = 1.0  # during which callers who need the same row are refused at once
 
 # For whom something is done, as tracing knows them; nobody without it.
@@ -99,13 +100,18 @@ class Batcher(Generic[Item, Result]):
         self._held = {key: until for key, until in self._held.items() if until > now}
         while self._waiting and len(self._batch) < MAX_ITEMS:
             call = self._waiting.popleft()
-            if call.result.done():  # its caller has left
-                continue
-            if self._is_held(call):
-                _fail([call], RowHeld())
-            else:
+            if self._may_begin(call):
                 self._batch.append(call)
         return bool(self._batch)
+
+    def _may_begin(self, call: _Call[Item, Result]) -> bool:
+        """Whether there is a caller, with time left, of something that can be done; else the caller is refused."""
+        if not call.result.done():
+            if self._key is not None and self._held and self._key(call.item) in self._held:
+                _fail([call], RowHeld())
+            elif call.until - asyncio.get_running_loop().time() < self._time_limit * LAST_SHARE:
+                _fail([call], DatabaseUnavailable())
+        return not call.result.done()
 
     def _watch(self) -> None:
         """Look again when the first caller has waited long enough; they came in this order."""
@@ -156,15 +162,10 @@ class Batcher(Generic[Item, Result]):
 
         async def do_alone(call: _Call[Item, Result]) -> None:
             async with at_once:
-                if self._is_held(call):
-                    _fail([call], RowHeld())
-                elif not call.result.done():  # its caller is still there
+                if self._may_begin(call):
                     await self._do_batch([call])
 
         await asyncio.gather(*map(do_alone, batch))
-
-    def _is_held(self, call: _Call[Item, Result]) -> bool:
-        return self._key is not None and bool(self._held) and self._key(call.item) in self._held
 
     def _refuse_held(self, call: _Call[Item, Result], error: RowHeld) -> None:
         if self._key:

@@ -85,7 +85,7 @@ async def claimed(database, users):
     async def claimed(*, attempts=1):
         unique = uuid4().hex
         if not await database.fetchval("SELECT EXISTS (SELECT FROM users)"):
-            await users.create("admin@example.com", PASSWORD, Role.ADMIN)
+            await users.create(f"{uuid4().hex}@example.com", PASSWORD, Role.ADMIN)
         name = f"Obsthof {unique}"
         candidate_id = await database.fetchval(ADD_CANDIDATE, name, f"{unique}@obsthof.example")
         claim = Claim(candidate_id, 1, uuid4(), uuid4(), name, attempts, maybe_sent=attempts > 1)
