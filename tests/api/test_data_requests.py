@@ -136,6 +136,7 @@ async def test_nobody_signs_in_as_who_was_erased(call, users, anonymous, registr
         assert (await anonymous.post("/auth/login", json=login)).status_code == 401
 
 
+@pytest.mark.usefixtures("tokens")  # whose users ask for the approval
 async def test_an_approval_that_begins_while_erasing_waits_is_seen(call, register, database, migrated_database_url):
     candidate = await register()
     async with database.transaction():
