@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator
 
 from provider_registration.app import create_app
@@ -28,6 +29,7 @@ class Service:
 
     url: str
     billing_url: str
+    app: FastAPI
 
 
 @dataclass
@@ -105,8 +107,9 @@ class Contract:
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Service]:
     """A service with these settings while the block runs."""
-    async with serve_in_background(create_app(settings)) as url:
-        yield Service(url, settings.billing_service_url)
+    app = create_app(settings)
+    async with serve_in_background(app) as url:
+        yield Service(url, settings.billing_service_url, app)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import socket
+import threading
 import time
+from types import SimpleNamespace
 from uuid import uuid4
 
+import httpx
 import pytest
 
+from provider_registration.auth import passwords
 from provider_registration.auth.models import Role
+from provider_registration.auth.passwords import MAX_QUEUED_AN_ADDRESS, THREADS
+from provider_registration.web.text import prepare_password
 
 LOGIN = "/auth/login"
 PASSWORD = " Tr0ub4dor & 3 – ünïcödé "
@@ -251,3 +259,47 @@ async def test_a_refusal_does_not_repeat_what_was_sent(anonymous):
 
     assert response.status_code == 422
     assert secret not in response.text
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """What stops the checking of passwords until it is set; with the passwords that were checked."""
+    go_on, checked = threading.Event(), []
+    verify = passwords.ARGON2ID.verify
+
+    def wait_and_verify(password, hash_):
+        assert go_on.wait(30)
+        checked.append(password)
+        return verify(password, hash_)
+
+    monkeypatch.setattr(passwords.ARGON2ID, "verify", wait_and_verify)
+    yield SimpleNamespace(go_on=go_on, checked=checked)
+    go_on.set()
+
+
+async def test_a_log_in_that_was_abandoned_in_the_queue_is_skipped(service, anonymous, user, held):
+    def begin(number):
+        body = json.dumps({"username": f"nobody-{number}@example.com", "password": f"abandoned {number}"}).encode()
+        caller = socket.create_connection(("127.0.0.1", httpx.URL(service.url).port))
+        caller.sendall(b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        caller.sendall(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        return caller
+
+    async def queued(number):
+        async with asyncio.timeout(20):
+            while hasher._queued.total() < number:
+                await asyncio.sleep(0.01)
+
+    hasher = service.app.state.auth_service._hasher
+    callers = [begin(number) for number in range(MAX_QUEUED_AN_ADDRESS - 1)]
+    await queued(len(callers))
+    honest = asyncio.create_task(anonymous.post(LOGIN, json={"username": user, "password": PASSWORD}))
+    await queued(len(callers) + 1)
+    for caller in callers:
+        caller.close()
+    await anonymous.get("/health/live")  # the server has seen them leave
+    held.go_on.set()
+
+    assert (await honest).status_code == 200
+    assert len(held.checked) == THREADS + 1
+    assert held.checked[-1] == prepare_password(PASSWORD)

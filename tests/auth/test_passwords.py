@@ -49,6 +49,29 @@ def test_the_queue_of_log_ins_is_short(hasher):
         pass
 
 
+async def test_a_check_that_nobody_waits_for_any_more_is_skipped_when_its_turn_comes(password_hash, monkeypatch):
+    checked, go_on = [], threading.Event()
+    monkeypatch.setattr(passwords.ARGON2ID, "verify", lambda password, _: go_on.wait(20) and checked.append(password))
+    hasher, has_left = PasswordHasher(threads=1), asyncio.Event()
+
+    async def still_wanted():
+        if has_left.is_set():
+            raise ConnectionError
+
+    first = asyncio.create_task(hasher.verify("first", password_hash, still_wanted=still_wanted))
+    await asyncio.sleep(0)
+    abandoned = [asyncio.create_task(hasher.verify("late", password_hash, still_wanted=still_wanted)) for _ in range(9)]
+    last = asyncio.create_task(hasher.verify("last", password_hash))
+    await asyncio.sleep(0)
+    has_left.set()
+    go_on.set()
+
+    results = await asyncio.gather(first, *abandoned, last, return_exceptions=True)
+    assert sum(isinstance(result, ConnectionError) for result in results) == len(abandoned)
+    assert checked == ["first", "last"]
+    hasher.close()
+
+
 def test_nobody_takes_all_places_in_the_queue(hasher):
     with ExitStack() as line:
         for _ in range(passwords.MAX_QUEUED_AN_ADDRESS):

@@ -22,6 +22,7 @@ from provider_registration.pages.forms import FormDep, check_form_token, form_to
 from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
+from provider_registration.web.disconnects import still_wanted
 from provider_registration.web.problems import headers_of, status_of
 from provider_registration.web.rate_limit_middleware import address_of
 
@@ -52,7 +53,9 @@ async def post_sign_in(
     if visit is None:
         return sign_in_page(request, renderer, target=target, kept=kept, username=username, refusal=CookieMissing())
     check_form_token(form, visit)
-    attempt = await sign_in(auth, username, form.get("password"), address=address_of(request))
+    attempt = await sign_in(
+        *(auth, username, form.get("password")), address=address_of(request), still_wanted=still_wanted(request)
+    )
     if attempt.secret is None:
         return sign_in_page(request, renderer, target=target, kept=kept, username=username, refusal=attempt.refusal)
     response = _lead_on(request, renderer, target, kept, attempt.secret)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +21,14 @@ ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
 MAX_QUEUED = 40  # log-ins at once: a check takes some 40 ms of a core, so that the last one waits about a second
 MAX_QUEUED_AN_ADDRESS = 10  # so that nobody takes all places
+THREADS = 2
 MIN_LENGTH = 8
 COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
 
 WRONG_LENGTH = f"A password has {MIN_LENGTH} to {MAX_PASSWORD_LENGTH} characters."
 
 Result = TypeVar("Result")
+StillWanted = Callable[[], Awaitable[None]]  # raises where nobody waits for the answer any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,10 @@ class PasswordCheck:
 class PasswordHasher:
     """Hashes and checks passwords in at most `threads` threads, so that logins never crowd out other work."""
 
-    def __init__(self, *, threads: int = 2) -> None:
+    def __init__(self, *, threads: int = THREADS) -> None:
         self._queued: Counter[str] = Counter()  # by address
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._turns = asyncio.Semaphore(threads)  # first come, first served; what waits here is not begun
         self._decoy: str = ARGON2ID.hash("nobody's password")
 
     @contextmanager
@@ -80,11 +83,20 @@ class PasswordHasher:
             raise UnacceptablePassword("This password is among the most common ones; choose another.")
         return await self._run(ARGON2ID.hash, prepared)
 
-    async def verify(self, password: str, password_hash: str | None) -> PasswordCheck:
+    async def verify(
+        self, password: str, password_hash: str | None, *, still_wanted: StillWanted | None = None
+    ) -> PasswordCheck:
         """Compare `password` with what is behind the hash; without a hash, take as long and say no.
 
-        Hashes from before passwords were prepared are of what was typed: that is tried second, where it differs.
+        When its turn comes, `still_wanted` may raise, and nothing is hashed.
         """
+        async with self._turns:
+            if still_wanted is not None:
+                await still_wanted()
+            return await self._verify(password, password_hash)
+
+    async def _verify(self, password: str, password_hash: str | None) -> PasswordCheck:
+        """Hashes from before passwords were prepared are of what was typed: that is tried second, where it differs."""
         if password_hash is None or not ARGON2ID.identify(password_hash):  # that of an erased user is none
             password_hash = None
         spellings = _spellings(password)

@@ -13,6 +13,7 @@ from provider_registration.auth.service import Tokens
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body, media_type_of, parse_form
+from provider_registration.web.disconnects import still_wanted
 from provider_registration.web.openapi import links, problems, request_body, success
 from provider_registration.web.problems import (
     BodyTooLarge,
@@ -80,7 +81,10 @@ async def login(
     Send JSON, or the form of the OAuth2 password grant, which is what the Authorize button here does.
     The token goes into `Authorization: Bearer …`. A wrong name, a wrong password and a disabled user look the same.
     """
-    return _response(await auth.login(credentials.username, credentials.password, address=address_of(request)))
+    tokens = await auth.login(
+        credentials.username, credentials.password, address=address_of(request), still_wanted=still_wanted(request)
+    )
+    return _response(tokens)
 
 
 @router.post(

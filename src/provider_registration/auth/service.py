@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from provider_registration.auth import queries
 from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy, NotAuthenticated
 from provider_registration.auth.models import BrowserUser, Role, User
-from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.passwords import PasswordCheck, PasswordHasher, StillWanted
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.database import Database
@@ -59,27 +59,29 @@ class AuthService:
         self._revocations = revocations
         self._limits = limits
 
-    async def login(self, username: str, password: str, *, address: str) -> Tokens:
+    async def login(self, username: str, password: str, *, address: str, still_wanted: StillWanted) -> Tokens:
         """Begin a session of the user with this e-mail address, in whatever spelling.
 
         `address` is where the caller asks from: tries are counted by account and address, so that an attacker elsewhere
         cannot lock the owner out, and before the password is looked at; a good one forgives those before it.
+        `still_wanted` raises once the caller has left: no password is checked for them.
 
         Raises:
             InvalidCredentials: after the same time, whatever was wrong.
             TooManyRequests, RateLimitsUnavailable, LoginsBusy: no more tries for now.
         """
-        return await self._begin(username, password, address, SESSION_SECONDS, self._first_tokens)
+        return await self._begin(username, password, address, still_wanted, SESSION_SECONDS, self._first_tokens)
 
-    async def sign_in(self, username: str, password: str, *, address: str) -> str:
+    async def sign_in(self, username: str, password: str, *, address: str, still_wanted: StillWanted) -> str:
         """Begin a session of a browser; the secret that its cookie holds. Otherwise as `login`."""
-        return await self._begin(username, password, address, BROWSER_SESSION_SECONDS, self._new_browser)
+        return await self._begin(username, password, address, still_wanted, BROWSER_SESSION_SECONDS, self._new_browser)
 
     async def _begin(
         self,
         username: str,
         password: str,
         address: str,
+        still_wanted: StillWanted,
         seconds: int,
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
@@ -91,7 +93,8 @@ class AuthService:
             account = hashlib.sha256(asked["email_canonical"].encode()).hexdigest()
             async with self._limits.guard_login(account, address):
                 with self._hasher.queue(address):  # only what is not refused takes a place
-                    result = await self._check_and_begin(found, password, seconds, then)
+                    check = await self._hasher.verify(password, found["password_hash"], still_wanted=still_wanted)
+                    result = await self._begin_checked(found, check, seconds, then)
         except InvalidCredentials:
             LOGINS.labels("failed").inc()
             raise
@@ -104,14 +107,13 @@ class AuthService:
         LOGINS.labels("succeeded").inc()
         return result
 
-    async def _check_and_begin(
+    async def _begin_checked(
         self,
         row: RowMapping,
-        password: str,
+        check: PasswordCheck,
         seconds: int,
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
-        check = await self._hasher.verify(password, row["password_hash"])
         if not check.is_right or row["disabled_at"]:
             raise InvalidCredentials
         parameters = {
