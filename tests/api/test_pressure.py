@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
+from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
 from provider_registration.auth.models import Role
+from tests.service import PASSWORD
 
 TIME_LIMIT = 0.9  # as production has it
 PROMISED = 1.0
@@ -74,3 +77,43 @@ async def test_a_request_that_was_refused_for_want_of_time_changed_nothing(clien
         assert (await client.post("/candidates", json=body)).status_code == 503
 
     assert (await client.post("/candidates", json=body)).status_code == 201
+
+
+WAITING_HERE = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'provider-registration' AND wait_event_type = 'Lock'
+"""
+
+
+async def test_an_ended_session_is_known_though_every_connection_is_taken(
+    settings, run_service, users, database, migrated_database_url
+):
+    few = settings.model_copy(update={"database_pool_size": 2, "database_timeout_seconds": 30})
+    email = f"{uuid4().hex}@example.com"
+    user_id = await users.create(email, PASSWORD, Role.VIEWER)
+    locking = await asyncpg.connect(migrated_database_url)
+    async with run_service(few) as service, httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        login = await client.post("/auth/login", json={"username": email, "password": PASSWORD})
+        token = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        async with locking.transaction():
+            await locking.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
+            before = await database.fetchval(WAITING_HERE)
+            crowd = [
+                asyncio.create_task(client.get("/candidates", params={"limit": number + 1}, headers=token))
+                for number in range(few.database_pool_size * 3)
+            ]
+            async with asyncio.timeout(20):
+                while await database.fetchval(WAITING_HERE) < before + few.database_pool_size:
+                    await asyncio.sleep(0.02)
+            await database.execute("UPDATE sessions SET revoked_at = clock_timestamp() WHERE user_id = $1", user_id)
+
+            statuses = [422]  # of a request that is refused for its query, once it is known who asks
+            async with asyncio.timeout(20):
+                while statuses[-1] == 422:
+                    refused = await client.get("/candidates", params={"limit": 0}, headers=token)
+                    statuses.append(refused.status_code)
+                    await asyncio.sleep(0.05)
+            assert statuses[-1] == 401
+            assert not any(each.done() for each in crowd)
+        await asyncio.gather(*crowd)
+    await locking.close()

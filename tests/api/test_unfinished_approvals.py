@@ -11,6 +11,11 @@ from provider_registration.auth.models import Role
 from provider_registration.billing.protection import FAILURES_TO_OPEN
 
 ROUTE = "/candidates/{candidate_id}"
+ORPHANS = "provider_service_orphaned_providers "
+HOLD_FOR = """
+    UPDATE approval_intents SET claim_id = gen_random_uuid(), next_attempt_at = now() + $2::text::interval
+    WHERE candidate_id = $1::text::uuid
+"""
 
 
 def path(candidate, suffix=""):
@@ -327,21 +332,58 @@ async def test_an_approval_of_who_was_decided_otherwise_ends_with_one_orphan(adm
     await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # others look for none
 
 
+async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(admin, register, hurried, database):
+    add = """
+        INSERT INTO approval_events (candidate_id, idempotency_key, event, provider_id)
+        VALUES ($1::text::uuid, gen_random_uuid(), 'orphaned', $2)
+    """
+    for _ in range(2):
+        await database.execute(add, (await register())["candidate_id"], 900_001)
+    await database.execute(add, (await register())["candidate_id"], 900_002)
+
+    async def orphans():
+        [line] = [each for each in (await admin.get("/metrics")).text.splitlines() if each.startswith(ORPHANS)]
+        return float(line.removeprefix(ORPHANS))
+
+    async def counted():
+        return await orphans() > 0
+
+    await until(counted)
+    assert await orphans() == 2
+    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # others look for none
+
+    async def forgotten():
+        return await orphans() == 0
+
+    await until(forgotten, seconds=30)
+
+
 async def test_an_approval_held_until_a_time_far_ahead_is_taken_over(admin, register, billing, database):
     """As after the database's clock was set back by an hour."""
     candidate = await register()
     await billing.fail("fail_500", times=1, names=[candidate["company_name"]])
     await admin.post(path(candidate, "/approve"))
-    await database.execute(
-        "UPDATE approval_intents SET claim_id = gen_random_uuid(), next_attempt_at = now() + interval '1 hour'"
-        " WHERE candidate_id = $1::text::uuid",
-        candidate["candidate_id"],
-    )
+    await database.execute(HOLD_FOR, candidate["candidate_id"], "1 hour")
 
     async def approved():
         return (await admin.get(path(candidate))).json()["status"] == "approved"
 
     await until(approved)
+
+
+async def test_one_that_was_held_until_then_can_be_resolved_and_rejected(admin, register, billing, database):
+    candidate = await register()
+    await billing.fail("fail_500", times=1, names=[candidate["company_name"]])
+    await admin.post(path(candidate, "/approve"))
+    await billing.fail("wrong_name", names=[candidate["company_name"]])
+    await database.execute(HOLD_FOR, candidate["candidate_id"], "1 hour")
+
+    async def resolved():
+        body = {"resolution": "let_go"}
+        return (await admin.post(path(candidate, "/approval/resolve"), json=body)).status_code == 200
+
+    await until(resolved)
+    assert (await admin.post(path(candidate, "/reject"))).status_code == 200
 
 
 async def test_a_provider_that_is_anothers_is_left_to_an_admin(admin, register, billing):

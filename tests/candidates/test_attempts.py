@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from provider_registration.auth.models import Role
 from provider_registration.billing.client import BillingClient, BillingOptions
+from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.approval import queries
 from provider_registration.candidates.approval.attempt import Attempt
 from provider_registration.candidates.approval.batches import ApprovalBatches
@@ -213,6 +214,23 @@ async def test_a_lease_longer_than_any_is_over(service_database, claimed, held_f
         taken = (await session.execute(queries.CLAIM, parameters)).all()
 
     assert bool(taken) is is_over
+
+
+@pytest.mark.parametrize(
+    ("held_for", "state"),
+    [("20 s", "in_progress"), ("-1 s", "waiting"), ("1 hour", "waiting"), ("10 years", "waiting")],
+)
+async def test_who_rejects_or_resolves_sees_that_a_lease_longer_than_any_is_over(
+    service_database, claimed, held_for, state
+):
+    keys = {"candidate_id": (await claimed()).candidate_id, "longest_seconds": LONGEST_SECONDS}
+    async with service_database.transaction() as session:  # one, so that no sweep comes between
+        held = f"UPDATE approval_intents SET next_attempt_at = now() + interval '{held_for}' WHERE candidate_id = :id"
+        await session.execute(text(held), {"id": keys["candidate_id"]})
+        rejecting = await session.scalar(candidate_queries.APPROVAL_STATE, keys)
+        resolving = (await session.execute(queries.LOCK_APPROVAL, keys)).mappings().one()["state"]
+
+    assert (rejecting, resolving) == (state, state)
 
 
 async def test_names_are_claimed_in_their_order(service_database, database, users, claimed):

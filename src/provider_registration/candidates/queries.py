@@ -281,7 +281,12 @@ REPLACE_STATUS_SECRET = text("""
     RETURNING id
 """)
 
-# Whether an approval of a candidate stands in the way, and how.
+# Whether an approval of a candidate stands in the way, and how. One that is held for longer than any process holds one
+# waits: the database's clock was set back.
 APPROVAL_STATE = text("""
-    SELECT state FROM unfinished_approvals WHERE candidate_id = :candidate_id
+    SELECT CASE WHEN state = 'in_progress'
+                     AND next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds)
+           THEN 'waiting' ELSE state END
+    FROM unfinished_approvals
+    WHERE candidate_id = :candidate_id
 """)

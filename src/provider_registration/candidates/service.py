@@ -19,7 +19,7 @@ from provider_registration.candidates.approval.errors import (
     ApprovalUnfinished,
 )
 from provider_registration.candidates.approval.models import ApprovalState
-from provider_registration.candidates.approval.service import ApprovalService
+from provider_registration.candidates.approval.service import LONGEST_SECONDS, ApprovalService
 from provider_registration.candidates.browsing.service import BrowsingService
 from provider_registration.candidates.errors import (
     CandidateChanged,
@@ -211,6 +211,7 @@ class CandidateService:
                 "version": candidate.version,
                 "reason": rejection.reason,
                 "user_id": rejection.user_id,
+                "longest_seconds": LONGEST_SECONDS,
             }
             if state := await session.scalar(queries.APPROVAL_STATE, parameters):
                 raise STANDING_IN_THE_WAY[ApprovalState(state)](candidate_id)

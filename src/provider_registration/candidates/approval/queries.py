@@ -115,10 +115,13 @@ FIND_APPROVAL = text("""
     WHERE candidate_id = :candidate_id
 """)
 
-# The same, and nobody else changes it until the transaction ends.
+# The same, and nobody else changes it until the transaction ends. A claim that no process holds for so long is over.
 LOCK_APPROVAL = text("""
     SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
-           last_error, state
+           last_error,
+           CASE WHEN state = 'in_progress'
+                     AND next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds)
+           THEN 'waiting' ELSE state END AS state
     FROM unfinished_approvals
     WHERE candidate_id = :candidate_id
     FOR UPDATE

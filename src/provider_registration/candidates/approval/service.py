@@ -288,7 +288,8 @@ class ApprovalService:
         return claim
 
     async def _lock_approval(self, session: AsyncSession, candidate_id: UUID) -> Approval | None:
-        row = (await session.execute(queries.LOCK_APPROVAL, {"candidate_id": candidate_id})).mappings().one_or_none()
+        parameters = {"candidate_id": candidate_id, "longest_seconds": LONGEST_SECONDS}
+        row = (await session.execute(queries.LOCK_APPROVAL, parameters)).mappings().one_or_none()
         return Approval.from_row(row) if row else None
 
     async def _lock_in_doubt(
