@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
@@ -140,16 +142,58 @@ def test_a_long_token_is_refused_without_being_read(signer, monkeypatch, length)
     assert read == []
 
 
-def test_whatever_the_library_raises_is_a_refusal(signer, monkeypatch):
-    token = signer.issue(VIEWER)
-    for error in (RecursionError, OverflowError, MemoryError, ValueError, TypeError, KeyError):
-        monkeypatch.setattr(tokens.jwt, "decode", _raiser(error))
-        with pytest.raises(NotAuthenticated):
-            signer.verify(token)
+def signed(changes="", header=None, *, lacks=None):
+    """A token under the right signature, which may lack a claim; `changes` are JSON that replaces claims."""
+    claims = jwt.get_unverified_claims(TokenSigner(KEY).issue(VIEWER))
+    claims.pop(lacks, None)
+    payload = json.dumps(claims)
+    payload = f"{payload[:-1]}, {changes}}}" if changes else payload
+    return jws.sign(payload.encode(), KEY, headers={"kid": tokens.key_id(KEY)} | (header or {}))
 
 
-def _raiser(error):
-    def decode(*_args, **_kwargs):
-        raise error
+# By what reading it raises, within what this module catches.
+ODD_TOKENS = {
+    "JWTError: one part": "x",
+    "JWTError: a header of many levels": f"{base64.urlsafe_b64encode(b'[' * 1000).decode()}.e30.x",
+    "JWTError: half a surrogate": "\ud800.e30.x",
+    "JWTError: another audience": signed('"aud": "another"'),
+    "JWTError: another issuer": signed('"iss": []'),
+    "KeyError: another key": signed(header={"kid": "another"}),
+    "KeyError: no session": signed(lacks="sid"),
+    "TypeError: a list of keys": signed(header={"kid": []}),
+    "TypeError: a time of nothing": signed('"exp": null'),
+    "TypeError: a time that is a list": signed('"iat": []'),
+    "OverflowError: an infinite time": signed('"exp": 1e999'),
+    "ValueError: no number": signed('"nbf": NaN'),
+    "ValueError: no role": signed('"role": "owner"'),
+    "ValueError: no user": signed('"sub": "nobody"'),
+    "AttributeError: a session that is a number": signed('"sid": 7'),
+    "TypeError: a session of nothing": signed('"sid": null'),
+    "RecursionError: claims of many levels": jws.sign(b"[" * 1400, KEY, headers={"kid": tokens.key_id(KEY)}),
+}
 
-    return decode
+
+@pytest.mark.parametrize("token", ODD_TOKENS.values(), ids=ODD_TOKENS)
+def test_an_odd_token_is_refused_under_the_right_signature_too(token):
+    with pytest.raises(NotAuthenticated):
+        TokenSigner(KEY).verify(token)
+
+
+def test_the_tokens_that_are_changed_here_are_good_unchanged():
+    assert TokenSigner(KEY).verify(signed()) == VIEWER
+
+
+@pytest.mark.parametrize("error", tokens.REFUSALS)
+def test_what_the_library_lets_through_is_a_refusal(signer, monkeypatch, error):
+    monkeypatch.setattr(tokens.jwt, "decode", Mock(side_effect=error))
+
+    with pytest.raises(NotAuthenticated):
+        signer.verify(signer.issue(VIEWER))
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError, AssertionError, LookupError])
+def test_a_fault_that_is_not_the_tokens_is_no_refusal(signer, monkeypatch, error):
+    monkeypatch.setattr(tokens.jwt, "decode", Mock(side_effect=error))
+
+    with pytest.raises(error):
+        signer.verify(signer.issue(VIEWER))

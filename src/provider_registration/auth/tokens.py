@@ -10,7 +10,7 @@ import uuid
 from functools import lru_cache
 from uuid import UUID
 
-from jose import jwt
+from jose import JOSEError, jwt
 
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.models import Role, User
@@ -21,6 +21,16 @@ AUDIENCE = "provider-registration-api"
 ACCESS_TOKEN_SECONDS = 30 * 60
 MAX_TOKEN_LENGTH = 2048
 REQUIRED_CLAIMS = ("iss", "aud", "sub", "iat", "exp", "jti")
+# What reading a token can raise: python-jose lets more than its own error through.
+REFUSALS = (
+    JOSEError,
+    KeyError,  # no such key id, or no such claim
+    ValueError,  # no UUID, no role
+    TypeError,  # a key id or a time that is a list
+    AttributeError,  # a session that is no text
+    OverflowError,  # an infinite time
+    RecursionError,  # claims of very many levels
+)
 MAX_REMEMBERED = 4096  # tokens; each is shown many times in its half an hour
 
 
@@ -84,7 +94,7 @@ class TokenSigner:
             )
             user = User(UUID(claims["sub"]), Role(claims["role"]), UUID(claims["sid"]))
             expires_at = int(claims["exp"])
-        except Exception:  # noqa: BLE001 - python-jose leaks RecursionError, OverflowError and others
+        except REFUSALS:
             raise NotAuthenticated from None
         # RFC 7515 section 4.1.11: extensions that are not understood are refused.
         if "crit" in header or header.get("typ") != "JWT":
