@@ -30,44 +30,67 @@ FIND_CANDIDATES = text("""
     FOR UPDATE SKIP LOCKED
 """)
 
+# The same page by page, also of those that another process fills just now or holds.
+PAGE_OF_CANDIDATES = text("""
+    SELECT id, contact_email AS address FROM candidates
+    WHERE contact_email_canonical IS NULL AND (CAST(:after AS uuid) IS NULL OR id > :after)
+    ORDER BY id
+    LIMIT :limit
+""")
+
 # Write the canonical form of a candidate's address, unless another has it.
 FILL_CANDIDATE = text("""
     UPDATE candidates SET contact_email_canonical = :canonical
-    WHERE id = :id AND NOT EXISTS (SELECT FROM candidates WHERE contact_email_canonical = :canonical)
+    WHERE id = :id AND NOT EXISTS (SELECT FROM candidates WHERE contact_email_canonical = :canonical AND id <> :id)
     RETURNING id
 """)
 
-# The same of the staff.
-FIND_USERS = text("""
+# The same of the staff, page by page.
+PAGE_OF_USERS = text("""
     SELECT id, email AS address FROM users
-    WHERE email_canonical IS NULL
+    WHERE email_canonical IS NULL AND (CAST(:after AS uuid) IS NULL OR id > :after)
     ORDER BY id
     LIMIT :limit
-    FOR UPDATE SKIP LOCKED
 """)
 FILL_USER = text("""
     UPDATE users SET email_canonical = :canonical
-    WHERE id = :id AND NOT EXISTS (SELECT FROM users WHERE email_canonical = :canonical)
+    WHERE id = :id AND NOT EXISTS (SELECT FROM users WHERE email_canonical = :canonical AND id <> :id)
     RETURNING id
 """)
 
 
 async def fill_candidates(session: AsyncSession) -> list[UUID]:
-    """Write what is missing; the ids of those whose address another candidate has in another spelling."""
-    return await _fill(session, FIND_CANDIDATES, FILL_CANDIDATE)
-
-
-async def fill_users(session: AsyncSession) -> list[UUID]:
-    """As for candidates. The role that serves may not do this: the commands about users do."""
-    return await _fill(session, FIND_USERS, FILL_USER)
-
-
-async def _fill(session: AsyncSession, find: TextClause, fill: TextClause) -> list[UUID]:
+    """Write some of what is missing; the ids of those whose address another candidate has in another spelling."""
     taken = []
-    for row in (await session.execute(find, {"limit": MOST})).all():
+    for row in (await session.execute(FIND_CANDIDATES, {"limit": MOST})).all():
         parameters = {"id": row.id, "canonical": canonical_email(row.address)}
-        if await session.scalar(fill, parameters) is None:
+        if await session.scalar(FILL_CANDIDATE, parameters) is None:
             taken.append(row.id)
+    return taken
+
+
+async def fill_candidates_with(session: AsyncSession, canonical: str) -> list[UUID]:
+    """Write it where this address has no canonical form, however many others lack theirs; waits for who holds a row.
+
+    The ids of those who share the address with another candidate, in another spelling.
+    """
+    return await _fill_with(session, canonical, PAGE_OF_CANDIDATES, FILL_CANDIDATE)
+
+
+async def fill_users_with(session: AsyncSession, canonical: str) -> list[UUID]:
+    """As for candidates. The role that serves may not do this: the commands about users do."""
+    return await _fill_with(session, canonical, PAGE_OF_USERS, FILL_USER)
+
+
+async def _fill_with(session: AsyncSession, canonical: str, find: TextClause, fill: TextClause) -> list[UUID]:
+    taken: list[UUID] = []
+    after = None
+    while rows := (await session.execute(find, {"after": after, "limit": MOST})).all():
+        after = rows[-1].id
+        for row in rows:
+            if canonical_email(row.address) == canonical:
+                filled = await session.scalar(fill, {"id": row.id, "canonical": canonical})
+                taken += [] if filled else [row.id]
     return taken
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from click.testing import CliRunner
 
+from provider_registration import email_addresses
 from provider_registration.cli import main
 
 PASSWORD = "correct horse battery staple"
@@ -160,12 +162,70 @@ async def test_an_approval_that_begins_while_erasing_waits_is_seen(call, registe
     assert "An approval of theirs is not finished" in result.output
 
 
-async def waits_for_a_lock(url):
+ADD_UNFILLED = """
+    INSERT INTO candidates (id, company_name, contact_email, products, truck_count, capacity_tons_per_day)
+    VALUES ($1, 'Obsthof', $2, '{apples}', 1, 1)
+"""
+
+
+@pytest.fixture
+async def unfilled(database, monkeypatch):
+    """Adds a candidate as an earlier release does, after more than a command fills at a time; nobody fills them."""
+    added = []
+    monkeypatch.setattr(email_addresses, "MOST", 3)
+
+    async def add(address, number):
+        added.append(UUID(int=number))
+        await database.execute(ADD_UNFILLED, added[-1], address)
+
+    for number in range(10):
+        await add(f"é{uuid4().hex}@x.example", number)
+    yield add
+    await database.execute("DELETE FROM candidates WHERE id = ANY($1)", added)
+
+
+async def test_whoever_an_earlier_release_wrote_is_found_behind_any_number_of_others(call, export, unfilled, database):
+    address = f"JOSÉ{uuid4().hex}@x.example"
+    await unfilled(address, 99)
+
+    assert (await export(address.lower()))["candidate"]["contact_email"] == address
+    assert (await call("erase-data", address.lower(), "--yes")).exit_code == 0
+
+    erased = await database.fetchval("SELECT contact_email FROM candidates WHERE id = $1", UUID(int=99))
+    assert erased == f"erased-{UUID(int=99)}@erased.invalid"
+
+
+async def test_one_whose_row_is_held_is_waited_for(call, unfilled, database, migrated_database_url):
+    address = f"JOSÉ{uuid4().hex}@x.example"
+    await unfilled(address, 99)
+    async with database.transaction():
+        await database.execute("SELECT FROM candidates WHERE id = $1 FOR NO KEY UPDATE", UUID(int=99))
+        erasing = asyncio.create_task(call("erase-data", address, "--yes"))
+        await waits_for_a_lock(migrated_database_url, "%SET contact_email_canonical%")
+
+    assert (await erasing).exit_code == 0
+
+
+async def test_an_address_that_two_share_is_refused_by_their_ids(call, unfilled, database):
+    address = f"josé{uuid4().hex}@x.example"
+    await unfilled(address, 98)
+    assert (await call("export-data", address)).exit_code == 0  # which fills it
+    await unfilled(address.replace("é", "e\u0301"), 99)
+
+    for command in (("export-data", address), ("erase-data", address, "--yes")):
+        result = await call(*command)
+        assert result.exit_code == 1
+        assert str(UUID(int=99)) in result.output
+    assert await database.fetchval("SELECT contact_email FROM candidates WHERE id = $1", UUID(int=98)) == address
+
+
+async def waits_for_a_lock(url, statement="%FOR UPDATE%"):
     connection = await asyncpg.connect(url)
     async with asyncio.timeout(20):
         while not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
-            " AND wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%')"
+            " AND wait_event_type = 'Lock' AND query LIKE $1)",
+            statement,
         ):
             await asyncio.sleep(0.02)
     await connection.close()

@@ -12,7 +12,7 @@ from provider_registration.auth.errors import UserExists, UserNotFound
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.database import Database
-from provider_registration.email_addresses import fill_users
+from provider_registration.email_addresses import fill_users_with
 from provider_registration.errors import ServiceError
 from provider_registration.web.text import canonical_email
 
@@ -102,7 +102,7 @@ class UserDirectory:
     async def _take_away(self, statement: TextClause, address: str, **parameters: str) -> UUID:
         parameters["email_canonical"] = canonical_email(address)
         async with self._database.transaction() as session:
-            await fill_users(session)
+            await fill_users_with(session, parameters["email_canonical"])
             user_id: UUID | None = await session.scalar(statement, parameters)
             if user_id is None:
                 raise UserNotFound
@@ -114,7 +114,7 @@ class UserDirectory:
     ) -> UUID:
         parameters["email_canonical"] = canonical_email(address)
         async with self._database.transaction() as session:
-            await fill_users(session)
+            await fill_users_with(session, parameters["email_canonical"])
             row = (await session.execute(statement, parameters)).one_or_none()
         if row is None:
             raise when_no_row

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.auth.directory import end_sessions
 from provider_registration.database import Database
-from provider_registration.email_addresses import fill_candidates, fill_users
+from provider_registration.email_addresses import fill_candidates_with, fill_users_with
 from provider_registration.privacy import queries
-from provider_registration.privacy.errors import ApprovalStands, NothingKnown
+from provider_registration.privacy.errors import AddressShared, ApprovalStands, NothingKnown
 from provider_registration.web.text import canonical_email
 
 
@@ -19,10 +19,11 @@ async def export_person(database: Database, email: str) -> dict[str, Any]:
 
     Raises:
         NothingKnown: they are neither.
+        AddressShared: several candidates have it.
     """
     parameters = {"email_canonical": canonical_email(email)}
     async with database.transaction() as session:
-        await _fill(session)
+        await _fill(session, parameters["email_canonical"])
         candidate = await session.scalar(queries.EXPORT_CANDIDATE, parameters)
         user = await session.scalar(queries.EXPORT_USER, parameters)
     if candidate is None and user is None:
@@ -35,12 +36,13 @@ async def erase_person(database: Database, email: str) -> list[str]:
 
     Raises:
         NothingKnown: there is nothing to forget.
+        AddressShared: several candidates have it.
         ApprovalStands: billing may be making a provider of theirs just now.
     """
     done = []
     parameters = {"email_canonical": canonical_email(email)}
     async with database.transaction() as session:
-        await _fill(session)
+        await _fill(session, parameters["email_canonical"])
         candidate_id = await session.scalar(queries.LOCK_CANDIDATE, parameters)
         if candidate_id is not None:
             if await session.scalar(queries.APPROVAL_STANDS, {"candidate_id": candidate_id}):
@@ -57,7 +59,8 @@ async def erase_person(database: Database, email: str) -> list[str]:
     return done
 
 
-async def _fill(session: AsyncSession) -> None:
+async def _fill(session: AsyncSession, canonical: str) -> None:
     """Nobody is overlooked whom an earlier release wrote."""
-    await fill_candidates(session)
-    await fill_users(session)
+    taken = await fill_candidates_with(session, canonical) + await fill_users_with(session, canonical)
+    if taken:
+        raise AddressShared(taken)
