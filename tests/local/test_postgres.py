@@ -31,6 +31,17 @@ PrivatePostgres(Path(sys.argv[1]), options={"fsync": "off"}).start()
 print("started", flush=True)
 time.sleep(600)
 """
+ROOT = Path(__file__).parents[2]
+ENDLESS_TEST = """
+import time
+from pathlib import Path
+
+def test_without_end(server_url):
+    Path(__file__).with_name("begun").touch()
+    time.sleep(600)
+"""
+# Variables by which workers know of a run and of its server.
+OF_THIS_RUN = ("TEST_DATABASE_URL", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="about what root does")
 
@@ -174,6 +185,28 @@ def test_the_server_stops_when_its_launcher_is_killed(launcher: subprocess.Popen
     launcher.kill()
 
     wait_until(lambda: not exists(pid))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_server_outlives_a_run_of_tests_that_is_ended(folder: Path, number: signal.Signals) -> None:
+    (folder / "test_endless.py").write_text(ENDLESS_TEST)
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THIS_RUN}
+    command = (sys.executable, "-m", "pytest", "-q", "-n", "0", "-c", ROOT / "pyproject.toml", "-p", "tests.conftest")
+    with subprocess.Popen(
+        [*command, folder / "test_endless.py"],
+        cwd=ROOT,
+        env={**environment, "TMPDIR": str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        wait_until((folder / "begun").exists)
+        [home] = folder.glob("provider-registration-tests-*/postgres")
+        pid = postmaster_pid(home)
+        assert exists(pid)
+
+        run.send_signal(number)
+
+        wait_until(lambda: not exists(pid))
 
 
 async def test_start_after_the_launcher_was_killed(
