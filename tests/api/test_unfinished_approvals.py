@@ -337,9 +337,9 @@ async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(ad
         INSERT INTO approval_events (candidate_id, idempotency_key, event, provider_id)
         VALUES ($1::text::uuid, gen_random_uuid(), 'orphaned', $2)
     """
-    for _ in range(2):
-        await database.execute(add, (await register())["candidate_id"], 900_001)
-    await database.execute(add, (await register())["candidate_id"], 900_002)
+    candidates = [(await register())["candidate_id"] for _ in range(3)]
+    async with database.transaction():  # no sweep sees a part of them
+        await database.executemany(add, zip(candidates, (900_001, 900_001, 900_002), strict=True))
 
     async def orphans():
         [line] = [each for each in (await admin.get("/metrics")).text.splitlines() if each.startswith(ORPHANS)]

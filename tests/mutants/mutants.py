@@ -13,6 +13,8 @@ LIMITS = "tests/api/test_rate_limits.py"
 UNFINISHED = "tests/api/test_unfinished_approvals.py"
 SESSIONS = "tests/api/test_sessions.py"
 BILLING = "tests/billing/test_client.py"
+NONSENSE = "tests/billing/test_nonsense.py"
+ODD_BILLING = "tests/api/test_odd_billing.py"
 BREAKER = "tests/billing/test_protection.py"
 COUNTS = "tests/candidates/test_counts.py"
 
@@ -200,6 +202,41 @@ MUTANTS = (
         " OR next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds)",
         " OR next_attempt_at > clock_timestamp() + 1000 * make_interval(secs => :longest_seconds)",
         (UNFINISHED,),
+    ),
+    Mutant(
+        "broken HTTP is no answer",
+        "billing/client.py",
+        "(self.is_answered or _is_nonsense(error))",
+        "False",
+        (NONSENSE,),
+    ),
+    Mutant(
+        "an answer without end is no answer",
+        "billing/client.py",
+        "            if call.is_answered:\n",
+        "            if False:\n",
+        (NONSENSE,),
+    ),
+    Mutant(
+        "one request that is not answered pauses the others",
+        "billing/protection.py",
+        "if call is None or call != self._last_to_fail:",
+        "if True:",
+        (NONSENSE,),
+    ),
+    Mutant(
+        "what billing answers to others alone waits for ever",
+        APPROVAL + "attempt.py",
+        "self._claim.attempts >= MAX_UNANSWERED and",
+        "False and",
+        (ODD_BILLING + "::test_what_is_not_answered_waits_as_long_as_billing_answers_nobody",),
+    ),
+    Mutant(
+        "what waits while billing is down is left to an admin",
+        APPROVAL + "attempt.py",
+        " and self._billing.breaker.answers_lately",
+        "",
+        (ODD_BILLING + "::test_what_is_not_answered_waits_as_long_as_billing_answers_nobody",),
     ),
     Mutant(
         "a lease far ahead is believed by who rejects",

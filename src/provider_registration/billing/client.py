@@ -128,7 +128,10 @@ class BillingClient:
             error = last.error
         except TimeoutError:
             call.maybe_sent = True
-            error = BillingUncertain(f"billing gave no answer within {self.options.deadline:.0f} s")
+            if call.is_answered:
+                error = BillingUnusable(f"billing's answer had no end within {self.options.deadline:.0f} s")
+            else:
+                error = BillingUncertain(f"billing gave no answer within {self.options.deadline:.0f} s")
         except BillingError as final:
             error = final
         if (call.maybe_sent or maybe_sent) and not isinstance(error, BillingUncertain):
@@ -176,10 +179,12 @@ class _Call:
         self._send = send
         self._breaker = breaker
         self._name = name
+        self._key = key
         self._headers = {"Accept": "application/json", "Idempotency-Key": str(key)}
         if request_id := request_id_var.get():
             self._headers["X-Request-ID"] = request_id
         self.maybe_sent = False
+        self.is_answered = False  # with a head at least, in the last try
         self._started = 0.0
 
     async def attempt(self) -> int:
@@ -189,15 +194,16 @@ class _Call:
             raise BillingCircuitOpen(self._breaker.retry_after)
         await reach("billing.before-send")
         self._started = time.monotonic()
+        self.is_answered = False
         try:
             status, headers, body = await self._post()
         except NOT_SENT as error:
             self._count("not_sent", reachable=False)
             raise _Retryable(BillingNotSent(f"billing cannot be reached ({type(error).__name__})")) from None
         except httpx.HTTPError as error:
-            raise self._uncertain(f"billing gave no answer ({type(error).__name__})") from None
+            raise self._failed(error) from None
         except asyncio.CancelledError:
-            self._count("uncertain", reachable=False)
+            self._count("uncertain", reachable=self.is_answered)
             raise
         await reach("billing.after-answer")
         if status == httpx.codes.CREATED:
@@ -215,6 +221,7 @@ class _Call:
     async def _post(self) -> tuple[int, httpx.Headers, bytes | None]:
         """Status, headers and body of the answer; None for a body that is too long."""
         async with self._send({"name": self._name}, self._headers) as response:
+            self.is_answered = True
             body = bytearray()
             try:
                 async for chunk in response.aiter_bytes():
@@ -237,6 +244,11 @@ class _Call:
         self._count("created", reachable=True)
         return provider.id
 
+    def _failed(self, error: httpx.HTTPError) -> _Retryable:
+        if isinstance(error, httpx.RemoteProtocolError) and (self.is_answered or _is_nonsense(error)):
+            return self._unusable("billing's answer is no HTTP, or was cut")
+        return self._uncertain(f"billing gave no answer ({type(error).__name__})")
+
     def _uncertain(self, reason: str, retry_after: float = 0.0) -> _Retryable:
         self.maybe_sent = True
         self._count("uncertain", reachable=False)
@@ -253,7 +265,7 @@ class _Call:
         if reachable:
             self._breaker.succeeded()
         else:
-            self._breaker.failed()
+            self._breaker.failed(None if outcome == "not_sent" else self._key)
 
 
 class _StopWhen(stop_base):
@@ -264,6 +276,12 @@ class _StopWhen(stop_base):
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         return self._condition()
+
+
+def _is_nonsense(error: httpx.RemoteProtocolError) -> bool:
+    """Whether the parser, h11, refused what came; else the connection was closed before a head was complete."""
+    behind = error.__cause__.__context__ if error.__cause__ else None  # httpcore's error, and what that is about
+    return type(behind).__module__.partition(".")[0] == "h11"
 
 
 def _wait(state: RetryCallState) -> float:

@@ -13,6 +13,7 @@ from provider_registration.metrics import BILLING_BREAKER
 
 FAILURES_TO_OPEN = 5  # in a row
 OPEN_SECONDS = 5.0
+ANSWERED_SECONDS = 60.0  # after an answer in which billing is taken to answer still
 PROBE_SECONDS = 30.0  # a probe that says nothing for so long is given up, and another may go
 
 BUDGET_CAPACITY = 20.0  # retries in a burst
@@ -51,9 +52,16 @@ class CircuitBreaker:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures = 0
+        self._last_to_fail: object = None
+        self._answered_at = float("-inf")
         self._closed = True
         self._next_probe = 0.0
         self.show()
+
+    @property
+    def answers_lately(self) -> bool:
+        """Whether billing has answered this process within ANSWERED_SECONDS, and was not given a pause since."""
+        return self._closed and self._clock() - self._answered_at <= ANSWERED_SECONDS
 
     @property
     def state(self) -> BreakerState:
@@ -78,12 +86,19 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Billing answered as it should; a refusal is an answer too."""
         self._failures = 0
+        self._last_to_fail = None
+        self._answered_at = self._clock()
         self._closed = True
         self.show()
 
-    def failed(self) -> None:
-        """Billing could not be reached, or gave no usable answer."""
-        self._failures += 1
+    def failed(self, call: object = None) -> None:
+        """Billing could not be reached, or gave no answer; to one `call` again and again, which counts once.
+
+        What billing cannot answer may be this very call: that is no reason to keep the others from it.
+        """
+        if call is None or call != self._last_to_fail:
+            self._failures += 1
+        self._last_to_fail = call
         if not self._closed or self._failures >= FAILURES_TO_OPEN:
             self._closed = False
             self._next_probe = self._clock() + OPEN_SECONDS

@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS = 2.5  # then twice as long each time
 MAX_WAIT_SECONDS = 30.0
+MAX_UNANSWERED = 4  # attempts at one approval, within two minutes, while billing answers others
 JITTER = secrets.SystemRandom()
 TRY_AGAIN_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
 
@@ -119,6 +120,8 @@ class Attempt:
                 return True
             case BillingRefused(status=status):
                 return status not in TRY_AGAIN_STATUSES
+            case _ if self._claim.attempts >= MAX_UNANSWERED and self._billing.breaker.answers_lately:
+                return True  # it is this request that billing does not answer
             case _:
                 return not self._billing.options.retry_ambiguous
 
