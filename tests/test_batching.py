@@ -102,6 +102,21 @@ async def test_a_bad_item_fails_alone(batcher, work):
     assert work.batches == [[1, "bad", 3], [1], ["bad"], [3]]
 
 
+async def test_nothing_is_repeated_for_callers_who_were_refused_meanwhile(work, monkeypatch):
+    monkeypatch.setattr(batching, "ALONE_AT_ONCE", 1)
+    batcher = Batcher(work, time_limit=0.2)
+    work.error = ValueError()
+    work.is_let.clear()
+    tasks = await begin(batcher, 1, 2, 3)
+    await asyncio.wait(tasks)  # each waited as long as it may
+
+    work.is_let.set()
+    await asyncio.sleep(0.01)
+
+    assert {type(task.exception()) for task in tasks} == {DatabaseUnavailable}
+    assert work.batches == [[1, 2, 3]]
+
+
 async def test_an_outage_is_everyones_and_nothing_is_repeated(batcher, work):
     work.error = DatabaseUnavailable()
 

@@ -18,7 +18,7 @@ from provider_registration.errors import UnavailableError
 
 MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
-ALONE_AT_ONCE = 4  # items of a batch that met a row which is held
+ALONE_AT_ONCE = 4  # items of a batch that failed as a whole
 LAST_SHARE = 0.25  # of a caller's time, in which nothing begins: it might be done after its caller was refused
 HELD_SECONDS = 1.0  # during which callers who need the same row are refused at once
 
@@ -59,7 +59,7 @@ class Batcher(Generic[Item, Result]):
         self._work = work
         self._time_limit = inf if time_limit is None else time_limit
         self._key = key
-        self._held: dict[Hashable, float] = {}  # keys of rows that were held, until when that is believed
+        self._held: dict[Hashable, float] = {}  # by the key of a row that was held: until when its callers are refused
         self._on_idle = on_idle
         self._waiting: deque[_Call[Item, Result]] = deque()
         self._batch: list[_Call[Item, Result]] = []  # under way
@@ -153,11 +153,10 @@ class Batcher(Generic[Item, Result]):
                 if not batch[0].result.done():
                     batch[0].result.set_exception(error)
                 return
-            for call in batch:  # which of them cannot be done shows when each is alone
-                await self._do_batch([call])
+            await self._do_each(batch)  # which of them cannot be done shows when each is alone
 
     async def _do_each(self, batch: Sequence[_Call[Item, Result]]) -> None:
-        """Do each alone, some at a time: a caller who needs the row that is held keeps no other waiting."""
+        """Do each alone, some at a time: one that waits for a row, or fails, keeps no other waiting."""
         at_once = asyncio.Semaphore(ALONE_AT_ONCE)
 
         async def do_alone(call: _Call[Item, Result]) -> None:
