@@ -20,6 +20,8 @@ end
 function request()
    sent = sent + 1
    if mode == "register" then
+      -- From many addresses, as companies do: of one address, 20 requests are served at once.
+      wrk.headers["X-Forwarded-For"] = "192.0.2." .. sent % 250
       return wrk.format("POST", "/candidates", nil, (body:gsub("UNIQUE", word .. "-" .. sent)))
    end
    return lines[(sent - 1) % #lines + 1]

@@ -241,11 +241,12 @@ async def body_until(held):
     yield b"}"
 
 
-async def test_one_caller_does_not_have_everything_under_way(settings, run_service, monkeypatch):
+@pytest.mark.parametrize("limit", ["1200/minute", ""])
+async def test_one_caller_does_not_have_everything_under_way(settings, run_service, monkeypatch, limit):
     monkeypatch.setattr(rate_limit_middleware, "MAX_AT_ONCE", 2)
 
     held = asyncio.Event()
-    async with run_service(settings.model_copy(update={"rate_limit_default": "1200/minute"})) as service:
+    async with run_service(settings.model_copy(update={"rate_limit_default": limit})) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             headers = {"X-Forwarded-For": "192.0.2.1", "Content-Type": "application/json"}
             slow = [
@@ -267,11 +268,12 @@ async def test_one_caller_does_not_have_everything_under_way(settings, run_servi
     assert served == [422, 422]
 
 
-async def test_requests_of_one_address_wait_for_one_another(settings, run_service, monkeypatch):
+@pytest.mark.parametrize("limit", ["1200/minute", ""])
+async def test_requests_of_one_address_wait_for_one_another(settings, run_service, monkeypatch, limit):
     monkeypatch.setattr(rate_limit_middleware, "MAX_UNDER_WAY", 2)
 
     held = asyncio.Event()
-    async with run_service(settings.model_copy(update={"rate_limit_default": "1200/minute"})) as service:
+    async with run_service(settings.model_copy(update={"rate_limit_default": limit})) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             headers = {"X-Forwarded-For": "192.0.2.1", "Content-Type": "application/json"}
             slow = [

@@ -177,10 +177,10 @@ class World:
             assert answer.status_code != 500, "the service did not understand what had happened"
         return answers
 
-    async def log_in(self, replica: Replica) -> None:
+    async def log_in(self, replica: Replica, *, again: bool = False) -> None:
         """Have a token that will do for a while, before a failpoint or a fault makes that impossible."""
         now = asyncio.get_running_loop().time()
-        if now < self._token_ends:
+        if now < self._token_ends and not again:
             return
         credentials = {"username": EMAIL, "password": PASSWORD}
         response = await self._client.post(f"{replica.url}/auth/login", json=credentials)

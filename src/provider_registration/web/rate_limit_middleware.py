@@ -31,7 +31,7 @@ class _Turns:
 
 
 class RateLimitMiddleware:
-    """Counts every request but probes and scrapes; `caller_of` names who asks."""
+    """Counts every request but probes and scrapes, and bounds those at once; `caller_of` names who asks."""
 
     def __init__(self, app: ASGIApp, *, limits: RateLimits, caller_of: Callable[[Request], str]) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class RateLimitMiddleware:
         self._turns: dict[str, _Turns] = {}  # by caller; who has no request is not in it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._limits.counts_requests or scope["type"] != "http" or route_path(scope) in UNLIMITED_PATHS:
+        if scope["type"] != "http" or route_path(scope) in UNLIMITED_PATHS:
             await self._app(scope, receive, send)
             return
         request = Request(scope)

@@ -74,12 +74,7 @@ class RateLimits:
         self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
         self._default = _Limit("default", parse_many(default) if default else [], counting)
         self._breaker = _Breaker()
-        self._logging_in: dict[tuple[str, str], _Turn] = {}  # as many as log-ins go on, which the hasher bounds
-
-    @property
-    def counts_requests(self) -> bool:
-        """Whether there is a limit of requests of any kind."""
-        return bool(self._default.items)
+        self._logging_in: dict[tuple[str, str], _Turn] = {}  # as many as go on; RateLimitMiddleware bounds them
 
     async def count_registration(self, caller: str) -> None:
         """Count a registration.
@@ -141,7 +136,7 @@ class RateLimits:
                         await self._storage.clear(key)
                     elif key in self._storage.events:
                         self._storage.events[key] = []  # its own `clear` takes the key away from under its expiry
-        except StorageError as error:  # they end with their minute as well
+        except StorageError as error:  # they end with their window as well
             self._storage_failed(error)
 
     def _login_counters(self, account: str, address: str) -> Iterator[tuple[RateLimitItem, *tuple[str, ...]]]:
@@ -152,6 +147,8 @@ class RateLimits:
             yield item, "login", account, address
 
     async def _count(self, limit: _Limit, caller: str) -> None:
+        if not limit.items:  # nothing is asked that could show whether the storage answers
+            return
         try:
             async with self._breaker.guard():
                 for item in limit.items:
