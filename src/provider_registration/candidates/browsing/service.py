@@ -51,7 +51,10 @@ class BrowsingService:
         return Found(candidates, None if is_last else _place_of(candidates[-1]), is_partial)
 
     async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
-        """Every candidate of a selection. No connection is held while the caller is busy with some of them."""
+        """Every candidate of a selection, of a search those among MOST_MATCHES that have its words.
+
+        No connection is held while the caller is busy with some of them.
+        """
         after: Position | None = None
         while True:
             found = await self.page(selection, limit=EXPORT_PAGE, after=after)
