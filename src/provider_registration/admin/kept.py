@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from provider_registration.admin import paths
 from provider_registration.pages.forms import TOKEN_FIELD, Form
-from provider_registration.web.body import MAX_FORM_FIELDS
+from provider_registration.web.body import form_fields
+from provider_registration.web.problems import InvalidRequest
 
 FIELD = "kept"  # of the sign-in form
 AGAIN = "again"  # of a form that is to be shown as it was typed, and not carried out
@@ -40,8 +41,8 @@ class Kept:
         if not text or len(text) > MAX_LENGTH or not _TYPED_INTO.fullmatch(path):
             return None
         try:
-            return cls(path, parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS))
-        except ValueError:
+            return cls(path, form_fields(text.encode()))
+        except InvalidRequest:
             return None
 
     def to_text(self) -> str:

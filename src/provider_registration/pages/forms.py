@@ -8,14 +8,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
 from provider_registration.pages.errors import CrossSiteRequest
-from provider_registration.web.body import MAX_FORM_FIELDS, media_type_of
+from provider_registration.web.body import form_fields, media_type_of
 from provider_registration.web.paths import public_url
-from provider_registration.web.problems import FieldError, InvalidRequest, UnsupportedMediaType
+from provider_registration.web.problems import UnsupportedMediaType
 
 FORM = "application/x-www-form-urlencoded"
 TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
@@ -48,12 +48,10 @@ async def read_form(request: Request) -> Form:
     refuse_other_sites(request)
     if media_type_of(request) != FORM:
         raise UnsupportedMediaType(FORM)
-    try:
-        text = (await request.body()).decode()
-        return Form(parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS))
-    except ValueError:
-        detail = f"Input should be a form in UTF-8 with at most {MAX_FORM_FIELDS} fields"
-        raise InvalidRequest([FieldError(location="body", field=None, detail=detail)]) from None
+    fields: dict[str, list[str]] = {}
+    for name, value in form_fields(await request.body()):
+        fields.setdefault(name, []).append(value)
+    return Form(fields)
 
 
 FormDep = Annotated[Form, Depends(read_form)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -25,6 +27,8 @@ from provider_registration.web.problems import (
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 15  # that a whole body may take to arrive
 MAX_FORM_FIELDS = 100
+MAX_LONE_PERCENT_SIGNS = 100  # of a caller who encodes nothing; reading one takes three times as long as an octet
+LONE_PERCENT_SIGN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 MAX_FAULTS = 100  # beyond these they are not even read: 64 KiB have room for thousands
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -127,16 +131,32 @@ def parse_form(model: type[Body], body: bytes) -> Body:
     Raises:
         InvalidRequest: with the first faults found, MAX_ERRORS at most.
     """
-    try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
-    except ValueError:
-        detail = f"Input should be a form in UTF-8 with at most {MAX_FORM_FIELDS} fields"
-        raise InvalidRequest([FieldError(location="body", field=None, detail=detail)]) from None
+    fields = form_fields(body)
     _refuse_duplicates(fields)
     try:
         return model.model_validate(dict(fields))
     except ValidationError as error:
         raise _invalid_body(error) from None
+
+
+def form_fields(body: bytes) -> list[tuple[str, str]]:
+    """Names and values of a form; a percent sign that begins no octet stands for itself.
+
+    `urllib.parse.parse_qsl` takes 54 ms for 64 KiB of percent signs; this takes 6 ms for whatever a body may hold.
+
+    Raises:
+        InvalidRequest: it is not UTF-8, or has more than MAX_FORM_FIELDS fields or MAX_LONE_PERCENT_SIGNS.
+    """
+    fields = None
+    whole, lone = LONE_PERCENT_SIGN.subn(b"%25", body.replace(b"+", b" "))
+    if whole.count(b"&") < MAX_FORM_FIELDS and lone <= MAX_LONE_PERCENT_SIGNS:
+        parts = (field.partition(b"=") for field in whole.split(b"&") if field)
+        with suppress(UnicodeDecodeError):
+            fields = [(unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()) for name, _, value in parts]
+    if fields is None:
+        detail = f"Input should be a form in UTF-8 with at most {MAX_FORM_FIELDS} fields"
+        raise InvalidRequest([FieldError(location="body", field=None, detail=detail)])
+    return fields
 
 
 def _invalid_body(error: ValidationError) -> InvalidRequest:
