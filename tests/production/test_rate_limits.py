@@ -8,13 +8,15 @@ import random
 import subprocess
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from uuid import uuid4
 
 import httpx
 import pytest
 from redis.asyncio import Redis as Storage
 
+from provider_registration.web import rate_limits
+from provider_registration.web.rate_limits import MAX_STORAGE_CONNECTIONS, RateLimits, RateLimitsUnavailable
 from tests.redis_server import Redis, needs_redis
 
 from .conftest import PASSWORD
@@ -221,6 +223,52 @@ async def test_a_redis_that_hangs_keeps_a_crowd_waiting_once_and_is_found_again(
     assert crowd < 3  # one after another they would take 10 s
     assert one + sum(later) < 5  # without a breaker 10.5 s: half a second each
     assert 1 <= counted <= 20 + 2  # the crowd, and a probe or two: who does not ask Redis counts no failure of it
+
+
+@needs_redis
+async def test_a_crowd_opens_a_bounded_number_of_connections_to_redis(redis):
+    """500 requests at once opened 500 connections; the crowd waits for those that there are instead."""
+    limits = RateLimits(storage_url=redis.url, login="", registration="", default="1000/minute")
+    address = f"crowd-{uuid4().hex}"
+
+    await asyncio.gather(*(limits.count_request(address) for _ in range(500)))
+
+    async with Storage.from_url(redis.url) as storage:
+        assert len(await storage.client_list()) <= MAX_STORAGE_CONNECTIONS + 1 + 2  # this one, and those of `pair`
+        counted = [int(await storage.get(key)) async for key in storage.scan_iter(f"*{address}*")]
+    assert counted == [500]
+    await close(limits)
+
+
+@needs_redis
+async def test_who_finds_no_free_connection_to_redis_has_no_answer_of_it(redis, monkeypatch):
+    monkeypatch.setattr(rate_limits, "MAX_STORAGE_CONNECTIONS", 1)
+    monkeypatch.setattr(rate_limits, "PROBE_SECONDS", 0.2)
+    limits = RateLimits(storage_url=redis.url, login="5/minute", registration="", default="1/minute")
+    pool = limits._storage.bridge.get_connection().connection_pool
+    address = f"waits-{uuid4().hex}"
+
+    async def log_in():
+        async with limits.guard_login("account", address):
+            pass
+
+    taken = await pool.get_connection()
+    with pytest.raises(RateLimitsUnavailable):
+        await log_in()
+    await limits.count_request(address)
+    await limits.count_request(address)  # not counted, so not refused
+    await pool.release(taken)
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(RateLimitsUnavailable):
+                await log_in()
+                break
+            await asyncio.sleep(0.05)
+    await close(limits)
+
+
+async def close(limits):
+    await limits._storage.bridge.get_connection().aclose(close_connection_pool=True)
 
 
 async def timed(work):
