@@ -286,3 +286,22 @@ def test_a_notice_that_was_changed_is_ignored(app):
     changed = urlsafe_b64encode(urlsafe_b64decode(cookie).replace(b"approved", b"rejected")).decode()
 
     assert read_notice(a_request(app, changed)) is None
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00fc", "\U0001f34a", '"', "\\"])
+def test_a_notice_of_any_length_is_a_cookie_that_browsers_keep_and_is_shown(app, letter):
+    page = Response()
+
+    leave_notice(a_request(app, ""), page, Notice("success", letter * 3000, "/admin/candidates", "Look"))
+
+    cookie = page.headers["set-cookie"]
+    assert len(cookie) <= 4096
+    shown = read_notice(a_request(app, cookie.partition("=")[2].partition(";")[0].strip('"')))
+    assert set(shown.text) == {letter}
+
+
+def test_a_cookie_longer_than_any_notice_is_not_decoded(app):
+    content = b'{"kind":"success","text":"' + b"x" * 8000 + b'"}'
+    sealed = hmac.digest(app.state.notice_key, content, "sha256") + content
+
+    assert read_notice(a_request(app, urlsafe_b64encode(sealed).decode())) is None

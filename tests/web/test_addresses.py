@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from provider_registration.web import addresses
 from provider_registration.web.addresses import network_of
 
 
@@ -45,8 +46,16 @@ def test_networks_of_ipv6_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    "written", ["", "unknown", "010.0.0.1", "1.2.3", "_hidden", "1.2.3.4.5", "0x7f.1", "\u0661.2.3.4"]
+    "written", ["", "unknown", "010.0.0.1", "1.2.3", "_hidden", "1.2.3.4.5", "0x7f.1", "\u0661.2.3.4", "1" * 30_000]
 )
 def test_what_is_no_address_counts_together(written):
     """A zero before a number would be octal to some: nobody gets two counters from it."""
     assert network_of(written) == "unknown"
+
+
+def test_what_is_too_long_for_an_address_is_not_remembered():
+    remembered = addresses._network_of.cache_info().currsize
+    for number in range(10):
+        network_of(f"{number}" * 30_000)
+
+    assert addresses._network_of.cache_info().currsize == remembered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from http import HTTPStatus
 
@@ -32,6 +33,7 @@ router = APIRouter(include_in_schema=False)
 # another user, and read what they then type.
 VISIT_COOKIE = "visit"
 VISIT_BYTES = 32
+VISIT = re.compile(r"[A-Za-z0-9_-]{43}")  # what VISIT_BYTES are in a cookie; it is sent back, so nothing else will do
 
 
 @router.get(paths.SIGN_IN)
@@ -74,7 +76,9 @@ def sign_in_page(
     refusal: ServiceError | None = None,
 ) -> Response:
     """The form, which leads to `target` or, with what was `kept`, to that."""
-    visit = read_cookie(request, VISIT_COOKIE) or secrets.token_urlsafe(VISIT_BYTES)
+    visit = read_cookie(request, VISIT_COOKIE) or ""
+    if not VISIT.fullmatch(visit):
+        visit = secrets.token_urlsafe(VISIT_BYTES)
     shown = refusal or (NotAuthenticated() if kept else None)
     page = renderer.page(
         request,

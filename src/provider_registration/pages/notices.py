@@ -20,7 +20,8 @@ from provider_registration.pages.cookies import delete_cookie, read_cookie, set_
 
 COOKIE = "notice"
 SECONDS = 60  # until the next page has surely come
-MAX_LENGTH = 1500  # characters; browsers keep cookies of 4096 bytes
+MAX_BYTES = 1200  # of the sentence, in UTF-8; browsers keep cookies of 4096 bytes, and nginx takes heads of as many
+MAX_COOKIE_LENGTH = 4096  # a longer one is none of ours
 
 SEAL_BYTES = hashlib.sha256().digest_size
 
@@ -42,14 +43,15 @@ NOTICE = TypeAdapter(Notice)
 
 def leave_notice(request: Request, response: Response, notice: Notice) -> None:
     """Have the next page show a notice."""
-    value = NOTICE.dump_json(replace(notice, text=notice.text[:MAX_LENGTH]))
+    text = notice.text.encode()[:MAX_BYTES].decode(errors="ignore")
+    value = NOTICE.dump_json(replace(notice, text=text))
     set_cookie(response, COOKIE, urlsafe_b64encode(_seal(request, value) + value).decode(), seconds=SECONDS)
 
 
 def read_notice(request: Request) -> Notice | None:
     """The notice that a page before left."""
     value = read_cookie(request, COOKIE)
-    if value is None:
+    if value is None or len(value) > MAX_COOKIE_LENGTH:
         return None
     try:
         sealed = urlsafe_b64decode(value)
