@@ -390,7 +390,8 @@ def numbered(make: Callable[[int], bytes]) -> Callable[[Attack], Awaitable[None]
     return crowd(lambda _: make)
 
 
-UNREAD = request("GET", "/docs/swagger-ui-bundle.js") * 10
+LARGE = request("GET", "/docs/swagger-ui-bundle.js")
+UNREAD = LARGE * 8  # as many as may wait on a connection; of one alone, the kernel takes the whole answer
 SLOW_BODY = request("POST", "/candidates", b"Content-Type: application/json", b"Content-Length: 1000")
 ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
     "every payload at every route, one by one": one_by_one,
@@ -430,6 +431,7 @@ ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
     "slow bodies": lambda attack: hold(attack, SLOW_BODY, b"{"),
     "slow chunks": lambda attack: hold(attack, request("POST", "/candidates", b"Transfer-Encoding: chunked"), CHUNK),
     "answers that nobody reads": lambda attack: hold(attack, UNREAD, reads=False),
+    "an answer that nobody reads": lambda attack: hold(attack, LARGE, reads=False),
     "connections half closed": lambda attack: hold(attack, SLOW_BODY, half=True),
     "line ends alone": lambda attack: hold(attack, b"\r\n" * 1000, b"\r\n"),
     "idle connections": lambda attack: hold(attack, request("GET", "/health/live")),

@@ -266,6 +266,19 @@ async def test_nginx_logs_no_secret_of_an_applicant(gate, nginx, tmp_path_factor
 
 
 @needs_nginx
+async def test_nginx_passes_on_a_refusal_while_the_body_is_still_sent(gate):
+    """The service closed the connection on which nginx was sending, and nginx answered 502."""
+    head = b"POST /candidates HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"1;" + b"e" * 1000 + b"\r\na\r\n"  # nginx reads a few at a time and hands on as many reads
+
+    answer = await send(gate.port, head + chunk * 5000 + b"0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b":body-too-large" in answer
+    assert "while sending request to upstream" not in gate.errors
+
+
+@needs_nginx
 async def test_nginx_leaves_the_policy_of_pages_with_forms(nginx):
     assert (await nginx.get("/apply")).headers.get_list("Referrer-Policy") == ["same-origin"]
 

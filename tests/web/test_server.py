@@ -20,7 +20,9 @@ from provider_registration.web.server import (
     LINGER_SECONDS,
     LOOK_SECONDS,
     MAX_HEAD_BYTES,
+    MAX_HEADERS,
     MAX_PARTS,
+    MAX_PIPELINED,
     MAX_TARGET_BYTES,
     BundlingProtocol,
     _BundlingTransport,
@@ -90,6 +92,9 @@ async def test_everything_else_is_the_transports_own(bundling):
     assert bundling.get_extra_info("peername") == "the peername"
 
 
+LARGE = 400_000  # bytes, which the kernel takes at once
+
+
 async def application(scope, receive, send):
     async def parts():
         for number in range(3):
@@ -97,9 +102,14 @@ async def application(scope, receive, send):
             await asyncio.sleep(0.01)
 
     if scope["path"] == "/headers":
-        while (await receive())["more_body"]:
+        while (message := await receive()).get("more_body"):
             pass
+        if message["type"] == "http.disconnect":
+            return
         await Response(b"\n".join(name for name, _ in scope["headers"]))(scope, receive, send)
+        return
+    if scope["path"] == "/large":
+        await Response(b"x" * LARGE)(scope, receive, send)
         return
     response = Response(b"x" * 50) if scope["path"] == "/short" else StreamingResponse(parts())
     await response(scope, receive, send)
@@ -190,11 +200,12 @@ HEAD = b"GET /short HTTP/1.1\r\nHost: x\r\n"
     "head",
     [
         HEAD + b"a:\r\n" * (MAX_HEAD_BYTES // 4),
+        HEAD + b"a:\r\n" * (MAX_HEADERS + 1),
         HEAD + b"a: " + b"x" * MAX_HEAD_BYTES + b"\r\n",
         HEAD + b"x" * MAX_HEAD_BYTES + b": a\r\n",
         b"GET /" + b"x" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n",
     ],
-    ids=["many headers", "a long value", "a long name", "a long path"],
+    ids=["many headers", "a header more", "a long value", "a long name", "a long path"],
 )
 @pytest.mark.parametrize("end", [b"\r\n", b""], ids=["whole", "without end"])
 async def test_a_head_that_is_too_long_is_refused(port, head, end):
@@ -209,7 +220,8 @@ async def test_a_head_that_is_too_long_is_refused(port, head, end):
 
 async def test_a_head_of_the_greatest_length_is_served(port):
     async with connected(port) as (reader, writer):
-        writer.write(HEAD + b"a: " + b"x" * (MAX_HEAD_BYTES - 200) + b"\r\n\r\n")
+        writer.write(HEAD + b"a: " + b"x" * (MAX_HEAD_BYTES - 700) + b"\r\n")
+        writer.write(b"a:\r\n" * (MAX_HEADERS - 2) + b"\r\n")
         assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
 
 
@@ -223,6 +235,45 @@ async def test_a_path_and_query_over_the_bound_are_refused(port, more, status):
 
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert (b":target-too-long" in answer) == bool(more)
+
+
+REFUSED = {
+    "head": HEAD + b"a: " + b"x" * MAX_HEAD_BYTES,
+    "target": b"GET /" + b"x" * MAX_TARGET_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no HTTP": b"x\r\n",
+    "parts": b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1000,
+}
+
+
+@pytest.mark.parametrize("beginning", REFUSED.values(), ids=REFUSED)
+async def test_a_refusal_reaches_a_caller_who_is_still_sending(port, beginning):
+    """To close with something unread is to reset the connection: nginx answers 502 when it cannot go on sending."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        await asyncio.to_thread(connection.sendall, beginning)
+        more = HEAD + b"a: b\r\n" * 20_000
+        answer = await asyncio.to_thread(connection.recv, 2**16)
+        for _ in range(3):
+            await asyncio.to_thread(connection.sendall, more)
+            await asyncio.sleep(0.05)
+        rest = await asyncio.to_thread(connection.recv, 2**16)
+
+    assert answer[9:12] in (b"400", b"413", b"414", b"431")
+    assert rest == b""
+
+
+async def test_a_caller_who_goes_on_sending_after_a_refusal_is_cut_off(server, port, monkeypatch):
+    monkeypatch.setattr(web_server, "REFUSED_SECONDS", 0.3)
+    async with connected(port) as (_, writer):
+        writer.write(b"x\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(10):
+                while True:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+    async with asyncio.timeout(10):
+        while server.server_state.connections:
+            await asyncio.sleep(0.02)
 
 
 async def test_a_head_without_end_is_not_read_without_end(port):
@@ -325,8 +376,8 @@ async def test_trailers_are_no_headers(port):
 
 async def test_few_requests_wait_for_an_answer_to_an_earlier_one(server, port):
     async with connected(port) as (reader, writer):
-        writer.write((b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n") * 10)
-        for _ in range(10):
+        writer.write((b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n") * MAX_PIPELINED)
+        for _ in range(MAX_PIPELINED):
             await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 10)
     async with connected(port) as (reader, writer):
         writer.write((b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n") * 1000)
@@ -341,7 +392,7 @@ async def test_a_caller_who_reads_nothing_is_not_waited_for(server, port, impati
     monkeypatch.setattr(web_server, "UNREAD_SECONDS", 0.5)
     _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     writer.transport.pause_reading()
-    for _ in range(16):
+    for _ in range(MAX_PIPELINED):
         writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(20):
         while server.server_state.connections:
@@ -349,6 +400,66 @@ async def test_a_caller_who_reads_nothing_is_not_waited_for(server, port, impati
         while writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:
             await asyncio.sleep(0.05)  # the kernel does not go on offering it
     writer.close()
+
+
+def reader_of_little(port, request):
+    """A caller whose side takes next to nothing of the answer to a request."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    connection.settimeout(5)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n" + request + b"\r\n")
+    return connection
+
+
+def state_of(connection):
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+@pytest.mark.parametrize("reads", [0, 512])
+async def test_a_caller_who_takes_little_of_what_the_kernel_holds_is_not_waited_for(
+    server, port, impatient, monkeypatch, reads
+):
+    """The whole answer was handed to the kernel: the connection looked idle, and stayed for 75 s and then for more."""
+    monkeypatch.setattr(web_server, "UNREAD_SECONDS", 0.5)
+    with reader_of_little(port, b"") as connection:
+        async with asyncio.timeout(20):
+            while state_of(connection) != TCP_CLOSE:
+                if reads:
+                    with suppress(ConnectionError):
+                        await asyncio.to_thread(connection.recv, reads)
+                await asyncio.sleep(0.05)
+    assert not server.server_state.connections
+
+
+async def test_a_caller_who_reads_slowly_but_steadily_is_waited_for(port, impatient, monkeypatch):
+    monkeypatch.setattr(web_server, "UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr(web_server, "LEAST_READ_BYTES", 1)
+    with reader_of_little(port, b"") as connection:
+        read, end = 0, asyncio.get_running_loop().time() + 2
+        while read < LARGE and asyncio.get_running_loop().time() < end:
+            read += len(await asyncio.to_thread(connection.recv, 4096))
+            await asyncio.sleep(0.02)
+
+        assert state_of(connection) != TCP_CLOSE
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")
+async def test_the_kernel_does_not_offer_an_answer_for_long_once_the_connection_is_closed(server, port, monkeypatch):
+    monkeypatch.setattr(web_server, "UNREAD_SECONDS", 0.5)
+    with reader_of_little(port, b"Connection: close\r\n") as connection:
+        own = f"{connection.getsockname()[1]:04X}"
+        async with asyncio.timeout(20):
+            while server.server_state.connections:
+                await asyncio.sleep(0.05)
+            while any(f":{own} " in line.split(":", 1)[1][14:32] for line in sockets_of(port)):
+                await asyncio.sleep(0.05)
+
+
+def sockets_of(port):
+    """Lines of /proc/net/tcp for this end of connections to a port."""
+    with open("/proc/net/tcp") as lines:  # noqa: PTH123 - it is on no disk
+        return [line for line in lines if f":{port:04X} " in line[:22]]
 
 
 @pytest.mark.parametrize(
@@ -410,8 +521,10 @@ async def test_a_message_has_a_bounded_number_of_parts(port, beginning, part):
         assert await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
     async with connected(port) as (reader, writer):
         writer.write(head + beginning + part * (MAX_PARTS + 10) + end)
-        with suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+        answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"].endswith(":body-too-large")
 
 
 @asynccontextmanager

@@ -33,15 +33,18 @@ MAX_ERRORS = 20  # that a refusal lists
 
 
 class BodyTooLarge(ServiceError):
-    """The request's body is longer than any request here needs."""
+    """The request's body is longer than any request here needs, or comes in too many parts."""
 
     code = "body-too-large"
     title = "Request body too large"
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, parts: int | None = None) -> None:
         self.limit = limit
+        self.parts = parts
 
     def __str__(self) -> str:
+        if self.parts is not None:
+            return f"The request body comes in more than {self.parts} chunks or trailers."
         return f"The request body is longer than {self.limit} bytes."
 
 
@@ -64,11 +67,12 @@ class HeadTooLarge(ServiceError):
     code = "head-too-large"
     title = "Request head too large"
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, headers: int) -> None:
         self.limit = limit
+        self.headers = headers
 
     def __str__(self) -> str:
-        return f"The request line and headers are longer than {self.limit} bytes."
+        return f"The request line and headers are longer than {self.limit} bytes, or more than {self.headers} headers."
 
 
 class HeadTooSlow(ServiceError):

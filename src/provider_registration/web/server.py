@@ -12,20 +12,25 @@ import json
 import re
 import socket
 import struct
+import sys
+from contextlib import suppress
 from ipaddress import IPv6Address
 from random import getrandbits
 from typing import Any, cast
 
+from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from provider_registration.errors import ServiceError
 from provider_registration.metrics import RATE_LIMIT_REFUSALS
 from provider_registration.web.addresses import network_of
-from provider_registration.web.body import BODY_SECONDS
+from provider_registration.web.admission import Admission
+from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
 from provider_registration.web.headers import SECURITY_HEADERS
 from provider_registration.web.problems import (
     PROBLEM_MEDIA_TYPE,
+    BodyTooLarge,
     HeadTooLarge,
     HeadTooSlow,
     MalformedRequest,
@@ -34,18 +39,26 @@ from provider_registration.web.problems import (
     problem_of,
     status_of,
 )
+from provider_registration.web.rate_limit_middleware import UNLIMITED_PATHS
 from provider_registration.web.rate_limits import TooManyRequests
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
 MAX_HEAD_BYTES = 32 * 1024
+MAX_HEADERS = 100  # as Apache has it; a browser sends 20. Each costs a microsecond, and 32 KiB have room for 8,000
 MAX_TARGET_BYTES = 8000  # RFC 9110 section 4.1; what is percent-encoded costs a quarter of a microsecond a byte
-MAX_PIPELINED = 16  # requests that may wait for the answer to an earlier one of their connection
+MAX_PIPELINED = 8  # requests that may wait for the answer to an earlier one of their connection; browsers send none
 # Head, body and trailers. What comes after a refusal is read and forgotten up to here: a caller who is cut off while
 # sending may never see the refusal.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-MAX_PARTS = 500  # chunks and trailers of a message: each costs some microseconds, however small it is
+MAX_PARTS = 200  # chunks, reads and trailers of a message: each costs some microseconds, however small it is
 HEAD_SECONDS = 10  # that a head may take to arrive, from its first byte or the connection's beginning
-UNREAD_SECONDS = 30  # that a caller may take nothing of an answer
+UNREAD_SECONDS = 30  # in which a caller has to take LEAST_READ_BYTES of an answer, or what is left of it
+LEAST_READ_BYTES = 32 * 1024  # 1 KiB/s: GPRS has four times that
+REFUSED_SECONDS = 2.0  # that a caller who was refused may go on sending: a reset could overtake the refusal
 LOOK_SECONDS = 2.5  # between two looks at how long a connection has been sending, or has not been reading
 MAX_CONNECTIONS_AN_ADDRESS = 100  # of one that is no trusted proxy, idle ones too; a process has 1,024 files or more
 RETRY_SECONDS = 1  # after which a caller with too many connections may try again
@@ -63,34 +76,51 @@ class NothingMoreIsRead(Exception):
 class BundlingProtocol(HttpToolsProtocol):
     """Sends once what uvicorn writes in two: the caller is woken once, and the kernel is asked once."""
 
+    transport: _BundlingTransport  # type: ignore[assignment]  # which is an asyncio.Transport in all that is used
     _is_stopping = False
+    _is_refused = False  # what comes now is read and forgotten
     _is_in_head = True
     _began_at: float | None = None  # when the caller began the message that it has not sent to its end
     _received = 0  # bytes of that message
-    _parts = 0  # of that message: chunks and trailers
-    _drained = 0  # times that the caller has read what waited for it
-    _unread: tuple[int, int] | None = None  # bytes that wait for the caller, and `_drained`, at the last look
-    _unread_since = 0.0
+    _parts = 0  # of that message: chunks, reads and trailers
+    _taken = 0  # bytes of answers that the caller's side had taken at `_taken_at`
+    _taken_at = 0.0  # when it last had all, or LEAST_READ_BYTES more than before
     _next_look: asyncio.TimerHandle | None = None
     _network: str | None = None  # of the caller, where it is no trusted proxy
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to serve a connection, unless its address has too many."""
         super().connection_made(cast("asyncio.Transport", _BundlingTransport(transport, self.loop)))
-        self._began_at = self.loop.time()
+        self._began_at = self._taken_at = self.loop.time()
+        self._admission = Admission.of(self.server_state)
         self._network = self._network_of_stranger()
-        if self._network is not None and self._connections_of(self._network) > MAX_CONNECTIONS_AN_ADDRESS:
-            RATE_LIMIT_REFUSALS.labels("connections").inc()
-            self._refuse(TooManyRequests(RETRY_SECONDS))
-            return
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # when it is closed already, too; else the kernel offers for minutes
+            with suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000))
+        if self._network is not None:
+            self._admission.connections[self._network] += 1
+            if self._admission.connections[self._network] > MAX_CONNECTIONS_AN_ADDRESS:
+                RATE_LIMIT_REFUSALS.labels("connections").inc()
+                self._refuse(TooManyRequests(RETRY_SECONDS))
         self._next_look = self.loop.call_later(LOOK_SECONDS, self._look_at_time)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything now: what a timer still knew would be kept for as long, 75 s after a reset."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        if self._network is not None:
+            self._admission.leave(self._network)
         if self._next_look:
             self._next_look.cancel()
+
+    @property
+    def _socket(self) -> socket.socket:
+        return cast("socket.socket", self.transport.get_extra_info("socket"))
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing that arrives now is to be served."""
+        return self._is_refused or self.transport.is_closing()
 
     def _network_of_stranger(self) -> str | None:
         if not self.client or (
@@ -99,39 +129,43 @@ class BundlingProtocol(HttpToolsProtocol):
             return None
         return network_of(self.client[0])
 
-    def _connections_of(self, network: str) -> int:
-        return sum(other._network == network for other in self.connections if isinstance(other, BundlingProtocol))
-
     def data_received(self, data: bytes) -> None:
         """Read on, unless it is too much."""
         if self._began_at is None:
             self._began_at = self.loop.time()  # also for bytes that begin no message, such as a line end
         self._received += len(data)
+        if self._is_refused:
+            if self._received > MAX_MESSAGE_BYTES:
+                self.transport.abort()
+            return
         if not self.transport.is_closing():
             super().data_received(data)
         if self._received > (MAX_HEAD_BYTES if self._is_in_head else MAX_MESSAGE_BYTES):
-            self._refuse(HeadTooLarge(MAX_HEAD_BYTES) if self._is_in_head else None)
+            self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS) if self._is_in_head else None)
 
     def on_message_begin(self) -> None:
         """Begin to read a request."""
-        self._stop_if_closing()
+        self._stop_if_over()
         super().on_message_begin()
         self._is_in_head = True
         self._began_at = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header has arrived; trailers are ignored (RFC 9110 section 6.5.1), or they would pass for a gateway's."""
-        self._stop_if_closing()
-        if self._is_in_head:
-            super().on_header(name, value)
-        else:
+        self._stop_if_over()
+        if not self._is_in_head:
             self._count_part()
+            return
+        if len(self.headers) >= MAX_HEADERS:
+            self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS))
+            raise NothingMoreIsRead
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin to serve a request."""
-        self._stop_if_closing()  # it came together with one that was refused
+        self._stop_if_over()  # it came together with one that was refused
         if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
+            self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS))
             return
         if len(self.url) > MAX_TARGET_BYTES:
             self._refuse(TargetTooLong(MAX_TARGET_BYTES))
@@ -158,7 +192,7 @@ class BundlingProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body has arrived."""
-        self._stop_if_closing()  # there may be no request to which it belongs
+        self._stop_if_over()  # there may be no request to which it belongs
         self._count_part()
         super().on_body(body)
 
@@ -170,63 +204,83 @@ class BundlingProtocol(HttpToolsProtocol):
         self._began_at = None
         self._received = self._parts = 0
 
-    def _stop_if_closing(self) -> None:
-        if self.transport.is_closing():
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin a request when it is its turn; that of a caller who has left by then is not begun."""
+        begin = super()._start_asgi_task
+
+        def begin_unless_over() -> None:
+            if not self._is_over:
+                begin(cycle, app)
+
+        self._admission.begin(begin_unless_over, at_once=cycle.scope["path"] in UNLIMITED_PATHS)
+
+    def _stop_if_over(self) -> None:
+        if self._is_over:
             raise NothingMoreIsRead
 
     def _count_part(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            self._refuse(None)
+            self._refuse(BodyTooLarge(MAX_BODY_BYTES, MAX_PARTS))
             raise NothingMoreIsRead
 
     def _look_at_time(self) -> None:
         """Close a connection on which nothing goes on; one that is idle between requests is uvicorn's."""
         if self._is_unread():
             # With a reset: the kernel would go on offering what is left for minutes.
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
             return
         if self.flow.read_paused:
             self._began_at = self.loop.time()  # it is we who do not read
         limit = HEAD_SECONDS if self._is_in_head else HEAD_SECONDS + BODY_SECONDS
         is_late = self._began_at is not None and self.loop.time() - self._began_at > limit
-        if is_late and not self.transport.is_closing():
+        if is_late and not self._is_over:
             self._refuse(HeadTooSlow(HEAD_SECONDS) if self._is_in_head and self._received else None)
         self._next_look = self.loop.call_later(LOOK_SECONDS, self._look_at_time)  # until what is left was read
 
-    def resume_writing(self) -> None:
-        """The caller has read most of what waited for it."""
-        super().resume_writing()
-        self._drained += 1
-
     def _is_unread(self) -> bool:
-        """Whether the caller has taken nothing of what waits for it for UNREAD_SECONDS."""
-        unread = (self.transport.get_write_buffer_size(), self._drained)
-        if not unread[0] or unread != self._unread:
-            self._unread, self._unread_since = unread, self.loop.time()
-        return self.loop.time() - self._unread_since > UNREAD_SECONDS
+        """Whether the caller takes nothing, or next to nothing, of what waits for it here and in the kernel."""
+        left = self.transport.get_write_buffer_size() + _bytes_in_kernel(self._socket)
+        taken = self.transport.written - left
+        if not left or taken - self._taken >= LEAST_READ_BYTES:
+            self._taken, self._taken_at = taken, self.loop.time()
+        return self.loop.time() - self._taken_at > UNREAD_SECONDS
 
     def _refuse(self, error: ServiceError | None) -> None:
-        """Close the connection, with an answer if there is none under way."""
+        """Say why nothing more is served, unless an answer is under way, and close the connection.
+
+        With `error`, what still comes is read and forgotten for a while. To close a connection on which something was
+        not read is to reset it: who is still sending then, as nginx is, may never read the answer.
+        """
         cycle: RequestResponseCycle | None = self.cycle  # none before the first request
-        if error is not None and (cycle is None or cycle.response_complete):
-            status, body = status_of(error), json.dumps(problem_of(error, "/"))
-            headers = {
-                "Content-Type": PROBLEM_MEDIA_TYPE,
-                "Content-Length": len(body),
-                "Connection": "close",
-                "X-Request-ID": f"{getrandbits(128):032x}",
-                **headers_of(error),
-                **SECURITY_HEADERS,
-            }
-            lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{each}: {headers[each]}" for each in headers)]
-            self.transport.write(("\r\n".join(lines) + f"\r\n\r\n{body}").encode())
-        self.transport.close()
+        is_under_way = cycle is not None and not cycle.response_complete
+        if error is None or (is_under_way and (cycle.response_started or self.pipeline)):
+            self.transport.close()
+            return
+        if is_under_way:  # its answer is this one
+            cycle.disconnected = True
+            cycle.message_event.set()
+        status, body = status_of(error), json.dumps(problem_of(error, "/"))
+        headers = {
+            "Content-Type": PROBLEM_MEDIA_TYPE,
+            "Content-Length": len(body),
+            "Connection": "close",
+            "X-Request-ID": f"{getrandbits(128):032x}",
+            **headers_of(error),
+            **SECURITY_HEADERS,
+        }
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{each}: {headers[each]}" for each in headers)]
+        self.transport.write(("\r\n".join(lines) + f"\r\n\r\n{body}").encode())
+        self._is_refused = True
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(REFUSED_SECONDS, self.transport.close)
 
     def send_400_response(self, _msg: str) -> None:
         """Refuse what is no HTTP."""
-        if not self.transport.is_closing():
+        if not self._is_over:
             self._refuse(MalformedRequest())
 
     def shutdown(self) -> None:
@@ -249,6 +303,15 @@ def _is_host(value: bytes) -> bool:
         return False
 
 
+def _bytes_in_kernel(connection: socket.socket) -> int:
+    """Bytes that were sent and that the other side has not acknowledged; 0 where the kernel does not tell."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            [waiting] = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
+            return int(waiting)
+    return 0
+
+
 class _BundlingTransport:
     """Collects what is written until the loop has run what is ready; everything else is the transport's own."""
 
@@ -256,6 +319,7 @@ class _BundlingTransport:
         self._transport = transport
         self._loop = loop
         self._parts: list[bytes] = []
+        self.written = 0  # bytes
         self.is_closing = transport.is_closing  # asked for each part of a message
 
     def write(self, data: bytes) -> None:
@@ -267,9 +331,16 @@ class _BundlingTransport:
         self._flush()
         self._transport.close()
 
+    def write_eof(self) -> None:
+        self._flush()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
     def _flush(self) -> None:
         if self._parts and not self._transport.is_closing():
-            self._transport.write(b"".join(self._parts))
+            data = b"".join(self._parts)
+            self.written += len(data)
+            self._transport.write(data)
         self._parts.clear()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the transport has it

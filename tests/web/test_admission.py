@@ -1,0 +1,72 @@
+"""Which requests begin in which turn of the event loop, and how many connections each address has."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.server import ServerState
+
+from provider_registration.web.admission import MAX_BEGUN_IN_A_TURN, Admission
+
+
+async def turns_of(begin, count):
+    """In which turn of the loop each of so many requests began that came together."""
+    began, turn, loop = [], 0, asyncio.get_running_loop()
+
+    def next_turn():
+        nonlocal turn
+        turn += 1
+        if len(began) < count:
+            loop.call_soon(next_turn)
+
+    loop.call_soon(next_turn)
+    for _ in range(count):
+        begin(lambda: began.append(turn), at_once=False)
+    while len(began) < count:
+        await asyncio.sleep(0)
+    return began
+
+
+async def test_of_a_crowd_a_few_begin_in_each_turn():
+    began = await turns_of(Admission().begin, 3 * MAX_BEGUN_IN_A_TURN + 1)
+
+    assert began[0] == 0  # who is alone does not wait
+    assert max(map(began.count, began)) == MAX_BEGUN_IN_A_TURN
+    assert began == sorted(began)
+    assert began[-1] == 3
+
+
+async def test_a_probe_does_not_wait_for_a_crowd():
+    admission, began = Admission(), []
+    for number in range(100):
+        admission.begin(lambda number=number: began.append(number), at_once=False)
+    admission.begin(lambda: began.append("probe"), at_once=True)
+
+    assert began == [*range(MAX_BEGUN_IN_A_TURN), "probe"]
+
+
+async def test_who_comes_after_a_crowd_does_not_wait():
+    admission = Admission()
+    await turns_of(admission.begin, 3 * MAX_BEGUN_IN_A_TURN)
+    await asyncio.sleep(0)
+
+    assert await turns_of(admission.begin, 2) == [0, 0]
+
+
+async def test_an_address_without_a_connection_is_forgotten():
+    admission = Admission()
+    for _ in range(2):
+        admission.connections["192.0.2.7"] += 1
+    admission.leave("192.0.2.7")
+    assert admission.connections["192.0.2.7"] == 1
+
+    admission.leave("192.0.2.7")
+
+    assert not admission.connections
+
+
+def test_each_server_counts_for_itself():
+    one, other = ServerState(), ServerState()
+
+    assert Admission.of(one) is Admission.of(one)
+    assert Admission.of(one) is not Admission.of(other)
