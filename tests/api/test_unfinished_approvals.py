@@ -358,6 +358,61 @@ async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(ad
     await until(forgotten, seconds=30)
 
 
+@pytest.fixture
+async def overruled(admin, register, billing, database):
+    """A candidate that was decided otherwise, by hand, while its approval is in doubt; and its path."""
+    candidate = await register()
+    name = candidate["company_name"]
+    await billing.fail("wrong_name", names=[name])
+    assert (await admin.post(path(candidate, "/approve"))).json()["type"].endswith(":approval-in-doubt")
+    await database.execute("UPDATE candidates SET status = 'rejected' WHERE company_name = $1", name)
+    return candidate, path(candidate, "/approval/resolve")
+
+
+async def test_linking_in_doubt_for_who_was_decided_otherwise_ends_the_approval_with_an_orphan(
+    admin, overruled, database
+):
+    candidate, resolve = overruled
+    link = {"resolution": "link", "provider_id": 2**31 - 1}
+
+    answers = [await admin.post(resolve, json=link) for _ in range(2)]
+
+    assert [answer.json()["type"].rpartition(":")[2] for answer in answers] == [
+        "candidate-changed",
+        "candidate-not-pending",
+    ]
+    record = (await admin.get(path(candidate))).json()
+    assert (record["status"], record["provider_id"], record["approval"]) == ("rejected", None, None)
+    events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
+    assert [event["event"] for event in events] == ["orphaned", "in_doubt", "requested"]
+    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # others look for none
+
+
+async def test_letting_go_in_doubt_of_who_was_decided_otherwise_ends_the_approval(admin, overruled):
+    candidate, resolve = overruled
+
+    answer = await admin.post(resolve, json={"resolution": "let_go"})
+
+    assert answer.status_code == 200
+    record = (await admin.get(path(candidate))).json()
+    assert (record["status"], record["approval"]) == ("rejected", None)
+    events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
+    assert [event["event"] for event in events] == ["let_go", "in_doubt", "requested"]
+
+
+async def test_a_provider_linked_elsewhere_is_no_orphan_of_who_was_decided_otherwise(
+    admin, overruled, register, database
+):
+    candidate, resolve = overruled
+    other = (await admin.post(path(await register(), "/approve"))).json()
+
+    answer = await admin.post(resolve, json={"resolution": "link", "provider_id": other["provider_id"]})
+
+    assert answer.json()["type"].endswith(":candidate-changed")
+    events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
+    assert [event["event"] for event in events] == ["in_doubt", "requested"]
+
+
 async def test_an_approval_held_until_a_time_far_ahead_is_taken_over(admin, register, billing, database):
     """As after the database's clock was set back by an hour."""
     candidate = await register()

@@ -52,7 +52,7 @@ MUTANTS = (
     Mutant(
         "no event of an orphan",
         APPROVAL + "attempt.py",
-        "await record_event(session, claim, ApprovalEvent.ORPHANED, provider_id=provider_id)",
+        "await record_event(session, approval, ApprovalEvent.ORPHANED, user_id=user_id, provider_id=provider_id)",
         "pass",
         (ATTEMPTS,),
     ),
@@ -157,8 +157,8 @@ MUTANTS = (
     Mutant(
         "an orphan is recorded at every attempt",
         APPROVAL + "attempt.py",
-        " and not await session.scalar(queries.IS_KNOWN_ORPHAN, parameters)",
-        "",
+        "elif await session.scalar(queries.IS_NEW_ORPHAN, parameters):",
+        "else:",
         (ATTEMPTS,),
     ),
     Mutant(

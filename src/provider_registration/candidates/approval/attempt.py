@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
+from uuid import UUID
 
 from sqlalchemy import TextClause
 from sqlalchemy.exc import IntegrityError
@@ -36,7 +37,7 @@ from provider_registration.candidates.approval.errors import (
     ProviderNameTaken,
 )
 from provider_registration.candidates.approval.events import record_event
-from provider_registration.candidates.approval.models import ApprovalEvent, Claim, MadeProvider
+from provider_registration.candidates.approval.models import Approval, ApprovalEvent, Claim, MadeProvider
 from provider_registration.candidates.errors import CandidateChanged, CandidateNotFound
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.database import Database, DatabaseUnavailable, constraint_name
@@ -229,21 +230,28 @@ class Attempt:
         logger.log(level, message, extra=extra)
 
 
-async def approve_locked(session: AsyncSession, claim: Claim, provider_id: int) -> Candidate:
+async def approve_locked(
+    session: AsyncSession,
+    approval: Approval | Claim,
+    provider_id: int,
+    *,
+    event: ApprovalEvent = ApprovalEvent.APPROVED,
+    user_id: UUID | None = None,
+) -> Candidate:
     """Link the candidate to its provider and end the approval; a candidate decided otherwise comes back as it is.
 
     Raises:
         CandidateNotFound: the candidate is gone.
     """
-    parameters = {"candidate_id": claim.candidate_id, "provider_id": provider_id}
+    parameters = {"candidate_id": approval.candidate_id, "provider_id": provider_id}
     row = (await session.execute(candidate_queries.LOCK_CANDIDATE, parameters)).mappings().one_or_none()
     if row is None:
-        raise CandidateNotFound(claim.candidate_id)
+        raise CandidateNotFound(approval.candidate_id)
     if row["status"] == Status.PENDING:
         parameters["version"] = row["version"]
         row = (await session.execute(candidate_queries.APPROVE_CANDIDATE, parameters)).mappings().one()
-        await record_event(session, claim, ApprovalEvent.APPROVED, provider_id=provider_id)
-    elif row["provider_id"] != provider_id and not await session.scalar(queries.IS_KNOWN_ORPHAN, parameters):
-        await record_event(session, claim, ApprovalEvent.ORPHANED, provider_id=provider_id)
+        await record_event(session, approval, event, user_id=user_id, provider_id=provider_id)
+    elif await session.scalar(queries.IS_NEW_ORPHAN, parameters):
+        await record_event(session, approval, ApprovalEvent.ORPHANED, user_id=user_id, provider_id=provider_id)
     await session.execute(queries.DROP_APPROVAL, parameters)  # whatever was decided, there is nothing left to ask
     return Candidate.from_row(row)

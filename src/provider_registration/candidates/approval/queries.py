@@ -153,9 +153,9 @@ SUMMARISE = text("""
     GROUP BY state
 """)
 
-# Whether it was recorded before that no candidate is linked to a provider.
-IS_KNOWN_ORPHAN = text("""
-    SELECT EXISTS (
+# Whether no candidate is linked to a provider, and that was not recorded before.
+IS_NEW_ORPHAN = text("""
+    SELECT NOT EXISTS (SELECT FROM candidates WHERE provider_id = :provider_id) AND NOT EXISTS (
         SELECT FROM approval_events
         WHERE candidate_id = :candidate_id AND event = 'orphaned' AND provider_id = :provider_id
     )

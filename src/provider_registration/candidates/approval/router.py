@@ -168,6 +168,7 @@ async def retry_approval(
         CandidateNotFound(EXAMPLE_ID),
         ApprovalNotFound(EXAMPLE_ID),
         ApprovalNotInDoubt(EXAMPLE_ID),
+        CandidateChanged(EXAMPLE_ID),
         ProviderLinkedElsewhere(4711),
         VersionMismatch(EXAMPLE_ID, 2),
         BodyTooLarge(MAX_BODY_BYTES),

@@ -18,7 +18,7 @@ from provider_registration.billing.client import BillingClient
 from provider_registration.billing.protection import BreakerState
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.approval import queries
-from provider_registration.candidates.approval.attempt import Attempt
+from provider_registration.candidates.approval.attempt import Attempt, approve_locked
 from provider_registration.candidates.approval.batches import ApprovalBatches
 from provider_registration.candidates.approval.errors import (
     ApprovalInProgress,
@@ -38,8 +38,9 @@ from provider_registration.candidates.approval.models import (
     Claim,
     ClaimRequest,
 )
+from provider_registration.candidates.errors import CandidateChanged, CandidateNotPending
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.candidates.selection import lock_pending
+from provider_registration.candidates.selection import lock_candidate, lock_pending
 from provider_registration.database import Database, RowHeld, constraint_name
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
@@ -103,18 +104,14 @@ class ApprovalService:
             CandidateNotFound, CandidateNotPending, VersionMismatch, ApprovalNotFound, ApprovalNotInDoubt: nothing is
                 resolved.
             ProviderLinkedElsewhere: another candidate has this provider.
+            CandidateChanged: it was decided otherwise meanwhile; the approval has ended, and the provider is an orphan.
         """
         try:
             async with self._database.transaction() as session:
-                candidate, approval = await self._lock_in_doubt(session, candidate_id, expected)
-                parameters = {
-                    "candidate_id": candidate_id,
-                    "version": candidate.version,
-                    "provider_id": provider_id,
-                }
-                row = (await session.execute(candidate_queries.APPROVE_CANDIDATE, parameters)).mappings().one()
-                await session.execute(queries.DROP_APPROVAL, parameters)
-                await record_event(session, approval, ApprovalEvent.LINKED, user_id=user_id, provider_id=provider_id)
+                _, approval = await self._lock_in_doubt(session, candidate_id, expected)
+                candidate = await approve_locked(
+                    session, approval, provider_id, event=ApprovalEvent.LINKED, user_id=user_id
+                )
                 await reach("resolve.before-commit")
         except IntegrityError as error:
             if constraint_name(error) == "uq_candidates_provider_id":
@@ -122,8 +119,11 @@ class ApprovalService:
             raise
         await reach("resolve.after-commit")
         self._reader.decided()
+        if candidate.provider_id != provider_id:
+            _log("approval in doubt ended; no candidate is linked to the provider", approval, provider_id=provider_id)
+            raise CandidateChanged(candidate_id)
         _log("approval in doubt resolved by linking", approval, provider_id=provider_id)
-        return Candidate.from_row(row)
+        return candidate
 
     async def let_go(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
         """Resolve an approval in doubt: billing has no provider of the candidate's, so it can be decided anew.
@@ -295,9 +295,12 @@ class ApprovalService:
     async def _lock_in_doubt(
         self, session: AsyncSession, candidate_id: UUID, expected: frozenset[int] | None
     ) -> tuple[Candidate, Approval]:
-        candidate = await lock_pending(session, candidate_id, expected)
+        # Not only a pending one: an approval whose candidate was decided otherwise meanwhile has to end as well.
+        candidate = await lock_candidate(session, candidate_id, expected)
         approval = await self._lock_approval(session, candidate_id)
         if approval is None:
+            if candidate.status is not Status.PENDING:
+                raise CandidateNotPending(candidate_id, candidate.status)
             raise ApprovalNotFound(candidate_id)
         if approval.state is not ApprovalState.IN_DOUBT:
             raise ApprovalNotInDoubt(candidate_id)
