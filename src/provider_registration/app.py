@@ -20,6 +20,10 @@ from provider_registration.admin.dependencies import require_reader
 from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
 from provider_registration.applicants.router import APPLY
+from provider_registration.approvals.api import router as approvals_router
+from provider_registration.approvals.schemas import ResolutionRequest
+from provider_registration.approvals.service import ApprovalService
+from provider_registration.approvals.sweeper import keep_sweeping
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
@@ -29,10 +33,6 @@ from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshR
 from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.billing.client import BillingClient, BillingOptions
-from provider_registration.candidates.approval.router import router as approvals_router
-from provider_registration.candidates.approval.schemas import ResolutionRequest
-from provider_registration.candidates.approval.service import ApprovalService
-from provider_registration.candidates.approval.sweeper import keep_sweeping
 from provider_registration.candidates.browsing.filling import keep_filled
 from provider_registration.candidates.router import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
@@ -53,6 +53,7 @@ from provider_registration.pages.router import router as pages_router
 from provider_registration.reading import Reader
 from provider_registration.settings import Settings
 from provider_registration.standard_error import log_writer
+from provider_registration.statistics.service import StatisticsService
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
 from provider_registration.web.docs import router as docs_router
@@ -129,9 +130,9 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.readiness = Readiness(reserved)
             app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
             app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
-            app.state.candidate_service = CandidateService(
-                database, reader, approvals, gives_status_secrets=settings.public_pages
-            )
+            app.state.approval_service = approvals
+            app.state.candidate_service = CandidateService(database, reader, gives_status_secrets=settings.public_pages)
+            app.state.statistics_service = StatisticsService(database)
             background = [
                 asyncio.create_task(keep_sweeping(approvals)),
                 asyncio.create_task(keep_canonical(database)),
@@ -181,7 +182,11 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(status_links_router)
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
-    app.add_middleware(DirectRoutes, routes=candidates_router.routes, error_handlers=app.exception_handlers)
+    app.add_middleware(
+        DirectRoutes,
+        routes=[*candidates_router.routes, *approvals_router.routes],
+        error_handlers=app.exception_handlers,
+    )
     app.add_middleware(BodyLimit)
     app.add_middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer))
     if origins := [origin.strip() for origin in settings.cors_allowed_origins.split(",") if origin.strip()]:

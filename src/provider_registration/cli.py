@@ -22,11 +22,11 @@ from sqlalchemy.exc import ProgrammingError
 
 from provider_registration import __version__, migrations, preflight
 from provider_registration.app import create_app
+from provider_registration.approvals.service import STOP_SECONDS
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UnacceptablePassword
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.candidates.approval.service import STOP_SECONDS
 from provider_registration.candidates.counts import recount as count_again
 from provider_registration.database import Database, DatabaseUnavailable, reason_of
 from provider_registration.environment import SettingsError, find_unparsable, load_settings

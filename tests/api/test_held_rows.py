@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from provider_registration.approvals.batches import ApprovalBatches
+from provider_registration.approvals.models import ClaimRequest, MadeProvider
 from provider_registration.auth.models import Role
-from provider_registration.candidates.approval.batches import ApprovalBatches
-from provider_registration.candidates.approval.models import ClaimRequest, MadeProvider
 from provider_registration.database import Database, RowHeld
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from provider_registration import __version__
-from provider_registration.candidates.approval.queries import OLDEST_TRANSACTION_SECONDS
+from provider_registration.approvals.queries import OLDEST_TRANSACTION_SECONDS
 
 REQUESTS = "provider_service_requests_total"
 

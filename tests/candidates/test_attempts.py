@@ -12,21 +12,16 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from provider_registration.approvals import queries
+from provider_registration.approvals.attempt import Attempt
+from provider_registration.approvals.batches import ApprovalBatches
+from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDoubt, ApprovalWaiting
+from provider_registration.approvals.models import Claim
 from provider_registration.auth.models import Role
 from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.candidates import queries as candidate_queries
-from provider_registration.candidates.approval import queries
-from provider_registration.candidates.approval.attempt import Attempt
-from provider_registration.candidates.approval.batches import ApprovalBatches
-from provider_registration.candidates.approval.errors import (
-    ApprovalFailed,
-    ApprovalInDoubt,
-    ApprovalInProgress,
-    ApprovalWaiting,
-)
-from provider_registration.candidates.approval.models import Claim
-from provider_registration.candidates.approval.service import LONGEST_SECONDS
-from provider_registration.candidates.errors import CandidateChanged
+from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged
+from provider_registration.candidates.models import LONGEST_SECONDS
 from provider_registration.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.settings import DatabaseSettings

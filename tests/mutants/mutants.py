@@ -18,7 +18,7 @@ ODD_BILLING = "tests/api/test_odd_billing.py"
 BREAKER = "tests/billing/test_protection.py"
 COUNTS = "tests/candidates/test_counts.py"
 
-APPROVAL = "candidates/approval/"
+APPROVAL = "approvals/"
 
 
 @dataclass(frozen=True, slots=True)

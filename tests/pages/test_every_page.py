@@ -17,8 +17,8 @@ from playwright.async_api import Page
 
 from provider_registration.admin import queue_router
 from provider_registration.auth.models import Role
-from provider_registration.candidates.statistics import service as statistics
 from provider_registration.local.demo_data import load_demo_data
+from provider_registration.statistics import service as statistics
 from tests.chromium import visit
 from tests.service import PASSWORD
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from provider_registration.candidates.browsing import service as browsing
-from provider_registration.candidates.statistics import service as statistics
+from provider_registration.statistics import service as statistics
 from tests.chromium import text_of
 
 from .conftest import form_of

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from provider_registration.candidates.approval.errors import ApprovalFailed
+from provider_registration.approvals.errors import ApprovalFailed
 from provider_registration.pages import rendering
 from provider_registration.pages.cookies import PREFIX
 from provider_registration.pages.error_pages import ErrorPages

@@ -12,9 +12,9 @@ from provider_registration.admin.dependencies import DecidingUserDep, OwnFormDep
 from provider_registration.admin.kept import AGAIN
 from provider_registration.admin.navigation import lead_to, own_page
 from provider_registration.admin.resolution import ReadResolution, read_resolution
-from provider_registration.candidates.approval.models import ApprovalState
+from provider_registration.approvals.dependencies import ApprovalServiceDep
 from provider_registration.candidates.dependencies import CandidateServiceDep
-from provider_registration.candidates.models import Candidate
+from provider_registration.candidates.models import ApprovalState, Candidate
 from provider_registration.pages.forms import Form
 from provider_registration.pages.router import RendererDep
 from provider_registration.web.pagination import Page
@@ -27,12 +27,16 @@ NOT_IN_DOUBT = Outcome("info", "This approval is not in doubt any more.")
 
 @router.get(paths.APPROVALS)
 async def list_approvals(
-    signed_in: DecidingUserDep, service: CandidateServiceDep, renderer: RendererDep, request: Request
+    signed_in: DecidingUserDep,
+    service: CandidateServiceDep,
+    approval_service: ApprovalServiceDep,
+    renderer: RendererDep,
+    request: Request,
 ) -> Response:
     """Those in doubt, which wait for somebody, before those that complete by themselves."""
     lists = []
     for state in (ApprovalState.IN_DOUBT, ApprovalState.WAITING, ApprovalState.IN_PROGRESS):
-        approvals, total = await service.approvals.list_unfinished(Page(SHOWN), state=state)
+        approvals, total = await approval_service.list_unfinished(Page(SHOWN), state=state)
         lists.append((state, approvals, total))
     asked_by = {approval.requested_by for _, approvals, _ in lists for approval in approvals}
     names = await service.browsing.names(asked_by)

@@ -15,6 +15,7 @@ from provider_registration.admin.history import history_of
 from provider_registration.admin.kept import AGAIN
 from provider_registration.admin.navigation import lead_to, own_page
 from provider_registration.admin.rejection import asking_for_reason, read_reason
+from provider_registration.approvals.dependencies import ApprovalServiceDep
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.pages.router import RendererDep
@@ -32,9 +33,9 @@ async def find_candidate(candidate_id: UUID, _signed_in: BrowserUserDep, service
     return await service.browsing.candidate(candidate_id)
 
 
-async def get_decisions(service: CandidateServiceDep) -> Decisions:
+async def get_decisions(service: CandidateServiceDep, approvals: ApprovalServiceDep) -> Decisions:
     """What carries out decisions."""
-    return Decisions(service)
+    return Decisions(service, approvals)
 
 
 CandidateDep = Annotated[Candidate, Depends(find_candidate)]
@@ -58,6 +59,7 @@ async def show_candidate(
     candidate: CandidateDep,
     signed_in: BrowserUserDep,
     service: CandidateServiceDep,
+    approvals: ApprovalServiceDep,
     renderer: RendererDep,
     request: Request,
 ) -> Response:
@@ -68,7 +70,7 @@ async def show_candidate(
         "candidate.html",
         signed_in,
         candidate=candidate,
-        history=await history_of(service, candidate, with_approvals=signed_in.may_decide),
+        history=await history_of(service, approvals if signed_in.may_decide else None, candidate),
         gives_links=service.gives_status_secrets,
     )
 

@@ -6,22 +6,27 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from uuid import UUID
 
-from provider_registration.candidates.approval.errors import (
+from provider_registration.approvals.errors import (
     ApprovalFailed,
     ApprovalInDoubt,
-    ApprovalInProgress,
-    ApprovalNeedsResolution,
     ApprovalNotFound,
     ApprovalNotInDoubt,
-    ApprovalUnfinished,
     ApprovalWaiting,
     BillingPaused,
     ProviderLinkedElsewhere,
     ProviderNameBusy,
     ProviderNameTaken,
 )
-from provider_registration.candidates.approval.models import ApprovalEvent, ApprovalRecord
-from provider_registration.candidates.errors import CandidateChanged, CandidateNotPending, VersionMismatch
+from provider_registration.approvals.models import ApprovalEvent, ApprovalRecord
+from provider_registration.approvals.service import ApprovalService
+from provider_registration.candidates.errors import (
+    ApprovalInProgress,
+    ApprovalNeedsResolution,
+    ApprovalUnfinished,
+    CandidateChanged,
+    CandidateNotPending,
+    VersionMismatch,
+)
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.service import CandidateService
 from provider_registration.errors import ServiceError
@@ -81,12 +86,13 @@ class Outcome:
 class Decisions:
     """Carries out what members of staff decide, and tells them what became of it."""
 
-    def __init__(self, candidates: CandidateService) -> None:
+    def __init__(self, candidates: CandidateService, approvals: ApprovalService) -> None:
         self._candidates = candidates
+        self._approvals = approvals
 
     async def approve(self, candidate: Candidate, *, user_id: UUID, version: int) -> Outcome:
         """Approve a candidate that was seen at a version."""
-        work = self._candidates.approve(candidate.candidate_id, user_id=user_id, expected=frozenset({version}))
+        work = self._approvals.approve(candidate.candidate_id, user_id=user_id, expected=frozenset({version}))
         return await self._told(candidate, work)
 
     async def reject(self, candidate: Candidate, *, user_id: UUID, reason: str | None, version: int) -> Outcome:
@@ -98,16 +104,16 @@ class Decisions:
 
     async def retry(self, candidate: Candidate, *, user_id: UUID) -> Outcome:
         """Ask billing again now."""
-        return await self._told(candidate, self._candidates.approvals.retry(candidate.candidate_id, user_id=user_id))
+        return await self._told(candidate, self._approvals.retry(candidate.candidate_id, user_id=user_id))
 
     async def link(self, candidate: Candidate, provider_id: int, *, user_id: UUID) -> Outcome:
         """Resolve an approval in doubt: this provider is the candidate's."""
-        work = self._candidates.approvals.link(candidate.candidate_id, provider_id, user_id=user_id)
+        work = self._approvals.link(candidate.candidate_id, provider_id, user_id=user_id)
         return await self._told(candidate, work)
 
     async def let_go(self, candidate: Candidate, *, user_id: UUID) -> Outcome:
         """Resolve an approval in doubt: billing has no provider of the candidate's."""
-        return await self._told(candidate, self._candidates.approvals.let_go(candidate.candidate_id, user_id=user_id))
+        return await self._told(candidate, self._approvals.let_go(candidate.candidate_id, user_id=user_id))
 
     async def _told(self, candidate: Candidate, work: Awaitable[Candidate]) -> Outcome:
         name = candidate.company_name
@@ -143,7 +149,7 @@ class Decisions:
         """Who decided about a candidate; None where that was not recorded yet."""
         user_id = candidate.rejected_by
         if candidate.status is Status.APPROVED:
-            user_id = asked_by(await self._candidates.approvals.history(candidate.candidate_id))
+            user_id = asked_by(await self._approvals.history(candidate.candidate_id))
         return (await self._candidates.browsing.names({user_id})).get(user_id) if user_id else None
 
 

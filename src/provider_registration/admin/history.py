@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from provider_registration.candidates.approval.models import ApprovalEvent, ApprovalRecord
+from provider_registration.approvals.models import ApprovalEvent, ApprovalRecord
+from provider_registration.approvals.service import ApprovalService
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.service import CandidateService
 
@@ -32,11 +33,13 @@ class Happening:
     provider_id: int | None = None
 
 
-async def history_of(service: CandidateService, candidate: Candidate, *, with_approvals: bool) -> list[Happening]:
-    """What happened, newest first; each step of an approval is for admins, as in the API."""
-    records = await service.approvals.history(candidate.candidate_id) if with_approvals else []
+async def history_of(
+    candidates: CandidateService, approvals: ApprovalService | None, candidate: Candidate
+) -> list[Happening]:
+    """What happened, newest first; without `approvals` the steps of an approval are left out."""
+    records = await approvals.history(candidate.candidate_id) if approvals else []
     people = {record.user_id for record in records} | {candidate.rejected_by}
-    names = await service.browsing.names({user_id for user_id in people if user_id})
+    names = await candidates.browsing.names({user_id for user_id in people if user_id})
     happenings = [
         Happening(
             record.at,

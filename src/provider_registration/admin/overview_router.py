@@ -9,10 +9,10 @@ from provider_registration.admin import paths
 from provider_registration.admin.charts import daily_plot, share
 from provider_registration.admin.dependencies import BrowserUserDep
 from provider_registration.admin.navigation import own_page
-from provider_registration.candidates.approval.models import ApprovalEvent
-from provider_registration.candidates.dependencies import CandidateServiceDep
-from provider_registration.candidates.statistics.service import DAYS
+from provider_registration.approvals.models import ApprovalEvent
 from provider_registration.pages.router import RendererDep
+from provider_registration.statistics.dependencies import StatisticsServiceDep
+from provider_registration.statistics.service import DAYS
 
 router = APIRouter(include_in_schema=False)
 
@@ -29,10 +29,10 @@ OUTCOMES = {
 
 @router.get(paths.HOME)
 async def overview(
-    signed_in: BrowserUserDep, service: CandidateServiceDep, renderer: RendererDep, request: Request
+    signed_in: BrowserUserDep, statistics: StatisticsServiceDep, renderer: RendererDep, request: Request
 ) -> Response:
     """Who waits, what was decided, what is on offer."""
-    found = await service.statistics.overview()
+    found = await statistics.overview()
     return own_page(
         renderer,
         request,

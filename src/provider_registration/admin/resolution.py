@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from provider_registration.candidates.approval.schemas import ResolutionRequest
+from provider_registration.approvals.schemas import ResolutionRequest
 from provider_registration.pages.forms import Form
 
 MAX_DIGITS = 10  # of the largest number that a provider can have

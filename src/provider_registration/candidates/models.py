@@ -10,9 +10,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Row, RowMapping
 
-from provider_registration.candidates.approval.models import ApprovalStanding, ApprovalState
 from provider_registration.web.pagination import Position
 from provider_registration.web.text import canonical_email
+
+LONGEST_SECONDS = (
+    450  # that any process holds an approval: its lease is 1.5 times BILLING_DEADLINE_SECONDS, 300 at most
+)
 
 
 class Status(StrEnum):
@@ -31,6 +34,29 @@ class Product(StrEnum):
     GRAPES = "grapes"
     BANANAS = "bananas"
     MANGOES = "mangoes"
+
+
+class ApprovalState(StrEnum):
+    """Where an unfinished approval stands.
+
+    In progress: a worker holds it. Waiting: it will be tried again by itself. In doubt: an admin has to say
+    whether the provider of this name in billing is the candidate's.
+    """
+
+    IN_PROGRESS = "in_progress"
+    WAITING = "waiting"
+    IN_DOUBT = "in_doubt"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalStanding:
+    """Where an unfinished approval stands; `next_attempt_at` is when a waiting one is tried next."""
+
+    state: ApprovalState
+    requested_at: datetime
+    attempts: int
+    next_attempt_at: datetime | None
+    last_error: str | None
 
 
 @dataclass(frozen=True, slots=True)

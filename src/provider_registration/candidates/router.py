@@ -9,17 +9,6 @@ from fastapi import APIRouter, Query, Request, Response, status
 
 from provider_registration.auth.dependencies import AdminDep, StaffDep
 from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
-from provider_registration.candidates.approval.errors import (
-    ApprovalFailed,
-    ApprovalInDoubt,
-    ApprovalInProgress,
-    ApprovalNeedsResolution,
-    ApprovalUnfinished,
-    ApprovalWaiting,
-    BillingPaused,
-    ProviderNameBusy,
-    ProviderNameTaken,
-)
 from provider_registration.candidates.dependencies import (
     CandidateId,
     CandidateServiceDep,
@@ -28,6 +17,9 @@ from provider_registration.candidates.dependencies import (
     RejectionBody,
 )
 from provider_registration.candidates.errors import (
+    ApprovalInProgress,
+    ApprovalNeedsResolution,
+    ApprovalUnfinished,
     CandidateChanged,
     CandidateNotFound,
     CandidateNotPending,
@@ -36,12 +28,10 @@ from provider_registration.candidates.errors import (
 )
 from provider_registration.candidates.links import CANDIDATES, candidate_url, status_links
 from provider_registration.candidates.schemas import (
-    EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
     EXAMPLE_ID,
     EXAMPLE_REGISTRATION,
     EXAMPLE_STATUS_URL,
-    ApprovalResponse,
     CandidateListQuery,
     CandidateListResponse,
     CandidateRegistration,
@@ -226,47 +216,6 @@ async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep,
     """Read one candidate. The `ETag` goes into `If-Match` of a decision."""
     record = await service.get(candidate_id)
     return json_response(record.json, headers={"ETag": etag(record.version)})
-
-
-@router.post(
-    "/{candidate_id}/approve",
-    summary="Approve a candidate",
-    response_model=ApprovalResponse,
-    responses=success(
-        200,
-        "Approved; the provider exists in billing",
-        EXAMPLE_APPROVED,
-        links=links("get_candidate", "list_approval_events", parameters=THIS_CANDIDATE),
-    )
-    | problems(
-        f"{CANDIDATE_PATH}/approve",
-        CandidateNotPending(EXAMPLE_ID, "rejected"),
-        NotAuthenticated(),
-        RoleNotAllowed("admin"),
-        CandidateNotFound(EXAMPLE_ID),
-        ApprovalInProgress(EXAMPLE_ID),
-        ApprovalNeedsResolution(EXAMPLE_ID),
-        CandidateChanged(EXAMPLE_ID),
-        ProviderNameBusy(),
-        ProviderNameTaken(),
-        VersionMismatch(EXAMPLE_ID, 2),
-        BodyTooLarge(MAX_BODY_BYTES),
-        NOT_A_UUID,
-        ApprovalFailed("billing cannot be reached (ConnectError)"),
-        ApprovalWaiting("billing gave no answer (ReadTimeout)"),
-        ApprovalInDoubt("billing already has a provider of this name"),
-        BillingPaused(5),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
-    ),
-)
-@direct
-async def approve_candidate(
-    candidate_id: CandidateId, service: CandidateServiceDep, user: AdminDep, expected: ExpectedVersions
-) -> Response:
-    """Create the candidate's provider in billing, exactly once, and mark the candidate approved."""
-    candidate = await service.approve(candidate_id, user_id=user.user_id, expected=expected)
-    return json_response(ApprovalResponse.model_validate(candidate).model_dump_json())
 
 
 @router.post(

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from provider_registration.candidates.approval.schemas import MAX_INTEGER, ApprovalStandingResponse
-from provider_registration.candidates.models import Product, Registration, Status
+from provider_registration.candidates.models import ApprovalState, Product, Registration, Status
 from provider_registration.web.pagination import CursorPagination, CursorQuery
 from provider_registration.web.text import EmailAddress, Text, blank_is_absent, has_digit, visible
+
+MAX_INTEGER = 2**31 - 1  # PostgreSQL's integer
 
 
 def _no_repeats(products: list[Product]) -> list[Product]:
@@ -55,6 +56,13 @@ EXAMPLE_CANDIDATE: dict[str, Any] = {
     "rejection_reason": None,
     "approval": None,
 }
+EXAMPLE_STANDING: dict[str, Any] = {
+    "state": "waiting",
+    "requested_at": "2026-03-14T10:00:00.123456Z",
+    "attempts": 2,
+    "next_attempt_at": "2026-03-14T10:00:31.654321Z",
+    "last_error": "billing gave no answer (ReadTimeout)",
+}
 EXAMPLE_STATUS_URL = "/applications/pJ3nV8sK1xQ6wZ0rT5yL9uC2bM7dF4gH8aE1oI6kN3s"
 EXAMPLE_APPROVED: dict[str, Any] = {"candidate_id": str(EXAMPLE_ID), "status": "approved", "provider_id": 4711}
 
@@ -90,6 +98,20 @@ class CandidateListQuery(CursorQuery):
 
     status: Status | None = Field(None, description="Only candidates with this status")
     product: Product | None = Field(None, description="Only candidates that deliver this product")
+
+
+class ApprovalStandingResponse(BaseModel):
+    """Where an unfinished approval stands."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: ApprovalState = Field(
+        description="in_progress: a worker is at it; waiting: tried again at next_attempt_at; in_doubt: resolve it"
+    )
+    requested_at: datetime = Field(description="When the approval was asked for, UTC")
+    attempts: int = Field(description="Times billing was asked, or was about to be")
+    next_attempt_at: datetime | None = Field(description="When a waiting approval is tried next, UTC")
+    last_error: str | None = Field(description="How the last attempt ended")
 
 
 class CandidateResponse(BaseModel):
@@ -138,16 +160,6 @@ class CandidateListResponse(BaseModel):
 
     candidates: list[CandidateResponse]
     pagination: CursorPagination
-
-
-class ApprovalResponse(BaseModel):
-    """A candidate was approved."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    candidate_id: UUID = Field(examples=[EXAMPLE_ID])
-    status: Literal[Status.APPROVED]
-    provider_id: int = Field(description="The provider's id in billing", examples=[4711])
 
 
 class RejectionResponse(BaseModel):

@@ -13,21 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.batching import Batcher, Sharer
 from provider_registration.candidates import queries
-from provider_registration.candidates.approval.errors import (
+from provider_registration.candidates.browsing.service import BrowsingService
+from provider_registration.candidates.errors import (
     ApprovalInProgress,
     ApprovalNeedsResolution,
     ApprovalUnfinished,
-)
-from provider_registration.candidates.approval.models import ApprovalState
-from provider_registration.candidates.approval.service import LONGEST_SECONDS, ApprovalService
-from provider_registration.candidates.browsing.service import BrowsingService
-from provider_registration.candidates.errors import (
     CandidateChanged,
     CandidateNotFound,
     EmailTaken,
 )
 from provider_registration.candidates.models import (
+    LONGEST_SECONDS,
     Application,
+    ApprovalState,
     Candidate,
     CandidatePage,
     CandidateRecord,
@@ -39,7 +37,6 @@ from provider_registration.candidates.models import (
 )
 from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.selection import lock_pending
-from provider_registration.candidates.statistics.service import StatisticsService
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.database import Database, RowHeld
 from provider_registration.reading import Reader
@@ -56,22 +53,14 @@ REJECTIONS = TypeAdapter(list[Rejection])
 
 
 class CandidateService:
-    """Registers, lists, reads and decides.
+    """Registers, lists, reads and rejects; `browsing` has how people look through candidates."""
 
-    `approvals` has what can be done with approvals once they are begun, `browsing` how people look through candidates,
-    `statistics` what it all comes to.
-    """
-
-    def __init__(
-        self, database: Database, reader: Reader, approvals: ApprovalService, *, gives_status_secrets: bool
-    ) -> None:
+    def __init__(self, database: Database, reader: Reader, *, gives_status_secrets: bool) -> None:
         """Whoever registers gets a status secret only where there are pages that it opens."""
         self._database = database
         self._reader = reader
         self.gives_status_secrets = gives_status_secrets
-        self.approvals = approvals
         self.browsing = BrowsingService(database)
-        self.statistics = StatisticsService(database)
         self._registrations = Batcher(
             self._register, time_limit=database.time_limit, key=lambda registration: registration.contact_email.lower()
         )
@@ -167,10 +156,6 @@ class CandidateService:
             if await session.scalar(queries.REPLACE_STATUS_SECRET, parameters) is None:
                 raise CandidateNotFound(candidate_id)
         return secret
-
-    async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
-        """Create the candidate's provider in billing and mark it approved; see ApprovalService for the errors."""
-        return await self.approvals.approve(candidate_id, user_id=user_id, expected=expected)
 
     async def reject(
         self, candidate_id: UUID, *, user_id: UUID, reason: str | None, expected: frozenset[int] | None = None

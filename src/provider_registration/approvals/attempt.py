@@ -15,6 +15,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from provider_registration.approvals import queries
+from provider_registration.approvals.batches import ApprovalBatches
+from provider_registration.approvals.errors import (
+    ApprovalFailed,
+    ApprovalInDoubt,
+    ApprovalWaiting,
+    BillingPaused,
+    ProviderNameTaken,
+)
+from provider_registration.approvals.events import record_event
+from provider_registration.approvals.models import Approval, ApprovalEvent, Claim, MadeProvider
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.errors import (
     BillingCircuitOpen,
@@ -26,19 +37,7 @@ from provider_registration.billing.errors import (
     BillingUnusable,
 )
 from provider_registration.candidates import queries as candidate_queries
-from provider_registration.candidates.approval import queries
-from provider_registration.candidates.approval.batches import ApprovalBatches
-from provider_registration.candidates.approval.errors import (
-    ApprovalFailed,
-    ApprovalInDoubt,
-    ApprovalInProgress,
-    ApprovalWaiting,
-    BillingPaused,
-    ProviderNameTaken,
-)
-from provider_registration.candidates.approval.events import record_event
-from provider_registration.candidates.approval.models import Approval, ApprovalEvent, Claim, MadeProvider
-from provider_registration.candidates.errors import CandidateChanged, CandidateNotFound
+from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged, CandidateNotFound
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.database import Database, DatabaseUnavailable, constraint_name
 from provider_registration.errors import ServiceError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from provider_registration.candidates.approval.models import ApprovalEvent
+from provider_registration.approvals.models import ApprovalEvent
 from provider_registration.candidates.models import Product, Status
 
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.candidates.approval import queries
-from provider_registration.candidates.approval.models import Approval, ApprovalEvent, Claim
+from provider_registration.approvals import queries
+from provider_registration.approvals.models import Approval, ApprovalEvent, Claim
 
 
 async def record_event(

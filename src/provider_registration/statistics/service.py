@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from provider_registration.approvals.models import ApprovalEvent
 from provider_registration.batching import Sharer
-from provider_registration.candidates.approval.models import ApprovalEvent
 from provider_registration.candidates.models import Product, Status
-from provider_registration.candidates.statistics import queries
-from provider_registration.candidates.statistics.models import Day, Overview, ProductOffer
 from provider_registration.database import Database
+from provider_registration.statistics import queries
+from provider_registration.statistics.models import Day, Overview, ProductOffer
 
 DAYS = 30
 KEPT_SECONDS = 60.0  # that an overview is shown again before it is made anew

@@ -9,18 +9,11 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from provider_registration.candidates.approval.models import ApprovalEvent, ApprovalState
+from provider_registration.approvals.models import ApprovalEvent
+from provider_registration.candidates.models import ApprovalState, Status
+from provider_registration.candidates.schemas import EXAMPLE_ID, EXAMPLE_STANDING, MAX_INTEGER, ApprovalStandingResponse
 from provider_registration.web.pagination import PageQuery, Pagination
 
-MAX_INTEGER = 2**31 - 1  # PostgreSQL's integer
-
-EXAMPLE_STANDING: dict[str, Any] = {
-    "state": "waiting",
-    "requested_at": "2026-03-14T10:00:00.123456Z",
-    "attempts": 2,
-    "next_attempt_at": "2026-03-14T10:00:31.654321Z",
-    "last_error": "billing gave no answer (ReadTimeout)",
-}
 EXAMPLE_APPROVAL: dict[str, Any] = {
     "candidate_id": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11",
     "idempotency_key": "6f1c1c5e-0f5c-5d5e-8f0b-3c2a1d0e9f87",
@@ -37,20 +30,6 @@ EXAMPLE_EVENT: dict[str, Any] = {
 }
 
 
-class ApprovalStandingResponse(BaseModel):
-    """Where an unfinished approval stands."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    state: ApprovalState = Field(
-        description="in_progress: a worker is at it; waiting: tried again at next_attempt_at; in_doubt: resolve it"
-    )
-    requested_at: datetime = Field(description="When the approval was asked for, UTC")
-    attempts: int = Field(description="Times billing was asked, or was about to be")
-    next_attempt_at: datetime | None = Field(description="When a waiting approval is tried next, UTC")
-    last_error: str | None = Field(description="How the last attempt ended")
-
-
 class ApprovalDetailResponse(ApprovalStandingResponse):
     """An unfinished approval."""
 
@@ -58,6 +37,16 @@ class ApprovalDetailResponse(ApprovalStandingResponse):
     idempotency_key: UUID = Field(description="Sent to billing as Idempotency-Key; the logs have it too")
     provider_name: str = Field(description="The name billing was asked for")
     requested_by: UUID = Field(description="The user who asked for the approval")
+
+
+class ApprovalResponse(BaseModel):
+    """A candidate was approved."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    candidate_id: UUID = Field(examples=[EXAMPLE_ID])
+    status: Literal[Status.APPROVED]
+    provider_id: int = Field(description="The provider's id in billing", examples=[4711])
 
 
 class ApprovalListQuery(PageQuery):

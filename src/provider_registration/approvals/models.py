@@ -10,17 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping
 
-
-class ApprovalState(StrEnum):
-    """Where an unfinished approval stands.
-
-    In progress: a worker holds it. Waiting: it will be tried again by itself. In doubt: an admin has to say
-    whether the provider of this name in billing is the candidate's.
-    """
-
-    IN_PROGRESS = "in_progress"
-    WAITING = "waiting"
-    IN_DOUBT = "in_doubt"
+from provider_registration.candidates.models import ApprovalStanding, ApprovalState
 
 
 class ApprovalEvent(StrEnum):
@@ -34,17 +24,6 @@ class ApprovalEvent(StrEnum):
     LET_GO = "let_go"
     APPROVED = "approved"
     ORPHANED = "orphaned"
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalStanding:
-    """Where an unfinished approval stands; `next_attempt_at` is when a waiting one is tried next."""
-
-    state: ApprovalState
-    requested_at: datetime
-    attempts: int
-    next_attempt_at: datetime | None
-    last_error: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,51 +7,6 @@ from uuid import UUID
 from provider_registration.errors import ConflictError, NotFoundError, UnavailableError, UpstreamError
 
 
-class ApprovalInProgress(ConflictError):
-    """Somebody is approving the candidate right now."""
-
-    code = "approval-in-progress"
-    title = "Approval in progress"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
-
-    def __str__(self) -> str:
-        return f"An approval of candidate {self.candidate_id} is in progress; read it again in a moment."
-
-
-class ApprovalUnfinished(ConflictError):
-    """An approval of the candidate is waiting for billing, so it cannot be rejected."""
-
-    code = "approval-unfinished"
-    title = "Approval unfinished"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
-
-    def __str__(self) -> str:
-        return (
-            f"An approval of candidate {self.candidate_id} waits for billing and will be completed by itself; "
-            "until then nobody else can decide."
-        )
-
-
-class ApprovalNeedsResolution(ConflictError):
-    """The approval is in doubt: only an admin's word moves it."""
-
-    code = "approval-needs-resolution"
-    title = "Approval needs resolution"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
-
-    def __str__(self) -> str:
-        return (
-            f"The approval of candidate {self.candidate_id} is in doubt; look for its name in billing, "
-            "then resolve it by linking the provider or by letting it go."
-        )
-
-
 class ApprovalNotInDoubt(ConflictError):
     """Only an approval that is in doubt can be resolved by hand."""
 

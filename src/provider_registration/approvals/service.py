@@ -14,32 +14,28 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.billing.client import BillingClient
-from provider_registration.billing.protection import BreakerState
-from provider_registration.candidates import queries as candidate_queries
-from provider_registration.candidates.approval import queries
-from provider_registration.candidates.approval.attempt import Attempt, approve_locked
-from provider_registration.candidates.approval.batches import ApprovalBatches
-from provider_registration.candidates.approval.errors import (
-    ApprovalInProgress,
-    ApprovalNeedsResolution,
+from provider_registration.approvals import queries
+from provider_registration.approvals.attempt import Attempt, approve_locked
+from provider_registration.approvals.batches import ApprovalBatches
+from provider_registration.approvals.errors import (
     ApprovalNotFound,
     ApprovalNotInDoubt,
     ApprovalWaiting,
     ProviderLinkedElsewhere,
     ProviderNameBusy,
 )
-from provider_registration.candidates.approval.events import record_event
-from provider_registration.candidates.approval.models import (
-    Approval,
-    ApprovalEvent,
-    ApprovalRecord,
-    ApprovalState,
-    Claim,
-    ClaimRequest,
+from provider_registration.approvals.events import record_event
+from provider_registration.approvals.models import Approval, ApprovalEvent, ApprovalRecord, Claim, ClaimRequest
+from provider_registration.billing.client import BillingClient
+from provider_registration.billing.protection import BreakerState
+from provider_registration.candidates import queries as candidate_queries
+from provider_registration.candidates.errors import (
+    ApprovalInProgress,
+    ApprovalNeedsResolution,
+    CandidateChanged,
+    CandidateNotPending,
 )
-from provider_registration.candidates.errors import CandidateChanged, CandidateNotPending
-from provider_registration.candidates.models import Candidate, Status
+from provider_registration.candidates.models import LONGEST_SECONDS, ApprovalState, Candidate, Status
 from provider_registration.candidates.selection import lock_candidate, lock_pending
 from provider_registration.database import Database, RowHeld, constraint_name
 from provider_registration.errors import ServiceError
@@ -59,7 +55,6 @@ from provider_registration.web.pagination import Page
 logger = logging.getLogger(__name__)
 
 LEASE_SHARE = 1.5  # a lease lasts this many deadlines of a billing call, so that nobody takes over a living worker
-LONGEST_SECONDS = 300 * LEASE_SHARE  # that any process holds an approval: BILLING_DEADLINE_SECONDS is 300 at most
 SWEEPS_AT_ONCE = 5
 STOP_SECONDS = 10.0  # that approvals may still take once the process is to end
 MAX_EVENTS = 100
@@ -77,7 +72,7 @@ class ApprovalService:
         self._batches = ApprovalBatches(database, lease_seconds=self.lease_seconds)
         self._under_way: set[asyncio.Task[Candidate]] = set()
 
-    async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None) -> Candidate:
+    async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
         """Approve a candidate; a caller who leaves does not interrupt it.
 
         Raises:

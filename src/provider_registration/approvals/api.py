@@ -1,24 +1,24 @@
-"""The routes for approvals that are not finished. Asking for one is with the candidates' routes."""
+"""The routes of approvals: ask for one, and look after those that are not finished."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
-from provider_registration.auth.dependencies import AdminDep
-from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
-from provider_registration.candidates.approval.errors import (
+from provider_registration.approvals.dependencies import ApprovalServiceDep
+from provider_registration.approvals.errors import (
+    ApprovalFailed,
     ApprovalInDoubt,
-    ApprovalInProgress,
-    ApprovalNeedsResolution,
     ApprovalNotFound,
     ApprovalNotInDoubt,
     ApprovalWaiting,
+    BillingPaused,
     ProviderLinkedElsewhere,
+    ProviderNameBusy,
     ProviderNameTaken,
 )
-from provider_registration.candidates.approval.schemas import (
+from provider_registration.approvals.schemas import (
     EXAMPLE_APPROVAL,
     EXAMPLE_EVENT,
     ApprovalDetailResponse,
@@ -26,24 +26,31 @@ from provider_registration.candidates.approval.schemas import (
     ApprovalHistoryResponse,
     ApprovalListQuery,
     ApprovalListResponse,
+    ApprovalResponse,
     ResolutionRequest,
 )
+from provider_registration.auth.dependencies import AdminDep
+from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
 from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep
 from provider_registration.candidates.errors import (
+    ApprovalInProgress,
+    ApprovalNeedsResolution,
     CandidateChanged,
     CandidateNotFound,
     CandidateNotPending,
     VersionMismatch,
 )
+from provider_registration.candidates.links import CANDIDATES
+from provider_registration.candidates.router import THIS_CANDIDATE
 from provider_registration.candidates.schemas import (
     EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
     EXAMPLE_ID,
-    ApprovalResponse,
     CandidateResponse,
 )
 from provider_registration.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body
+from provider_registration.web.direct import direct, json_response
 from provider_registration.web.openapi import links, problems, request_body, success
 from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.parameters import ParametersOnce
@@ -59,13 +66,55 @@ from provider_registration.web.rate_limits import TooManyRequests
 
 router = APIRouter(tags=["approvals"])
 
-CANDIDATE_APPROVAL = "/candidates/{candidate_id}/approval"
-EXAMPLE_PATH = f"/candidates/{EXAMPLE_ID}/approval"
+CANDIDATE = f"{CANDIDATES}/{{candidate_id}}"
+CANDIDATE_APPROVAL = f"{CANDIDATE}/approval"
+EXAMPLE_PATH = f"{CANDIDATES}/{EXAMPLE_ID}"
 STAFF_REFUSALS = (NotAuthenticated(), RoleNotAllowed("admin"))
 NOT_A_UUID = InvalidRequest([FieldError(location="path", field="candidate_id", detail="Input should be a UUID")])
 FIRST_APPROVAL = {"candidate_id": "$response.body#/approvals/0/candidate_id"}
 
 ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionRequest))]
+
+
+@router.post(
+    f"{CANDIDATE}/approve",
+    summary="Approve a candidate",
+    response_model=ApprovalResponse,
+    responses=success(
+        200,
+        "Approved; the provider exists in billing",
+        EXAMPLE_APPROVED,
+        links=links("get_candidate", "list_approval_events", parameters=THIS_CANDIDATE),
+    )
+    | problems(
+        f"{EXAMPLE_PATH}/approve",
+        CandidateNotPending(EXAMPLE_ID, "rejected"),
+        NotAuthenticated(),
+        RoleNotAllowed("admin"),
+        CandidateNotFound(EXAMPLE_ID),
+        ApprovalInProgress(EXAMPLE_ID),
+        ApprovalNeedsResolution(EXAMPLE_ID),
+        CandidateChanged(EXAMPLE_ID),
+        ProviderNameBusy(),
+        ProviderNameTaken(),
+        VersionMismatch(EXAMPLE_ID, 2),
+        BodyTooLarge(MAX_BODY_BYTES),
+        NOT_A_UUID,
+        ApprovalFailed("billing cannot be reached (ConnectError)"),
+        ApprovalWaiting("billing gave no answer (ReadTimeout)"),
+        ApprovalInDoubt("billing already has a provider of this name"),
+        BillingPaused(5),
+        TooManyRequests(42),
+        DatabaseUnavailable(),
+    ),
+)
+@direct
+async def approve_candidate(
+    candidate_id: CandidateId, service: ApprovalServiceDep, user: AdminDep, expected: ExpectedVersions
+) -> Response:
+    """Create the candidate's provider in billing, exactly once, and mark the candidate approved."""
+    candidate = await service.approve(candidate_id, user_id=user.user_id, expected=expected)
+    return json_response(ApprovalResponse.model_validate(candidate).model_dump_json())
 
 
 @router.get(
@@ -89,11 +138,11 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
     ),
 )
 async def list_approvals(
-    query: Annotated[ApprovalListQuery, Query()], service: CandidateServiceDep, _user: AdminDep, _once: ParametersOnce
+    query: Annotated[ApprovalListQuery, Query()], service: ApprovalServiceDep, _user: AdminDep, _once: ParametersOnce
 ) -> ApprovalListResponse:
     """List approvals that billing has not confirmed yet: in progress, waiting for another try, or in doubt."""
     page = query.to_page()
-    approvals, total = await service.approvals.list_unfinished(page, state=query.state)
+    approvals, total = await service.list_unfinished(page, state=query.state)
     return ApprovalListResponse(
         approvals=[ApprovalDetailResponse.model_validate(approval) for approval in approvals],
         pagination=Pagination.of(page, total),
@@ -105,7 +154,7 @@ async def list_approvals(
     summary="Read what happened to an approval",
     responses=success(200, "The events, newest first", {"events": [EXAMPLE_EVENT]})
     | problems(
-        f"{EXAMPLE_PATH}/events",
+        f"{EXAMPLE_PATH}/approval/events",
         *STAFF_REFUSALS,
         CandidateNotFound(EXAMPLE_ID),
         NOT_A_UUID,
@@ -114,11 +163,11 @@ async def list_approvals(
     ),
 )
 async def list_approval_events(
-    candidate_id: CandidateId, service: CandidateServiceDep, _user: AdminDep
+    candidate_id: CandidateId, candidates: CandidateServiceDep, service: ApprovalServiceDep, _user: AdminDep
 ) -> ApprovalHistoryResponse:
     """Who asked for the candidate's approval, who retried or resolved it, and how it ended."""
-    await service.get(candidate_id)
-    records = await service.approvals.history(candidate_id)
+    await candidates.get(candidate_id)
+    records = await service.history(candidate_id)
     return ApprovalHistoryResponse(events=[ApprovalEventResponse.model_validate(record) for record in records])
 
 
@@ -127,7 +176,7 @@ async def list_approval_events(
     summary="Retry a waiting approval now",
     responses=success(200, "Approved; the provider exists in billing", EXAMPLE_APPROVED)
     | problems(
-        f"{EXAMPLE_PATH}/retry",
+        f"{EXAMPLE_PATH}/approval/retry",
         CandidateNotPending(EXAMPLE_ID, "approved"),
         *STAFF_REFUSALS,
         CandidateNotFound(EXAMPLE_ID),
@@ -146,10 +195,10 @@ async def list_approval_events(
     ),
 )
 async def retry_approval(
-    candidate_id: CandidateId, service: CandidateServiceDep, user: AdminDep, expected: ExpectedVersions
+    candidate_id: CandidateId, service: ApprovalServiceDep, user: AdminDep, expected: ExpectedVersions
 ) -> ApprovalResponse:
     """Ask billing again now, with the same key, instead of waiting for the next try."""
-    candidate = await service.approvals.retry(candidate_id, user_id=user.user_id, expected=expected)
+    candidate = await service.retry(candidate_id, user_id=user.user_id, expected=expected)
     return ApprovalResponse.model_validate(candidate)
 
 
@@ -162,7 +211,7 @@ async def retry_approval(
         {**EXAMPLE_CANDIDATE, "status": "approved", "provider_id": 4711, "version": 2},
     )
     | problems(
-        f"{EXAMPLE_PATH}/resolve",
+        f"{EXAMPLE_PATH}/approval/resolve",
         CandidateNotPending(EXAMPLE_ID, "approved"),
         *STAFF_REFUSALS,
         CandidateNotFound(EXAMPLE_ID),
@@ -193,7 +242,7 @@ async def resolve_approval(
     candidate_id: CandidateId,
     user: AdminDep,
     resolution: ResolutionBody,
-    service: CandidateServiceDep,
+    service: ApprovalServiceDep,
     expected: ExpectedVersions,
 ) -> CandidateResponse:
     """Say how an approval in doubt ends, after looking for its name in billing.
@@ -202,9 +251,7 @@ async def resolve_approval(
     can be approved again or rejected.
     """
     if resolution.provider_id is not None:
-        candidate = await service.approvals.link(
-            candidate_id, resolution.provider_id, user_id=user.user_id, expected=expected
-        )
+        candidate = await service.link(candidate_id, resolution.provider_id, user_id=user.user_id, expected=expected)
     else:
-        candidate = await service.approvals.let_go(candidate_id, user_id=user.user_id, expected=expected)
+        candidate = await service.let_go(candidate_id, user_id=user.user_id, expected=expected)
     return CandidateResponse.model_validate(candidate)
