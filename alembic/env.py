@@ -15,10 +15,10 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from provider_registration.database import is_unavailable, reason_of
+from provider_registration.db.database import is_unavailable, reason_of
+from provider_registration.db.migrations import DATABASE_URL, PATIENCE, on_locked_connection, run
+from provider_registration.db.orm import Base
 from provider_registration.environment import SettingsError, load_settings
-from provider_registration.migrations import DATABASE_URL, PATIENCE, on_locked_connection, run
-from provider_registration.orm import Base
 from provider_registration.settings import DatabaseSettings
 
 RAISE_EXCEPTION = "P0001"  # a migration's own refusal: RAISE EXCEPTION in a DO block

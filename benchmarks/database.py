@@ -19,11 +19,11 @@ from uuid import UUID
 import asyncpg
 
 from benchmarks.processes import parent_of
-from provider_registration import migrations
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
 
 PEERS_SCHEMA = Path(__file__).parent / "peers/schema.sql"

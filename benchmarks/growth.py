@@ -23,7 +23,7 @@ from benchmarks.__main__ import cluster, tell
 from benchmarks.database import PERIOD, connected, fill, places_at, row_id
 from benchmarks.report import RESULTS, commit
 from benchmarks.statements import blocks
-from provider_registration import migrations
+from provider_registration.db import migrations
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 LIMIT = 1.2  # times as many blocks as in the smallest table

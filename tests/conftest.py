@@ -17,8 +17,8 @@ import asyncpg
 import pytest
 from playwright.async_api import Browser
 
-from provider_registration import migrations
 from provider_registration.auth.directory import UserDirectory
+from provider_registration.db import migrations
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.errors import LocalError
 from provider_registration.local.lock import FolderLock

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 from provider_registration.local.postgres import PrivatePostgres
 
 HEADER = """\

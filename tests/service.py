@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
+from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings, Settings
 from tests.pgbouncer import database_settings
 

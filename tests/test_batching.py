@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from provider_registration import batching
-from provider_registration.batching import MAX_ITEMS, Batcher, Sharer
-from provider_registration.database import DatabaseUnavailable, RowHeld
-from provider_registration.logs import request_id_var
+from provider_registration.db import batching
+from provider_registration.db.batching import MAX_ITEMS, Batcher, Sharer
+from provider_registration.db.database import DatabaseUnavailable, RowHeld
+from provider_registration.observability.logs import request_id_var
 
 
 class Work:

@@ -20,8 +20,9 @@ import pytest
 from click.testing import CliRunner
 from passlib.hash import argon2
 
-from provider_registration import __version__, migrations
+from provider_registration import __version__
 from provider_registration.cli import main
+from provider_registration.db import migrations
 from provider_registration.settings import Settings
 
 PASSWORD = "correct horse battery staple"

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from provider_registration import database as module
-from provider_registration.database import Database, DatabaseUnavailable, constraint_name
+from provider_registration.db import database as module
+from provider_registration.db.database import Database, DatabaseUnavailable, constraint_name
 from provider_registration.settings import DatabaseSettings
 
 INSERT = text("INSERT INTO users (email, password_hash, role) VALUES (:email, 'x', :role)")

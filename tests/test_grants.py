@@ -8,9 +8,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from provider_registration import migrations
-from provider_registration.database import Database
-from provider_registration.grants import PRIVILEGES, GrantError, grant_service
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
+from provider_registration.db.grants import PRIVILEGES, GrantError, grant_service
 from provider_registration.settings import DatabaseSettings
 
 LIST_PRIVILEGES = """

@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from provider_registration.logs import QUIET_SECONDS, LineFormatter, RateLimitedLogger, SeldomWarnings, request_id_var
+from provider_registration.observability.logs import (
+    QUIET_SECONDS,
+    LineFormatter,
+    RateLimitedLogger,
+    SeldomWarnings,
+    request_id_var,
+)
 
 SENT = "maria@obsthof.example"
 

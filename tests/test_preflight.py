@@ -13,10 +13,11 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from provider_registration import cli, migrations, preflight
-from provider_registration.database import Database
+from provider_registration import cli, preflight
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
+from provider_registration.db.grants import grant_service
 from provider_registration.environment import load_settings
-from provider_registration.grants import grant_service
 from provider_registration.settings import DatabaseSettings, Settings
 
 from .conftest import create_database, drop_database

@@ -8,9 +8,9 @@ import time
 import pytest
 from sqlalchemy import text
 
-from provider_registration import reading
-from provider_registration.database import Database
-from provider_registration.reading import Reader
+from provider_registration.db import reading
+from provider_registration.db.database import Database
+from provider_registration.db.reading import Reader
 from provider_registration.settings import DatabaseSettings
 
 WHICH_DATABASE = text("SELECT current_database()")

@@ -16,7 +16,7 @@ import provider_registration
 SOURCE = Path(provider_registration.__file__).parent
 ASKING = {"text", "execute", "exec_driver_sql", "fetch", "fetchrow", "fetchval", "scalar", "scalars", "stream"}
 # Statements that take no parameters in PostgreSQL; the role's name was quoted by PostgreSQL itself.
-MADE_OF_PARTS = {("grants.py", "text")}
+MADE_OF_PARTS = {("db/grants.py", "text")}
 
 
 def names_of(call):

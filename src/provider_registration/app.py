@@ -16,43 +16,43 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __commit__, __version__
-from provider_registration.admin.dependencies import require_reader
-from provider_registration.admin.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
 from provider_registration.applicants.router import APPLY
 from provider_registration.approvals.api import router as approvals_router
 from provider_registration.approvals.schemas import ResolutionRequest
 from provider_registration.approvals.service import ApprovalService
 from provider_registration.approvals.sweeper import keep_sweeping
+from provider_registration.auth.api import router as auth_router
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
-from provider_registration.auth.router import router as auth_router
 from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest
 from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.billing.client import BillingClient, BillingOptions
+from provider_registration.candidates.api import router as candidates_router
 from provider_registration.candidates.browsing.filling import keep_filled
-from provider_registration.candidates.router import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
-from provider_registration.candidates.status_links_router import router as status_links_router
-from provider_registration.database import Database
+from provider_registration.candidates.status_links_api import router as status_links_router
+from provider_registration.console.dependencies import require_reader
+from provider_registration.console.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
+from provider_registration.db.database import Database
+from provider_registration.db.reading import Reader
 from provider_registration.email_addresses import keep_canonical
 from provider_registration.environment import load_settings
-from provider_registration.health.metrics_router import require_scrape_token
-from provider_registration.health.metrics_router import router as metrics_router
+from provider_registration.health.api import router as health_router
+from provider_registration.health.metrics_api import require_scrape_token
+from provider_registration.health.metrics_api import router as metrics_router
 from provider_registration.health.readiness import Readiness
-from provider_registration.health.router import router as health_router
-from provider_registration.logs import configure_logging
-from provider_registration.metrics import BUILD_INFO, UP
+from provider_registration.observability.logs import configure_logging
+from provider_registration.observability.metrics import BUILD_INFO, UP
+from provider_registration.observability.standard_error import log_writer
 from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import router as pages_router
-from provider_registration.reading import Reader
 from provider_registration.settings import Settings
-from provider_registration.standard_error import log_writer
 from provider_registration.statistics.service import StatisticsService
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.direct import DirectRoutes
@@ -65,7 +65,7 @@ from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.server import STOPPING
 
 if TYPE_CHECKING:
-    from provider_registration.tracing import Tracing
+    from provider_registration.observability.tracing import Tracing
 
 REPLICA_SHARE = (
     0.5  # of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary
@@ -236,7 +236,7 @@ async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterat
 def _tracing(settings: Settings) -> Tracing | None:
     if not settings.tracing:
         return None
-    from provider_registration.tracing import Tracing  # noqa: PLC0415 - what it needs is an extra
+    from provider_registration.observability.tracing import Tracing  # noqa: PLC0415 - what it needs is an extra
 
     return Tracing()
 

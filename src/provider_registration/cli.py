@@ -20,7 +20,7 @@ import uvicorn
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import ProgrammingError
 
-from provider_registration import __version__, migrations, preflight
+from provider_registration import __version__, preflight
 from provider_registration.app import create_app
 from provider_registration.approvals.service import STOP_SECONDS
 from provider_registration.auth.directory import UserDirectory
@@ -28,12 +28,13 @@ from provider_registration.auth.errors import UnacceptablePassword
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.candidates.counts import recount as count_again
-from provider_registration.database import Database, DatabaseUnavailable, reason_of
+from provider_registration.db import migrations
+from provider_registration.db.database import Database, DatabaseUnavailable, reason_of
+from provider_registration.db.grants import GrantError, grant_service
 from provider_registration.environment import SettingsError, find_unparsable, load_settings
 from provider_registration.errors import ServiceError
-from provider_registration.grants import GrantError, grant_service
-from provider_registration.logs import configure_logging
-from provider_registration.metrics import MULTIPROCESS_FOLDER
+from provider_registration.observability.logs import configure_logging
+from provider_registration.observability.metrics import MULTIPROCESS_FOLDER
 from provider_registration.privacy.errors import PersonalDataError
 from provider_registration.privacy.service import erase_person, export_person
 from provider_registration.settings import DatabaseSettings, Settings

@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.database import Database
-from provider_registration.logs import RateLimitedLogger
+from provider_registration.db.database import Database
+from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.periodic import repeat
 from provider_registration.web.text import canonical_email
 

@@ -6,8 +6,8 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 
-from provider_registration.database import DatabaseUnavailable
-from provider_registration.logs import RateLimitedLogger
+from provider_registration.db.database import DatabaseUnavailable
+from provider_registration.observability.logs import RateLimitedLogger
 
 MORE_SECONDS = 0.1  # until the next time where more is waiting already
 JITTER = secrets.SystemRandom()

@@ -16,10 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from provider_registration.database import POOLER_OPTIONS, reason_of
+from provider_registration.db.database import POOLER_OPTIONS, reason_of
+from provider_registration.db.grants import FIND_ROLE, find_deviations
+from provider_registration.db.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
 from provider_registration.environment import SettingsError, find_misspelt, find_unparsable, load_settings
-from provider_registration.grants import FIND_ROLE, find_deviations
-from provider_registration.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
 from provider_registration.settings import DatabaseSettings, Settings
 from provider_registration.web.rate_limits import redis_answers
 

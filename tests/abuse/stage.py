@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from fastapi.routing import iter_route_contexts
 
-from provider_registration import migrations
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
+from provider_registration.db import migrations
 from provider_registration.settings import Settings
 from tests.operations.test_containers import composed
 from tests.production.conftest import Process, serving

@@ -11,9 +11,10 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from provider_registration import email_addresses, migrations
+from provider_registration import email_addresses
 from provider_registration.cli import main
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
 from tests.conftest import create_database, drop_database
 from tests.service import PASSWORD, a_registration, make_settings, user_directory
 

@@ -13,10 +13,11 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from provider_registration import __version__, migrations
+from provider_registration import __version__
 from provider_registration.auth.models import Role
+from provider_registration.db import migrations
+from provider_registration.db.revisions import REQUIRED_REVISION
 from provider_registration.health import readiness
-from provider_registration.revisions import REQUIRED_REVISION
 from tests.pgbouncer import PORT as PGBOUNCER_PORT
 
 HEALTHY = {

@@ -13,7 +13,7 @@ import pytest
 from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.models import ClaimRequest, MadeProvider
 from provider_registration.auth.models import Role
-from provider_registration.database import Database, RowHeld
+from provider_registration.db.database import Database, RowHeld
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD
 

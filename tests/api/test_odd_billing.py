@@ -10,10 +10,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from provider_registration import migrations
 from provider_registration.approvals import attempt
 from provider_registration.auth.models import Role
 from provider_registration.billing import client, protection
+from provider_registration.db import migrations
 from tests.conftest import create_database, drop_database
 from tests.odd_billing import NO_ANSWER, REFUSED, TAKEN, UNUSABLE, answer, answering
 from tests.service import PASSWORD, a_registration, make_settings, user_directory

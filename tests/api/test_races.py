@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from provider_registration import migrations
 from provider_registration.auth import revocations
 from provider_registration.auth.models import Role
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.candidates.counts import recount
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
 from provider_registration.privacy.service import erase_person
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD, make_settings, user_directory

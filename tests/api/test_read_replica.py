@@ -19,13 +19,14 @@ import asyncpg
 import httpx
 import pytest
 
-from provider_registration import migrations, preflight
+from provider_registration import preflight
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
+from provider_registration.db.reading import Reader
 from provider_registration.local.postgres import PrivatePostgres
-from provider_registration.reading import Reader
 from provider_registration.settings import DatabaseSettings
 from tests.pgbouncer import CONFIGURATION, PgBouncer
 from tests.service import PASSWORD, a_registration, make_settings

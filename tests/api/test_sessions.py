@@ -11,7 +11,7 @@ import pytest
 from passlib.hash import argon2
 
 from provider_registration.auth.models import Role
-from provider_registration.metrics import REFRESHES
+from provider_registration.observability.metrics import REFRESHES
 
 PASSWORD = "a password that nobody else has"
 

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from provider_registration.auth.models import Role
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import free_port
-from provider_registration.tracing import FLUSH_SECONDS
+from provider_registration.observability.tracing import FLUSH_SECONDS
 from tests.service import a_registration
 
 CROWD = 8  # that registers at once

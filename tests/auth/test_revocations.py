@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from provider_registration import migrations
 from provider_registration.auth import queries, revocations
 from provider_registration.auth.revocations import RevocationWatch
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
 
 # PostgreSQL finds these two before its own.

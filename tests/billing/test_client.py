@@ -30,7 +30,7 @@ from provider_registration.billing.errors import (
 )
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
-from provider_registration.logs import request_id_var
+from provider_registration.observability.logs import request_id_var
 
 PATIENT = BillingOptions()
 HURRIED = BillingOptions(timeout=0.3, deadline=5.0)

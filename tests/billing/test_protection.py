@@ -6,7 +6,7 @@ import pytest
 
 from provider_registration.billing import protection
 from provider_registration.billing.protection import BreakerState, CircuitBreaker, RetryBudget
-from provider_registration.metrics import BILLING_BREAKER
+from provider_registration.observability.metrics import BILLING_BREAKER
 
 
 class Clock:

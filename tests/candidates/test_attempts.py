@@ -22,7 +22,7 @@ from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged
 from provider_registration.candidates.models import LONGEST_SECONDS
-from provider_registration.database import Database
+from provider_registration.db.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD

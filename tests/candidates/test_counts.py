@@ -9,9 +9,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from provider_registration import migrations
 from provider_registration.candidates.counts import recount
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
 
 PRODUCTS = ["apples", "oranges", "grapes", "bananas", "mangoes"]

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from provider_registration import migrations
 from provider_registration.candidates import queries
+from provider_registration.db import migrations
 from provider_registration.web.pagination import BEGINNING
 
 SMALL, LARGE = 20_000, 100_000

@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from provider_registration import migrations
 from provider_registration.candidates.browsing import filling, queries
 from provider_registration.candidates.browsing.filling import fill_search_texts, keep_filled
 from provider_registration.candidates.browsing.models import Selection
@@ -17,9 +16,10 @@ from provider_registration.candidates.browsing.service import BrowsingService
 from provider_registration.candidates.models import Product, Registration
 from provider_registration.candidates.search_text import MAX_FIELD_LENGTH, query_patterns, search_text
 from provider_registration.candidates.service import CandidateService
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
+from provider_registration.db.reading import Reader
 from provider_registration.privacy.service import erase_person
-from provider_registration.reading import Reader
 from provider_registration.settings import DatabaseSettings
 from tests.conftest import create_database, drop_database
 

@@ -19,9 +19,9 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 import tests.service
-from provider_registration import migrations
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
+from provider_registration.db import migrations
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import free_port
 from provider_registration.local.sandbox import create_sandbox

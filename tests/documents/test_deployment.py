@@ -22,9 +22,10 @@ from alembic.script import ScriptDirectory
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
-from provider_registration import __version__, cli, grants, migrations, preflight
+from provider_registration import __version__, cli, preflight
 from provider_registration.app import create_app
-from provider_registration.database import Database
+from provider_registration.db import grants, migrations
+from provider_registration.db.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings

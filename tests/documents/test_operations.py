@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from provider_registration import metrics
 from provider_registration.auth import passwords, tokens
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.models import Role, User
 from provider_registration.auth.tokens import TokenSigner
+from provider_registration.observability import metrics
 from provider_registration.settings import Settings
 
 from .conftest import Live, Shell

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import asyncpg
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 from provider_registration.local.accounts import Account
 from provider_registration.local.postgres import free_port
 from tests.documents.markdown import ROOT, section

@@ -18,7 +18,7 @@ import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 from tests.faults.world import RECONNECTING
 
 from .fleet import Release

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.settings import DatabaseSettings
 from tests.documents.markdown import ROOT

@@ -15,7 +15,7 @@ import asyncpg
 import httpx
 import yaml
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 from tests.documents.markdown import Block, section
 from tests.faults.service_process import PORTS
 

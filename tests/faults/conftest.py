@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 
 from ..conftest import create_database, drop_database  # noqa: TID252 - tests are no package that has a name
 from .invariants import Findings

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 from provider_registration.local.postgres import PrivatePostgres, free_port
 
 TEMPLATE = "migrated"

@@ -18,7 +18,7 @@ import httpx
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
+from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
 
 from .billing import Billing

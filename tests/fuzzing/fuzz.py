@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fuzzing.fuzzer import ROLES, Verdict, fuzz
 from fuzzing.stage import staged
-from provider_registration.metrics import REQUESTS
+from provider_registration.observability.metrics import REQUESTS
 
 EXAMPLES = 400  # of each operation in a round, by role; a round comes to some 10,000 cases
 

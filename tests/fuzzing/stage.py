@@ -17,13 +17,13 @@ from pathlib import Path
 
 import httpx
 
-from provider_registration import migrations
 from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.candidates.schemas import EXAMPLE_REGISTRATION
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.local.sandbox import create_sandbox

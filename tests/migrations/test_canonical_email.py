@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from provider_registration import migrations
-from provider_registration.migrations import MigrationError
+from provider_registration.db import migrations
+from provider_registration.db.migrations import MigrationError
 from provider_registration.web.text import canonical_email
 from tests.conftest import create_database, drop_database
 

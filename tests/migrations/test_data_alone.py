@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 from provider_registration.local.accounts import installed_programs
 from provider_registration.local.postgres import ENVIRONMENT
 

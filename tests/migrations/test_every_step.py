@@ -15,7 +15,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 
 ROWS = 1000
 

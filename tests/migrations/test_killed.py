@@ -11,8 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from provider_registration import migrations
-from provider_registration.migrations import MigrationError
+from provider_registration.db import migrations
+from provider_registration.db.migrations import MigrationError
 
 ROOT = Path(__file__).parents[2]
 GONE_SECONDS = 10  # some times as long as PostgreSQL takes to look whether anybody waits for its answer

@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from provider_registration import cli, migrations
-from provider_registration.database import Database
+from provider_registration import cli
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
 from provider_registration.health.readiness import Readiness
 from provider_registration.settings import DatabaseSettings
 

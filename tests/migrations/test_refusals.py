@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
-from provider_registration import migrations
-from provider_registration.migrations import MigrationError
+from provider_registration.db import migrations
+from provider_registration.db.migrations import MigrationError
 
 Schema = Callable[[str], Awaitable[str]]
 

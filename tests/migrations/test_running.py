@@ -12,9 +12,9 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from provider_registration import migrations
-from provider_registration.migrations import MigrationError
-from provider_registration.revisions import REQUIRED_REVISION, REVISIONS
+from provider_registration.db import migrations
+from provider_registration.db.migrations import MigrationError
+from provider_registration.db.revisions import REQUIRED_REVISION, REVISIONS
 
 ROOT = Path(__file__).parents[2]
 Program = Callable[..., Awaitable]
@@ -135,7 +135,7 @@ async def test_program_keeps_its_own_logging(empty_database_url: str) -> None:
 
 
 def test_alembic_folder_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = tmp_path / "lib/python/site-packages/provider_registration/migrations.py"
+    installed = tmp_path / "lib/python/site-packages/provider_registration/db/migrations.py"
     monkeypatch.setattr(migrations, "__file__", str(installed))
     monkeypatch.chdir(ROOT)
     assert migrations.find_config() == ROOT / "alembic.ini"

@@ -16,8 +16,8 @@ from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from provider_registration import migrations
-from provider_registration.orm import Base
+from provider_registration.db import migrations
+from provider_registration.db.orm import Base
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-from provider_registration import migrations
+from provider_registration.db import migrations
 
 INSERT = """
     WITH added AS (

@@ -10,13 +10,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from provider_registration import migrations
 from provider_registration.candidates.browsing.filling import fill_search_texts
 from provider_registration.candidates.search_text import search_text
-from provider_registration.database import Database
-from provider_registration.grants import grant_service
-from provider_registration.migrations import MigrationError
-from provider_registration.revisions import REVISIONS
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
+from provider_registration.db.grants import grant_service
+from provider_registration.db.migrations import MigrationError
+from provider_registration.db.revisions import REVISIONS
 from provider_registration.settings import DatabaseSettings
 
 BELOW_COUNTS = "008_sessions"

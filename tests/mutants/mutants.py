@@ -102,7 +102,7 @@ MUTANTS = (
     ),
     Mutant(
         "a late replica is taken for one that has everything",
-        "reading.py",
+        "db/reading.py",
         '                if not await session.scalar(HAS_REPLAYED, {"place": place}):\n'
         "                    raise _Behind\n"
         "                known[REPLAYED] = place\n",
@@ -113,14 +113,14 @@ MUTANTS = (
     ),
     Mutant(
         "a promoted replica is not read",
-        "reading.py",
+        "db/reading.py",
         '"SELECT NOT pg_is_in_recovery() OR pg_last_wal_replay_lsn()',
         '"SELECT pg_last_wal_replay_lsn()',
         (READING,),
     ),
     Mutant(
         "a replica that is away is asked every time",
-        "reading.py",
+        "db/reading.py",
         "AWAY_SECONDS = 15.0",
         "AWAY_SECONDS = 0.0",
         (READING,),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from provider_registration import metrics
+from provider_registration.observability import metrics
 from provider_registration.settings import Settings
 
 from .deployed import (

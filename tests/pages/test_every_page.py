@@ -15,8 +15,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
-from provider_registration.admin import queue_router
 from provider_registration.auth.models import Role
+from provider_registration.console import queue_router
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.statistics import service as statistics
 from tests.chromium import visit

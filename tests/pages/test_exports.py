@@ -18,9 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openpyxl.utils.escape import unescape
 
-from provider_registration.admin import workbooks
-from provider_registration.admin.exports import FIELDS, as_csv, as_xlsx
 from provider_registration.candidates.models import Candidate, Product, Status
+from provider_registration.console import workbooks
+from provider_registration.console.exports import FIELDS, as_csv, as_xlsx
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 DELIMITERS = [",", ";", "\t", "|"]

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from provider_registration.admin import bulk
 from provider_registration.candidates.browsing import service as browsing
+from provider_registration.console import bulk
 from tests.chromium import text_of
 
 from .conftest import form_of

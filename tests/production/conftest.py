@@ -18,7 +18,7 @@ import pytest
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
+from provider_registration.db.database import Database
 from provider_registration.local.postgres import free_port
 from provider_registration.settings import DatabaseSettings, Settings
 from tests.pgbouncer import database_settings

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from provider_registration import __version__, cli, migrations
-from provider_registration.metrics import MULTIPROCESS_FOLDER
+from provider_registration import __version__, cli
+from provider_registration.db import migrations
+from provider_registration.observability.metrics import MULTIPROCESS_FOLDER
 
 from .test_workers import OPEN, WORKERS, all_are_up, eventually, live, metrics, workers_of
 

@@ -20,11 +20,11 @@ from statistics import median, quantiles
 
 import httpx
 
-from provider_registration import migrations
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
+from provider_registration.db import migrations
+from provider_registration.db.database import Database
 from provider_registration.local.postgres import PrivatePostgres, free_port
 from provider_registration.settings import DatabaseSettings
 

@@ -16,12 +16,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 import provider_registration
-from provider_registration.admin.queue import QueueQuery
-from provider_registration.admin.resolution import MAX_DIGITS
 from provider_registration.app import create_app
 from provider_registration.applicants.form import ApplicationForm, FormRefused
 from provider_registration.auth.schemas import LoginForm, LoginRequest
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
+from provider_registration.console.queue import QueueQuery
+from provider_registration.console.resolution import MAX_DIGITS
 from provider_registration.pages.forms import Form
 from provider_registration.web import text as module
 from provider_registration.web.text import MAX_RAW_LENGTHS, EmailAddress, OpaqueText, Password, Text

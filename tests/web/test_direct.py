@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Respons
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, ConfigDict, Field
 
-from provider_registration.database import DatabaseUnavailable
+from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.web.direct import DirectRoutes, direct
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from provider_registration.db.revisions import Schema, SchemaState
 from provider_registration.health.readiness import Readiness
-from provider_registration.revisions import Schema, SchemaState
 
 
 class SlowDatabase:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from provider_registration.applicants.form import ApplicationForm, FormRefused
 from provider_registration.candidates.errors import EmailTaken
 from provider_registration.candidates.service import CandidateService
-from provider_registration.database import DatabaseUnavailable
+from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.errors import ServiceError
 from provider_registration.pages.rendering import duration
 from provider_registration.web.problems import InvalidRequest

@@ -31,6 +31,7 @@ from provider_registration.approvals.schemas import (
 )
 from provider_registration.auth.dependencies import AdminDep
 from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
+from provider_registration.candidates.api import THIS_CANDIDATE
 from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep
 from provider_registration.candidates.errors import (
     ApprovalInProgress,
@@ -41,14 +42,13 @@ from provider_registration.candidates.errors import (
     VersionMismatch,
 )
 from provider_registration.candidates.links import CANDIDATES
-from provider_registration.candidates.router import THIS_CANDIDATE
 from provider_registration.candidates.schemas import (
     EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
     EXAMPLE_ID,
     CandidateResponse,
 )
-from provider_registration.database import DatabaseUnavailable
+from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body
 from provider_registration.web.direct import direct, json_response
 from provider_registration.web.openapi import links, problems, request_body, success

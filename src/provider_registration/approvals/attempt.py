@@ -39,10 +39,10 @@ from provider_registration.billing.errors import (
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged, CandidateNotFound
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.database import Database, DatabaseUnavailable, constraint_name
+from provider_registration.db.database import Database, DatabaseUnavailable, constraint_name
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
-from provider_registration.metrics import APPROVAL_ATTEMPTS
+from provider_registration.observability.metrics import APPROVAL_ATTEMPTS
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 
 from provider_registration.approvals import queries
 from provider_registration.approvals.models import Claim, ClaimRequest, MadeProvider
-from provider_registration.batching import Batcher
 from provider_registration.candidates.models import Candidate
-from provider_registration.database import Database
+from provider_registration.db.batching import Batcher
+from provider_registration.db.database import Database
 from provider_registration.failpoints import reach
 
 REQUESTS = TypeAdapter(list[ClaimRequest])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from provider_registration.candidates.queries import SELECT_CANDIDATES
-from provider_registration.database import PATIENCE_OF_A_BATCH
+from provider_registration.db.database import PATIENCE_OF_A_BATCH
 
 # Claim approvals that nothing stands in the way of, and record who asked. What others hold is left out; names in their
 # order, since two statements that met in another order would deadlock.

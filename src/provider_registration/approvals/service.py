@@ -37,10 +37,11 @@ from provider_registration.candidates.errors import (
 )
 from provider_registration.candidates.models import LONGEST_SECONDS, ApprovalState, Candidate, Status
 from provider_registration.candidates.selection import lock_candidate, lock_pending
-from provider_registration.database import Database, RowHeld, constraint_name
+from provider_registration.db.database import Database, RowHeld, constraint_name
+from provider_registration.db.reading import Reader
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
-from provider_registration.metrics import (
+from provider_registration.observability.metrics import (
     APPROVALS_UNFINISHED,
     CANDIDATES,
     OLDEST_APPROVAL_SECONDS,
@@ -49,7 +50,6 @@ from provider_registration.metrics import (
     ORPHANED_PROVIDERS,
     REPLICA_LAG_SECONDS,
 )
-from provider_registration.reading import Reader
 from provider_registration.web.pagination import Page
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from provider_registration.approvals.service import ApprovalService
-from provider_registration.logs import RateLimitedLogger
-from provider_registration.metrics import LAST_SWEEP_TIMESTAMP
+from provider_registration.observability.logs import RateLimitedLogger
+from provider_registration.observability.metrics import LAST_SWEEP_TIMESTAMP
 from provider_registration.periodic import repeat
 
 logger = logging.getLogger(__name__)

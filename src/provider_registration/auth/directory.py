@@ -11,7 +11,7 @@ from provider_registration.auth import queries
 from provider_registration.auth.errors import UserExists, UserNotFound
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.database import Database
+from provider_registration.db.database import Database
 from provider_registration.email_addresses import fill_users_with
 from provider_registration.errors import ServiceError
 from provider_registration.web.text import canonical_email

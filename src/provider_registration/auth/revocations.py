@@ -11,9 +11,9 @@ from uuid import UUID
 
 from provider_registration.auth import queries
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
-from provider_registration.database import Database, DatabaseUnavailable
-from provider_registration.logs import RateLimitedLogger
-from provider_registration.metrics import DATABASE_UP
+from provider_registration.db.database import Database, DatabaseUnavailable
+from provider_registration.observability.logs import RateLimitedLogger
+from provider_registration.observability.metrics import DATABASE_UP
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from provider_registration.auth.models import BrowserUser, Role, User
 from provider_registration.auth.passwords import PasswordCheck, PasswordHasher, StillWanted
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
-from provider_registration.database import Database
-from provider_registration.metrics import LOGINS, REFRESHES
+from provider_registration.db.database import Database
+from provider_registration.observability.metrics import LOGINS, REFRESHES
 from provider_registration.web.rate_limits import RateLimits, RateLimitsUnavailable, TooManyRequests
 from provider_registration.web.text import canonical_email
 

@@ -37,8 +37,8 @@ from provider_registration.billing.errors import (
 )
 from provider_registration.billing.protection import CircuitBreaker, RetryBudget
 from provider_registration.failpoints import reach
-from provider_registration.logs import request_id_var
-from provider_registration.metrics import BILLING_CALL_SECONDS, BILLING_CALLS
+from provider_registration.observability.logs import request_id_var
+from provider_registration.observability.metrics import BILLING_CALL_SECONDS, BILLING_CALLS
 
 FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
 JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step

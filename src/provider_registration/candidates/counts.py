@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provider_registration.candidates import queries
-from provider_registration.database import Database
+from provider_registration.db.database import Database
 
 
 async def recount(database: Database) -> dict[tuple[str, str], tuple[int, int]]:

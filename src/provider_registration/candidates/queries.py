@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import DateTime, Text, bindparam, text
 
-from provider_registration.database import PATIENCE_OF_A_BATCH
+from provider_registration.db.database import PATIENCE_OF_A_BATCH
 
 _INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
 

@@ -11,7 +11,6 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.batching import Batcher, Sharer
 from provider_registration.candidates import queries
 from provider_registration.candidates.browsing.service import BrowsingService
 from provider_registration.candidates.errors import (
@@ -38,8 +37,9 @@ from provider_registration.candidates.models import (
 from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
-from provider_registration.database import Database, RowHeld
-from provider_registration.reading import Reader
+from provider_registration.db.batching import Batcher, Sharer
+from provider_registration.db.database import Database, RowHeld
+from provider_registration.db.reading import Reader
 from provider_registration.web.pagination import BEGINNING, Page
 
 FIRST_VERSION = 1  # of a candidate that nobody has decided about

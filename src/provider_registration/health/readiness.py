@@ -6,8 +6,8 @@ import asyncio
 import logging
 from time import monotonic
 
-from provider_registration.database import Database, DatabaseUnavailable
-from provider_registration.revisions import Schema, SchemaState
+from provider_registration.db.database import Database, DatabaseUnavailable
+from provider_registration.db.revisions import Schema, SchemaState
 
 logger = logging.getLogger(__name__)
 

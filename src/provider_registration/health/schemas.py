@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from provider_registration import __version__
-from provider_registration.revisions import SchemaState
+from provider_registration.db.revisions import SchemaState
 
 
 class HealthResponse(BaseModel):

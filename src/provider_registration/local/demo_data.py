@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from provider_registration.candidates.models import Product, Status
 from provider_registration.candidates.search_text import search_text
-from provider_registration.database import CONNECT_TIMEOUT
+from provider_registration.db.database import CONNECT_TIMEOUT
 from provider_registration.local.demo_names import COUNTRIES, REJECTION_REASONS, Country
 from provider_registration.local.errors import LocalError
 from provider_registration.web.text import canonical_email

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from starlette.types import ASGIApp
 
-from provider_registration.database import CONNECT_TIMEOUT
+from provider_registration.db.database import CONNECT_TIMEOUT
 from provider_registration.local.accounts import installed_programs
 from provider_registration.local.background_server import base_url, listen, serve_in_background
 from provider_registration.local.errors import LocalError

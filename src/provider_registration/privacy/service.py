@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.auth.directory import end_sessions
-from provider_registration.database import Database
+from provider_registration.db.database import Database
 from provider_registration.email_addresses import fill_candidates_with, fill_users_with
 from provider_registration.privacy import queries
 from provider_registration.privacy.errors import AddressShared, ApprovalStands, NothingKnown

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from provider_registration.errors import ServiceError
-from provider_registration.web.middleware import METHODS
+from provider_registration.observability.endpoints import METHODS
 from provider_registration.web.problems import (
     PROBLEM_MEDIA_TYPE,
     TYPE_PREFIX,

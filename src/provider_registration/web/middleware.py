@@ -14,9 +14,9 @@ from prometheus_client import Counter, Histogram
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from provider_registration.logs import request_id_var
-from provider_registration.metrics import REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
-from provider_registration.web.access_log import AccessLog
+from provider_registration.observability.endpoints import METHODS, endpoint_of
+from provider_registration.observability.logs import AccessLog, request_id_var
+from provider_registration.observability.metrics import REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
 from provider_registration.web.headers import RawHeaders, add_security_headers
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, instance_of
 
@@ -26,8 +26,6 @@ REQUEST_ID_HEADER = b"x-request-id"
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # Version, trace id, parent id, flags: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
 VALID_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-UNMATCHED = "unmatched"
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CLIENT_CLOSED_REQUEST = 499  # nginx's word for a client that left before the answer
 
 
@@ -100,11 +98,6 @@ def _counter(method: str, endpoint: str, status: int) -> Counter:
 @cache
 def _histogram(method: str, endpoint: str) -> Histogram:
     return REQUEST_SECONDS.labels(method, endpoint)
-
-
-def endpoint_of(scope: Scope) -> str:
-    """Template of the route that took the request, or one fixed word: metrics must not grow with what is asked."""
-    return getattr(scope.get("route"), "path", UNMATCHED)
 
 
 def _request_id(scope: Scope) -> str:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from provider_registration.metrics import RATE_LIMIT_REFUSALS
+from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS
 from provider_registration.web.addresses import network_of
 from provider_registration.web.paths import route_path
 from provider_registration.web.problems import problem_response

@@ -18,8 +18,8 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from provider_registration.errors import LimitExceededError, UnavailableError
-from provider_registration.logs import RateLimitedLogger
-from provider_registration.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAGE_ERRORS
+from provider_registration.observability.logs import RateLimitedLogger
+from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAGE_ERRORS
 
 logger = logging.getLogger(__name__)
 

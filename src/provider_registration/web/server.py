@@ -23,7 +23,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from provider_registration.errors import ServiceError
-from provider_registration.metrics import RATE_LIMIT_REFUSALS
+from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS
 from provider_registration.web.addresses import network_of
 from provider_registration.web.admission import Admission
 from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES

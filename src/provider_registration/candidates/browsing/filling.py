@@ -7,8 +7,8 @@ import logging
 
 from provider_registration.candidates.browsing import queries
 from provider_registration.candidates.search_text import search_text
-from provider_registration.database import Database
-from provider_registration.logs import RateLimitedLogger
+from provider_registration.db.database import Database
+from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.periodic import repeat
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from provider_registration.candidates.browsing.models import EARLIEST, Found, Se
 from provider_registration.candidates.errors import CandidateNotFound
 from provider_registration.candidates.models import Candidate, Product, Status
 from provider_registration.candidates.search_text import query_patterns
-from provider_registration.database import Database
+from provider_registration.db.database import Database
 from provider_registration.web.pagination import Position
 
 EXPORT_PAGE = 500  # candidates read at a time

@@ -1,0 +1,134 @@
+"""The routes for logging in, staying logged in and logging out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, status
+
+from provider_registration.auth.dependencies import AuthServiceDep, StaffDep
+from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy, NotAuthenticated
+from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest, TokenResponse
+from provider_registration.auth.service import Tokens
+from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
+from provider_registration.db.database import DatabaseUnavailable
+from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body, media_type_of, parse_form
+from provider_registration.web.disconnects import still_wanted
+from provider_registration.web.openapi import links, problems, request_body, success
+from provider_registration.web.problems import (
+    BodyTooLarge,
+    BodyTooSlow,
+    FieldError,
+    InvalidRequest,
+    UnsupportedMediaType,
+)
+from provider_registration.web.rate_limit_middleware import address_of
+from provider_registration.web.rate_limits import RateLimitsUnavailable, TooManyRequests
+
+router = APIRouter(prefix="/auth", tags=["auth"])
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+EXAMPLE_TOKENS = {
+    "access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…",
+    "token_type": "bearer",
+    "expires_in": ACCESS_TOKEN_SECONDS,
+    "refresh_token": "Zt1mC0r3pQ9vYx7wA5sD2fG4hJ6kL8nB0iU1oE3tR5y",
+}
+NEXT_TOKENS = links("refresh", requestBody={"refresh_token": "$response.body#/refresh_token"})
+LOGIN_EXAMPLE = {"username": "admin@example.com", "password": "correct horse battery staple"}
+
+read_json = json_body(LoginRequest)
+RefreshBody = Annotated[RefreshRequest, Depends(json_body(RefreshRequest))]
+
+
+async def read_login(request: Request) -> LoginRequest:
+    """The login request, from JSON or from an OAuth2 form."""
+    media_type = media_type_of(request)
+    if media_type == JSON:
+        return await read_json(request)
+    if media_type != FORM:
+        raise UnsupportedMediaType(JSON, FORM)
+    return parse_form(LoginForm, await request.body())
+
+
+@router.post(
+    "/login",
+    summary="Log in",
+    responses=success(200, "Logged in", EXAMPLE_TOKENS, links=NEXT_TOKENS)
+    | problems(
+        "/auth/login",
+        InvalidCredentials(),
+        BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
+        UnsupportedMediaType(JSON, FORM),
+        InvalidRequest([FieldError(location="body", field="password", detail="Field required")]),
+        TooManyRequests(42),
+        DatabaseUnavailable(),
+        LoginsBusy(),
+        RateLimitsUnavailable(),
+    ),
+    openapi_extra=request_body(
+        (JSON, LoginRequest, {"An admin": LOGIN_EXAMPLE}),
+        (FORM, LoginForm, {"An admin": {"grant_type": "password", **LOGIN_EXAMPLE}}),
+    ),
+)
+async def login(
+    credentials: Annotated[LoginRequest, Depends(read_login)], auth: AuthServiceDep, request: Request
+) -> TokenResponse:
+    """Exchange a user name and a password for an access token.
+
+    Send JSON, or the form of the OAuth2 password grant, which is what the Authorize button here does.
+    The token goes into `Authorization: Bearer …`. A wrong name, a wrong password and a disabled user look the same.
+    """
+    tokens = await auth.login(
+        credentials.username, credentials.password, address=address_of(request), still_wanted=still_wanted(request)
+    )
+    return _response(tokens)
+
+
+@router.post(
+    "/refresh",
+    summary="Get the next tokens",
+    responses=success(200, "The next two tokens", EXAMPLE_TOKENS, links=NEXT_TOKENS)
+    | problems(
+        "/auth/refresh",
+        InvalidRefreshToken(),
+        BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
+        UnsupportedMediaType(JSON),
+        InvalidRequest([FieldError(location="body", field="refresh_token", detail="Field required")]),
+        TooManyRequests(42),
+        DatabaseUnavailable(),
+    ),
+    openapi_extra=request_body(
+        (JSON, RefreshRequest, {"A refresh": {"refresh_token": EXAMPLE_TOKENS["refresh_token"]}})
+    ),
+)
+async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
+    """Exchange a refresh token for the next access token and the next refresh token.
+
+    A refresh token works once, for 12 hours; one that comes a second time ends the session, for one of the two who
+    brought it has stolen it. For 10 s, while the next one is not used, the same request gives the next one again: its
+    answer may have been lost. After 7 days the password is asked for again.
+    """
+    return _response(await auth.refresh(body.refresh_token))
+
+
+@router.post(
+    "/logout",
+    summary="Log out",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(
+        "/auth/logout", NotAuthenticated(), BodyTooLarge(MAX_BODY_BYTES), TooManyRequests(42), DatabaseUnavailable()
+    ),
+)
+async def logout(user: StaffDep, auth: AuthServiceDep) -> None:
+    """End the session: its access token and its refresh token stop working, everywhere within a second."""
+    await auth.logout(user)
+
+
+def _response(tokens: Tokens) -> TokenResponse:
+    return TokenResponse(
+        access_token=tokens.access_token, expires_in=ACCESS_TOKEN_SECONDS, refresh_token=tokens.refresh_token
+    )

@@ -1,0 +1,266 @@
+"""The routes of candidates: parse, call, return."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response, status
+
+from provider_registration.auth.dependencies import AdminDep, StaffDep
+from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
+from provider_registration.candidates.dependencies import (
+    CandidateId,
+    CandidateServiceDep,
+    RateLimitsDep,
+    RegistrationBody,
+    RejectionBody,
+)
+from provider_registration.candidates.errors import (
+    ApprovalInProgress,
+    ApprovalNeedsResolution,
+    ApprovalUnfinished,
+    CandidateChanged,
+    CandidateNotFound,
+    CandidateNotPending,
+    EmailTaken,
+    VersionMismatch,
+)
+from provider_registration.candidates.links import CANDIDATES, candidate_url, status_links
+from provider_registration.candidates.schemas import (
+    EXAMPLE_CANDIDATE,
+    EXAMPLE_ID,
+    EXAMPLE_REGISTRATION,
+    EXAMPLE_STATUS_URL,
+    CandidateListQuery,
+    CandidateListResponse,
+    CandidateRegistration,
+    CandidateResponse,
+    RegistrationResponse,
+    RejectionRequest,
+    RejectionResponse,
+)
+from provider_registration.db.database import DatabaseUnavailable
+from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
+from provider_registration.web.direct import direct, json_response
+from provider_registration.web.openapi import links, problems, request_body, success
+from provider_registration.web.pagination import CursorPagination, Page
+from provider_registration.web.parameters import ParametersOnce
+from provider_registration.web.preconditions import ExpectedVersions, etag
+from provider_registration.web.problems import (
+    BodyTooLarge,
+    BodyTooSlow,
+    FieldError,
+    InvalidRequest,
+    UnsupportedMediaType,
+)
+from provider_registration.web.rate_limit_middleware import address_of
+from provider_registration.web.rate_limits import TooManyRequests
+
+router = APIRouter(prefix=CANDIDATES, tags=["candidates"])
+
+CANDIDATE_PATH = f"{CANDIDATES}/{EXAMPLE_ID}"
+LINK_HEADER = {
+    "Link": {
+        "description": "The first page of this list and the next (RFC 8288)",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": '</candidates?limit=20>; rel="first"',
+    }
+}
+NOT_A_UUID = InvalidRequest([FieldError(location="path", field="candidate_id", detail="Input should be a UUID")])
+ETAG_HEADER = {
+    "ETag": {
+        "description": "The candidate's version, for If-Match",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": '"1"',
+    }
+}
+LOCATION_HEADER = {
+    "Location": {"description": "Where the candidate is", "required": True, "schema": {"type": "string"}}
+}
+THIS_CANDIDATE = {"candidate_id": "$response.body#/candidate_id"}
+THIS_VERSION = THIS_CANDIDATE | {"If-Match": "$response.header.ETag"}
+FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
+
+
+@router.post(
+    "",
+    summary="Register a company",
+    status_code=status.HTTP_201_CREATED,
+    response_model=RegistrationResponse,
+    responses=success(
+        201,
+        "Registered; an admin will decide",
+        EXAMPLE_CANDIDATE | {"status_url": EXAMPLE_STATUS_URL},
+        ETAG_HEADER | LOCATION_HEADER,
+        links("get_candidate", parameters=THIS_CANDIDATE)
+        | links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
+    )
+    | problems(
+        CANDIDATES,
+        EmailTaken(),
+        BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
+        UnsupportedMediaType("application/json"),
+        InvalidRequest(
+            [FieldError(location="body", field="truck_count", detail="Input should be greater than or equal to 1")]
+        ),
+        TooManyRequests(1800),
+        DatabaseUnavailable(),
+    ),
+    openapi_extra=request_body(
+        (
+            "application/json",
+            CandidateRegistration,
+            {
+                "Everything": EXAMPLE_REGISTRATION,
+                "Only what is needed": {
+                    name: value for name, value in EXAMPLE_REGISTRATION.items() if name not in ("phone", "location")
+                },
+            },
+        )
+    ),
+)
+@direct
+async def register_candidate(
+    registration: RegistrationBody,
+    service: CandidateServiceDep,
+    limits: RateLimitsDep,
+    request: Request,
+) -> Response:
+    """Register a supplier company. Open to everyone; the record comes back whole, with status `pending`.
+
+    `status_url` comes only now, and only where there are public pages: whoever has it sees what was sent in.
+    """
+    await limits.count_registration(address_of(request))
+    registered = await service.register(registration.to_registration())
+    record = registered.record
+    content = record.json
+    if registered.status_secret:
+        content = f"{content[:-1]},{json.dumps(status_links(request, registered.status_secret))[1:]}"
+    headers = {"ETag": etag(record.version), "Location": candidate_url(request, record.candidate_id)}
+    return json_response(content, status.HTTP_201_CREATED, headers)
+
+
+@router.get(
+    "",
+    summary="List candidates",
+    response_model=CandidateListResponse,
+    responses=success(
+        200,
+        "One page, newest first",
+        {
+            "candidates": [EXAMPLE_CANDIDATE],
+            "pagination": CursorPagination.of(Page(limit=20), total=1).model_dump(),
+        },
+        LINK_HEADER,
+        links("get_candidate", parameters=FIRST_CANDIDATE)
+        | links("list_candidates", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+    )
+    | problems(
+        CANDIDATES,
+        NotAuthenticated(),
+        InvalidRequest(
+            [FieldError(location="query", field="limit", detail="Input should be less than or equal to 100")]
+        ),
+        TooManyRequests(42),
+        DatabaseUnavailable(),
+    ),
+)
+@direct
+async def list_candidates(
+    query: Annotated[CandidateListQuery, Query()],
+    request: Request,
+    service: CandidateServiceDep,
+    _user: StaffDep,
+    _once: ParametersOnce,
+) -> Response:
+    """List candidates, newest first: by `cursor`, by `limit` and `offset`, or by `page` and `page_size`.
+
+    Following `pagination.next_cursor`, or the `Link` headers, costs the same however far; offsets end at 100,000.
+    """
+    page = query.to_page()
+    found = await service.list_candidates(page, status=query.status, product=query.product)
+    next_cursor = found.next.to_cursor() if found.next else None
+    pagination = CursorPagination.of(page, found.total).model_copy(update={"next_cursor": next_cursor})
+    return json_response(
+        f'{{"candidates":{found.records},"pagination":{pagination.model_dump_json()}}}',
+        headers={"Link": query.links(f"{request.scope.get('root_path', '')}{CANDIDATES}", next_cursor)},
+    )
+
+
+@router.get(
+    "/{candidate_id}",
+    summary="Read a candidate",
+    response_model=CandidateResponse,
+    responses=success(
+        200,
+        "The whole record",
+        EXAMPLE_CANDIDATE,
+        ETAG_HEADER,
+        links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
+    )
+    | problems(
+        CANDIDATE_PATH,
+        NotAuthenticated(),
+        CandidateNotFound(EXAMPLE_ID),
+        NOT_A_UUID,
+        TooManyRequests(42),
+        DatabaseUnavailable(),
+    ),
+)
+@direct
+async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep) -> Response:
+    """Read one candidate. The `ETag` goes into `If-Match` of a decision."""
+    record = await service.get(candidate_id)
+    return json_response(record.json, headers={"ETag": etag(record.version)})
+
+
+@router.post(
+    "/{candidate_id}/reject",
+    summary="Reject a candidate",
+    response_model=RejectionResponse,
+    responses=success(
+        200,
+        "Rejected",
+        {"candidate_id": str(EXAMPLE_ID), "status": "rejected", "rejection_reason": "No cold chain"},
+        links=links("get_candidate", parameters=THIS_CANDIDATE),
+    )
+    | problems(
+        f"{CANDIDATE_PATH}/reject",
+        CandidateNotPending(EXAMPLE_ID, "approved"),
+        NotAuthenticated(),
+        RoleNotAllowed("admin"),
+        CandidateNotFound(EXAMPLE_ID),
+        ApprovalInProgress(EXAMPLE_ID),
+        ApprovalUnfinished(EXAMPLE_ID),
+        ApprovalNeedsResolution(EXAMPLE_ID),
+        CandidateChanged(EXAMPLE_ID),
+        VersionMismatch(EXAMPLE_ID, 2),
+        BodyTooLarge(MAX_BODY_BYTES),
+        BodyTooSlow(BODY_SECONDS),
+        UnsupportedMediaType("application/json"),
+        InvalidRequest(
+            [FieldError(location="body", field="reason", detail="String should have at most 1000 characters")]
+        ),
+        TooManyRequests(42),
+        DatabaseUnavailable(),
+    ),
+    openapi_extra=request_body(
+        ("application/json", RejectionRequest, {"With a reason": {"reason": "No cold chain"}, "Without": {}}),
+        required=False,
+    ),
+)
+@direct
+async def reject_candidate(
+    candidate_id: CandidateId,
+    user: AdminDep,  # before the body: a stranger is turned away before anything of theirs is read
+    rejection: RejectionBody,
+    service: CandidateServiceDep,
+    expected: ExpectedVersions,
+) -> Response:
+    """Reject a pending candidate, with a reason or without; the body may be left out."""
+    candidate = await service.reject(candidate_id, user_id=user.user_id, reason=rejection.reason, expected=expected)
+    return json_response(RejectionResponse.model_validate(candidate).model_dump_json())

@@ -1,0 +1,67 @@
+"""What the console's routes are given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from provider_registration.auth.dependencies import AuthServiceDep, bearer, require_staff
+from provider_registration.auth.errors import RoleNotAllowed
+from provider_registration.auth.models import BrowserUser, Role
+from provider_registration.console.errors import SignInNeeded
+from provider_registration.pages.cookies import read_cookie
+from provider_registration.pages.forms import Form, FormDep, check_form_token
+
+SESSION_COOKIE = "session"
+
+
+async def find_browser_user(request: Request, auth: AuthServiceDep) -> BrowserUser | None:
+    """Who is signed in, if anybody; the request's log line names them."""
+    secret = read_cookie(request, SESSION_COOKIE)
+    signed_in = await auth.find_browser(secret) if secret else None
+    if signed_in is not None:
+        request.state.user_id = signed_in.user.user_id
+    return signed_in
+
+
+FoundUserDep = Annotated[BrowserUser | None, Depends(find_browser_user)]
+
+
+async def require_browser_user(signed_in: FoundUserDep) -> BrowserUser:
+    """Who is signed in, viewer or admin."""
+    if signed_in is None:
+        raise SignInNeeded
+    return signed_in
+
+
+BrowserUserDep = Annotated[BrowserUser, Depends(require_browser_user)]
+
+
+async def require_reader(
+    request: Request, token: Annotated[str | None, Depends(bearer)], signed_in: FoundUserDep, auth: AuthServiceDep
+) -> None:
+    """Staff with an access token or, since a browser sends none to open a page, staff who are signed in."""
+    if token is not None:
+        await require_staff(request, token, auth)
+    elif signed_in is None:
+        raise SignInNeeded
+
+
+async def require_deciding_user(signed_in: BrowserUserDep) -> BrowserUser:
+    """Who is signed in, admin only."""
+    if not signed_in.may_decide:
+        raise RoleNotAllowed(Role.ADMIN)
+    return signed_in
+
+
+DecidingUserDep = Annotated[BrowserUser, Depends(require_deciding_user)]
+
+
+async def read_own_form(signed_in: BrowserUserDep, form: FormDep) -> Form:
+    """A form that one of the console's pages made for this very session."""
+    check_form_token(form, signed_in.secret)
+    return form
+
+
+OwnFormDep = Annotated[Form, Depends(read_own_form)]

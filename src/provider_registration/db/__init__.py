@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, transactions, batches of statements, the read replica, the schema."""

@@ -1,0 +1,198 @@
+"""Doing many callers' work in one statement: whoever comes while one is under way waits for the next."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from math import inf
+from typing import Generic, TypeVar
+
+from provider_registration.db.database import DatabaseUnavailable, RowHeld
+from provider_registration.errors import UnavailableError
+from provider_registration.observability.callers import callers_var
+
+MAX_ITEMS = 64  # in one batch
+MAX_WAITING = 2048  # callers
+ALONE_AT_ONCE = 4  # items of a batch that failed as a whole
+LAST_SHARE = 0.25  # of a caller's time, in which nothing begins: it might be done after its caller was refused
+HELD_SECONDS = 1.0  # during which callers who need the same row are refused at once
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Call(Generic[Item, Result]):
+    item: Item
+    result: asyncio.Future[Result]
+    until: float  # when its caller has waited long enough, in the loop's time
+    callers: tuple[object, ...]
+
+
+class Batcher(Generic[Item, Result]):
+    """Gathers what callers ask for at the same time; one batch is under way at a time.
+
+    A caller that is alone does not wait. A batch begins after all of its callers asked, so everyone reads what they
+    wrote before. An item that cannot be done fails alone, and a caller that leaves takes nothing from the others.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        time_limit: float | None,
+        key: Callable[[Item], Hashable] | None = None,
+        on_idle: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`work` gives a result for each of 1 to MAX_ITEMS items, in their order; `on_idle` hears when all is done.
+
+        Nobody waits longer than `time_limit`, in seconds. Items with the same `key` need the same row.
+        """
+        self._work = work
+        self._time_limit = inf if time_limit is None else time_limit
+        self._key = key
+        self._held: dict[Hashable, float] = {}  # by the key of a row that was held: until when its callers are refused
+        self._on_idle = on_idle
+        self._waiting: deque[_Call[Item, Result]] = deque()
+        self._batch: list[_Call[Item, Result]] = []  # under way
+        self._running: asyncio.Task[None] | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    async def do(self, item: Item) -> Result:
+        """The result for `item`.
+
+        Raises:
+            RowHeld: another transaction holds a row that it needs.
+            DatabaseUnavailable: too many are waiting already, or it took too long; whether it was done then is unknown.
+            Exception: what `work` raises for this item.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise DatabaseUnavailable
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append(_Call(item, result, loop.time() + self._time_limit, callers_var.get()))
+        if self._running is None:
+            # A batch belongs to no single request, so none's id stands in what is logged about it.
+            self._running = asyncio.create_task(self._run(), context=Context())
+        return await result
+
+    async def _run(self) -> None:
+        try:
+            while self._take_batch():
+                self._watch()
+                await self._do_batch(self._batch)
+        finally:
+            self._stop_watching()
+            self._running = None
+            self._on_idle()
+
+    def _take_batch(self) -> bool:
+        self._batch = []
+        now = asyncio.get_running_loop().time()
+        self._held = {key: until for key, until in self._held.items() if until > now}
+        while self._waiting and len(self._batch) < MAX_ITEMS:
+            call = self._waiting.popleft()
+            if self._may_begin(call):
+                self._batch.append(call)
+        return bool(self._batch)
+
+    def _may_begin(self, call: _Call[Item, Result]) -> bool:
+        """Whether there is a caller, with time left, of something that can be done; else the caller is refused."""
+        if not call.result.done():
+            if self._key is not None and self._held and self._key(call.item) in self._held:
+                _fail([call], RowHeld())
+            elif call.until - asyncio.get_running_loop().time() < self._time_limit * LAST_SHARE:
+                _fail([call], DatabaseUnavailable())
+        return not call.result.done()
+
+    def _watch(self) -> None:
+        """Look again when the first caller has waited long enough; they came in this order."""
+        self._stop_watching()
+        for call in chain(self._batch, self._waiting):
+            if not call.result.done() and call.until < inf:
+                self._watchdog = asyncio.get_running_loop().call_at(call.until, self._refuse_late)
+                break
+
+    def _stop_watching(self) -> None:
+        if self._watchdog:
+            self._watchdog.cancel()
+
+    def _refuse_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for call in chain(self._batch, self._waiting):
+            if call.until > now:
+                break
+            if not call.result.done():
+                call.result.set_exception(DatabaseUnavailable())
+        self._watch()
+
+    async def _do_batch(self, batch: Sequence[_Call[Item, Result]]) -> None:
+        callers_var.set(tuple(chain.from_iterable(call.callers for call in batch)))
+        try:
+            values = await self._work([call.item for call in batch])
+            for call, value in list(zip(batch, values, strict=True)):
+                if not call.result.done():
+                    call.result.set_result(value)
+        except RowHeld as error:
+            if len(batch) > 1:
+                await self._do_each(batch)
+            else:
+                self._refuse_held(batch[0], error)
+        except UnavailableError as error:
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for the callers
+            if len(batch) == 1:
+                if not batch[0].result.done():
+                    batch[0].result.set_exception(error)
+                return
+            await self._do_each(batch)  # which of them cannot be done shows when each is alone
+
+    async def _do_each(self, batch: Sequence[_Call[Item, Result]]) -> None:
+        """Do each alone, some at a time: one that waits for a row, or fails, keeps no other waiting."""
+        at_once = asyncio.Semaphore(ALONE_AT_ONCE)
+
+        async def do_alone(call: _Call[Item, Result]) -> None:
+            async with at_once:
+                if self._may_begin(call):
+                    await self._do_batch([call])
+
+        await asyncio.gather(*map(do_alone, batch))
+
+    def _refuse_held(self, call: _Call[Item, Result], error: RowHeld) -> None:
+        if self._key:
+            self._held[self._key(call.item)] = asyncio.get_running_loop().time() + HELD_SECONDS
+        _fail([call], error)
+
+
+def _fail(batch: Sequence[_Call[Item, Result]], error: UnavailableError) -> None:
+    for call in batch:
+        if not call.result.done():
+            # One error raised in many places gathers their tracebacks.
+            call.result.set_exception(copy.copy(error))
+
+
+class Sharer(Generic[Item, Result]):
+    """Gives callers who ask for the same thing at the same time one result, which was looked for after they asked."""
+
+    def __init__(self, work: Callable[[Item], Awaitable[Result]], *, time_limit: float | None) -> None:
+        self._work = work
+        self._time_limit = time_limit
+        self._batchers: dict[Item, Batcher[None, Result]] = {}
+
+    async def do(self, item: Item) -> Result:
+        """The result for `item`; errors as from Batcher."""
+        batcher = self._batchers.get(item)
+        if batcher is None:
+            forget = partial(self._batchers.pop, item)
+            work = partial(self._do_for_all, item)
+            batcher = self._batchers[item] = Batcher(work, time_limit=self._time_limit, on_idle=forget)
+        return await batcher.do(None)
+
+    async def _do_for_all(self, item: Item, callers: Sequence[None]) -> list[Result]:
+        return [await self._work(item)] * len(callers)

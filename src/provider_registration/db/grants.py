@@ -1,0 +1,111 @@
+"""What the role that serves may do in the database: as little as it needs, and nothing to the schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from provider_registration.db.database import Database
+
+# Accounts are kept by the owner's commands; the service itself stores nothing there but a better hash.
+PRIVILEGES = {
+    "candidates": "SELECT, INSERT, UPDATE",
+    "candidate_counts": "SELECT, INSERT, UPDATE",  # its trigger counts as whoever writes to candidates
+    "approval_intents": "SELECT, INSERT, UPDATE, DELETE",
+    "approval_events": "SELECT, INSERT",
+    "unfinished_approvals": "SELECT, UPDATE",
+    "users": "SELECT, UPDATE (password_hash)",
+    # When one begins is the database's to say: a constraint bounds how long it lasts from then on.
+    "sessions": "SELECT, INSERT (user_id), INSERT (expires_at), UPDATE (revoked_at), DELETE",
+    "refresh_tokens": "SELECT, INSERT, UPDATE",
+    "browser_sessions": "SELECT, INSERT, UPDATE",
+    "alembic_version": "SELECT",  # readiness compares the revision with what the code needs
+}
+
+# Processes that grant at the same time take turns, or PostgreSQL refuses all but one.
+TAKE_TURN = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=int.from_bytes(b"provgrnt", "big"))
+
+# A role, its name quoted for statements that take no parameters, and whether grants would limit it.
+FIND_ROLE = text("""
+    SELECT quote_ident(rolname) AS quoted,
+           rolsuper OR EXISTS (
+               SELECT FROM pg_class WHERE oid = to_regclass('candidates') AND pg_has_role(rolname, relowner, 'MEMBER')
+           ) AS is_owner
+    FROM pg_roles
+    WHERE rolname = :role
+""")
+
+# Those of the tables that this revision of the schema has.
+FIND_TABLES = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
+
+# This database, if who asks may give privileges on it.
+FIND_DATABASE = text("""
+    SELECT quote_ident(datname) FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'MEMBER')
+""")
+
+# Temporary tables, which the service does not make, hide others; every role may make them in a new database.
+MAY_MAKE_TEMPORARY_TABLES = text("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+
+TABLE_PRIVILEGES = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
+
+# What the role that asks may do: on a whole table, or else on which of its columns.
+FIND_HELD = text("""
+    SELECT name, privilege, has_table_privilege(name, privilege) AS on_table, ARRAY(
+               SELECT CAST(attname AS text) FROM pg_attribute
+               WHERE attrelid = to_regclass(name) AND attnum > 0 AND NOT attisdropped
+                 AND CASE WHEN privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
+                          THEN has_column_privilege(attrelid, attnum, privilege) END
+           ) AS columns
+    FROM unnest(CAST(:tables AS text[])) AS name, unnest(CAST(:privileges AS text[])) AS privilege
+    WHERE to_regclass(name) IS NOT NULL
+    ORDER BY name, privilege
+""")
+
+
+class GrantError(Exception):
+    """The role was given nothing; the message is a sentence for whoever asked."""
+
+
+async def grant_service(database: Database, role: str) -> None:
+    """Give `role` exactly PRIVILEGES; what else it had on these tables is taken away, and temporary tables from all.
+
+    Raises:
+        GrantError: there is no such role, or it owns the tables, so that grants would limit nothing.
+    """
+    async with database.transaction() as session:
+        await session.execute(TAKE_TURN)
+        found = (await session.execute(FIND_ROLE, {"role": role})).one_or_none()
+        if found is None:
+            raise GrantError(f"There is no role {role}; make it first: CREATE ROLE {role} LOGIN PASSWORD …")
+        if found.is_owner:
+            raise GrantError(f"{role} owns the tables or is a superuser; the service needs a role of its own.")
+        for table in (await session.scalars(FIND_TABLES, {"names": list(PRIVILEGES)})).all():
+            await session.execute(text(f"REVOKE ALL ON {table} FROM {found.quoted}"))
+            await session.execute(text(f"GRANT {PRIVILEGES[table]} ON {table} TO {found.quoted}"))
+        if name := await session.scalar(FIND_DATABASE):
+            await session.execute(text(f"GRANT CONNECT ON DATABASE {name} TO {found.quoted}"))
+            await session.execute(text(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC, {found.quoted}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Deviations:
+    """Where what a role may do is not what PRIVILEGES says: `INSERT on users`, in both lists."""
+
+    missing: list[str]
+    excess: list[str]
+
+
+async def find_deviations(connection: AsyncConnection) -> Deviations:
+    """What the connection's role may do on the tables that there are, compared with PRIVILEGES."""
+    missing, excess = [], []
+    for found in await connection.execute(FIND_HELD, {"tables": list(PRIVILEGES), "privileges": TABLE_PRIVILEGES}):
+        on_columns = {f"{found.privilege} ({column})" for column in found.columns}
+        held = {found.privilege} if found.on_table else on_columns
+        wanted = {each for each in PRIVILEGES[found.name].split(", ") if each.partition(" ")[0] == found.privilege}
+        missing += [f"{each} on {found.name}" for each in sorted(wanted - held) if not found.on_table]
+        excess += [f"{each} on {found.name}" for each in sorted(held - wanted)]
+    if await connection.scalar(MAY_MAKE_TEMPORARY_TABLES):
+        excess.append("TEMPORARY on the database")
+    return Deviations(missing, excess)

@@ -1,0 +1,73 @@
+"""`/health` and its two probes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from provider_registration.db.revisions import Schema, SchemaState
+from provider_registration.health.readiness import Readiness
+from provider_registration.health.schemas import HealthResponse, ProbeResponse
+
+router = APIRouter(tags=["health"])
+
+
+async def found_schema(request: Request) -> Schema | None:
+    """What schema the database has; None while it does not answer in time."""
+    readiness: Readiness = request.app.state.readiness
+    return await readiness.find_schema()
+
+
+FoundSchema = Annotated[Schema | None, Depends(found_schema)]
+
+
+def _health(schema: Schema | None) -> HealthResponse:
+    return HealthResponse(
+        status="healthy" if schema and schema.will_do else "unhealthy",
+        database="connected" if schema else "disconnected",
+        database_schema=schema.state if schema else SchemaState.UNKNOWN,
+    )
+
+
+def _answers(description: str, body: HealthResponse | ProbeResponse) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": body.model_dump(mode="json")}}}
+
+
+@router.get(
+    "/health",
+    summary="Health of the service and its database",
+    responses={
+        200: _answers("Healthy", _health(Schema(SchemaState.CURRENT))),
+        503: _answers("The database does not answer, or has to be migrated", _health(None)) | {"model": HealthResponse},
+    },
+)
+async def health(schema: FoundSchema, response: Response) -> HealthResponse:
+    """For people and monitors: the version, whether the database answers, and whether its schema will do."""
+    found = _health(schema)
+    if found.status != "healthy":
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return found
+
+
+@router.get("/health/live", summary="Liveness probe", responses={200: _answers("Live", ProbeResponse(status="live"))})
+async def live() -> ProbeResponse:
+    """Whether the process answers at all; the database is not asked, since a restart would not mend it."""
+    return ProbeResponse(status="live")
+
+
+@router.get(
+    "/health/ready",
+    summary="Readiness probe",
+    responses={
+        200: _answers("Ready for requests", ProbeResponse(status="ready")),
+        503: _answers("Send requests elsewhere", ProbeResponse(status="not ready")) | {"model": ProbeResponse},
+    },
+)
+async def ready(schema: FoundSchema, response: Response) -> ProbeResponse:
+    """Whether requests can be served now: the database answers, and its schema is not older than the code."""
+    if schema and schema.will_do:
+        return ProbeResponse(status="ready")
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return ProbeResponse(status="not ready")

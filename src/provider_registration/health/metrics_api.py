@@ -1,0 +1,48 @@
+"""`/metrics`, and the token that a scraper shows."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from provider_registration.auth.errors import NotAuthenticated
+from provider_registration.observability.metrics import exposition
+
+router = APIRouter(tags=["health"])
+
+scrape_token = HTTPBearer(auto_error=False, scheme_name="ScrapeToken", description="METRICS_TOKEN")
+
+
+async def require_scrape_token(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(scrape_token)]
+) -> None:
+    """Let only a scraper in; nobody while no METRICS_TOKEN is set."""
+    expected: str = request.app.state.metrics_token
+    shown = credentials.credentials if credentials else ""
+    if not expected or not hmac.compare_digest(shown.encode(), expected.encode()):
+        raise NotAuthenticated("The token that METRICS_TOKEN sets is needed, as a bearer token.")
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus text format",
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "example": "# TYPE provider_service_up gauge\nprovider_service_up 1.0\n",
+                }
+            },
+        }
+    },
+)
+def metrics() -> Response:
+    """Every metric of this process and of the other workers that it was started with."""
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

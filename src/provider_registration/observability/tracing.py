@@ -1,0 +1,221 @@
+"""Traces through OpenTelemetry: a span for each request, for its statements and for its calls to billing.
+
+Imported only where TRACING asks for it, for OpenTelemetry's SDK is an extra. No span has anything that a caller sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from http import HTTPStatus
+from threading import Thread
+
+import httpx
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from provider_registration import __version__
+from provider_registration.observability.callers import callers_var
+from provider_registration.observability.endpoints import METHODS, UNMATCHED, endpoint_of
+
+DEFAULT_SERVICE_NAME = "provider-registration"
+FLUSH_SECONDS = 1.5  # that the last spans may take when the service stops
+WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM) ([a-z_]+)")
+READS = re.compile(r"\b(FROM) ([a-z_]+)\b(?!\()")  # not a function, as after EXTRACT
+W3C = TraceContextTextMapPropagator()
+
+
+class Tracing:
+    """Makes spans and sends them to a collector; OpenTelemetry's own variables (`OTEL_…`) say where, and which."""
+
+    def __init__(self) -> None:
+        self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+        self._tracer = self._provider.get_tracer("provider_registration", __version__)
+
+    @asynccontextmanager
+    async def exporting(self) -> AsyncIterator[None]:
+        """Send spans during the block, from a thread of their own; those that do not fit its queue are dropped."""
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        yield
+        # A collector that does not answer must not keep the process: a daemon's end is waited for by nobody else.
+        flushing = Thread(target=self._provider.shutdown, daemon=True)
+        flushing.start()
+        await asyncio.to_thread(flushing.join, FLUSH_SECONDS)
+
+    def install(self, app: Starlette) -> None:
+        """Make a span of every request to `app`; whatever is to be inside of it has been added."""
+        app.add_middleware(TracingMiddleware, tracer=self._tracer)
+
+    def watch(self, engine: Engine) -> None:
+        """Make a span of every statement that is carried out for a request."""
+        event.listen(engine, "before_cursor_execute", self._begin_statement)
+        event.listen(engine, "after_cursor_execute", _end_statement)
+        event.listen(engine, "handle_error", _fail_statement)
+
+    def around(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        """Make a span of every request that `transport` sends."""
+        return _TracedTransport(transport, self._tracer)
+
+    def _begin_statement(
+        self,
+        _connection: Connection,
+        _cursor: object,
+        statement: str,
+        _parameters: object,
+        context: ExecutionContext | None,
+        _executemany: bool,
+    ) -> None:
+        callers = [span for span in _callers() if span.get_span_context().trace_flags.sampled]
+        if context is None or not callers:
+            return
+        # One trace has the statement; the traces of others whose work it does as well lead to it, and it to them.
+        first, *others = callers
+        span = self._tracer.start_span(
+            _summary(statement),
+            set_span_in_context(first),
+            SpanKind.CLIENT,
+            {"db.system.name": "postgresql", "db.query.text": statement},  # whose values are parameters
+            [Link(other.get_span_context()) for other in others],
+        )
+        for other in others:
+            if other.is_recording():
+                other.add_link(span.get_span_context())
+        context.statement_span = span  # type: ignore[attr-defined]  # it lives as long as the statement
+
+
+class TracingMiddleware:
+    """Makes a span of every request, in the trace of the caller's `traceparent` where there is one; pure ASGI."""
+
+    def __init__(self, app: ASGIApp, *, tracer: Tracer) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method, verb = (scope["method"],) * 2 if scope["method"] in METHODS else ("_OTHER", "HTTP")
+        # Not tracestate, which may hold anything, and would be sent to the collector and to billing.
+        parents = [str(value, "latin-1") for name, value in scope["headers"] if name == b"traceparent"]
+        parent = W3C.extract({"traceparent": parents[-1]}) if parents else None
+        span = self._tracer.start_span(verb, parent, SpanKind.SERVER, {"http.request.method": method})
+        # A copy with GET for HEAD, as the request middleware would make one: the route is to be found in this one.
+        scope = {**scope, "method": "GET" if method == "HEAD" else scope["method"]}
+        scope["headers"] = [*scope["headers"], *_as_headers(span)]  # the request id is the trace's then
+
+        async def send_and_see(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _answered(span, message["status"], fault_from=HTTPStatus.INTERNAL_SERVER_ERROR)
+            await send(message)
+
+        callers_var.set((span,))
+        try:
+            await self._app(scope, receive, send_and_see)
+        except BaseException as error:
+            _failed(span, type(error).__qualname__)
+            raise
+        finally:
+            if (route := endpoint_of(scope)) != UNMATCHED:
+                span.update_name(f"{verb} {route}")
+                span.set_attribute("http.route", route)
+            span.end()
+
+
+class _TracedTransport(httpx.AsyncBaseTransport):
+    def __init__(self, transport: httpx.AsyncBaseTransport, tracer: Tracer) -> None:
+        self._transport = transport
+        self._tracer = tracer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, in the trace of the one that it is sent for."""
+        attributes: dict[str, AttributeValue] = {
+            "http.request.method": request.method,
+            "url.template": request.url.path,
+            "server.address": request.url.host,
+            "server.port": request.url.port or {"http": 80, "https": 443}[request.url.scheme],
+        }
+        name = f"{request.method} {request.url.path}"
+        parent = set_span_in_context(callers[0]) if (callers := _callers()) else None
+        span = self._tracer.start_span(name, parent, SpanKind.CLIENT, attributes)
+        request.headers.update(_carrier(span))
+        try:
+            response = await self._transport.handle_async_request(request)
+        except BaseException as error:
+            _failed(span, type(error).__qualname__)
+            raise
+        else:
+            _answered(span, response.status_code, fault_from=HTTPStatus.BAD_REQUEST)
+            return response
+        finally:
+            span.end()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+
+def _resource() -> Resource:
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # what it is without OTEL_SERVICE_NAME
+        resource = resource.merge(Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME}))
+    return resource
+
+
+@cache
+def _summary(statement: str) -> str:
+    """What a statement writes first, else what it reads first; statements are constants, so the cache has an end."""
+    match = WRITES.search(statement) or READS.search(statement)
+    return " ".join(match.groups()) if match else statement.split(maxsplit=1)[0]
+
+
+def _callers() -> tuple[Span, ...]:
+    return tuple(span for span in callers_var.get() if isinstance(span, Span))
+
+
+def _carrier(span: Span) -> Mapping[str, str]:
+    carrier: dict[str, str] = {}
+    W3C.inject(carrier, set_span_in_context(span))
+    return carrier
+
+
+def _as_headers(span: Span) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in _carrier(span).items()]
+
+
+def _answered(span: Span, status: int, *, fault_from: int) -> None:
+    span.set_attribute("http.response.status_code", status)
+    if status >= fault_from:
+        _failed(span, str(status))
+
+
+def _failed(span: Span, kind: str) -> None:
+    """`kind` alone: texts of exceptions may quote what was sent."""
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR)
+
+
+def _end_statement(*arguments: object) -> None:
+    *_, context, _executemany = arguments
+    if span := getattr(context, "statement_span", None):
+        span.end()
+
+
+def _fail_statement(context: ExceptionContext) -> None:
+    if span := getattr(context.execution_context, "statement_span", None):
+        sqlstate = getattr(context.original_exception, "sqlstate", None)
+        if sqlstate:
+            span.set_attribute("db.response.status_code", sqlstate)
+        _failed(span, sqlstate or type(context.original_exception).__qualname__)
+        span.end()
