@@ -13,10 +13,11 @@ from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from provider_registration.candidates import queries
+from provider_registration.candidates.search import PAGES_OF_RECORDS, Order
 from provider_registration.web.pagination import BEGINNING
 
 PAGE = 20
-FIRST_PLACE = {"before": BEGINNING.at, "before_id": BEGINNING.id}
+FIRST_PLACE = {"after": BEGINNING.at, "after_id": BEGINNING.id}
 
 
 def get(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
@@ -54,8 +55,9 @@ def page(
     *, status: str | None = None, product: str | None = None, place: tuple[datetime, UUID] | None = None
 ) -> tuple[TextClause, dict[str, Any]]:
     """One page, from the beginning or from a cursor's place."""
-    statement = queries.LIST_CANDIDATES[status is not None, product is not None]
-    after = {"before": place[0], "before_id": place[1]} if place else FIRST_PLACE
+    filters = {name for name, value in {"status": status, "product": product}.items() if value is not None}
+    statement = PAGES_OF_RECORDS[Order.NEWEST, frozenset(filters)]
+    after = {"after": place[0], "after_id": place[1]} if place else FIRST_PLACE
     return statement, {**after, "status": status, "product": product, "limit": PAGE, "offset": 0}
 
 

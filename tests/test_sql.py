@@ -16,7 +16,7 @@ import provider_registration
 SOURCE = Path(provider_registration.__file__).parent
 ASKING = {"text", "execute", "exec_driver_sql", "fetch", "fetchrow", "fetchval", "scalar", "scalars", "stream"}
 # Statements that take no parameters in PostgreSQL; the role's name was quoted by PostgreSQL itself.
-MADE_OF_PARTS = {("db/grants.py", "text")}
+MADE_OF_PARTS = {("db/grants.py", "text"), ("candidates/search.py", "text")}
 
 
 def names_of(call):
@@ -55,8 +55,8 @@ def test_no_statement_is_put_together():
     assert found == MADE_OF_PARTS
 
 
-@pytest.mark.parametrize("room", ["auth", "candidates"])
-def test_every_statement_of_a_room_stands_in_its_queries(room):
+@pytest.mark.parametrize(("room", "files"), [("auth", {"queries.py"}), ("candidates", {"queries.py", "search.py"})])
+def test_every_statement_of_a_room_stands_in_its_queries(room, files):
     calls = {
         path.name
         for path in (SOURCE / room).rglob("*.py")
@@ -64,7 +64,7 @@ def test_every_statement_of_a_room_stands_in_its_queries(room):
         if isinstance(node, ast.Call) and names_of(node) == "text"
     }
 
-    assert calls == {"queries.py"}
+    assert calls == files
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_constant_is_no_such_thing(code):
 
 def statements():
     """Every statement of a room, as PostgreSQL gets to see it."""
-    for path in sorted(SOURCE.rglob("queries.py")):
+    for path in sorted([*SOURCE.rglob("queries.py"), SOURCE / "candidates" / "search.py"]):
         module = importlib.import_module(".".join(path.relative_to(SOURCE.parent).with_suffix("").parts))
         for name, found in vars(module).items():
             for one in found.values() if isinstance(found, dict) else [found]:

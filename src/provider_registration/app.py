@@ -32,7 +32,7 @@ from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.candidates.api import router as candidates_router
-from provider_registration.candidates.browsing.filling import keep_filled
+from provider_registration.candidates.filling import keep_filled
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.service import CandidateService
 from provider_registration.candidates.status_links_api import router as status_links_router

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from provider_registration.candidates import queries
+from provider_registration.candidates.search import PAGES_OF_RECORDS, Order, Selection
 from provider_registration.db import migrations
 from provider_registration.web.pagination import BEGINNING
 
@@ -58,10 +58,10 @@ async def blocks(connection, statement, **parameters):
 
 async def all_blocks(connection, rows):
     """The same for every kind of page, in a table of so many rows."""
-    first = {"before": BEGINNING.at, "before_id": BEGINNING.id, "limit": 20, "offset": 0}
+    first = {"after": BEGINNING.at, "after_id": BEGINNING.id, "limit": 20, "offset": 0}
     deep = {
         **first,
-        "before": await connection.fetchval(
+        "after": await connection.fetchval(
             "SELECT created_at FROM candidates ORDER BY created_at OFFSET $1 LIMIT 1", rows // 2
         ),
     }
@@ -69,7 +69,8 @@ async def all_blocks(connection, rows):
     for place, parameters in (("first", first), ("deep", deep)):
         for status in (None, "pending"):
             for product in (None, "apples", "mangoes"):
-                statement = queries.LIST_CANDIDATES[status is not None, product is not None]
+                selection = Selection(status, product, order=Order.NEWEST)
+                statement = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
                 asked = {**parameters, "status": status, "product": product}
                 found[place, status, product] = await blocks(connection, statement, **asked)
     return found

@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from provider_registration.candidates.browsing import filling, queries
-from provider_registration.candidates.browsing.filling import fill_search_texts, keep_filled
-from provider_registration.candidates.browsing.models import Selection
-from provider_registration.candidates.browsing.service import BrowsingService
+from provider_registration.candidates import filling, queries
+from provider_registration.candidates.browsing import BrowsingService
+from provider_registration.candidates.filling import fill_search_texts, keep_filled
 from provider_registration.candidates.models import Product, Registration
+from provider_registration.candidates.search import Selection
 from provider_registration.candidates.search_text import MAX_FIELD_LENGTH, query_patterns, search_text
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db import migrations

@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from provider_registration.candidates.browsing.filling import fill_search_texts
+from provider_registration.candidates.filling import fill_search_texts
 from provider_registration.candidates.search_text import search_text
 from provider_registration.db import migrations
 from provider_registration.db.database import Database

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from provider_registration.candidates.browsing import service as browsing
+from provider_registration.candidates import browsing
 from provider_registration.console import bulk
 from tests.chromium import text_of
 
@@ -25,7 +25,7 @@ def rows_of(response):
 
 
 async def test_a_csv_has_everybody_whom_the_list_shows(viewer, register, word, monkeypatch):
-    monkeypatch.setattr(browsing, "EXPORT_PAGE", 2)
+    monkeypatch.setattr(browsing, "MAX_PAGE", 2)
     names = [f'{word}, Obst & "Gemüse" {number}' for number in range(5)]
     for name in names:
         await register(company_name=name)
@@ -41,7 +41,7 @@ async def test_a_csv_has_everybody_whom_the_list_shows(viewer, register, word, m
 
 
 async def test_a_json_export_is_whole_however_many_pages_it_takes(viewer, register, word, monkeypatch):
-    monkeypatch.setattr(browsing, "EXPORT_PAGE", 2)
+    monkeypatch.setattr(browsing, "MAX_PAGE", 2)
     everybody = [await register() for _ in range(5)]
 
     found = (await viewer.open("/admin/candidates/export.json?status=all&order=newest")).json()

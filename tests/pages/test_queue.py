@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from provider_registration.candidates.browsing import service as browsing
+from provider_registration.candidates import search as candidate_search
 from provider_registration.statistics import service as statistics
 from tests.chromium import text_of
 
@@ -127,7 +127,7 @@ async def test_an_address_that_means_nothing_is_an_error_page(admin, query):
 
 
 async def test_words_that_very_many_have_are_looked_up_in_part_and_the_page_says_so(admin, register, word, monkeypatch):
-    monkeypatch.setattr(browsing, "MOST_MATCHES", 2)
+    monkeypatch.setattr(candidate_search, "MAX_MATCHES", 2)
     for number in range(3):
         await register(company_name=f"{word} no{number}")
 

@@ -169,7 +169,10 @@ class ApprovalService:
         async with self._database.transaction() as session:
             rows = (await session.execute(queries.SUMMARISE)).all()
             orphans = await session.scalar(queries.COUNT_ORPHANS)
-            counts = {row.status: row.candidates for row in await session.execute(candidate_queries.COUNT_BY_STATUS)}
+            counts = {
+                row.status: row.candidates
+                for row in await session.execute(candidate_queries.COUNT_BY_STATUS, {"product": ""})
+            }
             oldest_pending = await session.scalar(candidate_queries.OLDEST_PENDING_SECONDS)
             oldest_transaction = await session.scalar(queries.OLDEST_TRANSACTION_SECONDS)
         for status in Status:

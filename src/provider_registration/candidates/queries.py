@@ -6,7 +6,7 @@ from sqlalchemy import DateTime, Text, bindparam, text
 
 from provider_registration.db.database import PATIENCE_OF_A_BATCH
 
-_INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
+INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
 
 # What Candidate is made of, of whatever is called `candidates`. Columns have names in all that is returned: one that a
 # later release adds would change what `*` means, and PostgreSQL refuses to go on with a prepared statement then.
@@ -18,8 +18,21 @@ CANDIDATE_COLUMNS = """
 """
 SELECT_CANDIDATES = "SELECT " + CANDIDATE_COLUMNS
 
+# The same, with the unfinished approval of each: of whatever is called `approval`.
+_AND_APPROVAL = """
+    , approval.state AS approval_state, approval.requested_at AS approval_requested_at,
+    approval.attempts AS approval_attempts, approval.next_attempt_at AS approval_next_attempt_at,
+    approval.last_error AS approval_last_error
+"""
+SELECT_WITH_APPROVAL = SELECT_CANDIDATES + _AND_APPROVAL
+_FROM_BOTH = """
+    FROM candidates
+    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
+"""
+_WITH_APPROVAL = SELECT_WITH_APPROVAL + _FROM_BOTH
+
 # Records of whatever is called `candidates`: JSON in the shape of CandidateResponse.
-_SELECT_RECORDS = """
+SELECT_RECORDS = """
     SELECT candidates.id,
            candidates.version,
            candidates.created_at,
@@ -90,124 +103,24 @@ _INSERT = """
 _FROM_ADDED = "FROM added AS candidates"
 _PATIENTLY = "WITH " + PATIENCE_OF_A_BATCH
 _PATIENTLY_INSERT = _PATIENTLY + _INSERT
-_INSERT_AND_SELECT = _PATIENTLY_INSERT + _SELECT_RECORDS
-INSERT_CANDIDATES = text(_INSERT_AND_SELECT + _FROM_ADDED).bindparams(_INSTANT)
+_INSERT_AND_SELECT = _PATIENTLY_INSERT + SELECT_RECORDS
+INSERT_CANDIDATES = text(_INSERT_AND_SELECT + _FROM_ADDED).bindparams(INSTANT)
 
 # Read candidates, each with its unfinished approval.
 _WITH_IDS = "FROM candidates WHERE candidates.id = ANY(:candidate_ids)"
-FIND_CANDIDATES = text(_SELECT_RECORDS + _WITH_IDS).bindparams(_INSTANT)
+FIND_CANDIDATES = text(SELECT_RECORDS + _WITH_IDS).bindparams(INSTANT)
 
 # Read one candidate, with its unfinished approval.
-_WITH_APPROVAL = """
-         , approval.state AS approval_state,
-           approval.requested_at AS approval_requested_at,
-           approval.attempts AS approval_attempts,
-           approval.next_attempt_at AS approval_next_attempt_at,
-           approval.last_error AS approval_last_error
-    FROM candidates
-    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
-    WHERE candidates.id = :candidate_id
-"""
-FIND_CANDIDATE = text(SELECT_CANDIDATES + _WITH_APPROVAL)
+_OF_ONE = "WHERE candidates.id = :candidate_id"
+FIND_CANDIDATE = text(_WITH_APPROVAL + _OF_ONE)
+
+# Some candidates, each with its unfinished approval, oldest first.
+_OF_SOME = "WHERE candidates.id = ANY(:candidate_ids) ORDER BY candidates.created_at, candidates.id"
+FIND_NAMED = text(_WITH_APPROVAL + _OF_SOME)
 
 # Read one candidate and keep everybody else from deciding about it until the transaction ends.
 _LOCKED = "FROM candidates WHERE id = :candidate_id FOR NO KEY UPDATE"
 LOCK_CANDIDATE = text(SELECT_CANDIDATES + _LOCKED)
-
-# The ids of one page, newest first, and of one candidate more, which tells whether there is a next page.
-# Page for page by cursor, each costs what the first does; an offset walks over ids alone. A page has 100 candidates at
-# most: saying so lets PostgreSQL plan the statement once, instead of anew for every limit that it is given.
-_ANY_CANDIDATE = """
-    WITH page AS (
-        SELECT id, created_at
-        FROM (
-            SELECT id, created_at
-            FROM candidates
-            WHERE (created_at, id) < (:before, :before_id)
-            ORDER BY created_at DESC, id DESC
-            LIMIT 101 OFFSET :offset
-        ) AS longest
-        LIMIT :limit + 1
-    )
-"""
-_OF_A_STATUS = """
-    WITH page AS (
-        SELECT id, created_at
-        FROM (
-            SELECT id, created_at
-            FROM candidates
-            WHERE status = :status AND (created_at, id) < (:before, :before_id)
-            ORDER BY created_at DESC, id DESC
-            LIMIT 101 OFFSET :offset
-        ) AS longest
-        LIMIT :limit + 1
-    )
-"""
-_WITH_A_PRODUCT = """
-    WITH page AS (
-        SELECT id, created_at
-        FROM (
-            SELECT id, created_at
-            FROM candidates
-            WHERE products @> ARRAY[CAST(:product AS text)] AND (created_at, id) < (:before, :before_id)
-            ORDER BY created_at DESC, id DESC
-            LIMIT 101 OFFSET :offset
-        ) AS longest
-        LIMIT :limit + 1
-    )
-"""
-_OF_A_STATUS_WITH_A_PRODUCT = """
-    WITH page AS (
-        SELECT id, created_at
-        FROM (
-            SELECT id, created_at
-            FROM candidates
-            WHERE status = :status
-              AND products @> ARRAY[CAST(:product AS text)]
-              AND (created_at, id) < (:before, :before_id)
-            ORDER BY created_at DESC, id DESC
-            LIMIT 101 OFFSET :offset
-        ) AS longest
-        LIMIT :limit + 1
-    )
-"""
-
-# The page's records, and how many there are on all pages.
-_RECORDS_OF_PAGE = """
-        FROM (SELECT id FROM page ORDER BY created_at DESC, id DESC LIMIT :limit) AS shown
-        JOIN candidates USING (id)
-    ), total AS (
-        SELECT CAST(coalesce(sum(count), 0) AS bigint) AS total
-        FROM candidate_counts
-        WHERE product = coalesce(CAST(:product AS text), '')
-          AND (CAST(:status AS text) IS NULL OR status = :status)
-    ), last AS (
-        SELECT created_at, id FROM record ORDER BY created_at, id LIMIT 1
-    )
-    SELECT total,
-           (SELECT count(*) FROM page) > :limit AS has_more,
-           (SELECT created_at FROM last) AS last_created_at,
-           (SELECT id FROM last) AS last_id,
-           (
-               SELECT '[' || coalesce(string_agg(json, ',' ORDER BY created_at DESC, id DESC), '') || ']' FROM record
-           ) AS records
-    FROM total
-"""
-_THEN_RECORDS = ", record AS (" + _SELECT_RECORDS + _RECORDS_OF_PAGE
-_BEFORE = bindparam("before", type_=DateTime(timezone=True))
-
-# By whether there is a status to filter by, and a product: each has the plan that serves it.
-LIST_CANDIDATES = {
-    (False, False): text(_ANY_CANDIDATE + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
-    (True, False): text(_OF_A_STATUS + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
-    (False, True): text(_WITH_A_PRODUCT + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
-    (True, True): text(_OF_A_STATUS_WITH_A_PRODUCT + _THEN_RECORDS).bindparams(_BEFORE, _INSTANT),
-}
-
-# For the metrics: how many candidates there are of each status.
-COUNT_BY_STATUS = text("""
-    SELECT status, CAST(sum(count) AS bigint) AS candidates FROM candidate_counts WHERE product = '' GROUP BY status
-""")
 
 # For the metrics: how long the pending candidate that waits longest has waited, in seconds; no row without any.
 OLDEST_PENDING_SECONDS = text("""
@@ -290,3 +203,50 @@ APPROVAL_STATE = text("""
     FROM unfinished_approvals
     WHERE candidate_id = :candidate_id
 """)
+
+# Some candidates whose search text is empty: an older release wrote them.
+FIND_WITHOUT_SEARCH_TEXT = text("""
+    SELECT id, company_name, contact_email, phone, location
+    FROM candidates
+    WHERE search_text IS NULL
+    ORDER BY id
+    LIMIT :most
+""")
+
+# Fill search texts, except of candidates that are locked, or were changed, filled or erased since they were read.
+FILL_SEARCH_TEXTS = text("""
+    WITH made AS (
+        SELECT * FROM json_to_recordset(CAST(:made AS json))
+            AS made (id uuid, company_name text, contact_email text, phone text, location text, search_text text)
+    ), unchanged AS (
+        SELECT candidates.id, made.search_text
+        FROM candidates JOIN made USING (id)
+        WHERE candidates.search_text IS NULL
+          AND (candidates.company_name, candidates.contact_email, candidates.phone, candidates.location)
+              IS NOT DISTINCT FROM (made.company_name, made.contact_email, made.phone, made.location)
+        FOR NO KEY UPDATE OF candidates SKIP LOCKED
+    )
+    UPDATE candidates SET search_text = unchanged.search_text FROM unchanged WHERE candidates.id = unchanged.id
+""")
+
+# How many candidates there are of each status, of one product or, for '', of all.
+COUNT_BY_STATUS = text("""
+    SELECT status, CAST(sum(count) AS bigint) AS candidates
+    FROM candidate_counts
+    WHERE product = :product
+    GROUP BY status
+""")
+
+# The pending candidate that registered first after another, and that no approval stands of.
+NEXT_PENDING = text("""
+    SELECT id
+    FROM candidates
+    WHERE status = 'pending'
+      AND (created_at, id) > (:after, :after_id)
+      AND NOT EXISTS (SELECT FROM approval_intents WHERE candidate_id = candidates.id)
+    ORDER BY created_at, id
+    LIMIT 1
+""").bindparams(bindparam("after", type_=DateTime(timezone=True)))
+
+# Who members of staff are.
+NAME_USERS = text("SELECT id, email FROM users WHERE id = ANY(:user_ids)")

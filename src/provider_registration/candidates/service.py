@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.candidates import queries
-from provider_registration.candidates.browsing.service import BrowsingService
+from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.errors import (
     ApprovalInProgress,
     ApprovalNeedsResolution,
@@ -34,13 +34,14 @@ from provider_registration.candidates.models import (
     Rejection,
     Status,
 )
+from provider_registration.candidates.search import Order, Selection, find_records
 from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.db.batching import Batcher, Sharer
 from provider_registration.db.database import Database, RowHeld
 from provider_registration.db.reading import Reader
-from provider_registration.web.pagination import BEGINNING, Page
+from provider_registration.web.pagination import Page
 
 FIRST_VERSION = 1  # of a candidate that nobody has decided about
 STANDING_IN_THE_WAY = {
@@ -101,21 +102,8 @@ class CandidateService:
 
     async def _list(self, asked: tuple[Page, Status | None, Product | None]) -> CandidatePage:
         page, status, product = asked
-        after = page.after or BEGINNING
-        parameters = {
-            "status": status,
-            "product": product,
-            "before": after.at,
-            "before_id": after.id,
-            "limit": page.limit,
-            "offset": page.offset,
-        }
-        statement = queries.LIST_CANDIDATES[status is not None, product is not None]
-
-        async def select(session: AsyncSession) -> CandidatePage:
-            return CandidatePage.from_row((await session.execute(statement, parameters)).mappings().one())
-
-        return await self._reader.read(select)
+        selection = Selection(status, product, order=Order.NEWEST)
+        return await self._reader.read(partial(find_records, selection=selection, page=page))
 
     async def get(self, candidate_id: UUID) -> CandidateRecord:
         """One candidate.

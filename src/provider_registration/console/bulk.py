@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from provider_registration.candidates.browsing.service import BrowsingService
+from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Outcome, seen_version
 from provider_registration.pages.forms import Form

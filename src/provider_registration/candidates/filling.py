@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from provider_registration.candidates.browsing import queries
+from provider_registration.candidates import queries
 from provider_registration.candidates.search_text import search_text
 from provider_registration.db.database import Database
 from provider_registration.observability.logs import RateLimitedLogger

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from provider_registration.candidates import queries as candidate_queries
-from provider_registration.candidates.browsing import queries
-from provider_registration.candidates.browsing.models import EARLIEST, Found, Selection
+from provider_registration.candidates import queries
 from provider_registration.candidates.errors import CandidateNotFound
 from provider_registration.candidates.models import Candidate, Product, Status
-from provider_registration.candidates.search_text import query_patterns
+from provider_registration.candidates.search import EARLIEST, MAX_PAGE, Found, Selection, find_candidates, place_of
 from provider_registration.db.database import Database
-from provider_registration.web.pagination import Position
-
-EXPORT_PAGE = 500  # candidates read at a time
-MOST_MATCHES = 1000  # candidates looked at for words that more have
+from provider_registration.web.pagination import Page, Position
 
 
 class BrowsingService:
@@ -26,29 +21,8 @@ class BrowsingService:
 
     async def page(self, selection: Selection, *, limit: int, after: Position | None = None) -> Found:
         """Some candidates of a selection: the first, or those after a place."""
-        place = after or selection.order.start
-        parameters: dict[str, object] = {
-            "status": selection.status,
-            "product": selection.product,
-            "after": place.at,
-            "after_id": place.id,
-            "limit": limit + 1,
-        }
-        if selection.words:
-            if not (patterns := query_patterns(selection.words)):
-                return Found([], None)
-            indexed = patterns[: queries.MOST_INDEXED_WORDS]
-            statement = queries.SEARCH[selection.order, len(indexed)]
-            parameters |= {f"word_{number}": pattern for number, pattern in enumerate(indexed, 1)}
-            parameters |= {"others": patterns[len(indexed) :], "most": MOST_MATCHES}
-        else:
-            statement = queries.BROWSE[selection.order, selection.status is not None, selection.product is not None]
         async with self._database.statement() as session:
-            rows = (await session.execute(statement, parameters)).mappings().all()
-        is_partial = bool(selection.words) and rows[0]["matched"] == MOST_MATCHES
-        candidates = [Candidate.from_row(row) for row in rows[:limit] if row["id"] is not None]
-        is_last = len(rows) <= limit
-        return Found(candidates, None if is_last else _place_of(candidates[-1]), is_partial)
+            return await find_candidates(session, selection, Page(limit, after=after))
 
     async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
         """Every candidate of a selection, of a search those among MOST_MATCHES that have its words.
@@ -57,7 +31,7 @@ class BrowsingService:
         """
         after: Position | None = None
         while True:
-            found = await self.page(selection, limit=EXPORT_PAGE, after=after)
+            found = await self.page(selection, limit=MAX_PAGE, after=after)
             for candidate in found.candidates:
                 yield candidate
             after = found.next
@@ -78,7 +52,7 @@ class BrowsingService:
             CandidateNotFound: there is none.
         """
         async with self._database.statement() as session:
-            result = await session.execute(candidate_queries.FIND_CANDIDATE, {"candidate_id": candidate_id})
+            result = await session.execute(queries.FIND_CANDIDATE, {"candidate_id": candidate_id})
             row = result.mappings().one_or_none()
         if row is None:
             raise CandidateNotFound(candidate_id)
@@ -92,7 +66,7 @@ class BrowsingService:
 
     async def next_pending(self, after: Candidate | None = None) -> UUID | None:
         """The pending candidate that registered next after another, or else first; None when nobody waits."""
-        places = [_place_of(after), EARLIEST] if after else [EARLIEST]
+        places = [place_of(after), EARLIEST] if after else [EARLIEST]
         async with self._database.transaction() as session:
             for place in places:
                 found: UUID | None = await session.scalar(
@@ -109,7 +83,3 @@ class BrowsingService:
         async with self._database.statement() as session:
             rows = await session.execute(queries.NAME_USERS, {"user_ids": list(user_ids)})
             return {row.id: row.email for row in rows}
-
-
-def _place_of(candidate: Candidate) -> Position:
-    return Position(candidate.created_at, candidate.candidate_id)

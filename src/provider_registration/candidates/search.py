@@ -1,0 +1,210 @@
+"""The one search for the API, the console and exports: which candidates, in what order, page by page.
+
+A page is a walk along an index in its order, from where the page before ended: each costs what the first does, and
+only an offset skips. A filter is one clause here; every combination of filters is a statement, with the plan that
+serves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import chain, combinations
+from uuid import UUID
+
+from sqlalchemy import DateTime, TextClause, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from provider_registration.candidates.models import Candidate, CandidatePage, Product, Status
+from provider_registration.candidates.queries import INSTANT, SELECT_RECORDS, SELECT_WITH_APPROVAL
+from provider_registration.candidates.search_text import query_patterns
+from provider_registration.web.pagination import BEGINNING, Page, Position
+
+EARLIEST = Position(datetime.min.replace(tzinfo=UTC), UUID(int=0))
+MAX_PAGE = 500  # candidates; saying so in the SQL lets PostgreSQL plan once, instead of for every limit it is given
+MAX_MATCHES = 1000  # candidates looked at for words that more have
+MAX_INDEXED_WORDS = 3  # each costs; further words are looked for in what the index finds
+
+
+class Order(StrEnum):
+    """By when they registered; other orders would need an index each, which every registration had to keep."""
+
+    OLDEST = "oldest"
+    NEWEST = "newest"
+
+    @property
+    def start(self) -> Position:
+        """The place before the first."""
+        return EARLIEST if self is Order.OLDEST else BEGINNING
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which candidates, and in what order. Each of `words` is in the search text."""
+
+    status: Status | None = None
+    product: Product | None = None
+    words: str = ""
+    order: Order = Order.OLDEST
+
+    @property
+    def filters(self) -> dict[str, object]:
+        """The value of each filter that is set."""
+        return {name: value for name in FILTERS if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Some candidates of a selection, in its order. `next` leads to more; `is_partial`: too many matched to see all."""
+
+    candidates: list[Candidate]
+    next: Position | None
+    is_partial: bool = False
+
+
+# By the field of a selection: what a candidate has to be.
+FILTERS = {
+    "status": "status = :status",
+    "product": "products @> ARRAY[CAST(:product AS text)]",
+}
+_ORDERS = {
+    Order.NEWEST: {"beyond": "<", "order": "created_at DESC, id DESC"},
+    Order.OLDEST: {"beyond": ">", "order": "created_at, id"},
+}
+
+# The ids of one page, and of one candidate more, which tells whether there is a next page.
+_PAGE = """
+    WITH page AS (
+        SELECT id, created_at, row_number() OVER (ORDER BY {order}) AS place
+        FROM (
+            SELECT id, created_at
+            FROM candidates
+            WHERE (created_at, id) {beyond} (:after, :after_id) {filters}
+            ORDER BY {order}
+            LIMIT 501 OFFSET :offset
+        ) AS longest
+        ORDER BY {order}
+        LIMIT :limit + 1
+    ), summary AS (
+        SELECT false AS is_partial
+    )
+"""
+
+# The same of the candidates that have every word: of :most at most, whichever the index leads to first. So a word that
+# very many have costs no more than one that a thousand have.
+_PAGE_OF_MATCHES = """
+    WITH matched AS (
+        SELECT id, status, products, created_at
+        FROM candidates
+        WHERE search_text LIKE ALL (CAST(:other_words AS text[])) {words}
+        LIMIT :most
+    ), page AS (
+        SELECT id, created_at, row_number() OVER (ORDER BY {order}) AS place
+        FROM matched
+        WHERE (created_at, id) {beyond} (:after, :after_id) {filters}
+        ORDER BY {order}
+        LIMIT :limit + 1
+    ), summary AS (
+        SELECT count(*) = :most AS is_partial FROM matched
+    )
+"""
+
+# The candidates of a page, each with its unfinished approval; one row of NULLs when there are none.
+_ROWS = """
+    {candidates}
+    , summary.is_partial
+    FROM summary
+    LEFT JOIN page ON true
+    LEFT JOIN candidates ON candidates.id = page.id
+    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
+    ORDER BY page.place
+"""
+
+# The records of a page as one array, and how many candidates there are on all pages: filters that are not kept counts
+# of would have to be counted here.
+_RECORDS = """
+    , record AS (
+        {records}
+        , page.place
+        FROM page
+        JOIN candidates USING (id)
+        WHERE page.place <= :limit
+    ), total AS (
+        SELECT CAST(coalesce(sum(count), 0) AS bigint) AS total
+        FROM candidate_counts
+        WHERE product = coalesce(CAST(:product AS text), '')
+          AND (CAST(:status AS text) IS NULL OR status = :status)
+    ), last AS (
+        SELECT created_at, id FROM record ORDER BY place DESC LIMIT 1
+    )
+    SELECT total,
+           (SELECT count(*) FROM page) > :limit AS has_more,
+           (SELECT created_at FROM last) AS last_created_at,
+           (SELECT id FROM last) AS last_id,
+           (SELECT '[' || coalesce(string_agg(json, ',' ORDER BY place), '') || ']' FROM record) AS records
+    FROM total
+"""
+
+
+def _statement(order: Order, filters: Iterable[str], words: int, output: str) -> TextClause:
+    page = (_PAGE_OF_MATCHES if words else _PAGE).format(
+        **_ORDERS[order],
+        filters="".join(f" AND {FILTERS[name]}" for name in filters),
+        words="".join(f" AND search_text LIKE :word_{number}" for number in range(1, words + 1)),
+    )
+    statement = text(page + output.format(candidates=SELECT_WITH_APPROVAL, records=SELECT_RECORDS))
+    return statement.bindparams(bindparam("after", type_=DateTime(timezone=True)))
+
+
+_SUBSETS = [frozenset(some) for some in chain.from_iterable(combinations(FILTERS, n) for n in range(len(FILTERS) + 1))]
+# By the order, the filters that are set, and the number of words that the index looks for.
+PAGES_OF_ROWS = {
+    (order, filters, words): _statement(order, filters, words, _ROWS)
+    for order in Order
+    for filters in _SUBSETS
+    for words in range(MAX_INDEXED_WORDS + 1)
+}
+# By the order and the filters that are set.
+PAGES_OF_RECORDS = {
+    (order, filters): _statement(order, filters, 0, _RECORDS).bindparams(INSTANT)
+    for order in Order
+    for filters in _SUBSETS
+}
+
+
+async def find_records(session: AsyncSession, selection: Selection, page: Page) -> CandidatePage:
+    """One page of a selection without words, as JSON, and how many candidates there are on all pages."""
+    statement = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
+    parameters = {"status": None, "product": None} | _parameters(selection, page)
+    return CandidatePage.from_row((await session.execute(statement, parameters)).mappings().one())
+
+
+async def find_candidates(session: AsyncSession, selection: Selection, page: Page) -> Found:
+    """One page of a selection, of MAX_PAGE candidates at most."""
+    parameters = _parameters(selection, page)
+    indexed: list[str] = []
+    if selection.words:
+        patterns = query_patterns(selection.words)
+        if not patterns:
+            return Found([], None)
+        indexed = patterns[:MAX_INDEXED_WORDS]
+        parameters |= {f"word_{number}": pattern for number, pattern in enumerate(indexed, 1)}
+        parameters |= {"other_words": patterns[MAX_INDEXED_WORDS:], "most": MAX_MATCHES}
+    statement = PAGES_OF_ROWS[selection.order, frozenset(selection.filters), len(indexed)]
+    rows = (await session.execute(statement, parameters)).mappings().all()
+    candidates = [Candidate.from_row(row) for row in rows[: page.limit] if row["id"] is not None]
+    end = place_of(candidates[-1]) if len(rows) > page.limit else None
+    return Found(candidates, end, rows[0]["is_partial"])
+
+
+def place_of(candidate: Candidate) -> Position:
+    """Where a candidate stands in lists."""
+    return Position(candidate.created_at, candidate.candidate_id)
+
+
+def _parameters(selection: Selection, page: Page) -> dict[str, object]:
+    after = page.after or selection.order.start
+    values: Mapping[str, object] = selection.filters
+    return {**values, "after": after.at, "after_id": after.id, "limit": page.limit, "offset": page.offset}
