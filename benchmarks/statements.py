@@ -28,7 +28,7 @@ def get(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
 def register(email: str) -> tuple[TextClause, dict[str, Any]]:
     """Register a company: the statement of a batch, of one."""
     company = {
-        "candidate_id": str(uuid4()),
+        "id": str(uuid4()),
         "company_name": "Huerta del Sol S.L.",
         "contact_email": email,
         "phone": "+34 963 555 017",

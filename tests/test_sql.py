@@ -16,7 +16,7 @@ import provider_registration
 SOURCE = Path(provider_registration.__file__).parent
 ASKING = {"text", "execute", "exec_driver_sql", "fetch", "fetchrow", "fetchval", "scalar", "scalars", "stream"}
 # Statements that take no parameters in PostgreSQL; the role's name was quoted by PostgreSQL itself.
-MADE_OF_PARTS = {("db/grants.py", "text"), ("candidates/search.py", "text")}
+MADE_OF_PARTS = {("db/grants.py", "text"), ("db/statements.py", "text")}
 
 
 def names_of(call):
@@ -61,10 +61,25 @@ def test_every_statement_of_a_room_stands_in_its_queries(room, files):
         path.name
         for path in (SOURCE / room).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and names_of(node) == "text"
+        if isinstance(node, ast.Call) and names_of(node) in {"text", "statement"} and node.args
     }
 
     assert calls == files
+
+
+def test_statements_of_parts_are_made_while_their_modules_are_imported():
+    made = {
+        (str(path.relative_to(SOURCE)), function.name)
+        for path in SOURCE.rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in {"statement", "_statement"}
+    }
+
+    assert made == {("candidates/search.py", "_statement")}  # whose own calls are none of these
 
 
 @pytest.mark.parametrize(

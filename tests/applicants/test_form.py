@@ -25,7 +25,7 @@ FILLED_IN = {
 
 def errors_of(form):
     try:
-        form.to_registration()
+        form.to_company()
     except FormRefused as refusal:
         return refusal.errors or {"no field": "although it was refused"}
     return {}
@@ -66,7 +66,7 @@ def test_a_link_is_made_of_any_key_and_address(text):
 def test_numbers_are_read_as_people_write_them(typed, number):
     fields = {**FILLED_IN, "capacity_tons_per_day": [typed]}
 
-    assert ApplicationForm.of(Form(fields)).to_registration().capacity_tons_per_day == number
+    assert ApplicationForm.of(Form(fields)).to_company().capacity_tons_per_day == number
 
 
 @pytest.mark.parametrize("typed", ["1,20", "1.5", "12,3456", "80 kg", "t", "1-2", "²", "1\n200", "1" * 5000, "9" * 40])

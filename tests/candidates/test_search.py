@@ -11,8 +11,8 @@ import pytest
 
 from provider_registration.candidates import filling, queries
 from provider_registration.candidates.browsing import BrowsingService
+from provider_registration.candidates.company import Company, Product
 from provider_registration.candidates.filling import fill_search_texts, keep_filled
-from provider_registration.candidates.models import Product, Registration
 from provider_registration.candidates.search import Selection
 from provider_registration.candidates.search_text import MAX_FIELD_LENGTH, query_patterns, search_text
 from provider_registration.candidates.service import CandidateService
@@ -85,7 +85,7 @@ def a_company(name, **changes):
         "capacity_tons_per_day": 1,
         "location": None,
     }
-    return Registration(**values | changes)
+    return Company.model_construct(**values | changes)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openpyxl.utils.escape import unescape
 
-from provider_registration.candidates.models import Candidate, Product, Status
+from provider_registration.candidates.company import Product
+from provider_registration.candidates.models import Candidate, Status
 from provider_registration.console import workbooks
 from provider_registration.console.exports import FIELDS, as_csv, as_xlsx
 

@@ -154,7 +154,7 @@ def test_every_field_of_a_form_is_one_of_a_model_or_known_to_be_bounded() -> Non
 def test_an_endless_form_is_refused_before_it_is_normalised(normalised: list[int]) -> None:
     fields = ("company_name", "contact_email", "phone", "location", "truck_count", "capacity_tons_per_day")
     with pytest.raises(FormRefused) as refused:
-        ApplicationForm.of(Form({name: [ENDLESS] for name in (*fields, "key", "products")})).to_registration()
+        ApplicationForm.of(Form({name: [ENDLESS] for name in (*fields, "key", "products")})).to_company()
 
     assert set(refused.value.errors) >= {*fields}
     assert max(normalised, default=0) <= MAX_RAW_LENGTHS * 255

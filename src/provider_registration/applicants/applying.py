@@ -41,18 +41,18 @@ async def apply(form: ApplicationForm, *, service: CandidateService, limits: Rat
     Sent a second time, a form leads to the application that it made the first time.
     """
     try:
-        body = form.to_registration()
+        company = form.to_company()
     except FormRefused as error:
         return Attempt(form, refusal=InvalidRequest([]), errors=error.errors)
-    secret, registration = form.status_secret(body.contact_email), body.to_registration()
+    secret = form.status_secret(company.contact_email)
     try:
         await limits.count_registration(caller)
-        await service.register(registration, status_secret=secret)
+        await service.register(company, status_secret=secret)
     except EmailTaken as error:
         sent = await service.find_application(secret)
         if sent is None:
             return Attempt(form, refusal=error, errors={"contact_email": EMAIL_TAKEN})
-        return Attempt(form, status_secret=secret, is_changed=not sent.says(registration))
+        return Attempt(form, status_secret=secret, is_changed=not sent.says(company))
     except TooManyRequests as error:
         wait = duration(error.retry_after)
         problem = f"Too many applications came from your network. Send this one again in {wait}: it is kept below."

@@ -53,7 +53,7 @@ class ApplicationForm:
         typed = {name: form.get(name) for name in (*TEXTS, *NUMBERS, HONEYPOT)}
         return cls(key if _KEY.fullmatch(key) else secrets.token_urlsafe(KEY_BYTES), typed, form.all("products"))
 
-    def to_registration(self) -> CandidateRegistration:
+    def to_company(self) -> CandidateRegistration:
         """The same as the API takes it, by the API's rules.
 
         Raises:

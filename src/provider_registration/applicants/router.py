@@ -9,9 +9,9 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.applicants.applying import Attempt, apply
 from provider_registration.applicants.form import ApplicationForm
+from provider_registration.candidates.company import Product
 from provider_registration.candidates.dependencies import CandidateServiceDep, RateLimitsDep
 from provider_registration.candidates.links import APPLICATIONS, status_url
-from provider_registration.candidates.models import Product
 from provider_registration.pages.forms import FormDep
 from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from provider_registration.candidates.queries import SELECT_CANDIDATES
+from provider_registration.candidates.queries import CANDIDATE_COLUMNS
 from provider_registration.db.database import PATIENCE_OF_A_BATCH
+from provider_registration.db.statements import statement
 
 # Claim approvals that nothing stands in the way of, and record who asked. What others hold is left out; names in their
 # order, since two statements that met in another order would deadlock.
-_PATIENTLY = "WITH " + PATIENCE_OF_A_BATCH
-_CLAIM_FREE = """
-    , free AS (
+CLAIM_FREE = statement(
+    """
+    WITH {patience}, free AS (
         SELECT asked.*, candidates.company_name, candidates.version
         FROM json_to_recordset(CAST(:requests AS json)) AS asked (
             candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[]
@@ -42,12 +43,14 @@ _CLAIM_FREE = """
     SELECT candidate_id, claim_id, claimed.idempotency_key, provider_name, attempts, free.version AS candidate_version
     FROM claimed
     JOIN free USING (candidate_id, claim_id)
-"""
-CLAIM_FREE = text(_PATIENTLY + _CLAIM_FREE)
+    """,
+    patience=PATIENCE_OF_A_BATCH,
+)
 
 # Mark pending candidates approved, each unless someone changed it since it was claimed; end and record the approvals.
-_APPROVE = """
-    , approved AS (
+APPROVE_CLAIMED = statement(
+    """
+    WITH {patience}, approved AS (
         UPDATE candidates
         SET status = 'approved', provider_id = made.provider_id
         FROM json_to_recordset(CAST(:made AS json)) AS made (
@@ -63,11 +66,11 @@ _APPROVE = """
         INSERT INTO approval_events (candidate_id, idempotency_key, event, provider_id)
         SELECT id, idempotency_key, 'approved', provider_id FROM approved
     )
-"""
-_PATIENTLY_APPROVE = _PATIENTLY + _APPROVE
-_APPROVE_AND_SELECT = _PATIENTLY_APPROVE + SELECT_CANDIDATES
-_FROM_APPROVED = "FROM approved AS candidates"
-APPROVE_CLAIMED = text(_APPROVE_AND_SELECT + _FROM_APPROVED)
+    SELECT {candidate} FROM approved AS candidates
+    """,
+    patience=PATIENCE_OF_A_BATCH,
+    candidate=CANDIDATE_COLUMNS,
+)
 
 # Claim the approval of a candidate that has none, or whose last holder is gone or let go of it.
 CLAIM = text("""

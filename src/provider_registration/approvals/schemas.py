@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from provider_registration.approvals.models import ApprovalEvent
+from provider_registration.candidates.company import MAX_INTEGER
 from provider_registration.candidates.models import ApprovalState, Status
-from provider_registration.candidates.schemas import EXAMPLE_ID, EXAMPLE_STANDING, MAX_INTEGER, ApprovalStandingResponse
+from provider_registration.candidates.schemas import EXAMPLE_ID, EXAMPLE_STANDING, ApprovalStandingResponse
 from provider_registration.web.pagination import PageQuery, Pagination
 
 EXAMPLE_APPROVAL: dict[str, Any] = {

@@ -135,7 +135,7 @@ async def register_candidate(
     `status_url` comes only now, and only where there are public pages: whoever has it sees what was sent in.
     """
     await limits.count_registration(address_of(request))
-    registered = await service.register(registration.to_registration())
+    registered = await service.register(registration)
     record = registered.record
     content = record.json
     if registered.status_secret:

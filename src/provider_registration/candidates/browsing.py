@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from provider_registration.candidates import queries
+from provider_registration.candidates.company import Product
 from provider_registration.candidates.errors import CandidateNotFound
-from provider_registration.candidates.models import Candidate, Product, Status
+from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.search import EARLIEST, MAX_PAGE, Found, Selection, find_candidates, place_of
 from provider_registration.db.database import Database
 from provider_registration.web.pagination import Page, Position

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID, uuid4
 
+from pydantic import Field
 from sqlalchemy import Row, RowMapping
 
+from provider_registration.candidates.company import FACTS, Company, Product
+from provider_registration.candidates.search_text import search_text
+from provider_registration.candidates.status_secrets import hash_of_secret
 from provider_registration.web.pagination import Position
 from provider_registration.web.text import canonical_email
 
-LONGEST_SECONDS = (
-    450  # that any process holds an approval: its lease is 1.5 times BILLING_DEADLINE_SECONDS, 300 at most
-)
+# That any process holds an approval: its lease is 1.5 times BILLING_DEADLINE_SECONDS, which is 300 at most.
+LONGEST_SECONDS = 450
 
 
 class Status(StrEnum):
@@ -24,16 +27,6 @@ class Status(StrEnum):
     PENDING = "pending"
     APPROVED = "approved"
     REJECTED = "rejected"
-
-
-class Product(StrEnum):
-    """What suppliers deliver."""
-
-    APPLES = "apples"
-    ORANGES = "oranges"
-    GRAPES = "grapes"
-    BANANAS = "bananas"
-    MANGOES = "mangoes"
 
 
 class ApprovalState(StrEnum):
@@ -59,8 +52,7 @@ class ApprovalStanding:
     last_error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Company):
     """A company that registered. `version` is 1 at registration and grows with every change.
 
     `approval` is an approval that is not finished yet.
@@ -68,13 +60,6 @@ class Candidate:
 
     candidate_id: UUID
     status: Status
-    company_name: str
-    contact_email: str
-    phone: str | None
-    products: list[Product]
-    truck_count: int
-    capacity_tons_per_day: int
-    location: str | None
     created_at: datetime
     updated_at: datetime
     provider_id: int | None
@@ -85,17 +70,11 @@ class Candidate:
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
-        """Make a candidate from a row of `candidates`."""
-        return cls(
+        """Make a candidate from a row with the columns of CANDIDATE_COLUMNS and, if it has them, APPROVAL_COLUMNS."""
+        return cls.model_construct(
+            **facts_of(row),
             candidate_id=row["id"],
             status=Status(row["status"]),
-            company_name=row["company_name"],
-            contact_email=row["contact_email"],
-            phone=row["phone"],
-            products=[Product(product) for product in row["products"]],
-            truck_count=row["truck_count"],
-            capacity_tons_per_day=row["capacity_tons_per_day"],
-            location=row["location"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
             provider_id=row["provider_id"],
@@ -104,6 +83,11 @@ class Candidate:
             rejected_by=row["rejected_by"],
             approval=_standing(row),
         )
+
+
+def facts_of(row: RowMapping) -> dict[str, Any]:
+    """What a company says of itself, of a row; as it was stored, whatever the rules were then."""
+    return {**{fact: row[fact] for fact in FACTS}, "products": [Product(product) for product in row["products"]]}
 
 
 def _standing(row: RowMapping) -> ApprovalStanding | None:
@@ -142,22 +126,10 @@ class Registered:
     status_secret: str | None
 
 
-# What a company says of itself, in a registration and in the application that it makes.
-SAID = (*("company_name", "contact_email", "phone", "products", "truck_count", "capacity_tons_per_day", "location"),)
-
-
-@dataclass(frozen=True, slots=True)
-class Application:
+class Application(Company):
     """A candidate as the company itself may see it: what it sent in, and what was decided."""
 
     status: Status
-    company_name: str
-    contact_email: str
-    phone: str | None
-    products: list[Product]
-    truck_count: int
-    capacity_tons_per_day: int
-    location: str | None
     created_at: datetime
     decided_at: datetime | None
     rejection_reason: str | None
@@ -165,12 +137,11 @@ class Application:
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
         """Make an application from a row of FIND_APPLICATION."""
-        products = [Product(product) for product in row["products"]]
-        return cls(**{**row, "status": Status(row["status"]), "products": products})
+        return cls.model_construct(**{**row, **facts_of(row), "status": Status(row["status"])})
 
-    def says(self, registration: Registration) -> bool:
-        """Whether it is what a registration says."""
-        return all(getattr(self, name) == getattr(registration, name) for name in SAID)
+    def says(self, company: Company) -> bool:
+        """Whether it is what a company says of itself."""
+        return all(getattr(self, fact) == getattr(company, fact) for fact in FACTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,27 +159,27 @@ class CandidatePage:
         return cls(records=row["records"], total=row["total"], next=end)
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What a company says of itself, and what it gets: an id, a search text, and the hash of a status secret.
+class Registration(Company):
+    """A company as it is stored: with an id, what it is compared and found by, and the hash of its status secret.
 
-    The hash is in hexadecimal.
+    The hash is in PostgreSQL's hex format of bytea.
     """
 
-    company_name: str
-    contact_email: str
-    phone: str | None
-    products: list[Product]
-    truck_count: int
-    capacity_tons_per_day: int
-    location: str | None
-    candidate_id: UUID = field(default_factory=uuid4)
-    status_secret_hash: str | None = None
-    search_text: str | None = None
-    contact_email_canonical: str = ""  # made from contact_email; pydantic would not write a field with init=False
+    candidate_id: UUID = Field(serialization_alias="id")
+    contact_email_canonical: str
+    search_text: str
+    status_secret_hash: str | None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "contact_email_canonical", canonical_email(self.contact_email))
+    @classmethod
+    def of(cls, company: Company, status_secret: str | None) -> Self:
+        """Make a registration of what a company says."""
+        return cls.model_construct(
+            **{fact: getattr(company, fact) for fact in FACTS},
+            candidate_id=uuid4(),
+            contact_email_canonical=canonical_email(company.contact_email),
+            search_text=search_text(company.company_name, company.contact_email, company.phone, company.location),
+            status_secret_hash=f"\\x{hash_of_secret(status_secret)}" if status_secret else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from sqlalchemy import DateTime, Text, bindparam, text
 
+from provider_registration.candidates.company import FACTS
 from provider_registration.db.database import PATIENCE_OF_A_BATCH
+from provider_registration.db.statements import statement
 
 INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
 
+# What a company says of itself: "company_name, contact_email, ...".
+FACTS_COLUMNS = ", ".join(FACTS)
+FACTS_OF_CANDIDATES = ", ".join(f"candidates.{fact}" for fact in FACTS)
+
 # What Candidate is made of, of whatever is called `candidates`. Columns have names in all that is returned: one that a
 # later release adds would change what `*` means, and PostgreSQL refuses to go on with a prepared statement then.
-CANDIDATE_COLUMNS = """
-    candidates.id, candidates.status, candidates.company_name, candidates.contact_email, candidates.phone,
-    candidates.products, candidates.truck_count, candidates.capacity_tons_per_day, candidates.location,
-    candidates.created_at, candidates.updated_at, candidates.provider_id, candidates.version,
-    candidates.rejection_reason, candidates.rejected_by
-"""
-SELECT_CANDIDATES = "SELECT " + CANDIDATE_COLUMNS
+CANDIDATE_COLUMNS = (
+    f"candidates.id, candidates.status, {FACTS_OF_CANDIDATES}, candidates.created_at, candidates.updated_at, "
+    "candidates.provider_id, candidates.version, candidates.rejection_reason, candidates.rejected_by"
+)
 
-# The same, with the unfinished approval of each: of whatever is called `approval`.
-_AND_APPROVAL = """
-    , approval.state AS approval_state, approval.requested_at AS approval_requested_at,
+# The unfinished approval of a candidate, of whatever is called `approval`.
+APPROVAL_COLUMNS = """
+    approval.state AS approval_state, approval.requested_at AS approval_requested_at,
     approval.attempts AS approval_attempts, approval.next_attempt_at AS approval_next_attempt_at,
     approval.last_error AS approval_last_error
 """
-SELECT_WITH_APPROVAL = SELECT_CANDIDATES + _AND_APPROVAL
-_FROM_BOTH = """
-    FROM candidates
-    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
-"""
-_WITH_APPROVAL = SELECT_WITH_APPROVAL + _FROM_BOTH
 
-# Records of whatever is called `candidates`: JSON in the shape of CandidateResponse.
-SELECT_RECORDS = """
-    SELECT candidates.id,
+# The record of whatever is called `candidates`: JSON in the shape of CandidateResponse.
+RECORD_COLUMNS = f"""
+           candidates.id,
            candidates.version,
            candidates.created_at,
            (
@@ -41,13 +38,7 @@ SELECT_RECORDS = """
                FROM (
                    SELECT candidates.id AS candidate_id,
                           candidates.status,
-                          candidates.company_name,
-                          candidates.contact_email,
-                          candidates.phone,
-                          candidates.products,
-                          candidates.truck_count,
-                          candidates.capacity_tons_per_day,
-                          candidates.location,
+                          {FACTS_OF_CANDIDATES},
                           replace(to_char(candidates.created_at, :instant), '.000000Z', 'Z') AS created_at,
                           replace(to_char(candidates.updated_at, :instant), '.000000Z', 'Z') AS updated_at,
                           candidates.provider_id,
@@ -69,58 +60,62 @@ SELECT_RECORDS = """
                           ) AS approval
                ) AS record
            ) AS json
-"""
+"""  # noqa: S608 - of constants
 
 # Register companies, each unless its address is registered already; a form that is sent twice at once may meet its own
 # status secret first. In the order of addresses: two statements that met in another order would deadlock.
-_INSERT = """
-    , added AS (
-        INSERT INTO candidates
-            (id, company_name, contact_email, contact_email_canonical, phone, products, truck_count,
-             capacity_tons_per_day, location, status_secret_hash, search_text)
-        SELECT candidate_id, company_name, contact_email, contact_email_canonical, phone, products, truck_count,
-               capacity_tons_per_day, location, decode(status_secret_hash, 'hex'), search_text
-        FROM ROWS FROM (
-            json_to_recordset(CAST(:registrations AS json)) AS (
-                candidate_id uuid,
-                company_name text,
-                contact_email text,
-                contact_email_canonical text,
-                phone text,
-                products text[],
-                truck_count integer,
-                capacity_tons_per_day integer,
-                location text,
-                status_secret_hash text,
-                search_text text
-            )
-        ) WITH ORDINALITY AS registration, patience
+INSERT_CANDIDATES = statement(
+    """
+    WITH {patience}, added AS (
+        INSERT INTO candidates (id, {facts}, contact_email_canonical, status_secret_hash, search_text)
+        SELECT id, {facts}, contact_email_canonical, status_secret_hash, search_text
+        FROM ROWS FROM (json_populate_recordset(CAST(NULL AS candidates), CAST(:registrations AS json)))
+                 WITH ORDINALITY AS registration, patience
         ORDER BY contact_email_canonical, ordinality
         ON CONFLICT DO NOTHING
         RETURNING *
     )
-"""
-_FROM_ADDED = "FROM added AS candidates"
-_PATIENTLY = "WITH " + PATIENCE_OF_A_BATCH
-_PATIENTLY_INSERT = _PATIENTLY + _INSERT
-_INSERT_AND_SELECT = _PATIENTLY_INSERT + SELECT_RECORDS
-INSERT_CANDIDATES = text(_INSERT_AND_SELECT + _FROM_ADDED).bindparams(INSTANT)
+    SELECT {record} FROM added AS candidates
+    """,
+    patience=PATIENCE_OF_A_BATCH,
+    facts=FACTS_COLUMNS,
+    record=RECORD_COLUMNS,
+).bindparams(INSTANT)
 
 # Read candidates, each with its unfinished approval.
-_WITH_IDS = "FROM candidates WHERE candidates.id = ANY(:candidate_ids)"
-FIND_CANDIDATES = text(SELECT_RECORDS + _WITH_IDS).bindparams(INSTANT)
+FIND_CANDIDATES = statement(
+    "SELECT {record} FROM candidates WHERE candidates.id = ANY(:candidate_ids)", record=RECORD_COLUMNS
+).bindparams(INSTANT)
 
 # Read one candidate, with its unfinished approval.
-_OF_ONE = "WHERE candidates.id = :candidate_id"
-FIND_CANDIDATE = text(_WITH_APPROVAL + _OF_ONE)
+FIND_CANDIDATE = statement(
+    """
+    SELECT {candidate}, {approval}
+    FROM candidates
+    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
+    WHERE candidates.id = :candidate_id
+    """,
+    candidate=CANDIDATE_COLUMNS,
+    approval=APPROVAL_COLUMNS,
+)
 
 # Some candidates, each with its unfinished approval, oldest first.
-_OF_SOME = "WHERE candidates.id = ANY(:candidate_ids) ORDER BY candidates.created_at, candidates.id"
-FIND_NAMED = text(_WITH_APPROVAL + _OF_SOME)
+FIND_NAMED = statement(
+    """
+    SELECT {candidate}, {approval}
+    FROM candidates
+    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
+    WHERE candidates.id = ANY(:candidate_ids)
+    ORDER BY candidates.created_at, candidates.id
+    """,
+    candidate=CANDIDATE_COLUMNS,
+    approval=APPROVAL_COLUMNS,
+)
 
 # Read one candidate and keep everybody else from deciding about it until the transaction ends.
-_LOCKED = "FROM candidates WHERE id = :candidate_id FOR NO KEY UPDATE"
-LOCK_CANDIDATE = text(SELECT_CANDIDATES + _LOCKED)
+LOCK_CANDIDATE = statement(
+    "SELECT {candidate} FROM candidates WHERE id = :candidate_id FOR NO KEY UPDATE", candidate=CANDIDATE_COLUMNS
+)
 
 # For the metrics: how long the pending candidate that waits longest has waited, in seconds; no row without any.
 OLDEST_PENDING_SECONDS = text("""
@@ -138,24 +133,30 @@ TAKE_TURN_TO_RECOUNT = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key
 RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candidates()")
 
 # Reject a pending candidate, unless someone changed it since we read it.
-_REJECT_ONE = """
+REJECT_CANDIDATE = statement(
+    """
     UPDATE candidates
     SET status = 'rejected', rejection_reason = :reason, rejected_by = :user_id
     WHERE id = :candidate_id AND status = 'pending' AND version = :version
-    RETURNING
-"""
-REJECT_CANDIDATE = text(_REJECT_ONE + CANDIDATE_COLUMNS)
+    RETURNING {candidate}
+    """,
+    candidate=CANDIDATE_COLUMNS,
+)
 
 # Of these candidates, keep those that nobody holds from being decided by others until the transaction ends, which does
 # not wait long for any other row either.
-_LOCK_FREE = """
+LOCK_FREE_CANDIDATES = statement(
+    """
+    WITH {patience}
     SELECT id FROM candidates, patience WHERE id = ANY(:candidate_ids)
     ORDER BY id FOR NO KEY UPDATE OF candidates SKIP LOCKED
-"""
-LOCK_FREE_CANDIDATES = text(_PATIENTLY + _LOCK_FREE)
+    """,
+    patience=PATIENCE_OF_A_BATCH,
+)
 
 # Reject pending candidates that are locked, each unless someone changed it or an approval of it stands.
-_REJECT_LOCKED = """
+REJECT_CANDIDATES = statement(
+    """
     UPDATE candidates
     SET status = 'rejected', rejection_reason = rejection.reason, rejected_by = rejection.user_id
     FROM json_to_recordset(CAST(:rejections AS json))
@@ -164,27 +165,32 @@ _REJECT_LOCKED = """
       AND candidates.status = 'pending'
       AND (rejection.expected IS NULL OR candidates.version = ANY(rejection.expected))
       AND NOT EXISTS (SELECT FROM approval_intents WHERE approval_intents.candidate_id = candidates.id)
-    RETURNING
-"""
-REJECT_CANDIDATES = text(_REJECT_LOCKED + CANDIDATE_COLUMNS)
+    RETURNING {candidate}
+    """,
+    candidate=CANDIDATE_COLUMNS,
+)
 
 # Approve a pending candidate, unless someone changed it since we read it.
-_APPROVE_ONE = """
+APPROVE_CANDIDATE = statement(
+    """
     UPDATE candidates
     SET status = 'approved', provider_id = :provider_id
     WHERE id = :candidate_id AND status = 'pending' AND version = :version
-    RETURNING
-"""
-APPROVE_CANDIDATE = text(_APPROVE_ONE + CANDIDATE_COLUMNS)
+    RETURNING {candidate}
+    """,
+    candidate=CANDIDATE_COLUMNS,
+)
 
 # Read what the company with this status secret is shown of its own application, and nothing of what staff see.
-FIND_APPLICATION = text("""
-    SELECT status, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location,
-           created_at, rejection_reason,
+FIND_APPLICATION = statement(
+    """
+    SELECT status, {facts}, created_at, rejection_reason,
            CASE WHEN status <> 'pending' THEN updated_at END AS decided_at
     FROM candidates
     WHERE status_secret_hash = decode(:status_secret_hash, 'hex')
-""")
+    """,
+    facts=FACTS_COLUMNS,
+)
 
 # Give a candidate another status secret: only the hash, in hexadecimal, is kept.
 REPLACE_STATUS_SECRET = text("""

@@ -6,34 +6,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import PydanticCustomError
 
-from provider_registration.candidates.models import ApprovalState, Product, Registration, Status
+from provider_registration.candidates.company import BlankIsAbsent, Company, Product
+from provider_registration.candidates.models import ApprovalState, Status
 from provider_registration.web.pagination import CursorPagination, CursorQuery
-from provider_registration.web.text import EmailAddress, Text, blank_is_absent, has_digit, visible
+from provider_registration.web.text import Text
 
-MAX_INTEGER = 2**31 - 1  # PostgreSQL's integer
-
-
-def _no_repeats(products: list[Product]) -> list[Product]:
-    if len(set(products)) < len(products):
-        raise PydanticCustomError("repeated_items", "Input should name each product once")
-    return products
-
-
-Products = Annotated[
-    list[Product],
-    Field(min_length=1, max_length=len(Product), json_schema_extra={"uniqueItems": True}),
-    AfterValidator(_no_repeats),
-]
-PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
-CompanyName = Annotated[str, Text(255, min_length=1), AfterValidator(visible)]
-Phone = Annotated[str, Text(50), AfterValidator(has_digit)]
-Location = Annotated[str, Text(255)]
 Reason = Annotated[str, Text(1000)]
-BlankIsAbsent = AfterValidator(blank_is_absent)
 
 EXAMPLE_ID = UUID("0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11")
 EXAMPLE_REGISTRATION: dict[str, Any] = {
@@ -67,22 +48,10 @@ EXAMPLE_STATUS_URL = "/applications/pJ3nV8sK1xQ6wZ0rT5yL9uC2bM7dF4gH8aE1oI6kN3s"
 EXAMPLE_APPROVED: dict[str, Any] = {"candidate_id": str(EXAMPLE_ID), "status": "approved", "provider_id": 4711}
 
 
-class CandidateRegistration(BaseModel):
+class CandidateRegistration(Company):
     """What a company says of itself when it registers."""
 
     model_config = ConfigDict(extra="forbid")
-
-    company_name: CompanyName
-    contact_email: EmailAddress = Field(description="Taken once, whatever the letter case or the form of its domain")
-    phone: Annotated[Phone | None, BlankIsAbsent] = None
-    products: Products
-    truck_count: PositiveInteger
-    capacity_tons_per_day: PositiveInteger
-    location: Annotated[Location | None, BlankIsAbsent] = None
-
-    def to_registration(self) -> Registration:
-        """The same for the service."""
-        return Registration(**dict(self))
 
 
 class RejectionRequest(BaseModel):

@@ -14,12 +14,14 @@ from enum import StrEnum
 from itertools import chain, combinations
 from uuid import UUID
 
-from sqlalchemy import DateTime, TextClause, bindparam, text
+from sqlalchemy import DateTime, TextClause, bindparam
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.candidates.models import Candidate, CandidatePage, Product, Status
-from provider_registration.candidates.queries import INSTANT, SELECT_RECORDS, SELECT_WITH_APPROVAL
+from provider_registration.candidates.company import Product
+from provider_registration.candidates.models import Candidate, CandidatePage, Status
+from provider_registration.candidates.queries import APPROVAL_COLUMNS, CANDIDATE_COLUMNS, INSTANT, RECORD_COLUMNS
 from provider_registration.candidates.search_text import query_patterns
+from provider_registration.db.statements import statement
 from provider_registration.web.pagination import BEGINNING, Page, Position
 
 EARLIEST = Position(datetime.min.replace(tzinfo=UTC), UUID(int=0))
@@ -113,8 +115,7 @@ _PAGE_OF_MATCHES = """
 
 # The candidates of a page, each with its unfinished approval; one row of NULLs when there are none.
 _ROWS = """
-    {candidates}
-    , summary.is_partial
+    SELECT {candidate}, {approval}, summary.is_partial
     FROM summary
     LEFT JOIN page ON true
     LEFT JOIN candidates ON candidates.id = page.id
@@ -126,8 +127,7 @@ _ROWS = """
 # of would have to be counted here.
 _RECORDS = """
     , record AS (
-        {records}
-        , page.place
+        SELECT {record}, page.place
         FROM page
         JOIN candidates USING (id)
         WHERE page.place <= :limit
@@ -149,13 +149,15 @@ _RECORDS = """
 
 
 def _statement(order: Order, filters: Iterable[str], words: int, output: str) -> TextClause:
-    page = (_PAGE_OF_MATCHES if words else _PAGE).format(
+    return statement(
+        (_PAGE_OF_MATCHES if words else _PAGE) + output,
         **_ORDERS[order],
         filters="".join(f" AND {FILTERS[name]}" for name in filters),
         words="".join(f" AND search_text LIKE :word_{number}" for number in range(1, words + 1)),
-    )
-    statement = text(page + output.format(candidates=SELECT_WITH_APPROVAL, records=SELECT_RECORDS))
-    return statement.bindparams(bindparam("after", type_=DateTime(timezone=True)))
+        candidate=CANDIDATE_COLUMNS,
+        approval=APPROVAL_COLUMNS,
+        record=RECORD_COLUMNS,
+    ).bindparams(bindparam("after", type_=DateTime(timezone=True)))
 
 
 _SUBSETS = [frozenset(some) for some in chain.from_iterable(combinations(FILTERS, n) for n in range(len(FILTERS) + 1))]
@@ -176,9 +178,9 @@ PAGES_OF_RECORDS = {
 
 async def find_records(session: AsyncSession, selection: Selection, page: Page) -> CandidatePage:
     """One page of a selection without words, as JSON, and how many candidates there are on all pages."""
-    statement = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
+    asked = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
     parameters = {"status": None, "product": None} | _parameters(selection, page)
-    return CandidatePage.from_row((await session.execute(statement, parameters)).mappings().one())
+    return CandidatePage.from_row((await session.execute(asked, parameters)).mappings().one())
 
 
 async def find_candidates(session: AsyncSession, selection: Selection, page: Page) -> Found:
@@ -192,8 +194,8 @@ async def find_candidates(session: AsyncSession, selection: Selection, page: Pag
         indexed = patterns[:MAX_INDEXED_WORDS]
         parameters |= {f"word_{number}": pattern for number, pattern in enumerate(indexed, 1)}
         parameters |= {"other_words": patterns[MAX_INDEXED_WORDS:], "most": MAX_MATCHES}
-    statement = PAGES_OF_ROWS[selection.order, frozenset(selection.filters), len(indexed)]
-    rows = (await session.execute(statement, parameters)).mappings().all()
+    asked = PAGES_OF_ROWS[selection.order, frozenset(selection.filters), len(indexed)]
+    rows = (await session.execute(asked, parameters)).mappings().all()
     candidates = [Candidate.from_row(row) for row in rows[: page.limit] if row["id"] is not None]
     end = place_of(candidates[-1]) if len(rows) > page.limit else None
     return Found(candidates, end, rows[0]["is_partial"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.candidates import queries
 from provider_registration.candidates.browsing import BrowsingService
+from provider_registration.candidates.company import Company, Product
 from provider_registration.candidates.errors import (
     ApprovalInProgress,
     ApprovalNeedsResolution,
@@ -28,14 +28,12 @@ from provider_registration.candidates.models import (
     Candidate,
     CandidatePage,
     CandidateRecord,
-    Product,
     Registered,
     Registration,
     Rejection,
     Status,
 )
 from provider_registration.candidates.search import Order, Selection, find_records
-from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.selection import lock_pending
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.db.batching import Batcher, Sharer
@@ -63,32 +61,29 @@ class CandidateService:
         self.gives_status_secrets = gives_status_secrets
         self.browsing = BrowsingService(database)
         self._registrations = Batcher(
-            self._register, time_limit=database.time_limit, key=lambda registration: registration.contact_email.lower()
+            self._register,
+            time_limit=database.time_limit,
+            key=lambda registration: registration.contact_email_canonical,
         )
         self._reads = Batcher(self._read, time_limit=database.time_limit)
         self._lists = Sharer(self._list, time_limit=database.time_limit)
         self._rejections = Batcher(self._reject, time_limit=database.time_limit)
 
-    async def register(self, registration: Registration, *, status_secret: str | None = None) -> Registered:
+    async def register(self, company: Company, *, status_secret: str | None = None) -> Registered:
         """Store a new candidate; `status_secret` is for callers who have made one already.
 
         Raises:
             EmailTaken: a candidate with this address is registered, in whatever spelling.
+            RowHeld: another transaction holds that address.
         """
         secret = status_secret or (new_status_secret() if self.gives_status_secrets else None)
-        said = registration
-        registration = replace(
-            said,
-            status_secret_hash=hash_of_secret(secret) if secret else None,
-            search_text=search_text(said.company_name, said.contact_email, said.phone, said.location),
-        )
-        record = await self._registrations.do(registration)
+        record = await self._registrations.do(Registration.of(company, secret))
         if record is None:
             raise EmailTaken
         return Registered(record, secret)
 
     async def _register(self, registrations: Sequence[Registration]) -> list[CandidateRecord | None]:
-        parameters = {"registrations": REGISTRATIONS.dump_json(list(registrations)).decode()}
+        parameters = {"registrations": REGISTRATIONS.dump_json(list(registrations), by_alias=True).decode()}
         async with self._database.statement() as session:
             rows = await session.execute(queries.INSERT_CANDIDATES, parameters)
             added = {row.id: CandidateRecord.from_row(row) for row in rows}

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator
 
-from provider_registration.candidates.models import Product, Status
+from provider_registration.candidates.company import Product
+from provider_registration.candidates.models import Status
 from provider_registration.candidates.search import Order, Selection
 from provider_registration.web.pagination import Position
 from provider_registration.web.text import OpaqueText, Text

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from provider_registration.candidates.company import Product
 from provider_registration.candidates.dependencies import CandidateServiceDep
-from provider_registration.candidates.models import Candidate, Product, Status
+from provider_registration.candidates.models import Candidate, Status
 from provider_registration.console import paths
 from provider_registration.console.bulk import MOST
 from provider_registration.console.dependencies import BrowserUserDep, OwnFormDep

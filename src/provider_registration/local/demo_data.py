@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from provider_registration.candidates.models import Product, Status
+from provider_registration.candidates.company import Product
+from provider_registration.candidates.models import Status
 from provider_registration.candidates.search_text import search_text
 from provider_registration.db.database import CONNECT_TIMEOUT
 from provider_registration.local.demo_names import COUNTRIES, REJECTION_REASONS, Country

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provider_registration.candidates.models import Product
+from provider_registration.candidates.company import Product
 
 APPLES, ORANGES, GRAPES = Product.APPLES.value, Product.ORANGES.value, Product.GRAPES.value
 BANANAS, MANGOES = Product.BANANAS.value, Product.MANGOES.value

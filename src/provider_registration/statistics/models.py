@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from provider_registration.approvals.models import ApprovalEvent
-from provider_registration.candidates.models import Product, Status
+from provider_registration.candidates.company import Product
+from provider_registration.candidates.models import Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.approvals.models import ApprovalEvent
-from provider_registration.candidates.models import Product, Status
+from provider_registration.candidates.company import Product
+from provider_registration.candidates.models import Status
 from provider_registration.db.batching import Sharer
 from provider_registration.db.database import Database
 from provider_registration.statistics import queries
