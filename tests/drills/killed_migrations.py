@@ -43,8 +43,9 @@ from .migrations import (
     PACE,
     SERVING_ROLE,
     loaded,
-    make_releases,
+    make_next_release,
     read_reports,
+    release_before,
     serving_role,
 )
 from .plain_callers import PlainCallers
@@ -242,7 +243,8 @@ async def drill(options: Namespace) -> bool:
     report = Report(COLUMNS)
     random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
     with temporary_folder("killed") as folder:
-        older, present, next_one = make_releases(folder)
+        older = release_before(folder, "009_list_indexes_and_counts")
+        present, next_one = Release("present", ROOT), make_next_release(folder)
         stage = Stage(folder, present, random, options, report)
         async with loaded(folder, options.rows) as world:
             with report.failures(list):

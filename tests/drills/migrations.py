@@ -34,8 +34,10 @@ from .traffic import Traffic
 
 LOCK_SECONDS = 1.0
 OLDER_SCHEMA = "008_sessions"
-FIRST_NEWER_STEP = "alembic/versions/009_list_indexes_and_counts.py"
 LAST_OF_INDEXES = "010_product_indexes"
+BEFORE_TEXTS = "015_rejected_by"
+# Those that fill a column of every candidate, and the last that is there.
+STEPS_OF_TEXTS = ("016_canonical_email", "017_search_text", "018_functions_and_sessions")
 # What a release may bring: a column in every table, an index, and a rule.
 NEXT_STEP = """
 from alembic import op
@@ -118,10 +120,19 @@ async def drill(options: Namespace) -> bool:
     """Every step on one database; whether all promises were kept."""
     report = Report(COLUMNS)
     with temporary_folder("migrations") as folder:
-        older, present, next_one = make_releases(folder)
+        present, next_one = Release("present", ROOT), make_next_release(folder)
+        parts = {
+            "009": (release_before(folder, "009_list_indexes_and_counts"), go_up_and_down),
+            "016": (release_before(folder, "018_functions_and_sessions"), fill_texts),  # the first of the three to come
+            "next": (present, upgrade_and_roll_back),
+        }
         async with loaded(folder, options.rows) as world:
             service_url = await serving_role(world.database_url)
-            for release, work in ((older, go_up_and_down), (present, upgrade_and_roll_back)):
+            for name, (release, work) in parts.items():
+                if options.only not in name:
+                    continue
+                if name != "009":
+                    await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
                 part = folder / release.name
                 part.mkdir(exist_ok=True)
                 async with Fleet.started(part, world, service_url, release) as fleet:
@@ -129,9 +140,9 @@ async def drill(options: Namespace) -> bool:
                         traffic = await under_traffic(work, fleet, present, next_one, world, report, options)
                         for problem in await compare(world, traffic):
                             report.promise(kept=False, otherwise=problem)
-                await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
-                said = await present.run("provider-registration recount", world.database_url)
-                report.promise("The counts are right." in said, f"counts: {said}")
+            await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
+            said = await present.run("provider-registration recount", world.database_url)
+            report.promise("The counts are right." in said, f"counts: {said}")
     return report.show(
         f"{options.rows:,} candidates, {REPORTS} that read the table for {options.report_seconds:g} s again and again, "
         f"seed {options.seed}"
@@ -171,6 +182,16 @@ async def go_up_and_down(steps: Steps, _fleet: Fleet, present: Release, _next_on
     await steps.do("migrate 008 to 010, it goes on serving", present.run(up, url))
     await steps.do("downgrade 010 to 008", present.run(f"alembic downgrade {OLDER_SCHEMA}", url))
     await steps.do("migrate 008 to 010 again", present.run(up, url))
+
+
+async def fill_texts(steps: Steps, _fleet: Fleet, present: Release, _next_one: Release) -> None:
+    """Fill columns of every candidate, and undo that, while the release from before serves."""
+    url = steps.owner_url
+    await steps.do("nothing, the release before 016 serves", nothing())
+    await steps.do("downgrade to 015, it goes on serving", present.run(f"alembic downgrade {BEFORE_TEXTS}", url))
+    for revision in STEPS_OF_TEXTS:
+        up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
+        await steps.do(f"migrate to {revision[:3]}", present.run(up, url))
 
 
 async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, present: Release, next_one: Release) -> None:
@@ -230,26 +251,32 @@ async def read_reports(url: str, seconds: float, random: Random) -> None:
         connection.terminate()
 
 
-def make_releases(folder: Path) -> tuple[Release, Release, Release]:
-    """The version before FIRST_NEWER_STEP, out of the repository's history; this one; and one with a step more."""
+def release_before(folder: Path, step: str) -> Release:
+    """The version before a step of the migrations, out of the repository's history."""
     git = ["git", "-C", str(ROOT)]
-    added = [*git, "log", "--diff-filter=A", "--format=%H", "--", FIRST_NEWER_STEP]
+    added = [*git, "log", "--diff-filter=A", "--format=%H", "--", f"alembic/versions/{step}.py"]
     commit = subprocess.run(added, capture_output=True, text=True, check=True).stdout.split()
     if not commit:
-        sys.exit("The history with the release before is not here: this drill needs a full clone.")
+        sys.exit("The history with the releases before is not here: this drill needs a full clone.")
     archive = subprocess.run([*git, "archive", f"{commit[-1]}^", "src"], capture_output=True, check=True).stdout
-    older, following = folder / "older", folder / "next"
+    older = folder / f"before-{step}"
     older.mkdir()
     subprocess.run(["/usr/bin/env", "tar", "-x", "-C", str(older)], input=archive, check=True)
     log_package = older / "src/pythonjsonlogger"
     log_package.mkdir()
     (log_package / "json.py").write_text(OLDER_LOG_PACKAGE)
+    return Release(older.name, older)
+
+
+def make_next_release(folder: Path) -> Release:
+    """This version with a step more."""
+    following = folder / "next"
     for name in ("src", "alembic"):
         shutil.copytree(ROOT / name, following / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "alembic.ini", following)
     step = NEXT_STEP.replace("DOWN_REVISION", str(migrations.head()))
     (following / "alembic/versions/999_next_release.py").write_text(step)
-    return Release("older", older), Release("present", ROOT), Release("next", following)
+    return Release("next", following)
 
 
 def main() -> None:
@@ -257,6 +284,7 @@ def main() -> None:
     parser = ArgumentParser(description="Upgrade and roll back a release under traffic.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in the table (default: 1,000,000)")
     parser.add_argument("--report-seconds", type=float, default=3, help="that a long reader takes (3)")
+    parser.add_argument("--only", default="", help="one part: 009, 016 or next (all)")
     run_drill(drill, parser, "nginx")
 
 
