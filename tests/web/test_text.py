@@ -59,6 +59,8 @@ def test_control_characters_and_half_characters_are_refused(character):
 def test_lengths_are_those_of_what_is_kept():
     assert short_adapter.validate_python("  12345  ") == "12345"
     assert short_adapter.validate_python("e\u0301" * 5) == "é" * 5
+    longest = unicodedata.normalize("NFD", "\u1f82" * 5)  # four characters for each
+    assert short_adapter.validate_python(longest) == "\u1f82" * 5
     for wrong in ("123456", "   ", "", "\ufb2c\ufb2c"):
         with pytest.raises(ValidationError):
             short_adapter.validate_python(wrong)
@@ -170,6 +172,14 @@ def test_the_reason_for_a_refusal_does_not_repeat_the_address(wrong):
         ("क्\u200dष", "क्\u200dष"),
         ("a\u200db", "ab"),
         ("\u200cخ\u200c", "خ"),
+        ("ễ\u200cễ", "ễễ"),
+        ("e\u0302\u0303\u200ce\u0302\u0303", "ễễ"),
+        ("ａ\u200dｂ", "ａｂ"),
+        ("𝐚\u200d𝐛", "𝐚𝐛"),
+        ("x\u0301\u200d\u0302", "x\u0301\u0302"),
+        ("\u212b\u200d\u212b", "ÅÅ"),
+        ("ন\u200d্য", "ন\u200d্য"),
+        ("👁\ufe0f\u200d🗨\ufe0f", "👁\ufe0f\u200d🗨\ufe0f"),
     ],
 )
 def test_what_cannot_be_seen_is_removed(sent, kept):
@@ -281,7 +291,9 @@ def test_a_number_is_read_as_people_write_it(typed):
     assert whole_number(typed) == 1200
 
 
-@pytest.mark.parametrize("typed", ["1,20", "1.5", "½", "²", "1 e3", "0x10", "t", "", "1_200", "1\x00200", "1" * 51])
+@pytest.mark.parametrize(
+    "typed", ["1,20", "1.5", "1,200.300", "1.200,300", "½", "²", "1 e3", "0x10", "t", "", "1_200", "1\x00200", "1" * 51]
+)
 def test_what_is_no_whole_number_stays_for_the_rules_to_refuse(typed):
     assert whole_number(typed) == typed
 

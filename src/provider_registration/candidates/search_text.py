@@ -20,7 +20,8 @@ TO_WORDS = {
     **dict.fromkeys("'`"),
 }
 WORDS = str.maketrans(TO_WORDS)
-# A telephone number: seven digits or more, however people group them.
+# A telephone number: seven digits or more, however people group them. The lookbehind stands behind the first digit, so
+# that it is tried at digits only: in text that has few, that takes half the time or less.
 TELEPHONE = re.compile(r"[0-9](?<![0-9A-Za-z][0-9])(?:[ ()./+-]{0,3}[0-9]){6,}(?![0-9A-Za-z])")
 NOT_DIGITS = re.compile("[^0-9]+")
 
@@ -29,6 +30,7 @@ def search_text(company_name: str, contact_email: str, phone: str | None, locati
     """The words that a candidate is found by: lower-case letters and digits of ASCII, with a space before each.
 
     A telephone number is one word, and in a name its parts are words as well. One who was erased is not found.
+    Change it only with a migration that empties the column: what is stored stays as it was. Migration 017 calls this.
     """
     if contact_email.endswith(ERASED_DOMAIN):
         return ""

@@ -1,14 +1,16 @@
 """What text may be: the one place that decides it, for the API, the pages, the console and the command line.
 
 1. Length comes first. Normalising takes time that grows with the square of the length, so nothing is normalised that
-   is longer than MAX_RAW_LENGTHS times what may be kept. Each text that a caller can send has a type from here.
+   is longer than MAX_RAW_LENGTHS times what may be kept. Each text that a caller can send has a type from here, or a
+   bound where it is read.
 2. Text is kept in Unicode's normalisation form C, without white space around it. Control characters, line breaks and
    half surrogate pairs are refused.
 3. What cannot be seen is removed: format characters that change the direction of text or take no room, and the
-   grapheme joiner. ZWJ and ZWNJ stay between two letters, marks or symbols beyond Latin, whose scripts and emoji need
-   them. A name has at least one character that shows.
+   grapheme joiner. ZWJ and ZWNJ stay between two letters or symbols beyond Latin, with their marks, whose scripts and
+   emoji need them. A name has at least one character that shows.
 4. A phone number has a digit, of any script. A whole number may have its thousands apart by a comma, a point, an
-   apostrophe or a space, and its unit after it: `1,200 t`. Only the form for people reads numbers so.
+   apostrophe or a space, the same throughout, and its unit after it: `1,200 t`. Only the form for people reads numbers
+   so.
 5. E-mail addresses are kept as they are written, with the domain in Unicode, and compared by `canonical_email`: the
    local part in folded case, the domain as A-labels. A local part has 64 octets at most, an address 254.
 6. Passwords are prepared by the OpaqueString profile of RFC 8265: form C, and every space is U+0020; case and width
@@ -34,11 +36,11 @@ from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, c
 REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Removed, since they make two texts that look the same differ, or one read otherwise than it is (CVE-2021-42574): what
 # Unicode calls format characters (Cf), and the grapheme joiner. Kept are those of Cf that show, before numbers
-# (Prepended_Concatenation_Mark), and the two joiners between letters, marks and symbols beyond Latin, which need them.
+# (Prepended_Concatenation_Mark), and the two joiners between letters and symbols beyond Latin, which need them.
 VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 GRAPHEME_JOINER = "\u034f"
 JOINERS = frozenset("\u200c\u200d")
-END_OF_LATIN = "\u024f"
+END_OF_LATIN_1 = "\u00ff"
 
 # Letters and symbols by their category that show nothing: Hangul's fillers and the empty pattern of Braille.
 BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
@@ -64,17 +66,33 @@ def _without_invisible(value: str) -> str:
             raise PydanticCustomError("control_character", "Input should have no control characters")
         if category != "Cf" or character in VISIBLE_FORMATS or character in JOINERS:
             kept.append(character)
-    text = "".join(kept).replace(GRAPHEME_JOINER, "")
-    neighbours = zip(f" {text}", text, f"{text[1:]} ", strict=False)
-    return "".join(
-        character
-        for before, character, after in neighbours
-        if character not in JOINERS or (_is_joined(before) and _is_joined(after))
+    return _without_idle_joiners(unicodedata.normalize("NFC", "".join(kept).replace(GRAPHEME_JOINER, "")))
+
+
+def _without_idle_joiners(text: str) -> str:
+    kept, is_joined = [], False  # whether the last character that is no mark, and so its marks, may be joined
+    for character, after in zip(text, f"{text[1:]} ", strict=True):
+        if character not in JOINERS:
+            kept.append(character)
+            if not _is_mark(character):
+                is_joined = _may_be_joined(character)
+        elif is_joined and (_is_mark(after) or _may_be_joined(after)):
+            kept.append(character)
+    return "".join(kept)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
+
+
+def _may_be_joined(character: str) -> bool:
+    """Whether it is a letter or symbol beyond Latin, also in another width or style."""
+    plain = unicodedata.normalize("NFKD", character)[0]
+    return (
+        plain > END_OF_LATIN_1
+        and unicodedata.category(plain)[0] in "LS"
+        and not unicodedata.name(plain, "").startswith("LATIN ")
     )
-
-
-def _is_joined(character: str) -> bool:
-    return character > END_OF_LATIN and unicodedata.category(character)[0] in "LMS"
 
 
 def visible(value: str) -> str:
@@ -106,7 +124,7 @@ def blank_is_absent(value: str | None) -> str | None:
 
 MAX_NUMBER_LENGTH = 50
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
-_PARTED_NUMBER = re.compile(r"-?[0-9]{1,3}(?:[,.'\u2019\u066c\uff0c\s][0-9]{3}){1,9}")
+_PARTED_NUMBER = re.compile(r"-?[0-9]{1,3}([,.'\u2019\u066c\uff0c\s])[0-9]{3}(?:\1[0-9]{3}){0,8}")
 _UNIT = re.compile(r"\s*(?:t|tn|tons?|tonnes?|trucks?)\.?\Z", re.IGNORECASE)
 
 
@@ -124,7 +142,7 @@ def whole_number(text: str) -> int | str:
     return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else text
 
 
-MAX_RAW_LENGTHS = 3  # what NFC may make one of
+MAX_RAW_LENGTHS = 4  # what NFC may make one of: U+1F82 is a letter and three marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +217,8 @@ def canonical_email(address: str) -> str:
 
     Case is folded and the domain is written as A-labels (UTS 46, IDNA 2008); a domain that has none is folded too, so
     that addresses from before there were rules have a form as well. Of ASCII it makes lower case and nothing else,
-    which is what the database does for a release that does not know this.
+    which is what the database does for a release that does not know this. Change it only with a migration that empties
+    the columns: what is stored would not match any more, and migration 016 calls this.
     """
     if address.isascii():
         return address.lower()
@@ -221,7 +240,7 @@ _OPAQUE_STRING = get_profile("OpaqueString")
 
 
 def prepare_password(password: str) -> str:
-    """The password in the form that is hashed, of MAX_PASSWORD_LENGTH at most.
+    """The form of a password that is hashed; `password` has MAX_PASSWORD_LENGTH characters at most.
 
     Raises:
         ValueError: it is empty, or has characters that RFC 8265 does not allow.
