@@ -13,6 +13,7 @@ import pytest
 from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.models import ClaimRequest, MadeProvider
 from provider_registration.auth.models import Role
+from provider_registration.db import batching
 from provider_registration.db.database import Database, RowHeld
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD
@@ -21,6 +22,12 @@ SOON = 4.0  # seconds; whoever waited for the held row would take 9
 INSERT = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
     VALUES ('Held', $1, '{apples}', 1, 1) RETURNING id
+"""
+
+INSERT_WITH_CANONICAL = """
+    INSERT INTO candidates
+        (company_name, contact_email, contact_email_canonical, products, truck_count, capacity_tons_per_day)
+    VALUES ('Held', 'x' || $1, $1, '{apples}', 1, 1)
 """
 
 
@@ -65,6 +72,20 @@ async def test_an_address_that_is_held_fails_alone(migrated_database_url, anonym
         while (await anonymous.post("/candidates", json=registration(contact_email=held))).status_code == 503:
             await asyncio.sleep(0.1)
     assert (await anonymous.post("/candidates", json=registration(contact_email=held))).status_code == 409
+
+
+async def test_an_address_that_was_held_is_refused_in_any_spelling(
+    migrated_database_url, anonymous, registration, monkeypatch
+):
+    monkeypatch.setattr(batching, "HELD_SECONDS", 600)
+    unique = uuid4().hex
+    canonical, *spellings = (f"{name}-{unique}@x.example" for name in ("strasse", "straße", "STRASSE"))
+    async with open_transaction(migrated_database_url, (INSERT_WITH_CANONICAL, canonical)):
+        assert (await anonymous.post("/candidates", json=registration(contact_email=spellings[0]))).status_code == 503
+
+    # The row is free, and nobody asks for it.
+    for spelling in (canonical, *spellings):
+        assert (await anonymous.post("/candidates", json=registration(contact_email=spelling))).status_code == 503
 
 
 @pytest.fixture
