@@ -84,6 +84,14 @@ async def test_a_form_need_not_name_its_grant_type(anonymous, user, grant_type):
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("name", ["", " ", "\u200b", "\u2060 \ufeff"])
+async def test_a_name_of_nothing_is_invalid(anonymous, name):
+    response = await anonymous.post(LOGIN, json={"username": name, "password": PASSWORD})
+
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["username"]
+
+
 async def test_a_token_says_who_may_do_what_for_how_long_and_no_more(anonymous, user):
     response = await anonymous.post(LOGIN, json={"username": user, "password": PASSWORD})
 

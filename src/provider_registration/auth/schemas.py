@@ -14,7 +14,7 @@ class LoginRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    username: Annotated[str, Text(255)] = Field(min_length=1, description="The user's e-mail address")
+    username: Annotated[str, Text(255, min_length=1)] = Field(description="The user's e-mail address")
     password: Password
 
 
