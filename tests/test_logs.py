@@ -12,6 +12,7 @@ import pytest
 from provider_registration.observability.logs import (
     QUIET_SECONDS,
     LineFormatter,
+    LogHandler,
     RateLimitedLogger,
     SeldomWarnings,
     request_id_var,
@@ -191,3 +192,18 @@ def test_a_warning_that_any_stranger_can_cause_is_written_seldom():
     assert [passes(logging.ERROR)[0] for _ in range(2)] == [True] * 2
     now = QUIET_SECONDS
     assert passes(logging.WARNING) == (True, 3)
+
+
+def test_a_line_whose_arguments_do_not_fit_says_who_wrote_it_and_not_what_was_sent():
+    written = []
+
+    class Writer:
+        write = written.append
+
+    record = logging.LogRecord("a.library", logging.WARNING, __file__, 1, "%s of %d", (SENT, "x"), None)
+    LogHandler(Writer()).emit(record)
+
+    [line] = map(json.loads, written)
+    assert (line["level"], line["logger"]) == ("ERROR", "a.library")
+    assert "arguments" in line["message"]
+    assert SENT not in written[0]

@@ -26,6 +26,13 @@ request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "color_message"}
 ENCODER = json.JSONEncoder(default=str)
 
+# In place of a record that cannot be formatted.
+UNFIT = {
+    "levelname": "ERROR",
+    "levelno": logging.ERROR,
+    "msg": "a log line is missing: its arguments do not fit its message",
+}
+
 QUIET_SECONDS = 10.0  # in which a line that repeats is counted and not written
 
 
@@ -99,10 +106,9 @@ class LogHandler(logging.Handler):
         """Write the record; it never waits."""
         try:
             line = self.format(record)
-        except (TypeError, ValueError):  # of arguments that do not fit the message
-            self.handleError(record)
-        else:
-            self._writer.write(f"{line}\n")
+        except (TypeError, ValueError):  # not `handleError`, which writes to standard error itself, or nothing
+            line = self.format(logging.makeLogRecord({**UNFIT, "name": record.name}))
+        self._writer.write(f"{line}\n")
 
     def flush(self) -> None:
         """Called by `logging` as Python ends."""
