@@ -14,6 +14,7 @@ down_revision = "017_search_text"
 branch_labels = None
 depends_on = None
 
+# Those of 016 and 017 are not among them: they name no table.
 FUNCTIONS = (
     "candidates_before_update()",
     "candidates_count_changes()",
@@ -22,7 +23,8 @@ FUNCTIONS = (
     "users_before_update()",
 )
 
-# Both bodies count rightly beside each other: a transaction may still have the one, the next the other.
+# Both bodies count rightly beside each other: a transaction may still have the one, the next the other. The advisory
+# locks have two keys: 1668183155, which is "cnts" in ASCII, and the shard.
 COUNT_CHANGES = """
     CREATE OR REPLACE FUNCTION candidates_count_changes() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -118,7 +120,7 @@ SET_SEARCH_PATH = """
     $$
 """
 
-# No session lasts longer, so none is made that does; AuthService.SESSION_SECONDS is the same.
+# No session lasts longer, so none is made that does; auth.service.SESSION_SECONDS is the same.
 SHORTEN_SESSIONS = """
     UPDATE sessions SET expires_at = created_at + interval '168 hours'
     WHERE expires_at > created_at + interval '168 hours'

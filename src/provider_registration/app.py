@@ -67,9 +67,8 @@ from provider_registration.web.server import STOPPING
 if TYPE_CHECKING:
     from provider_registration.observability.tracing import Tracing
 
-REPLICA_SHARE = (
-    0.5  # of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary
-)
+# Of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary.
+REPLICA_SHARE = 0.5
 
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \

@@ -16,7 +16,9 @@ JITTER = secrets.SystemRandom()
 async def repeat(
     work: Callable[[], Awaitable[bool]], *, seconds: float, logger: RateLimitedLogger, later: str, failed: str
 ) -> None:
-    """Do `work` about every `seconds` until cancelled, jittered so that replicas spread out; it says if more waits.
+    """Do `work` about every `seconds` until cancelled, jittered so that replicas spread out.
+
+    `work` returns whether more is waiting; then it runs again after MORE_SECONDS.
 
     What goes wrong is logged, and the next time comes all the same: `later` is the message where the database does not
     answer, and `failed` that of any other error.

@@ -175,6 +175,7 @@ class Attempt:
         claim = self._claim
         made = MadeProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
         try:
+            # RowHeld is left to `_durably`, which has the whole lease; a claim has a request's time, and waits alone.
             candidate = await self._batches.finish(made) or await self._record_alone(provider_id)
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":

@@ -30,7 +30,12 @@ class ApprovalBatches:
         self._finishes = Batcher(self._finish, time_limit=database.time_limit)
 
     async def claim(self, request: ClaimRequest) -> Claim | None:
-        """Claim a candidate's approval and record who asked; None when anything stands in the way."""
+        """Claim a candidate's approval and record who asked; None when anything stands in the way.
+
+        Raises:
+            RowHeld: another transaction holds the candidate.
+            DatabaseUnavailable: PostgreSQL does not answer; whether the claim was stored is unknown.
+        """
         return await self._claims.do(request)
 
     async def finish(self, made: MadeProvider) -> Candidate | None:
@@ -38,6 +43,7 @@ class ApprovalBatches:
 
         Raises:
             IntegrityError: another candidate has this provider.
+            RowHeld, DatabaseUnavailable: as from `claim`.
         """
         return await self._finishes.do(made)
 

@@ -67,7 +67,11 @@ class RevocationWatch:
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:
-        """Ask for the sessions that ended since the last time or, the first time, while their tokens may be good."""
+        """Ask for the sessions that ended since the last time or, the first time, while their tokens may be good.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
         now = _now()
         parameters = {
             "asked_before": self._asked_before,

@@ -88,6 +88,7 @@ class AuthService:
         """Check a password, begin a session for `seconds`, and `then` give out what is shown for it."""
         asked = {"email": username, "email_canonical": canonical_email(username)}
         try:
+            # Before the try is counted: while the database does not answer, nobody uses up their tries.
             async with self._database.statement() as session:
                 found = (await session.execute(queries.FIND_CREDENTIALS, asked)).mappings().one()
             account = hashlib.sha256(asked["email_canonical"].encode()).hexdigest()

@@ -84,7 +84,7 @@ class CircuitBreaker:
         return state is not BreakerState.OPEN
 
     def succeeded(self) -> None:
-        """Billing answered as it should; a refusal is an answer too."""
+        """Billing answered, usably or not; a refusal is an answer too."""
         self._failures = 0
         self._last_to_fail = None
         self._answered_at = self._clock()

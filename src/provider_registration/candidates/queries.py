@@ -62,8 +62,9 @@ RECORD_COLUMNS = f"""
            ) AS json
 """  # noqa: S608 - of constants
 
-# Register companies, each unless its address is registered already; a form that is sent twice at once may meet its own
-# status secret first. In the order of addresses: two statements that met in another order would deadlock.
+# Register companies, except those whose address is registered already. ON CONFLICT names no index: a form that is sent
+# twice at once may meet that of status secrets first. In the order of addresses: two statements that met in another
+# order would deadlock.
 INSERT_CANDIDATES = statement(
     """
     WITH {patience}, added AS (

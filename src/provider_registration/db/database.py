@@ -63,8 +63,8 @@ POOLER_OPTIONS = {
 }
 
 
-# How long a statement that does many callers' work waits for each row: the first part of such a statement, which has to
-# be joined with what it writes. PostgreSQL gives up with 55P03, and each caller's work is tried alone.
+# Begins a statement that does many callers' work: it waits 100 ms for each row. What the statement writes has to be
+# joined with it, else it is not carried out. PostgreSQL gives up with 55P03; then each caller's work is tried alone.
 PATIENCE_OF_A_BATCH = "patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true))"
 
 
@@ -197,7 +197,7 @@ class Database:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """A connection is free during the block; what goes wrong there for want of PostgreSQL is said so."""
+        """Have a connection free during the block; an error there because PostgreSQL is away is DatabaseUnavailable."""
         started = perf_counter()
         turn = _Turn(self.time_limit)
         try:

@@ -25,6 +25,7 @@ class Readiness:
 
     async def find_schema(self) -> Schema | None:
         """What schema the database has; None while it does not answer."""
+        # Not a Sharer, whose callers wait for a question asked after they came: a probe takes the answer under way.
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)  # a probe that leaves takes nothing from the others

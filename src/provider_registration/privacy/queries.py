@@ -42,6 +42,9 @@ APPROVAL_STANDS = text("""
     SELECT EXISTS (SELECT FROM approval_intents WHERE candidate_id = :candidate_id)
 """)
 
+# The triggers leave `version` and `updated_at` as they are where the canonical address changes, so both statements that
+# erase write them.
+
 # Erase who a candidate is, and the link to its page. What is counted and the decision stay; one that waits for its
 # decision is rejected. The name of an approved one stays too: it is that of the provider in billing.
 ERASE_CANDIDATE = text("""

@@ -18,7 +18,7 @@ def has_too_many(request: Request) -> bool:
 
 
 async def refuse_repeats(request: Request) -> None:
-    """Refuse a query that gives a parameter twice, for which of the two is meant is anyone's guess, or too many.
+    """Refuse a query with too many parameters, or with one given twice: which of the two is meant cannot be known.
 
     Raises:
         InvalidRequest: it does.
