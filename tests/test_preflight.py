@@ -365,7 +365,7 @@ def test_a_start_does_not_wait_for_what_hangs(monkeypatch, caplog):
     monkeypatch.setattr(preflight, "START_DELAY", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("DATABASE_URL", f"postgresql://user@127.0.0.1:{silent.getsockname()[1]}/name")
-        preflight.warn_at_start(load_settings(Settings))
+        preflight.find_refusal_at_start(load_settings(Settings))
         [thread] = [thread for thread in threading.enumerate() if thread.name == "preflight"]
         connection, _ = silent.accept()
         assert thread.is_alive()

@@ -123,17 +123,17 @@ def serve(workers: int) -> None:
     )
     if workers == 1:
         app = create_app(settings)  # first: importing redis in two threads at once fails
-        _look_around(settings)
+        _refuse_at_start(settings)
         server(app)
         return
-    _look_around(settings)
+    _refuse_at_start(settings)
     with _metrics_folder() as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder  # the workers inherit it
         server("provider_registration.app:create_app_from_environment", factory=True, workers=workers)
 
 
-def _look_around(settings: Settings) -> None:
-    if refusal := preflight.warn_at_start(settings):
+def _refuse_at_start(settings: Settings) -> None:
+    if refusal := preflight.find_refusal_at_start(settings):
         raise click.ClickException(f"The service does not start: {refusal}.")
 
 

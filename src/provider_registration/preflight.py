@@ -89,10 +89,10 @@ async def check() -> list[Finding]:
     return [*found, *_names(), *await _database(url)]
 
 
-def warn_at_start(settings: Settings) -> str | None:
-    """Log what `check` would say against the settings and their surroundings, without keeping the start waiting.
+def find_refusal_at_start(settings: Settings) -> str | None:
+    """The sentence that forbids the start, where one is found in time: the encoding is all that no later moment mends.
 
-    The sentence that forbids the start, where there is one in time: the encoding is all that no later moment mends.
+    Everything else that `check` would say against the settings and their surroundings is logged; no start waits for it.
     """
     found: list[Finding] = []
     thread = Thread(target=lambda: asyncio.run(_log(settings, found)), name="preflight", daemon=True)
@@ -114,7 +114,7 @@ async def _log(settings: Settings, found: list[Finding]) -> None:
 
 
 async def _look_around(settings: Settings) -> list[Finding]:
-    """Findings that do not stop a start; all places are asked at the same time."""
+    """Findings about valid settings and what they name; all places are asked at the same time."""
     asked: list[Coroutine[Any, Any, list[Finding]]] = [
         _database(settings.database_url, pinned=settings.database_prepared_statements)
     ]
@@ -123,7 +123,7 @@ async def _look_around(settings: Settings) -> list[Finding]:
     if settings.rate_limit_storage_url:
         asked.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
     unparsable = [Finding("warning", "settings", sentence) for sentence in find_unparsable()]
-    found = [*unparsable, *_names(), *_gateways(settings), *_addresses(settings), *_billing(settings)]
+    found = [*unparsable, *_names(), *_gateways(settings), *_public_url(settings), *_billing(settings)]
     for findings in await asyncio.gather(*asked):
         found += findings
     return found
@@ -150,7 +150,7 @@ def _billing(settings: Settings) -> list[Finding]:
     return [Finding("warning", "billing", sentence)]
 
 
-def _addresses(settings: Settings) -> list[Finding]:
+def _public_url(settings: Settings) -> list[Finding]:
     host = urlsplit(settings.public_url).hostname
     if settings.public_url.startswith("http:") and settings.admin_pages and host not in LOCAL_HOSTS:
         sentence = "PUBLIC_URL begins with http://: browsers keep no cookie of the console's, so nobody can sign in"
