@@ -43,7 +43,7 @@ class LogWriter:
             self._lines.append(text)
             self._size += len(text)
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="log-writer", daemon=True)
+                self._thread = Thread(target=self._run, args=(self._file_descriptor,), name="log-writer", daemon=True)
                 self._thread.start()
             if self._is_idle:
                 self._is_idle = False
@@ -66,7 +66,7 @@ class LogWriter:
         self._dropped += lines
         LOG_LINES_DROPPED.inc(lines)
 
-    def _run(self) -> None:
+    def _run(self, file_descriptor: int) -> None:
         while True:
             with self._changed:
                 if not self._lines:
@@ -75,7 +75,7 @@ class LogWriter:
                     self._changed.wait_for(lambda: self._lines)
             if self._finish_at is None:
                 sleep(GATHER_SECONDS)
-            self._write_out(self._take())
+            self._write_out(self._take(), file_descriptor)
 
     def _take(self) -> str:
         """The next lines, as many as fit into one write, and what was dropped when all that waited is written."""
@@ -91,9 +91,8 @@ class LogWriter:
                 self._dropped = 0
         return "".join(taken)
 
-    def _write_out(self, text: str) -> None:
+    def _write_out(self, text: str, file_descriptor: int) -> None:
         left = memoryview(text.encode())
-        file_descriptor = STANDARD_ERROR if self._file_descriptor is None else self._file_descriptor
         while left:
             try:
                 left = left[os.write(file_descriptor, left) :]
