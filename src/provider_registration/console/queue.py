@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator
 
+from provider_registration.candidates.browsing.models import Order, Selection
 from provider_registration.candidates.company import Product
 from provider_registration.candidates.models import Status
-from provider_registration.candidates.search import Order, Selection
-from provider_registration.web.pagination import Position
-from provider_registration.web.text import OpaqueText, Text
+from provider_registration.web.pagination import Cursor, Position
+from provider_registration.web.text import Text
 
 PAGE_SIZE = 50
 MAX_WORDS_LENGTH = 100
@@ -33,26 +33,21 @@ COLUMNS = {
 FIRST_COLUMNS = ("location", "products", "trucks", "capacity", "registered", "status")
 
 
-def _blank_is_absent(value: object) -> object:
+def _empty_is_absent(value: object) -> object:
     return None if value == "" else value
 
 
-def _is_cursor(value: str) -> str:
-    Position.from_cursor(value)
-    return value
-
-
-BlankIsAbsent = BeforeValidator(_blank_is_absent)
+EmptyIsAbsent = BeforeValidator(_empty_is_absent)
 
 
 class QueueQuery(BaseModel):
     """What the list's address says. Without a status: those who wait."""
 
-    status: Annotated[Status | Literal["all"] | None, BlankIsAbsent] = None
-    product: Annotated[Product | None, BlankIsAbsent] = None
-    order: Annotated[Order | None, BlankIsAbsent] = None
+    status: Annotated[Status | Literal["all"] | None, EmptyIsAbsent] = None
+    product: Annotated[Product | None, EmptyIsAbsent] = None
+    order: Annotated[Order | None, EmptyIsAbsent] = None
     search: Annotated[str, Text(MAX_WORDS_LENGTH)] = ""
-    after: Annotated[OpaqueText, AfterValidator(_is_cursor)] | None = None
+    after: Cursor | None = None
 
     @property
     def shown_status(self) -> Status | Literal["all"]:

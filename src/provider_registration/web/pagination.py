@@ -70,6 +70,9 @@ def _is_cursor(value: str) -> str:
     return value
 
 
+Cursor = Annotated[OpaqueText, AfterValidator(_is_cursor)]
+
+
 class PageQuery(BaseModel):
     """Query parameters of a list; a list's own filters are added by inheritance."""
 
@@ -99,7 +102,7 @@ class PageQuery(BaseModel):
 class CursorQuery(PageQuery):
     """Query parameters of a list that can be followed by cursor, at the same cost however far."""
 
-    cursor: Annotated[OpaqueText, AfterValidator(_is_cursor)] | None = Field(
+    cursor: Cursor | None = Field(
         None, description="Go on where a page ended: its pagination.next_cursor; with limit or page_size, if anything"
     )
 
