@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 from provider_registration.local.postgres import PrivatePostgres
 
@@ -58,6 +59,7 @@ class Row:
     costly: list[str]
     unanswered: list[str]
     measured: Measured
+    waited: float  # the share of the time for which the service's event loop waited for a core
     memory: float  # MiB more than idle
     connections: int
 
@@ -86,6 +88,7 @@ class Row:
             f"{self.answers.total():,}",
             answers,
             f"{1000 * self.measured.live_p50:.0f} / {1000 * self.measured.live_p99:.0f} ms",
+            f"{self.waited:.0%}",
             f"{self.measured.slowest_sign_in:.2f} s",
             f"{self.memory:+.0f} MiB",
             str(self.connections),
@@ -94,8 +97,8 @@ class Row:
 
 
 HEAD = """
-| attack | requests | answers | `/health/live` p50 / p99 | slowest sign-in | memory | connections left |
-|---|---:|---|---:|---:|---:|---:|"""
+| attack | requests | answers | `/health/live` p50 / p99 | no core | slowest sign-in | memory | connections left |
+|---|---:|---|---:|---:|---:|---:|---:|"""
 
 
 class Attacker:
@@ -153,23 +156,38 @@ async def attack_all(stage: Stage, scale: Scale, names: Sequence[str]) -> list[R
     """Attack in each of these ways, and tell what came of it."""
     watch = Watch(stage)
     await asyncio.gather(*(watch.sign_in(f"127.0.4.{host}") for host in range(1, WARM_SIGN_INS)))
+    waiting = Waiting(stage)
     async with watch.watching() as measured:
         await asyncio.sleep(min(IDLE_SECONDS, scale.held_seconds))
     idle = stage.memory
-    rows = [Row("(none)", Counter(), [], [], measured, 0, stage.connections_of_strangers())]
+    rows = [Row("(none)", Counter(), [], [], measured, waiting.share(), 0, stage.connections_of_strangers())]
     tell(str(rows[0]))
     groups = [[name] for name in names if name not in HOLDING] + [[name for name in names if name in HOLDING]]
     if scale.together:
         groups = [[ONE_BY_ONE], [name for name in names if name != ONE_BY_ONE]]
     async with attacker_of(stage, scale) as attacker:
         for together in filter(None, groups):
+            waiting = Waiting(stage)
             async with watch.watching() as measured:
                 results = await attacker.attack(together)
+            waited = waiting.share()
             connections = await _connections_left(stage)
             for name in together:
-                rows.append(Row(name, *results[name], measured, stage.memory - idle, connections))
+                rows.append(Row(name, *results[name], measured, waited, stage.memory - idle, connections))
                 tell(str(rows[-1]))
     return rows
+
+
+class Waiting:
+    """How long a service's event loop waits for a core from now on."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._began, self._waited = perf_counter(), stage.waited
+
+    def share(self) -> float:
+        """Of the time since the beginning."""
+        return (self._stage.waited - self._waited) / (perf_counter() - self._began)
 
 
 async def _connections_left(stage: Stage) -> int:

@@ -50,6 +50,12 @@ class Stage:
         [kib] = re.findall(r"VmRSS:\s+(\d+) kB", status)
         return int(kib) / 1024
 
+    @property
+    def waited(self) -> float:
+        """Seconds that the service's event loop was ready to run and had no core: other processes had them all."""
+        _, nanoseconds, _ = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/schedstat").read_text().split()
+        return int(nanoseconds) / 1e9
+
     def connections_of_strangers(self) -> int:
         """Connections to the service, or to nginx before it, that are open on our side."""
         ends = {"01", "02", "03", "04", "05", "08"}  # ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT

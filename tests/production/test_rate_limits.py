@@ -227,7 +227,7 @@ async def test_a_redis_that_hangs_keeps_a_crowd_waiting_once_and_is_found_again(
 
 @needs_redis
 async def test_a_crowd_opens_a_bounded_number_of_connections_to_redis(redis):
-    """500 requests at once opened 500 connections; the crowd waits for those that there are instead."""
+    """Each request that found none free opened another; the crowd waits for those that there are instead."""
     limits = RateLimits(storage_url=redis.url, login="", registration="", default="1000/minute")
     address = f"crowd-{uuid4().hex}"
 

@@ -25,8 +25,8 @@ from provider_registration.web.server import (
     MAX_PIPELINED,
     MAX_TARGET_BYTES,
     BundlingProtocol,
-    _BundlingTransport,
 )
+from provider_registration.web.transport import BundlingTransport
 
 
 class Recording:
@@ -57,7 +57,7 @@ def transport():
 
 @pytest.fixture
 async def bundling(transport):
-    return _BundlingTransport(transport, asyncio.get_running_loop())
+    return BundlingTransport(transport, asyncio.get_running_loop())
 
 
 async def test_what_is_written_at_once_is_sent_once(bundling, transport):
@@ -259,6 +259,21 @@ async def test_a_refusal_reaches_a_caller_who_is_still_sending(port, beginning):
 
     assert answer[9:12] in (b"400", b"413", b"414", b"431")
     assert rest == b""
+
+
+async def test_the_refusal_of_a_request_is_no_answer_to_the_one_before_it(port):
+    async with connected(port) as (reader, writer):
+        writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" + b"x\r\n\r\n")
+        with suppress(ConnectionError):
+            assert (await asyncio.wait_for(reader.read(), 5))[:12] in (b"", b"HTTP/1.1 200")
+
+
+async def test_a_request_that_was_answered_is_not_answered_again(port):
+    async with connected(port) as (reader, writer):
+        writer.write(b"POST /short HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await reader.readuntil(b"x" * 50)
+        writer.write(b"1\r\na\r\n" * (MAX_PARTS + 10))
+        assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
 async def test_a_caller_who_goes_on_sending_after_a_refusal_is_cut_off(server, port, monkeypatch):

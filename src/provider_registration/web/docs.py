@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -30,12 +31,18 @@ REDOC_POLICY = (
 
 
 @router.get("/openapi.json")
-def openapi(request: Request) -> Response:
+async def openapi(request: Request) -> Response:
     """The API described for machines (OpenAPI 3.1), with the gateway's prefix in its URLs."""
-    return Response(_document(request.app, request.scope.get("root_path", "")), media_type="application/json")
+    document = _documents(request.app, request.scope.get("root_path", ""))
+    return Response(await asyncio.shield(document), media_type="application/json")
 
 
 @lru_cache(MAX_REMEMBERED)
+def _documents(app: FastAPI, prefix: str) -> asyncio.Future[bytes]:
+    """The document, which a thread makes once; a thread for each request would keep the event loop from its turns."""
+    return asyncio.ensure_future(asyncio.to_thread(_document, app, prefix))
+
+
 def _document(app: FastAPI, prefix: str) -> bytes:
     document: dict[str, Any] = app.openapi()
     if prefix:
@@ -44,7 +51,7 @@ def _document(app: FastAPI, prefix: str) -> bytes:
 
 
 @router.get("/docs")
-def docs(request: Request) -> HTMLResponse:
+async def docs(request: Request) -> HTMLResponse:
     """The page that teaches the API."""
     page = _swagger(request.app.title, request.scope.get("root_path", ""))
     return HTMLResponse(page.body, headers={"Content-Security-Policy": page.headers["Content-Security-Policy"]})
@@ -65,13 +72,13 @@ def _swagger(title: str, prefix: str) -> HTMLResponse:
 
 
 @router.get("/docs/{asset}")
-def docs_asset(asset: SwaggerAsset) -> FileResponse:
+async def docs_asset(asset: SwaggerAsset) -> FileResponse:
     """One of Swagger UI's files."""
     return FileResponse(SWAGGER / asset)
 
 
 @router.get("/redoc")
-def redoc(request: Request) -> HTMLResponse:
+async def redoc(request: Request) -> HTMLResponse:
     """The API as a page to read."""
     prefix = request.scope.get("root_path", "")
     page = get_redoc_html(
@@ -86,7 +93,7 @@ def redoc(request: Request) -> HTMLResponse:
 
 
 @router.get("/redoc/{asset}")
-def redoc_asset(asset: RedocAsset) -> FileResponse:
+async def redoc_asset(asset: RedocAsset) -> FileResponse:
     """One of ReDoc's files."""
     return FileResponse(REDOC / asset)
 

@@ -12,11 +12,10 @@ import json
 import re
 import socket
 import struct
-import sys
 from contextlib import suppress
 from ipaddress import IPv6Address
 from random import getrandbits
-from typing import Any, cast
+from typing import cast
 
 from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -41,10 +40,7 @@ from provider_registration.web.problems import (
 )
 from provider_registration.web.rate_limit_middleware import UNLIMITED_PATHS
 from provider_registration.web.rate_limits import TooManyRequests
-
-if sys.platform != "win32":
-    import fcntl
-    import termios
+from provider_registration.web.transport import BundlingTransport
 
 STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
 MAX_HEAD_BYTES = 32 * 1024
@@ -76,7 +72,7 @@ class NothingMoreIsRead(Exception):
 class BundlingProtocol(HttpToolsProtocol):
     """Sends once what uvicorn writes in two: the caller is woken once, and the kernel is asked once."""
 
-    transport: _BundlingTransport  # type: ignore[assignment]  # which is an asyncio.Transport in all that is used
+    transport: BundlingTransport  # type: ignore[assignment]  # which is an asyncio.Transport in all that is used
     _is_stopping = False
     _is_refused = False  # what comes now is read and forgotten
     _is_in_head = True
@@ -90,18 +86,22 @@ class BundlingProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to serve a connection, unless its address has too many."""
-        super().connection_made(cast("asyncio.Transport", _BundlingTransport(transport, self.loop)))
+        super().connection_made(cast("asyncio.Transport", BundlingTransport(transport, self.loop)))
         self._began_at = self._taken_at = self.loop.time()
         self._admission = Admission.of(self.server_state)
         self._network = self._network_of_stranger()
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # when it is closed already, too; else the kernel offers for minutes
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # for one that is closed already: the kernel would offer for minutes
+            # Later than `_look_at_time`, which resets the connection: the kernel ends it without a word to the caller.
+            seconds = UNREAD_SECONDS + 4 * LOOK_SECONDS
             with suppress(OSError):
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000))
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
         if self._network is not None:
             self._admission.connections[self._network] += 1
             if self._admission.connections[self._network] > MAX_CONNECTIONS_AN_ADDRESS:
                 RATE_LIMIT_REFUSALS.labels("connections").inc()
-                self._refuse(TooManyRequests(RETRY_SECONDS))
+                self._write_refusal(TooManyRequests(RETRY_SECONDS))
+                self.transport.close()  # at once: it would count as one of the connections meanwhile
+                return
         self._next_look = self.loop.call_later(LOOK_SECONDS, self._look_at_time)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -221,7 +221,7 @@ class BundlingProtocol(HttpToolsProtocol):
     def _count_part(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            self._refuse(BodyTooLarge(MAX_BODY_BYTES, MAX_PARTS))
+            self._refuse(BodyTooLarge(MAX_BODY_BYTES, MAX_PARTS), of_current=True)
             raise NothingMoreIsRead
 
     def _look_at_time(self) -> None:
@@ -241,26 +241,36 @@ class BundlingProtocol(HttpToolsProtocol):
 
     def _is_unread(self) -> bool:
         """Whether the caller takes nothing, or next to nothing, of what waits for it here and in the kernel."""
-        left = self.transport.get_write_buffer_size() + _bytes_in_kernel(self._socket)
+        left = self.transport.bytes_left()
         taken = self.transport.written - left
         if not left or taken - self._taken >= LEAST_READ_BYTES:
             self._taken, self._taken_at = taken, self.loop.time()
         return self.loop.time() - self._taken_at > UNREAD_SECONDS
 
-    def _refuse(self, error: ServiceError | None) -> None:
-        """Say why nothing more is served, unless an answer is under way, and close the connection.
+    def _refuse(self, error: ServiceError | None, *, of_current: bool = False) -> None:
+        """Serve nothing more on the connection: say why, where nobody waits for another answer, and close it.
 
-        With `error`, what still comes is read and forgotten for a while. To close a connection on which something was
-        not read is to reset it: who is still sending then, as nginx is, may never read the answer.
+        The error is of the request under way if `of_current`, else of what came after it. Once nobody waits for an
+        answer any more, what still comes is read and forgotten for a while. To close a connection on which something
+        was not read is to reset it: who is still sending then, as nginx is, may never read the answer.
         """
         cycle: RequestResponseCycle | None = self.cycle  # none before the first request
-        is_under_way = cycle is not None and not cycle.response_complete
-        if error is None or (is_under_way and (cycle.response_started or self.pipeline)):
+        waits = cycle if cycle is not None and not cycle.response_complete else None
+        if error is None or (waits and (waits.response_started or self.pipeline or not of_current)):
             self.transport.close()
             return
-        if is_under_way:  # its answer is this one
-            cycle.disconnected = True
-            cycle.message_event.set()
+        if waits:
+            waits.disconnected = True  # what the application says now is said to nobody
+            waits.message_event.set()
+        if waits or not of_current:  # else it has been answered
+            self._write_refusal(error)
+        self._is_refused = True
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(REFUSED_SECONDS, self.transport.close)
+
+    def _write_refusal(self, error: ServiceError) -> None:
         status, body = status_of(error), json.dumps(problem_of(error, "/"))
         headers = {
             "Content-Type": PROBLEM_MEDIA_TYPE,
@@ -272,11 +282,6 @@ class BundlingProtocol(HttpToolsProtocol):
         }
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{each}: {headers[each]}" for each in headers)]
         self.transport.write(("\r\n".join(lines) + f"\r\n\r\n{body}").encode())
-        self._is_refused = True
-        self._unset_keepalive_if_required()
-        self.flow.resume_reading()
-        self.transport.write_eof()
-        self.loop.call_later(REFUSED_SECONDS, self.transport.close)
 
     def send_400_response(self, _msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -301,47 +306,3 @@ def _is_host(value: bytes) -> bool:
         return match[1] is None or bool(IPv6Address(match[1].decode()).packed)
     except ValueError:
         return False
-
-
-def _bytes_in_kernel(connection: socket.socket) -> int:
-    """Bytes that were sent and that the other side has not acknowledged; 0 where the kernel does not tell."""
-    if sys.platform != "win32":
-        with suppress(OSError):
-            [waiting] = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
-            return int(waiting)
-    return 0
-
-
-class _BundlingTransport:
-    """Collects what is written until the loop has run what is ready; everything else is the transport's own."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-        self.written = 0  # bytes
-        self.is_closing = transport.is_closing  # asked for each part of a message
-
-    def write(self, data: bytes) -> None:
-        if not self._parts:
-            self._loop.call_soon(self._flush)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def write_eof(self) -> None:
-        self._flush()
-        if not self._transport.is_closing():
-            self._transport.write_eof()
-
-    def _flush(self) -> None:
-        if self._parts and not self._transport.is_closing():
-            data = b"".join(self._parts)
-            self.written += len(data)
-            self._transport.write(data)
-        self._parts.clear()
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the transport has it
-        return getattr(self._transport, name)
