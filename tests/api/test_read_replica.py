@@ -9,10 +9,8 @@ import shutil
 import signal
 import tempfile
 import time
-from contextlib import asynccontextmanager, suppress
-from itertools import cycle
+from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -30,12 +28,11 @@ from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.settings import DatabaseSettings
 from tests.pgbouncer import CONFIGURATION, PgBouncer
 from tests.service import PASSWORD, a_registration, make_settings
-from tests.standby import standby_of
+from tests.standby import SERVING_SESSIONS, at, lagging, round_robin, standby_of
 
 ADMIN = "admin@example.com"
 NO_SYNC = {"fsync": "off", "full_page_writes": "off"}
 SEEN_SECONDS = 10  # until the standby must have what was written
-SERVING_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'provider-registration'"
 
 
 def a_folder_that_others_may_enter():
@@ -65,32 +62,6 @@ async def second_standby_url(urls):
     with standby_of(urls[0], folder / "standby", NO_SYNC) as url:
         yield url
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@asynccontextmanager
-async def round_robin(*urls):
-    """Leads each connection to the next of several servers; gives the port."""
-    servers = cycle((urlsplit(url).hostname, urlsplit(url).port) for url in urls)
-
-    async def pipe(reader, writer):
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def lead(reader, writer):
-        server_reader, server_writer = await asyncio.open_connection(*next(servers))
-        await asyncio.gather(pipe(reader, server_writer), pipe(server_reader, writer))
-
-    async with await asyncio.start_server(lead, "127.0.0.1", 0) as balancer:
-        yield balancer.sockets[0].getsockname()[1]
-
-
-def at(url, port):
-    """The same database through another port."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
 
 
 @asynccontextmanager
@@ -145,18 +116,6 @@ async def clients(urls, shared_billing_url, run_service):
         yield here, there
 
 
-@asynccontextmanager
-async def lagging(standby):
-    """The standby stands still during the block."""
-    await standby.execute("SELECT pg_wal_replay_pause()")
-    while await standby.fetchval("SELECT pg_get_wal_replay_pause_state()") != "paused":
-        await asyncio.sleep(0.01)
-    try:
-        yield
-    finally:
-        await standby.execute("SELECT pg_wal_replay_resume()")
-
-
 async def register(client, standby):
     """Register a company that the standby knows."""
     candidate = (await client.post("/candidates", json=a_registration())).json()
@@ -164,11 +123,6 @@ async def register(client, standby):
         while not await standby.fetchval("SELECT true FROM candidates WHERE id = $1", candidate["candidate_id"]):
             await asyncio.sleep(0.01)
     return candidate, f"/candidates/{candidate['candidate_id']}"
-
-
-async def late_reads(standby):
-    """How many connections of the service lead to this standby."""
-    return len(await standby.fetch(SERVING_SESSIONS))
 
 
 async def calls_of(connection):
@@ -236,7 +190,7 @@ async def test_no_list_shows_a_decided_candidate_as_pending_when_one_of_two_repl
                     stale += sum(
                         any(each["candidate_id"] in decided for each in answer.json()["candidates"]) for answer in lists
                     )
-                asked = await late_reads(standby)
+                asked = len(await standby.fetch(SERVING_SESSIONS))
 
     assert stale == 0
     assert asked  # the late one was among those that were asked

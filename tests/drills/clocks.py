@@ -6,30 +6,22 @@ import asyncio
 import time
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
-from provider_registration.local.accounts import account_for, programs_for
+from tests.clock import NOTICED_SECONDS, TEN_MINUTES, Clock
 from tests.documents.markdown import ROOT
-from tests.faults.postgres_cluster import PostgresCluster
 from tests.faults.world import EMAIL, PASSWORD, Candidate, World
 
 from .acknowledged import compare
 from .fleet import Fleet, Release
-from .postgres_program import PostgresProgram
+from .postgres_program import started_instead
 from .programs import beside, run_drill, tell, temporary_folder
 from .report import Report
 from .sessions import Sessions
 from .stage import METRICS_TOKEN, prepared
 from .traffic import Traffic
 
-LIBRARY = "/usr/$LIB/faketime/libfaketime.so.1"  # $LIB: the loader's word for where this machine has its libraries
-TEN_MINUTES = 600  # seconds
-# libfaketime may give a signal's handler the real time: were that ahead of PostgreSQL's, statements would time out at
-# once. So the right time is that of ten minutes later, and PostgreSQL never behind the real one.
-RIGHT = TEN_MINUTES
 OLD_TOKEN = 25 * 60  # seconds; with ten minutes more, past the half an hour that a token lives
-NOTICED_SECONDS = 2.5  # until a clock that was set is read
 BILLING_LATENCY = 400  # milliseconds
 DEADLINE = "4"  # seconds; an approval's lease is one and a half times as long
 AT_ONCE = 8  # approvals under way when a process is killed
@@ -40,32 +32,6 @@ COLUMNS = (
     *("clocks", "requests", "failed", "tokens refused that are good", "an ended session ends everywhere after, s"),
     *("approvals under way at a kill -9", "finished after, s"),
 )
-
-
-class Clock:
-    """What a program takes for the time; what measures spans of time goes on as it was."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.set(0)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a program is started with."""
-        return {
-            "LD_PRELOAD": LIBRARY,
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # it makes Python's threads wait for one another
-        }
-
-    def set(self, seconds: int) -> None:
-        """Be so much ahead."""
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{RIGHT + seconds:+d}s\n")
-        new.chmod(0o644)
-        new.replace(self._file)  # never half-written
 
 
 @dataclass
@@ -169,8 +135,7 @@ async def drill(options: Namespace) -> bool:
     with temporary_folder("clocks") as folder:
         clocks = tuple(Clock(folder / name) for name in ("one", "two", "postgresql"))
         async with prepared(folder) as world:
-            server = await restarted(world, folder, clocks[2])
-            try:
+            async with started_instead(world.cluster, folder, world.database_url, clocks[2].environment):
                 await world.billing.set(latency_ms=BILLING_LATENCY)
                 own = [clock.environment for clock in clocks[:2]]
                 async with Fleet.started(
@@ -186,8 +151,6 @@ async def drill(options: Namespace) -> bool:
                         for problem in await compare(world, traffic):
                             report.promise(kept=False, otherwise=problem)
                     await sessions.close()
-            finally:
-                server.kill()
     kept = f"{len(traffic.registered):,} registrations and {len(traffic.approved):,} approvals were acknowledged"
     return report.show(f"{kept}, a lease of {1.5 * float(DEADLINE):g} s, seed {options.seed}")
 
@@ -206,18 +169,6 @@ async def go_through_all(stage: Drill) -> None:
     await stage.go_through("PostgreSQL's set right, ten minutes on", 0, 0, 0)
     await stage.set_back_after_kill()
     await stage.tokens_expire()
-
-
-async def restarted(world: World, folder: Path, clock: Clock) -> PostgresProgram:
-    """The world's PostgreSQL, with a clock of its own."""
-    cluster = world.cluster
-    assert isinstance(cluster, PostgresCluster)
-    home = (folder / "postgres").resolve()
-    account = account_for(home)
-    server = PostgresProgram(programs_for(account), account, home / "data", cluster.port, folder / "postgresql.log")
-    await cluster.halt()
-    await server.start(world.database_url, clock.environment)
-    return server
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-import subprocess
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -23,6 +22,7 @@ from provider_registration.local.demo_data import load_demo_data
 from provider_registration.settings import DatabaseSettings
 from tests.documents.markdown import ROOT
 from tests.faults.world import EMAIL, PASSWORD, World
+from tests.older import NoHistory, sources_before
 
 from .acknowledged import compare
 from .fleet import Fleet, Release
@@ -253,15 +253,11 @@ async def read_reports(url: str, seconds: float, random: Random) -> None:
 
 def release_before(folder: Path, step: str) -> Release:
     """The version before a step of the migrations, out of the repository's history."""
-    git = ["git", "-C", str(ROOT)]
-    added = [*git, "log", "--diff-filter=A", "--format=%H", "--", f"alembic/versions/{step}.py"]
-    commit = subprocess.run(added, capture_output=True, text=True, check=True).stdout.split()
-    if not commit:
-        sys.exit("The history with the releases before is not here: this drill needs a full clone.")
-    archive = subprocess.run([*git, "archive", f"{commit[-1]}^", "src"], capture_output=True, check=True).stdout
     older = folder / f"before-{step}"
-    older.mkdir()
-    subprocess.run(["/usr/bin/env", "tar", "-x", "-C", str(older)], input=archive, check=True)
+    try:
+        sources_before(f"alembic/versions/{step}.py", older)
+    except NoHistory as error:
+        sys.exit(str(error))
     log_package = older / "src/pythonjsonlogger"
     log_package.mkdir()
     (log_package / "json.py").write_text(OLDER_LOG_PACKAGE)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 
-from provider_registration.local.accounts import Account
+from provider_registration.local.accounts import Account, account_for, programs_for
 from provider_registration.local.postgres import HOST
+from tests.faults.postgres_cluster import PostgresCluster
 from tests.faults.world import RECONNECTING
 
 from .programs import Program, signal_tree
@@ -64,3 +66,19 @@ class PostgresProgram:
         """End that."""
         assert self._server is not None
         signal_tree(self._server.pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def started_instead(
+    cluster: PostgresCluster, folder: Path, url: str, environment: Mapping[str, str]
+) -> AsyncIterator[PostgresProgram]:
+    """The server of a cluster, halted before, in another environment while the block runs; it logs into the folder."""
+    account = account_for(cluster.home)
+    log = folder / "postgresql.log"
+    server = PostgresProgram(programs_for(account), account, cluster.home / "data", cluster.port, log)
+    await cluster.halt()
+    try:
+        await server.start(url, environment)
+        yield server
+    finally:
+        server.kill()

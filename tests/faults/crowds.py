@@ -11,6 +11,7 @@ from .service_process import Replica
 from .world import Answer, Candidate, World
 
 RACES_AT_ONCE = 8
+PATIENT = {"BILLING_TIMEOUT_SECONDS": 5, "BILLING_DEADLINE_SECONDS": 20, "DATABASE_POOL_SIZE": 10}
 
 
 async def approve_in_a_crowd(world: World, random: Random, *, trials: int = 1, callers: int = 50) -> Findings:
@@ -28,9 +29,11 @@ async def approve_in_a_crowd(world: World, random: Random, *, trials: int = 1, c
     return findings
 
 
-async def race_decisions(world: World, random: Random, *, races: int = 8) -> Findings:
+async def race_decisions(
+    world: World, random: Random, *, races: int = 8, replicas: list[Replica] | None = None
+) -> Findings:
     """Approve and reject candidates at once, through two replicas."""
-    replicas = await _two_replicas(world)
+    replicas = replicas or await _two_replicas(world)
     await world.billing.set(latency_ms=random.choice([0, 2, 10]))
     findings = Findings()
     for done in range(0, races, RACES_AT_ONCE):
@@ -54,8 +57,7 @@ async def _race(world: World, replicas: list[Replica], random: Random, candidate
 
 
 async def _two_replicas(world: World) -> list[Replica]:
-    patient = {"BILLING_TIMEOUT_SECONDS": 5, "BILLING_DEADLINE_SECONDS": 20, "DATABASE_POOL_SIZE": 10}
-    replicas = [await world.start("one", **patient), await world.start("other", **patient)]
+    replicas = [await world.start("one", **PATIENT), await world.start("other", **PATIENT)]
     await world.log_in(replicas[0])
     return replicas
 

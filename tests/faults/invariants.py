@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .service_process import Replica
 from .world import Candidate, World
@@ -14,14 +15,25 @@ DECISIONS = 5  # tries to decide what is left
 REACHED_BILLING = ("created", "name_taken", "key_reused")  # each would be a provider if billing guarded nothing
 
 READ_DECISIONS = """
-    SELECT id, status, provider_id, version FROM candidates WHERE id = ANY($1::uuid[])
+    SELECT id, status, provider_id, version, contact_email LIKE 'erased-%@erased.invalid' AS is_erased,
+           CAST(to_jsonb(candidates) AS text) AS record
+    FROM candidates
+    WHERE id = ANY($1::uuid[])
 """
 READ_IN_DOUBT = """
     SELECT candidate_id FROM approval_intents WHERE in_doubt_since IS NOT NULL AND candidate_id = ANY($1::uuid[])
 """
-COUNT_ORPHANS = """
-    SELECT count(*) AS orphans FROM approval_events WHERE event = 'orphaned' AND candidate_id = ANY($1::uuid[])
+READ_ORPHANS = """
+    SELECT candidate_id, provider_id FROM approval_events WHERE event = 'orphaned' AND candidate_id = ANY($1::uuid[])
 """
+# After a decision, by its name, and after an erasure, which may be the decision.
+VERSIONS = {
+    ("pending", False): {1},
+    ("approved", False): {2},
+    ("approved", True): {3},
+    ("rejected", False): {2},
+    ("rejected", True): {2, 3},
+}
 
 
 @dataclass
@@ -52,22 +64,28 @@ async def conclude(
     candidates: Sequence[Candidate],
     *,
     foreign: Mapping[str, int] = NOBODY,
+    overruled: Collection[Candidate] = (),
     at_most_one_request: bool = False,
 ) -> Findings:
     """Wait for what completes by itself, do what is left for an admin, and examine the end.
 
-    `foreign` has the ids of other companies' providers, by name. `at_most_one_request` is for a billing service that
-    guards nothing: a second request would have been a second provider.
+    `foreign` has the ids of other companies' providers, by name. `overruled` are those that were rejected past the
+    service: a provider that billing made for one is an orphan, recorded once. `at_most_one_request` is for a billing
+    service that guards nothing: a second request would have been a second provider.
     """
     recovery_seconds = await world.settle(candidates)
     await world.log_in(replica)
-    in_doubt = await _resolve(world, replica, candidates, foreign)
+    in_doubt = await _resolve(world, replica, candidates, foreign, overruled)
     for _ in range(DECISIONS):
         if not await _decide_the_undecided(world, replica, candidates, foreign):
             break
         await world.settle(candidates)
-        await _resolve(world, replica, candidates, foreign)
-    findings = await examine(world, candidates, foreign=foreign, at_most_one_request=at_most_one_request)
+        await _resolve(world, replica, candidates, foreign, overruled)
+    findings = await examine(
+        world, candidates, foreign=foreign, overruled=overruled, at_most_one_request=at_most_one_request
+    )
+    if missing := await world.recount():
+        findings.problems.append(f"counts lacked {missing}")
     if undecided := await _undecided(world, candidates):
         findings.problems.append(f"{len(undecided)} could not be decided")
     findings.in_doubt = in_doubt
@@ -75,7 +93,13 @@ async def conclude(
     return findings
 
 
-async def _resolve(world: World, replica: Replica, candidates: Sequence[Candidate], foreign: Mapping[str, int]) -> int:
+async def _resolve(
+    world: World,
+    replica: Replica,
+    candidates: Sequence[Candidate],
+    foreign: Mapping[str, int],
+    overruled: Collection[Candidate],
+) -> int:
     """Resolve what is in doubt, as an admin does who has looked into billing; how many that were."""
     doubtful = {row["candidate_id"] for row in await world.fetch(READ_IN_DOUBT, _ids(candidates))}
     in_billing = await world.billing.provider_ids({one.name for one in candidates if one.id in doubtful})
@@ -85,8 +109,9 @@ async def _resolve(world: World, replica: Replica, candidates: Sequence[Candidat
             resolution = {"resolution": "link", "provider_id": ours[0]} if ours else {"resolution": "let_go"}
             response = await world.resolve(replica, candidate, **resolution)
             assert response is not None, "no answer to a resolution"
+            expected = 409 if ours and candidate in overruled else 200
             # 400: a worker that lost its claim came back with the provider, and was quicker than the admin.
-            assert response.status_code in ((200, 400) if ours else (200,)), response.text
+            assert response.status_code in ((expected, 400) if ours else (200,)), response.text
     return len(doubtful)
 
 
@@ -115,32 +140,47 @@ async def examine(
     candidates: Sequence[Candidate],
     *,
     foreign: Mapping[str, int] = NOBODY,
+    overruled: Collection[Candidate] = (),
     at_most_one_request: bool = False,
 ) -> Findings:
     """Compare what the service says of the candidates with what billing has."""
     findings = Findings()
     problem = findings.problems.append
     names = {candidate.id: candidate.name for candidate in candidates}
+    by_hand = {candidate.id for candidate in overruled}
     in_billing = await world.billing.provider_ids(set(names.values()))
+    orphans: dict[object, list[int]] = defaultdict(list)  # as recorded, by candidate
+    for row in await world.fetch(READ_ORPHANS, _ids(candidates)):
+        orphans[row["candidate_id"]].append(row["provider_id"])
     for row in await world.fetch(READ_DECISIONS, _ids(candidates)):
-        name, status, provider_id = names[row["id"]], row["status"], row["provider_id"]
+        name, recorded = names[row["id"]], orphans[row["id"]]
         ours = [number for number in in_billing[name] if number != foreign.get(name)]
+        findings.problems += _problems_of(row, name, ours)
         findings.duplicates += max(0, len(ours) - 1)
-        if status == "approved" and provider_id not in ours:
-            problem(f"{name} is approved with provider {provider_id}, and billing has {ours}")
-        if status != "approved" and provider_id is not None:
-            problem(f"{name} is {status} and has provider {provider_id}")
-        if row["version"] != (1 if status == "pending" else 2):
-            problem(f"{name} is {status} and has version {row['version']}")
-        findings.orphans += len([number for number in ours if number != provider_id])
+        if row["id"] not in by_hand:
+            findings.orphans += len(recorded) + len([number for number in ours if number != row["provider_id"]])
+        elif sorted(recorded) != sorted(ours):
+            problem(f"{name} was rejected by hand: billing has {ours}, and orphans are {recorded}")
     findings.duplicates += await _repeats_under_another_key(world, names.values(), at_most_one_request)
-    findings.orphans += (await world.fetch(COUNT_ORPHANS, _ids(candidates)))[0]["orphans"]
     if unfinished := await world.count("true", candidates):
         problem(f"{unfinished} intents are left")
     for what in ("duplicates", "orphans"):
         if number := getattr(findings, what):
             problem(f"{number} {what}")
     return findings
+
+
+def _problems_of(row: Mapping[str, Any], name: str, ours: Sequence[int]) -> Iterator[str]:
+    """What is wrong with a candidate's record, by itself and beside its providers in billing."""
+    status, provider_id = row["status"], row["provider_id"]
+    if status == "approved" and provider_id not in ours:
+        yield f"{name} is approved with provider {provider_id}, and billing has {ours}"
+    if status != "approved" and provider_id is not None:
+        yield f"{name} is {status} and has provider {provider_id}"
+    if row["version"] not in VERSIONS[status, row["is_erased"]]:
+        yield f"{name} is {status} and has version {row['version']}"
+    if row["is_erased"] and status != "approved" and name in row["record"]:
+        yield f"{name} is erased and named in {row['record']}"
 
 
 async def _repeats_under_another_key(world: World, names: Sequence[str], at_most_one_request: bool) -> int:

@@ -25,6 +25,7 @@ RELEASING = ("approval.before-release-commit", "approval.after-release-commit")
 SWEEPING = ("sweep.before-claim-commit", "sweep.after-claim-commit")
 RESOLVING = ("resolve.before-commit", "resolve.after-commit")
 Scenario = Callable[..., Awaitable[Findings]]
+Meanwhile = Callable[[], Awaitable[None]]
 TRIES = 3
 FAILPOINTS = ASKING + RELEASING + SWEEPING + RESOLVING
 
@@ -65,14 +66,21 @@ def tried_until_reached(scenario: Scenario) -> Scenario:
 
 
 @tried_until_reached
-async def kill_at(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
-    """Kill the service at a failpoint, start it again, and see that every approval comes to its one end."""
+async def kill_at(
+    world: World, failpoint: str, contract: Contract, random: Random, *, meanwhile: Meanwhile | None = None
+) -> Findings:
+    """Kill the service at a failpoint, start it again, and see that every approval comes to its one end.
+
+    `meanwhile` is done between the two.
+    """
     await world.billing.set(honour_idempotency_key=contract.honours_keys)
     candidates = await world.register(random.randint(1, 3))
     victim, foreign = await come_to(world, failpoint, contract, candidates, random, action="kill")
     await victim.wait_until_dead()
     await world.kill(victim)
     await world.billing.fail("none")
+    if meanwhile is not None:
+        await meanwhile()
 
     survivor = await world.start(**contract.settings)
     findings = await conclude(

@@ -6,7 +6,7 @@ import asyncio
 from random import Random
 
 from .invariants import Findings, conclude
-from .kills import Contract, come_to, tried_until_reached
+from .kills import Contract, Meanwhile, come_to, tried_until_reached
 from .world import LEASE_SECONDS, World
 
 OPEN_TRANSACTIONS_END_AFTER = 15.0  # seconds: the service's idle_in_transaction_session_timeout
@@ -14,9 +14,17 @@ OPEN_TRANSACTIONS_END_AFTER = 15.0  # seconds: the service's idle_in_transaction
 
 @tried_until_reached
 async def pause_at(
-    world: World, failpoint: str, contract: Contract, random: Random, *, longer_than_a_transaction: bool = False
+    world: World,
+    failpoint: str,
+    contract: Contract,
+    random: Random,
+    *,
+    longer_than_a_transaction: bool = False,
+    meanwhile: Meanwhile | None = None,
 ) -> Findings:
     """Stop a replica at a failpoint, let another do what it may, and continue the first.
+
+    `meanwhile` is done before the other one is started.
 
     Stopped in the middle of a transaction, it keeps its locks, so that nobody takes over until PostgreSQL ends the
     transaction: `longer_than_a_transaction` waits for that.
@@ -25,6 +33,8 @@ async def pause_at(
     candidates = await world.register(random.randint(1, 3))
     paused, foreign = await come_to(world, failpoint, contract, candidates, random, action="stop")
     await world.billing.fail("none")
+    if meanwhile is not None:
+        await meanwhile()
     other = await world.start("other", **contract.settings)
     if longer_than_a_transaction:
         await asyncio.sleep(OPEN_TRANSACTIONS_END_AFTER)

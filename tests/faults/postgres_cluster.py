@@ -24,11 +24,12 @@ class PostgresCluster:
     def __init__(self, folder: Path) -> None:
         self._home = folder / "postgres"
         self.port = free_port()
+        self.options = {"max_connections": "300"}
         self._server = self._new_server()
         self._url = ""
 
     def _new_server(self) -> PrivatePostgres:
-        return PrivatePostgres(self._home, port=self.port, options={"max_connections": "300"})
+        return PrivatePostgres(self._home, port=self.port, options=self.options)
 
     async def start(self) -> None:
         """Start the server and make the database that others are copied from."""
@@ -60,7 +61,12 @@ class PostgresCluster:
     @property
     def pid(self) -> int:
         """The server's first process."""
-        return int((self._home.resolve() / "data/postmaster.pid").read_text().split("\n")[0])
+        return int((self.home / "data/postmaster.pid").read_text().split("\n")[0])
+
+    @property
+    def home(self) -> Path:
+        """Where its files are."""
+        return self._home.resolve()
 
     async def restart(self) -> None:
         """Start a killed server again, where it was."""
@@ -76,4 +82,4 @@ class PostgresCluster:
     async def stop(self) -> None:
         """Stop the server and remove its files."""
         await asyncio.to_thread(self._server.stop)
-        await asyncio.to_thread(shutil.rmtree, self._home.resolve(), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)

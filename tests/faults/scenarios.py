@@ -8,16 +8,23 @@ from functools import partial
 from random import Random
 
 from .billing_faults import lose_answers, meet_foreign_companies
+from .clock_steps import step_at
 from .crowds import approve_in_a_crowd, race_decisions
 from .database_kills import kill_database_at
 from .dead_billing import fail_for_some, never_answer, refuse_connections
+from .erasures import erase_during_claims
 from .hanging_billing import hang_during_approvals
 from .invariants import Findings
 from .kills import CONTRACTS, FAILPOINTS, KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED, Contract, kill_at
+from .late_replicas import read_from_late_replicas
 from .lost_commits import TRANSACTIONS, lose_commit_of
+from .mixed_versions import change_versions_at, race_between_versions
+from .overruled import DURING, overrule_at
 from .pauses import pause_at
+from .recounts import recount_together
 from .replicas import sweep_together
 from .state_machine import explore
+from .stuck_logs import approve_without_a_log, kill_without_a_log
 from .world import World
 
 HOLDING_LOCKS = ("approval.before-release-commit", "sweep.before-claim-commit", "resolve.before-commit")
@@ -70,6 +77,26 @@ SCENARIOS = [
     ),
     *_at_every("commit unacknowledged", lose_commit_of, tuple(TRANSACTIONS), 8),
     *_at_every("PostgreSQL killed", kill_database_at, FAILPOINTS, 3, alone=True),
+    *_at_every("rejected by hand during the call", overrule_at, DURING, 8),
+    *_at_every("kill -9 without a log", kill_without_a_log, FAILPOINTS, 2, contracts=(KEYS_HONOURED, KEYS_IGNORED)),
+    *_at_every("two releases", change_versions_at, FAILPOINTS, 3),
+    *_at_every("clocks set", step_at, FAILPOINTS, 2, alone=True),
+    Scenario("erase", "erase 30 candidates during their approvals", partial(erase_during_claims, rounds=5), 20),
+    Scenario("recount", "4 recounts at once during writes", recount_together, 20),
+    Scenario("nobody reads the log", "20 approvals and 8,000 lines nobody reads", approve_without_a_log, 5),
+    Scenario(
+        "race of releases",
+        "approve against reject, two releases, 200 times",
+        partial(race_between_versions, races=200),
+        5,
+    ),
+    Scenario(
+        "late replica",
+        "32 decisions, one of two read replicas late",
+        partial(read_from_late_replicas, decisions=16),
+        5,
+        alone=True,
+    ),
     Scenario("two replicas sweep", "two replicas sweep 50 intents", sweep_together, 10),
     *(
         # So few on one replica that its retry budget lasts.

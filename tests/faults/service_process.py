@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from provider_registration.local.postgres import free_port
 
 SERVE = Path(__file__).with_name("serve_with_failpoints.py")
 POLL = 0.01  # seconds
+NOTHING: Mapping[str, str] = {}
 START_TIMEOUT = 30.0  # seconds
 # Below the ports that systems hand out for outgoing connections, so that a restart finds its port free; one after
 # the other, so that no two replicas choose the same.
@@ -43,10 +45,12 @@ async def until(condition, seconds: float, what: str) -> None:
 class ForkServer:
     """A process that has loaded the service once and forks it as often as asked; what it forked ends with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Mapping[str, str] = NOTHING) -> None:
+        """`others` are environment variables beside our own, or instead of them."""
         environment = {
             name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "PYTHONPATH", "TMPDIR")
         }
+        environment |= others
         self._process = subprocess.Popen(
             [sys.executable, SERVE, "--fork-server"],
             stdin=subprocess.PIPE,
@@ -56,9 +60,18 @@ class ForkServer:
             env=environment,
             start_new_session=True,  # Ctrl-C is for the runner
         )
+        self._is_loaded = False
+
+    def load(self) -> None:
+        """Return when it has loaded the service; until then, forking waits for that."""
+        assert self._process.stdout is not None
+        if not self._is_loaded:
+            assert self._process.stdout.readline(), "the fork server did not start"
+            self._is_loaded = True
 
     def fork(self, environment: dict[str, str], log: Path) -> int:
         """Start a service; its pid."""
+        self.load()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"environment": environment, "log": str(log)}) + "\n")
@@ -71,15 +84,23 @@ class ForkServer:
 
 
 class Replica:
-    """One running service."""
+    """One running service; `log` takes what it writes to standard error."""
 
-    def __init__(self, fork_server: ForkServer, folder: Path, name: str, environment: dict[str, str]) -> None:
-        self.log = folder / f"{name}.log"
+    def __init__(
+        self, fork_server: ForkServer, folder: Path, name: str, environment: dict[str, str], log: Path | None = None
+    ) -> None:
+        self.log = log or folder / f"{name}.log"
+        self._listens = folder / f"{name}.listens"
         self.mark = folder / f"{name}.reached"
         self.mark.unlink(missing_ok=True)
         port = free_port(next(PORTS))
         self.url = f"http://127.0.0.1:{port}"
-        environment = {**environment, "APP_PORT": str(port), "FAILPOINT_MARK": str(self.mark)}
+        environment = {
+            **environment,
+            "APP_PORT": str(port),
+            "FAILPOINT_MARK": str(self.mark),
+            "LISTENING_MARK": str(self._listens),
+        }
         self._pid = fork_server.fork(environment, self.log)
 
     @property
@@ -97,12 +118,12 @@ class Replica:
         return self.mark.exists()
 
     async def wait_until_ready(self, client: httpx.AsyncClient) -> None:
-        """Return when it answers, or has reached its failpoint already."""
+        """Return when it answers, and not another program that has its port, or has reached its failpoint already."""
         async with asyncio.timeout(START_TIMEOUT):
             while not self.reached:
                 assert self.is_alive, f"the service did not start:\n{self.tail()}"
                 with suppress(httpx.HTTPError):
-                    if (await client.get(f"{self.url}/health/live", timeout=1)).is_success:
+                    if self._listens.exists() and (await client.get(f"{self.url}/health/live", timeout=1)).is_success:
                         return
                 await asyncio.sleep(POLL)
 
@@ -138,4 +159,4 @@ class Replica:
 
     def tail(self, characters: int = 3000) -> str:
         """The end of its log."""
-        return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else "(no log)"
+        return self.log.read_text(errors="replace")[-characters:] if self.log.is_file() else "(no log)"

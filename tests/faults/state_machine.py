@@ -11,12 +11,17 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from provider_registration.privacy.errors import ApprovalStands, NothingKnown
+
 from .invariants import READ_DECISIONS, READ_IN_DOUBT, Findings, conclude
 from .kills import FAILPOINTS
+from .recounts import add_to_counts, recount_at_once
 from .service_process import Replica
-from .world import LEASE_SECONDS, Answer, Candidate, World
+from .world import LEASE_SECONDS, Answer, Candidate, Staff, World
 
-STEPS = 14
+STEPS = 18
+ENDED_SECONDS = 1.5  # until a token of somebody who was erased is refused everywhere: a second, and some to find out
+SLOW_SECONDS = 0.3  # that billing takes while a candidate is decided otherwise
 FAULTS = [
     *("none", "fail_500", "fail_503", "refuse_400", "hang", "reset"),
     *("commit_then_hang", "commit_then_500", "commit_then_reset", "broken_201", "wrong_name"),
@@ -33,6 +38,7 @@ class Approvals(RuleBasedStateMachine):
     findings: ClassVar[Findings]
 
     candidates = Bundle("candidates")
+    staff = Bundle("staff")
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,6 +46,8 @@ class Approvals(RuleBasedStateMachine):
         self.registered: list[Candidate] = []
         self.foreign: dict[str, int] = {}
         self.decided: dict[Candidate, str] = {}
+        self.overruled: set[Candidate] = set()
+        self.erased: set[Candidate | Staff] = set()
 
     def do(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Work in the event loop, from the thread of the machine."""
@@ -112,7 +120,99 @@ class Approvals(RuleBasedStateMachine):
                 return "approved", await self.world.resolve(replica, candidate, resolution="link", provider_id=ours[0])
             return "pending", await self.world.resolve(replica, candidate, resolution="let_go")
 
-        self.note(candidate, *self.do(resolve()), {200, 400, 404, 409})
+        decision, answer = self.do(resolve())
+        if candidate in self.overruled and answer is not None and answer.status_code == 409:
+            return  # its provider is an orphan
+        self.note(candidate, decision, answer, {200, 400, 404, 409})
+
+    @rule(candidate=candidates, fault=st.sampled_from(["slow", *FAULTS]), seconds=st.floats(0.0, 1.3 * SLOW_SECONDS))
+    def overrule(self, candidate: Candidate, fault: str, seconds: float) -> None:
+        """An admin approves, and somebody rejects past the service meanwhile, or before, or after."""
+
+        async def overrule() -> tuple[bool, Answer]:
+            replica = await self.service()
+            await self.world.billing.fail(fault, times=1, names=[candidate.name], delay=SLOW_SECONDS)
+            approving = asyncio.create_task(self.world.approve(replica, candidate))
+            await asyncio.sleep(seconds)
+            return await self.world.overrule(candidate), await approving
+
+        was_pending, answer = self.do(overrule())
+        if was_pending:
+            assert candidate not in self.decided, f"it was {self.decided[candidate]}, and pending"
+            self.decided[candidate] = "rejected"
+            self.overruled.add(candidate)
+            self.expect(answer, {400, 409, 502, 503})
+        else:
+            self.note(candidate, "approved", answer, {200, 400, 409, 502, 503})
+
+    @rule(candidate=candidates)
+    def erase(self, candidate: Candidate) -> None:
+        """A company asks to be forgotten, which is done unless its approval stands."""
+
+        async def erase() -> str:
+            try:
+                await self.world.erase(candidate.email)
+            except ApprovalStands:
+                return "stands"
+            except NothingKnown:
+                assert candidate in self.erased, "it is not known, and was not erased"
+            else:
+                assert candidate not in self.erased, "it was erased twice"
+            [row] = await self.world.fetch(READ_DECISIONS, [candidate.id])
+            assert row["is_erased"], dict(row)
+            return row["status"]
+
+        status = self.do(erase())
+        if status == "stands":
+            assert candidate not in self.erased, "an approval stands of somebody who was erased"
+            return
+        self.erased.add(candidate)
+        assert status == self.decided.setdefault(candidate, status), f"it was {self.decided[candidate]}, now {status}"
+
+    @rule(target=staff)
+    def hire(self) -> Staff:
+        """Another admin logs in."""
+
+        async def hire() -> Staff:
+            return await self.world.hire(await self.service())
+
+        return self.do(hire())
+
+    @rule(candidate=candidates, member=staff, fault=st.sampled_from(FAULTS))
+    def erase_staff(self, candidate: Candidate, member: Staff, fault: str) -> None:
+        """An admin approves and is erased meanwhile: the approval ends as any, and they may do nothing more."""
+
+        async def erase() -> tuple[Answer, Answer, int]:
+            replica = await self.service()
+            await self.world.billing.fail(fault, times=1, names=[candidate.name])
+            approving = asyncio.create_task(self.world.approve(replica, candidate, token=member.token))
+            if member not in self.erased:
+                await self.world.erase(member.email)
+            answer = await approving
+            replica = await self.service()
+            await asyncio.sleep(ENDED_SECONDS)
+            read = await self.world.ask(replica, "GET", f"/candidates/{candidate.id}", token=member.token)
+            return answer, read, (await self.world.try_to_log_in(replica, member.email)).status_code
+
+        answer, read, log_in = self.do(erase())
+        if answer is None or answer.status_code != 401:
+            assert member not in self.erased, "somebody approved who was erased"
+            self.note(candidate, "approved", answer, {200, 400, 409, 502, 503})
+        self.erased.add(member)
+        # None: it came to its failpoint meanwhile, and died.
+        assert read is None or read.status_code == 401, "somebody reads who was erased"
+        assert log_in == 401, "somebody logs in who was erased"
+
+    @rule(missing=st.integers(-2, 3))
+    def recount(self, missing: int) -> None:
+        """Counts are wrong by some, and two operators recount at once."""
+
+        async def recount() -> None:
+            if missing:
+                await add_to_counts(self.world, -missing)
+            await recount_at_once(self.world, 2, missing)
+
+        self.do(recount())
 
     @rule(failpoint=st.sampled_from(FAILPOINTS), hit=st.integers(1, 3))
     def crash(self, failpoint: str, hit: int) -> None:
@@ -130,13 +230,19 @@ class Approvals(RuleBasedStateMachine):
         self.do(self.service())
         self.do(asyncio.sleep(seconds))
 
-    def note(self, candidate: Candidate, decision: str, answer: Answer, allowed: set[int]) -> None:
-        """Compare an answer with what is known, and remember what it tells."""
+    def expect(self, answer: Answer, allowed: set[int]) -> None:
+        """An answer has one of these statuses; there is none when the service died."""
         if answer is None:
             assert self.replica is not None
             self.do(self.replica.wait_until_dead())
+        else:
+            assert answer.status_code in allowed, answer.text
+
+    def note(self, candidate: Candidate, decision: str, answer: Answer, allowed: set[int]) -> None:
+        """Compare an answer with what is known, and remember what it tells."""
+        self.expect(answer, allowed)
+        if answer is None:
             return
-        assert answer.status_code in allowed, answer.text
         if candidate in self.decided and decision != "pending":
             assert answer.status_code in (400, 404), f"it was {self.decided[candidate]}: {answer.text}"
         if answer.status_code == 200 and decision != "pending":
@@ -155,11 +261,16 @@ class Approvals(RuleBasedStateMachine):
         await self.service()
         await asyncio.gather(*(self.try_again(candidate) for candidate in self.registered))  # rather than wait
         assert self.replica is not None
-        findings = await conclude(self.world, self.replica, self.registered, foreign=self.foreign)
+        findings = await conclude(
+            self.world, self.replica, self.registered, foreign=self.foreign, overruled=self.overruled
+        )
         self.findings.add(findings)
         assert not findings.problems, findings.problems
         rows = await self.world.fetch(READ_DECISIONS, [candidate.id for candidate in self.registered])
         decisions = {row["id"]: row["status"] for row in rows}
+        assert {row["id"] for row in rows if row["is_erased"]} == {
+            one.id for one in self.erased if isinstance(one, Candidate)
+        }, "it is not those that are erased who were"
         for candidate, decision in self.decided.items():
             assert decisions[candidate.id] == decision, f"{candidate.name} was {decision}"
 

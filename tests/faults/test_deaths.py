@@ -11,8 +11,10 @@ import pytest
 from .database_kills import kill_database_at
 from .kills import CONTRACTS, FAILPOINTS, KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED, kill_at
 from .lost_commits import TRANSACTIONS, lose_commit_of
+from .overruled import DURING, overrule_at
 from .pauses import pause_at
 from .postgres_cluster import PostgresCluster
+from .stuck_logs import approve_without_a_log, kill_without_a_log
 from .world import World
 
 
@@ -40,6 +42,21 @@ async def test_stopped_at_any_failpoint_another_replica_takes_over_and_both_agre
 
 async def test_lost_acknowledgements_of_commits_change_nothing(at_each, random):
     await at_each(everywhere(lose_commit_of, TRANSACTIONS, lambda: random.choice([KEYS_HONOURED, KEYS_IGNORED])))
+
+
+async def test_rejected_by_hand_during_the_call_an_approval_ends_with_one_orphan(at_each, random):
+    await at_each(everywhere(overrule_at, DURING, lambda: random.choice(CONTRACTS)))
+
+
+async def test_killed_while_nobody_reads_its_log_the_service_finishes_after_a_restart(at_each, random):
+    points = random.sample(FAILPOINTS, 3)  # the runner tries them all
+    await at_each(everywhere(kill_without_a_log, points, lambda: random.choice([KEYS_HONOURED, KEYS_IGNORED])))
+
+
+async def test_approvals_go_on_while_nobody_reads_the_log(world, random):
+    findings = await approve_without_a_log(world, random)
+
+    assert not findings.problems
 
 
 @pytest.fixture

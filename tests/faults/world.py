@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,9 @@ import httpx
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.candidates.counts import recount
 from provider_registration.db.database import Database
+from provider_registration.privacy.service import erase_person
 from provider_registration.settings import DatabaseSettings
 
 from .billing import Billing
@@ -41,6 +43,13 @@ IMPATIENT = {
 }
 LEASE_SECONDS = 1.5 * IMPATIENT["BILLING_DEADLINE_SECONDS"]
 
+LOCK_CANDIDATES = """
+    SELECT FROM candidates WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+"""
+# What somebody does by hand who knows nothing of approvals.
+OVERRULE = """
+    UPDATE candidates SET status = 'rejected' WHERE id = $1 AND status = 'pending' RETURNING id
+"""
 INSERT_CANDIDATES = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
     SELECT name, name || '@example.com', ARRAY['apples'], 1, 1 FROM unnest($1::text[]) AS name
@@ -58,6 +67,19 @@ class Candidate:
     id: UUID
     name: str
 
+    @property
+    def email(self) -> str:
+        """The address it registered with."""
+        return f"{self.name}@example.com"
+
+
+@dataclass(frozen=True)
+class Staff:
+    """An admin beside the one who asks for everything else, logged in."""
+
+    email: str
+    token: str
+
 
 class DatabaseServer(Protocol):
     """Where a world gets its database; PostgresCluster is one that can be killed."""
@@ -73,8 +95,10 @@ class World:
         self.cluster = cluster
         self.billing = billing
         self.database_url = ""
-        self._fork_server = fork_server
-        self._folder = folder
+        self.fork_server = fork_server
+        self.folder = folder
+        self._other_fork_servers: dict[str, ForkServer] = {}
+        self._logs_into: Path | None = None
         self._secret = secrets.token_hex(32)
         self._pool: asyncpg.Pool
         self._client: httpx.AsyncClient
@@ -93,7 +117,7 @@ class World:
             stopping.push_async_callback(billing.close)
             world = cls(fork_server, cluster, billing, folder)
             world.database_url = await cluster.create_database()
-            await world._add_admin()
+            await world._add_admin(EMAIL)
             world._pool = await asyncpg.create_pool(world.database_url, min_size=0, max_size=4)
             stopping.push_async_callback(world._pool.close)
             # As many connections as there may be callers: requests must compete in the service, not in the client.
@@ -102,15 +126,78 @@ class World:
             world._client = await stopping.enter_async_context(
                 httpx.AsyncClient(timeout=ANSWER_TIMEOUT, limits=limits, trust_env=False)
             )
+            stopping.callback(world._close_fork_servers)
             stopping.push_async_callback(world.clear)
             yield world
 
-    async def _add_admin(self) -> None:
+    def _close_fork_servers(self) -> None:
+        for fork_server in self._other_fork_servers.values():
+            fork_server.close()
+
+    async def _add_admin(self, email: str) -> None:
+        async with self.database() as database:
+            hasher = PasswordHasher()
+            await UserDirectory(database, hasher).create(email, PASSWORD, Role.ADMIN)
+            hasher.close()
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[Database]:
+        """What the commands of operators work on."""
         url = DatabaseSettings(_env_file=None, database_url=self.database_url).database_url
-        database, hasher = Database(url, pool_size=1), PasswordHasher()
-        await UserDirectory(database, hasher).create(EMAIL, PASSWORD, Role.ADMIN)
-        hasher.close()
-        await database.close()
+        database = Database(url, pool_size=1)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+    async def erase(self, email: str) -> list[str]:
+        """Forget a person as `erase-data` does; what was done."""
+        async with self.database() as database:
+            return await erase_person(database, email)
+
+    async def recount(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Count as `recount` does; what was missing, which is nothing unless somebody saw to that."""
+        async with self.database() as database:
+            return await recount(database)
+
+    @asynccontextmanager
+    async def holding(self, candidates: Iterable[Candidate]) -> AsyncIterator[None]:
+        """Keep the candidates' rows locked during the block: whoever decides about them waits for its end."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(LOCK_CANDIDATES, [candidate.id for candidate in candidates])
+            yield
+
+    @asynccontextmanager
+    async def keeping_counts(self) -> AsyncIterator[None]:
+        """Keep everybody from adding to the counts during the block: whoever does waits for its end."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE candidate_counts IN SHARE MODE")
+            yield
+
+    async def other_fork_server(self, name: str, environment: Mapping[str, str]) -> ForkServer:
+        """A fork server with further environment variables, the same for the same name; it ends with the world."""
+        if name not in self._other_fork_servers:
+            self._other_fork_servers[name] = ForkServer(self.folder, environment)
+            await asyncio.to_thread(self._other_fork_servers[name].load)
+        return self._other_fork_servers[name]
+
+    @contextmanager
+    def starting_from(self, fork_server: ForkServer) -> Iterator[None]:
+        """Start replicas from another fork server during the block."""
+        usual, self.fork_server = self.fork_server, fork_server
+        try:
+            yield
+        finally:
+            self.fork_server = usual
+
+    @contextmanager
+    def logs_into(self, path: Path) -> Iterator[None]:
+        """Have replicas that start during the block write their logs there."""
+        self._logs_into = path
+        try:
+            yield
+        finally:
+            self._logs_into = None
 
     async def clear(self) -> None:
         """End every replica, and make billing well again: what a scenario leaves, whether or not it succeeded."""
@@ -135,6 +222,7 @@ class World:
             "BILLING_SERVICE_URL": self.billing.url,
             "LOG_LEVEL": "WARNING",
             "RATE_LIMIT_DEFAULT": "",  # one admin asks for everything
+            "RATE_LIMIT_LOGIN": "",  # and all staff have one address
             "METRICS_ACCESS": "anyone",
             **IMPATIENT,
             **settings,
@@ -142,7 +230,7 @@ class World:
         if failpoint:
             environment |= {"FAILPOINT": failpoint, "FAILPOINT_HIT": hit, "FAILPOINT_ACTION": action}
         texts = {name: str(value) for name, value in environment.items() if value is not None}
-        replica = Replica(self._fork_server, self._folder, f"{name}-{uuid4().hex[:8]}", texts)
+        replica = Replica(self.fork_server, self.folder, f"{name}-{uuid4().hex[:8]}", texts, self._logs_into)
         self._running.append(replica)
         await replica.wait_until_ready(self._client)
         return replica
@@ -182,26 +270,46 @@ class World:
         now = asyncio.get_running_loop().time()
         if now < self._token_ends and not again:
             return
-        credentials = {"username": EMAIL, "password": PASSWORD}
-        response = await self._client.post(f"{replica.url}/auth/login", json=credentials)
+        response = await self.try_to_log_in(replica, EMAIL)
         assert response.status_code == 200, response.text
         self._token, self._token_ends = response.json()["access_token"], now + TOKEN_SECONDS
 
-    async def ask(self, replica: Replica, method: str, path: str, **how: Any) -> Answer:
-        """Ask as an admin; None when no answer came."""
-        headers = {"Authorization": f"Bearer {self._token}"}
+    def forget_token(self) -> None:
+        """Log in again next time."""
+        self._token_ends = 0.0
+
+    async def try_to_log_in(self, replica: Replica, email: str) -> httpx.Response:
+        """What a replica answers to an address and the right password."""
+        credentials = {"username": email, "password": PASSWORD}
+        return await self._client.post(f"{replica.url}/auth/login", json=credentials)
+
+    async def hire(self, replica: Replica) -> Staff:
+        """Another admin, who logs in."""
+        email = f"{uuid4().hex}@staff.example"
+        await self._add_admin(email)
+        response = await self.try_to_log_in(replica, email)
+        assert response.status_code == 200, response.text
+        return Staff(email, response.json()["access_token"])
+
+    async def ask(self, replica: Replica, method: str, path: str, *, token: str | None = None, **how: Any) -> Answer:
+        """Ask as an admin, or with another token; None when no answer came."""
+        headers = {"Authorization": f"Bearer {token or self._token}"}
         try:
             return await self._client.request(method, replica.url + path, headers=headers, **how)
         except httpx.HTTPError:
             return None
 
-    async def approve(self, replica: Replica, candidate: Candidate) -> Answer:
-        """Approve as an admin; None when no answer came."""
-        return await self.ask(replica, "POST", f"/candidates/{candidate.id}/approve")
+    async def approve(self, replica: Replica, candidate: Candidate, *, token: str | None = None) -> Answer:
+        """Approve as an admin, or with another token; None when no answer came."""
+        return await self.ask(replica, "POST", f"/candidates/{candidate.id}/approve", token=token)
 
     async def reject(self, replica: Replica, candidate: Candidate) -> Answer:
         """Reject as an admin; None when no answer came."""
         return await self.ask(replica, "POST", f"/candidates/{candidate.id}/reject")
+
+    async def overrule(self, candidate: Candidate) -> bool:
+        """Reject past the service, whatever goes on; whether it was undecided."""
+        return bool(await self.fetch(OVERRULE, candidate.id))
 
     async def resolve(self, replica: Replica, candidate: Candidate, **resolution: object) -> Answer:
         """Resolve an approval in doubt as an admin; None when no answer came."""
