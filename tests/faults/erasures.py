@@ -13,7 +13,8 @@ from .service_process import Replica
 from .world import Answer, Candidate, World
 
 AT_ONCE = 6
-LONGEST_WAIT = 0.15  # seconds that the rows are locked, so that both wait for them
+STAGGERED_SECONDS = 0.1  # in which both come, so that either may be the first to wait
+WAITING_SECONDS = 4.0  # until all wait for the rows; the service gives up after 5
 
 
 async def erase_during_claims(world: World, random: Random, *, rounds: int = 2) -> Findings:
@@ -27,7 +28,7 @@ async def erase_during_claims(world: World, random: Random, *, rounds: int = 2) 
         candidates = await world.register(AT_ONCE)
         async with world.holding(candidates):
             races = [asyncio.create_task(_race(world, replica, candidate, random)) for candidate in candidates]
-            await asyncio.sleep(random.uniform(0, LONGEST_WAIT))
+            await world.until_waiting(2 * AT_ONCE, WAITING_SECONDS)
         outcomes = await asyncio.gather(*races)
         rows = {row["id"]: row for row in await world.fetch(READ_DECISIONS, [one.id for one in candidates])}
         for candidate, (answer, was_erased) in zip(candidates, outcomes, strict=True):
@@ -50,7 +51,7 @@ async def _race(world: World, replica: Replica, candidate: Candidate, random: Ra
 
 
 async def _later(random: Random, work):
-    await asyncio.sleep(random.uniform(0, LONGEST_WAIT / 3))
+    await asyncio.sleep(random.uniform(0, STAGGERED_SECONDS))
     return await work
 
 

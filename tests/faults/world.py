@@ -46,6 +46,10 @@ LEASE_SECONDS = 1.5 * IMPATIENT["BILLING_DEADLINE_SECONDS"]
 LOCK_CANDIDATES = """
     SELECT FROM candidates WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 """
+COUNT_WAITING = """
+    SELECT count(*) AS waiting FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
 # What somebody does by hand who knows nothing of approvals.
 OVERRULE = """
     UPDATE candidates SET status = 'rejected' WHERE id = $1 AND status = 'pending' RETURNING id
@@ -166,6 +170,15 @@ class World:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK_CANDIDATES, [candidate.id for candidate in candidates])
             yield
+
+    async def until_waiting(self, sessions: int, seconds: float) -> None:
+        """Return when so many sessions wait for locks, or so much time is over."""
+        end = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < end:
+            [row] = await self.fetch(COUNT_WAITING)
+            if row["waiting"] >= sessions:
+                return
+            await asyncio.sleep(0.01)
 
     @asynccontextmanager
     async def keeping_counts(self) -> AsyncIterator[None]:
