@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, BeforeValidator
 
-from provider_registration.candidates.browsing.models import Order, Selection
+from provider_registration.candidates.search import Order, Selection
 from provider_registration.candidates.company import Product
 from provider_registration.candidates.models import Status
 from provider_registration.web.pagination import Cursor, Position
