@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, BeforeValidator
 
-from provider_registration.candidates.search import Order, Selection
 from provider_registration.candidates.company import Product
 from provider_registration.candidates.models import Status
+from provider_registration.candidates.search import Order, Selection
 from provider_registration.web.pagination import Cursor, Position
 from provider_registration.web.text import Text
 
