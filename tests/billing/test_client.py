@@ -432,7 +432,8 @@ async def test_retry_after_as_a_date_is_honoured(play, name, key):
 @pytest.mark.parametrize(
     "value",
     ["", "0", "soon", "-1", "1.5", "1e3", "0x1", "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 99 Foo 2026 99:99:99 GMT"]
-    + ["Mon, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 99999 00:00:00 GMT", "Mon, 01 Jan 2001 00:00:00 +9999"],
+    + ["Mon, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 99999 00:00:00 GMT", "Mon, 01 Jan 2001 00:00:00 +9999"]
+    + [f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +9999999999999"],
 )
 async def test_a_retry_after_that_asks_for_nothing_usable_is_ignored(play, name, key, value):
     script = Script(failure(503, Retry_After=value), created())

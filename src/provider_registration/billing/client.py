@@ -298,5 +298,5 @@ def _retry_after(headers: httpx.Headers) -> float:
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year or an offset that no C integer holds
         return 0.0
