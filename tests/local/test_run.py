@@ -89,6 +89,12 @@ class Runner:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
+    def status_of(self, request: bytes) -> int:
+        """The status that a request gets which no HTTP client would send."""
+        with socket.create_connection(("127.0.0.1", self.port), READY_WITHIN) as connection:
+            connection.sendall(request)
+            return int(connection.recv(4096).split()[1])
+
     def log_in(self, password: str = FIRST_PASSWORD) -> httpx.Response:
         return httpx.post(
             self.url("/auth/login"), json={"username": "admin@example.com", "password": password}, timeout=READY_WITHIN
@@ -213,6 +219,19 @@ def test_a_signal_stops_everything(runner: Runner, number: signal.Signals) -> No
     assert len(runner.processes()) > 1
     stop(process, number)
     assert runner.processes() == []
+
+
+def test_heads_are_bounded_as_where_it_is_deployed(runner: Runner) -> None:
+    process = runner.start()
+    headers = {
+        400: "Host: x\r\nHost: y",
+        431: f"Host: x\r\nX-Long: {'x' * 50_000}",
+    }
+    heads = {status: f"GET /health HTTP/1.1\r\n{lines}" for status, lines in headers.items()}
+    heads[414] = f"GET /{'x' * 9_000} HTTP/1.1\r\nHost: x"
+    answered = {status: runner.status_of(f"{head}\r\n\r\n".encode()) for status, head in heads.items()}
+    assert answered == {status: status for status in heads}
+    stop(process)
 
 
 def test_a_signal_while_starting_stops_everything(new_runner: Runner) -> None:

@@ -34,6 +34,7 @@ from provider_registration.local.postgres import PrivatePostgres, free_port
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.local.settings import LocalSettings, write_private
 from provider_registration.settings import DatabaseSettings, Settings
+from provider_registration.web.server import BundlingProtocol
 
 OLDEST_SERVER = 15
 SERVER_VERSION = text("SHOW server_version_num")
@@ -84,6 +85,7 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
         )
         config = uvicorn.Config(
             create_app(complete),
+            http=BundlingProtocol,
             lifespan="on",
             log_config=None,
             access_log=False,
