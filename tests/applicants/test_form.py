@@ -69,7 +69,12 @@ def test_numbers_are_read_as_people_write_them(typed, number):
     assert ApplicationForm.of(Form(fields)).to_company().capacity_tons_per_day == number
 
 
-@pytest.mark.parametrize("typed", ["1,20", "1.5", "12,3456", "80 kg", "t", "1-2", "²", "1\n200", "1" * 5000, "9" * 40])
+@pytest.mark.parametrize(
+    "typed",
+    ["1,20", "1.5", "12,3456", "80 kg", "t", "1-2", "²", "1\n200", "1" * 5000, "9" * 40]
+    + ["0.500", "0,500", "0.750 t", "-0.500", "01.200", "000,500", "٠٫٥٠٠", "٠٬٥٠٠"]
+    + ["1,200.000", "1.200,000", "1'200.500", "1 200,500", "1,200 300"],
+)
 def test_what_may_mean_another_number_is_asked_for_again(typed):
     fields = {**FILLED_IN, "capacity_tons_per_day": [typed]}
 

@@ -124,7 +124,8 @@ def blank_is_absent(value: str | None) -> str | None:
 
 MAX_NUMBER_LENGTH = 50
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
-_PARTED_NUMBER = re.compile(r"-?[0-9]{1,3}([,.'\u2019\u066c\uff0c\s])[0-9]{3}(?:\1[0-9]{3}){0,8}")
+# A number whose thousands begin with 0 is none: 0.500 is a half.
+_PARTED_NUMBER = re.compile(r"-?[1-9][0-9]{0,2}([,.'\u2019\u066c\uff0c\s])[0-9]{3}(?:\1[0-9]{3}){0,8}")
 _UNIT = re.compile(r"\s*(?:t|tn|tons?|tonnes?|trucks?)\.?\Z", re.IGNORECASE)
 
 
