@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 from contextlib import asynccontextmanager
@@ -73,6 +74,7 @@ UNUSABLE = {
     "chunks without end": (CHUNKED, b"1\r\n \r\n", ENDLESS),
     "a chunk without a length": (CHUNKED, b"many\r\n{}\r\n0\r\n\r\n"),
     "gzip that is none": (answer("201 Created", GOOD, "Content-Encoding: gzip"),),
+    "gzip": (answer("201 Created", gzip.compress(GOOD), "Content-Encoding: gzip"),),
     "truncated JSON": (answer(body=GOOD[:-3]),),
     "UTF-16": (answer(body=GOOD.decode().encode("utf-16-be")[1:]),),
     "capitals": (answer(body=GOOD.replace("Obsthof Köln".encode(), "OBSTHOF KÖLN".encode())),),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import tracemalloc
 from uuid import uuid4
 
 import pytest
@@ -12,7 +14,7 @@ from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.billing.errors import BillingNameTaken, BillingRefused, BillingUncertain, BillingUnusable
 from provider_registration.billing.protection import FAILURES_TO_OPEN, BreakerState
 from provider_registration.settings import Settings
-from tests.odd_billing import NAME, NO_ANSWER, REFUSED, TAKEN, UNUSABLE, USABLE, answering
+from tests.odd_billing import NAME, NO_ANSWER, REFUSED, TAKEN, UNUSABLE, USABLE, answer, answering
 
 HURRIED = BillingOptions(timeout=0.3, deadline=2.0)
 
@@ -80,6 +82,20 @@ async def test_one_request_that_billing_does_not_answer_pauses_no_other():
             with pytest.raises(BillingUncertain):
                 await billing.create_provider(NAME, uuid4())
         assert billing.breaker.state is BreakerState.OPEN
+
+
+async def test_an_encoded_answer_is_not_decoded():
+    bomb = gzip.compress(gzip.compress(bytes(64 * 2**20)))
+    sent = answer("201 Created", bomb, "Content-Encoding: gzip, gzip")
+    tracemalloc.start()
+    try:
+        with pytest.raises(BillingUnusable):
+            await ask((sent,))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 16 * 2**20
 
 
 def test_all_tries_of_an_approval_end_within_two_minutes():

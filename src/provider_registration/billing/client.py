@@ -180,7 +180,11 @@ class _Call:
         self._breaker = breaker
         self._name = name
         self._key = key
-        self._headers = {"Accept": "application/json", "Idempotency-Key": str(key)}
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Idempotency-Key": str(key),
+        }
         if request_id := request_id_var.get():
             self._headers["X-Request-ID"] = request_id
         self.maybe_sent = False
@@ -207,7 +211,7 @@ class _Call:
             raise
         await reach("billing.after-answer")
         if status == httpx.codes.CREATED:
-            return self._read(body)
+            return self._read(headers, body)
         if status == httpx.codes.CONFLICT:
             self._count("name_taken", reachable=True)
             raise BillingNameTaken
@@ -223,16 +227,15 @@ class _Call:
         async with self._send({"name": self._name}, self._headers) as response:
             self.is_answered = True
             body = bytearray()
-            try:
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
-                        return response.status_code, response.headers, None
-            except httpx.DecodingError:  # the status came all the same
-                return response.status_code, response.headers, b""
+            async for chunk in response.aiter_raw():  # never decoded: 5 KB can become 3 GB
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    return response.status_code, response.headers, None
             return response.status_code, response.headers, bytes(body)
 
-    def _read(self, body: bytes | None) -> int:
+    def _read(self, headers: httpx.Headers, body: bytes | None) -> int:
+        if headers.get("Content-Encoding", "").lower() not in ("", "identity"):
+            raise self._unusable("billing's answer was encoded, which it was asked not to do")
         if body is None:
             raise self._unusable(f"billing's answer was longer than {MAX_ANSWER_BYTES} bytes")
         try:
