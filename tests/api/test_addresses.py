@@ -135,6 +135,14 @@ async def test_data_is_exported_and_erased_by_any_spelling(client, call):
     assert (await client.post("/candidates", json=a_registration(contact_email=ways[2]))).status_code == 201
 
 
+async def test_a_dotted_capital_i_is_an_i_in_every_database(client):
+    address = f"isik-{uuid4().hex}@x.example"
+    ways = (address, f"\u0130{address[1:]}", f"i\u0307{address[1:]}")
+    answered = [(await client.post("/candidates", json=a_registration(contact_email=way))).status_code for way in ways]
+
+    assert answered == [201, 409, 409]
+
+
 async def test_nothing_of_an_erased_address_is_left(client, call, connection):
     [name, *_] = spellings()
     unique = name[5:17]

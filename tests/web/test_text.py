@@ -217,12 +217,12 @@ SAME = [
     ("josé@x.example", "JOSÉ@x.example", "jose\u0301@x.example", "JOSE\u0301@X.EXAMPLE"),
     ("ΟΔΟΣ@x.example", "οδος@x.example", "οδοσ@x.example"),
     ("иван@почта.example", "ИВАН@ПОЧТА.example", "Иван@xn--80a1acny.example"),
-    ("İris@x.example", "i\u0307ris@x.example"),
+    ("iris@x.example", "İris@x.example", "i\u0307ris@x.example", "i\u0307\u0307ris@x.example"),
     ("\u212a@x.example", "k@x.example", "K@X.example"),
     ("a@ｅxample.com", "a@example.com"),
 ]
 DIFFERENT = [
-    ("iris@x.example", "İris@x.example", "\u0131ris@x.example"),
+    ("iris@x.example", "\u0131ris@x.example"),
     ("jose@x.example", "josé@x.example"),
     ("a@faß.example", "a@fass.example"),
     ("a@x.example", "a@y.example", "a+b@x.example", "a.b@x.example"),

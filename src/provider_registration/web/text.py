@@ -213,12 +213,16 @@ EmailAddress = Annotated[
 ]
 
 
+_DOTTED_I = re.compile("i\u0307+")  # of U+0130, of which lower() makes i in one database and not in another
+
+
 def canonical_email(address: str) -> str:
     """The one form by which addresses are compared: those of one mailbox have the same.
 
     Case is folded and the domain is written as A-labels (UTS 46, IDNA 2008); a domain that has none is folded too, so
     that addresses from before there were rules have a form as well. Of ASCII it makes lower case and nothing else,
-    which is what the database does for a release that does not know this. Change it only with a migration that empties
+    which is what the database does for a release that does not know this. A dotted capital I is an i, whatever the
+    database's locale makes of it (no release wrote another form, so no migration changes it). Change it only with a migration that empties
     the columns: what is stored would not match any more, and migration 016 calls this.
     """
     if address.isascii():
@@ -232,7 +236,8 @@ def canonical_email(address: str) -> str:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return unicodedata.normalize("NFC", _DOTTED_I.sub("i", folded))
 
 
 MAX_PASSWORD_LENGTH = 128
