@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from uuid import uuid4
 
 import httpx
@@ -265,6 +265,24 @@ async def test_who_finds_no_free_connection_to_redis_has_no_answer_of_it(redis, 
                 break
             await asyncio.sleep(0.05)
     await close(limits)
+
+
+@pytest.mark.parametrize("reply", [b":abc\r\n", b"?\r\n", b"\xff\xfe\r\n"])
+async def test_a_reply_that_redis_cannot_have_given_is_no_answer(reply):
+    async def answer(reader, writer):
+        with suppress(ConnectionError), closing(writer):
+            while await reader.read(4096):
+                writer.write(reply)
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        limits = RateLimits(storage_url=url, login="5/minute", registration="5/minute", default="5/minute")
+        with pytest.raises(RateLimitsUnavailable):
+            async with limits.guard_login("account", "192.0.2.7"):
+                pytest.fail("the password is checked although the try was not counted")
+        for count in (limits.count_registration, limits.count_request):
+            await count("192.0.2.7")
+        await close(limits)
 
 
 async def close(limits):

@@ -28,6 +28,7 @@ MAX_STORAGE_CONNECTIONS = 50  # of a process; each answers some 5,000 requests a
 PROBE_SECONDS = 5.0  # between two requests that ask a storage that hangs; the others do without it at once
 # So many times the tries at one account are allowed at all accounts together, from one address; good ones count too.
 ACCOUNTS_AN_ADDRESS = 10
+NONSENSE = (ArithmeticError, LookupError, TypeError, ValueError)  # raised for a reply that Redis never gives
 
 
 class TooManyRequests(LimitExceededError):
@@ -207,7 +208,7 @@ class _Breaker:
         """Ask the storage within STORAGE_TIMEOUT, or not at all.
 
         Raises:
-            StorageError: it does not answer in time, or did not lately.
+            StorageError: it does not answer in time, or did not lately, or answers with what is no answer.
         """
         started = time.monotonic()
         if self._probe_at is not None:
@@ -223,6 +224,10 @@ class _Breaker:
         except TimeoutError as error:
             RATE_LIMIT_STORAGE_ERRORS.inc()
             self._probe_at = time.monotonic() + PROBE_SECONDS
+            raise StorageError(error) from error
+        except NONSENSE as error:
+            RATE_LIMIT_STORAGE_ERRORS.inc()
+            self._probe_at = None
             raise StorageError(error) from error
         except StorageError:
             RATE_LIMIT_STORAGE_ERRORS.inc()

@@ -222,8 +222,8 @@ def canonical_email(address: str) -> str:
     Case is folded and the domain is written as A-labels (UTS 46, IDNA 2008); a domain that has none is folded too, so
     that addresses from before there were rules have a form as well. Of ASCII it makes lower case and nothing else,
     which is what the database does for a release that does not know this. A dotted capital I is an i, whatever the
-    database's locale makes of it (no release wrote another form, so no migration changes it). Change it only with a migration that empties
-    the columns: what is stored would not match any more, and migration 016 calls this.
+    database's locale makes of it (no release wrote another form, so no migration changes it). Change it only with a
+    migration that empties the columns: what is stored would not match any more, and migration 016 calls this.
     """
     if address.isascii():
         return address.lower()
