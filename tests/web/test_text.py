@@ -165,6 +165,7 @@ def test_the_reason_for_a_refusal_does_not_repeat_the_address(wrong):
     [
         ("\u202d+34 963 555 017\u202c", "+34 963 555 017"),  # as phones copy it from their contacts
         ("a\u202eb", "ab"),
+        ("\u200b", ""),
         ("\u2066a\u2069", "a"),
         ("a \u200b", "a"),
         ("e\u034f\u0301", "é"),
@@ -187,7 +188,9 @@ def test_what_cannot_be_seen_is_removed(sent, kept):
 
 
 @pytest.mark.parametrize(
-    "invisible", ["\u200b", "\u2060", "\U000e0061", "\u061c", "\u200f", "\xad", "\ufeff", "\u034f", "\u200d"]
+    "invisible",
+    ["\u200b", "\u2060", "\U000e0061", "\u061c", "\u200f", "\xad", "\ufeff", "\u034f", "\u200d"]
+    + ["\ufe0f", "\U000e0100", "\u17b4", "\u180b", "\u115f", "\u3164", "\u2800"],
 )
 def test_names_that_look_the_same_are_the_same(invisible):
     assert clean_text(f"Real S.L.{invisible}") == clean_text(f"Re{invisible}al S.L.") == "Real S.L."
@@ -221,6 +224,7 @@ SAME = [
     ("\u212a@x.example", "k@x.example", "K@X.example"),
     ("a@ｅxample.com", "a@example.com"),
 ]
+SAME += [(f"a{each}b@x.example", "ab@x.example") for each in "\ufe0f\U000e0100\u17b4\u180b\u115f\u3164\u2800\u200d"]
 DIFFERENT = [
     ("iris@x.example", "\u0131ris@x.example"),
     ("jose@x.example", "josé@x.example"),

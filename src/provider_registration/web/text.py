@@ -38,12 +38,15 @@ REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Unicode calls format characters (Cf), and the grapheme joiner. Kept are those of Cf that show, before numbers
 # (Prepended_Concatenation_Mark), and the two joiners between letters and symbols beyond Latin, which need them.
 VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-GRAPHEME_JOINER = "\u034f"
 JOINERS = frozenset("\u200c\u200d")
 END_OF_LATIN_1 = "\u00ff"
 
-# Letters and symbols by their category that show nothing: Hangul's fillers and the empty pattern of Braille.
-BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+# Default_Ignorable_Code_Point of Unicode 14.0 (DerivedCoreProperties.txt), and the empty pattern of Braille.
+INVISIBLE = re.compile(
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    r"\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\u2800]"
+)
+SELECTORS = frozenset("\ufe0e\ufe0f")  # of the style of emoji
 
 
 def clean_text(value: str) -> str:
@@ -53,7 +56,7 @@ def clean_text(value: str) -> str:
         PydanticCustomError: a control character is in the text.
     """
     value = value.strip()
-    if not value.isprintable() or GRAPHEME_JOINER in value:
+    if not value.isprintable() or (not value.isascii() and INVISIBLE.search(value)):
         value = _without_invisible(value)
     return unicodedata.normalize("NFC", value).strip()
 
@@ -64,14 +67,26 @@ def _without_invisible(value: str) -> str:
         category = unicodedata.category(character)
         if category in REFUSED_CATEGORIES:
             raise PydanticCustomError("control_character", "Input should have no control characters")
-        if category != "Cf" or character in VISIBLE_FORMATS or character in JOINERS:
+        is_seen = not INVISIBLE.match(character) and (category != "Cf" or character in VISIBLE_FORMATS)
+        if is_seen or character in JOINERS or character in SELECTORS:
             kept.append(character)
-    return _without_idle_joiners(unicodedata.normalize("NFC", "".join(kept).replace(GRAPHEME_JOINER, "")))
+    text = _without_idle_selectors(unicodedata.normalize("NFC", "".join(kept)))
+    return _without_idle_joiners(unicodedata.normalize("NFC", text))
+
+
+def _without_idle_selectors(text: str) -> str:
+    """Keep those that follow a symbol, as emoji are, beyond Latin-1."""
+    return "".join(
+        character
+        for before, character in zip(f" {text}", text, strict=False)
+        if character not in SELECTORS
+        or (before > END_OF_LATIN_1 and unicodedata.category(before) in ("So", "Sm") and before not in SELECTORS)
+    )
 
 
 def _without_idle_joiners(text: str) -> str:
     kept, is_joined = [], False  # whether the last character that is no mark, and so its marks, may be joined
-    for character, after in zip(text, f"{text[1:]} ", strict=True):
+    for character, after in zip(text, f"{text[1:]} ", strict=False):
         if character not in JOINERS:
             kept.append(character)
             if not _is_mark(character):
@@ -101,7 +116,7 @@ def visible(value: str) -> str:
     Raises:
         PydanticCustomError: there is neither a letter, a number, a sign nor a symbol in it.
     """
-    if not any(unicodedata.category(character)[0] in "LNPS" and character not in BLANKS for character in value):
+    if not any(unicodedata.category(character)[0] in "LNPS" and not INVISIBLE.match(character) for character in value):
         raise PydanticCustomError("invisible", "Input should have a visible character")
     return value
 
@@ -236,7 +251,8 @@ def canonical_email(address: str) -> str:
 
 
 def _fold(text: str) -> str:
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    seen = INVISIBLE.sub("", text)  # as NFKC_Casefold of Unicode has it: joiners and selectors too
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", seen).casefold())
     return unicodedata.normalize("NFC", _DOTTED_I.sub("i", folded))
 
 
