@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
+from provider_registration.approvals import queries as approval_queries
 from provider_registration.candidates import queries
 from provider_registration.candidates.search import PAGES_OF_RECORDS, Order
 from provider_registration.web.pagination import BEGINNING
@@ -41,8 +42,9 @@ def register(email: str) -> tuple[TextClause, dict[str, Any]]:
 
 
 def approve(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
-    """The UPDATE of an approval."""
-    return queries.APPROVE_CANDIDATE, {"candidate_id": candidate_id, "version": 1, "provider_id": 2**31 - 1}
+    """The end of an approval: the statement of a batch, of one."""
+    made = {"candidate_id": str(candidate_id), "candidate_version": 1, "provider_id": 2**31 - 1}
+    return approval_queries.FINISH, {"made": json.dumps([made])}
 
 
 def reject(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:

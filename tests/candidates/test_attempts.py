@@ -21,7 +21,6 @@ from provider_registration.auth.models import Role
 from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged
-from provider_registration.candidates.models import LONGEST_SECONDS
 from provider_registration.db.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.settings import DatabaseSettings
@@ -191,22 +190,17 @@ async def test_a_provider_in_hand_is_recorded_though_another_holds_the_claim(car
 
 
 @pytest.mark.parametrize(("held_for", "is_over"), [("20 s", False), ("-1 s", True), ("1 hour", True)])
-async def test_a_lease_longer_than_any_is_over(service_database, claimed, held_for, is_over):
+async def test_a_lease_longer_than_any_is_over(service_database, database, claimed, held_for, is_over):
     """As after the database's clock was set back: approving and retrying claim with this statement."""
     claim = await claimed()
-    parameters = {
-        "candidate_id": claim.candidate_id,
-        "idempotency_key": claim.idempotency_key,
-        "provider_name": claim.provider_name,
-        "user_id": uuid4(),
-        "claim_id": uuid4(),
-        "lease_seconds": LEASE_SECONDS,
-        "longest_seconds": LONGEST_SECONDS,
-    }
+    user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
+    ids = {"candidate_id": claim.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
+    asked = {**{key: str(value) for key, value in ids.items()}, "expected": None, "is_retry": False}
+    parameters = {"requests": json.dumps([asked]), "lease_seconds": LEASE_SECONDS}
     async with service_database.transaction() as session:  # one, so that no sweep comes between
         held = f"UPDATE approval_intents SET next_attempt_at = now() + interval '{held_for}' WHERE candidate_id = :id"
         await session.execute(text(held), {"id": claim.candidate_id})
-        taken = (await session.execute(queries.CLAIM, parameters)).all()
+        taken = (await session.execute(queries.CLAIM, parameters)).mappings().one()["claim_id"]
 
     assert bool(taken) is is_over
 
@@ -218,11 +212,12 @@ async def test_a_lease_longer_than_any_is_over(service_database, claimed, held_f
 async def test_who_rejects_or_resolves_sees_that_a_lease_longer_than_any_is_over(
     service_database, claimed, held_for, state
 ):
-    keys = {"candidate_id": (await claimed()).candidate_id, "longest_seconds": LONGEST_SECONDS}
+    keys = {"candidate_id": (await claimed()).candidate_id}
     async with service_database.transaction() as session:  # one, so that no sweep comes between
         held = f"UPDATE approval_intents SET next_attempt_at = now() + interval '{held_for}' WHERE candidate_id = :id"
         await session.execute(text(held), {"id": keys["candidate_id"]})
-        rejecting = await session.scalar(candidate_queries.APPROVAL_STATE, keys)
+        seen = await session.execute(candidate_queries.FIND_OBSTACLE, keys | {"expected": None})
+        rejecting = seen.mappings().one()["obstacle"]
         resolving = (await session.execute(queries.LOCK_APPROVAL, keys)).mappings().one()["state"]
 
     assert (rejecting, resolving) == (state, state)
@@ -239,11 +234,11 @@ async def test_names_are_claimed_in_their_order(service_database, database, user
         email = f"{name}-{prefix}@obsthof.example"
         candidate_id = await database.fetchval(ADD_CANDIDATE, f"{prefix} {name}", email)
         ids = {"candidate_id": candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
-        requests.append({key: str(value) for key, value in ids.items()} | {"expected": None})
+        requests.append({key: str(value) for key, value in ids.items()} | {"expected": None, "is_retry": False})
 
     async with service_database.statement() as session:
         parameters = {"requests": json.dumps(requests), "lease_seconds": LEASE_SECONDS}
-        await session.execute(queries.CLAIM_FREE, parameters)
+        await session.execute(queries.CLAIM, parameters)
 
     stored = await database.fetch(
         "SELECT provider_name FROM approval_intents WHERE provider_name LIKE $1 ORDER BY ctid", f"{prefix} %"

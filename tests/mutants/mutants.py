@@ -51,9 +51,9 @@ MUTANTS = (
     ),
     Mutant(
         "no event of an orphan",
-        APPROVAL + "attempt.py",
-        "await record_event(session, approval, ApprovalEvent.ORPHANED, user_id=user_id, provider_id=provider_id)",
-        "pass",
+        APPROVAL + "queries.py",
+        "        WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.made_id)\n",
+        "        WHERE false\n",
         (ATTEMPTS,),
     ),
     _release(
@@ -156,16 +156,16 @@ MUTANTS = (
     # Of what was mended at the same time.
     Mutant(
         "an orphan is recorded at every attempt",
-        APPROVAL + "attempt.py",
-        "elif await session.scalar(queries.IS_NEW_ORPHAN, parameters):",
-        "else:",
+        APPROVAL + "queries.py",
+        "AND known.event = 'orphaned'",
+        "AND false",
         (ATTEMPTS,),
     ),
     Mutant(
         "an approval decided otherwise is never over",
-        APPROVAL + "attempt.py",
-        "    await session.execute(queries.DROP_APPROVAL, parameters)  # whatever",
-        "    pass  # whatever",
+        APPROVAL + "queries.py",
+        "(SELECT id FROM approved UNION ALL SELECT id FROM otherwise)",
+        "(SELECT id FROM approved)",
         (ATTEMPTS,),
     ),
     Mutant(
@@ -239,17 +239,10 @@ MUTANTS = (
         (ODD_BILLING + "::test_what_is_not_answered_waits_as_long_as_billing_answers_nobody",),
     ),
     Mutant(
-        "a lease far ahead is believed by who rejects",
+        "a lease far ahead is believed by who decides",
         "candidates/queries.py",
-        "THEN 'waiting' ELSE state END",
-        "THEN state ELSE state END",
-        (ATTEMPTS,),
-    ),
-    Mutant(
-        "a lease far ahead is believed by who resolves",
-        APPROVAL + "queries.py",
-        "THEN 'waiting' ELSE state END",
-        "THEN state ELSE state END",
+        "clock_timestamp() + make_interval(secs => :longest_seconds)",
+        "clock_timestamp() + 1000 * make_interval(secs => :longest_seconds)",
         (ATTEMPTS,),
     ),
     Mutant(

@@ -8,11 +8,9 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
-from uuid import UUID
 
 from sqlalchemy import TextClause
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from provider_registration.approvals import queries
@@ -25,7 +23,7 @@ from provider_registration.approvals.errors import (
     ProviderNameTaken,
 )
 from provider_registration.approvals.events import record_event
-from provider_registration.approvals.models import Approval, ApprovalEvent, Claim, MadeProvider
+from provider_registration.approvals.models import ApprovalEvent, Claim, MadeProvider
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.errors import (
     BillingCircuitOpen,
@@ -37,7 +35,7 @@ from provider_registration.billing.errors import (
     BillingUnusable,
 )
 from provider_registration.candidates import queries as candidate_queries
-from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged, CandidateNotFound
+from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.db.database import Database, DatabaseUnavailable, constraint_name
 from provider_registration.errors import ServiceError
@@ -176,7 +174,7 @@ class Attempt:
         made = MadeProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
         try:
             # RowHeld is left to `_durably`, which has the whole lease; a claim has a request's time, and waits alone.
-            candidate = await self._batches.finish(made) or await self._record_alone(provider_id)
+            candidate = await self._batches.finish(made)
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":
                 raise
@@ -189,10 +187,6 @@ class Attempt:
         APPROVAL_ATTEMPTS.labels("approved").inc()
         self._log(logging.INFO, "candidate approved", provider_id=provider_id)
         return candidate
-
-    async def _record_alone(self, provider_id: int) -> Candidate:
-        async with self._database.transaction() as session:
-            return await approve_locked(session, self._claim, provider_id)
 
     async def _what_the_other_did(self) -> Candidate:
         async with self._database.transaction() as session:
@@ -228,30 +222,3 @@ class Attempt:
             **fields,
         }
         logger.log(level, message, extra=extra)
-
-
-async def approve_locked(
-    session: AsyncSession,
-    approval: Approval | Claim,
-    provider_id: int,
-    *,
-    event: ApprovalEvent = ApprovalEvent.APPROVED,
-    user_id: UUID | None = None,
-) -> Candidate:
-    """Link the candidate to its provider and end the approval; a candidate decided otherwise comes back as it is.
-
-    Raises:
-        CandidateNotFound: the candidate is gone.
-    """
-    parameters = {"candidate_id": approval.candidate_id, "provider_id": provider_id}
-    row = (await session.execute(candidate_queries.LOCK_CANDIDATE, parameters)).mappings().one_or_none()
-    if row is None:
-        raise CandidateNotFound(approval.candidate_id)
-    if row["status"] == Status.PENDING:
-        parameters["version"] = row["version"]
-        row = (await session.execute(candidate_queries.APPROVE_CANDIDATE, parameters)).mappings().one()
-        await record_event(session, approval, event, user_id=user_id, provider_id=provider_id)
-    elif await session.scalar(queries.IS_NEW_ORPHAN, parameters):
-        await record_event(session, approval, ApprovalEvent.ORPHANED, user_id=user_id, provider_id=provider_id)
-    await session.execute(queries.DROP_APPROVAL, parameters)  # whatever was decided, there is nothing left to ask
-    return Candidate.from_row(row)

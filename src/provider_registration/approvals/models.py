@@ -53,13 +53,17 @@ class Approval(ApprovalStanding):
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """What an admin wants approved. `expected` has the versions that they may have seen; None: any."""
+    """What an admin wants approved. `expected` has the versions that they may have seen; None: any.
+
+    `is_retry`: only an approval that is begun is claimed.
+    """
 
     candidate_id: UUID
     idempotency_key: UUID
     claim_id: UUID
     user_id: UUID
     expected: frozenset[int] | None
+    is_retry: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +97,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class MadeProvider:
-    """What billing made for a claim."""
+    """What billing made for an approval, and what is recorded of it; without a user, the service did it by itself."""
 
     candidate_id: UUID
     candidate_version: int
     idempotency_key: UUID
     provider_id: int
+    event: ApprovalEvent = ApprovalEvent.APPROVED
+    user_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

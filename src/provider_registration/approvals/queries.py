@@ -1,94 +1,127 @@
 """The SQL of approvals.
 
-An intent with a `claim_id` is held until `next_attempt_at`; one without waits until then, or is in doubt. A time that
-is farther ahead than any process sets it is over too: the database's clock was set back. It is compared with
-clock_timestamp(): the transaction's now() may be from before a wait for the candidate's row.
+An intent with a `claim_id` is held until `next_attempt_at`; one without waits until then, or is in doubt: see STANDING.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
-from provider_registration.candidates.queries import CANDIDATE_COLUMNS
-from provider_registration.db.database import PATIENCE_OF_A_BATCH
+from provider_registration.candidates.queries import CANDIDATE_COLUMNS, LONGEST, OBSTACLE, STANDING
+from provider_registration.db.database import PATIENCE, PATIENCE_OF_A_BATCH
 from provider_registration.db.statements import statement
 
-# Claim approvals that nothing stands in the way of, and record who asked. What others hold is left out; names in their
-# order, since two statements that met in another order would deadlock.
-CLAIM_FREE = statement(
+# Claim approvals and record who asked; say of each what stood in the way. What others hold is left out; names in their
+# order, since two statements that met in another order would deadlock. One that waits is taken over.
+CLAIM = statement(
     """
-    WITH {patience}, free AS (
-        SELECT asked.*, candidates.company_name, candidates.version
+    WITH {patience}, seen AS (
+        SELECT asked.*, candidates.company_name, candidates.status, candidates.version,
+               intent.candidate_id IS NOT NULL AS is_begun, {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:requests AS json)) AS asked (
-            candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[]
+            candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[], is_retry boolean
         )
-        JOIN candidates ON candidates.id = asked.candidate_id
+        LEFT JOIN candidates ON candidates.id = asked.candidate_id
+        LEFT JOIN approval_intents AS intent ON intent.candidate_id = asked.candidate_id
+    ), free AS (
+        SELECT seen.*
+        FROM seen
+        JOIN candidates ON candidates.id = seen.candidate_id
         CROSS JOIN patience
         WHERE candidates.status = 'pending'
-          AND (asked.expected IS NULL OR candidates.version = ANY(asked.expected))
+          AND candidates.version = seen.version
+          AND coalesce(seen.obstacle, 'waiting') = 'waiting'
+          AND (seen.is_begun OR NOT seen.is_retry)
         FOR NO KEY UPDATE OF candidates SKIP LOCKED
-    ), claimed AS (
+    ), begun AS (
         INSERT INTO approval_intents
             (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
         SELECT candidate_id, idempotency_key, company_name, user_id, claim_id,
                clock_timestamp() + make_interval(secs => :lease_seconds)
         FROM free
+        WHERE NOT is_begun
         ORDER BY company_name
         ON CONFLICT DO NOTHING
-        RETURNING *
+        RETURNING candidate_id, claim_id, idempotency_key, provider_name, attempts
+    ), taken_over AS (
+        UPDATE approval_intents AS intent
+        SET claim_id = free.claim_id,
+            next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds),
+            attempts = intent.attempts + 1
+        FROM free
+        WHERE intent.candidate_id = free.candidate_id AND free.is_begun AND {standing} = 'waiting'
+        RETURNING intent.candidate_id, intent.claim_id, intent.idempotency_key, intent.provider_name, intent.attempts
+    ), claimed AS (
+        SELECT * FROM begun UNION ALL SELECT * FROM taken_over
     ), recorded AS (
         INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id)
-        SELECT candidate_id, idempotency_key, 'requested', requested_by FROM claimed
+        SELECT claimed.candidate_id, claimed.idempotency_key,
+               CASE WHEN seen.is_begun THEN 'retry_requested' ELSE 'requested' END, seen.user_id
+        FROM claimed
+        JOIN seen USING (claim_id)
     )
-    SELECT candidate_id, claim_id, claimed.idempotency_key, provider_name, attempts, free.version AS candidate_version
-    FROM claimed
-    JOIN free USING (candidate_id, claim_id)
+    SELECT seen.candidate_id, seen.claim_id AS asked_claim_id, seen.obstacle, seen.status AS status_seen,
+           seen.version AS version_seen, seen.is_begun, claimed.claim_id, claimed.idempotency_key,
+           claimed.provider_name, claimed.attempts, seen.version AS candidate_version
+    FROM seen
+    LEFT JOIN claimed ON claimed.claim_id = seen.claim_id
     """,
-    patience=PATIENCE_OF_A_BATCH,
-)
+    patience=PATIENCE,
+    obstacle=OBSTACLE,
+    standing=STANDING,
+).bindparams(PATIENCE_OF_A_BATCH, LONGEST)
 
-# Mark pending candidates approved, each unless someone changed it since it was claimed; end and record the approvals.
-APPROVE_CLAIMED = statement(
+# Mark pending candidates approved, each at the version that it had; end their approvals and record how. For one that
+# was decided otherwise meanwhile there is nothing left to ask either: its provider is recorded, once, as an orphan.
+# The candidates come back as they are now, but for those that are pending still.
+FINISH = statement(
     """
-    WITH {patience}, approved AS (
+    WITH {patience}, made AS (
+        SELECT *
+        FROM json_to_recordset(CAST(:made AS json)) AS made (
+            candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer, event text,
+            user_id uuid
+        )
+    ), approved AS (
         UPDATE candidates
         SET status = 'approved', provider_id = made.provider_id
-        FROM json_to_recordset(CAST(:made AS json)) AS made (
-            candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer
-        ), patience
+        FROM made, patience
         WHERE candidates.id = made.candidate_id
           AND candidates.status = 'pending'
           AND candidates.version = made.candidate_version
-        RETURNING candidates.*, made.idempotency_key
+        RETURNING candidates.*
+    ), otherwise AS (
+        SELECT candidates.*, made.provider_id AS made_id, made.idempotency_key, made.user_id
+        FROM made
+        JOIN candidates ON candidates.id = made.candidate_id
+        WHERE candidates.status <> 'pending'
     ), ended AS (
-        DELETE FROM approval_intents USING approved WHERE approval_intents.candidate_id = approved.id
+        DELETE FROM approval_intents
+        WHERE candidate_id IN (SELECT id FROM approved UNION ALL SELECT id FROM otherwise)
     ), recorded AS (
-        INSERT INTO approval_events (candidate_id, idempotency_key, event, provider_id)
-        SELECT id, idempotency_key, 'approved', provider_id FROM approved
+        INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id)
+        SELECT made.candidate_id, made.idempotency_key, made.event, made.user_id, made.provider_id
+        FROM made
+        JOIN approved ON approved.id = made.candidate_id
+    ), recorded_orphans AS (
+        INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id)
+        SELECT id, idempotency_key, 'orphaned', user_id, made_id
+        FROM otherwise
+        WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.made_id)
+          AND NOT EXISTS (
+              SELECT FROM approval_events AS known
+              WHERE known.candidate_id = otherwise.id
+                AND known.event = 'orphaned'
+                AND known.provider_id = otherwise.made_id
+          )
     )
     SELECT {candidate} FROM approved AS candidates
+    UNION ALL
+    SELECT {candidate} FROM otherwise AS candidates
     """,
-    patience=PATIENCE_OF_A_BATCH,
+    patience=PATIENCE,
     candidate=CANDIDATE_COLUMNS,
-)
-
-# Claim the approval of a candidate that has none, or whose last holder is gone or let go of it.
-CLAIM = text("""
-    INSERT INTO approval_intents
-        (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
-    VALUES
-        (:candidate_id, :idempotency_key, :provider_name, :user_id, :claim_id,
-         clock_timestamp() + make_interval(secs => :lease_seconds))
-    ON CONFLICT (candidate_id) DO UPDATE
-    SET claim_id = excluded.claim_id,
-        next_attempt_at = excluded.next_attempt_at,
-        attempts = approval_intents.attempts + 1
-    WHERE approval_intents.in_doubt_since IS NULL
-      AND (approval_intents.claim_id IS NULL OR approval_intents.next_attempt_at <= clock_timestamp()
-           OR approval_intents.next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds))
-    RETURNING candidate_id, claim_id, idempotency_key, provider_name, attempts,
-              (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
-""")
+).bindparams(PATIENCE_OF_A_BATCH)
 
 # Claim the approval that has been due longest, if any; two replicas never get the same.
 CLAIM_DUE = text("""
@@ -110,25 +143,17 @@ CLAIM_DUE = text("""
               (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
 
-# Where a candidate's approval stands.
-FIND_APPROVAL = text("""
+# A candidate's approval, which nobody else changes until the transaction ends.
+LOCK_APPROVAL = statement(
+    """
     SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
-           last_error, state
-    FROM unfinished_approvals
-    WHERE candidate_id = :candidate_id
-""")
-
-# The same, and nobody else changes it until the transaction ends. A claim that no process holds for so long is over.
-LOCK_APPROVAL = text("""
-    SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
-           last_error,
-           CASE WHEN state = 'in_progress'
-                     AND next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds)
-           THEN 'waiting' ELSE state END AS state
-    FROM unfinished_approvals
+           last_error, {standing} AS state
+    FROM approval_intents AS intent
     WHERE candidate_id = :candidate_id
     FOR UPDATE
-""")
+    """,
+    standing=STANDING,
+).bindparams(LONGEST)
 
 # One page of the unfinished approvals, oldest first.
 LIST_APPROVALS = text("""
@@ -154,14 +179,6 @@ SUMMARISE = text("""
            CAST(extract(epoch FROM now() - min(requested_at)) AS float8) AS oldest_seconds
     FROM unfinished_approvals
     GROUP BY state
-""")
-
-# Whether no candidate is linked to a provider, and that was not recorded before.
-IS_NEW_ORPHAN = text("""
-    SELECT NOT EXISTS (SELECT FROM candidates WHERE provider_id = :provider_id) AND NOT EXISTS (
-        SELECT FROM approval_events
-        WHERE candidate_id = :candidate_id AND event = 'orphaned' AND provider_id = :provider_id
-    )
 """)
 
 # For the metrics: how many providers no candidate is linked to.

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Coroutine
-from contextlib import suppress
 from math import nan
 from typing import Any
 from uuid import UUID
@@ -15,29 +14,32 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.approvals import queries
-from provider_registration.approvals.attempt import Attempt, approve_locked
-from provider_registration.approvals.batches import ApprovalBatches
+from provider_registration.approvals.attempt import Attempt
+from provider_registration.approvals.batches import ApprovalBatches, finish_locked
 from provider_registration.approvals.errors import (
     ApprovalNotFound,
     ApprovalNotInDoubt,
     ApprovalWaiting,
     ProviderLinkedElsewhere,
-    ProviderNameBusy,
 )
 from provider_registration.approvals.events import record_event
-from provider_registration.approvals.models import Approval, ApprovalEvent, ApprovalRecord, Claim, ClaimRequest
+from provider_registration.approvals.models import (
+    Approval,
+    ApprovalEvent,
+    ApprovalRecord,
+    Claim,
+    ClaimRequest,
+    MadeProvider,
+)
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.protection import BreakerState
 from provider_registration.candidates import queries as candidate_queries
+from provider_registration.candidates.deciding import refusal_of
 from provider_registration.candidates.errors import (
-    ApprovalInProgress,
-    ApprovalNeedsResolution,
     CandidateChanged,
-    CandidateNotPending,
 )
 from provider_registration.candidates.models import LONGEST_SECONDS, ApprovalState, Candidate, Status
-from provider_registration.candidates.selection import lock_candidate, lock_pending
-from provider_registration.db.database import Database, RowHeld, constraint_name
+from provider_registration.db.database import Database, constraint_name
 from provider_registration.db.reading import Reader
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
@@ -103,10 +105,10 @@ class ApprovalService:
         """
         try:
             async with self._database.transaction() as session:
-                _, approval = await self._lock_in_doubt(session, candidate_id, expected)
-                candidate = await approve_locked(
-                    session, approval, provider_id, event=ApprovalEvent.LINKED, user_id=user_id
-                )
+                approval, version = await self._lock_in_doubt(session, candidate_id, expected)
+                key, event = approval.idempotency_key, ApprovalEvent.LINKED
+                made = MadeProvider(candidate_id, version, key, provider_id, event, user_id)
+                candidate = await finish_locked(session, made)
                 await reach("resolve.before-commit")
         except IntegrityError as error:
             if constraint_name(error) == "uq_candidates_provider_id":
@@ -128,13 +130,15 @@ class ApprovalService:
                 resolved.
         """
         async with self._database.transaction() as session:
-            candidate, approval = await self._lock_in_doubt(session, candidate_id, expected)
+            approval, _ = await self._lock_in_doubt(session, candidate_id, expected)
             await session.execute(queries.DROP_APPROVAL, {"candidate_id": candidate_id})
             await record_event(session, approval, ApprovalEvent.LET_GO, user_id=user_id)
+            keys = {"candidate_id": candidate_id}
+            candidate = (await session.execute(candidate_queries.FIND_CANDIDATE, keys)).mappings().one()
             await reach("resolve.before-commit")
         await reach("resolve.after-commit")
         _log("approval in doubt resolved by letting it go", approval)
-        return candidate
+        return Candidate.from_row(candidate)
 
     async def list_unfinished(self, page: Page, *, state: ApprovalState | None) -> tuple[list[Approval], int]:
         """One page of the unfinished approvals, oldest first, and how many there are on all pages."""
@@ -227,46 +231,11 @@ class ApprovalService:
 
     async def _claim(self, candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, retry: bool) -> Claim:
         key = uuid.uuid5(KEY_NAMESPACE, str(candidate_id))
-        request = ClaimRequest(candidate_id, key, uuid.uuid4(), user_id, expected)
-        claim = None
-        if not retry:
-            with suppress(RowHeld):
-                claim = await self._batches.claim(request)
-        if claim is None:
-            claim = await self._claim_alone(request, retry=retry)
+        claim = await self._batches.claim(
+            ClaimRequest(candidate_id, key, uuid.uuid4(), user_id, expected, is_retry=retry)
+        )
         await reach("approval.after-claim-commit")
         _log("approval claimed", claim, attempt=claim.attempts)
-        return claim
-
-    async def _claim_alone(self, request: ClaimRequest, *, retry: bool) -> Claim:
-        candidate_id = request.candidate_id
-        try:
-            async with self._database.transaction() as session:
-                candidate = await lock_pending(session, candidate_id, request.expected)
-                approval = await self._lock_approval(session, candidate_id)
-                if approval is None and retry:
-                    raise ApprovalNotFound(candidate_id)
-                if approval is not None and approval.state is ApprovalState.IN_DOUBT:
-                    raise ApprovalNeedsResolution(candidate_id)
-                parameters = {
-                    "candidate_id": candidate_id,
-                    "idempotency_key": request.idempotency_key,
-                    "provider_name": candidate.company_name,
-                    "user_id": request.user_id,
-                    "claim_id": request.claim_id,
-                    "lease_seconds": self.lease_seconds,
-                    "longest_seconds": LONGEST_SECONDS,
-                }
-                row = (await session.execute(queries.CLAIM, parameters)).mappings().one_or_none()
-                if row is None:
-                    raise ApprovalInProgress(candidate_id)
-                claim = Claim.from_row(row)
-                event = ApprovalEvent.RETRY_REQUESTED if approval else ApprovalEvent.REQUESTED
-                await record_event(session, claim, event, user_id=request.user_id)
-        except IntegrityError as error:
-            if constraint_name(error) == "uq_approval_intents_provider_name":
-                raise ProviderNameBusy from None
-            raise
         return claim
 
     async def _claim_due(self) -> Claim | None:
@@ -285,24 +254,21 @@ class ApprovalService:
         _log("approval claimed by the sweep", claim, attempt=claim.attempts)
         return claim
 
-    async def _lock_approval(self, session: AsyncSession, candidate_id: UUID) -> Approval | None:
-        parameters = {"candidate_id": candidate_id, "longest_seconds": LONGEST_SECONDS}
-        row = (await session.execute(queries.LOCK_APPROVAL, parameters)).mappings().one_or_none()
-        return Approval.from_row(row) if row else None
-
     async def _lock_in_doubt(
         self, session: AsyncSession, candidate_id: UUID, expected: frozenset[int] | None
-    ) -> tuple[Candidate, Approval]:
-        # Not only a pending one: an approval whose candidate was decided otherwise meanwhile has to end as well.
-        candidate = await lock_candidate(session, candidate_id, expected)
-        approval = await self._lock_approval(session, candidate_id)
-        if approval is None:
-            if candidate.status is not Status.PENDING:
-                raise CandidateNotPending(candidate_id, candidate.status)
-            raise ApprovalNotFound(candidate_id)
-        if approval.state is not ApprovalState.IN_DOUBT:
+    ) -> tuple[Approval, int]:
+        """The approval, and the version of its candidate, which is pending or was decided otherwise meanwhile."""
+        keys = {"candidate_id": candidate_id, "expected": list(expected) if expected is not None else None}
+        await session.execute(candidate_queries.LOCK_CANDIDATES, {"candidate_ids": [candidate_id]})
+        seen = (await session.execute(candidate_queries.FIND_OBSTACLE, keys)).mappings().one()
+        if seen["obstacle"] in ("not_found", "version_mismatch"):
+            raise refusal_of(seen)
+        row = (await session.execute(queries.LOCK_APPROVAL, keys)).mappings().one_or_none()
+        if row is None:
+            raise refusal_of(seen) if seen["obstacle"] else ApprovalNotFound(candidate_id)
+        if row["state"] != ApprovalState.IN_DOUBT:
             raise ApprovalNotInDoubt(candidate_id)
-        return candidate, approval
+        return Approval.from_row(row), seen["version_seen"]
 
 
 def _log(message: str, approval: Approval | Claim, **fields: object) -> None:

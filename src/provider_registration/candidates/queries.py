@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import DateTime, Text, bindparam, text
+from sqlalchemy import DateTime, Float, Text, bindparam, text
 
 from provider_registration.candidates.company import FACTS
-from provider_registration.db.database import PATIENCE_OF_A_BATCH
+from provider_registration.candidates.models import LONGEST_SECONDS
+from provider_registration.db.database import PATIENCE, PATIENCE_OF_A_BATCH
 from provider_registration.db.statements import statement
 
 INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
@@ -78,10 +79,10 @@ INSERT_CANDIDATES = statement(
     )
     SELECT {record} FROM added AS candidates
     """,
-    patience=PATIENCE_OF_A_BATCH,
+    patience=PATIENCE,
     facts=FACTS_COLUMNS,
     record=RECORD_COLUMNS,
-).bindparams(INSTANT)
+).bindparams(INSTANT, PATIENCE_OF_A_BATCH)
 
 # Read candidates, each with its unfinished approval.
 FIND_CANDIDATES = statement(
@@ -113,11 +114,6 @@ FIND_NAMED = statement(
     approval=APPROVAL_COLUMNS,
 )
 
-# Read one candidate and keep everybody else from deciding about it until the transaction ends.
-LOCK_CANDIDATE = statement(
-    "SELECT {candidate} FROM candidates WHERE id = :candidate_id FOR NO KEY UPDATE", candidate=CANDIDATE_COLUMNS
-)
-
 # For the metrics: how long the pending candidate that waits longest has waited, in seconds; no row without any.
 OLDEST_PENDING_SECONDS = text("""
     SELECT CAST(extract(epoch FROM now() - created_at) AS float8)
@@ -133,54 +129,85 @@ TAKE_TURN_TO_RECOUNT = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key
 # Add to the counts what they lack, and say what that was: nothing unless rows came past the trigger.
 RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candidates()")
 
-# Reject a pending candidate, unless someone changed it since we read it.
-REJECT_CANDIDATE = statement(
-    """
-    UPDATE candidates
-    SET status = 'rejected', rejection_reason = :reason, rejected_by = :user_id
-    WHERE id = :candidate_id AND status = 'pending' AND version = :version
-    RETURNING {candidate}
-    """,
-    candidate=CANDIDATE_COLUMNS,
-)
+# How the unfinished approval stands that is called `intent`; NULL without one. A claim is over when its time is, and
+# when that is farther ahead than any process sets it: the database's clock was set back. It is compared with
+# clock_timestamp(), for now() may be from before a wait.
+STANDING = """
+    CASE
+        WHEN intent.in_doubt_since IS NOT NULL THEN 'in_doubt'
+        WHEN intent.claim_id IS NOT NULL
+             AND intent.next_attempt_at BETWEEN clock_timestamp()
+                                            AND clock_timestamp() + make_interval(secs => :longest_seconds)
+        THEN 'in_progress'
+        WHEN intent.candidate_id IS NOT NULL THEN 'waiting'
+    END
+"""
+LONGEST = bindparam("longest_seconds", float(LONGEST_SECONDS), type_=Float)
 
-# Of these candidates, keep those that nobody holds from being decided by others until the transaction ends, which does
-# not wait long for any other row either.
+# What stands in the way of the decision that is called `asked`; NULL when nothing does.
+OBSTACLE = f"""
+    CASE
+        WHEN candidates.id IS NULL THEN 'not_found'
+        WHEN NOT candidates.version = ANY(asked.expected) THEN 'version_mismatch'
+        WHEN candidates.status <> 'pending' THEN 'not_pending'
+        ELSE {STANDING}
+    END
+"""
+
+# Keep candidates from being decided by others until the transaction ends. What is decided is found out by the next
+# statement: its snapshot has what was committed during the wait.
+LOCK_CANDIDATES = text("""
+    SELECT id FROM candidates WHERE id = ANY(:candidate_ids) ORDER BY id FOR NO KEY UPDATE
+""")
+
+# The same of those that nobody holds; the transaction does not wait long for any other row either.
 LOCK_FREE_CANDIDATES = statement(
     """
     WITH {patience}
     SELECT id FROM candidates, patience WHERE id = ANY(:candidate_ids)
     ORDER BY id FOR NO KEY UPDATE OF candidates SKIP LOCKED
     """,
-    patience=PATIENCE_OF_A_BATCH,
-)
+    patience=PATIENCE,
+).bindparams(PATIENCE_OF_A_BATCH)
 
-# Reject pending candidates that are locked, each unless someone changed it or an approval of it stands.
+# What stands in the way of deciding about a candidate that is locked.
+FIND_OBSTACLE = statement(
+    """
+    SELECT asked.candidate_id, {obstacle} AS obstacle, candidates.status AS status_seen,
+           candidates.version AS version_seen
+    FROM (SELECT CAST(:candidate_id AS uuid) AS candidate_id, CAST(:expected AS bigint[]) AS expected) AS asked
+    LEFT JOIN candidates ON candidates.id = asked.candidate_id
+    LEFT JOIN approval_intents AS intent ON intent.candidate_id = asked.candidate_id
+    """,
+    obstacle=OBSTACLE,
+).bindparams(LONGEST)
+
+# Reject candidates that are locked, and say of each what stood in the way.
 REJECT_CANDIDATES = statement(
     """
-    UPDATE candidates
-    SET status = 'rejected', rejection_reason = rejection.reason, rejected_by = rejection.user_id
-    FROM json_to_recordset(CAST(:rejections AS json))
-             AS rejection (candidate_id uuid, reason text, user_id uuid, expected bigint[])
-    WHERE candidates.id = rejection.candidate_id
-      AND candidates.status = 'pending'
-      AND (rejection.expected IS NULL OR candidates.version = ANY(rejection.expected))
-      AND NOT EXISTS (SELECT FROM approval_intents WHERE approval_intents.candidate_id = candidates.id)
-    RETURNING {candidate}
+    WITH seen AS (
+        SELECT asked.*, candidates.status, candidates.version, {obstacle} AS obstacle
+        FROM json_to_recordset(CAST(:rejections AS json))
+                 AS asked (candidate_id uuid, reason text, user_id uuid, expected bigint[])
+        LEFT JOIN candidates ON candidates.id = asked.candidate_id
+        LEFT JOIN approval_intents AS intent ON intent.candidate_id = asked.candidate_id
+    ), rejected AS (
+        UPDATE candidates
+        SET status = 'rejected', rejection_reason = seen.reason, rejected_by = seen.user_id
+        FROM seen
+        WHERE candidates.id = seen.candidate_id
+          AND candidates.status = 'pending'
+          AND candidates.version = seen.version
+          AND seen.obstacle IS NULL
+        RETURNING candidates.*
+    )
+    SELECT seen.candidate_id, seen.obstacle, seen.status AS status_seen, seen.version AS version_seen, {candidate}
+    FROM seen
+    LEFT JOIN rejected AS candidates ON candidates.id = seen.candidate_id
     """,
+    obstacle=OBSTACLE,
     candidate=CANDIDATE_COLUMNS,
-)
-
-# Approve a pending candidate, unless someone changed it since we read it.
-APPROVE_CANDIDATE = statement(
-    """
-    UPDATE candidates
-    SET status = 'approved', provider_id = :provider_id
-    WHERE id = :candidate_id AND status = 'pending' AND version = :version
-    RETURNING {candidate}
-    """,
-    candidate=CANDIDATE_COLUMNS,
-)
+).bindparams(LONGEST)
 
 # Read what the company with this status secret is shown of its own application, and nothing of what staff see.
 FIND_APPLICATION = statement(
@@ -199,16 +226,6 @@ REPLACE_STATUS_SECRET = text("""
     SET status_secret_hash = decode(:status_secret_hash, 'hex')
     WHERE id = :candidate_id
     RETURNING id
-""")
-
-# Whether an approval of a candidate stands in the way, and how. One that is held for longer than any process holds one
-# waits: the database's clock was set back.
-APPROVAL_STATE = text("""
-    SELECT CASE WHEN state = 'in_progress'
-                     AND next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds)
-           THEN 'waiting' ELSE state END
-    FROM unfinished_approvals
-    WHERE candidate_id = :candidate_id
 """)
 
 # Some candidates whose search text is empty: an older release wrote them.

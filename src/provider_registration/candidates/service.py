@@ -8,23 +8,20 @@ from functools import partial
 from uuid import UUID
 
 from pydantic import TypeAdapter
+from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.candidates import queries
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company, Product
+from provider_registration.candidates.deciding import refusal_of
 from provider_registration.candidates.errors import (
-    ApprovalInProgress,
-    ApprovalNeedsResolution,
-    ApprovalUnfinished,
     CandidateChanged,
     CandidateNotFound,
     EmailTaken,
 )
 from provider_registration.candidates.models import (
-    LONGEST_SECONDS,
     Application,
-    ApprovalState,
     Candidate,
     CandidatePage,
     CandidateRecord,
@@ -34,19 +31,14 @@ from provider_registration.candidates.models import (
     Status,
 )
 from provider_registration.candidates.search import Order, Selection, find_records
-from provider_registration.candidates.selection import lock_pending
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.db.batching import Batcher, Sharer
 from provider_registration.db.database import Database, RowHeld
 from provider_registration.db.reading import Reader
+from provider_registration.errors import ServiceError
 from provider_registration.web.pagination import Page
 
 FIRST_VERSION = 1  # of a candidate that nobody has decided about
-STANDING_IN_THE_WAY = {
-    ApprovalState.IN_PROGRESS: ApprovalInProgress,
-    ApprovalState.WAITING: ApprovalUnfinished,
-    ApprovalState.IN_DOUBT: ApprovalNeedsResolution,
-}
 REGISTRATIONS = TypeAdapter(list[Registration])
 REJECTIONS = TypeAdapter(list[Rejection])
 
@@ -151,43 +143,32 @@ class CandidateService:
             CandidateChanged: someone else changed it meanwhile.
         """
         rejection = Rejection(candidate_id, reason, user_id, expected)
+        outcome = None
         with suppress(RowHeld):
-            if candidate := await self._rejections.do(rejection):
-                return candidate
-        return await self._reject_alone(rejection)
+            outcome = await self._rejections.do(rejection)
+        if outcome is None:
+            [outcome] = await self._reject([rejection], lock=queries.LOCK_CANDIDATES)
+        if isinstance(outcome, Candidate):
+            return outcome
+        raise outcome or CandidateChanged(candidate_id)
 
-    async def _reject(self, rejections: Sequence[Rejection]) -> list[Candidate | None]:
-        """Reject what nothing stands in the way of; None for the others, which are looked at alone."""
+    async def _reject(
+        self, rejections: Sequence[Rejection], *, lock: TextClause = queries.LOCK_FREE_CANDIDATES
+    ) -> list[Candidate | ServiceError | None]:
+        """What came of each; None for those that others hold, or that are asked for twice: they are tried alone."""
         first = {rejection.candidate_id: rejection for rejection in reversed(rejections)}
+        outcomes: dict[UUID, Candidate | ServiceError] = {}
         async with self._database.transaction() as session:
-            ids = await session.scalars(queries.LOCK_FREE_CANDIDATES, {"candidate_ids": list(first)})
-            parameters = {"rejections": REJECTIONS.dump_json([first[candidate_id] for candidate_id in ids]).decode()}
-            rows = (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings()
-            rejected = {row["id"]: Candidate.from_row(row) for row in rows}
+            locked = set(await session.scalars(lock, {"candidate_ids": list(first)}))
+            asked = [each for each in first.values() if each.candidate_id in locked or lock is queries.LOCK_CANDIDATES]
+            parameters = {"rejections": REJECTIONS.dump_json(asked).decode()}
+            for row in (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings():
+                outcomes[row["candidate_id"]] = Candidate.from_row(row) if row["id"] else refusal_of(row)
         self._reader.decided()
         return [
-            rejected.get(rejection.candidate_id) if first[rejection.candidate_id] is rejection else None
+            outcomes.get(rejection.candidate_id) if first[rejection.candidate_id] is rejection else None
             for rejection in rejections
         ]
-
-    async def _reject_alone(self, rejection: Rejection) -> Candidate:
-        candidate_id = rejection.candidate_id
-        async with self._database.transaction() as session:
-            candidate = await lock_pending(session, candidate_id, rejection.expected)
-            parameters = {
-                "candidate_id": candidate_id,
-                "version": candidate.version,
-                "reason": rejection.reason,
-                "user_id": rejection.user_id,
-                "longest_seconds": LONGEST_SECONDS,
-            }
-            if state := await session.scalar(queries.APPROVAL_STATE, parameters):
-                raise STANDING_IN_THE_WAY[ApprovalState(state)](candidate_id)
-            row = (await session.execute(queries.REJECT_CANDIDATE, parameters)).mappings().one_or_none()
-        self._reader.decided()
-        if row is None:
-            raise CandidateChanged(candidate_id)
-        return Candidate.from_row(row)
 
 
 async def _find(session: AsyncSession, *, candidate_ids: Sequence[UUID]) -> dict[UUID, CandidateRecord]:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from time import perf_counter
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import Text, bindparam, event
 from sqlalchemy.engine import AdaptedConnection, Engine, ExceptionContext
 from sqlalchemy.exc import (
     DBAPIError,
@@ -63,9 +63,12 @@ POOLER_OPTIONS = {
 }
 
 
-# Begins a statement that does many callers' work: it waits 100 ms for each row. What the statement writes has to be
-# joined with it, else it is not carried out. PostgreSQL gives up with 55P03; then each caller's work is tried alone.
-PATIENCE_OF_A_BATCH = "patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true))"
+# Begins a statement that does many callers' work: it waits 100 ms for each row, unless told otherwise. What the
+# statement writes has to be joined with it, else it is not carried out. PostgreSQL gives up with 55P03; then each
+# caller's work is tried alone.
+PATIENCE = "patience AS MATERIALIZED (SELECT set_config('lock_timeout', :patience, true))"
+PATIENCE_OF_A_BATCH = bindparam("patience", "100ms", type_=Text)
+AS_LONG_AS_IT_TAKES = "0"  # for work that is alone
 
 
 class DatabaseUnavailable(UnavailableError):

@@ -1,0 +1,39 @@
+"""Why a statement that decides decided nothing about a candidate."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+
+from provider_registration.candidates.errors import (
+    ApprovalInProgress,
+    ApprovalNeedsResolution,
+    ApprovalUnfinished,
+    CandidateChanged,
+    CandidateNotFound,
+    CandidateNotPending,
+    VersionMismatch,
+)
+from provider_registration.candidates.models import ApprovalState
+from provider_registration.errors import ServiceError
+
+
+def refusal_of(row: RowMapping) -> ServiceError:  # noqa: PLR0911 - one for each obstacle
+    """The error that a row's `obstacle` stands for; the row has what was seen of the candidate as well."""
+    candidate_id: UUID = row["candidate_id"]
+    match row["obstacle"]:
+        case "not_found":
+            return CandidateNotFound(candidate_id)
+        case "version_mismatch":
+            return VersionMismatch(candidate_id, row["version_seen"])
+        case "not_pending":
+            return CandidateNotPending(candidate_id, row["status_seen"])
+        case ApprovalState.IN_PROGRESS:
+            return ApprovalInProgress(candidate_id)
+        case ApprovalState.WAITING:
+            return ApprovalUnfinished(candidate_id)
+        case ApprovalState.IN_DOUBT:
+            return ApprovalNeedsResolution(candidate_id)
+        case _:  # nothing stood in the way when it was looked at
+            return CandidateChanged(candidate_id)
