@@ -55,7 +55,6 @@ from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings
 from provider_registration.statistics.service import StatisticsService
 from provider_registration.web.body import BodyLimit
-from provider_registration.web.direct import DirectRoutes
 from provider_registration.web.docs import router as docs_router
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
@@ -168,8 +167,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.public_url = settings.public_url
     app.state.notice_key = hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")
-    for router in (candidates_router, approvals_router, auth_router, health_router):
-        app.include_router(router)
+    # These stand in the application itself: in a router that is included, FastAPI compares every path twice.
+    app.router.routes += [*candidates_router.routes, *approvals_router.routes, *auth_router.routes]
+    if settings.public_pages:
+        app.router.routes += status_links_router.routes
+    app.include_router(health_router)
     readers_of_docs = READERS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
     for router, access, readers in (
         (metrics_router, settings.metrics_access, READERS),
@@ -177,15 +179,8 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         if access != "off":
             app.include_router(router, dependencies=readers[access], responses=READERS_REFUSED[access])
-    if settings.public_pages:
-        app.include_router(status_links_router)
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
-    app.add_middleware(
-        DirectRoutes,
-        routes=[*candidates_router.routes, *approvals_router.routes],
-        error_handlers=app.exception_handlers,
-    )
     app.add_middleware(BodyLimit)
     app.add_middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer))
     if origins := [origin.strip() for origin in settings.cors_allowed_origins.split(",") if origin.strip()]:

@@ -30,7 +30,6 @@ from provider_registration.approvals.schemas import (
     ResolutionRequest,
 )
 from provider_registration.auth.dependencies import AdminDep
-from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
 from provider_registration.candidates.api import THIS_CANDIDATE
 from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep
 from provider_registration.candidates.errors import (
@@ -45,32 +44,22 @@ from provider_registration.candidates.links import CANDIDATES
 from provider_registration.candidates.schemas import (
     EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
-    EXAMPLE_ID,
     CandidateResponse,
 )
-from provider_registration.db.database import DatabaseUnavailable
-from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body
-from provider_registration.web.direct import direct, json_response
-from provider_registration.web.openapi import links, problems, request_body, success
+from provider_registration.web.body import json_body
+from provider_registration.web.openapi import EXAMPLE_ID, links, refuses, request_body, success
 from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions
 from provider_registration.web.problems import (
-    BodyTooLarge,
-    BodyTooSlow,
-    FieldError,
     InvalidRequest,
-    UnsupportedMediaType,
 )
-from provider_registration.web.rate_limits import TooManyRequests
+from provider_registration.web.routing import Route, direct, json_response
 
-router = APIRouter(tags=["approvals"])
+router = APIRouter(tags=["approvals"], route_class=Route)
 
 CANDIDATE = f"{CANDIDATES}/{{candidate_id}}"
 CANDIDATE_APPROVAL = f"{CANDIDATE}/approval"
-EXAMPLE_PATH = f"{CANDIDATES}/{EXAMPLE_ID}"
-STAFF_REFUSALS = (NotAuthenticated(), RoleNotAllowed("admin"))
-NOT_A_UUID = InvalidRequest([FieldError(location="path", field="candidate_id", detail="Input should be a UUID")])
 FIRST_APPROVAL = {"candidate_id": "$response.body#/approvals/0/candidate_id"}
 
 ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionRequest))]
@@ -85,28 +74,21 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
         "Approved; the provider exists in billing",
         EXAMPLE_APPROVED,
         links=links("get_candidate", "list_approval_events", parameters=THIS_CANDIDATE),
-    )
-    | problems(
-        f"{EXAMPLE_PATH}/approve",
-        CandidateNotPending(EXAMPLE_ID, "rejected"),
-        NotAuthenticated(),
-        RoleNotAllowed("admin"),
-        CandidateNotFound(EXAMPLE_ID),
-        ApprovalInProgress(EXAMPLE_ID),
-        ApprovalNeedsResolution(EXAMPLE_ID),
-        CandidateChanged(EXAMPLE_ID),
-        ProviderNameBusy(),
-        ProviderNameTaken(),
-        VersionMismatch(EXAMPLE_ID, 2),
-        BodyTooLarge(MAX_BODY_BYTES),
-        NOT_A_UUID,
-        ApprovalFailed("billing cannot be reached (ConnectError)"),
-        ApprovalWaiting("billing gave no answer (ReadTimeout)"),
-        ApprovalInDoubt("billing already has a provider of this name"),
-        BillingPaused(5),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
     ),
+)
+@refuses(
+    CandidateNotPending(EXAMPLE_ID, "rejected"),
+    CandidateNotFound(EXAMPLE_ID),
+    ApprovalInProgress(EXAMPLE_ID),
+    ApprovalNeedsResolution(EXAMPLE_ID),
+    CandidateChanged(EXAMPLE_ID),
+    ProviderNameBusy(),
+    ProviderNameTaken(),
+    VersionMismatch(EXAMPLE_ID, 2),
+    ApprovalFailed("billing cannot be reached (ConnectError)"),
+    ApprovalWaiting("billing gave no answer (ReadTimeout)"),
+    ApprovalInDoubt("billing already has a provider of this name"),
+    BillingPaused(5),
 )
 @direct
 async def approve_candidate(
@@ -128,15 +110,9 @@ async def approve_candidate(
             "pagination": Pagination.of(Page(limit=20, offset=0), total=1).model_dump(),
         },
         links=links("list_approval_events", "retry_approval", "resolve_approval", parameters=FIRST_APPROVAL),
-    )
-    | problems(
-        "/approvals",
-        *STAFF_REFUSALS,
-        InvalidRequest([FieldError(location="query", field="state", detail="Input should be 'in_progress', …")]),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
     ),
 )
+@refuses(InvalidRequest.at("query", "state", "Input should be 'in_progress', …"))
 async def list_approvals(
     query: Annotated[ApprovalListQuery, Query()], service: ApprovalServiceDep, _user: AdminDep, _once: ParametersOnce
 ) -> ApprovalListResponse:
@@ -152,16 +128,9 @@ async def list_approvals(
 @router.get(
     f"{CANDIDATE_APPROVAL}/events",
     summary="Read what happened to an approval",
-    responses=success(200, "The events, newest first", {"events": [EXAMPLE_EVENT]})
-    | problems(
-        f"{EXAMPLE_PATH}/approval/events",
-        *STAFF_REFUSALS,
-        CandidateNotFound(EXAMPLE_ID),
-        NOT_A_UUID,
-        TooManyRequests(42),
-        DatabaseUnavailable(),
-    ),
+    responses=success(200, "The events, newest first", {"events": [EXAMPLE_EVENT]}),
 )
+@refuses(CandidateNotFound(EXAMPLE_ID))
 async def list_approval_events(
     candidate_id: CandidateId, candidates: CandidateServiceDep, service: ApprovalServiceDep, _user: AdminDep
 ) -> ApprovalHistoryResponse:
@@ -174,25 +143,19 @@ async def list_approval_events(
 @router.post(
     f"{CANDIDATE_APPROVAL}/retry",
     summary="Retry a waiting approval now",
-    responses=success(200, "Approved; the provider exists in billing", EXAMPLE_APPROVED)
-    | problems(
-        f"{EXAMPLE_PATH}/approval/retry",
-        CandidateNotPending(EXAMPLE_ID, "approved"),
-        *STAFF_REFUSALS,
-        CandidateNotFound(EXAMPLE_ID),
-        ApprovalNotFound(EXAMPLE_ID),
-        ApprovalInProgress(EXAMPLE_ID),
-        ApprovalNeedsResolution(EXAMPLE_ID),
-        CandidateChanged(EXAMPLE_ID),
-        ProviderNameTaken(),
-        VersionMismatch(EXAMPLE_ID, 2),
-        BodyTooLarge(MAX_BODY_BYTES),
-        NOT_A_UUID,
-        ApprovalWaiting("billing gave no answer (ReadTimeout)"),
-        ApprovalInDoubt("billing already has a provider of this name"),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
-    ),
+    responses=success(200, "Approved; the provider exists in billing", EXAMPLE_APPROVED),
+)
+@refuses(
+    CandidateNotPending(EXAMPLE_ID, "approved"),
+    CandidateNotFound(EXAMPLE_ID),
+    ApprovalNotFound(EXAMPLE_ID),
+    ApprovalInProgress(EXAMPLE_ID),
+    ApprovalNeedsResolution(EXAMPLE_ID),
+    CandidateChanged(EXAMPLE_ID),
+    ProviderNameTaken(),
+    VersionMismatch(EXAMPLE_ID, 2),
+    ApprovalWaiting("billing gave no answer (ReadTimeout)"),
+    ApprovalInDoubt("billing already has a provider of this name"),
 )
 async def retry_approval(
     candidate_id: CandidateId, service: ApprovalServiceDep, user: AdminDep, expected: ExpectedVersions
@@ -209,23 +172,6 @@ async def retry_approval(
         200,
         "Resolved; the candidate as it is now",
         {**EXAMPLE_CANDIDATE, "status": "approved", "provider_id": 4711, "version": 2},
-    )
-    | problems(
-        f"{EXAMPLE_PATH}/approval/resolve",
-        CandidateNotPending(EXAMPLE_ID, "approved"),
-        *STAFF_REFUSALS,
-        CandidateNotFound(EXAMPLE_ID),
-        ApprovalNotFound(EXAMPLE_ID),
-        ApprovalNotInDoubt(EXAMPLE_ID),
-        CandidateChanged(EXAMPLE_ID),
-        ProviderLinkedElsewhere(4711),
-        VersionMismatch(EXAMPLE_ID, 2),
-        BodyTooLarge(MAX_BODY_BYTES),
-        BodyTooSlow(BODY_SECONDS),
-        UnsupportedMediaType("application/json"),
-        InvalidRequest([FieldError(location="body", field="provider_id", detail="Field required with link")]),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
     ),
     openapi_extra=request_body(
         (
@@ -237,6 +183,16 @@ async def retry_approval(
             },
         )
     ),
+)
+@refuses(
+    CandidateNotPending(EXAMPLE_ID, "approved"),
+    CandidateNotFound(EXAMPLE_ID),
+    ApprovalNotFound(EXAMPLE_ID),
+    ApprovalNotInDoubt(EXAMPLE_ID),
+    CandidateChanged(EXAMPLE_ID),
+    ProviderLinkedElsewhere(4711),
+    VersionMismatch(EXAMPLE_ID, 2),
+    InvalidRequest.at("body", "provider_id", "Field required with link"),
 )
 async def resolve_approval(
     candidate_id: CandidateId,

@@ -7,8 +7,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from provider_registration.approvals.service import ApprovalService
+from provider_registration.db.database import DatabaseUnavailable
+from provider_registration.web.openapi import refuses
 
 
+@refuses(DatabaseUnavailable())
 async def get_approval_service(request: Request) -> ApprovalService:
     """The service that the lifespan made."""
     service: ApprovalService = request.app.state.approval_service

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError
 from provider_registration.approvals.models import ApprovalEvent
 from provider_registration.candidates.company import MAX_INTEGER
 from provider_registration.candidates.models import ApprovalState, Status
-from provider_registration.candidates.schemas import EXAMPLE_ID, EXAMPLE_STANDING, ApprovalStandingResponse
+from provider_registration.candidates.schemas import EXAMPLE_STANDING, ApprovalStandingResponse
+from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.pagination import PageQuery, Pagination
 
 EXAMPLE_APPROVAL: dict[str, Any] = {

@@ -7,25 +7,23 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, status
 
 from provider_registration.auth.dependencies import AuthServiceDep, StaffDep
-from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy, NotAuthenticated
+from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy
 from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest, TokenResponse
 from provider_registration.auth.service import Tokens
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
-from provider_registration.db.database import DatabaseUnavailable
-from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES, json_body, media_type_of, parse_form
+from provider_registration.web.body import BODY_SECONDS, json_body, media_type_of, parse_form
 from provider_registration.web.disconnects import still_wanted
-from provider_registration.web.openapi import links, problems, request_body, success
+from provider_registration.web.openapi import links, refuses, request_body, success
 from provider_registration.web.problems import (
-    BodyTooLarge,
     BodyTooSlow,
-    FieldError,
     InvalidRequest,
     UnsupportedMediaType,
 )
 from provider_registration.web.rate_limit_middleware import address_of
-from provider_registration.web.rate_limits import RateLimitsUnavailable, TooManyRequests
+from provider_registration.web.rate_limits import RateLimitsUnavailable
+from provider_registration.web.routing import Route
 
-router = APIRouter(prefix="/auth", tags=["auth"])
+router = APIRouter(prefix="/auth", tags=["auth"], route_class=Route)
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -42,6 +40,7 @@ read_json = json_body(LoginRequest)
 RefreshBody = Annotated[RefreshRequest, Depends(json_body(RefreshRequest))]
 
 
+@refuses(BodyTooSlow(BODY_SECONDS), UnsupportedMediaType(JSON, FORM))
 async def read_login(request: Request) -> LoginRequest:
     """The login request, from JSON or from an OAuth2 form."""
     media_type = media_type_of(request)
@@ -55,23 +54,17 @@ async def read_login(request: Request) -> LoginRequest:
 @router.post(
     "/login",
     summary="Log in",
-    responses=success(200, "Logged in", EXAMPLE_TOKENS, links=NEXT_TOKENS)
-    | problems(
-        "/auth/login",
-        InvalidCredentials(),
-        BodyTooLarge(MAX_BODY_BYTES),
-        BodyTooSlow(BODY_SECONDS),
-        UnsupportedMediaType(JSON, FORM),
-        InvalidRequest([FieldError(location="body", field="password", detail="Field required")]),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
-        LoginsBusy(),
-        RateLimitsUnavailable(),
-    ),
+    responses=success(200, "Logged in", EXAMPLE_TOKENS, links=NEXT_TOKENS),
     openapi_extra=request_body(
         (JSON, LoginRequest, {"An admin": LOGIN_EXAMPLE}),
         (FORM, LoginForm, {"An admin": {"grant_type": "password", **LOGIN_EXAMPLE}}),
     ),
+)
+@refuses(
+    InvalidCredentials(),
+    InvalidRequest.at("body", "password", "Field required"),
+    LoginsBusy(),
+    RateLimitsUnavailable(),
 )
 async def login(
     credentials: Annotated[LoginRequest, Depends(read_login)], auth: AuthServiceDep, request: Request
@@ -90,21 +83,12 @@ async def login(
 @router.post(
     "/refresh",
     summary="Get the next tokens",
-    responses=success(200, "The next two tokens", EXAMPLE_TOKENS, links=NEXT_TOKENS)
-    | problems(
-        "/auth/refresh",
-        InvalidRefreshToken(),
-        BodyTooLarge(MAX_BODY_BYTES),
-        BodyTooSlow(BODY_SECONDS),
-        UnsupportedMediaType(JSON),
-        InvalidRequest([FieldError(location="body", field="refresh_token", detail="Field required")]),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
-    ),
+    responses=success(200, "The next two tokens", EXAMPLE_TOKENS, links=NEXT_TOKENS),
     openapi_extra=request_body(
         (JSON, RefreshRequest, {"A refresh": {"refresh_token": EXAMPLE_TOKENS["refresh_token"]}})
     ),
 )
+@refuses(InvalidRefreshToken(), InvalidRequest.at("body", "refresh_token", "Field required"))
 async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
     """Exchange a refresh token for the next access token and the next refresh token.
 
@@ -119,9 +103,6 @@ async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
     "/logout",
     summary="Log out",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(
-        "/auth/logout", NotAuthenticated(), BodyTooLarge(MAX_BODY_BYTES), TooManyRequests(42), DatabaseUnavailable()
-    ),
 )
 async def logout(user: StaffDep, auth: AuthServiceDep) -> None:
     """End the session: its access token and its refresh token stop working, everywhere within a second."""

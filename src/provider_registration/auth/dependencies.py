@@ -10,6 +10,8 @@ from fastapi.security import OAuth2PasswordBearer
 from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
 from provider_registration.auth.models import Role, User
 from provider_registration.auth.service import AuthService
+from provider_registration.db.database import DatabaseUnavailable
+from provider_registration.web.openapi import refuses
 
 bearer = OAuth2PasswordBearer(
     tokenUrl="auth/login",  # relative, so that it holds behind a gateway's prefix
@@ -18,6 +20,7 @@ bearer = OAuth2PasswordBearer(
 )
 
 
+@refuses(DatabaseUnavailable())
 async def get_auth_service(request: Request) -> AuthService:
     """The service that the lifespan made."""
     service: AuthService = request.app.state.auth_service
@@ -27,6 +30,7 @@ async def get_auth_service(request: Request) -> AuthService:
 AuthServiceDep = Annotated[AuthService, Depends(get_auth_service)]
 
 
+@refuses(NotAuthenticated())
 async def require_staff(request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep) -> User:
     """The user who asks, viewer or admin; the request's log line names them."""
     if token is None:
@@ -39,6 +43,7 @@ async def require_staff(request: Request, token: Annotated[str | None, Depends(b
 StaffDep = Annotated[User, Depends(require_staff)]
 
 
+@refuses(RoleNotAllowed(Role.ADMIN))
 async def require_admin(user: StaffDep) -> User:
     """The user who asks, admin only."""
     if user.role is not Role.ADMIN:

@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response, status
 
 from provider_registration.auth.dependencies import AdminDep, StaffDep
-from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
 from provider_registration.candidates.dependencies import (
     CandidateId,
     CandidateServiceDep,
@@ -29,7 +28,6 @@ from provider_registration.candidates.errors import (
 from provider_registration.candidates.links import CANDIDATES, candidate_url, status_links
 from provider_registration.candidates.schemas import (
     EXAMPLE_CANDIDATE,
-    EXAMPLE_ID,
     EXAMPLE_REGISTRATION,
     EXAMPLE_STATUS_URL,
     CandidateListQuery,
@@ -40,46 +38,21 @@ from provider_registration.candidates.schemas import (
     RejectionRequest,
     RejectionResponse,
 )
-from provider_registration.db.database import DatabaseUnavailable
-from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
-from provider_registration.web.direct import direct, json_response
-from provider_registration.web.openapi import links, problems, request_body, success
+from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
 from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions, etag
-from provider_registration.web.problems import (
-    BodyTooLarge,
-    BodyTooSlow,
-    FieldError,
-    InvalidRequest,
-    UnsupportedMediaType,
-)
+from provider_registration.web.problems import InvalidRequest
 from provider_registration.web.rate_limit_middleware import address_of
-from provider_registration.web.rate_limits import TooManyRequests
+from provider_registration.web.routing import Route, direct, json_response
 
-router = APIRouter(prefix=CANDIDATES, tags=["candidates"])
+router = APIRouter(prefix=CANDIDATES, tags=["candidates"], route_class=Route)
 
-CANDIDATE_PATH = f"{CANDIDATES}/{EXAMPLE_ID}"
-LINK_HEADER = {
-    "Link": {
-        "description": "The first page of this list and the next (RFC 8288)",
-        "required": True,
-        "schema": {"type": "string"},
-        "example": '</candidates?limit=20>; rel="first"',
-    }
-}
-NOT_A_UUID = InvalidRequest([FieldError(location="path", field="candidate_id", detail="Input should be a UUID")])
-ETAG_HEADER = {
-    "ETag": {
-        "description": "The candidate's version, for If-Match",
-        "required": True,
-        "schema": {"type": "string"},
-        "example": '"1"',
-    }
-}
-LOCATION_HEADER = {
-    "Location": {"description": "Where the candidate is", "required": True, "schema": {"type": "string"}}
-}
+LINK_HEADER = header(
+    "Link", "The first page of this list and the next (RFC 8288)", '</candidates?limit=20>; rel="first"'
+)
+ETAG_HEADER = header("ETag", "The candidate's version, for If-Match", '"1"')
+LOCATION_HEADER = header("Location", "Where the candidate is")
 THIS_CANDIDATE = {"candidate_id": "$response.body#/candidate_id"}
 THIS_VERSION = THIS_CANDIDATE | {"If-Match": "$response.header.ETag"}
 FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
@@ -97,18 +70,6 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
         ETAG_HEADER | LOCATION_HEADER,
         links("get_candidate", parameters=THIS_CANDIDATE)
         | links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
-    )
-    | problems(
-        CANDIDATES,
-        EmailTaken(),
-        BodyTooLarge(MAX_BODY_BYTES),
-        BodyTooSlow(BODY_SECONDS),
-        UnsupportedMediaType("application/json"),
-        InvalidRequest(
-            [FieldError(location="body", field="truck_count", detail="Input should be greater than or equal to 1")]
-        ),
-        TooManyRequests(1800),
-        DatabaseUnavailable(),
     ),
     openapi_extra=request_body(
         (
@@ -123,12 +84,10 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
         )
     ),
 )
+@refuses(EmailTaken(), InvalidRequest.at("body", "truck_count", "Input should be greater than or equal to 1"))
 @direct
 async def register_candidate(
-    registration: RegistrationBody,
-    service: CandidateServiceDep,
-    limits: RateLimitsDep,
-    request: Request,
+    registration: RegistrationBody, service: CandidateServiceDep, limits: RateLimitsDep, request: Request
 ) -> Response:
     """Register a supplier company. Open to everyone; the record comes back whole, with status `pending`.
 
@@ -151,24 +110,13 @@ async def register_candidate(
     responses=success(
         200,
         "One page, newest first",
-        {
-            "candidates": [EXAMPLE_CANDIDATE],
-            "pagination": CursorPagination.of(Page(limit=20), total=1).model_dump(),
-        },
+        {"candidates": [EXAMPLE_CANDIDATE], "pagination": CursorPagination.of(Page(limit=20), total=1).model_dump()},
         LINK_HEADER,
         links("get_candidate", parameters=FIRST_CANDIDATE)
         | links("list_candidates", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
-    )
-    | problems(
-        CANDIDATES,
-        NotAuthenticated(),
-        InvalidRequest(
-            [FieldError(location="query", field="limit", detail="Input should be less than or equal to 100")]
-        ),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
     ),
 )
+@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
 @direct
 async def list_candidates(
     query: Annotated[CandidateListQuery, Query()],
@@ -201,16 +149,9 @@ async def list_candidates(
         EXAMPLE_CANDIDATE,
         ETAG_HEADER,
         links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
-    )
-    | problems(
-        CANDIDATE_PATH,
-        NotAuthenticated(),
-        CandidateNotFound(EXAMPLE_ID),
-        NOT_A_UUID,
-        TooManyRequests(42),
-        DatabaseUnavailable(),
     ),
 )
+@refuses(CandidateNotFound(EXAMPLE_ID))
 @direct
 async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep) -> Response:
     """Read one candidate. The `ETag` goes into `If-Match` of a decision."""
@@ -227,31 +168,21 @@ async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep,
         "Rejected",
         {"candidate_id": str(EXAMPLE_ID), "status": "rejected", "rejection_reason": "No cold chain"},
         links=links("get_candidate", parameters=THIS_CANDIDATE),
-    )
-    | problems(
-        f"{CANDIDATE_PATH}/reject",
-        CandidateNotPending(EXAMPLE_ID, "approved"),
-        NotAuthenticated(),
-        RoleNotAllowed("admin"),
-        CandidateNotFound(EXAMPLE_ID),
-        ApprovalInProgress(EXAMPLE_ID),
-        ApprovalUnfinished(EXAMPLE_ID),
-        ApprovalNeedsResolution(EXAMPLE_ID),
-        CandidateChanged(EXAMPLE_ID),
-        VersionMismatch(EXAMPLE_ID, 2),
-        BodyTooLarge(MAX_BODY_BYTES),
-        BodyTooSlow(BODY_SECONDS),
-        UnsupportedMediaType("application/json"),
-        InvalidRequest(
-            [FieldError(location="body", field="reason", detail="String should have at most 1000 characters")]
-        ),
-        TooManyRequests(42),
-        DatabaseUnavailable(),
     ),
     openapi_extra=request_body(
         ("application/json", RejectionRequest, {"With a reason": {"reason": "No cold chain"}, "Without": {}}),
         required=False,
     ),
+)
+@refuses(
+    CandidateNotPending(EXAMPLE_ID, "approved"),
+    CandidateNotFound(EXAMPLE_ID),
+    ApprovalInProgress(EXAMPLE_ID),
+    ApprovalUnfinished(EXAMPLE_ID),
+    ApprovalNeedsResolution(EXAMPLE_ID),
+    CandidateChanged(EXAMPLE_ID),
+    VersionMismatch(EXAMPLE_ID, 2),
+    InvalidRequest.at("body", "reason", "String should have at most 1000 characters"),
 )
 @direct
 async def reject_candidate(

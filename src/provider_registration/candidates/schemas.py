@@ -11,12 +11,12 @@ from pydantic.json_schema import SkipJsonSchema
 
 from provider_registration.candidates.company import BlankIsAbsent, Company, Product
 from provider_registration.candidates.models import ApprovalState, Status
+from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.pagination import CursorPagination, CursorQuery
 from provider_registration.web.text import Text
 
 Reason = Annotated[str, Text(1000)]
 
-EXAMPLE_ID = UUID("0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11")
 EXAMPLE_REGISTRATION: dict[str, Any] = {
     "company_name": "Huerta del Sol S.L.",
     "contact_email": "ventas@huertadelsol.example",

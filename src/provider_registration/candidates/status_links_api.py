@@ -5,34 +5,23 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from provider_registration.auth.dependencies import AdminDep
-from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
-from provider_registration.candidates.api import NOT_A_UUID
 from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep
 from provider_registration.candidates.errors import CandidateNotFound
 from provider_registration.candidates.links import CANDIDATES, status_links
-from provider_registration.candidates.schemas import EXAMPLE_ID, EXAMPLE_STATUS_URL, StatusLinkResponse
-from provider_registration.db.database import DatabaseUnavailable
-from provider_registration.web.openapi import problems, success
-from provider_registration.web.rate_limits import TooManyRequests
+from provider_registration.candidates.schemas import EXAMPLE_STATUS_URL, StatusLinkResponse
+from provider_registration.web.openapi import EXAMPLE_ID, refuses, success
+from provider_registration.web.routing import Route
 
-router = APIRouter(prefix=CANDIDATES, tags=["candidates"])
+router = APIRouter(prefix=CANDIDATES, tags=["candidates"], route_class=Route)
 
 
 @router.post(
     "/{candidate_id}/status-link",
     summary="Replace the link to a candidate's status page",
     response_model_exclude_none=True,
-    responses=success(200, "The new link; the one before has stopped working", {"status_url": EXAMPLE_STATUS_URL})
-    | problems(
-        f"{CANDIDATES}/{EXAMPLE_ID}/status-link",
-        NotAuthenticated(),
-        RoleNotAllowed("admin"),
-        CandidateNotFound(EXAMPLE_ID),
-        NOT_A_UUID,
-        TooManyRequests(42),
-        DatabaseUnavailable(),
-    ),
+    responses=success(200, "The new link; the one before has stopped working", {"status_url": EXAMPLE_STATUS_URL}),
 )
+@refuses(CandidateNotFound(EXAMPLE_ID))
 async def replace_status_link(
     candidate_id: CandidateId, _user: AdminDep, service: CandidateServiceDep, request: Request
 ) -> StatusLinkResponse:

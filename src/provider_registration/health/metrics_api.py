@@ -11,12 +11,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.observability.metrics import exposition
+from provider_registration.web.openapi import refuses
 
 router = APIRouter(tags=["health"])
 
 scrape_token = HTTPBearer(auto_error=False, scheme_name="ScrapeToken", description="METRICS_TOKEN")
 
 
+@refuses(NotAuthenticated())
 async def require_scrape_token(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(scrape_token)]
 ) -> None:

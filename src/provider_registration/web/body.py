@@ -14,10 +14,10 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from provider_registration.web.openapi import refuses
 from provider_registration.web.problems import (
     BodyTooLarge,
     BodyTooSlow,
-    FieldError,
     InvalidRequest,
     UnsupportedMediaType,
     field_errors,
@@ -94,6 +94,7 @@ def json_body(model: type[Body], *, optional: bool = False) -> Callable[[Request
         InvalidRequest: it is not JSON, has a key twice, or breaks a rule of the model.
     """
 
+    @refuses(BodyTooSlow(BODY_SECONDS), UnsupportedMediaType("application/json"))
     async def read(request: Request) -> Body:
         body = await request.body()
         if optional and not body:
@@ -155,16 +156,16 @@ def form_fields(body: bytes) -> list[tuple[str, str]]:
             fields = [(unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()) for name, _, value in parts]
     if fields is None:
         detail = f"Input should be a form in UTF-8 with at most {MAX_FORM_FIELDS} fields"
-        raise InvalidRequest([FieldError(location="body", field=None, detail=detail)])
+        raise InvalidRequest.at("body", None, detail)
     return fields
 
 
 def _invalid_body(error: ValidationError) -> InvalidRequest:
     if error.error_count() > MAX_FAULTS:
-        return InvalidRequest([FieldError(location="body", field=None, detail="Input has too many errors to list")])
+        return InvalidRequest.at("body", None, "Input has too many errors to list")
     return InvalidRequest(field_errors(error.errors(include_url=False, include_input=False), location="body"))
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
     if len({key for key, _ in pairs}) < len(pairs):  # RFC 8259 section 4: what a repeated name means is anyone's guess
-        raise InvalidRequest([FieldError(location="body", field=None, detail="A field is given more than once")])
+        raise InvalidRequest.at("body", None, "A field is given more than once")

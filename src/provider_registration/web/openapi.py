@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
@@ -20,6 +22,7 @@ from provider_registration.web.problems import (
     status_of,
 )
 
+EXAMPLE_ID = UUID("0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11")
 REF_TEMPLATE = "#/components/schemas/{model}"
 
 HEADER_DESCRIPTIONS = {
@@ -27,6 +30,8 @@ HEADER_DESCRIPTIONS = {
     "WWW-Authenticate": "How to say who is asking (RFC 6750)",
     "Retry-After": "Seconds to wait before asking again",
 }
+
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def schema_ref(model: type[BaseModel]) -> dict[str, str]:
@@ -65,9 +70,32 @@ def success(
     return {code: response | ({"headers": headers} if headers else {}) | ({"links": links} if links else {})}
 
 
+def header(name: str, description: str, example: str | None = None) -> dict[str, Any]:
+    """`headers` of a response: one that is always there."""
+    described: dict[str, Any] = {"description": description, "required": True, "schema": {"type": "string"}}
+    return {name: described if example is None else {**described, "example": example}}
+
+
 def links(*operations: str, **what: object) -> dict[str, Any]:
     """`links` of a response: the operations that can follow it, and `what` they take from it (runtime expressions)."""
     return {operation: {"operationId": operation, **what} for operation in operations}
+
+
+def refuses(*errors: ServiceError) -> Callable[[Function], Function]:
+    """Say which errors an endpoint answers with by itself, or whatever depends on a dependency by that."""
+
+    def mark(function: Function) -> Function:
+        function.refusals = errors  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def refusals_of(dependant: Dependant) -> Iterator[ServiceError]:
+    """The errors that a function and all it depends on said of themselves, its own first."""
+    yield from getattr(dependant.call, "refusals", ())
+    for needed in dependant.dependencies:
+        yield from refusals_of(needed)
 
 
 def problems(instance: str, *errors: ServiceError) -> dict[int | str, dict[str, Any]]:
@@ -87,10 +115,9 @@ def problems(instance: str, *errors: ServiceError) -> dict[int | str, dict[str, 
         }
         # Connection, for one, is between neighbours: a gateway does not pass it on.
         if headers := HEADER_DESCRIPTIONS.keys() & headers_of(error).keys():
-            response["headers"] = {
-                name: {"description": HEADER_DESCRIPTIONS[name], "required": True, "schema": {"type": "string"}}
-                for name in sorted(headers)
-            }
+            response["headers"] = {}
+            for name in sorted(headers):
+                response["headers"] |= header(name, HEADER_DESCRIPTIONS[name])
     return responses
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from fastapi import Request
@@ -179,6 +179,11 @@ class InvalidRequest(InvalidInputError):
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = errors
+
+    @classmethod
+    def at(cls, location: str, field: str | None, detail: str) -> Self:
+        """The error of one fault."""
+        return cls([FieldError(location=location, field=field, detail=detail)])
 
     def __str__(self) -> str:
         return "The request does not follow the rules; see errors for each of them."

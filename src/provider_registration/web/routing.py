@@ -1,0 +1,137 @@
+"""FastAPI's route, which describes every refusal of what it depends on, and calls simple endpoints without solving.
+
+FastAPI finds out for every request what an endpoint depends on, which costs several times what the endpoint does. A
+`direct` endpoint is called with what FastAPI found out at the start. Whatever is not plainly valid is left to FastAPI,
+so that there is one place where refusals are worded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from provider_registration.errors import ServiceError
+from provider_registration.web.body import MAX_BODY_BYTES
+from provider_registration.web.openapi import EXAMPLE_ID, problems, refusals_of
+from provider_registration.web.parameters import has_too_many
+from provider_registration.web.problems import BodyTooLarge, InvalidRequest, field_errors
+from provider_registration.web.rate_limits import TooManyRequests
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def direct(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint that makes its own Response and needs only path, query, headers and dependencies.
+
+    Its route must get no dependencies from where it is included: they would not be called.
+    """
+    endpoint.is_direct = True  # type: ignore[attr-defined]
+    return endpoint
+
+
+def json_response(content: str, status_code: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with what is JSON already."""
+    return Response(content, status_code, headers, "application/json")
+
+
+class Route(APIRoute):
+    """A route of the API; an endpoint names with `refuses` only what nothing else can refuse."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's
+        super().__init__(path, endpoint, **options)
+        self.operation_id = self.name  # what generated clients call it
+        instance = re.sub(r"\{\w+\}", str(EXAMPLE_ID), path)
+        refused: dict[str, ServiceError] = {}
+        for error in (*refusals_of(self.dependant), *self._standard_refusals()):
+            refused.setdefault(error.code, error)  # the endpoint's own example comes first
+        self.responses = problems(instance, *refused.values()) | self.responses
+
+    def _standard_refusals(self) -> Iterator[ServiceError]:
+        """What stands between every caller and the endpoint."""
+        for field in self.dependant.path_params:
+            _, errors = field.validate("", loc=("path", field.alias))
+            if errors:
+                yield InvalidRequest(field_errors(errors))
+        if self.methods != {"GET"}:
+            yield BodyTooLarge(MAX_BODY_BYTES)
+        yield TooManyRequests(42)
+
+    def get_route_handler(self) -> Handler:
+        """What answers a request; FastAPI asks for it at the start."""
+        solve = super().get_route_handler()
+        if not getattr(self.endpoint, "is_direct", False):
+            return solve
+        parameters_of, call = _Parameters(self.dependant), _Call(self.dependant)
+
+        async def handle(request: Request) -> Response:
+            parameters = parameters_of(request)
+            return await solve(request) if parameters is None else await call(request, parameters)
+
+        return handle
+
+
+class _Parameters:
+    """Reads the values of path and query by the endpoint's names; gives None when one of them is not valid."""
+
+    def __init__(self, dependant: Dependant) -> None:
+        self._path = dependant.path_params
+        match dependant.query_params:
+            case []:
+                self._query = None
+            case [field] if isinstance(kind := field.field_info.annotation, type) and issubclass(kind, BaseModel):
+                self._query = field
+            case _:
+                raise TypeError(f"{dependant.call} takes query parameters other than one model")
+
+    def __call__(self, request: Request) -> dict[str, Any] | None:
+        parameters = {}
+        for field in self._path:
+            parameters[field.name], errors = field.validate(request.path_params[field.alias])
+            if errors:
+                return None
+        if self._query:
+            if has_too_many(request):
+                return None
+            parameters[self._query.name], errors = self._query.validate(dict(request.query_params))
+            if errors:
+                return None
+        return parameters
+
+
+class _Call:
+    """A function that FastAPI would call for a request, and the calls whose results it is given."""
+
+    def __init__(self, dependant: Dependant) -> None:
+        headers_are_optional_text = all(
+            field.field_info.annotation == str | None and field.field_info.default is None
+            for field in dependant.header_params
+        )
+        others: list[object] = [dependant.cookie_params, dependant.body_params, dependant.response_param_name]
+        others += [part for needed in dependant.dependencies for part in (needed.path_params, needed.query_params)]
+        if not dependant.call or any(others) or not headers_are_optional_text:
+            raise TypeError(f"{dependant.call} needs more than a direct endpoint is given")
+        self._function = dependant.call
+        self._request_name = dependant.request_param_name or dependant.http_connection_param_name
+        self._headers = [(field.name, field.alias) for field in dependant.header_params]
+        self._calls = [(needed.name, _Call(needed)) for needed in dependant.dependencies]
+
+    async def __call__(self, request: Request, parameters: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the function's
+        values = dict(parameters)
+        for name, needed in self._calls:
+            result = await needed(request, {})
+            if name is not None:
+                values[name] = result
+        for name, alias in self._headers:
+            values[name] = request.headers.get(alias)
+        if self._request_name:
+            values[self._request_name] = request
+        return await self._function(**values)
