@@ -7,12 +7,14 @@ import gc
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __commit__, __version__
@@ -109,7 +111,7 @@ READERS_REFUSED = {
 def create_app(settings: Settings) -> FastAPI:
     """Make the application; nothing is opened before its lifespan begins."""
 
-    signer, limits, tracing = _signer(settings), _rate_limits(settings), _tracing(settings)
+    signer, limits, tracing, pages = _signer(settings), _rate_limits(settings), _tracing(settings), _pages(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
@@ -164,6 +166,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # looking for it costs every request
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the operation
+        middleware=_middleware(settings, signer, limits, tracing, pages),
     )
     app.state.public_url = settings.public_url
     app.state.notice_key = hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")
@@ -181,21 +184,50 @@ def create_app(settings: Settings) -> FastAPI:
             app.include_router(router, dependencies=readers[access], responses=READERS_REFUSED[access])
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer))
-    if origins := [origin.strip() for origin in settings.cors_allowed_origins.split(",") if origin.strip()]:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "X-Request-ID"],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
-        )
-    app.add_middleware(RequestMiddleware, root_path=settings.root_path)
-    if tracing:
-        tracing.install(app)
-    _add_pages(app, settings)
+    if settings.public_pages:
+        install_applicants(app)
+    if settings.admin_pages:
+        install_admin(app, public_pages=settings.public_pages)
+    if pages:
+        app.state.renderer = pages.renderer
+        app.state.front_door = APPLY if settings.public_pages else ADMIN_HOME
+        app.include_router(pages_router)
     return app
+
+
+def _middleware(
+    settings: Settings, signer: TokenSigner, limits: RateLimits, tracing: Tracing | None, pages: _Pages | None
+) -> list[Middleware]:
+    """What a request passes on its way to its route, outermost first."""
+    error_pages, traces, cross_origin = [], [], []
+    if pages:
+        error_pages = [Middleware(ErrorPages, renderer=pages.renderer, root_path=settings.root_path, homes=pages.homes)]
+    if tracing:
+        traces = [tracing.middleware()]
+    if origins := [origin.strip() for origin in settings.cors_allowed_origins.split(",") if origin.strip()]:
+        cross_origin = [
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "If-Match", "X-Request-ID"],
+                expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+            )
+        ]
+    return [
+        # Whatever the others answer, faults too, becomes a page for people, with its request id.
+        *error_pages,
+        # The id of a request is that of its trace, so the trace begins first.
+        *traces,
+        # What the others refuse is counted, logged and given an id and the security headers as well.
+        Middleware(RequestMiddleware, root_path=settings.root_path),
+        # Scripts of other origins may read refusals too; preflights, which it answers, are in no limit.
+        *cross_origin,
+        # Nothing of the body of a request too many is read.
+        Middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer)),
+        # Bounds what routes read.
+        Middleware(BodyLimit),
+    ]
 
 
 @asynccontextmanager
@@ -235,24 +267,25 @@ def _tracing(settings: Settings) -> Tracing | None:
     return Tracing()
 
 
-def _add_pages(app: FastAPI, settings: Settings) -> None:
-    """Add the pages for people that the settings ask for, around everything else: their errors are pages too."""
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """What renders pages for people, and where they start again, by the beginning of the path that they asked for."""
+
+    renderer: Renderer
+    homes: dict[str, str]
+
+
+def _pages(settings: Settings) -> _Pages | None:
+    """What the pages that the settings ask for are made with."""
     rooms: list[Path] = []
     homes: dict[str, str] = {}
     if settings.public_pages:
-        install_applicants(app)
         rooms.append(APPLICANTS_ROOM)
         homes |= APPLICANTS_HOMES
     if settings.admin_pages:
-        install_admin(app, public_pages=settings.public_pages)
         rooms.append(ADMIN_ROOM)
         homes |= {ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME}
-    if not rooms:
-        return
-    app.state.renderer = renderer = Renderer(rooms)
-    app.state.front_door = APPLY if settings.public_pages else ADMIN_HOME
-    app.include_router(pages_router)
-    app.add_middleware(ErrorPages, renderer=renderer, root_path=settings.root_path, homes=homes)
+    return _Pages(Renderer(rooms), homes) if rooms else None
 
 
 def create_app_from_environment() -> FastAPI:

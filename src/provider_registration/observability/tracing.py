@@ -23,7 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
-from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration import __version__
@@ -54,9 +54,9 @@ class Tracing:
         flushing.start()
         await asyncio.to_thread(flushing.join, FLUSH_SECONDS)
 
-    def install(self, app: Starlette) -> None:
-        """Make a span of every request to `app`; whatever is to be inside of it has been added."""
-        app.add_middleware(TracingMiddleware, tracer=self._tracer)
+    def middleware(self) -> Middleware:
+        """Make a span of every request that passes this layer."""
+        return Middleware(TracingMiddleware, tracer=self._tracer)
 
     def watch(self, engine: Engine) -> None:
         """Make a span of every statement that is carried out for a request."""
