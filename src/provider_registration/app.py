@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, Request
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -45,14 +45,16 @@ from provider_registration.db.reading import Reader
 from provider_registration.email_addresses import keep_canonical
 from provider_registration.environment import load_settings
 from provider_registration.health.api import router as health_router
-from provider_registration.health.metrics_api import require_scrape_token
+from provider_registration.health.metrics_api import ScrapeToken, require_scrape_token
 from provider_registration.health.metrics_api import router as metrics_router
 from provider_registration.health.readiness import Readiness
 from provider_registration.observability.logs import configure_logging
 from provider_registration.observability.metrics import BUILD_INFO, UP
 from provider_registration.observability.standard_error import log_writer
 from provider_registration.pages.error_pages import ErrorPages
+from provider_registration.pages.notices import NoticeKey
 from provider_registration.pages.rendering import Renderer
+from provider_registration.pages.router import FrontDoor
 from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings
 from provider_registration.statistics.service import StatisticsService
@@ -61,9 +63,11 @@ from provider_registration.web.docs import router as docs_router
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import install_openapi, problems
+from provider_registration.web.paths import PublicUrl
 from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, address_of
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.server import STOPPING
+from provider_registration.web.services import Application
 
 if TYPE_CHECKING:
     from provider_registration.observability.tracing import Tracing
@@ -108,15 +112,14 @@ READERS_REFUSED = {
 }
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> Application:
     """Make the application; nothing is opened before its lifespan begins."""
 
     signer, limits, tracing, pages = _signer(settings), _rate_limits(settings), _tracing(settings), _pages(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
+    async def lifespan(app: Application) -> AsyncIterator[dict[str, asyncio.Event]]:
         hasher = PasswordHasher()
-        app.state.rate_limits = limits
         async with (
             tracing.exporting() if tracing else nullcontext(),
             _databases(settings, tracing) as (database, reserved, reader),
@@ -126,13 +129,14 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             revocations = RevocationWatch(reserved)
             approvals = ApprovalService(database, reader, billing)
-            app.state.billing = billing
-            app.state.readiness = Readiness(reserved)
-            app.state.metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
-            app.state.auth_service = AuthService(database, hasher, signer, revocations, limits)
-            app.state.approval_service = approvals
-            app.state.candidate_service = CandidateService(database, reader, gives_status_secrets=settings.public_pages)
-            app.state.statistics_service = StatisticsService(database)
+            app.services.add(
+                billing,
+                approvals,
+                Readiness(reserved),
+                AuthService(database, hasher, signer, revocations, limits),
+                CandidateService(database, reader, gives_status_secrets=settings.public_pages),
+                StatisticsService(database),
+            )
             background = [
                 asyncio.create_task(keep_sweeping(approvals)),
                 asyncio.create_task(keep_canonical(database)),
@@ -154,7 +158,7 @@ def create_app(settings: Settings) -> FastAPI:
         hasher.close()
         log_writer.finish()  # uvicorn ends the process by its signal, without what Python does at its end
 
-    app = FastAPI(
+    app = Application(
         title="Provider Registration Service",
         version=__version__,
         description=DESCRIPTION,
@@ -168,8 +172,12 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the operation
         middleware=_middleware(settings, signer, limits, tracing, pages),
     )
-    app.state.public_url = settings.public_url
-    app.state.notice_key = hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")
+    app.services.add(
+        limits,
+        PublicUrl(settings.public_url),
+        ScrapeToken(settings.metrics_token.get_secret_value() if settings.metrics_token else ""),
+        NoticeKey(hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")),
+    )
     # These stand in the application itself: in a router that is included, FastAPI compares every path twice.
     app.router.routes += [*candidates_router.routes, *approvals_router.routes, *auth_router.routes]
     if settings.public_pages:
@@ -189,8 +197,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.admin_pages:
         install_admin(app, public_pages=settings.public_pages)
     if pages:
-        app.state.renderer = pages.renderer
-        app.state.front_door = APPLY if settings.public_pages else ADMIN_HOME
+        app.services.add(pages.renderer, FrontDoor(APPLY if settings.public_pages else ADMIN_HOME))
         app.include_router(pages_router)
     return app
 
@@ -288,7 +295,7 @@ def _pages(settings: Settings) -> _Pages | None:
     return _Pages(Renderer(rooms), homes) if rooms else None
 
 
-def create_app_from_environment() -> FastAPI:
+def create_app_from_environment() -> Application:
     """What each of several workers serves; they are processes of their own and begin with nothing."""
     settings = load_settings(Settings)
     configure_logging(settings.log_level)

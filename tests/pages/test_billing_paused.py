@@ -11,6 +11,7 @@ import pytest
 
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
+from provider_registration.billing.client import BillingClient
 from provider_registration.billing.protection import FAILURES_TO_OPEN, OPEN_SECONDS
 from provider_registration.local.background_server import serve_in_background
 from tests.chromium import text_of, visit
@@ -42,7 +43,7 @@ async def test_every_page_says_that_billing_is_paused_and_until_when(paused):
     now = datetime.now(UTC)
 
     for address in [*PAGES, path, f"{path}/approve", f"{path}/reject"]:
-        app.state.billing.breaker.failed()  # the pause begins again, however long the pages before took
+        app.services.get(BillingClient).breaker.failed()  # the pause begins again, however long the pages before took
         page = await person.open(address)
         [until] = re.findall(r'asked again from <time datetime="([^"]+)"', page.text)
         assert "Billing paused" in text_of(page)
@@ -52,7 +53,7 @@ async def test_every_page_says_that_billing_is_paused_and_until_when(paused):
 async def test_an_approval_meanwhile_says_how_long_to_wait(paused):
     app, _, person, path = paused
     page = await person.open(f"{path}/approve")
-    app.state.billing.breaker.failed()
+    app.services.get(BillingClient).breaker.failed()
 
     page = await person.submit(page, "/approve")
 
@@ -62,9 +63,9 @@ async def test_an_approval_meanwhile_says_how_long_to_wait(paused):
 async def test_the_sign_is_there_until_billing_answers(paused, admin):
     app, _, person, _ = paused
 
-    app.state.billing.breaker._next_probe = 0.0
+    app.services.get(BillingClient).breaker._next_probe = 0.0
     assert "The next approval asks it again" in text_of(await person.open("/admin"))
-    app.state.billing.breaker.succeeded()
+    app.services.get(BillingClient).breaker.succeeded()
 
     assert "Billing" not in text_of(await person.open("/admin/candidates?search=nobody"))
     assert "Billing" not in text_of(await admin.open("/admin/candidates?search=nobody"))
@@ -78,7 +79,7 @@ async def test_the_sign_keeps_nobody_out(paused, browser, accounts):
         await page.get_by_label("Password").fill(PASSWORD)
         await page.keyboard.press("Enter")
         await page.wait_for_url(f"{url}/admin")
-        app.state.billing.breaker.failed()
+        app.services.get(BillingClient).breaker.failed()
         await page.goto("/admin/candidates?search=nobody")
 
         await look_at(page, "billing-paused")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from provider_registration.approvals.errors import ApprovalFailed
@@ -17,11 +17,13 @@ from provider_registration.pages import rendering
 from provider_registration.pages.cookies import PREFIX
 from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.forms import FormDep, check_form_token, form_token
-from provider_registration.pages.notices import COOKIE, Notice, leave_notice, read_notice
+from provider_registration.pages.notices import COOKIE, Notice, NoticeKey, leave_notice, read_notice
 from provider_registration.pages.rendering import Renderer, duration, instant
 from provider_registration.pages.router import RendererDep
 from provider_registration.pages.router import router as pages_router
 from provider_registration.web.error_handlers import install_error_handlers
+from provider_registration.web.paths import PublicUrl
+from provider_registration.web.services import Application
 
 HOST = "supply.example"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -32,10 +34,8 @@ SECRET = "the secret of a session"
 
 @pytest.fixture(scope="module")
 def app():
-    app = FastAPI()
-    app.state.renderer = renderer = Renderer()
-    app.state.public_url = PUBLIC_URL
-    app.state.notice_key = b"a key"
+    app, renderer = Application(), Renderer()
+    app.services.add(renderer, PublicUrl(PUBLIC_URL), NoticeKey(b"a key"))
     app.include_router(pages_router)
     install_error_handlers(app)
 
@@ -146,7 +146,7 @@ async def test_static_files_are_kept_for_ever_and_a_page_names_them_by_their_con
 
 
 async def test_static_files_are_compressed_for_whoever_can_read_that(client, app):
-    address = f"/static/{app.state.renderer.assets.name_of('pages.css')}"
+    address = f"/static/{app.services.get(Renderer).assets.name_of('pages.css')}"
 
     async with client.stream("GET", address, headers={"Accept-Encoding": "gzip"}) as response:
         compressed = b"".join([part async for part in response.aiter_raw()])
@@ -272,7 +272,7 @@ def test_a_notice_that_this_service_did_not_write_is_ignored(app, content):
     "content", [b"[" * 2000, b'{"kind":"success","text":7}', b'{"kind":"success","text":"x","link":"//evil"}']
 )
 def test_a_notice_of_another_release_is_ignored(app, content):
-    sealed = hmac.digest(app.state.notice_key, content, "sha256") + content
+    sealed = hmac.digest(app.services.get(NoticeKey), content, "sha256") + content
 
     assert read_notice(a_request(app, urlsafe_b64encode(sealed).decode())) is None
 

@@ -12,6 +12,7 @@ from provider_registration.auth.models import Role, User
 from provider_registration.auth.service import AuthService
 from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.web.openapi import refuses
+from provider_registration.web.services import given
 
 bearer = OAuth2PasswordBearer(
     tokenUrl="auth/login",  # relative, so that it holds behind a gateway's prefix
@@ -20,14 +21,7 @@ bearer = OAuth2PasswordBearer(
 )
 
 
-@refuses(DatabaseUnavailable())
-async def get_auth_service(request: Request) -> AuthService:
-    """The service that the lifespan made."""
-    service: AuthService = request.app.state.auth_service
-    return service
-
-
-AuthServiceDep = Annotated[AuthService, Depends(get_auth_service)]
+AuthServiceDep = Annotated[AuthService, Depends(given(AuthService, DatabaseUnavailable()))]
 
 
 @refuses(NotAuthenticated())

@@ -23,7 +23,9 @@ from provider_registration.console.status_link_router import router as status_li
 from provider_registration.errors import ServiceError
 from provider_registration.pages.forms import read_form
 from provider_registration.pages.notices import Notice, leave_notice
+from provider_registration.pages.rendering import Renderer
 from provider_registration.web.problems import problem_response
+from provider_registration.web.services import services_of
 
 ADMIN_ROOM = Path(__file__).parent
 ADMIN_HOME = paths.HOME
@@ -55,7 +57,7 @@ async def _sign_in_first(request: Request, _error: Exception) -> Response:
     asked_for = f"{path}?{request.url.query}" if request.url.query else path
     target = paths.own_page(asked_for) if request.method == "GET" else paths.page_above(path)
     if request.method == "POST" and (kept := await _kept_of(request, path)):
-        return sign_in_page(request, request.app.state.renderer, target=target, kept=kept)
+        return sign_in_page(request, services_of(request).get(Renderer), target=target, kept=kept)
     response = RedirectResponse(f"{root}{paths.SIGN_IN}?{urlencode({'next': target})}", 303)
     if request.method != "GET":
         leave_notice(request, response, NOTHING_DONE)

@@ -11,11 +11,13 @@ from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
 from provider_registration.auth.models import BrowserUser
+from provider_registration.billing.client import BillingClient
 from provider_registration.billing.protection import BreakerState
 from provider_registration.console.decisions import Outcome
 from provider_registration.pages.forms import form_token
 from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer
+from provider_registration.web.services import services_of
 
 
 def own_page(
@@ -48,7 +50,7 @@ class Pause:
 
 
 def _billing_pause(request: Request) -> Pause | None:
-    breaker = request.app.state.billing.breaker
+    breaker = services_of(request).get(BillingClient).breaker
     if breaker.state is BreakerState.CLOSED:
         return None
     until = datetime.now(UTC) + timedelta(seconds=breaker.retry_after)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
 from provider_registration.db.revisions import Schema, SchemaState
 from provider_registration.health.readiness import Readiness
 from provider_registration.health.schemas import HealthResponse, ProbeResponse
+from provider_registration.web.services import given
 
 router = APIRouter(tags=["health"])
 
 
-async def found_schema(request: Request) -> Schema | None:
+async def found_schema(readiness: Annotated[Readiness, Depends(given(Readiness))]) -> Schema | None:
     """What schema the database has; None while it does not answer in time."""
-    readiness: Readiness = request.app.state.readiness
     return await readiness.find_schema()
 
 

@@ -5,25 +5,30 @@ from __future__ import annotations
 import hmac
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.observability.metrics import exposition
 from provider_registration.web.openapi import refuses
+from provider_registration.web.services import given
 
 router = APIRouter(tags=["health"])
 
 scrape_token = HTTPBearer(auto_error=False, scheme_name="ScrapeToken", description="METRICS_TOKEN")
 
 
+class ScrapeToken(str):
+    """What METRICS_TOKEN is set to; empty without one."""
+
+
 @refuses(NotAuthenticated())
 async def require_scrape_token(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(scrape_token)]
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(scrape_token)],
+    expected: Annotated[ScrapeToken, Depends(given(ScrapeToken))],
 ) -> None:
     """Let only a scraper in; nobody while no METRICS_TOKEN is set."""
-    expected: str = request.app.state.metrics_token
     shown = credentials.credentials if credentials else ""
     if not expected or not hmac.compare_digest(shown.encode(), expected.encode()):
         raise NotAuthenticated("The token that METRICS_TOKEN sets is needed, as a bearer token.")

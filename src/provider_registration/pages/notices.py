@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter
 from starlette.responses import Response
 
 from provider_registration.pages.cookies import delete_cookie, read_cookie, set_cookie
+from provider_registration.web.services import services_of
 
 COOKIE = "notice"
 SECONDS = 60  # until the next page has surely come
@@ -26,6 +27,10 @@ MAX_COOKIE_LENGTH = 4096  # a longer one is none of ours
 SEAL_BYTES = hashlib.sha256().digest_size
 
 Kind = Literal["success", "info", "warning", "danger"]
+
+
+class NoticeKey(bytes):
+    """What notices are sealed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +77,4 @@ def forget_notice(response: Response) -> None:
 
 
 def _seal(request: Request, content: bytes) -> bytes:
-    key: bytes = request.app.state.notice_key
-    return hmac.digest(key, content, "sha256")
+    return hmac.digest(services_of(request).get(NoticeKey), content, "sha256")

@@ -11,25 +11,24 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.pages.compression import accepts_gzip
 from provider_registration.pages.rendering import Renderer
+from provider_registration.web.services import given
 
 router = APIRouter(include_in_schema=False)
 
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
-async def get_renderer(request: Request) -> Renderer:
-    """The renderer that the application was made with."""
-    renderer: Renderer = request.app.state.renderer
-    return renderer
+class FrontDoor(str):
+    """The path of the page where people begin."""
 
 
-RendererDep = Annotated[Renderer, Depends(get_renderer)]
+RendererDep = Annotated[Renderer, Depends(given(Renderer))]
 
 
 @router.get("/")
-async def front_door(request: Request) -> Response:
+async def lead_in(request: Request, front_door: Annotated[FrontDoor, Depends(given(FrontDoor))]) -> Response:
     """Lead whoever typed nothing but the host's name to where people begin."""
-    return RedirectResponse(request.scope.get("root_path", "") + request.app.state.front_door, HTTPStatus.SEE_OTHER)
+    return RedirectResponse(request.scope.get("root_path", "") + front_door, HTTPStatus.SEE_OTHER)
 
 
 @router.get("/static/{name}")

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 
 from provider_registration.statistics.service import StatisticsService
+from provider_registration.web.services import given
 
-
-async def get_statistics_service(request: Request) -> StatisticsService:
-    """The service that the lifespan made."""
-    service: StatisticsService = request.app.state.statistics_service
-    return service
-
-
-StatisticsServiceDep = Annotated[StatisticsService, Depends(get_statistics_service)]
+StatisticsServiceDep = Annotated[StatisticsService, Depends(given(StatisticsService))]

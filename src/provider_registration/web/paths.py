@@ -5,11 +5,16 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.types import Scope
 
+from provider_registration.web.services import services_of
+
+
+class PublicUrl(str):
+    """PUBLIC_URL."""
+
 
 def public_url(request: Request) -> str:
     """Where people reach the service, without a path; empty where PUBLIC_URL does not say."""
-    url: str = request.app.state.public_url
-    return url
+    return services_of(request).get(PublicUrl)
 
 
 def route_path(scope: Scope) -> str:
