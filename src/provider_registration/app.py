@@ -1,12 +1,8 @@
-"""The application: the one place where everything is wired together."""
+"""The application: its routes, and what a request passes on its way to them."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import hmac
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,47 +13,33 @@ from pydantic import BaseModel
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from provider_registration import __commit__, __version__
+from provider_registration import __version__
 from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
 from provider_registration.applicants.router import APPLY
 from provider_registration.approvals.api import router as approvals_router
 from provider_registration.approvals.schemas import ResolutionRequest
-from provider_registration.approvals.service import ApprovalService
-from provider_registration.approvals.sweeper import keep_sweeping
 from provider_registration.auth.api import router as auth_router
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
-from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest
-from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
-from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.candidates.api import router as candidates_router
-from provider_registration.candidates.filling import keep_filled
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
-from provider_registration.candidates.service import CandidateService
 from provider_registration.candidates.status_links_api import router as status_links_router
 from provider_registration.console.dependencies import require_reader
 from provider_registration.console.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
-from provider_registration.db.database import Database
-from provider_registration.db.reading import Reader
-from provider_registration.email_addresses import keep_canonical
 from provider_registration.environment import load_settings
 from provider_registration.health.api import router as health_router
 from provider_registration.health.metrics_api import ScrapeToken, require_scrape_token
 from provider_registration.health.metrics_api import router as metrics_router
-from provider_registration.health.readiness import Readiness
+from provider_registration.lifespan import lifespan
 from provider_registration.observability.logs import configure_logging
-from provider_registration.observability.metrics import BUILD_INFO, UP
-from provider_registration.observability.standard_error import log_writer
 from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.notices import NoticeKey
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import FrontDoor
 from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings
-from provider_registration.statistics.service import StatisticsService
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.docs import router as docs_router
 from provider_registration.web.error_handlers import install_error_handlers
@@ -66,14 +48,10 @@ from provider_registration.web.openapi import install_openapi, problems
 from provider_registration.web.paths import PublicUrl
 from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, address_of
 from provider_registration.web.rate_limits import RateLimits
-from provider_registration.web.server import STOPPING
 from provider_registration.web.services import Application
 
 if TYPE_CHECKING:
     from provider_registration.observability.tracing import Tracing
-
-# Of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary.
-REPLICA_SHARE = 0.5
 
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
@@ -89,7 +67,6 @@ TAGS = [
     {"name": "health", "description": "For monitors, probes and Prometheus."},
 ]
 
-
 BODIES: list[type[BaseModel]] = [
     CandidateRegistration,
     RejectionRequest,
@@ -99,71 +76,22 @@ BODIES: list[type[BaseModel]] = [
     RefreshRequest,
 ]
 
-
 READERS = {
     "anyone": [],
     "staff": [Depends(require_staff)],
     "token": [Depends(require_scrape_token)],
 }
-READERS_REFUSED = {
-    "anyone": {},
-    "staff": problems("/metrics", NotAuthenticated()),
-    "token": problems("/metrics", NotAuthenticated()),
-}
 
 
 def create_app(settings: Settings) -> Application:
     """Make the application; nothing is opened before its lifespan begins."""
-
     signer, limits, tracing, pages = _signer(settings), _rate_limits(settings), _tracing(settings), _pages(settings)
-
-    @asynccontextmanager
-    async def lifespan(app: Application) -> AsyncIterator[dict[str, asyncio.Event]]:
-        hasher = PasswordHasher()
-        async with (
-            tracing.exporting() if tracing else nullcontext(),
-            _databases(settings, tracing) as (database, reserved, reader),
-            BillingClient(
-                settings.billing_service_url, _billing_options(settings), around=tracing.around if tracing else None
-            ) as billing,
-        ):
-            revocations = RevocationWatch(reserved)
-            approvals = ApprovalService(database, reader, billing)
-            app.services.add(
-                billing,
-                approvals,
-                Readiness(reserved),
-                AuthService(database, hasher, signer, revocations, limits),
-                CandidateService(database, reader, gives_status_secrets=settings.public_pages),
-                StatisticsService(database),
-            )
-            background = [
-                asyncio.create_task(keep_sweeping(approvals)),
-                asyncio.create_task(keep_canonical(database)),
-                asyncio.create_task(revocations.run()),
-                asyncio.create_task(keep_filled(database)),
-            ]
-            stopping = asyncio.Event()
-            approvals_end = asyncio.create_task(approvals.stop(stopping))
-            UP.set(1)
-            BUILD_INFO.labels(__version__, __commit__).set(1)
-            gc.freeze()  # what start-up made stays: the collector need not look at it again
-            yield {STOPPING: stopping}
-            gc.unfreeze()
-            UP.set(0)
-            for task in background:
-                task.cancel()
-            stopping.set()
-            await approvals_end
-        hasher.close()
-        log_writer.finish()  # uvicorn ends the process by its signal, without what Python does at its end
-
     app = Application(
         title="Provider Registration Service",
         version=__version__,
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
-        lifespan=lifespan,
+        lifespan=partial(lifespan, settings=settings, tracing=tracing),
         openapi_url=None,  # web.docs serves it, and Swagger UI and ReDoc from installed files
         docs_url=None,
         redoc_url=None,
@@ -173,6 +101,7 @@ def create_app(settings: Settings) -> Application:
         middleware=_middleware(settings, signer, limits, tracing, pages),
     )
     app.services.add(
+        signer,
         limits,
         PublicUrl(settings.public_url),
         ScrapeToken(settings.metrics_token.get_secret_value() if settings.metrics_token else ""),
@@ -189,7 +118,8 @@ def create_app(settings: Settings) -> Application:
         (docs_router, settings.docs_access, readers_of_docs),
     ):
         if access != "off":
-            app.include_router(router, dependencies=readers[access], responses=READERS_REFUSED[access])
+            refused = problems("/metrics", NotAuthenticated()) if readers[access] else {}
+            app.include_router(router, dependencies=readers[access], responses=refused)
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
     if settings.public_pages:
@@ -237,35 +167,6 @@ def _middleware(
     ]
 
 
-@asynccontextmanager
-async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterator[tuple[Database, Database, Reader]]:
-    """The database; one connection to it that is reserved; and where lists and candidates are read from."""
-    open_database = partial(
-        Database,
-        time_limit=settings.database_timeout_seconds,
-        prepared_statements=settings.database_prepared_statements,
-    )
-    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
-    # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
-    reserved = open_database(settings.database_url, pool_size=1)
-    replica = None
-    if settings.database_read_url:
-        replica = open_database(
-            settings.database_read_url,
-            pool_size=settings.database_pool_size,
-            time_limit=settings.database_timeout_seconds * REPLICA_SHARE,
-        )
-    opened = [each for each in (database, reserved, replica) if each is not None]
-    if tracing:
-        for each in opened:
-            tracing.watch(each.engine)
-    try:
-        yield database, reserved, Reader(database, replica)
-    finally:
-        for each in opened:
-            await each.close()
-
-
 def _tracing(settings: Settings) -> Tracing | None:
     if not settings.tracing:
         return None
@@ -300,16 +201,6 @@ def create_app_from_environment() -> Application:
     settings = load_settings(Settings)
     configure_logging(settings.log_level)
     return create_app(settings)
-
-
-def _billing_options(settings: Settings) -> BillingOptions:
-    return BillingOptions(
-        connect_timeout=settings.billing_connect_timeout_seconds,
-        timeout=settings.billing_timeout_seconds,
-        max_tries=settings.billing_max_tries,
-        deadline=settings.billing_deadline_seconds,
-        retry_ambiguous=settings.billing_retry_ambiguous,
-    )
 
 
 def _signer(settings: Settings) -> TokenSigner:

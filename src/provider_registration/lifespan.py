@@ -1,0 +1,123 @@
+"""While the application serves: what is open, what routes are given, what goes on in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
+
+from provider_registration import __commit__, __version__
+from provider_registration.approvals.service import ApprovalService
+from provider_registration.approvals.sweeper import keep_sweeping
+from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.revocations import RevocationWatch
+from provider_registration.auth.service import AuthService
+from provider_registration.auth.tokens import TokenSigner
+from provider_registration.billing.client import BillingClient, BillingOptions
+from provider_registration.candidates.browsing.filling import keep_filled
+from provider_registration.candidates.service import CandidateService
+from provider_registration.db.database import Database
+from provider_registration.db.reading import Reader
+from provider_registration.email_addresses import keep_canonical
+from provider_registration.health.readiness import Readiness
+from provider_registration.observability.metrics import BUILD_INFO, UP
+from provider_registration.observability.standard_error import log_writer
+from provider_registration.settings import Settings
+from provider_registration.statistics.service import StatisticsService
+from provider_registration.web.rate_limits import RateLimits
+from provider_registration.web.server import STOPPING
+from provider_registration.web.services import Application
+
+if TYPE_CHECKING:
+    from provider_registration.observability.tracing import Tracing
+
+REPLICA_SHARE = (
+    0.5  # of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary
+)
+
+
+@asynccontextmanager
+async def lifespan(
+    app: Application, *, settings: Settings, tracing: Tracing | None
+) -> AsyncIterator[dict[str, asyncio.Event]]:
+    """Open what the service needs, give it to the routes, work in the background; gives what tells of the end."""
+    hasher, signer, limits = PasswordHasher(), app.services.get(TokenSigner), app.services.get(RateLimits)
+    async with (
+        tracing.exporting() if tracing else nullcontext(),
+        _databases(settings, tracing) as (database, reserved, reader),
+        BillingClient(
+            settings.billing_service_url, _billing_options(settings), around=tracing.around if tracing else None
+        ) as billing,
+    ):
+        revocations = RevocationWatch(reserved)
+        approvals = ApprovalService(database, reader, billing)
+        app.services.add(
+            billing,
+            approvals,
+            Readiness(reserved),
+            AuthService(database, hasher, signer, revocations, limits),
+            CandidateService(database, reader, gives_status_secrets=settings.public_pages),
+            StatisticsService(database),
+        )
+        background = [
+            asyncio.create_task(keep_sweeping(approvals)),
+            asyncio.create_task(keep_canonical(database)),
+            asyncio.create_task(revocations.run()),
+            asyncio.create_task(keep_filled(database)),
+        ]
+        stopping = asyncio.Event()
+        approvals_end = asyncio.create_task(approvals.stop(stopping))
+        UP.set(1)
+        BUILD_INFO.labels(__version__, __commit__).set(1)
+        gc.freeze()  # what start-up made stays: the collector need not look at it again
+        yield {STOPPING: stopping}
+        gc.unfreeze()
+        UP.set(0)
+        for task in background:
+            task.cancel()
+        stopping.set()
+        await approvals_end
+    hasher.close()
+    log_writer.finish()  # uvicorn ends the process by its signal, without what Python does at its end
+
+
+@asynccontextmanager
+async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterator[tuple[Database, Database, Reader]]:
+    """The database; one connection to it that is reserved; and where lists and candidates are read from."""
+    open_database = partial(
+        Database,
+        time_limit=settings.database_timeout_seconds,
+        prepared_statements=settings.database_prepared_statements,
+    )
+    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
+    # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
+    reserved = open_database(settings.database_url, pool_size=1)
+    replica = None
+    if settings.database_read_url:
+        replica = open_database(
+            settings.database_read_url,
+            pool_size=settings.database_pool_size,
+            time_limit=settings.database_timeout_seconds * REPLICA_SHARE,
+        )
+    opened = [each for each in (database, reserved, replica) if each is not None]
+    if tracing:
+        for each in opened:
+            tracing.watch(each.engine)
+    try:
+        yield database, reserved, Reader(database, replica)
+    finally:
+        for each in opened:
+            await each.close()
+
+
+def _billing_options(settings: Settings) -> BillingOptions:
+    return BillingOptions(
+        connect_timeout=settings.billing_connect_timeout_seconds,
+        timeout=settings.billing_timeout_seconds,
+        max_tries=settings.billing_max_tries,
+        deadline=settings.billing_deadline_seconds,
+        retry_ambiguous=settings.billing_retry_ambiguous,
+    )
