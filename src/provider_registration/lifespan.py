@@ -17,7 +17,7 @@ from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.billing.client import BillingClient, BillingOptions
-from provider_registration.candidates.browsing.filling import keep_filled
+from provider_registration.candidates.filling import keep_filled
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
 from provider_registration.db.reading import Reader

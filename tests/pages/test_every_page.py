@@ -16,7 +16,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from provider_registration.auth.models import Role
-from provider_registration.console import queue_router
+from provider_registration.console import candidates
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.statistics import service as statistics
 from tests.chromium import visit
@@ -168,7 +168,7 @@ async def overflow(page: Page) -> int:
 def short_lists_of_today():
     """Looking at every element takes axe-core long enough."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queue_router, "PAGE_SIZE", 12)
+        patch.setattr(candidates, "PAGE_SIZE", 12)
         patch.setattr(statistics, "KEPT_SECONDS", 0.0)  # what others saw may have been empty
         yield
 

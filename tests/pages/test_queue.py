@@ -52,7 +52,7 @@ async def test_who_searches_is_not_told_counts_of_others(admin, register, word):
 
 
 async def test_pages_lead_to_all_and_back_to_the_first(admin, register, word, monkeypatch):
-    monkeypatch.setattr("provider_registration.console.queue_router.PAGE_SIZE", 2)
+    monkeypatch.setattr("provider_registration.console.candidates.PAGE_SIZE", 2)
     names = [f"{word} {number}" for number in range(5)]
     for name in names:
         await register(company_name=name)

@@ -20,8 +20,8 @@ from provider_registration.app import create_app
 from provider_registration.applicants.form import ApplicationForm, FormRefused
 from provider_registration.auth.schemas import LoginForm, LoginRequest
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
-from provider_registration.console.queue import QueueQuery
-from provider_registration.console.resolution import MAX_DIGITS
+from provider_registration.console.approvals import MAX_DIGITS
+from provider_registration.console.candidates import CandidatesQuery
 from provider_registration.pages.forms import Form
 from provider_registration.web import text as module
 from provider_registration.web.text import MAX_RAW_LENGTHS, EmailAddress, OpaqueText, Password, Text
@@ -34,7 +34,7 @@ ENDLESS = "a" + 8_000 * "\u0301" + 8_000 * "\u0316"
 def models() -> dict[str, type[BaseModel]]:
     """Every model that a request is read into: those that routes name, and those of forms."""
     app = create_app(make_settings("postgresql://x:x@127.0.0.1/x", "http://127.0.0.1", admin_pages=True))
-    found = {model.__name__: model for model in (CandidateRegistration, LoginRequest, LoginForm, QueueQuery)}
+    found = {model.__name__: model for model in (CandidateRegistration, LoginRequest, LoginForm, CandidatesQuery)}
     names = set(re.findall(r'"#/components/schemas/(\w+)"', str(_requests(app.openapi())).replace("'", '"')))
     for each in pkgutil.walk_packages(provider_registration.__path__, "provider_registration."):
         if each.name.endswith("__main__") or ".local" in each.name:
@@ -76,7 +76,7 @@ def test_the_walk_finds_what_callers_send() -> None:
     names = {name for name, _, _ in FIELDS}
     assert names >= {
         *("CandidateRegistration", "RejectionRequest", "LoginRequest", "LoginForm", "RefreshRequest"),
-        *("ResolutionRequest", "CandidateListQuery", "ApprovalListQuery", "QueueQuery"),
+        *("ResolutionRequest", "CandidateListQuery", "ApprovalListQuery", "CandidatesQuery"),
     }
 
 
@@ -117,15 +117,15 @@ def test_endless_text_is_refused_before_it_is_normalised(name: str, field: str, 
 READ_ELSEWHERE = {
     "key": "a pattern of 43 characters",
     "website": "empty or refused",
-    "next": "paths.MAX_LENGTH",
-    "list": "paths.MAX_LENGTH",
+    "next": "layout.MAX_TARGET_LENGTH",
+    "list": "layout.MAX_TARGET_LENGTH",
     "version": "digits",
     "mark": "a UUID and digits",
     "column": "known names",
     "decision": "known words",
     "choice": "known words",
     "confirmed": "compared with provider_id",
-    "kept": "kept.MAX_LENGTH",
+    "kept": "sign_in.MAX_KEPT_LENGTH",
     "{{ again }}": "present or not",
     "resolution": "known words",
     "provider_id": f"{MAX_DIGITS} digits",
@@ -143,7 +143,7 @@ def test_every_field_of_a_form_is_one_of_a_model_or_known_to_be_bounded() -> Non
     }
     of_models = {
         field
-        for model in (CandidateRegistration, LoginRequest, RejectionRequest, QueueQuery)
+        for model in (CandidateRegistration, LoginRequest, RejectionRequest, CandidatesQuery)
         for field in model.model_fields
     }
 

@@ -33,6 +33,7 @@ from provider_registration.errors import ServiceError
 from provider_registration.pages.notices import Kind
 from provider_registration.pages.rendering import ago
 
+MOST_AT_ONCE = 50  # candidates that one form decides about
 TOO_LATE = (CandidateNotPending, VersionMismatch, CandidateChanged)
 BEGUN = (ApprovalEvent.REQUESTED, ApprovalEvent.RETRY_REQUESTED, ApprovalEvent.LINKED)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 
+from provider_registration.approvals.dependencies import ApprovalServiceDep
 from provider_registration.auth.dependencies import AuthServiceDep, bearer, require_staff
 from provider_registration.auth.errors import RoleNotAllowed
 from provider_registration.auth.models import BrowserUser, Role
+from provider_registration.candidates.dependencies import CandidateServiceDep
+from provider_registration.candidates.models import Candidate
+from provider_registration.console.decisions import Decisions
 from provider_registration.console.errors import SignInNeeded
 from provider_registration.pages.cookies import read_cookie
 from provider_registration.pages.forms import Form, FormDep, check_form_token
@@ -65,3 +70,19 @@ async def read_own_form(signed_in: BrowserUserDep, form: FormDep) -> Form:
 
 
 OwnFormDep = Annotated[Form, Depends(read_own_form)]
+
+
+async def find_candidate(candidate_id: UUID, _signed_in: BrowserUserDep, service: CandidateServiceDep) -> Candidate:
+    """The candidate of the address, for whoever is signed in."""
+    return await service.browsing.candidate(candidate_id)
+
+
+CandidateDep = Annotated[Candidate, Depends(find_candidate)]
+
+
+async def get_decisions(service: CandidateServiceDep, approvals: ApprovalServiceDep) -> Decisions:
+    """What carries out decisions."""
+    return Decisions(service, approvals)
+
+
+DecisionsDep = Annotated[Decisions, Depends(get_decisions)]

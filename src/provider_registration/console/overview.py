@@ -1,4 +1,4 @@
-"""Plots as geometry: where the bars of a plot stand. Templates draw them as SVG, beside the same numbers in a table."""
+"""The front page: how things stand, in numbers and plots."""
 
 from __future__ import annotations
 
@@ -6,10 +6,48 @@ from dataclasses import dataclass
 from datetime import date
 from math import ceil, log10
 
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from provider_registration.approvals.models import ApprovalEvent
+from provider_registration.console.layout import HOME, LayoutDep
+from provider_registration.statistics.dependencies import StatisticsServiceDep
+from provider_registration.statistics.service import DAYS
+
+router = APIRouter(include_in_schema=False)
+
+# How approvals can end, or stay, in words; what merely began one is none of them.
+OUTCOMES = {
+    ApprovalEvent.APPROVED: ("Approved", "good"),
+    ApprovalEvent.LINKED: ("Linked by hand", "good"),
+    ApprovalEvent.FAILED: ("Failed", "bad"),
+    ApprovalEvent.IN_DOUBT: ("In doubt", "warn"),
+    ApprovalEvent.LET_GO: ("Let go by hand", "muted"),
+    ApprovalEvent.ORPHANED: ("Orphaned provider", "bad"),
+}
+
+# A plot is geometry: where its bars stand. The template draws them as SVG, beside the same numbers in a table.
 WIDTH, HEIGHT = 640, 180  # of the plot's own units; it scales with the page
 LEFT, BOTTOM = 60, 26  # room for the numbers and the days
 GAP = 3  # between bars
 TICKS = 3
+
+
+@router.get(HOME)
+async def overview(statistics: StatisticsServiceDep, layout: LayoutDep) -> Response:
+    """Who waits, what was decided, what is on offer."""
+    found = await statistics.overview()
+    return layout.page(
+        "overview.html",
+        overview=found,
+        day_count=DAYS,
+        registrations=daily_plot([(day.date, {"registered": day.registered}) for day in found.days]),
+        decisions=daily_plot([(day.date, {"approved": day.approved, "rejected": day.rejected}) for day in found.days]),
+        outcomes=[(*words, found.approvals.get(event, 0)) for event, words in OUTCOMES.items()],
+        most_outcomes=max((found.approvals.get(event, 0) for event in OUTCOMES), default=0),
+        most_tons=max(offer.tons_per_day for offer in found.offers),
+        share=share,
+    )
 
 
 @dataclass(frozen=True, slots=True)

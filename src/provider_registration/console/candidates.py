@@ -1,0 +1,166 @@
+"""The list of candidates: which of them, in what order, in which columns; and the same as a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, BeforeValidator
+from starlette.responses import Response, StreamingResponse
+
+from provider_registration.candidates.company import Product
+from provider_registration.candidates.dependencies import CandidateServiceDep
+from provider_registration.candidates.models import Candidate, Status
+from provider_registration.candidates.search import Order, Selection
+from provider_registration.console.decisions import MOST_AT_ONCE
+from provider_registration.console.dependencies import BrowserUserDep, OwnFormDep
+from provider_registration.console.exports import as_csv, as_json, as_xlsx
+from provider_registration.console.layout import CANDIDATES, LayoutDep, safe_target
+from provider_registration.console.workbooks import MEDIA_TYPE as XLSX
+from provider_registration.pages.cookies import read_cookie, set_cookie
+from provider_registration.web.pagination import Cursor, Position
+from provider_registration.web.text import Text
+
+router = APIRouter(include_in_schema=False)
+
+PAGE_SIZE = 50
+MAX_WORDS_LENGTH = 100
+COLUMNS_COOKIE = "columns"
+A_YEAR = 365 * 24 * 3600  # seconds
+
+# By their names in addresses: the heading of each column, and whether it holds numbers. The company is always there.
+COLUMNS = {
+    "status": ("Status", False),
+    "email": ("E-mail", False),
+    "phone": ("Phone", False),
+    "location": ("Place", False),
+    "products": ("Products", False),
+    "trucks": ("Trucks", True),
+    "capacity": ("Tons a day", True),
+    "registered": ("Registered", False),
+    "decided": ("Decided", False),
+    "provider": ("Provider", True),
+}
+FIRST_COLUMNS = ("location", "products", "trucks", "capacity", "registered", "status")
+
+
+def _empty_is_absent(value: object) -> object:
+    return None if value == "" else value
+
+
+EmptyIsAbsent = BeforeValidator(_empty_is_absent)
+
+
+class CandidatesQuery(BaseModel):
+    """What the list's address says. Without a status: those who wait."""
+
+    status: Annotated[Status | Literal["all"] | None, EmptyIsAbsent] = None
+    product: Annotated[Product | None, EmptyIsAbsent] = None
+    order: Annotated[Order | None, EmptyIsAbsent] = None
+    search: Annotated[str, Text(MAX_WORDS_LENGTH)] = ""
+    after: Cursor | None = None
+
+    @property
+    def shown_status(self) -> Status | Literal["all"]:
+        """The status that is shown: pending unless told otherwise."""
+        return self.status or Status.PENDING
+
+    @property
+    def selection(self) -> Selection:
+        """Those who wait come oldest first, others newest first, unless told otherwise."""
+        status = None if self.shown_status == "all" else Status(self.shown_status)
+        usual = Order.OLDEST if status is Status.PENDING else Order.NEWEST
+        return Selection(status, self.product, self.search, self.order or usual)
+
+    @property
+    def place(self) -> Position | None:
+        """Where the page before ended."""
+        return Position.from_cursor(self.after) if self.after else None
+
+    def address(self, **changes: object) -> str:
+        """The query of the same list with some changes; without `after`, its first page."""
+        asked = {**self.model_dump(exclude={"after"}, mode="json"), **changes}
+        return urlencode({name: value for name, value in asked.items() if value})
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that somebody chose, in their usual order."""
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def from_text(cls, text: str | None) -> Columns:
+        """As a cookie has them; what is not known is left out."""
+        return cls.of(text.split("-")) if text is not None else cls.of(FIRST_COLUMNS)
+
+    @classmethod
+    def of(cls, names: list[str] | tuple[str, ...]) -> Columns:
+        """Those of the names that are columns."""
+        return cls(tuple(name for name in COLUMNS if name in names))
+
+    def to_text(self) -> str:
+        """For a cookie."""
+        return "-".join(self.names)
+
+
+@router.get(CANDIDATES)
+async def list_candidates(
+    query: Annotated[CandidatesQuery, Query()],
+    signed_in: BrowserUserDep,
+    service: CandidateServiceDep,
+    layout: LayoutDep,
+    request: Request,
+) -> Response:
+    """Those who wait, oldest first, or whom the address asks for."""
+    found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.place)
+    counts = await service.browsing.counts(query.product)
+    return layout.page(
+        "candidates.html",
+        query=query,
+        found=found,
+        counts=counts,
+        total=sum(counts.values()),
+        columns=Columns.from_text(read_cookie(request, COLUMNS_COOKIE)),
+        all_columns=COLUMNS,
+        statuses=list(Status),
+        products=list(Product),
+        most_marked=MOST_AT_ONCE,
+        can_mark=signed_in.may_decide and any(_is_open(candidate) for candidate in found.candidates),
+        is_open=_is_open,
+        next_page=found.next and query.address(after=found.next.to_cursor()),
+    )
+
+
+@router.get(f"{CANDIDATES}/export.{{kind}}")
+async def export(
+    kind: Literal["csv", "xlsx", "json"],
+    query: Annotated[CandidatesQuery, Query()],
+    _signed_in: BrowserUserDep,
+    service: CandidateServiceDep,
+) -> Response:
+    """Everybody whom the same list would show, as a file."""
+    candidates = service.browsing.all(query.selection)
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    headers = {"Content-Disposition": f'attachment; filename="candidates-{query.shown_status}-{day}.{kind}"'}
+    if kind == "csv":
+        return StreamingResponse(as_csv(candidates), headers=headers, media_type="text/csv")
+    if kind == "xlsx":
+        return StreamingResponse(as_xlsx(candidates), headers=headers, media_type=XLSX)
+    return StreamingResponse(as_json(candidates), headers=headers, media_type="application/json")
+
+
+@router.post(f"{CANDIDATES}/columns")
+async def choose_columns(form: OwnFormDep, layout: LayoutDep) -> Response:
+    """Remember which columns are shown, in this browser."""
+    response = layout.lead_to(safe_target(f"{CANDIDATES}?{form.get('list')}"))
+    set_cookie(response, COLUMNS_COOKIE, Columns.of(form.all("column")).to_text(), seconds=A_YEAR)
+    return response
+
+
+def _is_open(candidate: Candidate) -> bool:
+    """Whether it can be decided as it stands."""
+    return candidate.status is Status.PENDING and candidate.approval is None
