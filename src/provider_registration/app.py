@@ -34,6 +34,7 @@ from provider_registration.health.metrics_api import ScrapeToken, require_scrape
 from provider_registration.health.metrics_api import router as metrics_router
 from provider_registration.lifespan import lifespan
 from provider_registration.observability.logs import configure_logging
+from provider_registration.pages.cross_site import CrossSiteGuard
 from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.notices import NoticeKey
 from provider_registration.pages.rendering import Renderer
@@ -136,9 +137,12 @@ def _middleware(
     settings: Settings, signer: TokenSigner, limits: RateLimits, tracing: Tracing | None, pages: _Pages | None
 ) -> list[Middleware]:
     """What a request passes on its way to its route, outermost first."""
-    error_pages, traces, cross_origin = [], [], []
+    error_pages, traces, cross_origin, guards = [], [], [], []
     if pages:
         error_pages = [Middleware(ErrorPages, renderer=pages.renderer, root_path=settings.root_path, homes=pages.homes)]
+        guards = [
+            Middleware(CrossSiteGuard, below=[ADMIN_HOME, *APPLICANTS_HOMES], public_url=settings.public_url),
+        ]
     if tracing:
         traces = [tracing.middleware()]
     if origins := [origin.strip() for origin in settings.cors_allowed_origins.split(",") if origin.strip()]:
@@ -162,6 +166,8 @@ def _middleware(
         *cross_origin,
         # Nothing of the body of a request too many is read.
         Middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer)),
+        # Nothing of the body of another site's form is read.
+        *guards,
         # Bounds what routes read.
         Middleware(BodyLimit),
     ]

@@ -55,7 +55,8 @@ class Person:
 
     async def send(self, address: str, form: dict[str, Any], **options: Any) -> httpx.Response:
         """What is answered to a form, before any redirect."""
-        return await self.ask("POST", address, data=form, **options)
+        headers = {"Content-Type": "application/x-www-form-urlencoded", **options.pop("headers", {})}  # also if empty
+        return await self.ask("POST", address, data=form, headers=headers, **options)
 
     async def submit(self, page: httpx.Response, action: str, **typed: Any) -> httpx.Response:
         """Fill in the form of a page that posts to an address ending so, and see where that leads."""

@@ -116,18 +116,14 @@ async def test_marks_and_their_reason_survive_signing_in(someone, account, regis
 
 
 @pytest.mark.parametrize(
-    ("action", "typed", "headers"),
-    [
-        ("/reject", {"reason": "x" * 20_000}, {}),
-        ("/reject", TYPED, {"Sec-Fetch-Site": "cross-site"}),
-        ("/approve", {"version": "1"}, {}),
-    ],
-    ids=["too much", "of another site", "nothing typed"],
+    ("action", "typed"),
+    [("/reject", {"reason": "x" * 20_000}), ("/approve", {"version": "1"})],
+    ids=["too much", "nothing typed"],
 )
-async def test_what_is_not_kept_is_said_to_be_undone(someone, account, ended, action, typed, headers):
+async def test_what_is_not_kept_is_said_to_be_undone(someone, account, ended, action, typed):
     address = ended[1].removesuffix("/reject")
 
-    response = await someone.send(address + action, typed, headers=headers)
+    response = await someone.send(address + action, typed)
     page = await someone.open(response.headers["Location"])
 
     assert "You were not signed in any more, so nothing was done." in text_of(page)
@@ -248,7 +244,6 @@ async def test_a_form_for_signing_in_that_another_page_made_is_refused(someone, 
     address, form = form_of(page, "/sign-in", username=account, password=PASSWORD)
 
     assert (await someone.send(address, form, headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
-    assert (await someone.send(address, form | {"form_token": "0" * 64})).status_code == 403
     someone.cookies.clear()
     assert (await someone.send(address, form)).status_code == 403
 

@@ -129,7 +129,6 @@ READ_ELSEWHERE = {
     "{{ again }}": "present or not",
     "resolution": "known words",
     "provider_id": f"{MAX_DIGITS} digits",
-    "form_token": "compared with ours",
     "{{ name }}": "macros: the fields of a model",
 }
 

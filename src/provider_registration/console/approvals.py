@@ -13,9 +13,9 @@ from provider_registration.approvals.schemas import ResolutionRequest
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import ApprovalState, Candidate
 from provider_registration.console.decisions import Outcome
-from provider_registration.console.dependencies import CandidateDep, DecidingUserDep, DecisionsDep, OwnFormDep
+from provider_registration.console.dependencies import CandidateDep, DecidingUserDep, DecisionsDep
 from provider_registration.console.layout import AGAIN, APPROVALS, CANDIDATE, LayoutDep
-from provider_registration.pages.forms import Form
+from provider_registration.pages.forms import Form, FormDep
 from provider_registration.web.pagination import Page
 
 router = APIRouter(include_in_schema=False)
@@ -44,7 +44,7 @@ async def list_approvals(
 
 @router.post(f"{CANDIDATE}/approval/retry")
 async def retry(
-    candidate: CandidateDep, signed_in: DecidingUserDep, _form: OwnFormDep, decisions: DecisionsDep, layout: LayoutDep
+    candidate: CandidateDep, signed_in: DecidingUserDep, decisions: DecisionsDep, layout: LayoutDep
 ) -> Response:
     """Ask billing again now."""
     return layout.lead_to(APPROVALS, await decisions.retry(candidate, user_id=signed_in.user.user_id))
@@ -62,7 +62,7 @@ async def ask_to_resolve(candidate: CandidateDep, _signed_in: DecidingUserDep, l
 async def resolve(
     candidate: CandidateDep,
     signed_in: DecidingUserDep,
-    form: OwnFormDep,
+    form: FormDep,
     decisions: DecisionsDep,
     layout: LayoutDep,
 ) -> Response:

@@ -14,10 +14,10 @@ from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import MOST_AT_ONCE, Outcome, seen_version
-from provider_registration.console.dependencies import DecidingUserDep, DecisionsDep, OwnFormDep
+from provider_registration.console.dependencies import DecidingUserDep, DecisionsDep
 from provider_registration.console.layout import CANDIDATES, MARKED, LayoutDep
 from provider_registration.console.reasons import asking_for_reason, read_reason
-from provider_registration.pages.forms import Form
+from provider_registration.pages.forms import Form, FormDep
 
 router = APIRouter(include_in_schema=False)
 
@@ -31,7 +31,7 @@ NOT_BEGUN = "There was no time left for it. Nothing was changed: mark it again."
 @router.post(MARKED)
 async def ask_about_marked(
     _signed_in: DecidingUserDep,
-    form: OwnFormDep,
+    form: FormDep,
     service: CandidateServiceDep,
     layout: LayoutDep,
 ) -> Response:
@@ -51,7 +51,7 @@ async def ask_about_marked(
 @router.post(f"{MARKED}/approve")
 async def approve_marked(
     signed_in: DecidingUserDep,
-    form: OwnFormDep,
+    form: FormDep,
     service: CandidateServiceDep,
     decisions: DecisionsDep,
     layout: LayoutDep,
@@ -68,7 +68,7 @@ async def approve_marked(
 @router.post(f"{MARKED}/reject")
 async def reject_marked(
     signed_in: DecidingUserDep,
-    form: OwnFormDep,
+    form: FormDep,
     service: CandidateServiceDep,
     decisions: DecisionsDep,
     layout: LayoutDep,

@@ -22,10 +22,10 @@ from provider_registration.console.dependencies import (
     CandidateDep,
     DecidingUserDep,
     DecisionsDep,
-    OwnFormDep,
 )
 from provider_registration.console.layout import AGAIN, CANDIDATE, CANDIDATES, NEXT, Layout, LayoutDep, page_of
 from provider_registration.console.reasons import asking_for_reason, read_reason
+from provider_registration.pages.forms import FormDep
 
 router = APIRouter(include_in_schema=False)
 status_link_router = APIRouter(include_in_schema=False)  # where companies have pages of their own
@@ -82,7 +82,7 @@ async def ask_to_approve(candidate: CandidateDep, _signed_in: DecidingUserDep, l
 
 @router.post(f"{CANDIDATE}/approve")
 async def approve(
-    candidate: CandidateDep, signed_in: DecidingUserDep, form: OwnFormDep, decisions: DecisionsDep, layout: LayoutDep
+    candidate: CandidateDep, signed_in: DecidingUserDep, form: FormDep, decisions: DecisionsDep, layout: LayoutDep
 ) -> Response:
     """Approve it, unless somebody was faster."""
     outcome = await decisions.approve(
@@ -103,7 +103,7 @@ async def ask_to_reject(candidate: CandidateDep, _signed_in: DecidingUserDep, la
 async def reject(
     candidate: CandidateDep,
     signed_in: DecidingUserDep,
-    form: OwnFormDep,
+    form: FormDep,
     decisions: DecisionsDep,
     layout: LayoutDep,
 ) -> Response:
@@ -141,7 +141,6 @@ async def ask_to_replace(candidate: CandidateDep, _signed_in: DecidingUserDep, l
 async def replace(
     candidate: CandidateDep,
     _signed_in: DecidingUserDep,
-    _form: OwnFormDep,
     service: CandidateServiceDep,
     layout: LayoutDep,
 ) -> Response:

@@ -16,11 +16,12 @@ from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.search import Order, Selection
 from provider_registration.console.decisions import MOST_AT_ONCE
-from provider_registration.console.dependencies import BrowserUserDep, OwnFormDep
+from provider_registration.console.dependencies import BrowserUserDep
 from provider_registration.console.exports import as_csv, as_json, as_xlsx
 from provider_registration.console.layout import CANDIDATES, LayoutDep, safe_target
 from provider_registration.console.workbooks import MEDIA_TYPE as XLSX
 from provider_registration.pages.cookies import read_cookie, set_cookie
+from provider_registration.pages.forms import FormDep
 from provider_registration.web.pagination import Cursor, Position
 from provider_registration.web.text import Text
 
@@ -154,7 +155,7 @@ async def export(
 
 
 @router.post(f"{CANDIDATES}/columns")
-async def choose_columns(form: OwnFormDep, layout: LayoutDep) -> Response:
+async def choose_columns(layout: LayoutDep, form: FormDep) -> Response:
     """Remember which columns are shown, in this browser."""
     response = layout.lead_to(safe_target(f"{CANDIDATES}?{form.get('list')}"))
     set_cookie(response, COLUMNS_COOKIE, Columns.of(form.all("column")).to_text(), seconds=A_YEAR)

@@ -16,7 +16,6 @@ from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Decisions
 from provider_registration.console.errors import SignInNeeded
 from provider_registration.pages.cookies import read_cookie
-from provider_registration.pages.forms import Form, FormDep, check_form_token
 
 SESSION_COOKIE = "session"
 
@@ -61,15 +60,6 @@ async def require_deciding_user(signed_in: BrowserUserDep) -> BrowserUser:
 
 
 DecidingUserDep = Annotated[BrowserUser, Depends(require_deciding_user)]
-
-
-async def read_own_form(signed_in: BrowserUserDep, form: FormDep) -> Form:
-    """A form that one of the console's pages made for this very session."""
-    check_form_token(form, signed_in.secret)
-    return form
-
-
-OwnFormDep = Annotated[Form, Depends(read_own_form)]
 
 
 async def find_candidate(candidate_id: UUID, _signed_in: BrowserUserDep, service: CandidateServiceDep) -> Candidate:

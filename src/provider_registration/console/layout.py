@@ -17,7 +17,6 @@ from provider_registration.billing.protection import BreakerState
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Outcome
 from provider_registration.console.dependencies import BrowserUserDep
-from provider_registration.pages.forms import form_token
 from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
@@ -87,7 +86,6 @@ class Layout:
             f"console/{template}",
             status=status,
             signed_in=self.signed_in,
-            token=form_token(self.signed_in.secret),
             billing_pause=self._billing_pause(),
             **values,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -16,12 +15,12 @@ from provider_registration.auth.dependencies import AuthServiceDep
 from provider_registration.auth.errors import InvalidCredentials, NotAuthenticated
 from provider_registration.auth.schemas import LoginRequest
 from provider_registration.auth.service import AuthService
-from provider_registration.console.dependencies import SESSION_COOKIE, BrowserUserDep, FoundUserDep, OwnFormDep
+from provider_registration.console.dependencies import SESSION_COOKIE, BrowserUserDep, FoundUserDep
 from provider_registration.console.errors import CookieMissing
 from provider_registration.console.layout import AGAIN, CANDIDATES, MARKED, SIGN_IN, SIGN_OUT, page_above, safe_target
 from provider_registration.errors import ServiceError
 from provider_registration.pages.cookies import delete_cookie, read_cookie, set_cookie
-from provider_registration.pages.forms import TOKEN_FIELD, Form, FormDep, check_form_token, form_token, read_form
+from provider_registration.pages.forms import Form, FormDep, read_form
 from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
@@ -33,11 +32,8 @@ from provider_registration.web.services import services_of
 
 router = APIRouter(include_in_schema=False)
 
-# Nobody is signed in yet, so the form is bound to a secret of its own: else a stranger could sign somebody in as
-# another user, and read what they then type.
+# Comes with the form for signing in; where it does not come back, the browser would not keep the session's either.
 VISIT_COOKIE = "visit"
-VISIT_BYTES = 32
-VISIT = re.compile(r"[A-Za-z0-9_-]{43}")  # what VISIT_BYTES are in a cookie; it is sent back, so nothing else will do
 
 NOTHING_DONE = Notice("warning", "You were not signed in any more, so nothing was done. Sign in, and do it again.")
 SIGNED_OUT = Notice("success", "You are signed out.")
@@ -57,7 +53,7 @@ class Kept:
     @classmethod
     def of(cls, path: str, form: Form) -> Kept | None:
         """What is worth keeping of a form that was sent to a path; None if nothing is, or too much."""
-        fields = [(name, value) for name, values in form.fields.items() if name != TOKEN_FIELD for value in values]
+        fields = [(name, value) for name, values in form.fields.items() for value in values]
         if match := _MARKED.fullmatch(path):
             path, fields = match[1], [("decision", match[2]), *fields]
         kept = cls(path, fields)
@@ -97,7 +93,7 @@ async def sign_in_first(request: Request, _error: Exception) -> Response:
 async def _kept_of(request: Request, path: str) -> Kept | None:
     try:
         return Kept.of(path, await read_form(request))
-    except ServiceError:  # it is no form, or another site's
+    except ServiceError:  # it is no form
         return None
 
 
@@ -112,19 +108,18 @@ async def post_sign_in(
     form: FormDep, signed_in: FoundUserDep, auth: AuthServiceDep, renderer: RendererDep, request: Request
 ) -> Response:
     """Begin a session, or show the form again with what was wrong; lead on who signed in on another page meanwhile."""
-    visit = read_cookie(request, VISIT_COOKIE)
+    keeps_cookies = read_cookie(request, VISIT_COOKIE) is not None
     target, username = safe_target(form.get("next")), form.get("username")
     kept = Kept.from_text(target, form.get("kept"))
-    if visit is None and signed_in is not None:
-        return _lead_on(request, renderer, target, kept, signed_in.secret)
-    if visit is None:
+    if not keeps_cookies and signed_in is not None:
+        return _lead_on(request, renderer, target, kept)
+    if not keeps_cookies:
         return _sign_in_page(request, renderer, target=target, kept=kept, username=username, refusal=CookieMissing())
-    check_form_token(form, visit)
     try:
         secret = await _sign_in(auth, username, form.get("password"), request)
     except ServiceError as error:
         return _sign_in_page(request, renderer, target=target, kept=kept, username=username, refusal=error)
-    response = _lead_on(request, renderer, target, kept, secret)
+    response = _lead_on(request, renderer, target, kept)
     delete_cookie(response, VISIT_COOKIE)
     set_cookie(response, SESSION_COOKIE, secret)
     return response
@@ -155,34 +150,30 @@ def _sign_in_page(
     refusal: ServiceError | None = None,
 ) -> Response:
     """The form, which leads to `target` or, with what was `kept`, to that."""
-    visit = read_cookie(request, VISIT_COOKIE) or ""
-    if not VISIT.fullmatch(visit):
-        visit = secrets.token_urlsafe(VISIT_BYTES)
     shown = refusal or (NotAuthenticated() if kept else None)
     page = renderer.page(
         request,
         "console/sign_in.html",
         status=status_of(shown) if shown else HTTPStatus.OK,
         headers=headers_of(shown) if shown else None,
-        token=form_token(visit),
         target=kept.path if kept else target,
         kept=kept,
         username=username,
         refusal=refusal,
     )
-    set_cookie(page, VISIT_COOKIE, visit)
+    set_cookie(page, VISIT_COOKIE, "1")
     return page
 
 
-def _lead_on(request: Request, renderer: Renderer, target: str, kept: Kept | None, secret: str) -> Response:
+def _lead_on(request: Request, renderer: Renderer, target: str, kept: Kept | None) -> Response:
     """Lead to the page that was asked for; who had typed something is asked to send it once more, to see it again."""
     if kept is None:
         return RedirectResponse(request.scope.get("root_path", "") + target, HTTPStatus.SEE_OTHER)
-    return renderer.page(request, "console/go_on.html", token=form_token(secret), kept=kept, again=AGAIN)
+    return renderer.page(request, "console/go_on.html", kept=kept, again=AGAIN)
 
 
 @router.post(SIGN_OUT)
-async def sign_out(_form: OwnFormDep, signed_in: BrowserUserDep, auth: AuthServiceDep, request: Request) -> Response:
+async def sign_out(signed_in: BrowserUserDep, auth: AuthServiceDep, request: Request) -> Response:
     """End the session, here and now."""
     await auth.logout(signed_in.user)
     response = RedirectResponse(request.scope.get("root_path", "") + SIGN_IN, HTTPStatus.SEE_OTHER)

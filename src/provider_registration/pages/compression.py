@@ -1,7 +1,7 @@
 """Pages as gzip, of a length that does not tell what is in them.
 
 BREACH compares the lengths of compressed pages that hold a secret beside text of an attacker's choice. No page holds
-such a secret: the tokens of forms differ on each page. A name of random length in gzip's header hides small
+such a secret: forms carry no token. A name of random length in gzip's header hides small
 differences of the rest (Heal the BREACH, as in Django's GZipMiddleware).
 """
 

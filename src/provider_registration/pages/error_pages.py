@@ -27,7 +27,7 @@ ADVICE = {
     HTTPStatus.INTERNAL_SERVER_ERROR: ("Something went wrong here", "Try again; if it stays so, tell the operators."),
 }
 # The same by a problem's own type, where the status says too little.
-ADVICE_OF_TYPE = {TYPE_PREFIX + CrossSiteRequest.code: ("The page was out of date", "Nothing was done.")}
+ADVICE_OF_TYPE = {TYPE_PREFIX + CrossSiteRequest.code: ("The form came from another site", "Nothing was done.")}
 # A browser that reloads the answer to a form sends the form again.
 ADVICE_TO_SENDERS = {
     HTTPStatus.SERVICE_UNAVAILABLE: (

@@ -6,10 +6,10 @@ from provider_registration.errors import PermissionDeniedError
 
 
 class CrossSiteRequest(PermissionDeniedError):
-    """A form that another site sent, or one that was not made for this session."""
+    """What another site's page sent."""
 
     code = "cross-site-request"
     title = "Cross-site request"
 
     def __str__(self) -> str:
-        return "The form did not come from a page of this session; open the page again and repeat what you did."
+        return "The request did not come from a page of this host. Open the page here, and repeat what you did."

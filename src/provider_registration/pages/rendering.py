@@ -24,7 +24,7 @@ CONTENT_SECURITY_POLICY = (
 )
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Referrer-Policy": "same-origin",  # no-referrer would have forms say that they come from nowhere
+    "Referrer-Policy": "same-origin",  # no-referrer would have forms say `Origin: null`
     "X-Robots-Tag": "noindex",
 }
 
