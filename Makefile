@@ -36,54 +36,54 @@ coverage: $(DEV)  ## run the tests more slowly, and say which lines and branches
 	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
 faults: $(DEV)  ## kill and cut everything for MINUTES, and prove that approval makes one provider; SEED and ONLY choose
-	$(BIN)/python tests/faults/run.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+	$(BIN)/python -m tests.programs.faults.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)")
 
 mutants: $(DEV)  ## put each known fault into a copy of the source, and see the tests fail; ONLY chooses
-	$(BIN)/python tests/mutants/run.py $(if $(ONLY),--only "$(ONLY)")
+	$(BIN)/python -m tests.programs.mutants.run $(if $(ONLY),--only "$(ONLY)")
 
 drill-restore: $(DEV)  ## destroy a database of 1,000,000 rows under traffic and restore it; ARGS="--rows 10000"
-	$(BIN)/python -m tests.drills.restore $(ARGS)
+	$(BIN)/python -m tests.programs.drills.restore $(ARGS)
 
 drill-migrations: $(DEV)  ## upgrade and roll back a release under traffic, with 1,000,000 rows; ARGS="--rows 10000"
-	$(BIN)/python -m tests.drills.migrations $(ARGS)
+	$(BIN)/python -m tests.programs.drills.migrations $(ARGS)
 
 drill-failover: $(DEV)  ## kill the primary of a Patroni cluster 20 times under traffic; ARGS="--kills 3"
-	$(BIN)/python -m tests.drills.failover $(ARGS)
+	$(BIN)/python -m tests.programs.drills.failover $(ARGS)
 
 drill-rotation: $(DEV)  ## change the key and the role that serve, and users, under traffic
-	$(BIN)/python -m tests.drills.rotation $(ARGS)
+	$(BIN)/python -m tests.programs.drills.rotation $(ARGS)
 
 drill-kills: $(DEV)  ## kill a migration of 200,000 rows at every step, under traffic; ARGS="--rows 1000 --kills 1"
-	$(BIN)/python -m tests.drills.killed_migrations $(ARGS)
+	$(BIN)/python -m tests.programs.drills.killed_migrations $(ARGS)
 
 drill-replica: $(DEV)  ## delay, hang and kill the replica that is read from, under traffic; ARGS="--seconds 3"
-	$(BIN)/python -m tests.drills.replica_lag $(ARGS)
+	$(BIN)/python -m tests.programs.drills.replica_lag $(ARGS)
 
 drill-clocks: $(DEV)  ## set clocks ten minutes ahead and back, under traffic; ARGS="--seconds 2"
-	$(BIN)/python -m tests.drills.clocks $(ARGS)
+	$(BIN)/python -m tests.programs.drills.clocks $(ARGS)
 
 drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
-	$(BIN)/python -m tests.drills.soak $(ARGS)
+	$(BIN)/python -m tests.programs.drills.soak $(ARGS)
 
 drill-alerts: $(DEV)  ## make the faults that Prometheus' alerts tell of, and see each begin and end, in 17 minutes
-	$(BIN)/python -m tests.drills.alerts $(ARGS)
+	$(BIN)/python -m tests.programs.drills.alerts $(ARGS)
 
 drill-image: $(DEV)  ## build the image without a registry of images, as root, and start it as its user, read-only
-	$(BIN)/python -m tests.drills.image $(ARGS)
+	$(BIN)/python -m tests.programs.drills.image $(ARGS)
 
 fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
-	$(BIN)/python tests/fuzzing/fuzz.py $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.programs.fuzzing.fuzz $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
 
 sqlmap: $(DEV)  ## let sqlmap, which must be installed, try to inject SQL everywhere in MINUTES; ONLY and LEVEL choose
-	$(BIN)/python tests/fuzzing/sqlmap.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEVEL),--level $(LEVEL)) \
+	$(BIN)/python -m tests.programs.fuzzing.sqlmap $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEVEL),--level $(LEVEL)) \
 		$(if $(ONLY),--only "$(ONLY)")
 
 timing: $(DEV)  ## measure whether log-ins tell known users from unknown ones, or keep probes waiting; TRIES of each
-	$(BIN)/python tests/timing/run.py $(if $(TRIES),--tries $(TRIES))
+	$(BIN)/python -m tests.programs.timing.run $(if $(TRIES),--tries $(TRIES))
 
 abuse: $(DEV)  ## attack the service as any stranger may, and measure what others notice; ARGS="--quick --way directly"
-	$(BIN)/python -m tests.abuse.run $(ARGS)
+	$(BIN)/python -m tests.programs.abuse.run $(ARGS)
 
 bench: $(DEV)  ## measure this service beside others that do the same, for half an hour; ARGS="--quick" takes 8 minutes
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -93,7 +93,7 @@ growth: $(DEV)  ## measure what statements cost in tables of up to 10,000,000 ro
 
 screenshots: $(DEV)  ## write a picture of every page, light, dark and narrow, into screenshots/; needs Chromium
 	@mkdir -p screenshots
-	SCREENSHOTS=screenshots $(BIN)/pytest -q -p no:randomly tests/pages -k keeps_nobody_out
+	SCREENSHOTS=screenshots $(BIN)/pytest -q -p no:randomly tests/console -k keeps_nobody_out
 
 lint: $(DEV)  ## check format, style, types, imports, dependencies, locks and migrations
 	$(BIN)/ruff format --check

@@ -37,6 +37,8 @@ A_RUN_STARTS_WITHIN = 60.0  # seconds
 
 DELETE_CANDIDATES = "DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
 
+pytest_plugins = ["tests.running_service"]  # its fixtures are for every folder
+
 _folder = pytest.StashKey[Path]()
 _postgres = pytest.StashKey[PrivatePostgres]()
 _pgbouncer = pytest.StashKey[PgBouncer]()

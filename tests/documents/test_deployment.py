@@ -30,7 +30,7 @@ from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
 from tests.chromium import text_of
-from tests.pages.conftest import Person
+from tests.console.conftest import Person
 from tests.service import JWT_SECRET, PASSWORD
 
 from .conftest import (

@@ -15,12 +15,12 @@ import httpx
 import pytest
 
 from provider_registration.auth.models import Role
-from tests.drills.programs import signal_tree
-from tests.drills.prometheus import Alerts, watching
-from tests.faults.billing import Billing
-from tests.faults.postgres_cluster import PostgresCluster
-from tests.faults.world import INSERT_CANDIDATES
 from tests.production.conftest import PASSWORD, Process
+from tests.programs.drills.programs import signal_tree
+from tests.programs.drills.prometheus import Alerts, watching
+from tests.programs.faults.billing import Billing
+from tests.programs.faults.postgres_cluster import PostgresCluster
+from tests.programs.faults.world import INSERT_CANDIDATES
 from tests.redis_server import Redis, needs_redis
 from tests.service import user_directory
 

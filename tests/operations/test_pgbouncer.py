@@ -19,11 +19,11 @@ import httpx
 import pytest
 
 from tests.documents.markdown import section
-from tests.drills.programs import temporary_folder
 from tests.pgbouncer import PORT, PROGRAM, PgBouncer
+from tests.programs.drills.programs import temporary_folder
 
 ROOT = Path(__file__).parents[2]
-FILES = ("tests/api/test_approval.py", "tests/api/test_rejection.py", "tests/api/test_reading.py")
+FILES = ("tests/approvals/test_approval.py", "tests/candidates/test_rejection.py", "tests/candidates/test_reading.py")
 AT_LEAST = 50  # tests in these files
 SECONDS = 300
 CALLERS = 4

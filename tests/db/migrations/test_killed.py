@@ -1,0 +1,92 @@
+"""A migration that dies half-way: the same command goes on, and nothing of the dead one stands in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from provider_registration.db import migrations
+from provider_registration.db.migrations import MigrationError
+
+ROOT = Path(__file__).parents[3]
+GONE_SECONDS = 10  # some times as long as PostgreSQL takes to look whether anybody waits for its answer
+BEFORE_AN_INDEX = "003_timestamps_with_time_zone"
+BUILDING_SESSION = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE '%CREATE UNIQUE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'
+"""
+INVALID_INDEXES = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+
+
+@pytest.fixture
+async def writer(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody in the middle of a transaction that has written: an index that is being built waits for it."""
+    await asyncio.to_thread(migrations.upgrade, empty_database_url, BEFORE_AN_INDEX)
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute("BEGIN")
+    await connection.execute("DELETE FROM candidates")
+    yield connection
+    await connection.close()
+
+
+async def until_building(connection: asyncpg.Connection) -> int:
+    """Wait for the index that waits for the writer; the pid of its session."""
+    async with asyncio.timeout(30):
+        while (pid := await connection.fetchval(BUILDING_SESSION)) is None:
+            await asyncio.sleep(0.05)
+    return int(pid)
+
+
+async def goes_on(url: str, schema: Callable[[str], Awaitable[str]]) -> None:
+    """Run the same command again, and see that it leaves what it leaves in peace."""
+    await asyncio.to_thread(migrations.upgrade, url)
+    assert await schema(url) == (ROOT / "schema.sql").read_text()
+
+
+async def test_a_killed_migration_leaves_neither_its_session_nor_its_lock(
+    empty_database_url: str,
+    writer: asyncpg.Connection,
+    connection: asyncpg.Connection,
+    database_schema: Callable[[str], Awaitable[str]],
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "alembic", "upgrade", "head"),
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": empty_database_url},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    await until_building(connection)
+
+    process.kill()
+    await process.wait()
+
+    async with asyncio.timeout(GONE_SECONDS):  # though what its statement waits for is still there
+        while await connection.fetchval(BUILDING_SESSION) is not None:
+            await asyncio.sleep(0.05)
+    assert await connection.fetchval(INVALID_INDEXES) == "uq_candidates_contact_email_lower"
+    await writer.execute("ROLLBACK")
+    await goes_on(empty_database_url, database_schema)
+    assert await connection.fetchval(INVALID_INDEXES) is None
+
+
+async def test_a_migration_whose_session_is_ended_is_a_sentence(
+    empty_database_url: str,
+    writer: asyncpg.Connection,
+    connection: asyncpg.Connection,
+    database_schema: Callable[[str], Awaitable[str]],
+) -> None:
+    migrating = asyncio.create_task(asyncio.to_thread(migrations.upgrade, empty_database_url))
+    session = await until_building(connection)
+
+    await connection.execute("SELECT pg_terminate_backend($1)", session)
+
+    with pytest.raises(MigrationError, match=r"ended the connection \(.*run the same command again"):
+        await migrating
+    await writer.execute("ROLLBACK")
+    await goes_on(empty_database_url, database_schema)

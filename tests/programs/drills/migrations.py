@@ -1,0 +1,288 @@
+"""Upgrade and roll back a release under traffic, as DEPLOYMENT.md says: `-m tests.programs.drills.migrations`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from provider_registration.db import migrations
+from provider_registration.local.demo_data import load_demo_data
+from provider_registration.settings import DatabaseSettings
+from tests.documents.markdown import ROOT
+from tests.older import NoHistory, sources_before
+from tests.programs.faults.world import EMAIL, PASSWORD, World
+
+from .acknowledged import compare
+from .fleet import Fleet, Release
+from .lock_watch import LockWatch
+from .programs import beside, run_drill, tell, temporary_folder
+from .report import Report
+from .stage import METRICS_TOKEN, prepared
+from .traffic import Traffic
+
+LOCK_SECONDS = 1.0
+OLDER_SCHEMA = "008_sessions"
+LAST_OF_INDEXES = "010_product_indexes"
+BEFORE_TEXTS = "015_rejected_by"
+# Those that fill a column of every candidate, and the last that is there.
+STEPS_OF_TEXTS = ("016_canonical_email", "017_search_text", "018_functions_and_sessions")
+# What a release may bring: a column in every table, an index, and a rule.
+NEXT_STEP = """
+from alembic import op
+
+revision = "999_next_release"
+down_revision = "DOWN_REVISION"
+TABLES = ("users", "sessions", "approval_intents", "approval_events", "candidate_counts", "candidates")
+
+
+def upgrade():
+    for table in TABLES:
+        with op.get_context().autocommit_block():
+            op.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS note text")
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_candidates_note")
+        op.execute("CREATE INDEX CONCURRENTLY ix_candidates_note ON candidates (note, company_name)")
+        op.execute("SET lock_timeout = \'500ms\'")
+        op.execute("ALTER TABLE candidates DROP CONSTRAINT IF EXISTS ck_note")
+        op.execute("ALTER TABLE candidates ADD CONSTRAINT ck_note CHECK (note <> \'\') NOT VALID")
+        op.execute("ALTER TABLE candidates VALIDATE CONSTRAINT ck_note")
+
+
+def downgrade():
+    for table in TABLES:
+        with op.get_context().autocommit_block():
+            op.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS note")
+"""
+# The release before wrote its log with a package that is not installed any more.
+OLDER_LOG_PACKAGE = """
+import logging
+
+
+class JsonFormatter(logging.Formatter):
+    def __init__(self, fields, *, style, **_others):
+        super().__init__(fields, style=style)
+"""
+SERVING_ROLE = "provider_registration_api"
+SETTLED_SECONDS = 5.0  # of traffic after each step
+REPORTS = 2  # long readers at a time
+LONGEST_PAUSE = 4.0  # seconds between two reports of one
+# The older release sorts and counts the whole table for a list, which keeps a core busy for a while.
+PACE, LISTS_A_SECOND = 0.5, 0.5
+COLUMNS = (*("step", "seconds", "requests", "failed", "slowest, s", "longest lock, s", "longest wait for it, s"),)
+
+
+@dataclass
+class Steps:
+    """What operators do, each step watched."""
+
+    report: Report
+    traffic: Traffic
+    owner_url: str
+
+    async def do(self, name: str, work: Awaitable[object]) -> None:
+        """Do one step under traffic, and add a row."""
+        tell(name)
+        self.traffic.forget_times()
+        begun = time.monotonic()
+        async with LockWatch.watching(self.owner_url) as watch:
+            await work
+            seconds = time.monotonic() - begun
+            await asyncio.sleep(SETTLED_SECONDS)
+        slowest, endpoint = self.traffic.slowest_request
+        failures = self.traffic.failures
+        self.report.add(
+            *(name, seconds, self.traffic.requests.total(), len(failures), f"{slowest:.2f} ({endpoint})"),
+            *(watch.longest_lock, watch.longest_wait),
+        )
+        for failure in failures[:5]:
+            tell(f"failed: {failure}")
+        self.report.promise(not failures, f"{name}: {len(failures)} requests failed")
+        self.report.at_most(watch.longest_lock, LOCK_SECONDS, f"{name}: seconds of {watch.locked}")
+        self.report.at_most(
+            watch.longest_wait, LOCK_SECONDS, f"{name}: seconds that callers waited for {watch.blocker}"
+        )
+
+
+async def drill(options: Namespace) -> bool:
+    """Every step on one database; whether all promises were kept."""
+    report = Report(COLUMNS)
+    with temporary_folder("migrations") as folder:
+        present, next_one = Release("present", ROOT), make_next_release(folder)
+        parts = {
+            "009": (release_before(folder, "009_list_indexes_and_counts"), go_up_and_down),
+            "016": (release_before(folder, "018_functions_and_sessions"), fill_texts),  # the first of the three to come
+            "next": (present, upgrade_and_roll_back),
+        }
+        async with loaded(folder, options.rows) as world:
+            service_url = await serving_role(world.database_url)
+            for name, (release, work) in parts.items():
+                if options.only not in name:
+                    continue
+                if name != "009":
+                    await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
+                part = folder / release.name
+                part.mkdir(exist_ok=True)
+                async with Fleet.started(part, world, service_url, release) as fleet:
+                    with report.failures(fleet.logs):
+                        traffic = await under_traffic(work, fleet, present, next_one, world, report, options)
+                        for problem in await compare(world, traffic):
+                            report.promise(kept=False, otherwise=problem)
+            await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
+            said = await present.run("provider-registration recount", world.database_url)
+            report.promise("The counts are right." in said, f"counts: {said}")
+    return report.show(
+        f"{options.rows:,} candidates, {REPORTS} that read the table for {options.report_seconds:g} s again and again, "
+        f"seed {options.seed}"
+    )
+
+
+async def under_traffic(
+    work: Callable[[Steps, Fleet, Release, Release], Awaitable[None]],
+    fleet: Fleet,
+    present: Release,
+    next_one: Release,
+    world: World,
+    report: Report,
+    options: Namespace,
+) -> Traffic:
+    """Do a part of the drill while callers ask and others read the table."""
+    random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
+    traffic = Traffic(
+        *([fleet.url], EMAIL, PASSWORD),
+        metrics_token=METRICS_TOKEN,
+        random=random,
+        pace=PACE,
+        lists_a_second=LISTS_A_SECOND,
+    )
+    reports = [read_reports(world.database_url, options.report_seconds, random) for _ in range(REPORTS)]
+    async with beside(traffic.run(), *reports):
+        await asyncio.sleep(SETTLED_SECONDS)
+        await work(Steps(report, traffic, world.database_url), fleet, present, next_one)
+    return traffic
+
+
+async def go_up_and_down(steps: Steps, _fleet: Fleet, present: Release, _next_one: Release) -> None:
+    """Index a large table, count it, and undo that, while the release from before serves."""
+    url = steps.owner_url
+    await steps.do("nothing, the release before 009 serves", nothing())
+    up = f"provider-registration migrate --revision {LAST_OF_INDEXES} --grant-to {SERVING_ROLE}"
+    await steps.do("migrate 008 to 010, it goes on serving", present.run(up, url))
+    await steps.do("downgrade 010 to 008", present.run(f"alembic downgrade {OLDER_SCHEMA}", url))
+    await steps.do("migrate 008 to 010 again", present.run(up, url))
+
+
+async def fill_texts(steps: Steps, _fleet: Fleet, present: Release, _next_one: Release) -> None:
+    """Fill columns of every candidate, and undo that, while the release from before serves."""
+    url = steps.owner_url
+    await steps.do("nothing, the release before 016 serves", nothing())
+    await steps.do("downgrade to 015, it goes on serving", present.run(f"alembic downgrade {BEFORE_TEXTS}", url))
+    for revision in STEPS_OF_TEXTS:
+        up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
+        await steps.do(f"migrate to {revision[:3]}", present.run(up, url))
+
+
+async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, present: Release, next_one: Release) -> None:
+    """Upgrade to a release with one step more, roll back, and upgrade again, in the order that DEPLOYMENT.md has."""
+    url = steps.owner_url
+    await steps.do("nothing, this release serves", nothing())
+    up = f"provider-registration migrate --grant-to {SERVING_ROLE}"
+    await steps.do("migrate to the next release, this one serves", next_one.run(up, url))
+    await steps.do("replace the processes by the next release", fleet.replace(next_one))
+    await steps.do("replace the processes by this release", fleet.replace(present))
+    down = f"alembic downgrade {migrations.head()}"
+    await steps.do("downgrade by its step, this release serves", next_one.run(down, url))
+    await steps.do("migrate to the next release again", next_one.run(up, url))
+    await next_one.run(down, url)  # what comes after knows no such step
+
+
+async def nothing() -> None:
+    """See how callers fare by themselves."""
+    await asyncio.sleep(SETTLED_SECONDS)
+
+
+@asynccontextmanager
+async def loaded(folder: Path, rows: int) -> AsyncIterator[World]:
+    """So many candidates in a database of the older release's schema; everything ends with the block."""
+    async with prepared(folder) as world:
+        url = world.database_url
+        engine_url = DatabaseSettings(_env_file=None, database_url=url).database_url
+        await load_demo_data(engine_url, rows, seed=1, progress=lambda _: None)
+        await asyncio.to_thread(migrations.downgrade, url, OLDER_SCHEMA)
+        tell(f"{rows:,} candidates are there")
+        yield world
+
+
+async def serving_role(owner_url: str) -> str:
+    """Make the role that serves, with what it needs of the older schema; its URL."""
+    password = secrets.token_hex(16)
+    connection = await asyncpg.connect(owner_url)
+    await connection.execute(f"CREATE ROLE {SERVING_ROLE} LOGIN PASSWORD '{password}'")
+    await connection.close()
+    await Release("present", ROOT).run(
+        f"provider-registration migrate --revision {OLDER_SCHEMA} --grant-to {SERVING_ROLE}", owner_url
+    )
+    parts = urlsplit(owner_url)
+    return parts._replace(netloc=f"{SERVING_ROLE}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+async def read_reports(url: str, seconds: float, random: Random) -> None:
+    """Read the table in long transactions, again and again, as reports and dumps do."""
+    connection = await asyncpg.connect(url, server_settings={"application_name": "report"})
+    try:
+        while True:
+            async with connection.transaction():
+                await connection.execute("SELECT FROM candidates LIMIT 1")
+                await connection.execute("SELECT pg_sleep($1::float8)", seconds)
+            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE))
+    finally:
+        connection.terminate()
+
+
+def release_before(folder: Path, step: str) -> Release:
+    """The version before a step of the migrations, out of the repository's history."""
+    older = folder / f"before-{step}"
+    try:
+        sources_before(f"alembic/versions/{step}.py", older)
+    except NoHistory as error:
+        sys.exit(str(error))
+    log_package = older / "src/pythonjsonlogger"
+    log_package.mkdir()
+    (log_package / "json.py").write_text(OLDER_LOG_PACKAGE)
+    return Release(older.name, older)
+
+
+def make_next_release(folder: Path) -> Release:
+    """This version with a step more."""
+    following = folder / "next"
+    for name in ("src", "alembic"):
+        shutil.copytree(ROOT / name, following / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "alembic.ini", following)
+    step = NEXT_STEP.replace("DOWN_REVISION", str(migrations.head()))
+    (following / "alembic/versions/999_next_release.py").write_text(step)
+    return Release("next", following)
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = ArgumentParser(description="Upgrade and roll back a release under traffic.")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in the table (default: 1,000,000)")
+    parser.add_argument("--report-seconds", type=float, default=3, help="that a long reader takes (3)")
+    parser.add_argument("--only", default="", help="one part: 009, 016 or next (all)")
+    run_drill(drill, parser, "nginx")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The clock of PostgreSQL, of the service or of both is set while approvals are under way."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+
+from tests.clock import NOTICED_SECONDS, RIGHT, TEN_MINUTES, Clock
+from tests.programs.drills.postgres_program import started_instead
+
+from .invariants import Findings
+from .kills import Contract, kill_at
+from .pauses import pause_at
+from .postgres_cluster import PostgresCluster
+from .world import World
+
+STEPS = (-TEN_MINUTES, 0, TEN_MINUTES)  # from the right time
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """What PostgreSQL and the service take for the time."""
+
+    database: Clock
+    service: Clock
+
+    async def step(self, random: Random) -> None:
+        """Set one of them, or both, to another time than they have."""
+        for clock in random.choice([(self.database,), (self.service,), (self.database, self.service)]):
+            clock.set(random.choice(STEPS))
+        await asyncio.sleep(NOTICED_SECONDS)
+
+
+async def step_at(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
+    """Set clocks while a replica is dead, or stands still at a failpoint; all is finished as if they were right."""
+    async with _clocks(world) as clocks:
+        await clocks.step(random)
+        run = random.choice([kill_at, pause_at])
+        return await run(world, failpoint, contract, random, meanwhile=lambda: clocks.step(random))
+
+
+@asynccontextmanager
+async def _clocks(world: World) -> AsyncIterator[Clocks]:
+    """PostgreSQL and the service have clocks of their own during the block."""
+    assert shutil.which("faketime"), "this needs libfaketime (Debian, Ubuntu: apt install faketime)"
+    cluster = world.cluster
+    assert isinstance(cluster, PostgresCluster), "this PostgreSQL's clock is not ours to set"
+    clocks = Clocks(Clock(cluster.home.parent / "database.clock"), Clock(world.folder / "service.clock"))
+    fork_server = await world.other_fork_server("clock", clocks.service.environment)
+    world.forget_token()  # it is of another time
+    try:
+        async with started_instead(cluster, world.folder, world.database_url, clocks.database.environment):
+            try:
+                [row] = await world.fetch("SELECT extract(epoch FROM clock_timestamp()) AS seconds")
+                assert abs(float(row["seconds"]) - RIGHT - time.time()) < TEN_MINUTES / 2, "the clock cannot be set"
+                with world.starting_from(fork_server):
+                    yield clocks
+            finally:
+                await world.clear()
+    finally:
+        await cluster.restart()
+        world.forget_token()

@@ -1,0 +1,106 @@
+"""Worlds on the tests' PostgreSQL: one service loaded per process, forked as often as needed."""
+
+from __future__ import annotations
+
+import asyncio
+import random as global_random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from random import Random
+from uuid import uuid4
+
+import pytest
+
+from provider_registration.db import migrations
+from tests.conftest import create_database, drop_database
+
+from .invariants import Findings
+from .service_process import ForkServer
+from .world import World
+
+LANES = 3  # most of the time of a scenario is waiting
+
+Run = Callable[[World, Random], Awaitable[Findings]]
+
+
+class TestServer:
+    """The server that all tests share."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._template = f"faults_{uuid4().hex}"
+        self._made: list[str] = []
+
+    async def create_database(self) -> str:
+        """Make a migrated database; return its URL."""
+        if not self._made:
+            template_url = await create_database(self._url, self._template)
+            self._made.append(self._template)
+            await asyncio.to_thread(migrations.upgrade, template_url)
+        name = f"faults_{uuid4().hex}"
+        self._made.append(name)
+        return await create_database(self._url, name, self._template)
+
+    async def drop_databases(self) -> None:
+        """Remove what was made."""
+        for name in self._made:
+            await drop_database(self._url, name)
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Where the services of this process come from."""
+    server = ForkServer(tmp_path_factory.mktemp("services"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+async def worlds(
+    server_url: str, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[list[World]]:
+    """Worlds side by side."""
+    folder = tmp_path_factory.mktemp("worlds")
+    server = TestServer(server_url)
+    async with AsyncExitStack() as stopping:
+        stopping.push_async_callback(server.drop_databases)
+        yield [
+            await stopping.enter_async_context(World.open(fork_server, server, folder / str(lane)))
+            for lane in range(LANES)
+        ]
+
+
+@pytest.fixture
+def random() -> Random:
+    """As random as the order of the tests, whose seed is told at the start of the run."""
+    return Random(global_random.getrandbits(64))  # noqa: S311 - to be repeated, not to be secret
+
+
+@pytest.fixture
+async def world(worlds: list[World]) -> AsyncIterator[World]:
+    """One world, cleared afterwards."""
+    yield worlds[0]
+    await worlds[0].clear()
+
+
+@pytest.fixture
+def at_each(worlds: list[World], random: Random) -> Callable[[dict[str, Run]], Awaitable[None]]:
+    """Tries a scenario at each of its places, some side by side; what failed is told by the place."""
+
+    async def at_each(runs: dict[str, Run]) -> None:
+        failures: list[str] = []
+        places = iter(runs.items())
+
+        async def work(world: World) -> None:
+            for place, run in places:
+                try:
+                    findings = await run(world, random)
+                    failures.extend(f"{place}: {problem}" for problem in findings.problems)
+                except AssertionError as error:
+                    failures.append(f"{place}: {error}\n" + "\n".join(world.logs()))
+                await world.clear()
+
+        await asyncio.gather(*(work(world) for world in worlds))
+        assert not failures, "\n".join(failures)
+
+    return at_each

@@ -1,0 +1,283 @@
+"""Faults to be put into the source one by one, each with the tests that have to notice it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ATTEMPTS = "tests/approvals/test_attempts.py"
+REVOCATIONS = "tests/auth/test_revocations.py"
+ERASING = "tests/privacy/test_data_requests.py"
+READING = "tests/db/test_reading.py"
+REPLICA = "tests/db/test_read_replica.py"
+LIMITS = "tests/web/test_rate_limits.py"
+UNFINISHED = "tests/approvals/test_unfinished_approvals.py"
+SESSIONS = "tests/auth/test_sessions.py"
+BILLING = "tests/billing/test_client.py"
+NONSENSE = "tests/billing/test_nonsense.py"
+ODD_BILLING = "tests/approvals/test_odd_billing.py"
+BREAKER = "tests/billing/test_protection.py"
+COUNTS = "tests/candidates/test_counts.py"
+
+APPROVAL = "approvals/"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old`, which stands `times` times in a file of the source, becomes `new`; `tests` are enough to notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    times: int = 1
+
+
+def _release(name: str, statement: str) -> Mutant:
+    """A statement that releases a claim, whoever holds it."""
+    end = "WHERE candidate_id = :candidate_id AND claim_id = :claim_id"
+    old = f"{statement}\n    {end}"
+    new = f"{statement}\n    WHERE candidate_id = :candidate_id"
+    return Mutant(name, APPROVAL + "queries.py", old, new, (ATTEMPTS,))
+
+
+MUTANTS = (
+    Mutant(
+        "decided otherwise during a call is answered as approved",
+        APPROVAL + "attempt.py",
+        "if candidate.provider_id != provider_id:",
+        "if False:",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "no event of an orphan",
+        APPROVAL + "queries.py",
+        "        WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.made_id)\n",
+        "        WHERE false\n",
+        (ATTEMPTS,),
+    ),
+    _release(
+        "waiting is written over another's claim",
+        "last_error = CASE WHEN :was_asked THEN :last_error ELSE coalesce(last_error, :last_error) END",
+    ),
+    _release(
+        "a doubt is written over another's claim",
+        "SET claim_id = NULL, in_doubt_since = now(), last_error = :last_error",
+    ),
+    _release("another's claim is dropped", "DELETE FROM approval_intents"),
+    Mutant(
+        "408, 425 and 429 after a lost answer are in doubt",
+        APPROVAL + "attempt.py",
+        "frozenset({408, 425, 429})",
+        "frozenset[int]()",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "erasing locks no candidate",
+        "privacy/queries.py",
+        " FOR UPDATE\n",
+        "\n",
+        (ERASING + "::test_an_approval_that_begins_while_erasing_waits_is_seen",),
+    ),
+    Mutant(
+        "erasing ends no session",
+        "privacy/service.py",
+        "await end_sessions(session, user_id)",
+        "pass",
+        (ERASING + "::test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back",),
+    ),
+    Mutant(
+        "a silent database is trusted for ever",
+        "auth/revocations.py",
+        "if _now() - self._asked_at > STALE_SECONDS:",
+        "if False:",
+        (REVOCATIONS,),
+    ),
+    Mutant(
+        "ends that are committed late are missed",
+        "auth/revocations.py",
+        "OVERLAP_SECONDS = 60 ",
+        "OVERLAP_SECONDS = 0 ",
+        (REVOCATIONS,),
+    ),
+    Mutant(
+        "a late replica is taken for one that has everything",
+        "db/reading.py",
+        '                if not await session.scalar(HAS_REPLAYED, {"place": place}):\n'
+        "                    raise _Behind\n"
+        "                known[REPLAYED] = place\n",
+        "                known[REPLAYED] = place\n"
+        '                if not await session.scalar(HAS_REPLAYED, {"place": place}):\n'
+        "                    raise _Behind\n",
+        (REPLICA,),
+    ),
+    Mutant(
+        "a promoted replica is not read",
+        "db/reading.py",
+        '"SELECT NOT pg_is_in_recovery() OR pg_last_wal_replay_lsn()',
+        '"SELECT pg_last_wal_replay_lsn()',
+        (READING,),
+    ),
+    Mutant(
+        "a replica that is away is asked every time",
+        "db/reading.py",
+        "AWAY_SECONDS = 15.0",
+        "AWAY_SECONDS = 0.0",
+        (READING,),
+    ),
+    Mutant(
+        "names are claimed in any order",
+        APPROVAL + "queries.py",
+        "        ORDER BY company_name\n",
+        "",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "waits between attempts do not grow",
+        APPROVAL + "attempt.py",
+        "FIRST_WAIT_SECONDS * 2 ** min(self._claim.attempts - 1, 10)",
+        "FIRST_WAIT_SECONDS",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "waits between tries do not grow",
+        "billing/client.py",
+        "FIRST_WAIT_SECONDS * 2 ** (state.attempt_number - 1)",
+        "FIRST_WAIT_SECONDS",
+        (BILLING,),
+    ),
+    Mutant(
+        "the locks of log-ins are kept for ever",
+        "web/rate_limits.py",
+        "                del self._logging_in[key]",
+        "                pass",
+        (LIMITS + "::test_nothing_is_kept_of_log_ins_that_are_over",),
+    ),
+    # Of what was mended at the same time.
+    Mutant(
+        "an orphan is recorded at every attempt",
+        APPROVAL + "queries.py",
+        "AND known.event = 'orphaned'",
+        "AND false",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "an approval decided otherwise is never over",
+        APPROVAL + "queries.py",
+        "(SELECT id FROM approved UNION ALL SELECT id FROM otherwise)",
+        "(SELECT id FROM approved)",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "an unusable answer is no answer to the breaker",
+        "billing/client.py",
+        'self._count("uncertain", reachable=True)',
+        'self._count("uncertain", reachable=False)',
+        (BILLING, UNFINISHED),
+    ),
+    Mutant(
+        "an unusable answer is waited out for ever",
+        APPROVAL + "attempt.py",
+        "        if isinstance(error, BillingUnusable):\n            return True\n",
+        "",
+        (UNFINISHED,),
+    ),
+    Mutant(
+        "another provider's name is taken for ours",
+        "billing/client.py",
+        "if provider.name != self._name:",
+        "if False:",
+        (BILLING,),
+    ),
+    Mutant(
+        "two recounts at once",
+        "candidates/counts.py",
+        "        await session.execute(queries.TAKE_TURN_TO_RECOUNT)\n",
+        "",
+        (COUNTS,),
+    ),
+    Mutant(
+        "a lease far ahead is believed by the sweep",
+        APPROVAL + "queries.py",
+        " OR next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds)",
+        " OR next_attempt_at > clock_timestamp() + 1000 * make_interval(secs => :longest_seconds)",
+        (UNFINISHED,),
+    ),
+    Mutant(
+        "broken HTTP is no answer",
+        "billing/client.py",
+        "(self.is_answered or _is_nonsense(error))",
+        "False",
+        (NONSENSE,),
+    ),
+    Mutant(
+        "an answer without end is no answer",
+        "billing/client.py",
+        "            if call.is_answered:\n",
+        "            if False:\n",
+        (NONSENSE,),
+    ),
+    Mutant(
+        "one request that is not answered pauses the others",
+        "billing/protection.py",
+        "if call is None or call != self._last_to_fail:",
+        "if True:",
+        (NONSENSE,),
+    ),
+    Mutant(
+        "what billing answers to others alone waits for ever",
+        APPROVAL + "attempt.py",
+        "self._claim.attempts >= MAX_UNANSWERED and",
+        "False and",
+        (ODD_BILLING + "::test_what_is_not_answered_waits_as_long_as_billing_answers_nobody",),
+    ),
+    Mutant(
+        "what waits while billing is down is left to an admin",
+        APPROVAL + "attempt.py",
+        " and self._billing.breaker.answers_lately",
+        "",
+        (ODD_BILLING + "::test_what_is_not_answered_waits_as_long_as_billing_answers_nobody",),
+    ),
+    Mutant(
+        "a lease far ahead is believed by who decides",
+        "candidates/queries.py",
+        "clock_timestamp() + make_interval(secs => :longest_seconds)",
+        "clock_timestamp() + 1000 * make_interval(secs => :longest_seconds)",
+        (ATTEMPTS,),
+    ),
+    Mutant(
+        "events of orphans are counted, not providers",
+        APPROVAL + "queries.py",
+        "count(DISTINCT provider_id)",
+        "count(provider_id)",
+        (UNFINISHED + "::test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once",),
+    ),
+    Mutant(
+        "ended sessions are asked for on a connection that callers take",
+        "app.py",
+        "RevocationWatch(reserved)",
+        "RevocationWatch(database)",
+        ("tests/db/test_pressure.py::test_an_ended_session_is_known_though_every_connection_is_taken",),
+    ),
+    Mutant(
+        "abandoned log-ins are checked all the same",
+        "web/disconnects.py",
+        "if await request.is_disconnected():",
+        "if False:",
+        ("tests/auth/test_login.py::test_a_log_in_that_was_abandoned_in_the_queue_is_skipped",),
+    ),
+    Mutant(
+        "a refresh may be repeated for an hour",
+        "auth/service.py",
+        "GRACE_SECONDS = 10 ",
+        "GRACE_SECONDS = 3600 ",
+        (SESSIONS,),
+    ),
+    Mutant(
+        "a half-open breaker lets everybody through",
+        "billing/protection.py",
+        "            self._next_probe = self._clock() + PROBE_SECONDS\n",
+        "",
+        (BREAKER,),
+    ),
+)
