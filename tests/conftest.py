@@ -145,12 +145,27 @@ async def empty_database_url(server_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def migrated_database_url(server_url: str) -> AsyncIterator[str]:
+async def template(server_url: str) -> AsyncIterator[str]:
+    """Name of a database at head, to which nothing connects: a copy takes a tenth of what migrating does."""
+    name = f"template_{uuid4().hex}"
+    await asyncio.to_thread(migrations.upgrade, await create_database(server_url, name))
+    yield name
+    await drop_database(server_url, name)
+
+
+@pytest.fixture(scope="session")
+async def migrated_database_url(server_url: str, template: str) -> AsyncIterator[str]:
     """A database at head for all tests of this process; who writes to it cleans up before or after."""
     name = f"test_{uuid4().hex}"
-    url = await create_database(server_url, name)
-    await asyncio.to_thread(migrations.upgrade, url)
-    yield url
+    yield await create_database(server_url, name, template)
+    await drop_database(server_url, name)
+
+
+@pytest.fixture
+async def own_database_url(server_url: str, template: str) -> AsyncIterator[str]:
+    """A fresh database at head, for one test."""
+    name = f"test_{uuid4().hex}"
+    yield await create_database(server_url, name, template)
     await drop_database(server_url, name)
 
 

@@ -248,11 +248,10 @@ async def test_why_the_database_refuses_is_said(call, migrated_database_url):
     assert 'database "nothing_here" does not exist' in said
 
 
-async def test_an_older_schema_is_a_sentence(call, empty_database_url):
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
-    await asyncio.to_thread(migrations.downgrade, empty_database_url, "014_search_indexes")
+async def test_an_older_schema_is_a_sentence(call, own_database_url):
+    await asyncio.to_thread(migrations.downgrade, own_database_url, "014_search_indexes")
 
-    said = sentence(await call("export-data", "anna@supply.example", DATABASE_URL=empty_database_url))
+    said = sentence(await call("export-data", "anna@supply.example", DATABASE_URL=own_database_url))
 
     assert said == "The database's schema is older; run `provider-registration migrate`."
 
@@ -358,14 +357,13 @@ async def test_disable_user_takes_access_away_once(call_here, find_user, email):
 
 
 @pytest.mark.parametrize("command", [("set-role", "--role", "viewer"), ("disable-user",)])
-async def test_that_nobody_is_an_admin_any_more_is_said(call, empty_database_url, command):
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+async def test_that_nobody_is_an_admin_any_more_is_said(call, own_database_url, command):
     for name in ("lena", "max"):
         arguments = (f"{name}@example.com", "--role", "admin", "--password-stdin")
-        await call("create-user", *arguments, stdin=PASSWORD, DATABASE_URL=empty_database_url)
+        await call("create-user", *arguments, stdin=PASSWORD, DATABASE_URL=own_database_url)
 
     said = [
-        (await call(command[0], f"{name}@example.com", *command[1:], DATABASE_URL=empty_database_url)).stderr
+        (await call(command[0], f"{name}@example.com", *command[1:], DATABASE_URL=own_database_url)).stderr
         for name in ("lena", "max")
     ]
 
@@ -373,9 +371,8 @@ async def test_that_nobody_is_an_admin_any_more_is_said(call, empty_database_url
     assert "set-role" in said[1]
 
 
-async def test_ending_sessions_ends_everybodys(call, empty_database_url):
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
-    connection = await asyncpg.connect(empty_database_url)
+async def test_ending_sessions_ends_everybodys(call, own_database_url):
+    connection = await asyncpg.connect(own_database_url)
     await connection.execute("""
         WITH staff AS (
             INSERT INTO users (email, password_hash, role)
@@ -385,8 +382,8 @@ async def test_ending_sessions_ends_everybodys(call, empty_database_url):
         SELECT id, began, began + interval '1 day' FROM staff, unnest(ARRAY[now(), now() - interval '2 days']) AS began
     """)
 
-    first = await call("end-sessions", DATABASE_URL=empty_database_url)
-    second = await call("end-sessions", DATABASE_URL=empty_database_url)
+    first = await call("end-sessions", DATABASE_URL=own_database_url)
+    second = await call("end-sessions", DATABASE_URL=own_database_url)
 
     assert (first.stdout, second.stdout) == ("2 sessions were ended.\n", "0 sessions were ended.\n")
     assert await connection.fetchval("SELECT count(*) FROM sessions WHERE revoked_at IS NULL") == 0
@@ -402,15 +399,14 @@ async def test_an_unknown_user_is_a_sentence(call_here, email, arguments):
     assert said == "There is no user with this e-mail address."
 
 
-async def test_recount_mends_the_counts_and_says_what_was_wrong(call, empty_database_url):
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
-    connection = await asyncpg.connect(empty_database_url)
+async def test_recount_mends_the_counts_and_says_what_was_wrong(call, own_database_url):
+    connection = await asyncpg.connect(own_database_url)
     await connection.execute(
         "INSERT INTO candidate_counts VALUES ('', 'pending', 3, 2, 5), ('grapes', 'rejected', 3, -1, 0)"
     )
 
-    first = await call("recount", DATABASE_URL=empty_database_url)
-    second = await call("recount", DATABASE_URL=empty_database_url)
+    first = await call("recount", DATABASE_URL=own_database_url)
+    second = await call("recount", DATABASE_URL=own_database_url)
     await connection.close()
 
     assert first.output.splitlines() == [

@@ -46,20 +46,19 @@ async def run_check(url, *options, **environment):
 
 
 @pytest.fixture
-async def owner(empty_database_url):
+async def owner(own_database_url):
     """A connection of the owner of a database at head."""
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
-    connection = await asyncpg.connect(empty_database_url)
+    connection = await asyncpg.connect(own_database_url)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def role(owner, empty_database_url):
+async def role(owner, own_database_url):
     """The name of a role that was granted what the service needs."""
     name = f"serving_{uuid4().hex}"
     await owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
-    database = Database(DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url, pool_size=1)
+    database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
     await grant_service(database, name)
     await database.close()
     yield name
@@ -68,9 +67,9 @@ async def role(owner, empty_database_url):
 
 
 @pytest.fixture
-def url(role, empty_database_url):
+def url(role, own_database_url):
     """What the service would have as DATABASE_URL."""
-    parts = urlsplit(empty_database_url)
+    parts = urlsplit(own_database_url)
     return parts._replace(netloc=f"{role}:secret@{parts.hostname}:{parts.port}").geturl()
 
 
@@ -167,8 +166,8 @@ async def test_a_database_that_cannot_be_reached_is_an_error_without_its_passwor
     assert "hunter2" not in sentence
 
 
-async def test_an_older_schema_is_an_error_that_names_both_revisions(url, empty_database_url):
-    await asyncio.to_thread(migrations.downgrade, empty_database_url, "014_search_indexes")
+async def test_an_older_schema_is_an_error_that_names_both_revisions(url, own_database_url):
+    await asyncio.to_thread(migrations.downgrade, own_database_url, "014_search_indexes")
 
     code, found = await run_check(url)
 
@@ -178,14 +177,14 @@ async def test_an_older_schema_is_an_error_that_names_both_revisions(url, empty_
     assert migrations.head() in sentence
 
 
-async def test_waiting_ends_when_the_migration_has(url, owner, empty_database_url, monkeypatch):
+async def test_waiting_ends_when_the_migration_has(url, owner, own_database_url, monkeypatch):
     monkeypatch.setattr(cli, "CHECK_AGAIN_SECONDS", 0.05)
-    await asyncio.to_thread(migrations.downgrade, empty_database_url, "014_search_indexes")
+    await asyncio.to_thread(migrations.downgrade, own_database_url, "014_search_indexes")
     waiting = asyncio.create_task(run_check(url, "--wait", "60"))
     while not await owner.fetchval("SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'serving_%'"):
         await asyncio.sleep(0.01)
 
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    await asyncio.to_thread(migrations.upgrade, own_database_url)
 
     code, found = await waiting
     assert code == 0
@@ -193,9 +192,9 @@ async def test_waiting_ends_when_the_migration_has(url, owner, empty_database_ur
     assert len(found["database"]) == 1
 
 
-async def test_waiting_ends_with_its_time(url, empty_database_url, monkeypatch):
+async def test_waiting_ends_with_its_time(url, own_database_url, monkeypatch):
     monkeypatch.setattr(cli, "CHECK_AGAIN_SECONDS", 0.05)
-    await asyncio.to_thread(migrations.downgrade, empty_database_url, "base")
+    await asyncio.to_thread(migrations.downgrade, own_database_url, "base")
 
     code, found = await run_check(url, "--wait", "1")
 
@@ -236,8 +235,8 @@ async def test_a_role_from_before_the_grant_on_the_revision_is_warned_of(url, ro
     assert [level for level, _ in found["schema"] + found["role"]] == ["warning", "warning"]
 
 
-async def test_serving_as_the_owner_is_a_warning(owner, empty_database_url):
-    code, found = await run_check(empty_database_url)
+async def test_serving_as_the_owner_is_a_warning(owner, own_database_url):
+    code, found = await run_check(own_database_url)
 
     assert (code, [level for level, _ in found["role"]]) == (0, ["warning"])
 

@@ -13,7 +13,6 @@ from provider_registration.auth import revocations
 from provider_registration.auth.models import Role
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.candidates.counts import recount
-from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.privacy.service import erase_person
 from provider_registration.settings import DatabaseSettings
@@ -130,13 +129,12 @@ async def test_sessions_that_end_after_a_long_wait_have_ended_everywhere(
 
 
 @pytest.mark.usefixtures("short_overlap")
-async def test_all_sessions_that_end_after_a_long_wait_have_ended_everywhere(empty_database_url):
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
-    connection = await asyncpg.connect(empty_database_url)
-    async with user_directory(empty_database_url) as users:
+async def test_all_sessions_that_end_after_a_long_wait_have_ended_everywhere(own_database_url):
+    connection = await asyncpg.connect(own_database_url)
+    async with user_directory(own_database_url) as users:
         user_id = await users.create("a@example.com", PASSWORD, Role.ADMIN)
 
-        assert await ended_everywhere(empty_database_url, connection, user_id, users.end_all_sessions) == [True] * 3
+        assert await ended_everywhere(own_database_url, connection, user_id, users.end_all_sessions) == [True] * 3
     await connection.close()
 
 

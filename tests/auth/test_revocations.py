@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 
 from provider_registration.auth import queries, revocations
 from provider_registration.auth.revocations import RevocationWatch
-from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
 
@@ -42,20 +40,19 @@ BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @pytest.fixture
-async def clock(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+async def clock(own_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to a database whose clock can be set."""
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
-    connection = await asyncpg.connect(empty_database_url)
+    connection = await asyncpg.connect(own_database_url)
     await connection.execute(CLOCK)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def database(clock: asyncpg.Connection, empty_database_url: str) -> AsyncIterator[Database]:
+async def database(clock: asyncpg.Connection, own_database_url: str) -> AsyncIterator[Database]:
     """The same, as the service sees it."""
     del clock
-    database = Database(DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url, pool_size=1)
+    database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
     yield database
     await database.close()
 
@@ -135,11 +132,11 @@ async def test_who_cannot_ask_for_some_seconds_believes_no_token(
 
 
 async def test_an_end_that_is_committed_after_a_later_one_was_seen_is_not_missed(
-    clock: asyncpg.Connection, database: Database, empty_database_url: str
+    clock: asyncpg.Connection, database: Database, own_database_url: str
 ) -> None:
     session_id = await clock.fetchval(BEGIN_SESSION)
     watch = RevocationWatch(database)
-    slow = await asyncpg.connect(empty_database_url)
+    slow = await asyncpg.connect(own_database_url)
     async with slow.transaction():
         await slow.execute("UPDATE sessions SET revoked_at = clock_timestamp()")
         await watch.refresh()  # sees nothing of it, and asks from here on

@@ -37,9 +37,8 @@ ACTUAL = """
 
 
 @pytest.fixture
-async def url(empty_database_url):
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
-    return empty_database_url
+def url(own_database_url):
+    return own_database_url
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -21,11 +20,11 @@ from starlette.types import Receive, Scope, Send
 import tests.service
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
-from provider_registration.db import migrations
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.postgres import free_port
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
+from tests.conftest import create_database, drop_database
 from tests.service import PASSWORD, user_directory
 
 ADMIN = "admin@example.com"
@@ -130,14 +129,11 @@ def make_settings(database_url: str, billing_url: str, **more: object) -> Settin
 
 
 @pytest.fixture(scope="session")
-async def database_url(server_url: str) -> AsyncIterator[str]:
+async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
     """A database of the documents' own."""
     name = f"test_{uuid4().hex}"
-    await execute(server_url, f"CREATE DATABASE {name}")
-    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
-    await asyncio.to_thread(migrations.upgrade, url)
-    yield url
-    await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    yield await create_database(server_url, name, template)
+    await drop_database(server_url, name)
 
 
 class Billing:

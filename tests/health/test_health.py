@@ -222,15 +222,14 @@ async def test_a_silent_network_is_not_waited_for(through, proxy, registration):
 
 
 @pytest.fixture
-async def schema(empty_database_url, settings, run_service, connect, caplog):
+async def schema(own_database_url, settings, run_service, connect, caplog):
     """A service on a database of its own at head, whose schema may change; gives a client of it, and its URL."""
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
     with caplog.at_level(logging.WARNING, readiness.__name__):
         async with run_service(
-            settings.model_validate(settings.model_dump() | {"database_url": empty_database_url})
+            settings.model_validate(settings.model_dump() | {"database_url": own_database_url})
         ) as s:
             async with connect(s.url) as client:
-                yield client, empty_database_url
+                yield client, own_database_url
 
 
 async def states(client):

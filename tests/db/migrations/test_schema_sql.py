@@ -118,10 +118,9 @@ async def test_models_describe_the_same_tables_as_the_migrations(
     assert tables(from_models) == tables((ROOT / "schema.sql").read_text())
 
 
-async def test_alembic_check_finds_nothing(empty_database_url: str, python: Callable[..., Awaitable]) -> None:
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+async def test_alembic_check_finds_nothing(own_database_url: str, python: Callable[..., Awaitable]) -> None:
 
-    checked = await python("-m", "alembic", "check", DATABASE_URL=empty_database_url)
+    checked = await python("-m", "alembic", "check", DATABASE_URL=own_database_url)
 
     assert checked.status == 0, checked.errors
     assert "No new upgrade operations detected" in checked.output
@@ -143,10 +142,9 @@ def revise(copy: Path, url: str, message: str, *, autogenerate: bool = True) -> 
     return Path(script.path).read_text()
 
 
-async def test_autogenerate_numbers_the_revision_and_finds_nothing(empty_database_url: str, copy: Path) -> None:
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+async def test_autogenerate_numbers_the_revision_and_finds_nothing(own_database_url: str, copy: Path) -> None:
 
-    revision = await asyncio.to_thread(revise, copy, empty_database_url, "Nothing new!")
+    revision = await asyncio.to_thread(revise, copy, own_database_url, "Nothing new!")
 
     number = int((migrations.head() or "").split("_")[0]) + 1
     assert f'revision = "{number:03d}_nothing_new"' in revision
@@ -173,8 +171,7 @@ async def test_autogenerate_sees_what_differs(
         assert name in revision
 
 
-async def test_revision_name_that_alembic_cannot_store_is_refused(empty_database_url: str, copy: Path) -> None:
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+async def test_revision_name_that_alembic_cannot_store_is_refused(own_database_url: str, copy: Path) -> None:
 
     with pytest.raises(CommandError, match="longer than 32 characters"):
-        await asyncio.to_thread(revise, copy, empty_database_url, "x" * 29, autogenerate=False)
+        await asyncio.to_thread(revise, copy, own_database_url, "x" * 29, autogenerate=False)

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 
-from provider_registration.db import migrations
 from tests.conftest import create_database, drop_database
 
 from .invariants import Findings
@@ -26,17 +25,13 @@ Run = Callable[[World, Random], Awaitable[Findings]]
 class TestServer:
     """The server that all tests share."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, template: str) -> None:
         self._url = url
-        self._template = f"faults_{uuid4().hex}"
+        self._template = template
         self._made: list[str] = []
 
     async def create_database(self) -> str:
         """Make a migrated database; return its URL."""
-        if not self._made:
-            template_url = await create_database(self._url, self._template)
-            self._made.append(self._template)
-            await asyncio.to_thread(migrations.upgrade, template_url)
         name = f"faults_{uuid4().hex}"
         self._made.append(name)
         return await create_database(self._url, name, self._template)
@@ -57,11 +52,11 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
 
 @pytest.fixture(scope="session")
 async def worlds(
-    server_url: str, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+    server_url: str, template: str, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[list[World]]:
     """Worlds side by side."""
     folder = tmp_path_factory.mktemp("worlds")
-    server = TestServer(server_url)
+    server = TestServer(server_url, template)
     async with AsyncExitStack() as stopping:
         stopping.push_async_callback(server.drop_databases)
         yield [
