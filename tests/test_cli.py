@@ -154,6 +154,7 @@ async def answer(url):
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.asvs("V16.2.1")
 async def test_serve_answers_logs_json_and_ends_when_told(serving):
     url, process = serving
 
@@ -371,6 +372,7 @@ async def test_that_nobody_is_an_admin_any_more_is_said(call, own_database_url, 
     assert "set-role" in said[1]
 
 
+@pytest.mark.asvs("V7.4.5")
 async def test_ending_sessions_ends_everybodys(call, own_database_url):
     connection = await asyncpg.connect(own_database_url)
     await connection.execute("""

@@ -72,6 +72,7 @@ def test_an_empty_variable_is_a_missing_one(problems):
     assert problems(**dict.fromkeys(GOOD, "")) == problems(**dict.fromkeys(GOOD))
 
 
+@pytest.mark.asvs("API8")
 def test_everything_that_is_wrong_is_named_at_once(problems):
     wrong = {
         "DATABASE_URL": "mysql://host/name",
@@ -88,6 +89,7 @@ def test_everything_that_is_wrong_is_named_at_once(problems):
     assert sorted(named) == sorted(wrong)
 
 
+@pytest.mark.asvs("V13.3.2")
 @pytest.mark.parametrize(
     "variable",
     [
@@ -157,6 +159,7 @@ def test_any_other_is_refused_at_the_start(problems, url, sentence):
     assert problem.startswith(f"DATABASE_URL {sentence}")
 
 
+@pytest.mark.asvs("V11.2.3", "V13.2.3")
 @pytest.mark.parametrize(
     "key",
     [
@@ -183,6 +186,7 @@ def test_the_length_of_a_key_is_counted_in_bytes(load):
     assert load(JWT_SECRET_KEY="äöüßéèàçñøå0123456789").jwt_secret_key
 
 
+@pytest.mark.asvs("V13.3.2")
 def test_secrets_do_not_show_when_settings_are_printed(load):
     shown = repr(load())
 
@@ -212,6 +216,7 @@ def test_what_is_no_http_url_is_refused(problems, url):
     assert problems(BILLING_SERVICE_URL=url) == ["BILLING_SERVICE_URL must be an http:// or https:// URL"]
 
 
+@pytest.mark.asvs("V3.4.2")
 @pytest.mark.parametrize(
     "value",
     [
@@ -324,6 +329,7 @@ def test_every_setting_that_holds_a_secret_may_be_in_a_file():
     )
 
 
+@pytest.mark.asvs("V13.3.1")
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_read_from_the_file_that_is_named(load, tmp_path, name, ending):

@@ -47,6 +47,7 @@ async def test_it_shows_that_it_was_accepted(client, admin, application):
     assert "Being looked at" not in text
 
 
+@pytest.mark.asvs("V3.2.2")
 @pytest.mark.parametrize(("reason", "shown"), [("No <b>cold</b> chain", "No <b>cold</b> chain"), (None, "No reason")])
 async def test_it_shows_that_it_was_declined_and_why(client, admin, application, reason, shown):
     _, path, candidate = application
@@ -59,6 +60,7 @@ async def test_it_shows_that_it_was_declined_and_why(client, admin, application,
     assert "<b>" not in page.text
 
 
+@pytest.mark.asvs("V8.2.2", "API1")
 async def test_it_shows_nothing_that_is_staffs(client, admin, application):
     _, path, candidate = application
     await admin.post(f"{candidate}/approve")
@@ -71,6 +73,7 @@ async def test_it_shows_nothing_that_is_staffs(client, admin, application):
     assert path.rpartition("/")[2] not in page.text
 
 
+@pytest.mark.asvs("V14.2.1")
 async def test_it_is_kept_from_caches_search_engines_and_other_pages(client, application):
     _, path, _ = application
 
@@ -91,6 +94,7 @@ async def test_an_unknown_link_leads_to_a_friendly_page(client, secret):
     assert 'href="/apply"' in page.text
 
 
+@pytest.mark.asvs("V14.2.1")
 async def test_a_replaced_link_stops_at_once_and_the_new_one_works(client, admin, application):
     form, path, candidate = application
 

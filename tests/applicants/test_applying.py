@@ -46,6 +46,7 @@ def values_of(page):
     return {name: html.unescape(value) for name, value in found}
 
 
+@pytest.mark.asvs("V3.7.1", "V3.7.2")
 async def test_a_company_that_applies_is_registered_and_led_to_its_page(client, send, typed, candidate_of):
     form = typed()
 
@@ -133,6 +134,7 @@ async def test_everything_that_is_wrong_is_said_at_once_in_the_order_of_the_form
     assert list(errors_of(page)) == needed
 
 
+@pytest.mark.asvs("V1.2.1", "V3.2.2")
 async def test_nothing_that_was_typed_is_lost(send, typed):
     form = typed(contact_email='"><script>alert(1)</script>', truck_count="a dozen", phone="  +49 ")
 
@@ -242,6 +244,7 @@ async def test_what_only_programs_fill_in_is_not_taken(send, typed, candidate_of
     assert await candidate_of(form["contact_email"]) is None
 
 
+@pytest.mark.asvs("V3.5.1", "V3.5.2")
 async def test_a_form_of_another_site_is_refused(send, typed, candidate_of):
     form = typed()
 

@@ -105,6 +105,7 @@ async def test_a_company_applies_by_keyboard_alone(visiting, typed):
         assert await page.get_by_text("Apples", exact=True).is_visible()
 
 
+@pytest.mark.asvs("V14.2.3")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_is_for_everybody_small_and_of_this_host(visiting, admin, client, typed, service_url, scheme):
     accepted, declined, waiting = [typed() for _ in range(3)]

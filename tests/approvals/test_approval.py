@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from uuid import uuid4
 
+import pytest
+
 PROBLEM = "application/problem+json"
 
 
@@ -37,6 +39,7 @@ async def test_approval_makes_the_provider(admin, register, billing):
     }
 
 
+@pytest.mark.asvs("V10.1.1")
 async def test_billing_gets_the_name_a_stable_key_and_the_request_id(admin, register, billing):
     candidate = await register()
 
@@ -48,6 +51,7 @@ async def test_billing_gets_the_name_a_stable_key_and_the_request_id(admin, regi
     assert request["request_id"] == "approval-7"
 
 
+@pytest.mark.asvs("V2.3.4")
 async def test_forty_concurrent_approvals_make_one_provider(admin, register, billing):
     candidate = await register()
 
@@ -88,6 +92,7 @@ async def test_second_approval_is_refused(admin, register):
     assert response.json()["type"].endswith(":candidate-not-pending")
 
 
+@pytest.mark.asvs("V2.3.1")
 async def test_approving_a_rejected_candidate_is_refused(admin, register, billing):
     candidate = await register()
     await admin.post(f"/candidates/{candidate['candidate_id']}/reject")

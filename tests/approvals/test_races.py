@@ -77,6 +77,7 @@ TAKING_AWAY = {
 }
 
 
+@pytest.mark.asvs("V7.4.2", "V7.4.3")
 @pytest.mark.parametrize("take_away", TAKING_AWAY.values(), ids=TAKING_AWAY)
 async def test_a_session_that_begins_while_something_is_taken_away_ends_too(
     migrated_database_url, users, patient, member, database, take_away
@@ -116,6 +117,7 @@ def short_overlap(monkeypatch):
     monkeypatch.setattr(revocations, "OVERLAP_SECONDS", 0.4)
 
 
+@pytest.mark.asvs("V7.4.2", "V7.4.3")
 @pytest.mark.usefixtures("short_overlap")
 @pytest.mark.parametrize("take_away", TAKING_AWAY.values(), ids=TAKING_AWAY)
 async def test_sessions_that_end_after_a_long_wait_have_ended_everywhere(

@@ -219,6 +219,7 @@ async def test_only_a_doubt_can_be_resolved(admin, register, billing):
     assert response.json()["type"].endswith(":approval-not-in-doubt")
 
 
+@pytest.mark.asvs("V2.1.2", "V2.2.3")
 @pytest.mark.parametrize(
     "body",
     [

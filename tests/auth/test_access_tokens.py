@@ -83,11 +83,13 @@ CHANGED_CLAIMS = {
 }
 
 
+@pytest.mark.asvs("V9.2.3", "V9.2.4", "V10.3.1")
 @pytest.mark.parametrize("changes", CHANGED_CLAIMS.values(), ids=CHANGED_CLAIMS.keys())
 async def test_changed_claims_are_refused(status_with, claims, key, changes):
     assert await status_with(f"Bearer {sign(claims | changes, key)}") == 401
 
 
+@pytest.mark.asvs("V9.2.3", "V9.2.4")
 @pytest.mark.parametrize("name", ["iss", "aud", "sub", "role", "sid", "iat", "exp", "jti"])
 async def test_a_missing_claim_is_refused(status_with, claims, key, name):
     del claims[name]
@@ -112,11 +114,13 @@ CHANGED_HEADERS = {
 }
 
 
+@pytest.mark.asvs("V9.1.2", "V9.1.3", "V9.2.2", "V11.4.1", "V11.4.3")
 @pytest.mark.parametrize("changes", CHANGED_HEADERS.values(), ids=CHANGED_HEADERS.keys())
 async def test_changed_headers_are_refused(status_with, claims, key, changes):
     assert await status_with(f"Bearer {sign(claims, key, changes)}") == 401
 
 
+@pytest.mark.asvs("V9.1.1")
 @pytest.mark.parametrize("other", ["", "x", "another key that is quite as long as it must be"])
 async def test_another_key_is_refused(status_with, claims, other):
     assert await status_with(f"Bearer {sign(claims, other)}") == 401
@@ -149,6 +153,7 @@ async def test_a_token_of_another_scheme_is_refused(status_with, tokens):
     assert await status_with(tokens[Role.VIEWER]) == 401
 
 
+@pytest.mark.asvs("V3.5.1", "V3.5.2", "V14.2.1")
 async def test_a_token_anywhere_but_in_the_header_is_ignored(anonymous, tokens):
     token = tokens[Role.VIEWER]
 
@@ -241,6 +246,7 @@ def _scrambled(chance, token, _claims, _key):
     return "".join(changed)
 
 
+@pytest.mark.asvs("V7.2.1", "V9.1.1", "API2")
 async def test_a_thousand_mutants_of_a_token_are_refused(status_with, tokens, key):
     token = tokens[Role.VIEWER]
 

@@ -67,6 +67,7 @@ async def test_a_token_is_not_to_be_cached(anonymous, user):
     assert response.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.asvs("V6.1.3", "V6.3.4")
 async def test_the_form_that_swagger_sends_works_too(anonymous, user):
     fields = {"grant_type": "password", "username": user, "password": PASSWORD}
     fields |= {"scope": "", "client_id": "", "client_secret": ""}
@@ -92,6 +93,7 @@ async def test_a_name_of_nothing_is_invalid(anonymous, name):
     assert [error["field"] for error in response.json()["errors"]] == ["username"]
 
 
+@pytest.mark.asvs("V10.3.3")
 async def test_a_token_says_who_may_do_what_for_how_long_and_no_more(anonymous, user):
     response = await anonymous.post(LOGIN, json={"username": user, "password": PASSWORD})
 
@@ -105,6 +107,7 @@ async def test_a_token_says_who_may_do_what_for_how_long_and_no_more(anonymous, 
     assert claims["role"] == "viewer"
 
 
+@pytest.mark.asvs("V7.2.2")
 async def test_two_tokens_of_one_user_differ(anonymous, user):
     tokens = [
         (await anonymous.post(LOGIN, json={"username": user, "password": PASSWORD})).json()["access_token"]
@@ -121,6 +124,7 @@ async def test_letter_case_and_spaces_around_the_user_name_do_not_matter(anonymo
     assert response.status_code == 200
 
 
+@pytest.mark.asvs("V6.2.8")
 @pytest.mark.parametrize("write", [str.upper, str.strip, lambda p: p + " "], ids=["upper", "trimmed", "longer"])
 async def test_the_password_is_taken_to_the_letter(anonymous, user, write):
     response = await anonymous.post(LOGIN, json={"username": user, "password": write(PASSWORD)})
@@ -128,6 +132,7 @@ async def test_the_password_is_taken_to_the_letter(anonymous, user, write):
     assert response.status_code == 401
 
 
+@pytest.mark.asvs("V6.3.8")
 async def test_whatever_is_wrong_the_answer_is_the_same(anonymous, user, disabled_user):
     attempts = [(user, "wrong password"), (disabled_user, PASSWORD), (f"{uuid4().hex}@example.com", PASSWORD)]
 
@@ -285,6 +290,7 @@ def held(monkeypatch):
     go_on.set()
 
 
+@pytest.mark.asvs("V15.1.3")
 async def test_a_log_in_that_was_abandoned_in_the_queue_is_skipped(service, anonymous, user, held):
     def begin(number):
         body = json.dumps({"username": f"nobody-{number}@example.com", "password": f"abandoned {number}"}).encode()

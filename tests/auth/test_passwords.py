@@ -39,6 +39,7 @@ async def test_what_is_no_hash_is_no_password_either(hasher):
         assert not (await hasher.verify(PASSWORD, stored)).is_right
 
 
+@pytest.mark.asvs("V15.1.3", "V15.2.2")
 def test_the_queue_of_log_ins_is_short(hasher):
     with ExitStack() as line:
         for number in range(passwords.MAX_QUEUED):
@@ -82,6 +83,7 @@ def test_nobody_takes_all_places_in_the_queue(hasher):
             pass
 
 
+@pytest.mark.asvs("V11.2.1", "V11.4.2")
 async def test_a_hash_is_argon2id_with_the_recommended_cost(password_hash):
     assert password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert PASSWORD not in password_hash
@@ -91,17 +93,20 @@ async def test_two_hashes_of_one_password_differ(hasher, password_hash):
     assert await hasher.hash(PASSWORD) != password_hash
 
 
+@pytest.mark.asvs("V6.2.1")
 @pytest.mark.parametrize("password", ["", "1234567", "x" * 129, "x" * 100_000])
 async def test_a_password_too_short_or_too_long_is_not_hashed(hasher, password):
     with pytest.raises(UnacceptablePassword, match="8 to 128 characters"):
         await hasher.hash(password)
 
 
+@pytest.mark.asvs("V6.2.5")
 @pytest.mark.parametrize("password", ["x" * 128, "пароль-🔑-密码", "  spaces  ", "می\u200cخواهم123"])
 async def test_any_other_is(hasher, password):
     assert (await hasher.verify(password, await hasher.hash(password))).is_right
 
 
+@pytest.mark.asvs("V6.2.4")
 @pytest.mark.parametrize("password", ["12345678", "password1", "PASSWORD1", "iloveyou", "qwertyuiop"])
 async def test_a_common_password_is_refused(hasher, password):
     with pytest.raises(UnacceptablePassword, match="most common"):
@@ -116,6 +121,7 @@ async def test_a_hash_of_weaker_parameters_is_to_be_replaced(hasher, password_ha
     assert (await hasher.verify(PASSWORD, password_hash)).better_hash is None
 
 
+@pytest.mark.asvs("V6.2.9")
 async def test_all_128_characters_count(hasher):
     longest = "x" * 127 + "y"
 
@@ -127,6 +133,7 @@ async def test_nobodys_password_is_wrong(hasher):
         assert not (await hasher.verify(password, None)).is_right
 
 
+@pytest.mark.asvs("V6.3.8")
 async def test_nobody_costs_as_much_work_as_somebody(hasher, password_hash, monkeypatch):
     verified = []
     monkeypatch.setattr(
@@ -142,6 +149,7 @@ async def test_nobody_costs_as_much_work_as_somebody(hasher, password_hash, monk
     assert len(set(verified)) == 1
 
 
+@pytest.mark.asvs("V15.1.3", "V15.2.2")
 async def test_hashing_keeps_off_the_event_loop_and_to_two_threads(hasher, password_hash, monkeypatch):
     threads = []
 
@@ -161,6 +169,7 @@ async def test_hashing_keeps_off_the_event_loop_and_to_two_threads(hasher, passw
 DECOMPOSED, COMPOSED = "u\u0308bermut\u3000tut gut", "übermut tut gut"
 
 
+@pytest.mark.asvs("V6.2.8")
 @pytest.mark.parametrize("typed", [DECOMPOSED, COMPOSED, "übermut\u00a0tut\u2003gut"])
 async def test_a_password_is_right_however_its_letters_and_spaces_are_written(hasher, typed):
     for stored in (DECOMPOSED, COMPOSED):
@@ -168,11 +177,13 @@ async def test_a_password_is_right_however_its_letters_and_spaces_are_written(ha
         assert (check.is_right, check.better_hash) == (True, None)
 
 
+@pytest.mark.asvs("V6.2.8")
 @pytest.mark.parametrize("typed", ["Übermut tut gut", "ubermut tut gut", "ｕbermut tut gut", "übermut  tut gut"])
 async def test_case_accents_width_and_the_number_of_spaces_count(hasher, typed):
     assert not (await hasher.verify(typed, await hasher.hash(COMPOSED))).is_right
 
 
+@pytest.mark.asvs("V6.2.5")
 @pytest.mark.parametrize("unfit", ["\x00", "\t", "\n", "\x7f", "\u200b", "\u202e", "\ufeff", "\ud800", "\ue000"])
 async def test_a_new_password_has_no_character_that_cannot_be_seen(hasher, unfit):
     with pytest.raises(UnacceptablePassword) as refused:

@@ -111,6 +111,7 @@ def ask(anonymous, token_of):
     return ask
 
 
+@pytest.mark.asvs("V8.2.1", "API9")
 def test_the_table_has_every_route(settings):
     routes = {
         f"{method} {route.path_format}"
@@ -121,6 +122,7 @@ def test_the_table_has_every_route(settings):
     assert routes == set(ROUTES)
 
 
+@pytest.mark.asvs("V8.2.1", "API5")
 @pytest.mark.parametrize(
     ("route", "who", "code"),
     [(route, *case) for route, codes in ROUTES.items() for case in zip(EVERYBODY, codes, strict=True)],
@@ -151,6 +153,7 @@ async def test_everybody_gets_what_the_table_says(ask, anonymous, log_in, regist
         assert response.json()["type"].endswith({401: ":not-authenticated", 403: ":role-not-allowed"}[code])
 
 
+@pytest.mark.asvs("V8.3.1")
 @pytest.mark.parametrize("route", BODIES)
 @pytest.mark.parametrize(("who", "status"), [("nobody", 401), ("expired", 401), ("disabled", 401), ("viewer", 403)])
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
@@ -160,6 +163,7 @@ async def test_who_asks_is_settled_before_what_they_sent(ask, route, who, status
     assert response.status_code == status
 
 
+@pytest.mark.asvs("V10.3.2")
 @pytest.mark.parametrize("role", Role)
 async def test_a_login_gives_no_more_than_the_role(anonymous, users, role):
     email = f"{uuid4().hex}@example.com"

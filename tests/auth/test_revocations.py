@@ -57,6 +57,7 @@ async def database(clock: asyncpg.Connection, own_database_url: str) -> AsyncIte
     await database.close()
 
 
+@pytest.mark.asvs("V7.4.1")
 @pytest.mark.parametrize("minutes", [10, -10])
 @pytest.mark.parametrize("ends_before", [True, False])
 async def test_a_session_that_ends_as_the_clock_is_set_has_ended_everywhere(

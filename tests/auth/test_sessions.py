@@ -54,6 +54,7 @@ async def ends_within_a_second(client, tokens):
     return True
 
 
+@pytest.mark.asvs("V7.2.3", "V11.5.1")
 async def test_a_refresh_gives_the_next_two_tokens(anonymous, maria, log_in):
     first = await log_in(maria)
 
@@ -66,6 +67,7 @@ async def test_a_refresh_gives_the_next_two_tokens(anonymous, maria, log_in):
     assert (await refresh(anonymous, second)).status_code == 200
 
 
+@pytest.mark.asvs("V10.4.5")
 async def test_a_refresh_token_that_comes_twice_ends_the_session(anonymous, maria, log_in):
     first = await log_in(maria)
     second = (await refresh(anonymous, first)).json()
@@ -102,6 +104,7 @@ async def test_refreshes_are_counted_by_what_became_of_them(anonymous, maria, lo
     assert grown == {"succeeded": 2, "repeated": 1, "reused": 1, "unknown": 1, "expired": 1}
 
 
+@pytest.mark.asvs("V10.4.5")
 async def test_a_refresh_whose_answer_was_lost_can_be_repeated(anonymous, maria, log_in):
     tokens = await log_in(maria)
 
@@ -112,6 +115,7 @@ async def test_a_refresh_whose_answer_was_lost_can_be_repeated(anonymous, maria,
     assert (await refresh(anonymous, responses[0].json())).status_code == 200
 
 
+@pytest.mark.asvs("V10.4.5")
 async def test_a_refresh_is_not_repeated_later(anonymous, maria, log_in, database):
     first = await log_in(maria)
     second = (await refresh(anonymous, first)).json()
@@ -128,6 +132,7 @@ async def test_what_is_no_refresh_token_is_refused(anonymous, token):
     assert response.status_code in (401, 422)
 
 
+@pytest.mark.asvs("V7.4.1", "V10.4.9")
 async def test_logging_out_ends_both_tokens_at_once(anonymous, maria, log_in):
     tokens = await log_in(maria)
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
@@ -139,6 +144,7 @@ async def test_logging_out_ends_both_tokens_at_once(anonymous, maria, log_in):
     assert (await refresh(anonymous, tokens)).status_code == 401
 
 
+@pytest.mark.asvs("V7.1.2")
 async def test_logging_out_leaves_other_sessions_alone(anonymous, maria, log_in):
     here, there = await log_in(maria), await log_in(maria)
 
@@ -147,6 +153,7 @@ async def test_logging_out_leaves_other_sessions_alone(anonymous, maria, log_in)
     assert await status_of(anonymous, there) == 200
 
 
+@pytest.mark.asvs("V6.4.3", "V7.4.2", "V7.4.3", "V8.3.2")
 @pytest.mark.parametrize("change", ["disable", "set_role", "set_password"])
 async def test_taking_something_away_ends_every_session_within_a_second(
     anonymous, maria, log_in, users, settings, run_service, change
@@ -168,6 +175,7 @@ async def test_taking_something_away_ends_every_session_within_a_second(
         assert (await refresh(anonymous, tokens)).status_code == 401
 
 
+@pytest.mark.asvs("V7.4.1")
 async def test_an_ended_session_is_known_to_a_process_that_starts_later(
     anonymous, maria, log_in, settings, run_service
 ):
@@ -203,6 +211,7 @@ async def test_a_key_is_changed_without_a_failed_request(anonymous, maria, log_i
         assert await status_of(client, tokens) == 401
 
 
+@pytest.mark.asvs("V11.2.2")
 async def test_a_weaker_hash_is_replaced_at_log_in(maria, log_in, database, anonymous):
     weak = argon2.using(type="ID", memory_cost=8192, rounds=1, parallelism=1).hash(PASSWORD)
     await database.execute("UPDATE users SET password_hash = $1 WHERE email = $2", weak, maria)

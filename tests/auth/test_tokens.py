@@ -45,6 +45,7 @@ def test_a_token_is_valid_for_half_an_hour(signer):
     assert claims["iat"] - issued in (0, 1)
 
 
+@pytest.mark.asvs("V9.2.1")
 @pytest.mark.parametrize("seconds_ago", [1801, 86_400])
 def test_it_is_refused_when_its_time_is_over(signer, monkeypatch, seconds_ago):
     now = time.time()
@@ -84,6 +85,7 @@ def test_another_key_verifies_nothing(signer):
         TokenSigner(KEY[::-1]).verify(signer.issue(VIEWER))
 
 
+@pytest.mark.asvs("V9.1.3")
 def test_the_previous_key_is_believed_while_it_is_named():
     old = TokenSigner(PREVIOUS_KEY).issue(VIEWER)
 

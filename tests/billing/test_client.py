@@ -239,6 +239,7 @@ async def test_a_broken_201_is_settled_by_the_next_try(billing, fail, requests, 
     assert [request["provider_id"] for request in await requests(name)] == [provider_id, provider_id]
 
 
+@pytest.mark.asvs("API10")
 @pytest.mark.parametrize("mode", ["broken_201", "oversize", "wrong_name", "redirect"])
 async def test_an_answer_that_stays_unusable_is_said_to_be(billing, fail, requests, name, key, mode):
     await fail(mode)
@@ -251,6 +252,7 @@ async def test_an_answer_that_stays_unusable_is_said_to_be(billing, fail, reques
     assert billing.breaker.state is protection.BreakerState.CLOSED  # billing answers
 
 
+@pytest.mark.asvs("API10")
 @pytest.mark.parametrize("bad_id", [0, -1, 2**31, 1.5, 7.0, "7", "", True, None, [], {}])
 async def test_an_id_that_is_none_is_uncertain(billing, fail, name, key, bad_id):
     await fail("bad_id", bad_id=bad_id)
@@ -275,6 +277,7 @@ async def test_fields_that_are_not_known_are_let_pass(play, name, key):
         assert await billing.create_provider(name, key) == 7
 
 
+@pytest.mark.asvs("V1.3.6", "V15.3.2")
 @pytest.mark.parametrize("status", [200, 202, 204, 302, 500, 502, 503, 504, 599])
 async def test_any_status_that_says_neither_yes_nor_no_is_retried(play, name, key, status):
     script = Script((status, b"", {}), created(7))
@@ -457,6 +460,7 @@ async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(play, name, k
     assert script.asked == 1
 
 
+@pytest.mark.asvs("V15.1.3", "V15.2.2")
 async def test_all_tries_together_end_by_the_deadline(billing, sandbox, fail, name, key):
     await fail("hang")
     options = BillingOptions(timeout=30.0, deadline=0.4)
@@ -500,6 +504,7 @@ async def test_what_was_not_sent_is_repeated_even_there(name, key, dead_port, mo
             assert await asking == 7
 
 
+@pytest.mark.asvs("V16.5.2")
 async def test_a_billing_service_that_keeps_failing_is_left_alone_for_a_while(play, name, key):
     now = 1000.0
     script = Script(*[failure(503)] * 5, created())
@@ -540,6 +545,7 @@ async def test_retries_are_a_share_of_the_calls(play, monkeypatch):
     assert 20 + protection.BUDGET_CAPACITY <= script.asked <= 20 + protection.BUDGET_CAPACITY + 20 * 0.1 + 1
 
 
+@pytest.mark.asvs("V13.2.4", "V13.2.5")
 async def test_proxies_of_the_environment_are_not_used(billing, name, key, monkeypatch, dead_port):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{dead_port}")
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{dead_port}")

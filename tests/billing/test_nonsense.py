@@ -84,6 +84,7 @@ async def test_one_request_that_billing_does_not_answer_pauses_no_other():
         assert billing.breaker.state is BreakerState.OPEN
 
 
+@pytest.mark.asvs("API10")
 async def test_an_encoded_answer_is_not_decoded():
     bomb = gzip.compress(gzip.compress(bytes(64 * 2**20)))
     sent = answer("201 Created", bomb, "Content-Encoding: gzip, gzip")

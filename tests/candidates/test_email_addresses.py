@@ -88,6 +88,7 @@ async def log_in(client, name, password=PASSWORD):
     return (await client.post("/auth/login", json={"username": name, "password": password})).status_code
 
 
+@pytest.mark.asvs("V2.3.2")
 async def test_a_company_registers_once_in_whatever_spelling(client):
     first, *others = spellings()
     assert (await client.post("/candidates", json=a_registration(contact_email=first))).status_code == 201
@@ -156,6 +157,7 @@ async def test_nothing_of_an_erased_address_is_left(client, call, connection):
         assert left == 0
 
 
+@pytest.mark.asvs("V6.3.1")
 async def test_spellings_of_one_account_share_its_limit_and_others_do_not(settings_here, run_service, connect, call):
     ways = spellings()
     await call("create-user", ways[0], "--password-stdin", stdin=f"{PASSWORD}\n")

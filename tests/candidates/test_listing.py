@@ -304,6 +304,7 @@ async def names_of(listed, **parameters):
     return names
 
 
+@pytest.mark.asvs("API4")
 @pytest.mark.parametrize("name", ["limit", "page_size"])
 @pytest.mark.parametrize(
     "value", ["0", "101", "-1", "9" * 30, "1.5", "ten", "NaN", "0x10", "1e1", "\x00", "[]", "true"]
@@ -328,6 +329,7 @@ async def test_pages_are_counted_from_1(viewer):
     assert (await viewer.get(CANDIDATES, params={"page": 0})).status_code == 422
 
 
+@pytest.mark.asvs("V2.1.2", "V2.2.3")
 @pytest.mark.parametrize("first", [{"limit": 20}, {"offset": 0}, {"limit": 5, "offset": 5}])
 @pytest.mark.parametrize("second", [{"page": 1}, {"page_size": 20}, {"page": 2, "page_size": 5}])
 async def test_the_two_ways_to_ask_do_not_mix(viewer, first, second):
@@ -365,6 +367,7 @@ async def test_unknown_parameters_are_refused_without_repeating_them(viewer, nam
     assert [(error["location"], error["field"]) for error in response.json()["errors"]] == [("query", None)]
 
 
+@pytest.mark.asvs("V15.3.7")
 @pytest.mark.parametrize("path", ["/candidates", "/approvals"])
 @pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=1&limit=1"])
 async def test_a_parameter_that_comes_twice_is_refused(admin, path, query):

@@ -85,6 +85,7 @@ async def test_what_is_no_id_is_refused(viewer, wrong):
     ]
 
 
+@pytest.mark.asvs("V8.2.2", "API1")
 async def test_a_stranger_learns_nothing_not_even_whether_it_exists(anonymous, register):
     candidate = await register()
 

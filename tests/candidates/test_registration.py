@@ -43,6 +43,7 @@ def try_registering(anonymous, registration):
     return try_registering
 
 
+@pytest.mark.asvs("V15.3.1")
 async def test_the_whole_record_comes_back(anonymous, registration):
     sent = registration()
 
@@ -180,6 +181,7 @@ async def test_half_characters_are_refused(post, registration, field, half):
     assert response.status_code == 422
 
 
+@pytest.mark.asvs("V1.4.2")
 @pytest.mark.parametrize("field", ["truck_count", "capacity_tons_per_day"])
 @pytest.mark.parametrize("number", [1, 2, LARGEST_INTEGER])
 async def test_counts_go_from_1_to_the_largest_integer(try_registering, field, number):
@@ -189,6 +191,7 @@ async def test_counts_go_from_1_to_the_largest_integer(try_registering, field, n
     assert response.json()[field] == number
 
 
+@pytest.mark.asvs("V15.3.5")
 @pytest.mark.parametrize("field", ["truck_count", "capacity_tons_per_day"])
 @pytest.mark.parametrize(
     "number",
@@ -354,6 +357,7 @@ async def test_many_companies_register_at_once(try_registering):
     assert len({response.json()["candidate_id"] for response in responses}) == 50
 
 
+@pytest.mark.asvs("V8.1.2", "V8.2.3", "V15.3.3", "API3")
 @pytest.mark.parametrize(
     "field", ["status", "provider_id", "version", "candidate_id", "id", "rejection_reason", "created_at", "x", ""]
 )
@@ -361,6 +365,7 @@ async def test_fields_that_are_not_the_companys_to_set_are_refused(try_registeri
     assert faults(await try_registering(**{field: "approved"})) == {None}
 
 
+@pytest.mark.asvs("V2.2.1")
 async def test_everything_that_is_wrong_is_named_at_once(try_registering):
     response = await try_registering(company_name="", contact_email="x", products=[], truck_count=0, more=1)
 
@@ -397,6 +402,7 @@ async def test_a_body_that_is_no_registration_is_refused(post, body):
     faults(await post(body))
 
 
+@pytest.mark.asvs("V15.3.7")
 @pytest.mark.parametrize("again", ['"phone": "1"', '"truck_count": 5', '"company_name": "Other"', '"ph\\u006fne": "1"'])
 async def test_a_field_given_twice_is_refused(post, registration, again):
     body = json.dumps(registration())
@@ -445,6 +451,7 @@ async def in_chunks(body, size=1000):
         yield body[start : start + size]
 
 
+@pytest.mark.asvs("API4")
 @pytest.mark.parametrize("send", [bytes, in_chunks], ids=["announced", "chunked"])
 async def test_a_body_may_have_64_kibibytes_and_no_more(post, registration, send):
     body = json.dumps(registration()).encode()

@@ -54,6 +54,7 @@ async def sign_in(page: Page, url: str, email: str) -> None:
     await page.wait_for_url(f"{url}/admin/approvals")
 
 
+@pytest.mark.asvs("V3.5.1", "V3.5.2")
 @pytest.mark.parametrize("policy", ["unsafe-url", "no-referrer"])
 @pytest.mark.parametrize("site", [NEIGHBOUR, STRANGER])
 async def test_another_site_decides_nothing_for_whoever_is_signed_in(

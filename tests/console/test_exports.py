@@ -66,6 +66,7 @@ def cells_of(text, delimiter):
     return [cell for row in reader for cell in row]
 
 
+@pytest.mark.asvs("V5")
 @settings(max_examples=150, deadline=None)
 @given(names=st.lists(TEXT, min_size=1, max_size=3), reason=TEXT, phone=TEXT)
 @example(["Acme;=1+1;Ltd"], "", "+34 963 555 017")
@@ -101,6 +102,7 @@ def lines_of(text):
     return text.replace("\r\n", "\n").replace("\r", "\n")  # XML's own line end
 
 
+@pytest.mark.asvs("V5")
 @settings(max_examples=50, deadline=None)
 @given(name=TEXT, reason=TEXT)
 @example("=1+1", "+34 963 555 017")

@@ -158,6 +158,7 @@ async def test_without_cookies_the_sign_in_page_says_what_is_missing(browser, se
     await page.close()
 
 
+@pytest.mark.asvs("V6.2.6", "V6.2.7")
 async def test_the_password_is_masked_and_may_be_pasted(someone):
     [field] = re.findall(r'<input [^>]*name="password"[^>]*>', (await someone.open("/admin/sign-in")).text)
 
@@ -175,6 +176,7 @@ async def test_who_signed_in_on_another_page_meanwhile_is_led_on(someone, accoun
     assert page.url.path == "/admin/candidates"
 
 
+@pytest.mark.asvs("V3.3")
 async def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(someone, account):
     page = await someone.open("/admin/sign-in")
     response = await someone.send(*form_of(page, "/sign-in", username=account, password=PASSWORD))
@@ -184,6 +186,7 @@ async def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(someo
     assert response.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.asvs("V3.3")
 async def test_only_a_hash_of_the_cookie_is_stored(someone, account, database):
     await someone.sign_in(account)
 
@@ -211,6 +214,7 @@ async def test_a_wrong_password_keeps_the_name_and_a_right_one_then_works(someon
     assert page.status_code == 200
 
 
+@pytest.mark.asvs("V3.7.1", "V3.7.2")
 @pytest.mark.parametrize(
     "target",
     [
@@ -248,6 +252,7 @@ async def test_a_form_for_signing_in_that_another_page_made_is_refused(someone, 
     assert (await someone.send(address, form)).status_code == 403
 
 
+@pytest.mark.asvs("V7.4.4")
 async def test_signing_out_ends_the_session_for_good(someone, account):
     page = await someone.sign_in(account)
     secret = someone.cookies[SESSION]
@@ -270,6 +275,7 @@ async def test_what_takes_access_away_does_so_with_the_next_page(someone, accoun
     assert (await someone.open("/admin/candidates")).url.path == "/admin/sign-in"
 
 
+@pytest.mark.asvs("V7.1.1", "V7.3.1", "V7.3.2")
 @pytest.mark.parametrize(
     ("table", "column", "seconds"),
     [

@@ -329,6 +329,7 @@ async def test_a_pool_that_is_exhausted_is_an_outage(hurried):
     await hurried.ping()
 
 
+@pytest.mark.asvs("V15.1.3", "V15.2.2")
 async def test_statements_that_take_too_long_together_are_given_up(hurried, caplog):
     await hurried.ping()
     started = monotonic()
@@ -367,6 +368,7 @@ def dead_port():
         return listener.getsockname()[1]
 
 
+@pytest.mark.asvs("V16.3.4")
 async def test_nobody_listening_is_an_outage_whose_cause_is_logged(dead_port, caplog):
     database = Database(url_of(f"postgresql://user:hunter2@127.0.0.1:{dead_port}/name"), pool_size=1)
 

@@ -63,6 +63,7 @@ async def privileges(owner, role):
     return found
 
 
+@pytest.mark.asvs("V13.2.2")
 async def test_the_role_gets_what_the_table_says(grant, owner, role):
     await grant(role)
 

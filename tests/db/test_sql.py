@@ -45,6 +45,7 @@ def statements_made_of_parts(tree):
             yield names_of(call)
 
 
+@pytest.mark.asvs("V1.2.4")
 def test_no_statement_is_put_together():
     found = {
         (str(path.relative_to(SOURCE)), name)

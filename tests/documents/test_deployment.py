@@ -105,6 +105,7 @@ async def migrated(roles: Roles, shell: Shell) -> Roles:
     return roles
 
 
+@pytest.mark.asvs("V6.3.2")
 async def test_a_new_database_has_no_account(migrated: Roles) -> None:
     connection = await asyncpg.connect(migrated.owner_url)
     try:
@@ -240,6 +241,7 @@ def _company(number: int) -> dict[str, object]:
     }
 
 
+@pytest.mark.asvs("V13.2.2")
 @pytest.mark.parametrize(
     "statement",
     [
@@ -268,6 +270,7 @@ async def test_the_serving_role_can_do_no_more(migrated: Roles, statement: str) 
         await execute(migrated.service_url, statement)
 
 
+@pytest.mark.asvs("V13.2.2")
 async def test_the_serving_role_makes_no_session_that_outlasts_a_week(migrated: Roles) -> None:
     # Refresh tokens and browsers' secrets end with their session.
     session = "INSERT INTO sessions (user_id, expires_at) SELECT id, now() + interval '{}' FROM users"
@@ -318,6 +321,7 @@ async def test_upgrading_grants_again(migrated: Roles, shell: Shell) -> None:
     await execute(migrated.service_url, "SELECT FROM sessions")
 
 
+@pytest.mark.asvs("V16.1.1", "V16.2.2")
 async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path, shell: Shell) -> None:
     blocks = section("DEPLOYMENT.md", "First deployment").blocks
     _, _, migrate, create_user, check, serve, look, answer = [block.text for block in blocks][:8]
@@ -359,6 +363,7 @@ async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path
     assert json.loads(line)["time"].endswith("+00:00")
 
 
+@pytest.mark.asvs("V4.1.3", "V15.3.4")
 @pytest.mark.parametrize(("gateway", "answers"), [("127.0.0.1", "401 401"), ("192.0.2.1", "401 429")])
 async def test_a_forwarded_address_is_believed_from_named_gateways_alone(
     tmp_path: Path, shell: Shell, gateway: str, answers: str
@@ -399,6 +404,7 @@ async def test_a_gateway_may_pass_the_prefix_on_or_cut_it_off(path: str) -> None
     assert response.status_code == 200
 
 
+@pytest.mark.asvs("V13.4.1")
 def test_the_image_copies_what_is_there_and_let_through() -> None:
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copied = {
@@ -428,6 +434,7 @@ def test_the_image_knows_its_commit_as_the_code_reads_it() -> None:
     assert f"--build-arg {name}=" in section("DEPLOYMENT.md", "As a container").text
 
 
+@pytest.mark.asvs("V13.3.1")
 def test_the_image_stands_on_a_supported_python_and_has_no_secret() -> None:
     tags = set(re.findall(r"(?m)^FROM python:(\d+\.\d+)-slim-bookworm\b", DOCKERFILE))
     supported = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]

@@ -81,6 +81,7 @@ def test_env_example_with_every_line_uncommented_is_the_defaults(
     assert settings.model_dump(include=OTHERWISE_IN_RUN) == production.model_dump(include=OTHERWISE_IN_RUN)
 
 
+@pytest.mark.asvs("V13.1.1")
 @pytest.mark.parametrize(("title", "settings"), [("Settings", SERVE), ("Settings of run", RUN_ALONE)])
 def test_deployment_has_every_setting_with_its_default(title: str, settings: dict[str, str]) -> None:
     [table] = section("DEPLOYMENT.md", title).tables[:1]
@@ -110,6 +111,7 @@ def test_compose_passes_every_setting_that_an_image_does_not_have() -> None:
     assert passed == set(SERVE) - {"APP_HOST", "APP_PORT"}
 
 
+@pytest.mark.asvs("V13.2.3")
 def test_compose_has_a_default_for_nothing_that_is_needed_or_secret() -> None:
     needed = {name for name, field in Settings.model_fields.items() if field.is_required()} - {"database_url"}
 

@@ -134,6 +134,7 @@ async def test_without_its_database_the_service_starts_and_says_that_it_is_unhea
         await check_unhealthy(client)
 
 
+@pytest.mark.asvs("V16.5.3")
 async def test_without_its_database_everything_else_asks_to_come_back(through, dead_port, tokens, registration):
     async with through(dead_port, tokens[Role.ADMIN]) as client:
         responses = [

@@ -44,6 +44,7 @@ def test_two_locks_may_not_have_two_versions_of_a_package(lock: Lock) -> None:
     assert list(disagreements({"one": lock, "other": other})) == ["httpx differs between one and other"]
 
 
+@pytest.mark.asvs("V15.1.2")
 def test_every_line_has_a_version_and_hashes(lock: Lock) -> None:
     for name in CONTENTS:
         assert not list(unpinned(read(ROOT / "requirements" / name)))

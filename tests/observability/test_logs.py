@@ -99,6 +99,7 @@ def test_errors_of_the_system_and_of_postgresql_have_their_numbers(line):
     assert line(error=raised(asyncpg.UniqueViolationError(SENT)))["exc_info"].endswith("SQLSTATE 23505")
 
 
+@pytest.mark.asvs("V16.4.1")
 @pytest.mark.parametrize("text", ["a\r\nb", 'a"}\n{"level":"ERROR"', "a\x1b[31mb", "a\u2028b", "\x00"])
 def test_no_text_ends_a_line_early(line, text):
     assert line(text, field=text)["message"] == text

@@ -34,6 +34,7 @@ def labels(method, endpoint, status_code):
     return frozenset({"method": method, "endpoint": endpoint, "status_code": str(status_code)}.items())
 
 
+@pytest.mark.asvs("V4.1.1")
 async def test_it_is_the_text_format_of_prometheus(anonymous):
     response = await anonymous.get("/metrics")
 
@@ -60,6 +61,7 @@ async def test_a_request_is_counted_by_method_route_and_status(samples, viewer, 
     assert (await samples(REQUESTS))[expected] == before + 1
 
 
+@pytest.mark.asvs("V16.3.2", "V16.3.3")
 @pytest.mark.parametrize(
     ("method", "path", "endpoint", "status"),
     [

@@ -242,6 +242,7 @@ async def test_nginx_shows_no_stranger_the_health_of_the_service(pages, nginx):
         assert (await inside.get("/health/live")).status_code == 200
 
 
+@pytest.mark.asvs("V14.2.1")
 @needs_nginx
 @pytest.mark.parametrize("path", ["/applications/{}", "/%61pplications/{}", "/registry/applications/{}/withdraw"])
 async def test_nginx_logs_no_secret_of_an_applicant(gate, nginx, tmp_path_factory, path):

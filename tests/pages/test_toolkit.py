@@ -189,6 +189,7 @@ async def test_a_notice_that_is_none_is_not_shown(app, value):
     assert 'class="notice' not in response.text
 
 
+@pytest.mark.asvs("V3.4.3")
 async def test_pages_let_no_script_or_style_in_but_those_of_files(client):
     response = await client.get("/here/page")
 
@@ -244,6 +245,7 @@ def a_request(app, cookie):
 FORGED = b'{"kind":"danger","text":"Call 900 123 123 and say your password"}'
 
 
+@pytest.mark.asvs("V3.3")
 @pytest.mark.parametrize(
     "content",
     [

@@ -36,6 +36,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
+@pytest.mark.asvs("V15.2.3")
 async def test_neither_the_sandbox_is_there_nor_what_is_private_open(serving, environment, tmp_path):
     async with serving(environment, tmp_path) as process, httpx.AsyncClient(base_url=process.url) as client:
         sandbox = {
@@ -49,6 +50,7 @@ async def test_neither_the_sandbox_is_there_nor_what_is_private_open(serving, en
     assert private == [401] * len(PRIVATE_PATHS)
 
 
+@pytest.mark.asvs("V15.2.3")
 async def test_serving_loads_nothing_of_a_newcomers_machine(environment, tmp_path):
     loading = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", LOADED), env=environment, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
@@ -69,6 +71,7 @@ def test_nothing_in_the_package_sets_a_failpoint():
     assert failpoints.hook is None
 
 
+@pytest.mark.asvs("V15.2.3")
 async def test_no_variable_sets_a_failpoint(serving, environment, registration, tmp_path):
     armed = {
         "FAILPOINT": "approval.before-claim",
@@ -102,6 +105,7 @@ def test_no_secret_has_a_default(name):
     assert field.is_required() or field.default is None
 
 
+@pytest.mark.asvs("V11.2.2")
 async def test_a_key_rotates_across_replicas_with_no_failed_request(serving, environment, admin_email, tmp_path):
     old, new = environment["JWT_SECRET_KEY"], uuid4().hex
     steps = [

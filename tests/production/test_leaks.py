@@ -99,6 +99,7 @@ def tokens_of(tokens):
     return [tokens["access_token"], tokens["access_token"].split(".")[2], tokens["refresh_token"]]
 
 
+@pytest.mark.asvs("V14.1.2", "V14.2.4", "V16.2.5")
 async def test_what_was_sent_is_neither_logged_nor_measured(chatty, client, admin_email, registration):
     secrets = await use_everything(client, admin_email, registration)
 
@@ -108,6 +109,7 @@ async def test_what_was_sent_is_neither_logged_nor_measured(chatty, client, admi
     check_nothing_leaked(texts, [*secrets, SCRAPE_TOKEN])
 
 
+@pytest.mark.asvs("V16.2.1")
 async def test_a_line_says_which_member_of_staff_asked(chatty, client, admin_email, migrated_database_url):
     login = await client.post("/auth/login", json={"username": admin_email, "password": PASSWORD})
     await client.get("/candidates", headers={"Authorization": f"Bearer {login.json()['access_token']}"})
@@ -120,6 +122,7 @@ async def test_a_line_says_which_member_of_staff_asked(chatty, client, admin_ema
     assert not [line for line in requests if line["endpoint"] == "/auth/login" and "user_id" in line]
 
 
+@pytest.mark.asvs("V16.2.5")
 async def test_what_was_sent_is_not_logged_when_something_raises(
     serving, environment, empty_database_url, tmp_path, registration
 ):
@@ -160,6 +163,7 @@ async def test_a_row_that_the_database_refuses_is_not_logged(chatty, client, reg
     )
 
 
+@pytest.mark.asvs("V16.2.4")
 async def test_broken_requests_leave_whole_lines(chatty, client):
     address = urlsplit(chatty.url)
     requests = [
@@ -186,6 +190,7 @@ def _send(address, request):
         connection.recv(1000)
 
 
+@pytest.mark.asvs("API4")
 async def test_thousands_of_random_paths_and_methods_add_a_bounded_number_of_series(serving, environment, tmp_path):
     more = {"LOG_LEVEL": "ERROR", "METRICS_TOKEN": SCRAPE_TOKEN, "RATE_LIMIT_DEFAULT": ""}
     async with (

@@ -91,6 +91,7 @@ async def dropped(url):
     return (await metrics(url)).get(("provider_service_log_lines_dropped_total",), 0)
 
 
+@pytest.mark.asvs("V16.5.2")
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
 async def test_a_pipe_that_nobody_reads_keeps_no_request_waiting_and_no_process_alive(
     environment, tmp_path, pipe, options
@@ -108,6 +109,7 @@ async def test_a_pipe_that_nobody_reads_keeps_no_request_waiting_and_no_process_
     assert not [pid for pid in workers if is_alive(pid) and is_running(pid)]
 
 
+@pytest.mark.asvs("V16.2.4")
 async def test_once_the_pipe_is_read_again_the_lines_are_whole_and_the_dropped_are_told(environment, tmp_path, pipe):
     async with serving_into(environment, tmp_path, pipe["write"]) as (url, process):
         os.close(pipe["write"])

@@ -74,6 +74,7 @@ async def test_bad_tries_at_any_process_count_together(pair, admin_email, from_h
     assert [response.status_code for response in elsewhere] == [200, 200]
 
 
+@pytest.mark.asvs("V2.4.1")
 @needs_redis
 async def test_registrations_at_any_process_count_together(pair, registration, from_here):
     codes = [
@@ -91,6 +92,7 @@ async def test_every_request_counts_wherever_it_is_asked(pair, from_here):
     assert codes == [401] * 60 + [429] * 10
 
 
+@pytest.mark.asvs("V16.5.2")
 @needs_redis
 async def test_while_redis_is_down_log_ins_are_refused_and_the_rest_goes_on(
     pair, redis, admin_email, registration, from_here
@@ -115,6 +117,7 @@ async def test_while_redis_is_down_log_ins_are_refused_and_the_rest_goes_on(
     assert again.status_code == 200
 
 
+@pytest.mark.asvs("V6.3.1")
 @needs_redis
 @pytest.mark.parametrize(
     ("before", "after"),
@@ -193,6 +196,7 @@ async def test_check_finds_redis(redis, environment, tmp_path):
     assert [line.split()[:2] for line in finished.stdout.splitlines() if "redis" in line] == [["ok", "redis:"]]
 
 
+@pytest.mark.asvs("V16.5.2")
 @needs_redis
 async def test_a_redis_that_hangs_keeps_a_crowd_waiting_once_and_is_found_again(
     serving, environment, admin_email, tmp_path

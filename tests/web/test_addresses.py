@@ -8,6 +8,7 @@ from provider_registration.web import addresses
 from provider_registration.web.addresses import network_of
 
 
+@pytest.mark.asvs("V15.3.4")
 @pytest.mark.parametrize(
     "written",
     [
@@ -27,6 +28,7 @@ def test_an_ipv4_address_is_one_in_every_notation(written):
     assert network_of(written) == "203.0.113.7"
 
 
+@pytest.mark.asvs("V15.3.4")
 @pytest.mark.parametrize(
     "written",
     [

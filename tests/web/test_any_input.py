@@ -49,6 +49,7 @@ def check_refusal(response, *statuses):
     assert response.json()["status"] == response.status_code
 
 
+@pytest.mark.asvs("V2.2.2")
 async def test_arbitrary_bytes_are_refused_as_registrations(blocking_client):
     @many
     @given(st.binary(max_size=2000))
@@ -59,6 +60,7 @@ async def test_arbitrary_bytes_are_refused_as_registrations(blocking_client):
     await asyncio.to_thread(check)
 
 
+@pytest.mark.asvs("V1.5.2")
 async def test_arbitrary_json_is_refused_as_registrations(blocking_client):
     @many
     @given(json_values)
@@ -70,6 +72,7 @@ async def test_arbitrary_json_is_refused_as_registrations(blocking_client):
     await asyncio.to_thread(check)
 
 
+@pytest.mark.asvs("V1.1.2", "V1.2.3")
 async def test_a_registration_with_arbitrary_fields_is_kept_as_sent_or_refused(blocking_client, registration):
     @many
     @given(

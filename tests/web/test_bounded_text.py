@@ -80,6 +80,7 @@ def test_the_walk_finds_what_callers_send() -> None:
     }
 
 
+@pytest.mark.asvs("V15.1.3", "V15.2.2")
 @pytest.mark.parametrize(("name", "field", "info"), FIELDS, ids=[f"{name}.{field}" for name, field, _ in FIELDS])
 def test_every_text_of_a_request_has_a_bound(name: str, field: str, info: FieldInfo) -> None:
     assert not unbounded(info.annotation, tuple(info.metadata)), f"{name}.{field} takes text of any length"
@@ -104,6 +105,7 @@ def normalised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return lengths
 
 
+@pytest.mark.asvs("V1.1.1")
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, field, _ in FIELDS])
 def test_endless_text_is_refused_before_it_is_normalised(name: str, field: str, normalised: list[int]) -> None:
     for sent in (ENDLESS, [ENDLESS]):

@@ -29,6 +29,7 @@ def ask(settings, run_service):
     return ask
 
 
+@pytest.mark.asvs("V13.4.5", "API8")
 def test_production_closes_both_to_strangers(settings):
     defaults = {name: field.default for name, field in type(settings).model_fields.items()}
 
@@ -36,6 +37,7 @@ def test_production_closes_both_to_strangers(settings):
     assert defaults["metrics_token"] is None
 
 
+@pytest.mark.asvs("V13.4.5")
 @pytest.mark.parametrize(("setting", "path"), [(name, path) for name, paths in PATHS.items() for path in paths])
 async def test_staff_only_is_staff_only(ask, tokens, setting, path):
     assert (await ask(path, **{setting: "staff"})).status_code == 401
@@ -47,6 +49,7 @@ async def test_off_is_not_there_for_anyone(ask, tokens, setting, path):
     assert (await ask(path, tokens[Role.ADMIN], **{setting: "off"})).status_code == 404
 
 
+@pytest.mark.asvs("V6.1.3", "V6.3.4")
 async def test_a_scraper_shows_its_token(ask, tokens):
     closed = {"metrics_access": "token", "metrics_token": SCRAPE_TOKEN}
 
@@ -61,6 +64,7 @@ async def test_without_a_token_set_nobody_scrapes(ask):
     assert (await ask("/metrics", "''", metrics_access="token")).status_code == 401
 
 
+@pytest.mark.asvs("V3.2.1", "V3.4.4", "V3.4.5", "V3.4.6", "V14.2.2", "V14.3.2")
 @pytest.mark.parametrize("path", ["/health", "/candidates", "/nowhere", "/docs", "/redoc", "/metrics", "/openapi.json"])
 async def test_every_answer_has_the_security_headers(anonymous, path):
     headers = (await anonymous.get(path)).headers
@@ -74,6 +78,7 @@ async def test_every_answer_has_the_security_headers(anonymous, path):
     assert headers["Strict-Transport-Security"].startswith("max-age=")
 
 
+@pytest.mark.asvs("V3.4.3", "V14.2.3")
 async def test_the_page_runs_no_script_but_its_own(anonymous):
     response = await anonymous.get("/docs")
 
@@ -92,6 +97,7 @@ async def test_the_reference_runs_no_script_but_files_of_this_host(anonymous):
     assert not re.search(r'(src|href|url)="https?://', response.text)
 
 
+@pytest.mark.asvs("V3.4.2")
 async def test_no_other_origin_is_let_in_unless_it_is_named(ask):
     origin = {"Origin": "https://supply.example"}
     preflight = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}

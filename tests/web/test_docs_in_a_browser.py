@@ -20,6 +20,7 @@ async def service_url(settings, run_service):
         yield service.url
 
 
+@pytest.mark.asvs("V3.4.3")
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
 async def test_it_shows_every_operation_and_breaks_no_policy(browser, service_url, settings, path):
     paths = create_app(settings).openapi()["paths"].values()

@@ -105,6 +105,7 @@ def test_every_example_of_a_problem_is_of_the_status_it_stands_under(operations)
                 assert example["type"].startswith("urn:problem-type:provider-registration:")
 
 
+@pytest.mark.asvs("V4.1.1")
 def test_every_refusal_is_a_problem_document(operations):
     others = {
         (name, status)

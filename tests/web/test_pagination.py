@@ -33,6 +33,7 @@ def test_other_queries_are_refused(query):
         PageQuery(**query)
 
 
+@pytest.mark.asvs("V1.4.2")
 @given(page=st.integers(), page_size=st.integers())
 def test_no_page_lies_beyond_what_postgresql_can_skip(page, page_size):
     try:

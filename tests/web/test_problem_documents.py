@@ -18,6 +18,7 @@ PROBLEM = "application/problem+json"
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 
+@pytest.mark.asvs("V13.4.3")
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/candidates/", "/Candidates", "//candidates", "/docs/../etc", "/docs/x", "/redoc/x"]
 )
@@ -42,6 +43,7 @@ async def test_nothing_at_a_path_is_said_in_a_sentence(anonymous):
     }
 
 
+@pytest.mark.asvs("V3.5.3")
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -65,6 +67,7 @@ async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(anonymous, 
     assert response.json()["instance"] == path
 
 
+@pytest.mark.asvs("V1.2.2")
 @pytest.mark.parametrize(
     ("path", "instance"),
     [
@@ -89,6 +92,7 @@ async def test_a_valid_request_id_is_kept(anonymous, request_id):
     assert response.headers["X-Request-ID"] == request_id
 
 
+@pytest.mark.asvs("V1.2.1", "V16.4.1")
 @pytest.mark.parametrize("request_id", [None, "", "x" * 65, "a b", "a/b", "é".encode(), "{}", "a,b", "a\tb"])
 async def test_any_other_is_replaced(anonymous, request_id):
     headers = {} if request_id is None else {"X-Request-ID": request_id}
@@ -169,6 +173,7 @@ async def failing(settings):
         yield client
 
 
+@pytest.mark.asvs("V13.4.2", "V16.5.1")
 @pytest.mark.parametrize("path", ["/fails", "/fails-in-a-thread", "/fails-in-a-group"])
 async def test_an_unforeseen_fault_is_a_problem_without_details(failing, path, caplog):
     response = await failing.get(path, headers={"X-Request-ID": "find-me"})
@@ -187,6 +192,7 @@ async def test_an_unforeseen_fault_is_a_problem_without_details(failing, path, c
     assert record.exc_info is not None
 
 
+@pytest.mark.asvs("V16.3.4")
 async def test_an_unforeseen_fault_is_counted(failing):
     await failing.get("/fails")
 
@@ -195,6 +201,7 @@ async def test_an_unforeseen_fault_is_counted(failing):
     assert 'provider_service_requests_total{endpoint="/fails",method="GET",status_code="500"}' in metrics
 
 
+@pytest.mark.asvs("V16.5.4")
 async def test_the_service_goes_on_after_an_unforeseen_fault(failing):
     await failing.get("/fails")
 

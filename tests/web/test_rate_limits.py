@@ -47,6 +47,7 @@ async def log_in(client, email, password, address="192.0.2.1"):
     )
 
 
+@pytest.mark.asvs("V6.3.1")
 async def test_the_sixth_bad_try_within_a_minute_is_refused(limited, maria):
     answers = [(await log_in(limited, maria, "wrong password")).status_code for _ in range(5)]
     sixth = await log_in(limited, maria, PASSWORD)
@@ -57,12 +58,14 @@ async def test_the_sixth_bad_try_within_a_minute_is_refused(limited, maria):
     assert 0 < int(sixth.headers["Retry-After"]) <= 60
 
 
+@pytest.mark.asvs("V6.3.1", "API2")
 async def test_a_burst_of_tries_gets_no_further_than_one_after_the_other(limited, maria):
     responses = await asyncio.gather(*(log_in(limited, maria, "wrong password") for _ in range(20)))
 
     assert sorted(response.status_code for response in responses) == [401] * 5 + [429] * 15
 
 
+@pytest.mark.asvs("V6.3.1")
 async def test_an_attacker_elsewhere_cannot_lock_the_owner_out(limited, maria):
     for _ in range(6):
         await log_in(limited, maria, "wrong password", address="198.51.100.7")
@@ -91,6 +94,7 @@ async def test_good_tries_at_once_are_not_too_many(limited, maria):
     assert [response.status_code for response in responses] == [200] * 8
 
 
+@pytest.mark.asvs("V6.3.1")
 async def test_many_accounts_are_not_tried_from_one_address():
     limits = RateLimits(storage_url="", login="5/minute", registration="", default="")
     for number in range(50):
@@ -162,6 +166,7 @@ async def test_letter_case_makes_no_other_account(limited, maria):
     assert (await log_in(limited, maria, PASSWORD)).status_code == 429
 
 
+@pytest.mark.asvs("API6")
 async def test_registrations_are_limited_by_address(limited, registration):
     async def register(address):
         headers = {"X-Forwarded-For": address}
@@ -171,6 +176,7 @@ async def test_registrations_are_limited_by_address(limited, registration):
     assert await register("192.0.2.2") == 201
 
 
+@pytest.mark.asvs("API4")
 async def test_everything_else_is_limited_by_session_and_made_up_tokens_by_address(limited, maria):
     token = (await log_in(limited, maria, PASSWORD)).json()["access_token"]
 
@@ -199,6 +205,7 @@ async def test_what_only_looks_like_a_probe_is_limited(limited, path):
     assert 429 not in answers[:35]
 
 
+@pytest.mark.asvs("V16.3.1")
 async def test_refusals_are_counted(limited, maria):
     for _ in range(6):
         await log_in(limited, maria, "wrong password")
@@ -240,6 +247,7 @@ async def body_until(held):
     yield b"}"
 
 
+@pytest.mark.asvs("V2.4.1")
 @pytest.mark.parametrize("limit", ["1200/minute", ""])
 async def test_one_caller_does_not_have_everything_under_way(settings, run_service, monkeypatch, limit):
     monkeypatch.setattr(rate_limit_middleware, "MAX_AT_ONCE", 2)

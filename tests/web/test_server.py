@@ -196,6 +196,7 @@ TCP_CLOSE = 7  # tcpi_state of tcp(7)
 HEAD = b"GET /short HTTP/1.1\r\nHost: x\r\n"
 
 
+@pytest.mark.asvs("API4")
 @pytest.mark.parametrize(
     "head",
     [
@@ -309,6 +310,7 @@ async def test_trailers_without_end_are_not_read_without_end(port):
                 await writer.drain()
 
 
+@pytest.mark.asvs("API4")
 async def test_a_head_that_never_ends_is_answered_and_closed(port, impatient):
     async with connected(port) as (reader, writer):
         writer.write(HEAD)
@@ -356,6 +358,7 @@ async def test_nothing_behind_a_head_that_is_refused_is_served(port):
     assert b"200 OK" not in answer
 
 
+@pytest.mark.asvs("V4.2.1")
 @pytest.mark.parametrize(
     "lengths",
     [
@@ -379,6 +382,7 @@ async def test_a_body_whose_length_is_ambiguous_is_refused_with_all_behind_it(po
     assert b"200 OK" not in answer
 
 
+@pytest.mark.asvs("V4.2.1")
 async def test_trailers_are_no_headers(port):
     async with connected(port) as (reader, writer):
         writer.write(b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -477,6 +481,7 @@ def sockets_of(port):
         return [line for line in lines if f":{port:04X} " in line[:22]]
 
 
+@pytest.mark.asvs("V4.2.1")
 @pytest.mark.parametrize(
     "sent",
     [
@@ -565,6 +570,7 @@ async def status_over(connection):
     return (await asyncio.wait_for(reader.readline(), 5))[9:12]
 
 
+@pytest.mark.asvs("V2.4.1")
 async def test_one_address_does_not_take_all_connections(monkeypatch):
     monkeypatch.setattr(web_server, "MAX_CONNECTIONS_AN_ADDRESS", 3)
     async with proxied_server("127.0.0.1") as (port, server):

@@ -48,6 +48,7 @@ def test_text_is_trimmed_and_composed(written, kept):
     assert text_adapter.validate_python(written) == kept
 
 
+@pytest.mark.asvs("V1.3.3")
 @pytest.mark.parametrize(
     "character", [chr(code) for code in [*range(32), *range(127, 160), 0x2028, 0x2029, 0xD800, 0xDFFF]]
 )
@@ -66,6 +67,7 @@ def test_lengths_are_those_of_what_is_kept():
             short_adapter.validate_python(wrong)
 
 
+@pytest.mark.asvs("V1.1.1")
 @given(st.text())
 def test_cleaning_twice_changes_nothing_more(text):
     try:
@@ -160,6 +162,7 @@ def test_the_reason_for_a_refusal_does_not_repeat_the_address(wrong):
     assert "@" not in error["msg"]
 
 
+@pytest.mark.asvs("V1.3.3")
 @pytest.mark.parametrize(
     ("sent", "kept"),
     [

@@ -20,6 +20,7 @@ def folder():
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.asvs("V2.4.1", "API4")
 async def test_no_stranger_stops_the_service_or_has_it_fail(empty_database_url, folder):
     patient = {"DATABASE_TIMEOUT_SECONDS": "10"}
     async with staged(empty_database_url, folder, DIRECTLY, **patient) as stage:

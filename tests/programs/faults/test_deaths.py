@@ -28,6 +28,7 @@ def everywhere(run, places, choose_contract):
     }
 
 
+@pytest.mark.asvs("V2.3.3")
 async def test_killed_at_any_failpoint_the_service_finishes_after_a_restart(at_each):
     await at_each(everywhere(kill_at, FAILPOINTS, lambda: KEYS_HONOURED))
 

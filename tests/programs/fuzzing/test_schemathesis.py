@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from .fuzzer import fuzz
 
 
@@ -16,6 +18,7 @@ async def test_requests_of_an_admin_are_answered_as_documented(stage, tmp_path):
     assert verdict.cases > 500
 
 
+@pytest.mark.asvs("V2.2.1")
 async def test_requests_of_nobody_are_answered_as_documented(stage, tmp_path):
     seed = random.getrandbits(32)
 
