@@ -16,6 +16,8 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # Tests wait for processes as much as they compute: a worker more than there are cores takes a seventh less time.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
+# The tests of a file share what it starts: services, standbys, browsers.
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 # Every start would compile all of src again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,10 +32,10 @@ run: $(LOCAL)  ## start the service, its database and a billing sandbox on this 
 	@$(BIN)/provider-registration run
 
 test: $(DEV)  ## run the tests; ARGS="-k approve" passes options to pytest
-	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	$(PYTEST) $(ARGS)
 
 coverage: $(DEV)  ## run the tests more slowly, and say which lines and branches none of them runs
-	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
+	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 faults: $(DEV)  ## kill and cut everything for MINUTES, and prove that approval makes one provider; SEED and ONLY choose
 	$(BIN)/python -m tests.programs.faults.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \

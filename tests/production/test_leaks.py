@@ -22,15 +22,15 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND
 MORE_SERIES = 500  # every method at every route that random paths meet: a counter a status and 15 of a histogram
 
 
-@pytest.fixture
-async def chatty(serving, environment, tmp_path):
+@pytest.fixture(scope="module")
+async def chatty(serving, environment, tmp_path_factory):
     """A service that logs as much as it can; RATE_LIMIT_DEFAULT is off since everything is asked from one address."""
     more = {"LOG_LEVEL": "DEBUG", "METRICS_TOKEN": SCRAPE_TOKEN, "RATE_LIMIT_DEFAULT": "", "PUBLIC_PAGES": "true"}
-    async with serving({**environment, **more}, tmp_path) as process:
+    async with serving({**environment, **more}, tmp_path_factory.mktemp("chatty")) as process:
         yield process
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def client(chatty):
     async with httpx.AsyncClient(base_url=chatty.url, timeout=30) as client:
         yield client
@@ -111,13 +111,14 @@ async def test_what_was_sent_is_neither_logged_nor_measured(chatty, client, admi
 
 @pytest.mark.asvs("V16.2.1")
 async def test_a_line_says_which_member_of_staff_asked(chatty, client, admin_email, migrated_database_url):
-    login = await client.post("/auth/login", json={"username": admin_email, "password": PASSWORD})
-    await client.get("/candidates", headers={"Authorization": f"Bearer {login.json()['access_token']}"})
+    ours = {"X-Request-ID": uuid4().hex}
+    login = await client.post("/auth/login", json={"username": admin_email, "password": PASSWORD}, headers=ours)
+    await client.get("/candidates", headers={"Authorization": f"Bearer {login.json()['access_token']}", **ours})
 
     connection = await asyncpg.connect(migrated_database_url)
     user_id = await connection.fetchval("SELECT id FROM users WHERE email = $1", admin_email)
     await connection.close()
-    requests = [line for line in chatty.lines() if line["message"] == "request"]
+    requests = [line for line in chatty.lines() if line["message"] == "request" and line["request_id"] in ours.values()]
     assert [line.get("user_id") for line in requests if line["endpoint"] == "/candidates"] == [str(user_id)]
     assert not [line for line in requests if line["endpoint"] == "/auth/login" and "user_id" in line]
 

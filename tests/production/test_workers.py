@@ -43,9 +43,10 @@ async def eventually(condition):
             await asyncio.sleep(0.2)
 
 
-@pytest.fixture
-async def process(serving, environment, tmp_path):
-    async with serving(environment | OPEN, tmp_path, "--workers", str(WORKERS)) as process:
+@pytest.fixture(scope="module")
+async def process(serving, environment, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    async with serving(environment | OPEN, folder, "--workers", str(WORKERS)) as process:
         await eventually(lambda: all_are_up(process))
         yield process
 
