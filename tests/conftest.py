@@ -27,6 +27,7 @@ from provider_registration.local.sandbox import create_sandbox
 from tests.chromium import PROGRAM, chromium
 from tests.pgbouncer import PORT as PGBOUNCER_PORT
 from tests.pgbouncer import PgBouncer
+from tests.processor_time import ProcessorTime
 from tests.service import user_directory
 
 SERVER_URL = "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user creates databases
@@ -46,9 +47,12 @@ _pgbouncer = pytest.StashKey[PgBouncer]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pgbouncer", action="store_true", help="put PgBouncer between the service and PostgreSQL")
+    parser.addoption("--processor-time", action="store_true", help="show which tests cost the most processor time")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("processor_time"):
+        config.pluginmanager.register(ProcessorTime())
     if hasattr(config, "workerinput"):  # an xdist worker: it inherits the variables
         return
     _remove_what_killed_runs_left()
