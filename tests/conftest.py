@@ -9,12 +9,14 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from httpx._transports import default
 from playwright.async_api import Browser
 
 from provider_registration.auth.directory import UserDirectory
@@ -39,6 +41,9 @@ A_RUN_STARTS_WITHIN = 60.0  # seconds
 DELETE_CANDIDATES = "DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
 
 pytest_plugins = ["tests.running_service"]  # its fixtures are for every folder
+
+# A client reads all certificates of the machine, 40 ms of processor time, though the tests speak plain HTTP.
+default.create_ssl_context = cache(default.create_ssl_context)
 
 _folder = pytest.StashKey[Path]()
 _postgres = pytest.StashKey[PrivatePostgres]()
