@@ -124,9 +124,9 @@ def run_service_fixture() -> Callable[[Settings], AbstractAsyncContextManager[Se
     return serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def service(settings: Settings) -> AsyncIterator[Service]:
-    """The service that most tests share."""
+    """The service that the tests of a file share: one that is left running asks the database all the time."""
     async with serving(settings) as service:
         yield service
 
@@ -149,10 +149,10 @@ def connect(contract: Contract) -> Callable[..., httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def tokens(service: Service, users: UserDirectory) -> dict[Role, str]:
-    """An access token for each role."""
+async def tokens(settings: Settings, users: UserDirectory) -> dict[Role, str]:
+    """An access token for each role, for every service with these settings."""
     tokens = {}
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with serving(settings) as service, httpx.AsyncClient(base_url=service.url) as client:
         for role in Role:
             email = f"{role}@example.com"
             await users.create(email, PASSWORD, role)
@@ -161,14 +161,14 @@ async def tokens(service: Service, users: UserDirectory) -> dict[Role, str]:
     return tokens
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def anonymous(service: Service, connect: Callable[..., httpx.AsyncClient]) -> AsyncIterator[httpx.AsyncClient]:
     """A client that says nothing of itself."""
     async with connect(service.url) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def admin(
     service: Service, tokens: dict[Role, str], connect: Callable[..., httpx.AsyncClient]
 ) -> AsyncIterator[httpx.AsyncClient]:
@@ -177,7 +177,7 @@ async def admin(
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def viewer(
     service: Service, tokens: dict[Role, str], connect: Callable[..., httpx.AsyncClient]
 ) -> AsyncIterator[httpx.AsyncClient]:

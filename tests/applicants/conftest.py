@@ -27,7 +27,7 @@ def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
     return make_settings(migrated_database_url, shared_billing_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def service_url(settings: Settings) -> AsyncIterator[str]:
     """Where the service is that the tests share."""
     async with serve_in_background(create_app(settings)) as url:
@@ -40,14 +40,14 @@ def run_service() -> Callable[[Settings], AbstractAsyncContextManager[str]]:
     return lambda settings: serve_in_background(create_app(settings))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def client(service_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A browser's requests from pages of the service; redirects are not followed."""
     async with httpx.AsyncClient(base_url=service_url, headers=BROWSER, timeout=30) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def admin(service_url: str, users: UserDirectory) -> AsyncIterator[httpx.AsyncClient]:
     """An admin of the API."""
     email = f"{uuid4().hex}@supply.example"

@@ -89,7 +89,7 @@ def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def service_url(settings: Settings) -> AsyncIterator[str]:
     """The service that the tests share."""
     async with serve_in_background(create_app(settings)) as url:
@@ -112,7 +112,7 @@ async def someone(service_url: str) -> AsyncIterator[Person]:
         yield Person(client)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def admin(service_url: str, accounts: dict[Role, str]) -> AsyncIterator[Person]:
     """An admin who is signed in."""
     async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
@@ -121,7 +121,7 @@ async def admin(service_url: str, accounts: dict[Role, str]) -> AsyncIterator[Pe
         yield person
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def viewer(service_url: str, accounts: dict[Role, str]) -> AsyncIterator[Person]:
     """A viewer who is signed in."""
     async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
@@ -130,7 +130,7 @@ async def viewer(service_url: str, accounts: dict[Role, str]) -> AsyncIterator[P
         yield person
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def register(service_url: str) -> Callable[..., Awaitable[dict[str, Any]]]:
     """Registers a company and returns its record."""
 
@@ -157,7 +157,7 @@ async def billing(shared_billing_url: str) -> AsyncIterator[Callable[..., Awaita
         await client.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 0})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(
     browser: Browser, service_url: str, accounts: dict[Role, str]
 ) -> Callable[..., AbstractAsyncContextManager[Page]]:

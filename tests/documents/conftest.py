@@ -130,9 +130,11 @@ def make_settings(database_url: str, billing_url: str, **more: object) -> Settin
 
 @pytest.fixture(scope="session")
 async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
-    """A database of the documents' own."""
+    """A database of the documents' own, with one admin."""
     name = f"test_{uuid4().hex}"
-    yield await create_database(server_url, name, template)
+    url = await create_database(server_url, name, template)
+    await make_admin(url)
+    yield url
     await drop_database(server_url, name)
 
 
@@ -158,10 +160,9 @@ def billing() -> Billing:
     return Billing()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def service(database_url: str, billing: Billing) -> AsyncIterator[Live]:
-    """A service with one admin, and the defaults of production but for the limits."""
-    await make_admin(database_url)
+    """A service with the defaults of production but for the limits."""
     async with serve_in_background(billing) as billing_url:
         # The sweep looks every 45 s, so that an approval stays as it is.
         settings = make_settings(database_url, billing_url, billing_deadline_seconds=300)
