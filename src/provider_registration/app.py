@@ -110,8 +110,6 @@ def create_app(settings: Settings) -> Application:
     )
     # These stand in the application itself: in a router that is included, FastAPI compares every path twice.
     app.router.routes += [*candidates_router.routes, *approvals_router.routes, *auth_router.routes]
-    if settings.public_pages:
-        app.router.routes += status_links_router.routes
     app.include_router(health_router)
     readers_of_docs = READERS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
     for router, access, readers in (
@@ -124,6 +122,7 @@ def create_app(settings: Settings) -> Application:
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
     if settings.public_pages:
+        app.router.routes += status_links_router.routes
         install_applicants(app)
     if settings.admin_pages:
         install_admin(app, public_pages=settings.public_pages)

@@ -34,9 +34,8 @@ from provider_registration.web.services import Application
 if TYPE_CHECKING:
     from provider_registration.observability.tracing import Tracing
 
-REPLICA_SHARE = (
-    0.5  # of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary
-)
+# Of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary.
+REPLICA_SHARE = 0.5
 
 
 @asynccontextmanager
