@@ -20,6 +20,11 @@ class Clock:
         self.set(0)
 
     @property
+    def ahead(self) -> int:
+        """By how many seconds it is ahead."""
+        return self._ahead
+
+    @property
     def environment(self) -> dict[str, str]:
         """What a program is started with."""
         return {
@@ -32,6 +37,7 @@ class Clock:
 
     def set(self, seconds: int) -> None:
         """Be so much ahead."""
+        self._ahead = seconds
         new = self._file.with_suffix(".new")
         new.write_text(f"{RIGHT + seconds:+d}s\n")
         new.chmod(0o644)

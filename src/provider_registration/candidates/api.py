@@ -38,6 +38,7 @@ from provider_registration.candidates.schemas import (
     RejectionRequest,
     RejectionResponse,
 )
+from provider_registration.candidates.search import FILTERS, Order, Selection
 from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
 from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
@@ -130,7 +131,8 @@ async def list_candidates(
     Following `pagination.next_cursor`, or the `Link` headers, costs the same however far; offsets end at 100,000.
     """
     page = query.to_page()
-    found = await service.list_candidates(page, status=query.status, product=query.product)
+    selection = Selection(order=Order.NEWEST, **{name: getattr(query, name) for name in FILTERS})
+    found = await service.list_candidates(selection, page)
     next_cursor = found.next.to_cursor() if found.next else None
     pagination = CursorPagination.of(page, found.total).model_copy(update={"next_cursor": next_cursor})
     return json_response(

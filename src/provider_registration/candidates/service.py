@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.candidates import queries
 from provider_registration.candidates.browsing import BrowsingService
-from provider_registration.candidates.company import Company, Product
+from provider_registration.candidates.company import Company
 from provider_registration.candidates.deciding import refusal_of
 from provider_registration.candidates.errors import (
     CandidateChanged,
@@ -28,9 +28,8 @@ from provider_registration.candidates.models import (
     Registered,
     Registration,
     Rejection,
-    Status,
 )
-from provider_registration.candidates.search import Order, Selection, find_records
+from provider_registration.candidates.search import Selection, find_records
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.db.batching import Batcher, Sharer
 from provider_registration.db.database import Database, RowHeld
@@ -81,15 +80,12 @@ class CandidateService:
             added = {row.id: CandidateRecord.from_row(row) for row in rows}
         return [added.get(registration.candidate_id) for registration in registrations]
 
-    async def list_candidates(
-        self, page: Page, *, status: Status | None = None, product: Product | None = None
-    ) -> CandidatePage:
-        """One page of candidates, newest first, and how many there are on all pages."""
-        return await self._lists.do((page, status, product))
+    async def list_candidates(self, selection: Selection, page: Page) -> CandidatePage:
+        """One page of a selection without words, and how many candidates there are on all pages."""
+        return await self._lists.do((selection, page))
 
-    async def _list(self, asked: tuple[Page, Status | None, Product | None]) -> CandidatePage:
-        page, status, product = asked
-        selection = Selection(status, product, order=Order.NEWEST)
+    async def _list(self, asked: tuple[Selection, Page]) -> CandidatePage:
+        selection, page = asked
         return await self._reader.read(partial(find_records, selection=selection, page=page))
 
     async def get(self, candidate_id: UUID) -> CandidateRecord:
