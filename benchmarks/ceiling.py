@@ -23,7 +23,7 @@ MARGIN = 30.0
 UUID_ZERO = UUID(int=0)
 NEW_COMPANY = """
     json_build_array(json_build_object(
-        'candidate_id', gen_random_uuid(), 'company_name', 'Huerta del Sol S.L.',
+        'id', gen_random_uuid(), 'company_name', 'Huerta del Sol S.L.',
         'contact_email', 'bench-' || gen_random_uuid() || '@example.com', 'phone', '+34 963 555 017',
         'products', ARRAY['oranges', 'grapes'], 'truck_count', 12, 'capacity_tons_per_day', 80,
         'location', 'Valencia, Spain'

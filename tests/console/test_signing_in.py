@@ -387,13 +387,11 @@ async def test_who_was_created_with_a_domain_in_unicode_signs_in_with_what_brows
         await someone.submit(page, "/sign-out")
 
 
-@pytest.mark.parametrize("value", ["x" * 8000, "\u00ff" * 1000, "not-one-of-ours", "a" * 42, "a" * 44])
+@pytest.mark.parametrize("value", ["x" * 8000, "\u00ff" * 1000, "not-one-of-ours"])
 async def test_the_sign_in_page_sends_back_no_cookie_that_it_did_not_make(service_url, value):
     """Octets beyond ASCII came back four times as long: too long a head for nginx, which answered 502."""
     async with httpx.AsyncClient(base_url=service_url) as client:
+        first = await client.get("/admin/sign-in")
         page = await client.get("/admin/sign-in", headers=[(b"cookie", f"__Host-visit={value}".encode("latin-1"))])
-        [made] = re.findall(r"__Host-visit=([^;]*);", page.headers["set-cookie"])
-        again = await client.get("/admin/sign-in", headers={"Cookie": f"__Host-visit={made}"})
 
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", made)
-    assert f"__Host-visit={made};" in again.headers["set-cookie"]
+    assert page.headers["set-cookie"] == first.headers["set-cookie"]

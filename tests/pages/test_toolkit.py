@@ -296,6 +296,6 @@ def test_a_notice_of_any_length_is_a_cookie_that_browsers_keep_and_is_shown(app,
 
 def test_a_cookie_longer_than_any_notice_is_not_decoded(app):
     content = b'{"kind":"success","text":"' + b"x" * 8000 + b'"}'
-    sealed = hmac.digest(app.state.notice_key, content, "sha256") + content
+    sealed = hmac.digest(app.services.get(NoticeKey), content, "sha256") + content
 
     assert read_notice(a_request(app, urlsafe_b64encode(sealed).decode())) is None

@@ -22,7 +22,7 @@ from .test_workers import eventually, is_alive, metrics, workers_of
 
 PIPE_BYTES = 4096  # the least that Linux has
 REQUESTS = 8000  # lines of about 250 characters: more than pipe and queue hold
-TOGETHER = 10  # requests in one piece
+TOGETHER = 8  # as many requests as may wait on a connection
 PROMISED = 15.0  # seconds
 
 

@@ -42,7 +42,7 @@ def models() -> dict[str, type[BaseModel]]:
         for value in vars(importlib.import_module(each.name)).values():
             if not isinstance(value, type) or not issubclass(value, BaseModel):
                 continue
-            if value.__name__ in names or value.__name__.endswith(("Request", "Query", "Registration")):
+            if value.__name__ in names or value.__name__.endswith(("Request", "Query", "CandidateRegistration")):
                 found[value.__name__] = value
     return found
 

@@ -254,7 +254,7 @@ MUTANTS = (
     ),
     Mutant(
         "ended sessions are asked for on a connection that callers take",
-        "app.py",
+        "lifespan.py",
         "RevocationWatch(reserved)",
         "RevocationWatch(database)",
         ("tests/db/test_pressure.py::test_an_ended_session_is_known_though_every_connection_is_taken",),
