@@ -17,7 +17,7 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 # Tests wait for processes as much as they compute: a worker more than there are cores takes a seventh less time.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
 # The tests of a file share what it starts: services, standbys, browsers.
-PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadfile
+PYTEST = $(BIN)/pytest -n $(WORKERS)
 
 # Every start would compile all of src again.
 unexport PYTHONDONTWRITEBYTECODE

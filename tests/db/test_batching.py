@@ -215,6 +215,17 @@ async def test_everyone_waits_as_long_as_the_others(work):
     assert await batcher.do(3) == 6
 
 
+async def test_who_comes_after_all_others_were_refused_does_not_wait_for_ever_either(work):
+    batcher = Batcher(work, time_limit=0.05)
+    work.is_let.clear()
+    with pytest.raises(DatabaseUnavailable):
+        await batcher.do(1)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(DatabaseUnavailable):
+            await batcher.do(2)
+
+
 async def test_nobody_waits_for_ever(work):
     batcher = Batcher(work, time_limit=0.05)
     work.is_let.clear()

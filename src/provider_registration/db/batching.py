@@ -80,6 +80,8 @@ class Batcher(Generic[Item, Result]):
         if self._running is None:
             # A batch belongs to no single request, so none's id stands in what is logged about it.
             self._running = asyncio.create_task(self._run(), context=Context())
+        elif self._watchdog is None:  # all who came before were refused while their batch is under way
+            self._watch()
         return await result
 
     async def _run(self) -> None:
@@ -122,6 +124,7 @@ class Batcher(Generic[Item, Result]):
     def _stop_watching(self) -> None:
         if self._watchdog:
             self._watchdog.cancel()
+            self._watchdog = None
 
     def _refuse_late(self) -> None:
         now = asyncio.get_running_loop().time()
