@@ -254,6 +254,8 @@ class BundlingProtocol(HttpToolsProtocol):
         answer any more, what still comes is read and forgotten for a while. To close a connection on which something
         was not read is to reset it: who is still sending then, as nginx is, may never read the answer.
         """
+        if self._is_refused:  # what still comes may break a bound as well
+            return
         cycle: RequestResponseCycle | None = self.cycle  # none before the first request
         waits = cycle if cycle is not None and not cycle.response_complete else None
         if error is None or (waits and (waits.response_started or self.pipeline or not of_current)):
