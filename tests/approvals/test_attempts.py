@@ -17,13 +17,15 @@ from provider_registration.approvals.attempt import Attempt
 from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDoubt, ApprovalWaiting
 from provider_registration.approvals.models import Claim
+from provider_registration.approvals.service import LEASE_SHARE
 from provider_registration.auth.models import Role
 from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged
+from provider_registration.candidates.models import LONGEST_SECONDS
 from provider_registration.db.database import Database
 from provider_registration.local.background_server import serve_in_background
-from provider_registration.settings import DatabaseSettings
+from provider_registration.settings import DatabaseSettings, Settings
 from tests.service import PASSWORD
 
 LEASE_SECONDS = 30.0
@@ -244,3 +246,11 @@ async def test_names_are_claimed_in_their_order(service_database, database, user
         "SELECT provider_name FROM approval_intents WHERE provider_name LIKE $1 ORDER BY ctid", f"{prefix} %"
     )
     assert [row["provider_name"][-1] for row in stored] == ["a", "b", "m", "x", "z"]
+
+
+def test_no_process_holds_an_approval_for_longer_than_the_longest_lease():
+    [most] = [
+        each.le for each in Settings.model_fields["billing_deadline_seconds"].metadata if getattr(each, "le", None)
+    ]
+
+    assert most * LEASE_SHARE == LONGEST_SECONDS

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import time
 from contextlib import asynccontextmanager
 
 import httpx
@@ -16,13 +15,13 @@ import pytest
 
 from provider_registration.local.postgres import free_port
 from provider_registration.settings import Settings
+from tests.pipelining import slowest_of
 
 from .test_stopping import is_running, seconds_until_end
 from .test_workers import eventually, is_alive, metrics, workers_of
 
 PIPE_BYTES = 4096  # the least that Linux has
 REQUESTS = 8000  # lines of about 250 characters: more than pipe and queue hold
-TOGETHER = 8  # as many requests as may wait on a connection
 PROMISED = 15.0  # seconds
 
 
@@ -72,21 +71,6 @@ def pipe():
             os.close(each)
 
 
-async def ask(url, times):
-    """The slowest of so many requests, TOGETHER at a time, in seconds; fast, for they have to fill a queue."""
-    slowest = 0.0
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-    for _ in range(times // TOGETHER):
-        started = time.monotonic()
-        writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * TOGETHER)
-        async with asyncio.timeout(PROMISED):
-            for _ in range(TOGETHER):
-                await reader.readuntil(b'{"status":"live"}')
-        slowest = max(slowest, time.monotonic() - started)
-    writer.close()
-    return slowest
-
-
 async def dropped(url):
     return (await metrics(url)).get(("provider_service_log_lines_dropped_total",), 0)
 
@@ -97,7 +81,7 @@ async def test_a_pipe_that_nobody_reads_keeps_no_request_waiting_and_no_process_
     environment, tmp_path, pipe, options
 ):
     async with serving_into(environment, tmp_path, pipe["write"], *options) as (url, process):
-        slowest = await ask(url, REQUESTS)
+        slowest = await slowest_of(url, REQUESTS, limit=PROMISED)
         workers = workers_of(process.pid)
         if not options:
             assert await dropped(url) > 0
@@ -114,11 +98,11 @@ async def test_once_the_pipe_is_read_again_the_lines_are_whole_and_the_dropped_a
     async with serving_into(environment, tmp_path, pipe["write"]) as (url, process):
         os.close(pipe["write"])
         pipe["write"] = None
-        await ask(url, REQUESTS)
+        await slowest_of(url, REQUESTS, limit=PROMISED)
         missing = await dropped(url)
         reading = asyncio.create_task(asyncio.to_thread(read_all, pipe["read"]))
         await asyncio.sleep(0.5)
-        await ask(url, 20)
+        await slowest_of(url, 20, limit=PROMISED)
         process.send_signal(signal.SIGTERM)
         await process.wait()
         lines = [json.loads(line) for line in (await reading).splitlines()]
@@ -139,7 +123,7 @@ async def test_a_reader_that_went_does_no_harm(environment, tmp_path, pipe):
     async with serving_into(environment, tmp_path, pipe["write"]) as (url, process):
         os.close(pipe["read"])
         pipe["read"] = None
-        await ask(url, 20)
+        await slowest_of(url, 20, limit=PROMISED)
         await eventually(lambda: is_counted(url))
         process.send_signal(signal.SIGTERM)
         assert await seconds_until_end(process.pid) < PROMISED
@@ -151,7 +135,7 @@ async def is_counted(url):
 
 async def test_a_standard_error_that_is_closed_does_no_harm(environment, tmp_path):
     async with serving_into(environment, tmp_path, None) as (url, process):
-        await ask(url, 20)
+        await slowest_of(url, 20, limit=PROMISED)
         async with httpx.AsyncClient() as client:
             assert (await client.get(f"{url}/health")).json()["database"] == "connected"
         assert await is_counted(url)

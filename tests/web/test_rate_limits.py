@@ -247,6 +247,13 @@ async def body_until(held):
     yield b"}"
 
 
+def two_under_way(client, headers, held):
+    """Two registrations, which end once the event comes."""
+    return [
+        asyncio.create_task(client.post("/candidates", content=body_until(held), headers=headers)) for _ in range(2)
+    ]
+
+
 @pytest.mark.asvs("V2.4.1")
 @pytest.mark.parametrize("limit", ["1200/minute", ""])
 async def test_one_caller_does_not_have_everything_under_way(settings, run_service, monkeypatch, limit):
@@ -256,10 +263,7 @@ async def test_one_caller_does_not_have_everything_under_way(settings, run_servi
     async with run_service(settings.model_copy(update={"rate_limit_default": limit})) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             headers = {"X-Forwarded-For": "192.0.2.1", "Content-Type": "application/json"}
-            slow = [
-                asyncio.create_task(client.post("/candidates", content=body_until(held), headers=headers))
-                for _ in range(2)
-            ]
+            slow = two_under_way(client, headers, held)
             async with asyncio.timeout(20):
                 while (refused := await client.get("/candidates", headers=headers)).status_code != 429:
                     await asyncio.sleep(0.01)
@@ -283,10 +287,7 @@ async def test_requests_of_one_address_wait_for_one_another(settings, run_servic
     async with run_service(settings.model_copy(update={"rate_limit_default": limit})) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             headers = {"X-Forwarded-For": "192.0.2.1", "Content-Type": "application/json"}
-            slow = [
-                asyncio.create_task(client.post("/candidates", content=body_until(held), headers=headers))
-                for _ in range(2)
-            ]
+            slow = two_under_way(client, headers, held)
             async with asyncio.timeout(20):
                 with suppress(TimeoutError):
                     while True:

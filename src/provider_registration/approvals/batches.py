@@ -1,6 +1,7 @@
 """Claiming and finishing approvals together with others that come at the same time, and alone where that is needed.
 
-Together, nobody waits for a row that others hold: what is not done then is tried alone, after a wait for the candidate.
+A batch does not wait for candidates that another transaction holds. What it could not do is tried again alone, which
+waits for the candidate.
 """
 
 from __future__ import annotations

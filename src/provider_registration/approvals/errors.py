@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
+from provider_registration.candidates.errors import OfCandidate
 from provider_registration.errors import ConflictError, NotFoundError, UnavailableError, UpstreamError
 
 
-class ApprovalNotInDoubt(ConflictError):
+class ApprovalNotInDoubt(OfCandidate, ConflictError):
     """Only an approval that is in doubt can be resolved by hand."""
 
     code = "approval-not-in-doubt"
     title = "Approval not in doubt"
 
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
-
     def __str__(self) -> str:
         return f"The approval of candidate {self.candidate_id} is not in doubt; it will be completed by itself."
 
 
-class ApprovalNotFound(NotFoundError):
+class ApprovalNotFound(OfCandidate, NotFoundError):
     """The candidate has no unfinished approval."""
 
     code = "approval-not-found"
     title = "Approval not found"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
 
     def __str__(self) -> str:
         return f"Candidate {self.candidate_id} has no unfinished approval."

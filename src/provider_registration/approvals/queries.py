@@ -60,9 +60,9 @@ CLAIM = statement(
         FROM claimed
         JOIN seen USING (claim_id)
     )
-    SELECT seen.candidate_id, seen.claim_id AS asked_claim_id, seen.obstacle, seen.status AS status_seen,
-           seen.version AS version_seen, seen.is_begun, claimed.claim_id, claimed.idempotency_key,
-           claimed.provider_name, claimed.attempts, seen.version AS candidate_version
+    SELECT seen.candidate_id, seen.obstacle, seen.status AS status_seen, seen.version AS version_seen,
+           claimed.claim_id, claimed.idempotency_key, claimed.provider_name, claimed.attempts,
+           seen.version AS candidate_version
     FROM seen
     LEFT JOIN claimed ON claimed.claim_id = seen.claim_id
     """,
@@ -143,7 +143,7 @@ CLAIM_DUE = text("""
               (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
 
-# A candidate's approval, which nobody else changes until the transaction ends.
+# A candidate's approval, locked until the transaction ends.
 LOCK_APPROVAL = statement(
     """
     SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,

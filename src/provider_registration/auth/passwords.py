@@ -28,7 +28,7 @@ COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
 WRONG_LENGTH = f"A password has {MIN_LENGTH} to {MAX_PASSWORD_LENGTH} characters."
 
 Result = TypeVar("Result")
-StillWanted = Callable[[], Awaitable[None]]  # raises where nobody waits for the answer any more
+StillWanted = Callable[[], Awaitable[None]]  # raises if the client has disconnected
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,18 @@ from provider_registration.errors import (
 )
 
 
-class CandidateNotFound(NotFoundError):
+class OfCandidate:
+    """What an error about one candidate carries."""
+
+    def __init__(self, candidate_id: UUID) -> None:
+        self.candidate_id = candidate_id
+
+
+class CandidateNotFound(OfCandidate, NotFoundError):
     """No candidate has this id."""
 
     code = "candidate-not-found"
     title = "Candidate not found"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
 
     def __str__(self) -> str:
         return f"There is no candidate {self.candidate_id}."
@@ -49,14 +53,11 @@ class CandidateNotPending(InvalidStateError):
         return f"Candidate {self.candidate_id} is {self.status} already."
 
 
-class CandidateChanged(ConflictError):
+class CandidateChanged(OfCandidate, ConflictError):
     """Someone else changed the candidate while the request was under way."""
 
     code = "candidate-changed"
     title = "Candidate changed"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
 
     def __str__(self) -> str:
         return f"Someone else changed candidate {self.candidate_id} meanwhile; read it again."
@@ -76,43 +77,34 @@ class VersionMismatch(PreconditionFailedError):
         return f"Candidate {self.candidate_id} is at version {self.version}; read it again before deciding."
 
 
-class ApprovalInProgress(ConflictError):
-    """Somebody is approving the candidate right now."""
+class ApprovalInProgress(OfCandidate, ConflictError):
+    """An approval of the candidate is in progress."""
 
     code = "approval-in-progress"
     title = "Approval in progress"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
 
     def __str__(self) -> str:
         return f"An approval of candidate {self.candidate_id} is in progress; read it again in a moment."
 
 
-class ApprovalUnfinished(ConflictError):
+class ApprovalUnfinished(OfCandidate, ConflictError):
     """An approval of the candidate is waiting for billing, so it cannot be rejected."""
 
     code = "approval-unfinished"
     title = "Approval unfinished"
 
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
-
     def __str__(self) -> str:
         return (
             f"An approval of candidate {self.candidate_id} waits for billing and will be completed by itself; "
-            "until then nobody else can decide."
+            "until then it cannot be decided."
         )
 
 
-class ApprovalNeedsResolution(ConflictError):
+class ApprovalNeedsResolution(OfCandidate, ConflictError):
     """The approval is in doubt: only an admin's word moves it."""
 
     code = "approval-needs-resolution"
     title = "Approval needs resolution"
-
-    def __init__(self, candidate_id: UUID) -> None:
-        self.candidate_id = candidate_id
 
     def __str__(self) -> str:
         return (

@@ -160,7 +160,7 @@ LOCK_CANDIDATES = text("""
     SELECT id FROM candidates WHERE id = ANY(:candidate_ids) ORDER BY id FOR NO KEY UPDATE
 """)
 
-# The same of those that nobody holds; the transaction does not wait long for any other row either.
+# The same, except of those that another transaction holds; this one waits only shortly for any other row.
 LOCK_FREE_CANDIDATES = statement(
     """
     WITH {patience}

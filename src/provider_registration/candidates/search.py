@@ -7,7 +7,7 @@ serves it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -79,13 +79,13 @@ _ORDERS = {
 # The ids of one page, and of one candidate more, which tells whether there is a next page.
 _PAGE = """
     WITH page AS (
-        SELECT id, created_at, row_number() OVER (ORDER BY {order}) AS place
+        SELECT id, row_number() OVER (ORDER BY {order}) AS place
         FROM (
             SELECT id, created_at
             FROM candidates
             WHERE (created_at, id) {beyond} (:after, :after_id) {filters}
             ORDER BY {order}
-            LIMIT 501 OFFSET :offset
+            LIMIT {longest} OFFSET :offset
         ) AS longest
         ORDER BY {order}
         LIMIT :limit + 1
@@ -103,7 +103,7 @@ _PAGE_OF_MATCHES = """
         WHERE search_text LIKE ALL (CAST(:other_words AS text[])) {words}
         LIMIT :most
     ), page AS (
-        SELECT id, created_at, row_number() OVER (ORDER BY {order}) AS place
+        SELECT id, row_number() OVER (ORDER BY {order}) AS place
         FROM matched
         WHERE (created_at, id) {beyond} (:after, :after_id) {filters}
         ORDER BY {order}
@@ -152,6 +152,7 @@ def _statement(order: Order, filters: Iterable[str], words: int, output: str) ->
     return statement(
         (_PAGE_OF_MATCHES if words else _PAGE) + output,
         **_ORDERS[order],
+        longest=str(MAX_PAGE + 1),
         filters="".join(f" AND {FILTERS[name]}" for name in filters),
         words="".join(f" AND search_text LIKE :word_{number}" for number in range(1, words + 1)),
         candidate=CANDIDATE_COLUMNS,
@@ -208,5 +209,4 @@ def place_of(candidate: Candidate) -> Position:
 
 def _parameters(selection: Selection, page: Page) -> dict[str, object]:
     after = page.after or selection.order.start
-    values: Mapping[str, object] = selection.filters
-    return {**values, "after": after.at, "after_id": after.id, "limit": page.limit, "offset": page.offset}
+    return {**selection.filters, "after": after.at, "after_id": after.id, "limit": page.limit, "offset": page.offset}

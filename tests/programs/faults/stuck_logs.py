@@ -9,19 +9,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
-from urllib.parse import urlsplit
 from uuid import uuid4
+
+from tests.pipelining import slowest_of
 
 from .crowds import PATIENT
 from .invariants import Findings, conclude
 from .kills import Contract, kill_at
-from .service_process import Replica
 from .world import World
 
 PIPE_BYTES = 4096  # the least that Linux has
 CHATTY = {"LOG_LEVEL": "INFO"}  # a line for each request
 LINES = 8000  # of about 250 characters: more than the service keeps
-TOGETHER = 8  # as many requests as may wait on a connection
 ANSWERED_SECONDS = 5.0
 STOPPED_SECONDS = 15.0  # as documented
 DROPPED = "provider_service_log_lines_dropped_total"
@@ -40,7 +39,7 @@ async def approve_without_a_log(world: World, random: Random, *, lines: int = LI
         await world.log_in(replica)
         await world.billing.set(latency_ms=random.randint(0, 50))
         candidates = await world.register(20)
-        chatting = asyncio.create_task(_chat(replica, lines))
+        chatting = asyncio.create_task(slowest_of(replica.url, lines, limit=STOPPED_SECONDS))
         for candidate in candidates:
             world.in_background(replica, world.approve(replica, candidate))
         slowest = await chatting
@@ -76,18 +75,3 @@ def _nobody_reads(world: World) -> Iterator[None]:
         os.close(writing)
         os.close(reading)
         pipe.unlink()
-
-
-async def _chat(replica: Replica, lines: int) -> float:
-    """Ask until so many lines must have been written; seconds of the slowest piece."""
-    slowest = 0.0
-    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(replica.url).port)
-    for _ in range(lines // TOGETHER):
-        begun = time.monotonic()
-        writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * TOGETHER)
-        async with asyncio.timeout(STOPPED_SECONDS):
-            for _ in range(TOGETHER):
-                await reader.readuntil(b'{"status":"live"}')
-        slowest = max(slowest, time.monotonic() - begun)
-    writer.close()
-    return slowest
