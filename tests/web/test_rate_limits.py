@@ -110,13 +110,23 @@ async def test_many_accounts_are_not_tried_from_one_address():
 
 
 async def test_nothing_is_kept_of_log_ins_that_are_over():
-    limits = RateLimits(storage_url="", login="", registration="", default="")
+    limits = RateLimits(storage_url="", login="500/minute", registration="", default="")
     for number in range(20):
         with suppress(InvalidCredentials):
             async with limits.guard_login(str(number), "192.0.2.7"):
                 raise InvalidCredentials
 
     assert not limits._logging_in
+
+
+async def test_log_ins_that_are_not_limited_do_without_the_storage():
+    limits = RateLimits(storage_url="redis://127.0.0.1:1", login="", registration="", default="")
+    async with limits.guard_login("maria", "192.0.2.7"):
+        pass
+
+    with pytest.raises(InvalidCredentials):  # what the block raises comes out as it is
+        async with limits.guard_login("maria", "192.0.2.7"):
+            raise InvalidCredentials
 
 
 async def test_an_account_is_one_however_its_name_is_written(limited, users):

@@ -106,6 +106,9 @@ class RateLimits:
             TooManyRequests: too many tries of this account from this address, or of any account from it.
             RateLimitsUnavailable: they cannot be counted.
         """
+        if not self._login.items:
+            yield
+            return
         key = (account, address)
         turn = self._logging_in.setdefault(key, _Turn())
         turn.waiting += 1
