@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import cast
 
+from provider_registration.candidates.company import FACTS
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.workbooks import Cell, Workbook
 
@@ -20,10 +21,7 @@ CHUNK = 200  # candidates written at a time
 # what follows a separator begins a cell there, and a separator at the end lets the rest of the file begin one.
 FORMULA_START = re.compile(r"""(^|[;|])(?=[\s"\ufeff]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|(?<=[;|])\Z))""")
 SEVERAL_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # and tabs: neither is in a name
-FIELDS = (
-    *("candidate_id", "status", "company_name", "contact_email", "phone", "location", "products", "truck_count"),
-    *("capacity_tons_per_day", "created_at", "decided_at", "provider_id", "rejection_reason"),
-)
+FIELDS = ("candidate_id", "status", *FACTS, "created_at", "decided_at", "provider_id", "rejection_reason")
 
 
 async def as_csv(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
@@ -57,13 +55,8 @@ def _record(candidate: Candidate) -> dict[str, object]:
     return {
         "candidate_id": str(candidate.candidate_id),
         "status": str(candidate.status),
-        "company_name": candidate.company_name,
-        "contact_email": candidate.contact_email,
-        "phone": candidate.phone,
-        "location": candidate.location,
+        **{fact: getattr(candidate, fact) for fact in FACTS},
         "products": [str(product) for product in candidate.products],
-        "truck_count": candidate.truck_count,
-        "capacity_tons_per_day": candidate.capacity_tons_per_day,
         "created_at": _instant(candidate.created_at),
         "decided_at": None if candidate.status == "pending" else _instant(candidate.updated_at),
         "provider_id": candidate.provider_id,
