@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
-from provider_registration.billing.client import BillingClient, BillingOptions
+from provider_registration.billing.systems import open_billing
 from provider_registration.candidates.filling import keep_filled
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
@@ -47,9 +47,7 @@ async def lifespan(
     async with (
         tracing.exporting() if tracing else nullcontext(),
         _databases(settings, tracing) as (database, reserved, reader),
-        BillingClient(
-            settings.billing_service_url, _billing_options(settings), around=tracing.around if tracing else None
-        ) as billing,
+        aclosing(open_billing(settings, around=tracing.around if tracing else None)) as billing,
     ):
         revocations = RevocationWatch(reserved)
         approvals = ApprovalService(database, reader, billing)
@@ -110,13 +108,3 @@ async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterat
     finally:
         for each in opened:
             await each.close()
-
-
-def _billing_options(settings: Settings) -> BillingOptions:
-    return BillingOptions(
-        connect_timeout=settings.billing_connect_timeout_seconds,
-        timeout=settings.billing_timeout_seconds,
-        max_tries=settings.billing_max_tries,
-        deadline=settings.billing_deadline_seconds,
-        retry_ambiguous=settings.billing_retry_ambiguous,
-    )

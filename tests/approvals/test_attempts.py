@@ -19,17 +19,16 @@ from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDou
 from provider_registration.approvals.models import Claim
 from provider_registration.approvals.service import LEASE_SHARE
 from provider_registration.auth.models import Role
-from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged
 from provider_registration.candidates.models import LONGEST_SECONDS
 from provider_registration.db.database import Database
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.settings import DatabaseSettings, Settings
+from tests.billing_client import billing_at
 from tests.service import PASSWORD
 
 LEASE_SECONDS = 30.0
-ONE_TRY = BillingOptions(max_tries=1)
 ADD_CANDIDATE = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
     VALUES ($1, $2, '{apples}', 1, 1) RETURNING id
@@ -66,7 +65,7 @@ async def answer():
         return JSONResponse({**asked, **prepared["body"]}, prepared["status"])
 
     app = Starlette(routes=[Route("/provider", give, methods=["POST"])])
-    async with serve_in_background(app) as url, BillingClient(url, ONE_TRY) as billing:
+    async with serve_in_background(app) as url, billing_at(url, max_tries=1) as billing:
 
         def answer(status, **body):
             prepared.update(status=status, body=body)

@@ -19,7 +19,6 @@ from starlette.routing import Route
 
 from provider_registration.billing import client as module
 from provider_registration.billing import protection
-from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.billing.errors import (
     BillingCircuitOpen,
     BillingNameTaken,
@@ -31,9 +30,9 @@ from provider_registration.billing.errors import (
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.observability.logs import request_id_var
+from tests.billing_client import billing_at
 
-PATIENT = BillingOptions()
-HURRIED = BillingOptions(timeout=0.3, deadline=5.0)
+HURRIED = {"request_seconds": 0.3, "deadline": 5.0}
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +63,14 @@ async def billing(sandbox):
     """The client under test, in front of the sandbox."""
     await sandbox.put("/sandbox/faults", json={"mode": "none"})
     await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True})
-    async with BillingClient(str(sandbox.base_url), PATIENT) as billing:
+    async with billing_at(str(sandbox.base_url)) as billing:
         yield billing
 
 
 @pytest.fixture
 async def hurried_billing(billing, sandbox):
     """The same, waiting for answers no longer than a test should."""
-    async with BillingClient(str(sandbox.base_url), HURRIED) as hurried_billing:
+    async with billing_at(str(sandbox.base_url), **HURRIED) as hurried_billing:
         yield hurried_billing
 
 
@@ -141,10 +140,10 @@ def play(stage):
     url, scripts = stage
 
     @asynccontextmanager
-    async def play(script, options=PATIENT):
+    async def play(script, **options):
         path = uuid4().hex
         scripts[path] = script
-        async with BillingClient(f"{url}/{path}", options) as billing:
+        async with billing_at(f"{url}/{path}", **options) as billing:
             yield billing
 
     return play
@@ -344,13 +343,13 @@ def dead_port():
 
 
 async def test_a_refused_connection_has_certainly_sent_nothing(name, key, dead_port):
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", PATIENT) as billing:
+    async with billing_at(f"http://127.0.0.1:{dead_port}") as billing:
         with pytest.raises(BillingNotSent, match="cannot be reached"):
             await billing.create_provider(name, key)
 
 
 async def test_unless_an_earlier_call_may_have(name, key, dead_port):
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", PATIENT) as billing:
+    async with billing_at(f"http://127.0.0.1:{dead_port}") as billing:
         with pytest.raises(BillingUncertain) as caught:
             await billing.create_provider(name, key, maybe_sent=True)
 
@@ -359,14 +358,14 @@ async def test_unless_an_earlier_call_may_have(name, key, dead_port):
 
 @pytest.mark.parametrize("host", ["host.invalid", "127.0.0.1"])
 async def test_a_host_that_cannot_be_reached_has_certainly_sent_nothing(name, key, dead_port, host):
-    async with BillingClient(f"http://{host}:{dead_port}", PATIENT) as billing:
+    async with billing_at(f"http://{host}:{dead_port}") as billing:
         with pytest.raises(BillingNotSent):
             await billing.create_provider(name, key)
 
 
 async def test_a_billing_service_that_starts_meanwhile_is_found(name, key, dead_port, monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.3)
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", PATIENT) as billing:
+    async with billing_at(f"http://127.0.0.1:{dead_port}") as billing:
         asking = asyncio.create_task(billing.create_provider(name, key))
         await asyncio.sleep(0.1)
         async with Script(failure(409)).serve(dead_port):
@@ -377,7 +376,7 @@ async def test_a_billing_service_that_starts_meanwhile_is_found(name, key, dead_
 async def test_a_failure_before_refused_connections_leaves_it_uncertain(name, key, dead_port, monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.3)
     script = Script(failure(500))
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", PATIENT) as billing:
+    async with billing_at(f"http://127.0.0.1:{dead_port}") as billing:
         async with script.serve(dead_port):
             asking = asyncio.create_task(billing.create_provider(name, key))
             while not script.asked:
@@ -463,10 +462,9 @@ async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(play, name, k
 @pytest.mark.asvs("V15.1.3", "V15.2.2")
 async def test_all_tries_together_end_by_the_deadline(billing, sandbox, fail, name, key):
     await fail("hang")
-    options = BillingOptions(timeout=30.0, deadline=0.4)
     started = time.monotonic()
 
-    async with BillingClient(str(sandbox.base_url), options) as patient:
+    async with billing_at(str(sandbox.base_url), request_seconds=30.0, deadline=0.4) as patient:
         with pytest.raises(BillingUncertain, match="no answer within"):
             await patient.create_provider(name, key)
 
@@ -476,7 +474,7 @@ async def test_all_tries_together_end_by_the_deadline(billing, sandbox, fail, na
 async def test_the_number_of_tries_can_be_set(play, name, key):
     script = Script(failure(503))
 
-    async with play(script, BillingOptions(max_tries=2)) as billing:
+    async with play(script, max_tries=2) as billing:
         with pytest.raises(BillingUncertain):
             await billing.create_provider(name, key)
 
@@ -486,7 +484,7 @@ async def test_the_number_of_tries_can_be_set(play, name, key):
 async def test_an_ambiguous_try_is_the_last_one_where_repeating_is_not_safe(play, name, key):
     script = Script(failure(503), created())
 
-    async with play(script, BillingOptions(retry_ambiguous=False)) as billing:
+    async with play(script, retry_ambiguous=False) as billing:
         with pytest.raises(BillingUncertain):
             await billing.create_provider(name, key)
 
@@ -496,8 +494,7 @@ async def test_an_ambiguous_try_is_the_last_one_where_repeating_is_not_safe(play
 async def test_what_was_not_sent_is_repeated_even_there(name, key, dead_port, monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.3)
     script = Script(created())
-    options = BillingOptions(retry_ambiguous=False)
-    async with BillingClient(f"http://127.0.0.1:{dead_port}", options) as billing:
+    async with billing_at(f"http://127.0.0.1:{dead_port}", retry_ambiguous=False) as billing:
         asking = asyncio.create_task(billing.create_provider(name, key))
         await asyncio.sleep(0.1)
         async with script.serve(dead_port):
@@ -508,7 +505,7 @@ async def test_what_was_not_sent_is_repeated_even_there(name, key, dead_port, mo
 async def test_a_billing_service_that_keeps_failing_is_left_alone_for_a_while(play, name, key):
     now = 1000.0
     script = Script(*[failure(503)] * 5, created())
-    async with play(script, BillingOptions(max_tries=1)) as billing:
+    async with play(script, max_tries=1) as billing:
         billing.breaker = protection.CircuitBreaker(lambda: now)
         for _ in range(5):
             with pytest.raises(BillingUncertain):
@@ -546,11 +543,11 @@ async def test_retries_are_a_share_of_the_calls(play, monkeypatch):
 
 
 @pytest.mark.asvs("V13.2.4", "V13.2.5")
-async def test_proxies_of_the_environment_are_not_used(billing, name, key, monkeypatch, dead_port):
+async def test_proxies_of_the_environment_are_not_used(billing, sandbox, name, key, monkeypatch, dead_port):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{dead_port}")
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{dead_port}")
 
-    async with BillingClient(str(billing._url.join("/")).rstrip("/"), PATIENT) as fresh:
+    async with billing_at(str(sandbox.base_url)) as fresh:
         assert await fresh.create_provider(name, key)
 
 

@@ -10,13 +10,14 @@ from uuid import uuid4
 import pytest
 
 from provider_registration.billing import client as module
-from provider_registration.billing.client import BillingClient, BillingOptions
 from provider_registration.billing.errors import BillingNameTaken, BillingRefused, BillingUncertain, BillingUnusable
-from provider_registration.billing.protection import FAILURES_TO_OPEN, BreakerState
+from provider_registration.billing.port import BreakerState
+from provider_registration.billing.protection import FAILURES_TO_OPEN
 from provider_registration.settings import Settings
+from tests.billing_client import billing_at
 from tests.odd_billing import NAME, NO_ANSWER, REFUSED, TAKEN, UNUSABLE, USABLE, answer, answering
 
-HURRIED = BillingOptions(timeout=0.3, deadline=2.0)
+HURRIED = {"request_seconds": 0.3, "deadline": 2.0}
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def _short_waits(monkeypatch):
 
 async def ask(parts):
     """The id of the provider, or the client's error, well before a test gives up."""
-    async with answering(*parts) as url, BillingClient(url, HURRIED) as billing:
+    async with answering(*parts) as url, billing_at(url, **HURRIED) as billing:
         return await asyncio.wait_for(billing.create_provider(NAME, uuid4()), 20)
 
 
@@ -63,8 +64,7 @@ async def test_a_provider_is_a_provider_however_it_is_sent(parts):
 
 @pytest.mark.parametrize("parts", UNUSABLE.values(), ids=UNUSABLE)
 async def test_nonsense_opens_no_breaker(parts):
-    patient = BillingOptions(timeout=3, deadline=3, max_tries=1)
-    async with answering(*parts) as url, BillingClient(url, patient) as billing:
+    async with answering(*parts) as url, billing_at(url, request_seconds=3, deadline=3, max_tries=1) as billing:
         calls = (billing.create_provider(NAME, uuid4()) for _ in range(FAILURES_TO_OPEN))
         ends = await asyncio.gather(*calls, return_exceptions=True)
 
@@ -74,7 +74,7 @@ async def test_nonsense_opens_no_breaker(parts):
 
 async def test_one_request_that_billing_does_not_answer_pauses_no_other():
     key = uuid4()
-    async with answering(*NO_ANSWER["nothing at all"]) as url, BillingClient(url, HURRIED) as billing:
+    async with answering(*NO_ANSWER["nothing at all"]) as url, billing_at(url, **HURRIED) as billing:
         for _ in range(FAILURES_TO_OPEN):
             with pytest.raises(BillingUncertain):
                 await billing.create_provider(NAME, key)

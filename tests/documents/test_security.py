@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from provider_registration import settings
 from provider_registration.auth import passwords, revocations, service, tokens
-from provider_registration.billing import client
+from provider_registration.billing import http_system
 from provider_registration.settings import Settings
 from provider_registration.web import body
 from provider_registration.web.headers import SECURITY_HEADERS
@@ -35,7 +35,7 @@ from .markdown import code, section
         f"{settings.MIN_SECRET_BYTES} bytes",
         f"{body.MAX_BODY_BYTES // 1024} KiB",
         f"{body.BODY_SECONDS} s",
-        f"{client.MAX_ANSWER_BYTES // 1024} KiB",
+        f"{http_system.MAX_RESPONSE_BYTES // 1024} KiB",
         f"{Settings.model_fields['database_timeout_seconds'].default} s",
     ],
 )

@@ -81,7 +81,7 @@ class Attempt:
             CandidateChanged: somebody decided otherwise meanwhile; the provider is an orphan.
         """
         claim = self._claim
-        if claim.maybe_sent and not self._billing.options.retry_ambiguous:
+        if claim.maybe_sent and not self._billing.retry_ambiguous:
             return await self._mark_in_doubt("an earlier try may have reached billing, and is not to be repeated")
         try:
             provider_id = await self._billing.create_provider(
@@ -121,7 +121,7 @@ class Attempt:
             case _ if self._claim.attempts >= MAX_UNANSWERED and self._billing.breaker.answers_lately:
                 return True  # it is this request that billing does not answer
             case _:
-                return not self._billing.options.retry_ambiguous
+                return not self._billing.retry_ambiguous
 
     async def _keep_waiting(self, reason: str, *, was_asked: bool) -> Candidate:
         backoff = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self._claim.attempts - 1, 10))

@@ -32,7 +32,7 @@ from provider_registration.approvals.models import (
     MadeProvider,
 )
 from provider_registration.billing.client import BillingClient
-from provider_registration.billing.protection import BreakerState
+from provider_registration.billing.port import BreakerState
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.deciding import refusal_of
 from provider_registration.candidates.errors import (
@@ -70,7 +70,7 @@ class ApprovalService:
         self._database = database
         self._reader = reader
         self._billing = billing
-        self.lease_seconds = billing.options.deadline * LEASE_SHARE
+        self.lease_seconds = billing.deadline * LEASE_SHARE
         self._batches = ApprovalBatches(database, lease_seconds=self.lease_seconds)
         self._under_way: set[asyncio.Task[Candidate]] = set()
 

@@ -1,18 +1,26 @@
-"""How a call to billing can end without a provider. What matters of each: may billing have made one?"""
+"""How creating a provider can fail. What matters of each: may the billing system have created one?"""
 
 from __future__ import annotations
 
 
 class BillingError(Exception):
-    """Billing gave no provider. The message is safe to show and to log."""
+    """Billing returned no provider. The message is safe to show and to log."""
+
+    outcome = "uncertain"  # as the metrics of billing calls name it
+    is_response = False  # whether billing responds, as the circuit breaker counts it
+    retry_after = 0.0  # seconds that billing asks callers to wait
 
 
 class BillingNotSent(BillingError):
-    """Nothing reached billing, so nothing was made."""
+    """Nothing reached billing, so nothing was created."""
+
+    outcome = "not_sent"
 
 
 class BillingCircuitOpen(BillingNotSent):
-    """Billing failed too often just now, so it was not asked. `retry_after` is in seconds."""
+    """Billing failed too often just now, so nothing was sent. `retry_after` is the seconds until a call may be."""
+
+    outcome = "circuit_open"
 
     def __init__(self, retry_after: float) -> None:
         super().__init__("calls to billing are paused after repeated failures")
@@ -20,7 +28,10 @@ class BillingCircuitOpen(BillingNotSent):
 
 
 class BillingRefused(BillingError):
-    """Billing said no with a 4xx other than 409: this request made nothing."""
+    """Billing refused with a 4xx other than 409: this request created nothing."""
+
+    outcome = "refused"
+    is_response = True
 
     def __init__(self, status: int) -> None:
         super().__init__(f"billing refused the request with status {status}")
@@ -28,15 +39,24 @@ class BillingRefused(BillingError):
 
 
 class BillingNameTaken(BillingError):
-    """Billing has a provider of this name: another company's, or ours from an earlier try whose answer was lost."""
+    """Billing has a provider of this name: another company's, or ours from an earlier try whose response was lost."""
+
+    outcome = "name_taken"
+    is_response = True
 
     def __init__(self) -> None:
         super().__init__("billing already has a provider of this name")
 
 
 class BillingUncertain(BillingError):
-    """No usable answer came: billing may have made the provider, or not."""
+    """No usable response came: billing may have created the provider, or not."""
+
+    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class BillingUnusable(BillingUncertain):
-    """Billing answers, but never what it should: asking again later will not tell more."""
+    """Billing responds, but never as it should: a later request will not tell more."""
+
+    is_response = True

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import StrEnum
 
+from provider_registration.billing.port import BreakerState
 from provider_registration.observability.metrics import BILLING_BREAKER
 
 FAILURES_TO_OPEN = 5  # in a row
@@ -36,14 +36,6 @@ class RetryBudget:
             return False
         self._tokens -= 1.0
         return True
-
-
-class BreakerState(StrEnum):
-    """Closed lets calls through, open lets none, half-open lets one through to find out."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
 
 
 class CircuitBreaker:

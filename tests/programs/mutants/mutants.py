@@ -171,8 +171,8 @@ MUTANTS = (
     Mutant(
         "an unusable answer is no answer to the breaker",
         "billing/client.py",
-        'self._count("uncertain", reachable=True)',
-        'self._count("uncertain", reachable=False)',
+        "reachable=error.is_response",
+        "reachable=False",
         (NONSENSE,),
     ),
     Mutant(
@@ -184,8 +184,8 @@ MUTANTS = (
     ),
     Mutant(
         "another provider's name is taken for ours",
-        "billing/client.py",
-        "if provider.name != self._name:",
+        "billing/http_system.py",
+        "if provider.name != name:",
         "if False:",
         (BILLING,),
     ),
@@ -205,8 +205,8 @@ MUTANTS = (
     ),
     Mutant(
         "broken HTTP is no answer",
-        "billing/client.py",
-        "(self.is_answered or _is_nonsense(error))",
+        "billing/http_system.py",
+        "(response is not None or _is_nonsense(error))",
         "False",
         (NONSENSE,),
     ),

@@ -1,0 +1,135 @@
+"""A billing system over HTTP: `POST /provider`, with the idempotency key as a header."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from uuid import UUID
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from provider_registration.billing.connections import Around, Connections
+from provider_registration.billing.errors import (
+    BillingNameTaken,
+    BillingNotSent,
+    BillingRefused,
+    BillingUncertain,
+    BillingUnusable,
+)
+from provider_registration.failpoints import reach
+from provider_registration.observability.logs import request_id_var
+
+MAX_RESPONSE_BYTES = 64 * 1024
+MAX_CONNECTIONS = 16
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Provider(BaseModel):
+    """The provider in billing's response. Fields that we do not know are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: int = Field(ge=1, le=2**31 - 1)
+    name: str
+
+
+class HttpBillingSystem:
+    """One for the life of the process; building one takes 20 ms. A BillingSystem."""
+
+    def __init__(self, base_url: str, *, connect_timeout: float, timeout: float, around: Around | None = None) -> None:
+        """Times are seconds of one request. `around` may wrap what sends the requests."""
+        self._connections = Connections(MAX_CONNECTIONS, around=around)
+        self._url = httpx.URL(f"{base_url}/provider")
+        self._timeout = timeout
+        self._extensions = {"timeout": httpx.Timeout(timeout, connect=connect_timeout).as_dict()}
+
+    async def aclose(self) -> None:
+        """Close every connection that is not in use."""
+        await self._connections.aclose()
+
+    async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
+        """As the port says: 201 has the provider, 409 means that the name is taken, another 4xx refuses."""
+        response = None
+        await reach("billing.before-send")
+        try:
+            async with self._send(name, idempotency_key) as response:
+                responding()
+                body = await _read(response)
+        except NOT_SENT as error:
+            raise BillingNotSent(f"billing cannot be reached ({type(error).__name__})") from None
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.RemoteProtocolError) and (response is not None or _is_nonsense(error)):
+                raise BillingUnusable("billing's answer is no HTTP, or was cut") from None
+            raise BillingUncertain(f"billing gave no answer ({type(error).__name__})") from None
+        await reach("billing.after-answer")
+        status = response.status_code
+        if status == httpx.codes.CREATED:
+            return _provider_id(name, response.headers, body)
+        if status == httpx.codes.CONFLICT:
+            raise BillingNameTaken
+        if httpx.codes.is_client_error(status):
+            raise BillingRefused(status)
+        if not httpx.codes.is_server_error(status):
+            raise BillingUnusable(f"billing answered with status {status}")
+        raise BillingUncertain(f"billing answered with status {status}", _retry_after(response.headers))
+
+    @asynccontextmanager
+    async def _send(self, name: str, idempotency_key: UUID) -> AsyncIterator[httpx.Response]:
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Idempotency-Key": str(idempotency_key),
+        }
+        if request_id := request_id_var.get():
+            headers["X-Request-ID"] = request_id
+        request = httpx.Request("POST", self._url, json={"name": name}, headers=headers, extensions=self._extensions)
+        async with self._connections.borrow(self._timeout) as transport:
+            response = await transport.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """The body, None if it is too long. It is never decoded: 5 KB can become 3 GB."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            return None
+    return bytes(body)
+
+
+def _provider_id(name: str, headers: httpx.Headers, body: bytes | None) -> int:
+    if headers.get("Content-Encoding", "").lower() not in ("", "identity"):
+        raise BillingUnusable("billing's answer was encoded, which it was asked not to do")
+    if body is None:
+        raise BillingUnusable(f"billing's answer was longer than {MAX_RESPONSE_BYTES} bytes")
+    try:
+        provider = Provider.model_validate_json(body)
+    except ValidationError:
+        raise BillingUnusable("billing answered 201 without a usable provider") from None
+    if provider.name != name:
+        raise BillingUnusable("billing answered 201 with another provider's name")
+    return provider.id
+
+
+def _is_nonsense(error: httpx.RemoteProtocolError) -> bool:
+    """Whether the parser, h11, refused what came; else the connection was closed before a head was complete."""
+    behind = error.__cause__.__context__ if error.__cause__ else None  # httpcore's error, and what that is about
+    return type(behind).__module__.partition(".")[0] == "h11"
+
+
+def _retry_after(headers: httpx.Headers) -> float:
+    """Seconds that `Retry-After` asks for, 0 when it says nothing usable (RFC 9110 section 10.2.3)."""
+    value = headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):  # the latter for a year or an offset that no C integer holds
+        return 0.0

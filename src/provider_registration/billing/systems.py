@@ -1,0 +1,28 @@
+"""Which billing system the service works with: the one place that knows more of it than the port."""
+
+from __future__ import annotations
+
+from provider_registration.billing.client import BillingClient
+from provider_registration.billing.connections import Around
+from provider_registration.billing.http_system import HttpBillingSystem
+from provider_registration.billing.port import BillingSystem
+from provider_registration.settings import Settings
+
+
+def open_billing(settings: Settings, *, around: Around | None = None) -> BillingClient:
+    """A client of the billing system; `around` may wrap what sends HTTP requests."""
+    return BillingClient(
+        _choose(settings, around),
+        max_tries=settings.billing_max_tries,
+        deadline=settings.billing_deadline_seconds,
+        retry_ambiguous=settings.billing_retry_ambiguous,
+    )
+
+
+def _choose(settings: Settings, around: Around | None) -> BillingSystem:
+    return HttpBillingSystem(
+        settings.billing_service_url,
+        connect_timeout=settings.billing_connect_timeout_seconds,
+        timeout=settings.billing_timeout_seconds,
+        around=around,
+    )
