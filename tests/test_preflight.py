@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from provider_registration import cli, preflight
+from provider_registration import cli, preflight, serving
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.db.grants import grant_service
@@ -318,7 +318,7 @@ async def test_an_encoding_other_than_utf_8_is_an_error_and_letters_of_ascii_alo
 async def test_no_other_encoding_is_migrated_or_served(other_encoding, monkeypatch):
     url, encoding = other_encoding
     monkeypatch.setattr(preflight, "START_DELAY", 30.0)
-    monkeypatch.setattr(cli.uvicorn, "run", lambda *_, **__: pytest.fail("it serves"))
+    monkeypatch.setattr(serving.uvicorn, "run", lambda *_, **__: pytest.fail("it serves"))
     for command in (["migrate"], ["serve"], ["serve", "--workers", "2"]):
         finished = await asyncio.to_thread(CliRunner().invoke, cli.main, command, env={"DATABASE_URL": url})
 

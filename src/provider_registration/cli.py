@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import click
-import uvicorn
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import ProgrammingError
 
-from provider_registration import __version__, preflight
+from provider_registration import __version__, preflight, serving
 from provider_registration.app import create_app
-from provider_registration.approvals.service import STOP_SECONDS
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UnacceptablePassword
 from provider_registration.auth.models import Role
@@ -34,17 +28,11 @@ from provider_registration.db.grants import GrantError, grant_service
 from provider_registration.environment import SettingsError, find_unparsable, load_settings
 from provider_registration.errors import ServiceError
 from provider_registration.observability.logs import configure_logging
-from provider_registration.observability.metrics import MULTIPROCESS_FOLDER
 from provider_registration.privacy.errors import PersonalDataError
 from provider_registration.privacy.service import erase_person, export_person
 from provider_registration.settings import DatabaseSettings, Settings
-from provider_registration.web.server import BundlingProtocol
 from provider_registration.web.text import EmailAddress
 
-KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that they close first
-WORKER_SECONDS = 60  # that a worker may not answer until it is replaced: on a busy machine it starts slowly
-SHUTDOWN_MARGIN_SECONDS = 2  # what a request may take beyond the time that approvals are given
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - writable in a read-only container; the folder in it has a random name
 CHECK_AGAIN_SECONDS = 2.0
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"  # PostgreSQL's error codes
 
@@ -108,43 +96,10 @@ def serve(workers: int) -> None:
             "The service does not start:\n" + "\n".join(f"  {p}" for p in error.problems)
         ) from None
     configure_logging(settings.log_level)
-    server = partial(
-        uvicorn.run,
-        host=settings.app_host,
-        port=settings.app_port,
-        log_config=None,
-        access_log=False,  # the request middleware writes that line
-        server_header=False,
-        http=BundlingProtocol,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_worker_healthcheck=WORKER_SECONDS,
-        forwarded_allow_ips=settings.forwarded_allow_ips,
-        timeout_graceful_shutdown=int(STOP_SECONDS) + SHUTDOWN_MARGIN_SECONDS,
-    )
-    if workers == 1:
-        app = create_app(settings)  # first: importing redis in two threads at once fails
-        _refuse_at_start(settings)
-        server(app)
-        return
-    _refuse_at_start(settings)
-    with _metrics_folder() as folder:
-        os.environ[MULTIPROCESS_FOLDER] = folder  # the workers inherit it
-        server("provider_registration.app:create_app_from_environment", factory=True, workers=workers)
-
-
-def _refuse_at_start(settings: Settings) -> None:
-    if refusal := preflight.find_refusal_at_start(settings):
-        raise click.ClickException(f"The service does not start: {refusal}.")
-
-
-def _metrics_folder() -> TemporaryDirectory[str]:
-    for place in (None, SHARED_MEMORY):
-        with suppress(OSError):
-            return TemporaryDirectory(prefix="provider-registration-metrics-", dir=place)
-    raise click.ClickException(
-        "Several workers need a folder for their metrics, and none can be written: "
-        "mount one at /tmp (docker run --tmpfs /tmp), or name one in TMPDIR."
-    )
+    try:
+        serving.serve(settings, workers=workers)
+    except serving.CannotServe as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command()

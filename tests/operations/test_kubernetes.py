@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from provider_registration import __version__, cli
-from provider_registration.cli import SHUTDOWN_MARGIN_SECONDS
 from provider_registration.health.api import router
+from provider_registration.serving import SHUTDOWN_MARGIN_SECONDS
 from provider_registration.settings import Settings
 from tests.documents.markdown import section
 from tests.prometheus_rule import prometheus_rule

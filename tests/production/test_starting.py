@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from provider_registration import __version__, cli
+from provider_registration import __version__
 from provider_registration.db import migrations
 from provider_registration.observability.metrics import MULTIPROCESS_FOLDER
+from provider_registration.serving import SHARED_MEMORY
 
 from .test_workers import OPEN, WORKERS, all_are_up, eventually, live, metrics, workers_of
 
@@ -80,7 +81,7 @@ async def test_several_workers_start_where_nothing_but_shared_memory_can_be_writ
         folders = [metrics_folder_of(pid) for pid in workers_of(process.pid)]
 
     assert counted["provider_service_requests_total", "/health/live", "200", "GET"] >= 5
-    assert {str(folder.parent) for folder in folders} == {cli.SHARED_MEMORY}
+    assert {str(folder.parent) for folder in folders} == {SHARED_MEMORY}
     assert not any(folder.exists() for folder in folders)
 
 
