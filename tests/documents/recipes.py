@@ -1,0 +1,176 @@
+"""Two recipes of README.md as changes that a program can make: a filter, and a second billing system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "src/provider_registration"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Text added to a file: before or after the one line that begins so, or in the place of a part of a line.
+
+    Without any of these, the file is new.
+    """
+
+    file: str
+    text: str
+    before: str = ""
+    after: str = ""
+    instead: str = ""
+
+    def make(self, root: Path) -> None:
+        """Make it in a copy of the project."""
+        path = root / self.file
+        if not (self.before or self.after or self.instead):
+            with path.open("x") as file:
+                file.write(self.text)
+            return
+        content = path.read_text()
+        if self.instead:
+            assert content.count(self.instead) == 1, (
+                f"{self.file} has {self.instead!r} {content.count(self.instead)} times"
+            )
+            path.write_text(content.replace(self.instead, self.text))
+            return
+        lines = content.splitlines(keepends=True)
+        found = [number for number, line in enumerate(lines) if line.startswith(self.before or self.after)]
+        assert len(found) == 1, f"{len(found)} lines of {self.file} begin with {self.before or self.after!r}"
+        lines.insert(found[0] + bool(self.after), self.text)
+        path.write_text("".join(lines))
+
+
+# Candidates with so many trucks or more. The counts behind the lists' totals do not know trucks.
+FILTER = (
+    Change(
+        f"{PACKAGE}/candidates/search.py",
+        "    min_trucks: int | None = None\n",
+        after="    order: Order = Order.OLDEST",
+    ),
+    Change(
+        f"{PACKAGE}/candidates/search.py",
+        '    "min_trucks": "truck_count >= :min_trucks",\n',
+        after="FILTERS = {",
+    ),
+    Change(
+        f"{PACKAGE}/candidates/search.py",
+        "SELECT id, status, products, truck_count, created_at",
+        instead="SELECT id, status, products, created_at",
+    ),
+    Change(
+        f"{PACKAGE}/candidates/search.py",
+        "SELECT CASE WHEN CAST(:min_trucks AS integer) IS NULL THEN CAST(coalesce(sum(count), 0) AS bigint)\n"
+        "                    ELSE (SELECT count(*) FROM candidates WHERE true {filters})\n"
+        "               END AS total",
+        instead="SELECT CAST(coalesce(sum(count), 0) AS bigint) AS total",
+    ),
+    Change(
+        f"{PACKAGE}/candidates/search.py",
+        '{"status": None, "product": None, "min_trucks": None}',
+        instead='{"status": None, "product": None}',
+    ),
+    Change(
+        f"{PACKAGE}/candidates/schemas.py",
+        '    min_trucks: int | None = Field(None, ge=1, le=100_000, description="At least so many trucks")\n',
+        before="    product: Product | None = Field(",
+    ),
+    Change(
+        f"{PACKAGE}/console/candidates.py",
+        "    min_trucks: Annotated[int | None, EmptyIsAbsent] = None\n",
+        before="    order: Annotated[Order | None, EmptyIsAbsent] = None",
+    ),
+    Change(
+        f"{PACKAGE}/console/candidates.py",
+        "self.order or usual, self.min_trucks)",
+        instead="self.order or usual)",
+    ),
+    Change(
+        f"{PACKAGE}/console/templates/console/candidates.html",
+        '    <div>\n      <label for="min_trucks">Trucks, at least</label>\n'
+        '      <input type="number" id="min_trucks" name="min_trucks" min="1" value="{{ query.min_trucks or \'\' }}">\n'
+        "    </div>\n",
+        before='    <button type="submit" class="button-plain">',
+    ),
+    Change("API.md", "\nWith `min_trucks`, only those with so many trucks or more.\n", after="### GET /candidates\n"),
+)
+
+# It is asked `PUT /accounts/{key}` and answers the account's number, as numbers of accounts are.
+SECOND_BILLING_SYSTEM = (
+    Change(
+        f"{PACKAGE}/billing/ledger_system.py",
+        '''"""A billing system that keeps accounts: `PUT /accounts/{key}`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+import httpx
+
+from provider_registration.billing.errors import BillingNotSent, BillingRefused, BillingUncertain, BillingUnusable
+
+
+class LedgerBillingSystem:
+    """An account is a provider, and its number the provider's id. A BillingSystem."""
+
+    def __init__(self, base_url: str) -> None:
+        self._client = httpx.AsyncClient(base_url=base_url, trust_env=False)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
+        """As the port says: 200 has the account's number, a 4xx refuses."""
+        try:
+            response = await self._client.put(f"/accounts/{idempotency_key}", json={"title": name})
+        except httpx.ConnectError:
+            raise BillingNotSent("the ledger cannot be reached") from None
+        except httpx.HTTPError as error:
+            raise BillingUncertain(f"the ledger gave no response ({type(error).__name__})") from None
+        responding()
+        if response.is_client_error:
+            raise BillingRefused(response.status_code)
+        if not response.is_success:
+            raise BillingUncertain(f"the ledger returned status {response.status_code}")
+        number = response.json()["number"]
+        if not isinstance(number, int):
+            raise BillingUnusable("the ledger returned no number")
+        return number
+''',
+    ),
+    Change(
+        f"{PACKAGE}/billing/systems.py",
+        "from provider_registration.billing.ledger_system import LedgerBillingSystem\n",
+        before="from provider_registration.billing.port import",
+    ),
+    Change(
+        f"{PACKAGE}/billing/systems.py",
+        '    if settings.billing_system == "ledger":\n'
+        "        return LedgerBillingSystem(settings.billing_service_url)\n",
+        before="    return HttpBillingSystem(",
+    ),
+    Change(
+        f"{PACKAGE}/settings.py",
+        '    billing_system: Literal["http", "ledger"] = Field("http", description="which billing system it is")\n',
+        before="    billing_connect_timeout_seconds: float",
+    ),
+    Change(
+        ".env.example",
+        "\n# Which billing system it is: http or ledger\n#BILLING_SYSTEM=http\n",
+        after="#BILLING_CONNECT_TIMEOUT_SECONDS=",
+    ),
+    Change(
+        "docker-compose.yml",
+        "      BILLING_SYSTEM: ${BILLING_SYSTEM:-}\n",
+        before="      BILLING_CONNECT_TIMEOUT_SECONDS:",
+    ),
+    Change(
+        "DEPLOYMENT.md",
+        "| `BILLING_SYSTEM` | `http` | Which billing system it is: `http` or `ledger`. |\n",
+        before="| `BILLING_CONNECT_TIMEOUT_SECONDS` |",
+    ),
+    Change("pyproject.toml", '"client | http_system | ledger_system"', instead='"client | http_system"'),
+)
