@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ PACKAGE = "src/provider_registration"
 
 @dataclass(frozen=True)
 class Change:
-    """Text added to a file: before or after the one line that begins so, or in the place of a part of a line.
+    """Text added to a file: before or after the one line that begins so, or instead of what a pattern matches.
 
     Without any of these, the file is new.
     """
@@ -30,10 +31,9 @@ class Change:
             return
         content = path.read_text()
         if self.instead:
-            assert content.count(self.instead) == 1, (
-                f"{self.file} has {self.instead!r} {content.count(self.instead)} times"
-            )
-            path.write_text(content.replace(self.instead, self.text))
+            changed, times = re.subn(self.instead, self.text, content)
+            assert times == 1, f"{self.file} has {self.instead!r} {times} times"
+            path.write_text(changed)
             return
         lines = content.splitlines(keepends=True)
         found = [number for number, line in enumerate(lines) if line.startswith(self.before or self.after)]
@@ -64,12 +64,12 @@ FILTER = (
         "SELECT CASE WHEN CAST(:min_trucks AS integer) IS NULL THEN CAST(coalesce(sum(count), 0) AS bigint)\n"
         "                    ELSE (SELECT count(*) FROM candidates WHERE true {filters})\n"
         "               END AS total",
-        instead="SELECT CAST(coalesce(sum(count), 0) AS bigint) AS total",
+        instead=r"SELECT CAST\(coalesce\(sum\(count\), 0\) AS bigint\) AS total",
     ),
     Change(
         f"{PACKAGE}/candidates/search.py",
         '{"status": None, "product": None, "min_trucks": None}',
-        instead='{"status": None, "product": None}',
+        instead=r'\{"status": None, "product": None\}',
     ),
     Change(
         f"{PACKAGE}/candidates/schemas.py",
@@ -83,8 +83,8 @@ FILTER = (
     ),
     Change(
         f"{PACKAGE}/console/candidates.py",
-        "self.order or usual, self.min_trucks)",
-        instead="self.order or usual)",
+        r"return Selection(\1, self.min_trucks)",
+        instead=r"return Selection\((.+)\)",
     ),
     Change(
         f"{PACKAGE}/console/templates/console/candidates.html",
@@ -172,5 +172,5 @@ class LedgerBillingSystem:
         "| `BILLING_SYSTEM` | `http` | Which billing system it is: `http` or `ledger`. |\n",
         before="| `BILLING_CONNECT_TIMEOUT_SECONDS` |",
     ),
-    Change("pyproject.toml", '"client | http_system | ledger_system"', instead='"client | http_system"'),
+    Change("pyproject.toml", '"client | http_system | ledger_system"', instead=r'"client \| http_system"'),
 )
