@@ -82,7 +82,7 @@ async def test_a_pause_of_billing_does_not_hide_why_an_approval_waits(settings, 
         record = (await admin.get(path(candidates[0]))).json()
 
     assert "pause" in response.json()["detail"]
-    assert record["approval"]["last_error"] == "billing answered with status 500"
+    assert record["approval"]["last_error"] == "billing returned status 500"
     assert record["approval"]["attempts"] == 2
 
 
@@ -100,7 +100,7 @@ async def test_a_lost_answer_leaves_the_approval_waiting_and_says_so(admin, regi
     assert record["approval"]["state"] == "waiting"
     assert record["approval"]["next_attempt_at"]
     assert record["approval"]["attempts"] == 1
-    assert record["approval"]["last_error"] == "billing answered with status 500"
+    assert record["approval"]["last_error"] == "billing returned status 500"
 
 
 async def test_the_sweep_completes_it_with_the_provider_that_exists(admin, register, billing):

@@ -51,7 +51,7 @@ def retry_of(candidate):
 
 async def test_a_waiting_approval_is_listed_and_can_be_retried(admin, waiting):
     page = await admin.open("/admin/approvals")
-    assert "billing gave no answer" in text_of(page) or "status 503" in text_of(page)
+    assert "billing did not respond" in text_of(page) or "status 503" in text_of(page)
 
     page = await admin.submit(page, retry_of(waiting))
 

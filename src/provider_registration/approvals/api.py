@@ -86,7 +86,7 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
     ProviderNameTaken(),
     VersionMismatch(EXAMPLE_ID, 2),
     ApprovalFailed("billing cannot be reached (ConnectError)"),
-    ApprovalWaiting("billing gave no answer (ReadTimeout)"),
+    ApprovalWaiting("billing did not respond (ReadTimeout)"),
     ApprovalInDoubt("billing already has a provider of this name"),
     BillingPaused(5),
 )
@@ -154,7 +154,7 @@ async def list_approval_events(
     CandidateChanged(EXAMPLE_ID),
     ProviderNameTaken(),
     VersionMismatch(EXAMPLE_ID, 2),
-    ApprovalWaiting("billing gave no answer (ReadTimeout)"),
+    ApprovalWaiting("billing did not respond (ReadTimeout)"),
     ApprovalInDoubt("billing already has a provider of this name"),
 )
 async def retry_approval(

@@ -77,9 +77,9 @@ class BillingClient:
         except TimeoutError:
             call.maybe_sent = True
             if call.is_answered:
-                error: BillingError = BillingUnusable(f"billing's answer had no end within {self.deadline:.0f} s")
+                error: BillingError = BillingUnusable(f"billing's response did not end within {self.deadline:.0f} s")
             else:
-                error = BillingUncertain(f"billing gave no answer within {self.deadline:.0f} s")
+                error = BillingUncertain(f"billing did not respond within {self.deadline:.0f} s")
         except BillingError as last:
             error = last
         if (call.maybe_sent or maybe_sent) and not isinstance(error, BillingUncertain):

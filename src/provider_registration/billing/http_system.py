@@ -62,8 +62,8 @@ class HttpBillingSystem:
             raise BillingNotSent(f"billing cannot be reached ({type(error).__name__})") from None
         except httpx.HTTPError as error:
             if isinstance(error, httpx.RemoteProtocolError) and (response is not None or _is_nonsense(error)):
-                raise BillingUnusable("billing's answer is no HTTP, or was cut") from None
-            raise BillingUncertain(f"billing gave no answer ({type(error).__name__})") from None
+                raise BillingUnusable("billing's response is not valid HTTP, or was cut off") from None
+            raise BillingUncertain(f"billing did not respond ({type(error).__name__})") from None
         await reach("billing.after-answer")
         status = response.status_code
         if status == httpx.codes.CREATED:
@@ -73,8 +73,8 @@ class HttpBillingSystem:
         if httpx.codes.is_client_error(status):
             raise BillingRefused(status)
         if not httpx.codes.is_server_error(status):
-            raise BillingUnusable(f"billing answered with status {status}")
-        raise BillingUncertain(f"billing answered with status {status}", _retry_after(response.headers))
+            raise BillingUnusable(f"billing returned status {status}")
+        raise BillingUncertain(f"billing returned status {status}", _retry_after(response.headers))
 
     @asynccontextmanager
     async def _send(self, name: str, idempotency_key: UUID) -> AsyncIterator[httpx.Response]:
@@ -106,15 +106,15 @@ async def _read(response: httpx.Response) -> bytes | None:
 
 def _provider_id(name: str, headers: httpx.Headers, body: bytes | None) -> int:
     if headers.get("Content-Encoding", "").lower() not in ("", "identity"):
-        raise BillingUnusable("billing's answer was encoded, which it was asked not to do")
+        raise BillingUnusable("billing's response is encoded, despite Accept-Encoding: identity")
     if body is None:
-        raise BillingUnusable(f"billing's answer was longer than {MAX_RESPONSE_BYTES} bytes")
+        raise BillingUnusable(f"billing's response is longer than {MAX_RESPONSE_BYTES} bytes")
     try:
         provider = Provider.model_validate_json(body)
     except ValidationError:
-        raise BillingUnusable("billing answered 201 without a usable provider") from None
+        raise BillingUnusable("billing returned 201 without a usable provider") from None
     if provider.name != name:
-        raise BillingUnusable("billing answered 201 with another provider's name")
+        raise BillingUnusable("billing returned 201 with another provider's name")
     return provider.id
 
 

@@ -22,11 +22,9 @@ class BillingSystem(Protocol):
             BillingUnusable: it responded, but not as it should; there may be a provider.
             BillingUncertain: it failed, or did not respond; there may be a provider.
         """
-        ...
 
     async def aclose(self) -> None:
         """Close every connection."""
-        ...
 
 
 class BreakerState(StrEnum):

@@ -1,4 +1,4 @@
-"""What keeps a struggling billing service from being hammered: a retry budget and a circuit breaker.
+"""What limits the load on a failing billing system: a retry budget and a circuit breaker.
 
 The circuit breakers on PyPI let every caller through once half-open; this one sends a single probe.
 """
@@ -13,8 +13,8 @@ from provider_registration.observability.metrics import BILLING_BREAKER
 
 FAILURES_TO_OPEN = 5  # in a row
 OPEN_SECONDS = 5.0
-ANSWERED_SECONDS = 60.0  # after an answer in which billing is taken to answer still
-PROBE_SECONDS = 30.0  # a probe that says nothing for so long is given up, and another may go
+ANSWERED_SECONDS = 60.0  # for which a response counts as recent
+PROBE_SECONDS = 30.0  # without a result until another probe may go
 
 BUDGET_CAPACITY = 20.0  # retries in a burst
 BUDGET_SHARE = 0.1  # retries earned by each call
@@ -52,12 +52,12 @@ class CircuitBreaker:
 
     @property
     def answers_lately(self) -> bool:
-        """Whether billing has answered this process within ANSWERED_SECONDS, and was not given a pause since."""
+        """Whether billing has responded to this process within ANSWERED_SECONDS, and no pause began since."""
         return self._closed and self._clock() - self._answered_at <= ANSWERED_SECONDS
 
     @property
     def state(self) -> BreakerState:
-        """Where the breaker stands now."""
+        """The state now."""
         if self._closed:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if self._clock() >= self._next_probe else BreakerState.OPEN
@@ -68,7 +68,7 @@ class CircuitBreaker:
         return 0.0 if self._closed else max(0.0, self._next_probe - self._clock())
 
     def admit(self) -> bool:
-        """Ask to make a call. When half-open, the first to ask is the probe, and the others are refused."""
+        """Whether a call may be made. When half-open, the first is the probe, and the others are refused."""
         state = self.state
         if state is BreakerState.HALF_OPEN:
             self._next_probe = self._clock() + PROBE_SECONDS
@@ -76,7 +76,7 @@ class CircuitBreaker:
         return state is not BreakerState.OPEN
 
     def succeeded(self) -> None:
-        """Billing answered, usably or not; a refusal is an answer too."""
+        """Billing responded, usably or not; a refusal is a response too."""
         self._failures = 0
         self._last_to_fail = None
         self._answered_at = self._clock()
@@ -84,9 +84,9 @@ class CircuitBreaker:
         self.show()
 
     def failed(self, call: object = None) -> None:
-        """Billing could not be reached, or gave no answer; to one `call` again and again, which counts once.
+        """Billing could not be reached, or did not respond; the same `call` counts only once in a row.
 
-        What billing cannot answer may be this very call: that is no reason to keep the others from it.
+        Perhaps billing cannot respond to this call alone: that is no reason to pause the others.
         """
         if call is None or call != self._last_to_fail:
             self._failures += 1
@@ -97,7 +97,7 @@ class CircuitBreaker:
         self.show()
 
     def show(self) -> None:
-        """Have the metric say where the breaker stands; to be called now and then, for time alone half-opens it."""
+        """Set the metric; call it periodically, since time alone half-opens the breaker."""
         now = self.state
         for each in BreakerState:
             BILLING_BREAKER.labels(each).set(each is now)
