@@ -81,6 +81,12 @@ def followed(copy: Path) -> dict[str, tuple[set[str], set[str]]]:
     return {name: _follow(recipe, copy) for name, recipe in recipes.items()}
 
 
+def test_recipes_name_files_that_there_are() -> None:
+    named = set(FILE.findall(section("README.md", "Changing it").text))
+
+    assert {name for name in named if not (ROOT / name).exists() and not any((ROOT / PACKAGE).rglob(name))} == set()
+
+
 def test_a_filter_changes_the_files_that_its_recipe_names(followed: dict[str, tuple[set[str], set[str]]]) -> None:
     assert followed["A filter of the lists"] == (_named("A filter of the lists"), set())
 
