@@ -23,7 +23,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults mutants drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
+.PHONY: help run test coverage faults mutants drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth messages screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -92,6 +92,9 @@ bench: $(DEV)  ## measure this service beside others that do the same, for half 
 
 growth: $(DEV)  ## measure what statements cost in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"
 	$(BIN)/python -m benchmarks.growth $(ARGS)
+
+messages: $(DEV)  ## bring the translations up to date with the source; TAG=fr begins one into French
+	$(BIN)/python -m tests.messages $(TAG)
 
 screenshots: $(DEV)  ## write a picture of every page, light, dark and narrow, into screenshots/; needs Chromium
 	@mkdir -p screenshots

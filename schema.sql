@@ -53,11 +53,13 @@ CREATE TABLE candidates (
     rejected_by uuid,
     contact_email_canonical text,
     search_text text,
+    language text,
     CONSTRAINT pk_candidates PRIMARY KEY (id),
     CONSTRAINT fk_candidates_rejected_by FOREIGN KEY (rejected_by) REFERENCES users(id),
     CONSTRAINT ck_candidates_approved_has_provider CHECK ((status::text = 'approved'::text) = (provider_id IS NOT NULL)),
     CONSTRAINT ck_candidates_capacity_tons_per_day CHECK (capacity_tons_per_day > 0),
     CONSTRAINT ck_candidates_company_name_trimmed CHECK (company_name::text <> ''::text AND company_name::text = btrim(company_name::text)),
+    CONSTRAINT ck_candidates_language CHECK (length(language) <= 35 AND language ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$'::text),
     CONSTRAINT ck_candidates_products_known CHECK (products <@ ARRAY['apples'::text, 'oranges'::text, 'grapes'::text, 'bananas'::text, 'mangoes'::text]),
     CONSTRAINT ck_candidates_products_not_empty CHECK (cardinality(products) > 0),
     CONSTRAINT ck_candidates_provider_id CHECK (provider_id >= 1),
@@ -357,4 +359,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('018_functions_and_sessions');
+INSERT INTO alembic_version VALUES ('019_language');

@@ -54,6 +54,8 @@ from provider_registration.web.services import Application
 if TYPE_CHECKING:
     from provider_registration.observability.tracing import Tracing
 
+TRANSLATIONS = Path(__file__).with_name("translations")
+
 DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
 Approving a company creates exactly one provider in the billing service.
@@ -138,7 +140,15 @@ def _middleware(
     """What a request passes on its way to its route, outermost first."""
     error_pages, traces, cross_origin, guards = [], [], [], []
     if pages:
-        error_pages = [Middleware(ErrorPages, renderer=pages.renderer, root_path=settings.root_path, homes=pages.homes)]
+        error_pages = [
+            Middleware(
+                ErrorPages,
+                renderer=pages.renderer,
+                root_path=settings.root_path,
+                homes=pages.homes,
+                translated=APPLICANTS_HOMES,
+            )
+        ]
         guards = [
             Middleware(CrossSiteGuard, below=[ADMIN_HOME, *APPLICANTS_HOMES], public_url=settings.public_url),
         ]
@@ -198,7 +208,7 @@ def _pages(settings: Settings) -> _Pages | None:
     if settings.admin_pages:
         rooms.append(ADMIN_ROOM)
         homes |= {ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME}
-    return _Pages(Renderer(rooms), homes) if rooms else None
+    return _Pages(Renderer(rooms, TRANSLATIONS), homes) if rooms else None
 
 
 def create_app_from_environment() -> Application:

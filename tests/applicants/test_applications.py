@@ -29,11 +29,11 @@ async def test_it_shows_what_was_sent_in_and_that_it_was_received(client, applic
     page = await client.get(path)
 
     text = text_of(page)
-    assert "We have your application" in text
+    assert "We have received your application" in text
     for sent in ("company_name", "location", "contact_email", "phone", "truck_count", "capacity_tons_per_day"):
         assert form[sent] in text
     assert "Apples, Grapes" in text
-    assert "Keep the address of this page" in text
+    assert "Save this link" in text
 
 
 async def test_it_shows_that_it_was_accepted(client, admin, application):
@@ -43,8 +43,8 @@ async def test_it_shows_that_it_was_accepted(client, admin, application):
 
     text = text_of(await client.get(path))
 
-    assert "your application is accepted" in text
-    assert "Being looked at" not in text
+    assert "Your application is accepted" in text
+    assert "In review" not in text
 
 
 @pytest.mark.asvs("V3.2.2")
@@ -90,7 +90,7 @@ async def test_an_unknown_link_leads_to_a_friendly_page(client, secret):
     page = await client.get(f"/applications/{secret}")
 
     assert page.status_code == 404
-    assert "There is no" in text_of(page)
+    assert "Application not found" in text_of(page)
     assert 'href="/apply"' in page.text
 
 
@@ -120,7 +120,7 @@ async def test_the_link_that_the_api_gave_works(client, typed):
     page = await client.get(registered.json()["status_url"])
 
     assert page.status_code == 200
-    assert "Not given" in text_of(page)
+    assert "Not provided" in text_of(page)
 
 
 async def test_guessing_is_limited(settings, run_service):
@@ -140,7 +140,7 @@ async def test_behind_a_gateway_every_address_has_the_prefix(settings, run_servi
         page = await client.get(sent.headers["Location"])
         unknown = await client.get("/registry/applications/none")
 
-    assert 'action="/registry/apply?send"' in form.text
+    assert 'action="/registry/apply?send&amp;language=en"' in form.text
     assert sent.headers["Location"].startswith("/registry/applications/")
     assert page.status_code == 200
     for one in (form, page, unknown):

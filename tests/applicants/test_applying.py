@@ -10,13 +10,17 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from provider_registration.applicants.applying import EMAIL_TAKEN
+from provider_registration.applicants.applying import EMAIL_TAKEN, NOT_SAVED
+from provider_registration.applicants.router import SENT_BEFORE, SWITCH
+from provider_registration.applicants.sentences import sentence
 from provider_registration.candidates.schemas import CandidateRegistration
+from provider_registration.pages.translations import Languages
 from tests.chromium import text_of
 
 from .conftest import BROWSER
 
 STATUS_PAGE = re.compile(r"/applications/[A-Za-z0-9_-]{43}")
+ENGLISH = Languages().english
 AS_API = {"Accept": "application/json"}
 
 
@@ -74,56 +78,52 @@ async def test_only_what_is_needed_is_enough(send, typed, candidate_of):
 async def test_the_form_asks_for_what_the_api_takes(client):
     page = await client.get("/apply")
 
-    names = set(re.findall(r'name="(\w+)"', page.text)) - {"viewport", "key", "website"}
-    assert names - {"color"} == set(CandidateRegistration.model_fields)
+    names = set(re.findall(r'name="(\w+)"', page.text)) - {"viewport", "color", "key", "website", SWITCH}
+    assert names | {"language"} == set(CandidateRegistration.model_fields)  # which the form's URL has
     assert page.headers["Cache-Control"] == "private, no-cache"
     assert "Set-Cookie" not in page.headers
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "kind", "limits"),
     [
-        ({"company_name": " "}, {"company_name": "Enter the name of your company"}),
-        ({"company_name": "x" * 256}, {"company_name": "The name of the company can have 255 characters at most"}),
-        ({"company_name": "\u200b"}, {"company_name": "Enter a name with letters or numbers in it"}),
-        ({"contact_email": ""}, {"contact_email": "Enter an e-mail address"}),
-        ({"contact_email": "sales"}, {"contact_email": "Enter an e-mail address like name@company.com"}),
-        ({"contact_email": "x" * 255}, {"contact_email": "The e-mail address can have 254 characters at most"}),
-        ({"phone": "1" * 51}, {"phone": "The telephone number can have 50 characters at most"}),
-        ({"location": "x" * 256}, {"location": "The place can have 255 characters at most"}),
-        ({"products": []}, {"products": "Choose at least one product"}),
-        ({"products": ["pears"]}, {"products": "Choose from the products in the list, each once"}),
-        ({"products": ["apples"] * 2}, {"products": "Choose from the products in the list, each once"}),
-        ({"products": ["apples"] * 6}, {"products": "Choose from the products in the list, each once"}),
-        ({"truck_count": ""}, {"truck_count": "Enter how many trucks you have"}),
-        ({"truck_count": "twelve"}, {"truck_count": "Enter the number of trucks in digits, like 12"}),
-        ({"truck_count": "1.5"}, {"truck_count": "Enter the number of trucks in digits, like 12"}),
-        ({"truck_count": "½"}, {"truck_count": "Enter the number of trucks in digits, like 12"}),
-        ({"truck_count": "9" * 5000}, {"truck_count": "Enter the number of trucks in digits, like 12"}),
-        ({"truck_count": "0"}, {"truck_count": "The number of trucks must be 1 or more"}),
-        ({"truck_count": "2147483648"}, {"truck_count": "The number of trucks must be 2,147,483,647 or less"}),
-        ({"capacity_tons_per_day": ""}, {"capacity_tons_per_day": "Enter how many tons you can deliver a day"}),
-        (
-            {"capacity_tons_per_day": "80 kg"},
-            {"capacity_tons_per_day": "Enter the tons a day as a whole number in digits, like 80"},
-        ),
-        ({"capacity_tons_per_day": "-1"}, {"capacity_tons_per_day": "The tons a day must be 1 or more"}),
-        (
-            {"capacity_tons_per_day": "9" * 30},
-            {"capacity_tons_per_day": "The tons a day must be 2,147,483,647 or less"},
-        ),
+        ({"company_name": " "}, "missing", {}),
+        ({"company_name": "x" * 256}, "too_long", {"max_length": 255}),
+        ({"company_name": "\u200b"}, "too_short", {}),
+        ({"contact_email": ""}, "missing", {}),
+        ({"contact_email": "sales"}, "email_address", {}),
+        ({"contact_email": "x" * 255}, "string_too_long", {"max_length": 254}),
+        ({"phone": "1" * 51}, "too_long", {"max_length": 50}),
+        ({"phone": "none"}, "no_digits", {}),
+        ({"location": "x" * 256}, "too_long", {"max_length": 255}),
+        ({"products": []}, "missing", {}),
+        ({"products": ["pears"]}, "enum", {}),
+        ({"products": ["apples"] * 2}, "repeated_items", {}),
+        ({"products": ["apples"] * 6}, "too_long", {}),
+        ({"truck_count": ""}, "missing", {}),
+        *(({"truck_count": typed}, "int_type", {}) for typed in ("twelve", "1.5", "½", "9" * 5000)),
+        ({"truck_count": "0"}, "greater_than_equal", {"ge": 1}),
+        ({"truck_count": "2147483648"}, "less_than_equal", {"le": 2**31 - 1}),
+        ({"capacity_tons_per_day": ""}, "missing", {}),
+        ({"capacity_tons_per_day": "80 kg"}, "int_type", {}),
+        ({"capacity_tons_per_day": "-1"}, "greater_than_equal", {"ge": 1}),
+        ({"capacity_tons_per_day": "9" * 30}, "less_than_equal", {"le": 2**31 - 1}),
         *(
-            ({field: "a\x00b@x.example"}, {field: "Remove line breaks and other characters that cannot be printed"})
+            ({field: "a\x00b@x.example"}, "control_character", {})
             for field in ("company_name", "location", "contact_email", "phone")
         ),
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_what_is_wrong_is_said_beside_its_field_in_plain_words(send, typed, changes, expected):
+async def test_what_is_wrong_is_said_beside_its_field_in_words_for_it(send, typed, changes, kind, limits):
     page = await send(typed(**changes))
 
     assert page.status_code == 422
-    assert errors_of(page) == expected
+    [field] = changes
+    [(refused, said)] = errors_of(page).items()
+    assert refused == field
+    assert said == sentence({"loc": (field,), "type": kind, "ctx": limits}, ENGLISH)
+    assert all(f"{limit:,}" in said for limit in limits.values())
     assert "<title>Error: " in page.text
 
 
@@ -191,8 +191,8 @@ async def test_a_form_that_says_something_else_when_sent_again_changes_nothing_a
     assert "notice" in str(again.headers.get_list("set-cookie"))
     cookie = again.headers["set-cookie"].partition(";")[0]
     said = text_of(await client.get(again.headers["Location"], headers={"Cookie": cookie}))
-    assert "You had sent this application before, and what you sent first is what we have." in said
-    assert "Trucks 7" in said
+    assert SENT_BEFORE in said
+    assert "Number of trucks 7" in said
 
 
 async def test_a_form_that_is_sent_many_times_at_once_applies_once(send, typed, settings, run_service, database):
@@ -274,7 +274,7 @@ async def test_applications_count_together_with_registrations(settings, run_serv
 
     assert page.status_code == api.status_code == 429
     assert int(page.headers["Retry-After"]) > 0
-    assert "Too many applications came from your network" in text_of(page)
+    assert re.search(r"Send this one again in \d+ minutes", text_of(page))
     assert values_of(page)["company_name"] == form["company_name"]
 
 
@@ -286,7 +286,7 @@ async def test_while_the_database_does_not_answer_the_form_is_kept(settings, run
         application = await client.get(f"/applications/{uuid4().hex}")
 
     assert page.status_code == 503
-    assert "We could not keep your application just now" in text_of(page)
+    assert NOT_SAVED in text_of(page)
     assert values_of(page)["company_name"] == form["company_name"]
     assert application.status_code == 503
     assert application.headers["Content-Type"].startswith("text/html")

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from provider_registration.applicants.form import NUMBERS, TEXTS, ApplicationForm, FormRefused
 from provider_registration.applicants.sentences import OF_A_NEW_RULE
 from provider_registration.pages.forms import Form
+from provider_registration.pages.translations import Languages
 
+ENGLISH = Languages().english
 ANYTHING = st.text(st.characters(codec="utf-8"), max_size=300) | st.integers().map(str)
 FIELDS = st.fixed_dictionaries(
     {}, optional={name: st.lists(ANYTHING, min_size=1, max_size=3) for name in (*TEXTS, *NUMBERS, "products", "key")}
@@ -25,7 +27,7 @@ FILLED_IN = {
 
 def errors_of(form):
     try:
-        form.to_company()
+        form.to_company(ENGLISH)
     except FormRefused as refusal:
         return refusal.errors or {"no field": "although it was refused"}
     return {}
@@ -66,7 +68,7 @@ def test_a_link_is_made_of_any_key_and_address(text):
 def test_numbers_are_read_as_people_write_them(typed, number):
     fields = {**FILLED_IN, "capacity_tons_per_day": [typed]}
 
-    assert ApplicationForm.of(Form(fields)).to_company().capacity_tons_per_day == number
+    assert ApplicationForm.of(Form(fields)).to_company(ENGLISH).capacity_tons_per_day == number
 
 
 @pytest.mark.parametrize(

@@ -87,5 +87,5 @@ async def test_another_site_applies_for_nobody_over_plain_http_where_only_the_or
 
         await page.goto(f"{plain}/apply")
         async with page.expect_response(lambda response: response.request.method == "POST") as answered:
-            await page.get_by_role("button", name="Send the application").click()
+            await page.get_by_role("button", name="Send application").click()
         assert (await answered.value).status == 422  # it is read: only its fields are missing

@@ -206,7 +206,7 @@ async def test_what_is_not_there_is_a_page_that_says_so(admin, address):
     page = await admin.open(address)
 
     assert page.status_code == 404
-    assert "There is nothing here" in text_of(page)
+    assert "Page not found" in text_of(page)
 
 
 async def test_next_leads_from_one_pending_candidate_to_the_next_and_around(admin, register, database):

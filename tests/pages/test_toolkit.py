@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -19,7 +19,7 @@ from provider_registration.pages.cross_site import CrossSiteGuard
 from provider_registration.pages.error_pages import ErrorPages
 from provider_registration.pages.forms import FormDep
 from provider_registration.pages.notices import COOKIE, Notice, NoticeKey, leave_notice, read_notice
-from provider_registration.pages.rendering import Renderer, duration, instant
+from provider_registration.pages.rendering import Renderer, duration
 from provider_registration.pages.router import RendererDep
 from provider_registration.pages.router import router as pages_router
 from provider_registration.web.error_handlers import install_error_handlers
@@ -222,7 +222,7 @@ async def test_an_unknown_page_says_so(client):
     response = await client.get("/here/nothing")
 
     assert response.status_code == 404
-    assert "There is nothing here" in response.text
+    assert "Page not found" in response.text
 
 
 @pytest.mark.parametrize(
@@ -231,10 +231,6 @@ async def test_an_unknown_page_says_so(client):
 )
 def test_spans_of_time_are_short(seconds, shown):
     assert duration(seconds) == duration(timedelta(seconds=seconds)) == shown
-
-
-def test_instants_are_for_people():
-    assert instant(datetime(2026, 3, 4, 9, 6, tzinfo=UTC)) == "4 Mar 2026, 09:06 UTC"
 
 
 def a_request(app, cookie):

@@ -10,14 +10,18 @@ from provider_registration.candidates.errors import EmailTaken
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.errors import ServiceError
-from provider_registration.pages.rendering import duration
+from provider_registration.pages.translations import Language, mark
 from provider_registration.web.problems import InvalidRequest
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
-EMAIL_TAKEN = (
-    "A company has already applied with this e-mail address. If it was yours, its page shows where it stands; "
-    "if you have lost that, ask us for a new address, writing from this e-mail address"
+EMAIL_TAKEN = mark(
+    "This e-mail address is already registered. Use your status link, or write to us from this e-mail address to get a "
+    "new link."
 )
+TOO_MANY = mark(
+    "Too many applications have been sent from your network. Send this one again %(when)s. Your answers are still here."
+)
+NOT_SAVED = mark("We could not save your application just now. Send it again in a moment. Your answers are still here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +39,29 @@ class Attempt:
     problem: str | None = None
 
 
-async def apply(form: ApplicationForm, *, service: CandidateService, limits: RateLimits, caller: str) -> Attempt:
+async def apply(
+    form: ApplicationForm, *, language: Language, service: CandidateService, limits: RateLimits, caller: str
+) -> Attempt:
     """Register the company as the API does, with the same rules and counted together with it.
 
     Sent a second time, a form leads to the application that it made the first time.
     """
     try:
-        company = form.to_company()
+        company = form.to_company(language)
     except FormRefused as error:
         return Attempt(form, refusal=InvalidRequest([]), errors=error.errors)
     secret = form.status_secret(company.contact_email)
     try:
         await limits.count_registration(caller)
-        await service.register(company, status_secret=secret)
+        await service.register(company, language=language.tag, status_secret=secret)
     except EmailTaken as error:
         sent = await service.find_application(secret)
         if sent is None:
-            return Attempt(form, refusal=error, errors={"contact_email": EMAIL_TAKEN})
+            return Attempt(form, refusal=error, errors={"contact_email": language.say(EMAIL_TAKEN)})
         return Attempt(form, status_secret=secret, is_changed=not sent.says(company))
     except TooManyRequests as error:
-        wait = duration(error.retry_after)
-        problem = f"Too many applications came from your network. Send this one again in {wait}: it is kept below."
+        problem = language.say(TOO_MANY, when=language.wait(error.retry_after or 0))
         return Attempt(form, refusal=error, problem=problem)
     except DatabaseUnavailable as error:
-        problem = "We could not keep your application just now. Send it again in a moment: what you typed is below."
-        return Attempt(form, refusal=error, problem=problem)
+        return Attempt(form, refusal=error, problem=language.say(NOT_SAVED))
     return Attempt(form, status_secret=secret)

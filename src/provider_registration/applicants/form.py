@@ -16,12 +16,14 @@ from pydantic import ValidationError
 from provider_registration.applicants.sentences import sentence
 from provider_registration.candidates.schemas import CandidateRegistration
 from provider_registration.pages.forms import Form
+from provider_registration.pages.translations import Language, mark
 from provider_registration.web.text import canonical_email, whole_number
 
 TEXTS = ("company_name", "location", "contact_email", "phone")
 NUMBERS = ("truck_count", "capacity_tons_per_day")
 ORDER = (*TEXTS, "products", *NUMBERS)  # from top to bottom
 HONEYPOT = "website"  # people do not see it; programs that fill in whatever there is do
+SPAM_CHECK = mark("Leave this empty (spam check)")
 KEY_BYTES = 32
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -53,11 +55,16 @@ class ApplicationForm:
         typed = {name: form.get(name) for name in (*TEXTS, *NUMBERS, HONEYPOT)}
         return cls(key if _KEY.fullmatch(key) else secrets.token_urlsafe(KEY_BYTES), typed, form.all("products"))
 
-    def to_company(self) -> CandidateRegistration:
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing was typed or chosen."""
+        return not any(self.typed.values()) and not self.products
+
+    def to_company(self, language: Language) -> CandidateRegistration:
         """The same as the API takes it, by the API's rules.
 
         Raises:
-            FormRefused: what was typed breaks them.
+            FormRefused: what was typed breaks them; it says how in `language`.
         """
         fields: dict[str, Any] = {name: text for name in TEXTS if (text := self.typed[name]).strip()}
         fields |= {name: whole_number(text) for name in NUMBERS if (text := self.typed[name].strip())}
@@ -68,9 +75,9 @@ class ApplicationForm:
             registration = CandidateRegistration.model_validate(fields)
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_input=False):
-                errors.setdefault(str(fault["loc"][0]), sentence(fault))
+                errors.setdefault(str(fault["loc"][0]), sentence(fault, language))
         if self.typed[HONEYPOT]:
-            errors[HONEYPOT] = "Leave this field empty: it tells people from programs"
+            errors[HONEYPOT] = language.say(SPAM_CHECK)
         if errors:
             raise FormRefused({name: errors[name] for name in (*ORDER, HONEYPOT) if name in errors})
         return registration

@@ -6,56 +6,83 @@ from collections.abc import Mapping
 
 from pydantic_core import ErrorDetails
 
-OF_A_NEW_RULE = "Check what you typed here"
-NAMELESS = "Enter a name with letters or numbers in it"
-UNUSABLE = "Remove line breaks and other characters that cannot be printed"
+from provider_registration.candidates.company import Product
+from provider_registration.pages.translations import Language, Plural, mark
 
-# By field, then by pydantic's type of error; {…} is a limit that the rule has.
-SENTENCES: Mapping[str, Mapping[str, str]] = {
+OF_A_NEW_RULE = mark("Check this answer")
+NAMELESS = mark("Enter a company name with letters or numbers in it")
+UNUSABLE = mark("Remove line breaks and other control characters")
+UNLISTED = mark("Select products from the list, each only once")
+
+# By field, then by pydantic's type of error; %(…)s is a limit that the rule has.
+SENTENCES: Mapping[str, Mapping[str, str | Plural]] = {
     "company_name": {
-        "missing": "Enter the name of your company",
-        "too_long": "The name of the company can have {max_length} characters at most",
+        "missing": mark("Enter your company name"),
+        "too_long": Plural(
+            "Company name must be %(max_length)s character or fewer",
+            "Company name must be %(max_length)s characters or fewer",
+        ),
         "too_short": NAMELESS,
         "invisible": NAMELESS,
         "control_character": UNUSABLE,
     },
     "location": {
-        "too_long": "The place can have {max_length} characters at most",
+        "too_long": Plural(
+            "Town and country must be %(max_length)s character or fewer",
+            "Town and country must be %(max_length)s characters or fewer",
+        ),
         "control_character": UNUSABLE,
     },
     "contact_email": {
-        "missing": "Enter an e-mail address",
-        "string_too_long": "The e-mail address can have {max_length} characters at most",
-        "email_address": "Enter an e-mail address like name@company.com",
+        "missing": mark("Enter an e-mail address"),
+        "string_too_long": Plural(
+            "E-mail address must be %(max_length)s character or fewer",
+            "E-mail address must be %(max_length)s characters or fewer",
+        ),
+        "email_address": mark("Enter an e-mail address like name@company.com"),
         "control_character": UNUSABLE,
     },
     "phone": {
-        "too_long": "The telephone number can have {max_length} characters at most",
+        "too_long": Plural(
+            "Phone number must be %(max_length)s character or fewer",
+            "Phone number must be %(max_length)s characters or fewer",
+        ),
         "control_character": UNUSABLE,
-        "no_digits": "Enter a telephone number like +34 963 555 017",
+        "no_digits": mark("Enter a phone number like +34 963 555 017"),
     },
     "products": {
-        "missing": "Choose at least one product",
-        "too_long": "Choose from the products in the list, each once",
-        "repeated_items": "Choose from the products in the list, each once",
-        "enum": "Choose from the products in the list, each once",
+        "missing": mark("Select at least one product"),
+        "too_long": UNLISTED,
+        "repeated_items": UNLISTED,
+        "enum": UNLISTED,
     },
     "truck_count": {
-        "missing": "Enter how many trucks you have",
-        "int_type": "Enter the number of trucks in digits, like 12",
-        "greater_than_equal": "The number of trucks must be {ge} or more",
-        "less_than_equal": "The number of trucks must be {le:,} or less",
+        "missing": mark("Enter the number of trucks"),
+        "int_type": mark("Enter the number of trucks in digits, for example 12"),
+        "greater_than_equal": mark("Number of trucks must be %(ge)s or more"),
+        "less_than_equal": mark("Number of trucks must be %(le)s or less"),
     },
     "capacity_tons_per_day": {
-        "missing": "Enter how many tons you can deliver a day",
-        "int_type": "Enter the tons a day as a whole number in digits, like 80",
-        "greater_than_equal": "The tons a day must be {ge} or more",
-        "less_than_equal": "The tons a day must be {le:,} or less",
+        "missing": mark("Enter your capacity in tonnes per day"),
+        "int_type": mark("Enter your capacity as a whole number in digits, for example 80"),
+        "greater_than_equal": mark("Capacity in tonnes per day must be %(ge)s or more"),
+        "less_than_equal": mark("Capacity in tonnes per day must be %(le)s or less"),
     },
 }
 
+PRODUCTS = {
+    Product.APPLES: mark("Apples"),
+    Product.ORANGES: mark("Oranges"),
+    Product.GRAPES: mark("Grapes"),
+    Product.BANANAS: mark("Bananas"),
+    Product.MANGOES: mark("Mangoes"),
+}
 
-def sentence(fault: ErrorDetails) -> str:
+
+def sentence(fault: ErrorDetails, language: Language) -> str:
     """What to tell the applicant about a fault of one field."""
-    words = SENTENCES[str(fault["loc"][0])].get(fault["type"], OF_A_NEW_RULE)
-    return words.format_map(fault.get("ctx", {}))
+    text = SENTENCES[str(fault["loc"][0])].get(fault["type"], OF_A_NEW_RULE)
+    limits = fault.get("ctx", {})
+    if isinstance(text, Plural):
+        return language.count(text, limits["max_length"], **limits)
+    return language.say(text, **limits)

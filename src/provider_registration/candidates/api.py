@@ -95,7 +95,7 @@ async def register_candidate(
     `status_url` comes only now, and only where there are public pages: whoever has it sees what was sent in.
     """
     await limits.count_registration(address_of(request))
-    registered = await service.register(registration)
+    registered = await service.register(registration, language=registration.language)
     record = registered.record
     content = record.json
     if registered.status_secret:

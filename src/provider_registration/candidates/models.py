@@ -133,6 +133,7 @@ class Application(Company):
     created_at: datetime
     decided_at: datetime | None
     rejection_reason: str | None
+    language: str | None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
@@ -162,16 +163,17 @@ class CandidatePage:
 class Registration(Company):
     """A company as it is stored: with an id, what it is compared and found by, and the hash of its status secret.
 
-    The hash is in PostgreSQL's hex format of bytea.
+    The hash is in PostgreSQL's hex format of bytea. `language` is what the company is written to in.
     """
 
     candidate_id: UUID = Field(serialization_alias="id")
     contact_email_canonical: str
     search_text: str
     status_secret_hash: str | None
+    language: str | None
 
     @classmethod
-    def of(cls, company: Company, status_secret: str | None) -> Self:
+    def of(cls, company: Company, status_secret: str | None, language: str | None) -> Self:
         """Make a registration of what a company says."""
         return cls.model_construct(
             **{fact: getattr(company, fact) for fact in FACTS},
@@ -179,6 +181,7 @@ class Registration(Company):
             contact_email_canonical=canonical_email(company.contact_email),
             search_text=search_text(company.company_name, company.contact_email, company.phone, company.location),
             status_secret_hash=f"\\x{hash_of_secret(status_secret)}" if status_secret else None,
+            language=language,
         )
 
 

@@ -69,8 +69,8 @@ RECORD_COLUMNS = f"""
 INSERT_CANDIDATES = statement(
     """
     WITH {patience}, added AS (
-        INSERT INTO candidates (id, {facts}, contact_email_canonical, status_secret_hash, search_text)
-        SELECT id, {facts}, contact_email_canonical, status_secret_hash, search_text
+        INSERT INTO candidates (id, {facts}, contact_email_canonical, status_secret_hash, search_text, language)
+        SELECT id, {facts}, contact_email_canonical, status_secret_hash, search_text, language
         FROM ROWS FROM (json_populate_recordset(CAST(NULL AS candidates), CAST(:registrations AS json)))
                  WITH ORDINALITY AS registration, patience
         ORDER BY contact_email_canonical, ordinality
@@ -212,7 +212,7 @@ REJECT_CANDIDATES = statement(
 # Read what the company with this status secret is shown of its own application, and nothing of what staff see.
 FIND_APPLICATION = statement(
     """
-    SELECT status, {facts}, created_at, rejection_reason,
+    SELECT status, {facts}, created_at, rejection_reason, language,
            CASE WHEN status <> 'pending' THEN updated_at END AS decided_at
     FROM candidates
     WHERE status_secret_hash = decode(:status_secret_hash, 'hex')

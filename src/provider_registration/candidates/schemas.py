@@ -53,6 +53,10 @@ class CandidateRegistration(Company):
 
     model_config = ConfigDict(extra="forbid")
 
+    language: Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")] | None = Field(
+        None, description="What pages and e-mails for the company are written in, where we can: an RFC 5646 tag"
+    )
+
 
 class RejectionRequest(BaseModel):
     """Why a candidate is rejected."""

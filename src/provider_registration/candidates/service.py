@@ -60,7 +60,9 @@ class CandidateService:
         self._lists = Sharer(self._list, time_limit=database.time_limit)
         self._rejections = Batcher(self._reject, time_limit=database.time_limit)
 
-    async def register(self, company: Company, *, status_secret: str | None = None) -> Registered:
+    async def register(
+        self, company: Company, *, language: str | None = None, status_secret: str | None = None
+    ) -> Registered:
         """Store a new candidate; `status_secret` is for callers who have made one already.
 
         Raises:
@@ -68,7 +70,7 @@ class CandidateService:
             RowHeld: another transaction holds that address.
         """
         secret = status_secret or (new_status_secret() if self.gives_status_secrets else None)
-        record = await self._registrations.do(Registration.of(company, secret))
+        record = await self._registrations.do(Registration.of(company, secret, language))
         if record is None:
             raise EmailTaken
         return Registered(record, secret)

@@ -75,6 +75,7 @@ class Candidate(Base):
         CheckConstraint("rejection_reason IS NULL OR status = 'rejected'", name="reason_only_when_rejected"),
         CheckConstraint("rejected_by IS NULL OR status = 'rejected'", name="rejected_by_only_when_rejected"),
         CheckConstraint("company_name <> '' AND company_name = btrim(company_name)", name="company_name_trimmed"),
+        CheckConstraint("length(language) <= 35 AND language ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$'", name="language"),
         Index("uq_candidates_contact_email_canonical", "contact_email_canonical", unique=True),
         Index("uq_candidates_contact_email_lower", text("lower(contact_email)"), unique=True),
         Index("uq_candidates_provider_id", "provider_id", unique=True),
@@ -135,6 +136,7 @@ class Candidate(Base):
     rejected_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     contact_email_canonical: Mapped[str | None]
     search_text: Mapped[str | None]
+    language: Mapped[str | None]
 
 
 # For gin_trgm_ops.

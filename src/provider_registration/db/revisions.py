@@ -30,6 +30,7 @@ REVISIONS = (
     "016_canonical_email",
     "017_search_text",
     "018_functions_and_sessions",
+    "019_language",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse
 from provider_registration.pages.assets import Assets
 from provider_registration.pages.compression import MIN_BYTES, accepts_gzip, compress
 from provider_registration.pages.notices import forget_notice, read_notice
+from provider_registration.pages.translations import Language, Languages
 
 HERE = Path(__file__).parent
 # No page has a script or a style of its own: what a stranger could slip into one would not run.
@@ -30,20 +31,33 @@ PAGE_HEADERS = {
 
 
 class Renderer:
-    """Makes pages of the templates in some rooms' folders; each room has `templates/` and `static/`."""
+    """Makes pages of the templates in some rooms' folders; each room has `templates/` and `static/`.
 
-    def __init__(self, rooms: Sequence[Path] = ()) -> None:
+    Each language has its own compiled templates: they find its texts where they are.
+    """
+
+    def __init__(self, rooms: Sequence[Path] = (), translations: Path | None = None) -> None:
         folders = [HERE, *rooms]
         self.assets = Assets(folder / "static" for folder in folders)
-        self._environment = Environment(
-            loader=FileSystemLoader([folder / "templates" for folder in folders]),
+        self.languages = Languages(translations)
+        loader = FileSystemLoader([folder / "templates" for folder in folders])
+        self._environments = {language: self._environment(language, loader) for language in self.languages}
+
+    def _environment(self, language: Language, loader: FileSystemLoader) -> Environment:
+        environment = Environment(
+            loader=loader,
+            extensions=["jinja2.ext.i18n"],
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters.update(instant=instant, ago=ago, duration=duration, number=number)
+        environment.policies["ext.i18n.trimmed"] = True
+        environment.install_gettext_translations(language.messages, newstyle=True)  # type: ignore[attr-defined]
+        environment.globals.update(language=language, languages=list(self.languages))
+        environment.filters.update(ago=ago, duration=duration, instant=language.instant, number=language.number)
+        return environment
 
     def page(
         self,
@@ -52,12 +66,19 @@ class Renderer:
         *,
         status: int = HTTPStatus.OK,
         headers: dict[str, str] | None = None,
+        language: Language | None = None,
         **values: Any,  # noqa: ANN401 - whatever the template shows
     ) -> HTMLResponse:
-        """Answer with a page. Templates know `root`, the gateway's prefix, and `static(file name)`, an address."""
-        notice = read_notice(request)
-        content = self.render(template, root=request.scope.get("root_path", ""), notice=notice, **values).encode()
-        headers = PAGE_HEADERS | {"Vary": "Accept-Encoding"} | (headers or {})
+        """Answer with a page, in the language that was negotiated, else in English.
+
+        Templates know `root`, the gateway's prefix, `static(file name)`, an address, and `language`.
+        """
+        notice, root = read_notice(request), request.scope.get("root_path", "")
+        content = self.render(template, language, root=root, notice=notice, **values).encode()
+        languages = {"Content-Language": (language or self.languages.english).tag, "Vary": "Accept-Encoding"}
+        if language:
+            languages["Vary"] += ", Accept-Language"
+        headers = PAGE_HEADERS | languages | (headers or {})
         if len(content) >= MIN_BYTES and accepts_gzip(request):
             content = compress(content)
             headers["Content-Encoding"] = "gzip"
@@ -66,16 +87,20 @@ class Renderer:
             forget_notice(response)
         return response
 
-    def render(self, template: str, *, root: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
+    def render(
+        self,
+        template: str,
+        language: Language | None = None,
+        *,
+        root: str,
+        **values: Any,  # noqa: ANN401 - whatever the template shows
+    ) -> str:
         """The text of a page."""
-        return self._environment.get_template(template).render(
-            root=root, static=lambda name: f"{root}/static/{self.assets.name_of(name)}", **values
+        return (
+            self._environments[language or self.languages.english]
+            .get_template(template)
+            .render(root=root, static=lambda name: f"{root}/static/{self.assets.name_of(name)}", **values)
         )
-
-
-def instant(value: datetime) -> str:
-    """A point in time for people: 14 Mar 2026, 09:26 UTC."""
-    return f"{value.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
 
 
 def ago(value: datetime) -> str:
@@ -96,8 +121,3 @@ def duration(value: timedelta | float | None) -> str:
     if seconds >= HOUR:
         return f"{seconds / HOUR:.1f}".removesuffix(".0") + " h"
     return f"{seconds / MINUTE:.0f} min" if seconds >= MINUTE else f"{max(seconds, 0):.0f} s"
-
-
-def number(value: float) -> str:
-    """A number with its thousands apart."""
-    return f"{value:,}"

@@ -54,6 +54,7 @@ ERASE_CANDIDATE = text("""
         company_name = CASE status WHEN 'approved' THEN company_name ELSE 'erased' END,
         phone = NULL,
         location = NULL,
+        language = NULL,
         rejection_reason = NULL,
         status_secret_hash = NULL,
         search_text = '',

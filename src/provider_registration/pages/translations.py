@@ -1,0 +1,148 @@
+"""Pages in several languages: a catalogue for each, and which language a request gets.
+
+The source is in English. Every other language is one file, `es.po`, named by its RFC 5646 tag.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from gettext import GNUTranslations, NullTranslations
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from babel import Locale
+from babel.dates import format_date, format_time, format_timedelta
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
+from fastapi import Request
+
+ENGLISH = "en"
+PARAMETER = "language"  # of the query of a URL: the visitor's own choice
+
+MAX_TAG_LENGTH = 35  # RFC 5646 section 4.4.1
+MAX_RANGES = 20
+_RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8})*|\*)(?:[ \t]*;[ \t]*q=([01](?:\.[0-9]{0,3})?))?", re.IGNORECASE)
+
+
+class Plural(NamedTuple):
+    """A sentence about one and about several of something. Catalogues have as many forms as the language."""
+
+    one: str
+    other: str
+
+
+def mark(text: str) -> str:
+    """Have `make messages` find a text that is translated where it is shown."""
+    return text
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Language:
+    """How people are spoken to: texts, numbers and times. `name` is what the language calls itself."""
+
+    tag: str
+    name: str
+    is_right_to_left: bool
+    locale: Locale
+    messages: NullTranslations
+
+    @classmethod
+    def of(cls, tag: str, messages: NullTranslations) -> Self:
+        """The language with this tag."""
+        locale = Locale.parse(tag, sep="-")
+        name = locale.get_display_name() or tag
+        return cls(tag, name[0].upper() + name[1:], locale.character_order == "right-to-left", locale, messages)
+
+    def say(self, text: str, **values: object) -> str:
+        """A text, translated, with its values."""
+        return self.messages.gettext(text) % self._written(values)
+
+    def count(self, text: Plural, number: int, **values: object) -> str:
+        """A text about a number of something, translated, with its values."""
+        return self.messages.ngettext(*text, number) % self._written(values)
+
+    def _written(self, values: dict[str, object]) -> dict[str, object]:
+        return {name: self.number(value) if isinstance(value, int) else value for name, value in values.items()}
+
+    # English, of which the console has hundreds on a page, is written without Babel: 1 µs instead of 20 and 60.
+
+    def number(self, value: float) -> str:
+        """A number: 1,200."""
+        return f"{value:,}" if self.tag == ENGLISH else format_decimal(value, locale=self.locale)
+
+    def instant(self, value: datetime) -> str:
+        """A point in time: 14 Mar 2026, 09:26 UTC."""
+        at = value.astimezone(UTC)
+        if self.tag == ENGLISH:
+            return f"{at:%-d %b %Y, %H:%M} UTC"
+        date, time = format_date(at, locale=self.locale), format_time(at, "short", locale=self.locale)
+        return str(self.locale.datetime_formats["medium"]).replace("'", "").format(time, date) + " UTC"
+
+    def wait(self, seconds: float) -> str:
+        """When something may be done again: in 5 minutes."""
+        return format_timedelta(timedelta(seconds=seconds), threshold=2, add_direction=True, locale=self.locale)
+
+
+class Languages:
+    """English, and each language that a folder has a catalogue of."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.english = Language.of(ENGLISH, NullTranslations())
+        self._languages = {ENGLISH: self.english}
+        for path in sorted(folder.glob("*.po")) if folder else ():
+            self._languages[path.stem.lower()] = Language.of(path.stem, _read(path))
+
+    def __iter__(self) -> Iterator[Language]:
+        return iter(self._languages.values())
+
+    def of(self, request: Request, kept: str | None = None) -> Language:
+        """The visitor's choice, else the language `kept` with what is shown, else what the browser asks for."""
+        return (
+            self.chosen(request)
+            or self.find(kept)
+            or self._accepted(",".join(request.headers.getlist("accept-language")))
+            or self.english
+        )
+
+    def chosen(self, request: Request) -> Language | None:
+        """The language that the visitor chose, in the URL."""
+        return self.find(request.query_params.get(PARAMETER))
+
+    def keep_choice(self, request: Request, path: str) -> str:
+        """The URL of a page for a visitor who chose a language, if this one did."""
+        chosen = self.chosen(request)
+        return f"{path}?{PARAMETER}={chosen.tag}" if chosen else path
+
+    def find(self, tag: str | None) -> Language | None:
+        """A language, or the one that it is a variety of: es-MX is Spanish (RFC 4647 section 3.4)."""
+        known = (tag or "")[:MAX_TAG_LENGTH].lower()
+        while known not in self._languages and "-" in known:
+            known = known.rpartition("-")[0]
+        return self._languages.get(known)
+
+    def _accepted(self, header: str) -> Language | None:
+        """What an Accept-Language header weighs most (RFC 9110 section 12.5.4); the first of equals."""
+        parts = header.split(",", MAX_RANGES)[:MAX_RANGES]
+        ranges = [match for part in parts if (match := _RANGE.fullmatch(part.strip()))]
+        weights: dict[Language, float] = {}
+        for match in ranges:
+            if language := self.find(match[1]):
+                weights[language] = max(float(match[2] or 1), weights.get(language, 0))
+        others = max((float(match[2] or 1) for match in ranges if match[1] == "*"), default=0)
+        weights |= {language: others for language in self if language not in weights}
+        best = max(weights, key=lambda language: weights[language])
+        return best if weights[best] else None
+
+
+def _read(path: Path) -> GNUTranslations:
+    """A catalogue. It is compiled here: so that its file is all there is of a language, and no build forgets it."""
+    compiled = BytesIO()
+    with path.open("rb") as file:
+        write_mo(compiled, read_po(file))
+    compiled.seek(0)
+    return GNUTranslations(compiled)
