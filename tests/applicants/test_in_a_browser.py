@@ -111,21 +111,53 @@ async def test_a_company_applies_by_keyboard_alone(visiting, typed):
         assert await page.get_by_text("Apples", exact=True).is_visible()
 
 
+async def test_a_company_changes_the_language_without_javascript_and_applies_in_it(visiting, typed, candidate_of):
+    form = typed()
+    async with visiting(java_script_enabled=False, locale="en-GB") as page:
+        await page.goto("/apply")
+        await fill_in(page, {**form, "truck_count": "siete"})
+
+        await page.get_by_role("button", name="Español").click()
+
+        await page.get_by_role("heading", name="Hágase proveedor").wait_for()
+        assert await page.input_value("#company_name") == form["company_name"]
+        assert await page.input_value("#truck_count") == "siete"
+        assert await page.get_by_label("Manzanas").is_checked()
+        await page.press("#truck_count", "Enter")  # which sends the form, and changes no language
+        [wrong] = await page.get_by_role("alert").get_by_role("link").all_inner_texts()
+        assert wrong == "Indique el número de camiones en cifras, por ejemplo 12"
+        await page.fill("#truck_count", "7")
+        await page.press("#truck_count", "Enter")
+
+        await page.wait_for_url("**/applications/*")
+        assert await page.get_by_role("heading", name="Hemos recibido su solicitud").is_visible()
+        await page.get_by_role("link", name="English").click()
+        await page.get_by_role("heading", name="We have received your application").wait_for()
+    assert (await candidate_of(form["contact_email"]))["language"] == "es"
+
+
 @pytest.mark.asvs("V14.2.3")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_page_is_for_everybody_small_and_of_this_host(visiting, admin, client, typed, service_url, scheme):
+@pytest.mark.parametrize(("scheme", "locale"), [("light", "en-GB"), ("dark", "es-ES")])
+async def test_every_page_is_for_everybody_small_and_of_this_host(
+    visiting, admin, client, typed, service_url, scheme, locale
+):
     accepted, declined, waiting = [typed() for _ in range(3)]
-    links = [(await client.post("/apply", data=form)).headers["Location"] for form in (accepted, declined, waiting)]
+    sent = [
+        await client.post("/apply", data=form, headers={"Accept-Language": locale})
+        for form in (accepted, declined, waiting)
+    ]
+    links = [response.headers["Location"] for response in sent]
     ids = {one["contact_email"]: one["candidate_id"] for one in (await admin.get("/candidates")).json()["candidates"]}
     assert (await admin.post(f"/candidates/{ids[accepted['contact_email']]}/approve")).status_code == 200
     await admin.post(f"/candidates/{ids[declined['contact_email']]}/reject", json={"reason": "No cold chain " * 70})
 
-    async with visiting(color_scheme=scheme) as page:
-        for address in ("/apply", *links, "/applications/unknown"):
+    async with visiting(color_scheme=scheme, locale=locale) as page:
+        for address in ("/apply", *links, "/applications/unknown", "/apply/unknown"):
             await page.goto(address)
+            assert await page.evaluate("document.documentElement.lang") == locale[:2]
             await check_that_everybody_can_use(page)
         await page.goto("/apply")
-        await page.get_by_role("button", name="Send application").click()
+        await page.locator(".actions button").click()
         await page.get_by_role("alert").wait_for()
         await check_that_everybody_can_use(page)
 

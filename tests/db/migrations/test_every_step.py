@@ -89,6 +89,7 @@ def candidate(n: int) -> dict[str, Any]:
         "status_secret_hash": f"\\x{n:064x}" if n % 2 else None,
         "rejected_by": uuid(1, n) if status == "rejected" and n % 4 else None,
         "search_text": (None, "", " obst 果物")[n % 3],
+        "language": (None, "es", "zh-Hant-TW")[n % 3],
     }
 
 

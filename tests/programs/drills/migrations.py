@@ -36,8 +36,8 @@ LOCK_SECONDS = 1.0
 OLDER_SCHEMA = "008_sessions"
 LAST_OF_INDEXES = "010_product_indexes"
 BEFORE_TEXTS = "015_rejected_by"
-# Those that fill a column of every candidate, and the last that is there.
-STEPS_OF_TEXTS = ("016_canonical_email", "017_search_text", "018_functions_and_sessions")
+# Those that fill a column of every candidate, and those since.
+STEPS_OF_TEXTS = ("016_canonical_email", "017_search_text", "018_functions_and_sessions", "019_language")
 # What a release may bring: a column in every table, an index, and a rule.
 NEXT_STEP = """
 from alembic import op
@@ -123,7 +123,7 @@ async def drill(options: Namespace) -> bool:
         present, next_one = Release("present", ROOT), make_next_release(folder)
         parts = {
             "009": (release_before(folder, "009_list_indexes_and_counts"), go_up_and_down),
-            "016": (release_before(folder, "018_functions_and_sessions"), fill_texts),  # the first of the three to come
+            "016": (release_before(folder, "018_functions_and_sessions"), fill_texts),  # the first of the first three to come
             "next": (present, upgrade_and_roll_back),
         }
         async with loaded(folder, options.rows) as world:
