@@ -36,7 +36,7 @@ def export(call):
 
 
 async def test_everything_about_a_candidate_is_exported(export, admin, register):
-    candidate = await register()
+    candidate = await register(language="es")
     await admin.post(f"/candidates/{candidate['candidate_id']}/approve")
 
     held = await export(candidate["contact_email"].upper())
@@ -44,6 +44,7 @@ async def test_everything_about_a_candidate_is_exported(export, admin, register)
     assert held["user"] is None
     for field in ("company_name", "contact_email", "phone", "location", "products", "truck_count"):
         assert held["candidate"][field] == candidate[field]
+    assert held["candidate"]["language"] == "es"
     assert [event["event"] for event in held["candidate"]["approval_events"]] == ["requested", "approved"]
     assert not {"status_secret_hash", "rejected_by"} & set(held["candidate"])
 
@@ -77,9 +78,9 @@ async def test_an_address_that_nobody_has_is_said_so(call, command):
 
 @pytest.mark.parametrize(("decision", "status"), [(None, "rejected"), ("reject", "rejected"), ("approve", "approved")])
 async def test_an_erased_candidate_names_nobody_and_is_still_counted(
-    call, admin, register, registration, decision, status
+    call, admin, register, registration, database, decision, status
 ):
-    candidate = await register(phone="+49 221 5550 199", location="Zollstock")
+    candidate = await register(phone="+49 221 5550 199", location="Zollstock", language="es")
     path = f"/candidates/{candidate['candidate_id']}"
     if decision:
         await admin.post(f"{path}/{decision}")
@@ -92,6 +93,8 @@ async def test_an_erased_candidate_names_nobody_and_is_still_counted(
     assert record["status"] == status
     assert record["contact_email"] == f"erased-{candidate['candidate_id']}@erased.invalid"
     assert (record["phone"], record["location"], record["rejection_reason"]) == (None, None, None)
+    language = "SELECT language FROM candidates WHERE id = $1"
+    assert await database.fetchval(language, UUID(candidate["candidate_id"])) is None
     assert (record["company_name"] == candidate["company_name"]) == (status == "approved")
     assert ("ask billing to erase" in result.output) == (status == "approved")
     assert (await admin.get("/candidates")).json()["pagination"]["total"] == before

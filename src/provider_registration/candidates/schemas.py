@@ -54,7 +54,7 @@ class CandidateRegistration(Company):
     model_config = ConfigDict(extra="forbid")
 
     language: Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")] | None = Field(
-        None, description="What pages and e-mails for the company are written in, where we can: an RFC 5646 tag"
+        None, description="What the company reads, an RFC 5646 tag: its status page is in it, if there is a translation"
     )
 
 

@@ -123,7 +123,10 @@ async def drill(options: Namespace) -> bool:
         present, next_one = Release("present", ROOT), make_next_release(folder)
         parts = {
             "009": (release_before(folder, "009_list_indexes_and_counts"), go_up_and_down),
-            "016": (release_before(folder, "018_functions_and_sessions"), fill_texts),  # the first of the first three to come
+            "016": (
+                release_before(folder, "018_functions_and_sessions"),
+                fill_texts,
+            ),  # the first of the first three to come
             "next": (present, upgrade_and_roll_back),
         }
         async with loaded(folder, options.rows) as world:
