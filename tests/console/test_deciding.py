@@ -163,7 +163,7 @@ async def test_a_viewer_sees_everything_and_decides_nothing(admin, viewer, regis
     for what in ("approve", "reject"):
         refused = await viewer.open(f"{path_of(candidate)}/{what}")
         assert refused.status_code == 403
-        assert "You may not do this" in text_of(refused)
+        assert "Access denied" in text_of(refused)
         _, form = form_of(await admin.open(f"{path_of(candidate)}/{what}"), f"/{what}")
         sent = await viewer.send(f"{path_of(candidate)}/{what}", form | {"choice": "none"})
         assert sent.status_code == 403

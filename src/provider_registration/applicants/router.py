@@ -9,13 +9,13 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.applicants.applying import Attempt, apply
 from provider_registration.applicants.form import ApplicationForm
-from provider_registration.applicants.sentences import PRODUCTS
+from provider_registration.applicants.sentences import products_in
 from provider_registration.candidates.dependencies import CandidateServiceDep, RateLimitsDep
 from provider_registration.candidates.links import APPLICATIONS, status_url
 from provider_registration.pages.forms import FormDep
 from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer
-from provider_registration.pages.router import LanguageDep, RendererDep
+from provider_registration.pages.router import RendererDep
 from provider_registration.pages.translations import Language, mark
 from provider_registration.web.problems import headers_of, status_of
 from provider_registration.web.rate_limit_middleware import address_of
@@ -36,24 +36,19 @@ SWITCH = "switch"  # the name of buttons that show the form in another language,
 
 
 @router.get(APPLY)
-async def show_form(request: Request, renderer: RendererDep, language: LanguageDep) -> Response:
+async def show_form(request: Request, renderer: RendererDep) -> Response:
     """The form."""
-    page = _form_page(request, renderer, language, Attempt(ApplicationForm.blank()))
+    page = _form_page(request, renderer, renderer.languages.of(request), Attempt(ApplicationForm.blank()))
     page.headers.update(KEPT_FOR_GOING_BACK)
     return page
 
 
 @router.post(APPLY)
 async def post_form(
-    form: FormDep,
-    language: LanguageDep,
-    service: CandidateServiceDep,
-    limits: RateLimitsDep,
-    renderer: RendererDep,
-    request: Request,
+    form: FormDep, service: CandidateServiceDep, limits: RateLimitsDep, renderer: RendererDep, request: Request
 ) -> Response:
     """Register the company and redirect to its own page, or show the form again with what was wrong."""
-    typed = ApplicationForm.of(form)
+    language, typed = renderer.languages.of(request), ApplicationForm.of(form)
     if form.get(SWITCH) and typed.is_blank:  # a page that can be reloaded and kept
         path = f"{request.scope.get('root_path', '')}{APPLY}"
         return RedirectResponse(renderer.languages.keep_choice(request, path), HTTPStatus.SEE_OTHER)
@@ -79,7 +74,7 @@ def _form_page(request: Request, renderer: Renderer, language: Language, attempt
         headers=headers,
         language=language,
         attempt=attempt,
-        products=PRODUCTS,
+        products=products_in(language),
     )
 
 
@@ -88,8 +83,7 @@ async def show_application(
     secret: str, service: CandidateServiceDep, renderer: RendererDep, request: Request
 ) -> Response:
     """Where an application stands, for whoever has its link."""
-    application = await service.find_application(secret)
-    languages = renderer.languages
+    application, languages = await service.find_application(secret), renderer.languages
     if application is None:
         return renderer.page(
             request,
@@ -99,11 +93,12 @@ async def show_application(
             language=languages.of(request),
             apply=languages.keep_choice(request, APPLY),
         )
+    language = languages.of(request, application.language)
     return renderer.page(
         request,
         "applicants/application.html",
         headers=TELL_NOBODY,
-        language=languages.of(request, application.language),
+        language=language,
         application=application,
-        products=PRODUCTS,
+        products=products_in(language),
     )

@@ -79,6 +79,11 @@ PRODUCTS = {
 }
 
 
+def products_in(language: Language) -> dict[Product, str]:
+    """What products are called."""
+    return {product: language.say(name) for product, name in PRODUCTS.items()}
+
+
 def sentence(fault: ErrorDetails, language: Language) -> str:
     """What to tell the applicant about a fault of one field."""
     text = SENTENCES[str(fault["loc"][0])].get(fault["type"], OF_A_NEW_RULE)

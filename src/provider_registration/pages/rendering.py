@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
 from starlette.responses import HTMLResponse
 
 from provider_registration.pages.assets import Assets
@@ -23,11 +26,29 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+CALL = ["name", "lparen", "string", "rparen"]
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Referrer-Policy": "same-origin",  # no-referrer would have forms say `Origin: null`
     "X-Robots-Tag": "noindex",
 }
+
+
+class TextsAtOnce(Extension):
+    """Translates `_('a text')` where a template is compiled: to look up forty texts takes as long as all the rest."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        """The tokens of a template, in which such a call is the text itself."""
+        language = cast("Language", self.environment.globals["language"])
+        tokens = iter(list(stream))
+        window = [*islice(tokens, 4)]
+        while window:
+            if [token.type for token in window] == CALL and window[0].value == "_":
+                yield Token(window[0].lineno, "string", language.say(window[2].value))
+                window.clear()
+            else:
+                yield window.pop(0)
+            window += islice(tokens, 4 - len(window))
 
 
 class Renderer:
@@ -46,7 +67,7 @@ class Renderer:
     def _environment(self, language: Language, loader: FileSystemLoader) -> Environment:
         environment = Environment(
             loader=loader,
-            extensions=["jinja2.ext.i18n"],
+            extensions=["jinja2.ext.i18n", TextsAtOnce],
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

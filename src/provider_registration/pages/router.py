@@ -11,7 +11,6 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.pages.compression import accepts_gzip
 from provider_registration.pages.rendering import Renderer
-from provider_registration.pages.translations import Language
 from provider_registration.web.services import given
 
 router = APIRouter(include_in_schema=False)
@@ -24,14 +23,6 @@ class FrontDoor(str):
 
 
 RendererDep = Annotated[Renderer, Depends(given(Renderer))]
-
-
-async def get_language(request: Request, renderer: RendererDep) -> Language:
-    """The language that a page is requested in."""
-    return renderer.languages.of(request)
-
-
-LanguageDep = Annotated[Language, Depends(get_language)]
 
 
 @router.get("/")
