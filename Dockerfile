@@ -1,10 +1,10 @@
-# The service as a container image; DEPLOYMENT.md says how it is started.
+# The container image; DEPLOYMENT.md explains how to run it.
 FROM python:3.13-slim-bookworm AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore UV_NO_CACHE=1
 WORKDIR /build
 
-# The environment gets no pip of its own: nothing is installed in a running container.
+# The environment has no pip: nothing is installed in a running container.
 RUN python -m venv --without-pip /venv
 COPY requirements requirements
 RUN pip install --no-deps --require-hashes --requirement requirements/install.txt
@@ -39,7 +39,7 @@ LABEL org.opencontainers.image.revision=$SOURCE_COMMIT
 USER 10001:10001
 EXPOSE 5004
 
-# ProxyHandler({}): a proxy that the container was given is not for this.
+# ProxyHandler({}): ignore the container's proxy settings.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open(f'http://127.0.0.1:{os.environ[\"APP_PORT\"]}/health/live', timeout=2)"]
 

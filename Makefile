@@ -1,25 +1,25 @@
-# Everything a developer does, from a fresh clone, with nothing but Python 3.11–3.14 and make: `make` lists the tasks.
+# All developer tasks, from a fresh clone with only Python 3.11–3.14 and make: `make` lists them.
 
 VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := $(VENV)/.local-installed
 DEV := $(VENV)/.dev-installed
 
-# Which Python makes the environment; `make PYTHON=python3.12 run` chooses another.
+# The Python of the environment; `make PYTHON=python3.12 run` selects another.
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
-# A lock that is complete needs no resolver, and a resolver refuses it once a newer release of something is out.
+# A complete lock needs no resolver, and a resolver rejects it once a newer release of a package is available.
 LOCKED = --no-deps --require-hashes
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-# Tests wait for processes as much as they compute: a worker more than there are cores takes a seventh less time.
+# Tests often wait for processes: one worker more than cores saves a seventh of the time.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
 # The tests of a file share what it starts: services, standbys, browsers.
 PYTEST = $(BIN)/pytest -n $(WORKERS)
 
-# Every start would compile all of src again.
+# Otherwise every start would compile all of src again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -34,14 +34,14 @@ run: $(LOCAL)  ## start the service, its database and a billing sandbox on this 
 test: $(DEV)  ## run the tests; ARGS="-k approve" passes options to pytest
 	$(PYTEST) $(ARGS)
 
-coverage: $(DEV)  ## run the tests more slowly, and say which lines and branches none of them runs
+coverage: $(DEV)  ## run the tests more slowly, and report lines and branches without coverage
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
-faults: $(DEV)  ## kill and cut everything for MINUTES, and prove that approval makes one provider; SEED and ONLY choose
+faults: $(DEV)  ## kill and cut everything for MINUTES, and check that approval creates one provider; SEED and ONLY select
 	$(BIN)/python -m tests.programs.faults.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)")
 
-mutants: $(DEV)  ## put each known fault into a copy of the source, and see the tests fail; ONLY chooses
+mutants: $(DEV)  ## put each known fault into a copy of the source, and check that its tests fail; ONLY selects
 	$(BIN)/python -m tests.programs.mutants.run $(if $(ONLY),--only "$(ONLY)")
 
 drill-restore: $(DEV)  ## destroy a database of 1,000,000 rows under traffic and restore it; ARGS="--rows 10000"
@@ -53,13 +53,13 @@ drill-migrations: $(DEV)  ## upgrade and roll back a release under traffic, with
 drill-failover: $(DEV)  ## kill the primary of a Patroni cluster 20 times under traffic; ARGS="--kills 3"
 	$(BIN)/python -m tests.programs.drills.failover $(ARGS)
 
-drill-rotation: $(DEV)  ## change the key and the role that serve, and users, under traffic
+drill-rotation: $(DEV)  ## change the signing key, the serving role and users, under traffic
 	$(BIN)/python -m tests.programs.drills.rotation $(ARGS)
 
 drill-kills: $(DEV)  ## kill a migration of 200,000 rows at every step, under traffic; ARGS="--rows 1000 --kills 1"
 	$(BIN)/python -m tests.programs.drills.killed_migrations $(ARGS)
 
-drill-replica: $(DEV)  ## delay, hang and kill the replica that is read from, under traffic; ARGS="--seconds 3"
+drill-replica: $(DEV)  ## delay, hang and kill the read replica, under traffic; ARGS="--seconds 3"
 	$(BIN)/python -m tests.programs.drills.replica_lag $(ARGS)
 
 drill-clocks: $(DEV)  ## set clocks ten minutes ahead and back, under traffic; ARGS="--seconds 2"
@@ -68,29 +68,29 @@ drill-clocks: $(DEV)  ## set clocks ten minutes ahead and back, under traffic; A
 drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
 	$(BIN)/python -m tests.programs.drills.soak $(ARGS)
 
-drill-alerts: $(DEV)  ## make the faults that Prometheus' alerts tell of, and see each begin and end, in 17 minutes
+drill-alerts: $(DEV)  ## cause the faults that alerts report, and check that each alert starts and ends, in 17 minutes
 	$(BIN)/python -m tests.programs.drills.alerts $(ARGS)
 
-drill-image: $(DEV)  ## build the image without a registry of images, as root, and start it as its user, read-only
+drill-image: $(DEV)  ## build the image as root without an image registry, and start it read-only as its own user
 	$(BIN)/python -m tests.programs.drills.image $(ARGS)
 
-fuzz: $(DEV)  ## send 20,000 requests made up from the OpenAPI document, or CASES; SEED repeats a run
+fuzz: $(DEV)  ## send 20,000 requests generated from the OpenAPI document, or CASES; SEED repeats a run
 	$(BIN)/python -m tests.programs.fuzzing.fuzz $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
 
-sqlmap: $(DEV)  ## let sqlmap, which must be installed, try to inject SQL everywhere in MINUTES; ONLY and LEVEL choose
+sqlmap: $(DEV)  ## run sqlmap, which must be installed, against every parameter for MINUTES; ONLY and LEVEL select
 	$(BIN)/python -m tests.programs.fuzzing.sqlmap $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEVEL),--level $(LEVEL)) \
 		$(if $(ONLY),--only "$(ONLY)")
 
-timing: $(DEV)  ## measure whether log-ins tell known users from unknown ones, or keep probes waiting; TRIES of each
+timing: $(DEV)  ## measure whether login times reveal known users, and whether logins delay probes; TRIES of each
 	$(BIN)/python -m tests.programs.timing.run $(if $(TRIES),--tries $(TRIES))
 
-abuse: $(DEV)  ## attack the service as any stranger may, and measure what others notice; ARGS="--quick --way directly"
+abuse: $(DEV)  ## attack the service as any client could, and measure the effect on others; ARGS="--quick --way directly"
 	$(BIN)/python -m tests.programs.abuse.run $(ARGS)
 
-bench: $(DEV)  ## measure this service beside others that do the same, for half an hour; ARGS="--quick" takes 8 minutes
+bench: $(DEV)  ## compare this service with others that do the same, for half an hour; ARGS="--quick" takes 8 minutes
 	$(BIN)/python -m benchmarks $(ARGS)
 
-growth: $(DEV)  ## measure what statements cost in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"
+growth: $(DEV)  ## measure the cost of statements in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"
 	$(BIN)/python -m benchmarks.growth $(ARGS)
 
 messages: $(DEV)  ## bring the translations up to date with the source; TAG=fr begins one into French
@@ -114,27 +114,27 @@ format: $(DEV)  ## rewrite the code in the project's format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-# The most inclusive file is resolved first and the others take their versions from it.
+# Resolve the most inclusive file first; the others use its versions.
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
 	--python-version 3.11 $(LOCK_FLAGS)
 SAME = --constraint requirements/dev.txt
-lock: $(DEV)  ## write requirements/*.txt anew from pyproject.toml; LOCK_FLAGS=--upgrade takes the newest versions
+lock: $(DEV)  ## rewrite requirements/*.txt from pyproject.toml; LOCK_FLAGS=--upgrade uses the newest versions
 	$(LOCK) pyproject.toml --extra local --extra tracing --group build --group dev --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml $(SAME) --extra local --group build --output-file requirements/local.txt
 	$(LOCK) pyproject.toml $(SAME) --output-file requirements/runtime.txt
 	$(LOCK) pyproject.toml $(SAME) --extra tracing --output-file requirements/tracing.txt
 	$(LOCK) $(SAME) --group install --output-file requirements/install.txt
 
-schema: $(DEV)  ## write schema.sql anew from the migrations
+schema: $(DEV)  ## rewrite schema.sql from the migrations
 	$(BIN)/python tests/schema_dump.py > schema.sql
 
 rules: $(DEV)  ## write the PrometheusRule for Kubernetes from the rules of deploy/prometheus
 	$(BIN)/python tests/prometheus_rule.py > deploy/kubernetes/overlays/with-prometheus-operator/prometheusrule.yaml
 
-sbom: $(DEV)  ## write sbom.json, which lists what the image's Python environment contains (CycloneDX)
+sbom: $(DEV)  ## write sbom.json, which lists the image's Python packages (CycloneDX)
 	$(BIN)/python tests/sbom.py > sbom.json
 
-clean:  ## remove the environment and caches; the local database in .local stays
+clean:  ## remove the environment and caches, but not .local
 	rm -rf $(VENV) .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache htmlcov src/*.egg-info
 	find src tests benchmarks alembic -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -145,14 +145,14 @@ $(BIN)/python:
 		incomplete="$${incomplete:-$$python}"; \
 	done; \
 	if [ -n "$$incomplete" ]; then \
-		echo "$$incomplete cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv) or choose another with PYTHON=…" >&2; \
+		echo "$$incomplete cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv) or select another with PYTHON=…" >&2; \
 	else \
 		echo "None of these is Python 3.11, 3.12, 3.13 or 3.14: $(CANDIDATES). Install one, or name it: make PYTHON=/path/to/python3.12 run" >&2; \
 	fi; \
 	exit 1
 
-# $(call install,requirements file): with uv, which takes seconds, or with pip where uv has no wheel. pip is missing
-# where the making of the environment was interrupted.
+# $(call install,requirements file): with uv, in seconds, or with pip if there is no uv wheel. pip is missing if the
+# creation of the environment was interrupted.
 define install
 @echo "Installing $(1) into $(VENV) …"
 @$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip >/dev/null

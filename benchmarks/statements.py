@@ -15,10 +15,10 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from provider_registration.approvals import queries as approval_queries
 from provider_registration.candidates import queries
 from provider_registration.candidates.search import PAGES_OF_RECORDS, Order
-from provider_registration.web.pagination import BEGINNING
+from provider_registration.web.pagination import NEWEST_END
 
 PAGE = 20
-FIRST_PLACE = {"after": BEGINNING.at, "after_id": BEGINNING.id}
+FIRST_PLACE = {"after": NEWEST_END.at, "after_id": NEWEST_END.id}
 
 
 def get(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The table of OWASP's requirements, whose last column is made of the tests' markers: `python -m tests.asvs` writes it.
+"""The table of OWASP's requirements; `python -m tests.asvs` writes its last column from the tests' markers.
 
 A test that shows a requirement says so: `@pytest.mark.asvs("V6.2.1")`. The other columns are written by hand.
 """
@@ -45,7 +45,7 @@ ROW = re.compile(r"(\| `(?:V|API)\d.*\|)[^|]*\|")
 
 
 def markers() -> dict[str, list[str]]:
-    """Tests by the item that they are marked with, as pytest is told of them."""
+    """Tests by the items of their markers."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
         for test in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -62,7 +62,7 @@ def _marked(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
 
 
 def with_tests(text: str) -> str:
-    """The table's text with the tests of each row."""
+    """The text of the table with the tests of each row."""
     tests = markers()
 
     def row(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Pages as people see them: in Debian's Chromium, where nothing may go wrong whatever a test is about, or as text."""
+"""Pages in Debian's Chromium, which must report no errors in any test, or as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-TIMEOUT = 30_000  # milliseconds that an element may take to appear, on a machine that is busy with other tests
+TIMEOUT = 30_000  # milliseconds for an element to appear on a busy machine
 
 FORESEEN = re.compile("Failed to load resource: the server responded with a status of (4..|502|503)")
 
@@ -22,16 +22,16 @@ expect.set_options(timeout=TIMEOUT)
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser without a window."""
+    """A headless browser."""
     async with async_playwright() as playwright:
-        # Without its sandbox: root, as which containers run tests, may not use that.
+        # Without its sandbox, which root cannot use; containers run tests as root.
         browser = await playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
         yield browser
         await browser.close()
 
 
 class Watch:
-    """Notes what goes wrong in a context: a policy that is broken, a script that fails, a request to another host."""
+    """Collects errors in a context: policy violations, script errors, requests to other hosts."""
 
     def __init__(self, context: BrowserContext, base_url: str) -> None:
         self.wrong: list[str] = []
@@ -53,7 +53,7 @@ class Watch:
 
 @asynccontextmanager
 async def visit(browser: Browser, base_url: str, **options: Any) -> AsyncIterator[Page]:
-    """A page in a context of its own, in which nothing may go wrong."""
+    """A page in its own context, which must have no errors."""
     context = await browser.new_context(base_url=base_url, **options)
     context.set_default_timeout(TIMEOUT)
     watch = Watch(context, base_url)
@@ -66,6 +66,6 @@ async def visit(browser: Browser, base_url: str, **options: Any) -> AsyncIterato
 
 
 def text_of(page: httpx.Response) -> str:
-    """What a page says, without its tags."""
+    """The text of a page, without tags."""
     body = re.sub(r"<(script|style)\b.*?</\1>", " ", page.text.partition("<body")[2], flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())

@@ -1,19 +1,19 @@
-"""A clock that can be set, of one program, by libfaketime (Debian's package `faketime`)."""
+"""An adjustable clock of one program, by libfaketime (Debian's package `faketime`)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-LIBRARY = "/usr/$LIB/faketime/libfaketime.so.1"  # $LIB: the loader's word for where this machine has its libraries
+LIBRARY = "/usr/$LIB/faketime/libfaketime.so.1"  # $LIB: the loader's library folder
 TEN_MINUTES = 600  # seconds
 # libfaketime may give a signal's handler the real time: were that ahead of PostgreSQL's, statements would time out at
 # once. So the right time is that of ten minutes later, and PostgreSQL never behind the real one.
 RIGHT = TEN_MINUTES
-NOTICED_SECONDS = 2.5  # until a clock that was set is read
+NOTICED_SECONDS = 2.5  # until the program reads the new clock
 
 
 class Clock:
-    """What a program takes for the time; what measures spans of time goes on as it was."""
+    """The wall clock of a program; monotonic clocks are not affected."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -21,22 +21,22 @@ class Clock:
 
     @property
     def ahead(self) -> int:
-        """By how many seconds it is ahead."""
+        """The offset in seconds."""
         return self._ahead
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program is started with."""
+        """The environment of the program."""
         return {
             "LD_PRELOAD": LIBRARY,
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # it makes Python's threads wait for one another
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # it makes Python's threads wait for each other
         }
 
     def set(self, seconds: int) -> None:
-        """Be so much ahead."""
+        """Set the offset."""
         self._ahead = seconds
         new = self._file.with_suffix(".new")
         new.write_text(f"{RIGHT + seconds:+d}s\n")

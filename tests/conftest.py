@@ -1,4 +1,4 @@
-"""One private PostgreSQL for a whole test run, and empty databases on it."""
+"""One PostgreSQL for a whole test run, and databases on it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ from tests.pgbouncer import PgBouncer
 from tests.processor_time import ProcessorTime
 from tests.service import user_directory
 
-SERVER_URL = "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user creates databases
+SERVER_URL = (
+    "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user must be able to create databases
+)
 OLDEST_SERVER = 150000
 
 FOLDER_PREFIX = "provider-registration-tests-"
@@ -40,7 +42,7 @@ A_RUN_STARTS_WITHIN = 60.0  # seconds
 
 DELETE_CANDIDATES = "DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
 
-pytest_plugins = ["tests.running_service"]  # its fixtures are for every folder
+pytest_plugins = ["tests.running_service"]  # fixtures for every folder
 
 # A client reads all certificates of the machine, 40 ms of processor time, though the tests speak plain HTTP.
 default.create_ssl_context = cache(default.create_ssl_context)
@@ -62,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     _remove_what_killed_runs_left()
     folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+    folder.chmod(0o755)  # for root, whose PostgreSQL runs as another user
     _find_or_start_server(config, folder)
     if config.getoption("pgbouncer"):
         pgbouncer = config.stash[_pgbouncer] = PgBouncer(folder / "pgbouncer", os.environ[SERVER_URL])
@@ -70,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _remove_what_killed_runs_left() -> None:
-    """Their servers have stopped by themselves; the folders with their data have not gone."""
+    """Remove the data folders of servers that have stopped."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         try:
             age = time.time() - folder.stat().st_mtime
@@ -80,7 +82,7 @@ def _remove_what_killed_runs_left() -> None:
             continue
         home = (folder / "postgres").resolve()
         lock = FolderLock(home)
-        with suppress(LocalError, OSError):  # in use, another user's, or just being made
+        with suppress(LocalError, OSError):  # in use, of another user, or being created
             lock.acquire()
             shutil.rmtree(home)
             shutil.rmtree(folder)
@@ -91,7 +93,7 @@ def _find_or_start_server(config: pytest.Config, folder: Path) -> None:
     if url := os.environ.get(SERVER_URL):
         version = asyncio.run(_server_version(url))
         if version < OLDEST_SERVER:
-            raise pytest.UsageError(f"{SERVER_URL} is PostgreSQL {version // 10000}; 15 is the oldest that will do.")
+            raise pytest.UsageError(f"{SERVER_URL} is PostgreSQL {version // 10000}; 15 or later is required.")
         return
     postgres = config.stash[_postgres] = PrivatePostgres(
         folder / "postgres", options={"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -120,7 +122,7 @@ async def _server_version(url: str) -> int:
 
 
 async def create_database(server_url: str, name: str, template: str = "", options: str = "") -> str:
-    """Make a database, empty or a copy of `template`, with other options of SQL's; return its URL."""
+    """Create a database, empty or a copy of `template`, with more SQL options; return its URL."""
     source = f' TEMPLATE "{template}"' if template else ""
     connection = await asyncpg.connect(server_url)
     try:
@@ -131,7 +133,7 @@ async def create_database(server_url: str, name: str, template: str = "", option
 
 
 async def drop_database(server_url: str, name: str) -> None:
-    """Remove a database, whoever is still connected."""
+    """Drop a database, even if it has connections."""
     connection = await asyncpg.connect(server_url)
     try:
         await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
@@ -141,13 +143,13 @@ async def drop_database(server_url: str, name: str) -> None:
 
 @pytest.fixture(scope="session")
 def server_url() -> str:
-    """Maintenance database of a server on which tests make databases of their own."""
+    """The maintenance database of a server on which tests create databases."""
     return os.environ[SERVER_URL]
 
 
 @pytest.fixture
 async def empty_database_url(server_url: str) -> AsyncIterator[str]:
-    """A fresh database without a table."""
+    """A new database without tables."""
     name = f"test_{uuid4().hex}"
     yield await create_database(server_url, name)
     await drop_database(server_url, name)
@@ -155,7 +157,7 @@ async def empty_database_url(server_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 async def template(server_url: str) -> AsyncIterator[str]:
-    """Name of a database at head, to which nothing connects: a copy takes a tenth of what migrating does."""
+    """The name of a database at head without connections: a copy takes a tenth of the time of a migration."""
     name = f"template_{uuid4().hex}"
     await asyncio.to_thread(migrations.upgrade, await create_database(server_url, name))
     yield name
@@ -164,7 +166,7 @@ async def template(server_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 async def migrated_database_url(server_url: str, template: str) -> AsyncIterator[str]:
-    """A database at head for all tests of this process; who writes to it cleans up before or after."""
+    """A database at head for all tests of this process; tests that write to it clean up before or after."""
     name = f"test_{uuid4().hex}"
     yield await create_database(server_url, name, template)
     await drop_database(server_url, name)
@@ -172,7 +174,7 @@ async def migrated_database_url(server_url: str, template: str) -> AsyncIterator
 
 @pytest.fixture
 async def own_database_url(server_url: str, template: str) -> AsyncIterator[str]:
-    """A fresh database at head, for one test."""
+    """A new database at head, for one test."""
     name = f"test_{uuid4().hex}"
     yield await create_database(server_url, name, template)
     await drop_database(server_url, name)
@@ -180,7 +182,7 @@ async def own_database_url(server_url: str, template: str) -> AsyncIterator[str]
 
 @pytest.fixture
 async def database(migrated_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own to the shared database."""
+    """A connection of one test to the shared database."""
     connection = await asyncpg.connect(migrated_database_url)
     yield connection
     await connection.close()
@@ -188,7 +190,7 @@ async def database(migrated_database_url: str) -> AsyncIterator[asyncpg.Connecti
 
 @pytest.fixture
 async def no_candidates(database: asyncpg.Connection) -> AsyncIterator[None]:
-    """Empties the shared database, and does so again. TRUNCATE would deadlock with what a running service reads."""
+    """Empties the shared database before and after. TRUNCATE would deadlock with reads of a running service."""
     await database.execute(DELETE_CANDIDATES)
     yield
     await database.execute(DELETE_CANDIDATES)
@@ -212,6 +214,6 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(scope="session")
 async def shared_billing_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The one billing sandbox behind the shared database: a second one would give its providers the same ids."""
+    """The only billing sandbox of the shared database: a second one would use the same provider IDs."""
     async with serve_in_background(create_sandbox(tmp_path_factory.mktemp("billing") / "providers.sqlite3")) as url:
         yield url

@@ -1,4 +1,4 @@
-"""Answers of billing that break HTTP, JSON or the contract, byte by byte, and a server that gives them."""
+"""Responses of billing that violate HTTP, JSON or the contract, and a server that sends them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from contextlib import asynccontextmanager
 
 NAME = "Obsthof Köln"
 GOOD = '{"id": 7, "name": "Obsthof Köln"}'.encode()
-PAUSE = object()  # in the middle of an answer
-ENDLESS = object()  # the last part is sent again and again
+PAUSE = object()  # in the middle of a response
+ENDLESS = object()  # the last part is repeated forever
 
 
 def answer(status: str = "201 Created", body: bytes = GOOD, *headers: str, length: int | None = None) -> bytes:
-    """An answer that closes its connection."""
+    """A response that closes its connection."""
     lines = (f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers)
     return "\r\n".join((*lines, "Connection: close", "", "")).encode() + body
 
 
 async def send(writer, parts):
-    """Send the parts of an answer, until whoever asked has left."""
+    """Send the parts of a response until the client disconnects."""
     try:
         for part in parts:
             if part is PAUSE:
@@ -42,7 +42,7 @@ async def send(writer, parts):
 
 @asynccontextmanager
 async def answering(*parts, others=None):
-    """A server on loopback that sends these parts to whatever asks; its URL.
+    """A server on loopback that sends these parts to every request; its URL.
 
     `others`, if it is there, says by the name that is asked for which parts are sent instead, if any.
     """

@@ -1,4 +1,4 @@
-"""The sources of an older release, out of the repository's history."""
+"""The sources of an older release from the repository's history."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sources_before(step: str, folder: Path) -> None:
         raise NoHistory
     archive = _git("archive", f"{added[-1]}^", "src")
     folder.mkdir()
-    subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)  # noqa: S607 - whose it is does not matter
+    subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)  # noqa: S607 - any tar will do
 
 
 def _git(*words: str) -> bytes:

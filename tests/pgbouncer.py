@@ -40,10 +40,10 @@ logfile = {folder}/pgbouncer.log
 
 
 class PgBouncer:
-    """One that serves every database of a PostgreSQL."""
+    """A PgBouncer for every database of a PostgreSQL."""
 
     def __init__(self, folder: Path, server_url: str, configuration: str = CONFIGURATION) -> None:
-        """`configuration` names its places, among them `{port}` and `{folder}`."""
+        """`configuration` has placeholders such as `{port}` and `{folder}`."""
         if PROGRAM is None:
             raise pytest.UsageError("There is no pgbouncer; on Debian: apt-get install pgbouncer")
         server = urlsplit(server_url)
@@ -59,7 +59,7 @@ class PgBouncer:
         )
         (folder / "pgbouncer.ini").write_text(configuration)
         command = [PROGRAM, "-q", str(folder / "pgbouncer.ini")]
-        if os.getuid() == 0:  # it refuses to be root
+        if os.getuid() == 0:  # it refuses to run as root
             nobody = pwd.getpwnam("nobody")
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
             command[1:1] = ["-u", "nobody"]
@@ -67,11 +67,11 @@ class PgBouncer:
         self._wait_until_it_listens()
 
     def reload(self) -> None:
-        """Have it read its files again, as `systemctl reload` does."""
+        """Reload its files, like `systemctl reload`."""
         self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self._process.terminate()
         self._process.wait(START_SECONDS)
 
@@ -89,7 +89,7 @@ class PgBouncer:
 
 
 def database_settings(url: str) -> dict[str, str]:
-    """What a service under test is told of its database: the way through PgBouncer, where one runs."""
+    """The database settings of a service under test: through PgBouncer, if one is running."""
     if port := os.environ.get(PORT):
         through = urlsplit(url)._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
         return {"database_url": through, "database_prepared_statements": "false"}

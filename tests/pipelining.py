@@ -6,11 +6,11 @@ import asyncio
 import time
 from urllib.parse import urlsplit
 
-TOGETHER = 8  # as many requests as may wait on a connection
+TOGETHER = 8  # the number of requests that may wait on a connection
 
 
 async def slowest_of(url: str, requests: int, *, limit: float) -> float:
-    """Send so many requests, TOGETHER at a time; seconds that the slowest piece took, which `limit` bounds."""
+    """Send requests, TOGETHER at a time; return the seconds of the slowest group, at most `limit`."""
     slowest = 0.0
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
     for _ in range(requests // TOGETHER):

@@ -1,4 +1,4 @@
-"""Which tests cost the most processor time, with the processes that they wait for: `pytest --processor-time`.
+"""Lists the tests with the most CPU time, including processes that they wait for: `pytest --processor-time`.
 
 What several tests share counts for the first that uses it.
 """
@@ -21,7 +21,7 @@ def _used() -> float:
 
 
 class ProcessorTime:
-    """A plugin that measures every test, in whichever worker, and shows a table at the end."""
+    """A plugin that measures every test, in any worker, and prints a table at the end."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -47,7 +47,7 @@ class ProcessorTime:
             item.user_properties.append((PROPERTY, _used() - before))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Told of every test, also of those that another process ran."""
+        """Called for every test, also those of other processes."""
         if report.when == "teardown":
             self._seconds[report.nodeid] = sum(value for name, value in report.user_properties if name == PROPERTY)
 

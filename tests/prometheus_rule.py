@@ -21,7 +21,7 @@ spec:
 
 
 def prometheus_rule() -> str:
-    """The manifest: the groups of every file, as they are written there."""
+    """The manifest with the groups of every file, unchanged."""
     groups = (path.read_text().partition("\ngroups:\n")[2].rstrip("\n") for path in sorted(RULES.glob("*.yml")))
     return HEAD + "\n\n".join(indent(text, "  ") for text in groups) + "\n"
 

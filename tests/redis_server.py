@@ -1,4 +1,4 @@
-"""A real Redis that can be stopped, hang, and be started again."""
+"""A real Redis that can be stopped, paused and restarted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ needs_redis = pytest.mark.skipif(
 
 
 class Redis:
-    """A Redis on loopback that keeps nothing and can be stopped and started again."""
+    """A Redis on loopback without persistence, which can be stopped and restarted."""
 
     def __init__(self, folder):
         self._folder = folder

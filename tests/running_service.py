@@ -25,7 +25,7 @@ from tests.service import PASSWORD, a_registration, make_settings
 
 @dataclass
 class Service:
-    """Where a running service and the things behind it are."""
+    """The URLs of a running service and its dependencies."""
 
     url: str
     billing_url: str
@@ -39,7 +39,7 @@ class Billing:
     client: httpx.AsyncClient
 
     async def fail(self, mode: str, **how: object) -> None:
-        """Make the next requests fail in a way that the sandbox knows."""
+        """Make the next requests fail in a mode of the sandbox."""
         response = await self.client.put("/sandbox/faults", json={"mode": mode, **how})
         assert response.status_code == 200, response.text
 
@@ -49,18 +49,18 @@ class Billing:
         assert response.status_code == 200, response.text
 
     async def providers(self, name: str) -> list[dict[str, object]]:
-        """Providers of this name: one at most, unless the sandbox is broken."""
+        """Providers with this name: at most one, unless the sandbox is broken."""
         response = await self.client.get("/sandbox/providers", params={"name": name})
         return response.json()["providers"]
 
     async def requests(self, name: str) -> list[dict[str, object]]:
-        """Requests that asked for a provider of this name."""
+        """Requests for a provider with this name."""
         response = await self.client.get("/sandbox/requests", params={"name": name})
         return response.json()["requests"]
 
 
 class Contract:
-    """The service's OpenAPI document, held against what the service answers."""
+    """The service's OpenAPI document, compared with its responses."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
@@ -90,7 +90,7 @@ class Contract:
             self.validate(response.json(), documented["content"][media_type]["schema"])
 
     def validate(self, value: object, schema: dict[str, Any]) -> None:
-        """Fail unless `value` is what a schema of the document describes."""
+        """Fail unless `value` matches a schema of the document."""
         self._validator(json.dumps(schema)).validate(value)
 
     def _make_validator(self, schema: str) -> OAS31Validator:
@@ -120,20 +120,20 @@ def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
 
 @pytest.fixture(scope="session", name="run_service")
 def run_service_fixture() -> Callable[[Settings], AbstractAsyncContextManager[Service]]:
-    """Runs a service with settings of the test's own."""
+    """Runs a service with the settings of one test."""
     return serving
 
 
 @pytest.fixture(scope="module")
 async def service(settings: Settings) -> AsyncIterator[Service]:
-    """The service that the tests of a file share: one that is left running asks the database all the time."""
+    """The service that the tests of a file share; it stops after them, because it polls the database."""
     async with serving(settings) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
 def contract(settings: Settings) -> Contract:
-    """What the OpenAPI document promises."""
+    """The OpenAPI document."""
     return Contract(create_app(settings).openapi())
 
 
@@ -163,7 +163,7 @@ async def tokens(settings: Settings, users: UserDirectory) -> dict[Role, str]:
 
 @pytest.fixture(scope="module")
 async def anonymous(service: Service, connect: Callable[..., httpx.AsyncClient]) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that says nothing of itself."""
+    """An anonymous client."""
     async with connect(service.url) as client:
         yield client
 
@@ -188,7 +188,7 @@ async def viewer(
 
 @pytest.fixture
 async def billing(service: Service) -> AsyncIterator[Billing]:
-    """Remote control of the sandbox; what a test changed is undone."""
+    """Remote control of the sandbox; changes of a test are reset."""
     async with httpx.AsyncClient(base_url=service.billing_url) as client:
         billing = Billing(client)
         yield billing
@@ -198,7 +198,7 @@ async def billing(service: Service) -> AsyncIterator[Billing]:
 
 @pytest.fixture
 def registration() -> Callable[..., dict[str, object]]:
-    """Makes valid registrations, with the changes that are asked for."""
+    """Makes valid registrations with the given changes."""
     return a_registration
 
 

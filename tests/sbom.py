@@ -1,4 +1,4 @@
-"""Print what the image's Python environment contains, as CycloneDX JSON: `make sbom`."""
+"""Print the image's Python packages as CycloneDX JSON: `make sbom`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pins() -> list[tuple[str, str, str]]:
 
 
 def bill_of_materials() -> str:
-    """What uv exports of a lock that holds to requirements/runtime.txt.
+    """The export of uv for a lock with the versions of requirements/runtime.txt.
 
     Raises:
         RuntimeError: it has other packages than that file.
@@ -39,7 +39,7 @@ def bill_of_materials() -> str:
 
 
 def check(exported: str) -> None:
-    """See that a bill has the packages of requirements/runtime.txt, and no others."""
+    """Check that an SBOM has exactly the packages of requirements/runtime.txt."""
     listed = {(one["name"], one["version"]) for one in json.loads(exported)["components"]}
     wanted = {(name, version) for name, version, _ in pins()}
     if listed != wanted:

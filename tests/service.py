@@ -1,4 +1,4 @@
-"""What the services under test have in common: their settings, their users, and what companies register with."""
+"""Shared by tests with a service: settings, users and registrations."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def make_settings(database_url: str, billing_url: str, /, **more: object) -> Set
         **database_settings(database_url),
         "jwt_secret_key": JWT_SECRET,
         "billing_service_url": billing_url,
-        "rate_limit_login": "",  # the tests all ask from one address
+        "rate_limit_login": "",  # all tests use one IP address
         "rate_limit_registration": "",
         "rate_limit_default": "",
         "public_pages": True,
-        "database_timeout_seconds": 10,  # a machine that is busy with tests may stand still for a second
+        "database_timeout_seconds": 10,  # a machine that is busy with tests may block for a second
         **more,
     }
     return Settings(_env_file=None, **values)
@@ -34,7 +34,7 @@ def make_settings(database_url: str, billing_url: str, /, **more: object) -> Set
 
 @asynccontextmanager
 async def user_directory(database_url: str) -> AsyncIterator[UserDirectory]:
-    """The list of users, as the command line keeps it."""
+    """The user directory that the command line uses."""
     url = DatabaseSettings(_env_file=None, database_url=database_url).database_url
     database, hasher = Database(url, pool_size=1), PasswordHasher()
     yield UserDirectory(database, hasher)

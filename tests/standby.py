@@ -1,4 +1,4 @@
-"""Real standbys of a private PostgreSQL, late or not, and a balancer before several."""
+"""Real standbys of a local PostgreSQL, with or without lag, and a load balancer for several."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SERVING_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'p
 
 @contextmanager
 def standby_of(primary_url, home, options):
-    """A standby that streams from a server while the block runs; gives its URL. `options` are settings of it."""
+    """A standby that streams from a server while the block runs; yields its URL. `options` are its settings."""
     parts = urlsplit(primary_url)
     home.mkdir()
     home.chmod(0o755)
@@ -42,7 +42,7 @@ def standby_of(primary_url, home, options):
 
 @asynccontextmanager
 async def lagging(standby):
-    """The standby to which this connection leads stands still during the block."""
+    """Pause replay on the standby of this connection during the block."""
     await standby.execute("SELECT pg_wal_replay_pause()")
     while await standby.fetchval("SELECT pg_get_wal_replay_pause_state()") != "paused":
         await asyncio.sleep(0.01)
@@ -54,7 +54,7 @@ async def lagging(standby):
 
 @asynccontextmanager
 async def round_robin(*urls):
-    """Leads each connection to the next of several servers; gives the port."""
+    """Forwards each connection to the next of several servers; yields the port."""
     servers = cycle((urlsplit(url).hostname, urlsplit(url).port) for url in urls)
 
     async def pipe(reader, writer):

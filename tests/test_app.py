@@ -1,4 +1,4 @@
-"""The application as a whole: what a request passes on its way to its route."""
+"""The application as a whole: its middleware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: what operators type, and that every refusal is one sentence."""
+"""The command line; every expected error is one message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch, tmp_path):
-    """In a folder without `.env`, with an environment that says nothing."""
+    """Runs in a folder without `.env`, with an empty environment."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -38,7 +38,7 @@ def _elsewhere(monkeypatch, tmp_path):
 
 @pytest.fixture
 def call():
-    """Calls the command line with arguments; what it printed and its exit code are in the result."""
+    """Calls the command line with arguments; the result has its output and exit code."""
 
     async def call(*arguments, stdin=None, **environment):
         invoke = CliRunner().invoke
@@ -49,7 +49,7 @@ def call():
 
 @pytest.fixture
 def call_here(call, migrated_database_url):
-    """Calls it with a database whose schema is up to date."""
+    """Calls it with a migrated database."""
 
     async def call_here(*arguments, stdin=None):
         return await call(*arguments, stdin=stdin, DATABASE_URL=migrated_database_url)
@@ -71,19 +71,19 @@ async def find_user(migrated_database_url):
 
 @pytest.fixture
 def email():
-    """An address that no other test uses."""
+    """An e-mail address that no other test uses."""
     return f"{uuid4().hex}@example.com"
 
 
 @pytest.fixture
 def dead_url():
-    """URL of a database at a port where nobody listens."""
+    """The URL of a database at an unused port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"postgresql://user:hunter2@127.0.0.1:{listener.getsockname()[1]}/name"
 
 
 def sentence(result):
-    """What a refused command said."""
+    """The message of a refused command."""
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
@@ -129,7 +129,7 @@ async def test_serve_refuses_an_unsafe_key_without_showing_it(call, migrated_dat
 
 @pytest.fixture
 def serving(migrated_database_url, tmp_path):
-    """A `serve` of its own process; gives its base URL and the process."""
+    """A `serve` in its own process; yields its base URL and the process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     environment = os.environ | {
@@ -145,7 +145,7 @@ def serving(migrated_database_url, tmp_path):
 
 
 async def answer(url):
-    """The first answer at a URL."""
+    """The first response at a URL."""
     async with asyncio.timeout(60), httpx.AsyncClient() as client:
         while True:
             try:
@@ -245,7 +245,7 @@ async def test_why_the_database_refuses_is_said(call, migrated_database_url):
 
     said = sentence(await call("recount", DATABASE_URL=elsewhere))
 
-    assert said.startswith("The database does not answer, or refuses: ")
+    assert said.startswith("The database does not respond, or refuses: ")
     assert 'database "nothing_here" does not exist' in said
 
 
@@ -254,7 +254,7 @@ async def test_an_older_schema_is_a_sentence(call, own_database_url):
 
     said = sentence(await call("export-data", "anna@supply.example", DATABASE_URL=own_database_url))
 
-    assert said == "The database's schema is older; run `provider-registration migrate`."
+    assert said == "The database schema is older; run `provider-registration migrate`."
 
 
 @pytest.mark.parametrize("arguments", COMMANDS[1:])
@@ -270,7 +270,7 @@ async def test_a_database_without_tables_is_a_sentence(call, arguments, empty_da
 async def test_create_user_adds_a_user_of_the_role(call_here, find_user, email, options, role):
     result = await call_here("create-user", email, "--password-stdin", *options, stdin=f"{PASSWORD}\nignored\n")
 
-    assert (result.exit_code, result.output) == (0, f"{email} can log in now, as {role}.\n")
+    assert (result.exit_code, result.output) == (0, f"{email} can now log in as {role}.\n")
     user = await find_user(email)
     assert (user["role"], user["disabled_at"]) == (role, None)
     assert argon2.verify(PASSWORD, user["password_hash"])
@@ -291,7 +291,7 @@ async def test_create_user_refuses_an_address_that_is_taken(call_here, email, wr
 
     said = sentence(await call_here("create-user", write(email), "--password-stdin", stdin=PASSWORD))
 
-    assert said == "There is a user with this e-mail address."
+    assert said == "A user with this e-mail address already exists."
 
 
 @pytest.mark.parametrize("command", ["create-user", "set-password"])
@@ -398,7 +398,7 @@ async def test_an_unknown_user_is_a_sentence(call_here, email, arguments):
 
     said = sentence(await call_here(command, email, *options, stdin=PASSWORD))
 
-    assert said == "There is no user with this e-mail address."
+    assert said == "No user has this e-mail address."
 
 
 async def test_recount_mends_the_counts_and_says_what_was_wrong(call, own_database_url):
@@ -412,8 +412,8 @@ async def test_recount_mends_the_counts_and_says_what_was_wrong(call, own_databa
     await connection.close()
 
     assert first.output.splitlines() == [
-        "pending, all products: -2 candidates, -5 tons a day",
-        "rejected, grapes: +1 candidates, +0 tons a day",
-        "The counts were mended.",
+        "pending, all products: -2 candidates, -5 tons per day",
+        "rejected, grapes: +1 candidates, +0 tons per day",
+        "The counts were corrected.",
     ]
-    assert (second.exit_code, second.output) == (0, "The counts are right.\n")
+    assert (second.exit_code, second.output) == (0, "The counts are correct.\n")

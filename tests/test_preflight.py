@@ -1,4 +1,4 @@
-"""`check`, and what a start says: everything that is wrong around the service, and nothing that is not."""
+"""`check` and the startup warnings report all problems, and only problems."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .conftest import create_database, drop_database
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch, tmp_path):
-    """Every setting that is needed, but for the database, and no other."""
+    """All required settings except the database, and no others."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -34,7 +34,7 @@ def _environment(monkeypatch, tmp_path):
 
 
 async def run_check(url, *options, **environment):
-    """Runs `check`; its exit code, and what it said: level and sentence by subject."""
+    """Runs `check`; returns its exit code, and level and message by subject."""
     environment = {"DATABASE_URL": url, **environment}
     finished = await asyncio.to_thread(CliRunner().invoke, cli.main, ["check", *options], env=environment)
     found = {}
@@ -55,7 +55,7 @@ async def owner(own_database_url):
 
 @pytest.fixture
 async def role(owner, own_database_url):
-    """The name of a role that was granted what the service needs."""
+    """The name of a role with the privileges of the service."""
     name = f"serving_{uuid4().hex}"
     await owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
     database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
@@ -68,7 +68,7 @@ async def role(owner, own_database_url):
 
 @pytest.fixture
 def url(role, own_database_url):
-    """What the service would have as DATABASE_URL."""
+    """The DATABASE_URL of the service."""
     parts = urlsplit(own_database_url)
     return parts._replace(netloc=f"{role}:secret@{parts.hostname}:{parts.port}").geturl()
 
@@ -188,7 +188,7 @@ async def test_waiting_ends_when_the_migration_has(url, owner, own_database_url,
 
     code, found = await waiting
     assert code == 0
-    assert [level for level, _ in found["schema"]][-1] == "ok"  # after an error for each revision that was seen
+    assert [level for level, _ in found["schema"]][-1] == "ok"  # after an error for each revision
     assert len(found["database"]) == 1
 
 
@@ -212,7 +212,7 @@ async def test_privileges_that_are_missing_are_an_error_and_those_beyond_a_warni
 
     (error, missing), (warning, excess) = found["role"]
     assert (code, error, warning) == (1, "error", "warning")
-    assert f"{role} may not UPDATE (revoked_at) on sessions, UPDATE (password_hash) on users;" in missing
+    assert f"{role} lacks UPDATE (revoked_at) on sessions, UPDATE (password_hash) on users;" in missing
     assert "needs: DELETE on candidates, UPDATE (role) on users;" in excess
 
 
@@ -298,7 +298,7 @@ async def test_a_server_that_is_too_old_is_an_error(url, monkeypatch):
 
 @pytest.fixture(params=["SQL_ASCII", "LATIN1"])
 async def other_encoding(request, server_url):
-    """The address of a database that is not in UTF-8, and its encoding."""
+    """The URL of a database that is not in UTF-8, and its encoding."""
     name = f"test_{uuid4().hex}"
     options = f"ENCODING '{request.param}' LOCALE 'C' LOCALE_PROVIDER libc"
     yield await create_database(server_url, name, "template0", options), request.param
@@ -334,7 +334,7 @@ async def test_no_other_encoding_is_migrated_or_served(other_encoding, monkeypat
     [
         ("LOCALE_PROVIDER libc LOCALE 'C'", "warning"),
         ("LOCALE_PROVIDER libc LOCALE 'C.UTF-8'", "ok"),
-        ("LOCALE 'C.UTF-8'", "ok"),  # what DEPLOYMENT.md says
+        ("LOCALE 'C.UTF-8'", "ok"),  # as in DEPLOYMENT.md
     ],
 )
 async def test_a_locale_that_knows_ascii_alone_is_a_warning(server_url, locale, level):

@@ -1,4 +1,4 @@
-"""Settings: everything that is missing or unsafe is named at once, and no value is ever shown."""
+"""Settings: all missing or unsafe ones are reported together, without values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import secrets
 import pytest
 from pydantic import SecretStr
 
-from provider_registration.environment import SettingsError, find_misspelt, load_settings
+from provider_registration.environment import SettingsError, find_misspelled, load_settings
 from provider_registration.settings import DatabaseSettings, Settings
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -29,7 +29,7 @@ def _clean_environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def load(monkeypatch):
-    """Loads settings from the good environment with changes; None takes a variable away."""
+    """Loads settings from a valid environment with changes; None removes a variable."""
 
     def load(**changes):
         for name, value in (GOOD | changes).items():
@@ -41,7 +41,7 @@ def load(monkeypatch):
 
 @pytest.fixture
 def problems(load):
-    """Loads settings that cannot be loaded; what was wrong with them."""
+    """Loads invalid settings; returns the errors."""
 
     def problems(**changes):
         with pytest.raises(SettingsError) as caught:
@@ -143,14 +143,14 @@ def test_any_usual_form_of_the_database_url_will_do(load, written, read):
         ("mysql://u:p@h/n", "must start with postgresql://"),
         ("postgresql+psycopg://u:p@h/n", "must start with postgresql://"),
         ("h/n", "must start with postgresql://"),
-        ("postgresql://u:p@h", "names no database"),
-        ("postgresql://u:p@h/", "names no database"),
+        ("postgresql://u:p@h", "has no database name"),
+        ("postgresql://u:p@h/", "has no database name"),
         ("postgresql://u:p@h:port/n", "is not a URL"),
         ("postgresql://u:p@h:99999/n", "is not a URL"),
         ("postgresql://u:p@[h/n", "is not a URL"),
         ("postgresql://u:p@ss@h/n", "has more than one @; write %40"),
-        ("postgresql://h/n?connect_timeout=5", "has a parameter after ? that is not known"),
-        ("postgresql://h/n?channel_binding=require&sslmode=require", "has a parameter after ? that is not known"),
+        ("postgresql://h/n?connect_timeout=5", "has an unknown parameter after ?"),
+        ("postgresql://h/n?channel_binding=require&sslmode=require", "has an unknown parameter after ?"),
     ],
 )
 def test_any_other_is_refused_at_the_start(problems, url, sentence):
@@ -305,7 +305,7 @@ def test_gateways_are_addresses_and_networks(load, written, read):
 def test_gateways_that_nobody_would_ever_have_the_address_of_are_refused(problems, value):
     [problem] = problems(FORWARDED_ALLOW_IPS=value)
 
-    assert problem.startswith("FORWARDED_ALLOW_IPS has something that is neither an address nor a network")
+    assert problem.startswith("FORWARDED_ALLOW_IPS has an entry that is neither an IP address nor a network")
 
 
 SECRETS = {
@@ -432,11 +432,11 @@ def test_a_byte_order_mark_before_the_first_name_is_no_part_of_it(tmp_path):
 def test_a_name_that_looks_like_a_misspelt_setting_is_found(load, monkeypatch, tmp_path, name, meant):
     load()
     monkeypatch.setenv(name, "hunter2")
-    assert find_misspelt(Settings) == {name.upper(): meant}
+    assert find_misspelled(Settings) == {name.upper(): meant}
 
     monkeypatch.delenv(name)
     (tmp_path / ".env").write_text(f"{name}=hunter2\n")
-    assert find_misspelt(Settings) == {name.upper(): meant}
+    assert find_misspelled(Settings) == {name.upper(): meant}
 
 
 OF_OTHERS = """
@@ -456,7 +456,7 @@ def test_names_that_others_set_are_not_taken_for_misspelt_ones(load, monkeypatch
     for name in OF_OTHERS.split():
         monkeypatch.setenv(name, "x")
 
-    assert find_misspelt(Settings) == {}
+    assert find_misspelled(Settings) == {}
 
 
 @pytest.mark.parametrize("content", [b"x" * 5000, b"one\ntwo", b"nul\x00byte", b"\r\n", b"a\xe2\x80\xaeb"], ids=ascii)

@@ -4,4 +4,4 @@ import os
 from importlib.metadata import version
 
 __version__ = version("provider-registration")
-__commit__ = os.environ.get("SOURCE_COMMIT") or "unknown"  # set while the image is built
+__commit__ = os.environ.get("SOURCE_COMMIT") or "unknown"  # set when the image is built

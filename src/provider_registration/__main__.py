@@ -1,4 +1,4 @@
-"""`python -m provider_registration` is the command line."""
+"""Runs the command line: `python -m provider_registration`."""
 
 from provider_registration.cli import main
 

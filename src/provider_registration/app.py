@@ -1,4 +1,4 @@
-"""The application: its routes, and what a request passes on its way to them."""
+"""The application: its routes and middleware."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
-from provider_registration.applicants.installation import APPLICANTS_HOMES, APPLICANTS_ROOM, install_applicants
+from provider_registration.applicants.installation import APPLICANTS_FOLDER, APPLICANTS_HOMES, install_applicants
 from provider_registration.applicants.router import APPLY
 from provider_registration.approvals.api import router as approvals_router
 from provider_registration.approvals.schemas import ResolutionRequest
@@ -27,7 +27,7 @@ from provider_registration.candidates.api import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
 from provider_registration.candidates.status_links_api import router as status_links_router
 from provider_registration.console.dependencies import require_reader
-from provider_registration.console.installation import ADMIN_HOME, ADMIN_ROOM, install_admin
+from provider_registration.console.installation import ADMIN_FOLDER, ADMIN_HOME, install_admin
 from provider_registration.environment import load_settings
 from provider_registration.health.api import router as health_router
 from provider_registration.health.metrics_api import ScrapeToken, require_scrape_token
@@ -36,9 +36,9 @@ from provider_registration.lifespan import lifespan
 from provider_registration.observability.logs import configure_logging
 from provider_registration.pages.cross_site import CrossSiteGuard
 from provider_registration.pages.error_pages import ErrorPages
-from provider_registration.pages.notices import NoticeKey
+from provider_registration.pages.flash import FlashKey
 from provider_registration.pages.rendering import Renderer
-from provider_registration.pages.router import FrontDoor
+from provider_registration.pages.router import StartPage
 from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings
 from provider_registration.web.body import BodyLimit
@@ -47,7 +47,7 @@ from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import install_openapi, problems
 from provider_registration.web.paths import PublicUrl
-from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, address_of
+from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, network_of_client
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.services import Application
 
@@ -60,14 +60,14 @@ DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
 Approving a company creates exactly one provider in the billing service.
 
-At `/docs`, press **Authorize** and log in to try what staff can do. Every error is a problem document (RFC 9457).
+At `/docs`, press **Authorize** and log in to try the endpoints for staff. Every error is a problem document (RFC 9457).
 """
 
 TAGS = [
-    {"name": "candidates", "description": "Companies that want to supply: register, list, read, decide."},
-    {"name": "approvals", "description": "Approvals that billing has not confirmed yet: look, retry, resolve."},
-    {"name": "auth", "description": "Logging in."},
-    {"name": "health", "description": "For monitors, probes and Prometheus."},
+    {"name": "candidates", "description": "Supplier companies: register, list, read, decide."},
+    {"name": "approvals", "description": "Approvals that billing has not confirmed yet: list, retry, resolve."},
+    {"name": "auth", "description": "Login and sessions."},
+    {"name": "health", "description": "For monitoring, probes and Prometheus."},
 ]
 
 BODIES: list[type[BaseModel]] = [
@@ -87,7 +87,7 @@ READERS = {
 
 
 def create_app(settings: Settings) -> Application:
-    """Make the application; nothing is opened before its lifespan begins."""
+    """Create the application; nothing is opened before its lifespan starts."""
     signer, limits, tracing, pages = _signer(settings), _rate_limits(settings), _tracing(settings), _pages(settings)
     app = Application(
         title="Provider Registration Service",
@@ -95,12 +95,12 @@ def create_app(settings: Settings) -> Application:
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=partial(lifespan, settings=settings, tracing=tracing),
-        openapi_url=None,  # web.docs serves it, and Swagger UI and ReDoc from installed files
+        openapi_url=None,  # web.docs serves it, with Swagger UI and ReDoc from installed packages
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # looking for it costs every request
-        generate_unique_id_function=lambda route: route.name,  # what generated clients call the operation
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the check costs time in every request
+        generate_unique_id_function=lambda route: route.name,  # the name in generated clients
         middleware=_middleware(settings, signer, limits, tracing, pages),
     )
     app.services.add(
@@ -108,9 +108,9 @@ def create_app(settings: Settings) -> Application:
         limits,
         PublicUrl(settings.public_url),
         ScrapeToken(settings.metrics_token.get_secret_value() if settings.metrics_token else ""),
-        NoticeKey(hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")),
+        FlashKey(hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")),
     )
-    # These stand in the application itself: in a router that is included, FastAPI compares every path twice.
+    # Added to the application's router: with `include_router`, FastAPI would match every path twice.
     app.router.routes += [*candidates_router.routes, *approvals_router.routes, *auth_router.routes]
     app.include_router(health_router)
     readers_of_docs = READERS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
@@ -129,7 +129,7 @@ def create_app(settings: Settings) -> Application:
     if settings.admin_pages:
         install_admin(app, public_pages=settings.public_pages)
     if pages:
-        app.services.add(pages.renderer, FrontDoor(APPLY if settings.public_pages else ADMIN_HOME))
+        app.services.add(pages.renderer, StartPage(APPLY if settings.public_pages else ADMIN_HOME))
         app.include_router(pages_router)
     return app
 
@@ -137,7 +137,7 @@ def create_app(settings: Settings) -> Application:
 def _middleware(
     settings: Settings, signer: TokenSigner, limits: RateLimits, tracing: Tracing | None, pages: _Pages | None
 ) -> list[Middleware]:
-    """What a request passes on its way to its route, outermost first."""
+    """The middleware, outermost first."""
     error_pages, traces, cross_origin, guards = [], [], [], []
     if pages:
         error_pages = [
@@ -165,19 +165,19 @@ def _middleware(
             )
         ]
     return [
-        # Whatever the others answer, faults too, becomes a page for people, with its request id.
+        # Turns all errors of the others into pages for browsers, with the request ID.
         *error_pages,
-        # The id of a request is that of its trace, so the trace begins first.
+        # The request ID is the trace ID, so the trace starts first.
         *traces,
-        # What the others refuse is counted, logged and given an id and the security headers as well.
+        # Counts and logs also what the others refuse, and adds the request ID and security headers.
         Middleware(RequestMiddleware, root_path=settings.root_path),
-        # Scripts of other origins may read refusals too; preflights, which it answers, are in no limit.
+        # Lets scripts of other origins read errors too; preflight requests are not rate-limited.
         *cross_origin,
-        # Nothing of the body of a request too many is read.
+        # Refuses requests over the limit before their body is read.
         Middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer)),
-        # Nothing of the body of another site's form is read.
+        # Refuses forms of other sites before their body is read.
         *guards,
-        # Bounds what routes read.
+        # Limits the bodies that routes read.
         Middleware(BodyLimit),
     ]
 
@@ -185,34 +185,34 @@ def _middleware(
 def _tracing(settings: Settings) -> Tracing | None:
     if not settings.tracing:
         return None
-    from provider_registration.observability.tracing import Tracing  # noqa: PLC0415 - what it needs is an extra
+    from provider_registration.observability.tracing import Tracing  # noqa: PLC0415 - its dependencies are an extra
 
     return Tracing()
 
 
 @dataclass(frozen=True, slots=True)
 class _Pages:
-    """What renders pages for people, and where they start again, by the beginning of the path that they asked for."""
+    """The renderer of pages, and the start page for each path prefix."""
 
     renderer: Renderer
     homes: dict[str, str]
 
 
 def _pages(settings: Settings) -> _Pages | None:
-    """What the pages that the settings ask for are made with."""
-    rooms: list[Path] = []
+    """The renderer and start pages for the pages that the settings enable."""
+    areas: list[Path] = []
     homes: dict[str, str] = {}
     if settings.public_pages:
-        rooms.append(APPLICANTS_ROOM)
+        areas.append(APPLICANTS_FOLDER)
         homes |= APPLICANTS_HOMES
     if settings.admin_pages:
-        rooms.append(ADMIN_ROOM)
+        areas.append(ADMIN_FOLDER)
         homes |= {ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME}
-    return _Pages(Renderer(rooms, TRANSLATIONS), homes) if rooms else None
+    return _Pages(Renderer(areas, TRANSLATIONS), homes) if areas else None
 
 
 def create_app_from_environment() -> Application:
-    """What each of several workers serves; they are processes of their own and begin with nothing."""
+    """Create the application in a worker process."""
     settings = load_settings(Settings)
     configure_logging(settings.log_level)
     return create_app(settings)
@@ -236,11 +236,11 @@ def _rate_limits(settings: Settings) -> RateLimits:
 
 
 def _caller(signer: TokenSigner, request: Request) -> str:
-    """Whom a request is counted for: its session, else its address. A made-up token is counted for the address."""
+    """The caller to count a request for: its session, else its IP address, also if the token is invalid."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         try:
             return str(signer.verify(token).session_id)
         except NotAuthenticated:
             pass
-    return address_of(request)
+    return network_of_client(request)

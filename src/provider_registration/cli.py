@@ -40,21 +40,21 @@ _Result = TypeVar("_Result")
 
 
 class NotTheOwner(click.ClickException):
-    """A command for the owner of the tables was given another role."""
+    """The command needs the owner of the tables but got another role."""
 
     def __init__(self) -> None:
-        super().__init__("The role in DATABASE_URL may not do this; give the one that owns the tables.")
+        super().__init__("The role in DATABASE_URL may not do this; use the owner of the tables.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
-    """Supplier companies register, staff review them, approval creates exactly one provider in billing."""
+    """Provider Registration Service: supplier companies register, staff approve or reject them."""
 
 
 @main.command()
 def run() -> None:
-    """Run everything on this machine: a private PostgreSQL, a billing sandbox and the API."""
+    """Run everything on this machine: PostgreSQL, a billing sandbox and the API."""
     # Production never loads `local`: the commands that need it import it themselves.
     from provider_registration.local import run as local_run  # noqa: PLC0415 - see above
     from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
@@ -72,7 +72,7 @@ def run() -> None:
         if error.filename is None:
             raise
         raise click.ClickException(
-            f"{error.filename} cannot be used ({error.strerror}); mend that or choose another LOCAL_DATA_DIR."
+            f"{error.filename} cannot be used ({error.strerror}); fix that or choose another LOCAL_DATA_DIR."
         ) from None
     except (LocalError, ServiceError, SettingsError, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
@@ -86,9 +86,9 @@ def _ensure_admin(database_url: str, email: str, password: str | None) -> str | 
 
 
 @main.command()
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="processes that serve")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="number of processes")
 def serve(workers: int) -> None:
-    """Serve the API with the settings of the environment; refuse to start when one is missing or unsafe."""
+    """Serve the API with the settings of the environment; refuse to start if one is missing or unsafe."""
     try:
         settings = load_settings(Settings)
     except SettingsError as error:
@@ -109,10 +109,10 @@ def serve(workers: int) -> None:
     show_default=True,
     type=click.IntRange(min=0),
     metavar="SECONDS",
-    help="keep checking for up to SECONDS, until no error is left",
+    help="repeat the checks for up to SECONDS until there is no error",
 )
 def check(wait: int) -> None:
-    """Say what is wrong with the settings, the database and Redis before `serve` does; exit 1 if it could not serve."""
+    """Check the settings, the database and Redis; exit with 1 if `serve` could not serve requests."""
     deadline = time.monotonic() + wait
     shown: list[preflight.Finding] = []
     while True:
@@ -124,23 +124,23 @@ def check(wait: int) -> None:
             return
         left = deadline - time.monotonic()
         if left <= 0 or any(each.level == "error" and each.subject == "settings" for each in findings):
-            sys.exit(1)  # settings stay what they are
+            sys.exit(1)  # settings do not change
         shown = findings
         time.sleep(min(CHECK_AGAIN_SECONDS, left))
 
 
 @main.command()
-@click.option("--revision", default="head", show_default=True, help="revision to go up to")
-@click.option("--grant-to", metavar="ROLE", help="give the database role that serves what it needs, and no more")
+@click.option("--revision", default="head", show_default=True, help="target revision")
+@click.option("--grant-to", metavar="ROLE", help="grant the serving database role exactly the privileges that it needs")
 def migrate(revision: str, grant_to: str | None) -> None:
-    """Bring the database's schema up to date."""
+    """Upgrade the database schema."""
     url = _database_url()
     try:
         migrations.upgrade(url, revision)
         click.echo(f"The schema is at {migrations.current(url)}.")
         if grant_to:
             asyncio.run(_call_with_database(url, lambda database: grant_service(database, grant_to)))
-            click.echo(f"{grant_to} may do what the service needs.")
+            click.echo(f"{grant_to} has the privileges that the service needs.")
     except (GrantError, ServiceError, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
     except ProgrammingError as error:
@@ -151,11 +151,11 @@ def migrate(revision: str, grant_to: str | None) -> None:
 
 @main.command()
 def recount() -> None:
-    """Check the counts behind the lists' totals, and mend them; only a restore of data alone makes that needed."""
-    mended = _with_database(count_again)
-    for (product, status), (missing, tons) in mended.items():
-        click.echo(f"{status}, {product or 'all products'}: {missing:+} candidates, {tons:+} tons a day")
-    click.echo("The counts were mended." if mended else "The counts are right.")
+    """Check and correct the counts behind the lists' totals; only needed after a data-only restore."""
+    corrections = _with_database(count_again)
+    for (product, status), (missing, tons) in corrections.items():
+        click.echo(f"{status}, {product or 'all products'}: {missing:+} candidates, {tons:+} tons per day")
+    click.echo("The counts were corrected." if corrections else "The counts are correct.")
 
 
 def _email(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -177,7 +177,7 @@ def _read_password(*, from_stdin: bool) -> str:
             password = sys.stdin.readline().rstrip("\r\n")
         else:
             password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
-        password.encode()  # bytes that are not UTF-8 may have come in as lone surrogates
+        password.encode()  # invalid UTF-8 may have been read as lone surrogates
     except UnicodeError:
         raise click.ClickException("The password is not valid UTF-8.") from None
     return password
@@ -188,17 +188,17 @@ def _read_password(*, from_stdin: bool) -> str:
 @click.option("--role", type=click.Choice([role.value for role in Role]), default="viewer", show_default=True)
 @password_stdin_option
 def create_user(email: str, role: str, password_stdin: bool) -> None:
-    """Add a member of staff who logs in as EMAIL."""
+    """Add a user who logs in as EMAIL."""
     password = _read_password(from_stdin=password_stdin)
     _with_users(lambda users: users.create(email, password, Role(role)))
-    click.echo(f"{email} can log in now, as {role}.")
+    click.echo(f"{email} can now log in as {role}.")
 
 
 @main.command()
 @email_argument
 @password_stdin_option
 def set_password(email: str, password_stdin: bool) -> None:
-    """Give EMAIL another password."""
+    """Set the password of EMAIL; sessions end within a second."""
     password = _read_password(from_stdin=password_stdin)
     _with_users(lambda users: users.set_password(email, password))
     click.echo(f"{email} has a new password.")
@@ -207,7 +207,7 @@ def set_password(email: str, password_stdin: bool) -> None:
 @main.command()
 @email_argument
 def disable_user(email: str) -> None:
-    """Take EMAIL's access away; sessions end within a second."""
+    """Disable EMAIL; sessions end within a second."""
     _with_users(lambda users: users.disable(email))
     click.echo(f"{email} is disabled.")
     _warn_without_admin()
@@ -216,7 +216,7 @@ def disable_user(email: str) -> None:
 @main.command()
 @email_argument
 def enable_user(email: str) -> None:
-    """Give the disabled EMAIL access again."""
+    """Enable EMAIL again."""
     _with_users(lambda users: users.enable(email))
     click.echo(f"{email} can log in again.")
 
@@ -225,22 +225,22 @@ def enable_user(email: str) -> None:
 @email_argument
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
 def set_role(email: str, role: str) -> None:
-    """Give EMAIL another role; sessions with the old one end within a second."""
+    """Set the role of EMAIL; sessions end within a second."""
     _with_users(lambda users: users.set_role(email, Role(role)))
-    click.echo(f"{email} is {role} now.")
+    click.echo(f"{email} now has the role {role}.")
     _warn_without_admin()
 
 
 @main.command()
 def end_sessions() -> None:
-    """End everybody's sessions within a second: after a restore, or when a secret leaked."""
+    """End the sessions of all users within a second, after a restore or a leak."""
     click.echo(f"{_with_users(lambda users: users.end_all_sessions())} sessions were ended.")
 
 
 @main.command()
 @email_argument
 def export_data(email: str) -> None:
-    """Print as JSON what is held about whoever has EMAIL."""
+    """Print the data held about EMAIL as JSON."""
     held = _with_database(lambda database: export_person(database, email))
     click.echo(json.dumps(held, indent=2, ensure_ascii=False))
 
@@ -249,16 +249,16 @@ def export_data(email: str) -> None:
 @email_argument
 @click.confirmation_option(prompt="This cannot be undone. Erase?")
 def erase_data(email: str) -> None:
-    """Forget whoever has EMAIL; decisions and counts stay."""
+    """Erase the data held about EMAIL; decisions and counts stay."""
     for sentence in _with_database(lambda database: erase_person(database, email)):
         click.echo(sentence)
 
 
 @main.command()
-@click.option("--count", required=True, type=click.IntRange(1, 10_000_000), help="how many companies to add")
-@click.option("--seed", type=int, help="add the same companies to every database that starts empty")
+@click.option("--count", required=True, type=click.IntRange(1, 10_000_000), help="number of companies to add")
+@click.option("--seed", type=int, help="add the same companies to every empty database")
 def demo_data(count: int, seed: int | None) -> None:
-    """Add believable companies to the database of DATABASE_URL, or else to that of a running `run`."""
+    """Add realistic companies to the database of DATABASE_URL, or to that of a running `run`."""
     # Production never loads `local` or Faker: the commands that need them import them themselves.
     try:
         from provider_registration.local.demo_data import load_demo_data  # noqa: PLC0415 - see above
@@ -279,23 +279,23 @@ def demo_data(count: int, seed: int | None) -> None:
         except LocalError as error:
             raise click.ClickException(str(error)) from None
         except KeyboardInterrupt:
-            raise click.ClickException(f"Interrupted; {bar.pos} companies were added and stay.") from None
+            raise click.ClickException(f"Interrupted; {bar.pos} companies were added.") from None
     click.echo(f"{count} companies were added.")
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
-@click.option("--port", default=5005, show_default=True, type=click.IntRange(0, 65535), help="0: a free one")
+@click.option("--host", default="127.0.0.1", show_default=True, help="IP address to listen on")
+@click.option("--port", default=5005, show_default=True, type=click.IntRange(0, 65535), help="0: any free port")
 @click.option(
     "--state-file",
     default=".local/billing-sandbox.sqlite3",
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="where its providers are kept; made when missing",
+    help="file for the providers; created if missing",
 )
-@click.option("--ignore-idempotency-key", is_flag=True, help="ignore the keys, as the real service does today")
+@click.option("--ignore-idempotency-key", is_flag=True, help="ignore idempotency keys, as the real service does today")
 def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_key: bool) -> None:
-    """Run a stand-in for the billing service, which can be told to fail."""
+    """Run a simulation of the billing service, with configurable failures."""
     # Production never loads `local`: the commands that need it import it themselves.
     from provider_registration.local.background_server import serve_in_foreground  # noqa: PLC0415 - see above
     from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
@@ -304,7 +304,7 @@ def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_k
 
     app = create_sandbox(state_file, honour_idempotency_key=not ignore_idempotency_key)
     try:
-        ProviderStore.open(state_file).close()  # a sentence now instead of a traceback when the server starts
+        ProviderStore.open(state_file).close()  # a message now instead of a traceback at startup
         serve_in_foreground(app, host, port, lambda url: click.echo(f"Billing sandbox on {url} (Ctrl-C stops it)"))
     except LocalError as error:
         raise click.ClickException(str(error)) from None
@@ -314,31 +314,31 @@ def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_k
 
 def _warn_without_admin() -> None:
     if not _with_users(lambda users: users.has_admin()):
-        click.echo("No admin is left; `provider-registration set-role EMAIL --role admin` makes one.", err=True)
+        click.echo("No admin is left; run `provider-registration set-role EMAIL --role admin`.", err=True)
 
 
 def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
-    """Run `work` with the users of the database; what it refuses becomes one sentence."""
-    return _or_one_sentence(lambda: _call_with_users(_database_url(), work))
+    """Run `work` with the user directory; turn expected errors into messages."""
+    return _or_message(lambda: _call_with_users(_database_url(), work))
 
 
 def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
-    """Run `work` with the database; what it refuses becomes one sentence."""
-    return _or_one_sentence(lambda: _call_with_database(_database_url(), work))
+    """Run `work` with the database; turn expected errors into messages."""
+    return _or_message(lambda: _call_with_database(_database_url(), work))
 
 
-def _or_one_sentence(work: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
+def _or_message(work: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     try:
         return asyncio.run(work())
     except DatabaseUnavailable as error:
-        raise click.ClickException(f"The database does not answer, or refuses: {reason_of(error.__cause__)}") from None
+        raise click.ClickException(f"The database does not respond, or refuses: {reason_of(error.__cause__)}") from None
     except (PersonalDataError, ServiceError, UnacceptablePassword) as error:
         raise click.ClickException(str(error)) from None
     except ProgrammingError as error:
         if _sqlstate(error) == UNDEFINED_TABLE:
             raise click.ClickException("The database has no tables yet; run `provider-registration migrate`.") from None
         if _sqlstate(error) == UNDEFINED_COLUMN:
-            raise click.ClickException("The database's schema is older; run `provider-registration migrate`.") from None
+            raise click.ClickException("The database schema is older; run `provider-registration migrate`.") from None
         if _sqlstate(error) == INSUFFICIENT_PRIVILEGE:
             raise NotTheOwner from None
         raise
@@ -365,7 +365,7 @@ async def _call_with_database(url: str, work: Callable[[Database], Awaitable[_Re
 
 
 def _database_url() -> str:
-    """DATABASE_URL or, where that is not set, the database of a `run` that goes on in this folder."""
+    """DATABASE_URL or, if it is not set, the database of a `run` in this folder."""
     try:
         return _find_database_url()
     except SettingsError as error:
@@ -378,7 +378,7 @@ def _find_database_url() -> str:
     try:
         settings = load_settings(DatabaseSettings)
     except SettingsError as error:
-        # One with a mistake in it must not come to mean another database.
+        # An invalid DATABASE_URL must not fall back to another database.
         if "DATABASE_URL is not set" in str(error) and (url := local_database_url()):
             return url
         raise

@@ -1,6 +1,6 @@
-"""Keeping the canonical form of e-mail addresses that something else wrote: an earlier release, or SQL by hand.
+"""Fills in the canonical form of e-mail addresses written by an earlier release or by hand.
 
-A trigger writes the form of an ASCII address and empties that of any other, which needs Unicode's rules.
+A trigger writes the canonical form of an ASCII address and clears that of others, which need Unicode rules.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from provider_registration.web.text import canonical_email
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 60.0  # between two looks; what is looked for is indexed, and there is nothing unless releases are mixed
-MOST = 1000  # addresses at a time
+SECONDS = 60.0  # between two checks; the query uses an index, and finds nothing unless releases are mixed
+BATCH = 1000  # rows at a time
 
-# Candidates whose address has no canonical form, but for those that another process fills just now.
+# Candidates without a canonical address, except those that another process is filling.
 FIND_CANDIDATES = text("""
     SELECT id, contact_email AS address FROM candidates
     WHERE contact_email_canonical IS NULL
@@ -30,7 +30,7 @@ FIND_CANDIDATES = text("""
     FOR UPDATE SKIP LOCKED
 """)
 
-# The same page by page, also of those that another process fills just now or holds.
+# The same, page by page, including locked rows.
 PAGE_OF_CANDIDATES = text("""
     SELECT id, contact_email AS address FROM candidates
     WHERE contact_email_canonical IS NULL AND (CAST(:after AS uuid) IS NULL OR id > :after)
@@ -38,14 +38,14 @@ PAGE_OF_CANDIDATES = text("""
     LIMIT :limit
 """)
 
-# Write the canonical form of a candidate's address, unless another has it.
+# Write a candidate's canonical address, unless another has it.
 FILL_CANDIDATE = text("""
     UPDATE candidates SET contact_email_canonical = :canonical
     WHERE id = :id AND NOT EXISTS (SELECT FROM candidates WHERE contact_email_canonical = :canonical AND id <> :id)
     RETURNING id
 """)
 
-# The same of the staff, page by page.
+# The same for users, page by page.
 PAGE_OF_USERS = text("""
     SELECT id, email AS address FROM users
     WHERE email_canonical IS NULL AND (CAST(:after AS uuid) IS NULL OR id > :after)
@@ -60,9 +60,9 @@ FILL_USER = text("""
 
 
 async def fill_candidates(session: AsyncSession) -> list[UUID]:
-    """Write some of what is missing; the ids of those whose address another candidate has in another spelling."""
+    """Fill one batch; return the IDs of candidates whose address another candidate has in another spelling."""
     taken = []
-    for row in (await session.execute(FIND_CANDIDATES, {"limit": MOST})).all():
+    for row in (await session.execute(FIND_CANDIDATES, {"limit": BATCH})).all():
         parameters = {"id": row.id, "canonical": canonical_email(row.address)}
         if await session.scalar(FILL_CANDIDATE, parameters) is None:
             taken.append(row.id)
@@ -70,22 +70,22 @@ async def fill_candidates(session: AsyncSession) -> list[UUID]:
 
 
 async def fill_candidates_with(session: AsyncSession, canonical: str) -> list[UUID]:
-    """Write it where this address has no canonical form, however many others lack theirs; waits for who holds a row.
+    """Fill every row with this canonical address, among any number of empty ones; waits for row locks.
 
-    The ids of those who share the address with another candidate, in another spelling.
+    Returns the IDs of candidates that share the address with another one, in another spelling.
     """
     return await _fill_with(session, canonical, PAGE_OF_CANDIDATES, FILL_CANDIDATE)
 
 
 async def fill_users_with(session: AsyncSession, canonical: str) -> list[UUID]:
-    """As for candidates. The role that serves may not do this: the commands about users do."""
+    """The same for users. The serving role may not do this; the user commands do."""
     return await _fill_with(session, canonical, PAGE_OF_USERS, FILL_USER)
 
 
 async def _fill_with(session: AsyncSession, canonical: str, find: TextClause, fill: TextClause) -> list[UUID]:
     taken: list[UUID] = []
     after = None
-    while rows := (await session.execute(find, {"after": after, "limit": MOST})).all():
+    while rows := (await session.execute(find, {"after": after, "limit": BATCH})).all():
         after = rows[-1].id
         for row in rows:
             if canonical_email(row.address) == canonical:
@@ -95,7 +95,7 @@ async def _fill_with(session: AsyncSession, canonical: str, find: TextClause, fi
 
 
 async def keep_canonical(database: Database) -> None:
-    """Fill what is empty until cancelled, about once a minute."""
+    """Fill empty rows until cancelled, about once a minute."""
     limited = RateLimitedLogger(logger)
 
     async def fill() -> bool:

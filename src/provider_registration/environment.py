@@ -1,4 +1,4 @@
-"""How settings are read: variables of the environment, `.env` in the working directory, files that hold a secret."""
+"""Reads settings from environment variables, `.env` in the working directory and secret files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from pydantic_settings import (
 
 DOTENV = ".env"
 FILE_SUFFIX = "_FILE"
-WHOLE_SENTENCE = "whole_sentence"  # type of an error whose message names its variable itself
-# What Kubernetes tells every container of the services beside it: DATABASE_SERVICE_HOST, DATABASE_PORT_5432_TCP_ADDR.
+WHOLE_SENTENCE = "whole_sentence"  # type of an error whose message includes its variable
+# Variables that Kubernetes sets for services: DATABASE_SERVICE_HOST, DATABASE_PORT_5432_TCP_ADDR.
 OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
-LIKENESS = 0.9  # of difflib: DATABASE_URI for DATABASE_URL, not DATABASE_USER
+SIMILARITY = 0.9  # of difflib: DATABASE_URI matches DATABASE_URL, DATABASE_USER does not
 
 
 class SettingsError(Exception):
-    """What is wrong with the environment: one line for each variable, in `problems`."""
+    """Invalid settings; `problems` has one line for each variable."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -39,29 +39,29 @@ class SettingsError(Exception):
 
 
 class EmptyMeansOff:
-    """Marks a setting whose empty value says something; for all others empty is as good as not set."""
+    """Marks a setting whose empty value has a meaning; for all others, empty means not set."""
 
 
 MAX_SECRET_LENGTH = 4096  # characters
 
 
 class MayBeInFile:
-    """Marks a setting that holds a secret: a variable with _FILE after its name may name a file that has it."""
+    """Marks a secret setting: a variable with the suffix _FILE can name a file with its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Stands where a setting's value would: why there is none."""
+    """Replaces the value of a setting that cannot be read, with the reason."""
 
     sentence: str
 
 
 class Environment(BaseSettings):
-    """What every kind of settings has in common: where the values come from."""
+    """The base of all settings: where values come from."""
 
     model_config = SettingsConfigDict(
         env_file=DOTENV,
-        env_file_encoding="utf-8-sig",  # some editors put a byte order mark before the first name
+        env_file_encoding="utf-8-sig",  # some editors write a byte order mark
         extra="ignore",
         hide_input_in_errors=True,
     )
@@ -75,7 +75,7 @@ class Environment(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The first that has a value is believed."""
+        """The sources in order of precedence."""
         written = [source for source in (dotenv_settings, env_settings) if isinstance(source, EnvSettingsSource)]
         return init_settings, _SecretFiles(cls, written), env_settings, dotenv_settings
 
@@ -86,7 +86,7 @@ class Environment(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _say_why_there_is_none(cls, value: object) -> object:
+    def _raise_refusal(cls, value: object) -> object:
         if isinstance(value, _Refusal):
             raise PydanticCustomError(WHOLE_SENTENCE, "{sentence}", {"sentence": value.sentence})
         return value
@@ -98,7 +98,7 @@ class Environment(BaseSettings):
 
     @classmethod
     def secrets(cls) -> list[str]:
-        """Names of the settings that a file may hold."""
+        """Names of the settings that can be in a file."""
         return [name for name, field in cls.model_fields.items() if _has(field, MayBeInFile)]
 
 
@@ -107,7 +107,7 @@ def _has(field: FieldInfo, mark: type) -> bool:
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """Values that stand in files which variables name."""
+    """Reads values from files that variables name."""
 
     def __init__(self, kind: type[Environment], written: Iterable[EnvSettingsSource]) -> None:
         super().__init__(kind)
@@ -115,7 +115,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
         self._given = {name: value for source in written for name, value in source.env_vars.items() if value}
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The value, its name, and that it is no JSON."""
+        """The value, its name, and that it is not JSON."""
         name, path = field_name.upper(), self._given.get(f"{field_name}{FILE_SUFFIX.lower()}")
         if not path:
             return None, field_name, False
@@ -124,7 +124,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
         return _secret_in(f"{name}{FILE_SUFFIX}", path), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Every secret that is in a file, or why it cannot be had."""
+        """Every secret from a file, or the reason why it cannot be read."""
         fields = self._kind.model_fields
         found = {name: self.get_field_value(fields[name], name)[0] for name in self._kind.secrets()}
         return {name: value for name, value in found.items() if value is not None}
@@ -133,7 +133,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
 def _secret_in(variable: str, path: str) -> str | _Refusal:
     try:
         if Path(path).exists() and not Path(path).is_file():
-            return _Refusal(f"{variable} names {path}, which cannot be read: it is no file")
+            return _Refusal(f"{variable} names {path}, which cannot be read: it is not a file")
         with Path(path).open(encoding="utf-8-sig") as file:
             secret = file.read(MAX_SECRET_LENGTH + 1).rstrip("\r\n")
     except OSError as error:
@@ -149,22 +149,22 @@ _Kind = TypeVar("_Kind", bound=Environment)
 
 
 def load_settings(kind: type[_Kind]) -> _Kind:
-    """Read `kind` from the environment.
+    """Read the settings `kind`.
 
     Raises:
-        SettingsError: naming every variable that is missing or unsafe, without showing a value.
+        SettingsError: some are missing or unsafe; the message has their names but no values.
     """
     _check_dotenv()
-    logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # its warning names no file: find_unparsable does
+    logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # its warning has no file name; find_unparsable reports it
     try:
         return kind()
     except ValidationError as error:
-        problems = [_sentence(kind, problem) for problem in error.errors(include_url=False)]
+        problems = [_message(kind, problem) for problem in error.errors(include_url=False)]
         raise SettingsError(problems + find_unparsable()) from None
 
 
 def find_unparsable() -> list[str]:
-    """A sentence for each line of the file that sets nothing since it cannot be parsed, without its content."""
+    """A message for each line of `.env` that cannot be parsed, without its content."""
     path = Path(DOTENV).absolute()
     if not path.is_file():
         return []
@@ -174,12 +174,12 @@ def find_unparsable() -> list[str]:
 
 
 def _check_dotenv() -> None:
-    """Refuse a file that would be read as other variables than it shows, or end in a traceback."""
+    """Refuse a `.env` with an encoding that would give wrong variables or a traceback."""
     path = Path(DOTENV).absolute()
     try:
         if not path.is_file():
             return
-        is_text = "\0" not in path.read_text(encoding="utf-8")  # UTF-16 without a mark: a NUL beside each letter
+        is_text = "\0" not in path.read_text(encoding="utf-8")  # UTF-16 without a byte order mark has NUL bytes
     except OSError as error:
         raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
@@ -188,7 +188,7 @@ def _check_dotenv() -> None:
         raise SettingsError([f"{path} is not text in UTF-8; save it as UTF-8"])
 
 
-def _sentence(kind: type[Environment], problem: ErrorDetails) -> str:
+def _message(kind: type[Environment], problem: ErrorDetails) -> str:
     name = str(problem["loc"][0])
     if problem["type"] == WHOLE_SENTENCE:
         return problem["msg"]
@@ -199,18 +199,18 @@ def _sentence(kind: type[Environment], problem: ErrorDetails) -> str:
     return f"{name.upper()} {problem['msg'].removeprefix('Value error, ')}"
 
 
-def find_misspelt(kind: type[Environment]) -> dict[str, str]:
-    """Names that are set and no setting, each with the setting that seems to be meant."""
+def find_misspelled(kind: type[Environment]) -> dict[str, str]:
+    """Variables that are not settings but similar to one, with that setting."""
     known = {name.upper() for name in kind.model_fields} | {f"{name.upper()}{FILE_SUFFIX}" for name in kind.secrets()}
     sources = EnvSettingsSource(kind), DotEnvSettingsSource(kind)
     unknown = {name.upper() for source in sources for name in source.env_vars} - known
-    found = {name: _meant(name, known) for name in sorted(unknown) if not OF_KUBERNETES.search(name)}
+    found = {name: _similar_setting(name, known) for name in sorted(unknown) if not OF_KUBERNETES.search(name)}
     return {name: meant for name, meant in found.items() if meant}
 
 
-def _meant(name: str, known: set[str]) -> str | None:
-    """The setting that differs in a letter or so, in underscores alone, or in one word after the first."""
-    if like := difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS):
+def _similar_setting(name: str, known: set[str]) -> str | None:
+    """The setting that differs only in about one letter, in underscores, or in one word after the first."""
+    if like := difflib.get_close_matches(name, known, n=1, cutoff=SIMILARITY):
         return like[0]
     return next((other for other in sorted(known) if _differ_in_a_word(name.split("_"), other.split("_"))), None)
 

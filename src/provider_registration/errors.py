@@ -1,4 +1,4 @@
-"""What can go wrong, as data: a kind for each way a caller can react. Nothing here knows HTTP."""
+"""Kinds of errors, one for each way a caller can react. They carry data and do not depend on HTTP."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """A refusal or a fault that has a name and a sentence.
+    """An expected error with a stable code and a message.
 
-    `code` names it for machines and is a promise; `title` is the same for every occurrence;
-    `str(error)` says in a sentence what happened and, where there is one, the way on.
-    `retry_after` is in seconds, None when waiting does not help.
+    `code` identifies it for programs and never changes; `title` is the same for every occurrence;
+    `str(error)` says in one sentence what happened and, if possible, what to do next.
+    `retry_after` is in seconds; None if waiting does not help.
     """
 
     code: ClassVar[str]
@@ -19,35 +19,35 @@ class ServiceError(Exception):
 
 
 class InvalidInputError(ServiceError):
-    """The request cannot be understood; the same request will never be."""
+    """The request is invalid; repeating it does not help."""
 
 
 class AuthenticationError(ServiceError):
-    """Nobody knows who is asking."""
+    """The caller is not authenticated."""
 
 
 class PermissionDeniedError(ServiceError):
-    """It is known who is asking, and they may not."""
+    """The caller is authenticated but not allowed."""
 
 
 class NotFoundError(ServiceError):
-    """There is no such thing."""
+    """The object does not exist."""
 
 
 class InvalidStateError(ServiceError):
-    """The thing is in a state that rules this out for good."""
+    """The state of the object rules this out permanently."""
 
 
 class ConflictError(ServiceError):
-    """Somebody else's work stands in the way."""
+    """Another operation conflicts with this one."""
 
 
 class PreconditionFailedError(ServiceError):
-    """The caller's idea of the thing is out of date."""
+    """The caller's version of the object is out of date."""
 
 
 class LimitExceededError(ServiceError):
-    """The caller asks too often; the same request may succeed later."""
+    """The caller sends too many requests; the same request may succeed later."""
 
 
 class UpstreamError(ServiceError):
@@ -55,4 +55,4 @@ class UpstreamError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """The service cannot answer now; the same request may succeed later."""
+    """The service is temporarily unavailable; the same request may succeed later."""

@@ -1,6 +1,6 @@
-"""Named places where a test can make the process die or stand still.
+"""Named points at which a test can kill or pause the process.
 
-Nothing in the package sets the hook, so outside tests every place is passed at once.
+Nothing in the package sets the hook, so outside tests every point is passed immediately.
 """
 
 from __future__ import annotations
@@ -11,6 +11,6 @@ hook: Callable[[str], Awaitable[None]] | None = None
 
 
 async def reach(name: str) -> None:
-    """Pass the place called `name`."""
+    """Pass the point `name`."""
     if hook is not None:
         await hook(name)

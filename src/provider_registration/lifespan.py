@@ -1,4 +1,4 @@
-"""While the application serves: what is open, what routes are given, what goes on in the background."""
+"""Opens and closes the services of the application, and runs its background tasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from provider_registration.web.services import Application
 if TYPE_CHECKING:
     from provider_registration.observability.tracing import Tracing
 
-# Of DATABASE_TIMEOUT_SECONDS, for each statement on the replica: one that hangs leaves time to ask the primary.
+# The share of DATABASE_TIMEOUT_SECONDS for the replica: if it hangs, there is time left for the primary.
 REPLICA_SHARE = 0.5
 
 
@@ -42,7 +42,7 @@ REPLICA_SHARE = 0.5
 async def lifespan(
     app: Application, *, settings: Settings, tracing: Tracing | None
 ) -> AsyncIterator[dict[str, asyncio.Event]]:
-    """Open what the service needs, give it to the routes, work in the background; gives what tells of the end."""
+    """Open the services, start the background tasks, and yield the state with the event of the shutdown."""
     hasher, signer, limits = PasswordHasher(), app.services.get(TokenSigner), app.services.get(RateLimits)
     async with (
         tracing.exporting() if tracing else nullcontext(),
@@ -69,7 +69,7 @@ async def lifespan(
         approvals_end = asyncio.create_task(approvals.stop(stopping))
         UP.set(1)
         BUILD_INFO.labels(__version__, __commit__).set(1)
-        gc.freeze()  # what start-up made stays: the collector need not look at it again
+        gc.freeze()  # objects of the startup stay: the collector can skip them
         yield {STOPPING: stopping}
         gc.unfreeze()
         UP.set(0)
@@ -78,19 +78,19 @@ async def lifespan(
         stopping.set()
         await approvals_end
     hasher.close()
-    log_writer.finish()  # uvicorn ends the process by its signal, without what Python does at its end
+    log_writer.finish()  # uvicorn ends the process by a signal, without Python's cleanup
 
 
 @asynccontextmanager
 async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterator[tuple[Database, Database, Reader]]:
-    """The database; one connection to it that is reserved; and where lists and candidates are read from."""
+    """The database, one reserved connection to it, and the reader for lists and candidates."""
     open_database = partial(
         Database,
         time_limit=settings.database_timeout_seconds,
         prepared_statements=settings.database_prepared_statements,
     )
     database = open_database(settings.database_url, pool_size=settings.database_pool_size)
-    # A crowd that has every connection keeps neither probes waiting nor the news of ended sessions.
+    # So that probes and the check for ended sessions work when all other connections are in use.
     reserved = open_database(settings.database_url, pool_size=1)
     replica = None
     if settings.database_read_url:

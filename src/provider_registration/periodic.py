@@ -1,4 +1,4 @@
-"""What every replica does again and again in the background."""
+"""Periodic background work."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Awaitable, Callable
 from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.observability.logs import RateLimitedLogger
 
-MORE_SECONDS = 0.1  # until the next time where more is waiting already
+MORE_SECONDS = 0.1  # until the next run if more work is waiting
 JITTER = secrets.SystemRandom()
 
 
 async def repeat(
     work: Callable[[], Awaitable[bool]], *, seconds: float, logger: RateLimitedLogger, later: str, failed: str
 ) -> None:
-    """Do `work` about every `seconds` until cancelled, jittered so that replicas spread out.
+    """Run `work` about every `seconds` until cancelled, with jitter so that processes spread out.
 
-    `work` returns whether more is waiting; then it runs again after MORE_SECONDS.
+    `work` returns whether more work is waiting; then it runs again after MORE_SECONDS.
 
-    What goes wrong is logged, and the next time comes all the same: `later` is the message where the database does not
-    answer, and `failed` that of any other error.
+    Errors are logged and do not stop the repetition: `later` is the message if the database does not respond, and
+    `failed` that of any other error.
     """
     while True:
         is_more = False

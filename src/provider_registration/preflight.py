@@ -1,4 +1,4 @@
-"""What keeps the service from serving, or from serving well: `check` before a deployment, warnings at the start."""
+"""The checks of `check` before a deployment, which `serve` also logs as warnings at startup."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from sqlalchemy.pool import NullPool
 from provider_registration.db.database import POOLER_OPTIONS, reason_of
 from provider_registration.db.grants import FIND_ROLE, find_deviations
 from provider_registration.db.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
-from provider_registration.environment import SettingsError, find_misspelt, find_unparsable, load_settings
+from provider_registration.environment import SettingsError, find_misspelled, find_unparsable, load_settings
 from provider_registration.settings import DatabaseSettings, Settings
 from provider_registration.web.rate_limits import redis_answers
 
 logger = logging.getLogger(__name__)
 
 OLDEST_SERVER = 150000
-TIME_LIMIT = 5.0  # seconds for a database to answer everything
-CANNOT_BE_USED = (SQLAlchemyError, OSError, TimeoutError, ValueError)  # the last: asyncpg, of what a URL asks for
-START_DELAY = 0.5  # seconds that a start waits for the checks at most; they go on and log later
+TIME_LIMIT = 5.0  # seconds for all statements on a database
+CANNOT_BE_USED = (SQLAlchemyError, OSError, TimeoutError, ValueError)  # ValueError: asyncpg, for invalid URL parameters
+START_DELAY = 0.5  # seconds that the start waits for the checks; they continue and log later
 
-# What a database is, and what it gives the role's sessions; `read_only` is true of every standby.
+# Properties of the database and of the role's sessions; `read_only` is true on every standby.
 DESCRIBE = text("""
     SELECT CAST(current_setting('server_version_num') AS integer) AS version,
            current_setting('server_version') AS version_name,
            current_setting('server_encoding') AS encoding,
-           -- What knows letters: the provider's locale, in a column whose name depends on the version, or else libc's.
+           -- The locale of the provider, in a column whose name depends on the version, or that of libc.
            CASE CAST(datlocprovider AS text) WHEN 'c' THEN datctype
                 ELSE coalesce(to_jsonb(pg_database) ->> 'datlocale', to_jsonb(pg_database) ->> 'daticulocale', datctype)
            END AS ctype,
@@ -48,7 +48,7 @@ DESCRIBE = text("""
     WHERE datname = current_database()
 """)
 
-# Schemas that have tables of ours which the role's search path does not lead to.
+# Schemas with our tables that are not in the role's search path.
 FIND_HIDDEN_TABLES = text("""
     SELECT string_agg(CAST(CAST(relnamespace AS regnamespace) AS text), ', ')
     FROM pg_class
@@ -57,14 +57,14 @@ FIND_HIDDEN_TABLES = text("""
 
 IS_STANDBY = text("SELECT pg_is_in_recovery()")
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")  # from which browsers keep Secure cookies without TLS
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")  # browsers keep Secure cookies from these without TLS
 
 Level = Literal["ok", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`error`: the service could not serve; `warning`: it serves, but not as it should."""
+    """`error`: the service could not serve; `warning`: it can serve, with a problem."""
 
     level: Level
     subject: str
@@ -75,24 +75,24 @@ class Finding:
 
 
 async def check() -> list[Finding]:
-    """Everything there is to say of the environment and of what it names."""
+    """All findings about the settings and the services that they name."""
     try:
         settings = load_settings(Settings)
     except SettingsError as error:
         found = [Finding("error", "settings", problem) for problem in error.problems]
     else:
-        return [Finding("ok", "settings", "all required settings are set"), *await _look_around(settings)]
+        return [Finding("ok", "settings", "all required settings are set"), *await _check_services(settings)]
     try:
         url = load_settings(DatabaseSettings).database_url
     except SettingsError:
         return found
-    return [*found, *_names(), *await _database(url)]
+    return [*found, *_misspelled(), *await _database(url)]
 
 
 def find_refusal_at_start(settings: Settings) -> str | None:
-    """The sentence that forbids the start, where one is found in time: the encoding is all that no later moment mends.
+    """The message that forbids the start, if found in time: only a wrong encoding can never be fixed later.
 
-    Everything else that `check` would say against the settings and their surroundings is logged; no start waits for it.
+    All other findings of `check` are logged; the start does not wait for them.
     """
     found: list[Finding] = []
     thread = Thread(target=lambda: asyncio.run(_log(settings, found)), name="preflight", daemon=True)
@@ -103,9 +103,9 @@ def find_refusal_at_start(settings: Settings) -> str | None:
 
 async def _log(settings: Settings, found: list[Finding]) -> None:
     try:
-        findings = await _look_around(settings)
+        findings = await _check_services(settings)
     except Exception:
-        logger.exception("the checks at the start failed")
+        logger.exception("the startup checks failed")
         return
     found += findings
     for finding in findings:
@@ -113,53 +113,53 @@ async def _log(settings: Settings, found: list[Finding]) -> None:
             logger.warning("%s: %s", finding.subject, finding.sentence)
 
 
-async def _look_around(settings: Settings) -> list[Finding]:
-    """Findings about valid settings and what they name; all places are asked at the same time."""
-    asked: list[Coroutine[Any, Any, list[Finding]]] = [
+async def _check_services(settings: Settings) -> list[Finding]:
+    """Findings about valid settings and the services that they name, which are checked concurrently."""
+    checks: list[Coroutine[Any, Any, list[Finding]]] = [
         _database(settings.database_url, pinned=settings.database_prepared_statements)
     ]
     if settings.database_read_url:
-        asked.append(_replica(settings.database_read_url))
+        checks.append(_replica(settings.database_read_url))
     if settings.rate_limit_storage_url:
-        asked.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
+        checks.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
     unparsable = [Finding("warning", "settings", sentence) for sentence in find_unparsable()]
-    found = [*unparsable, *_names(), *_gateways(settings), *_public_url(settings), *_billing(settings)]
-    for findings in await asyncio.gather(*asked):
+    found = [*unparsable, *_misspelled(), *_gateways(settings), *_public_url(settings), *_billing(settings)]
+    for findings in await asyncio.gather(*checks):
         found += findings
     return found
 
 
-def _names() -> list[Finding]:
+def _misspelled() -> list[Finding]:
     return [
         Finding("warning", "settings", f"{name} is not a setting; did you mean {meant}?")
-        for name, meant in find_misspelt(Settings).items()
+        for name, meant in find_misspelled(Settings).items()
     ]
 
 
 def _gateways(settings: Settings) -> list[Finding]:
     if settings.forwarded_allow_ips != "*":
         return []
-    sentence = "FORWARDED_ALLOW_IPS is *: a caller that comes past the gateway may claim any IP address"
+    sentence = "FORWARDED_ALLOW_IPS is *: a client that bypasses the gateway can claim any IP address"
     return [Finding("warning", "settings", sentence)]
 
 
 def _billing(settings: Settings) -> list[Finding]:
     if not settings.billing_service_url.endswith("/provider"):
         return []
-    sentence = "BILLING_SERVICE_URL ends in /provider, which the service appends itself"
+    sentence = "BILLING_SERVICE_URL ends in /provider, which the service adds itself"
     return [Finding("warning", "billing", sentence)]
 
 
 def _public_url(settings: Settings) -> list[Finding]:
     host = urlsplit(settings.public_url).hostname
     if settings.public_url.startswith("http:") and settings.admin_pages and host not in LOCAL_HOSTS:
-        sentence = "PUBLIC_URL begins with http://: browsers keep no cookie of the console's, so nobody can sign in"
+        sentence = "PUBLIC_URL starts with http://: browsers do not keep the console's cookies, so no one can sign in"
         return [Finding("warning", "settings", sentence)]
     if settings.public_url or not (settings.admin_pages and settings.public_pages):
         return []
     sentence = (
-        "PUBLIC_URL is not set: the links that the console gives to companies begin with http:// behind a gateway that "
-        "ends TLS, unless it sends Host and X-Forwarded-Proto"
+        "PUBLIC_URL is not set: the console's status links start with http:// behind a gateway that terminates TLS, "
+        "unless it sends Host and X-Forwarded-Proto"
     )
     return [Finding("warning", "settings", sentence)]
 
@@ -176,11 +176,9 @@ async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterat
     database = (await connection.execute(DESCRIBE)).one()
     yield Finding("ok", "database", f"connected as {database.role}")
     if database.read_only:
-        yield Finding(
-            "error", "database", "it takes no writes: it is a standby, or default_transaction_read_only is on"
-        )
+        yield Finding("error", "database", "it is read-only: a standby, or default_transaction_read_only is on")
     if database.version < OLDEST_SERVER:
-        yield Finding("error", "server", f"it is PostgreSQL {database.version_name}; 15 is the oldest that will do")
+        yield Finding("error", "server", f"it is PostgreSQL {database.version_name}; 15 or later is required")
     else:
         yield Finding("ok", "server", f"it is PostgreSQL {database.version_name}")
     if refusal := refusal_of_encoding(database.encoding):
@@ -188,20 +186,18 @@ async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterat
     else:
         yield Finding("ok", "encoding", "it is UTF8")
     if database.ctype in ("C", "POSIX"):
-        sentence = (
-            "PostgreSQL knows no letters beyond ASCII there; create the database with a UTF-8 locale, such as C.UTF-8"
-        )
+        sentence = "PostgreSQL only knows ASCII letters; create the database with a UTF-8 locale, such as C.UTF-8"
         yield Finding("warning", "LC_CTYPE", f"it is {database.ctype}: {sentence}")
     else:
         yield Finding("ok", "LC_CTYPE", f"it is {database.ctype}")
     for finding in _sessions(database, pinned=pinned):
         yield finding
     schema = await find_schema(connection)
-    level: Level = "error" if not schema.will_do else "warning" if schema.state is SchemaState.UNKNOWN else "ok"
+    level: Level = "error" if not schema.is_usable else "warning" if schema.state is SchemaState.UNKNOWN else "ok"
     yield Finding(level, "schema", str(schema))
     if schema.state is SchemaState.MISSING:
         if hidden := await connection.scalar(FIND_HIDDEN_TABLES):
-            sentence = f"there are tables in {hidden}, where it does not lead; set it for {database.role}"
+            sentence = f"the tables are in {hidden}, which it does not include; set it for {database.role}"
             yield Finding("error", "search_path", sentence)
     else:
         async for finding in _role(connection, database.role):
@@ -209,9 +205,9 @@ async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterat
 
 
 def _sessions(database: Row[Any], *, pinned: bool) -> Iterator[Finding]:
-    """What ALTER ROLE or ALTER DATABASE set; the service's own connections pin some of it, not those of a pooler."""
+    """Settings from ALTER ROLE or ALTER DATABASE; direct connections override some of them, a pooler's do not."""
     if database.replication_role == "replica":
-        sentence = "session_replication_role is replica: nothing would be counted, and the service refuses to serve"
+        sentence = "session_replication_role is replica: triggers would not run, and the service refuses to serve"
         yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
     if pinned:
         return
@@ -219,24 +215,26 @@ def _sessions(database: Row[Any], *, pinned: bool) -> Iterator[Finding]:
         sentence = f"synchronous_commit is {database.synchronous_commit}: acknowledged writes may be lost in a crash"
         yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
     if database.isolation != "read committed":
-        sentence = f"default_transaction_isolation is {database.isolation}: concurrent requests would be refused"
+        sentence = f"default_transaction_isolation is {database.isolation}: concurrent requests would fail"
         yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
 
 
 async def _role(connection: AsyncConnection, role: str) -> AsyncIterator[Finding]:
     if (await connection.execute(FIND_ROLE, {"role": role})).one().is_owner:
-        yield Finding("warning", "role", f"{role} owns the tables or is a superuser; serve as a role of its own")
+        yield Finding("warning", "role", f"{role} owns the tables or is a superuser; use a separate serving role")
         return
     cure = f"run as the owner: provider-registration migrate --grant-to {role}"
     deviations = await find_deviations(connection)
     if deviations.missing:
-        # Without the revision's table everything works but the look at it.
+        # Without access to the revision's table, only the schema check fails.
         level: Level = "warning" if all(each.endswith(f" {VERSION_TABLE}") for each in deviations.missing) else "error"
-        yield Finding(level, "role", f"{role} may not {', '.join(deviations.missing)}; {cure}")
+        yield Finding(level, "role", f"{role} lacks {', '.join(deviations.missing)}; {cure}")
     if deviations.excess:
-        yield Finding("warning", "role", f"{role} may do more than it needs: {', '.join(deviations.excess)}; {cure}")
+        yield Finding(
+            "warning", "role", f"{role} has more privileges than it needs: {', '.join(deviations.excess)}; {cure}"
+        )
     if not deviations.missing + deviations.excess:
-        yield Finding("ok", "role", f"{role} may do what the service needs, and no more")
+        yield Finding("ok", "role", f"{role} has exactly the privileges that the service needs")
 
 
 async def _replica(url: str) -> list[Finding]:
@@ -244,23 +242,21 @@ async def _replica(url: str) -> list[Finding]:
         async with asyncio.timeout(TIME_LIMIT), _connect(url) as connection:
             is_standby = await connection.scalar(IS_STANDBY)
     except CANNOT_BE_USED as error:
-        return [
-            Finding("warning", "replica", f"it cannot be used, and the database is asked instead: {_reason(error)}")
-        ]
+        return [Finding("warning", "replica", f"it cannot be used, so the primary is used instead: {_reason(error)}")]
     if not is_standby:
-        return [Finding("warning", "replica", "DATABASE_READ_URL leads to a primary, not to a standby")]
-    return [Finding("ok", "replica", "it answers, and is a standby")]
+        return [Finding("warning", "replica", "DATABASE_READ_URL points to a primary, not to a standby")]
+    return [Finding("ok", "replica", "it responds, and is a standby")]
 
 
 async def _redis(url: str) -> list[Finding]:
     if await redis_answers(url):
-        return [Finding("ok", "redis", "it answers")]
-    return [Finding("warning", "redis", "it does not answer, or refuses; nobody can log in until it does")]
+        return [Finding("ok", "redis", "it responds")]
+    return [Finding("warning", "redis", "it does not respond, or refuses; no one can log in until it does")]
 
 
 @asynccontextmanager
 async def _connect(url: str) -> AsyncIterator[AsyncConnection]:
-    """A connection that works through PgBouncer too; each statement is a transaction."""
+    """A connection that also works through PgBouncer; each statement is a transaction."""
     options = {**POOLER_OPTIONS, "timeout": TIME_LIMIT}
     engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=options)
     try:

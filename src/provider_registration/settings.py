@@ -1,4 +1,4 @@
-"""Every environment variable the service reads, typed."""
+"""The settings of the service, typed and validated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provider_registration.environment import EmptyMeansOff, Environment, MayBeI
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as the hash
 MIN_DISTINCT_SECRET_CHARACTERS = 10
-# What asyncpg takes from a URL; anything else would fail with the first request instead of at the start.
+# The URL parameters of asyncpg; others would fail at the first request instead of at startup.
 DATABASE_URL_PARAMETERS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
 ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
@@ -25,7 +25,7 @@ PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "pla
 
 
 def _async_driver_url(value: object) -> object:
-    """Turn `postgres://`, `postgresql://` and libpq's `sslmode` into what SQLAlchemy's asyncpg dialect reads."""
+    """Convert `postgres://`, `postgresql://` and libpq's `sslmode` for SQLAlchemy's asyncpg dialect."""
     if not isinstance(value, str):
         return value
     value = re.sub(r"(?<=[?&])sslmode=", "ssl=", value)
@@ -45,7 +45,7 @@ def _rate_limit(value: str) -> str:
         try:
             parse_many(value)
         except ValueError:
-            raise ValueError("is not a rate limit; write for example 5/minute or 5/minute;100/day") from None
+            raise ValueError("is not a rate limit; use for example 5/minute or 5/minute;100/day") from None
     return value
 
 
@@ -53,7 +53,7 @@ RateLimit = Annotated[str, AfterValidator(_rate_limit), EmptyMeansOff()]
 
 
 class DatabaseSettings(Environment):
-    """What the commands need that talk to the database alone (`migrate`, `create-user`, …)."""
+    """Settings of the commands that only use the database (`migrate`, `create-user`, …)."""
 
     database_url: DatabaseUrl = Field(
         description="PostgreSQL 15 or later: postgresql://user:password@host/name", repr=False
@@ -71,81 +71,84 @@ class DatabaseSettings(Environment):
             _ = parts.port
         except ValueError:
             raise ValueError(
-                "is not a URL; write postgresql://user:password@host:5432/name, with %2F for / in the password"
+                "is not a URL; use postgresql://user:password@host:5432/name, with %2F for / in the password"
             ) from None
-        if parts.netloc.count("@") > 1:  # the driver would take a part of the password for the host
+        if parts.netloc.count("@") > 1:  # the driver would read a part of the password as the host
             raise ValueError("has more than one @; write %40 for an @ in the password")
         if not parts.path.strip("/"):
-            raise ValueError("names no database; write postgresql://user:password@host:5432/name")
+            raise ValueError("has no database name; use postgresql://user:password@host:5432/name")
         if not DATABASE_URL_PARAMETERS.issuperset(name for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
             known = ", ".join(sorted(DATABASE_URL_PARAMETERS))
-            raise ValueError(f"has a parameter after ? that is not known; these are: {known}, sslmode")
+            raise ValueError(f"has an unknown parameter after ?; known are: {known}, sslmode")
         return value
 
 
 class Settings(DatabaseSettings):
-    """What `serve` needs."""
+    """Settings of `serve`."""
 
     jwt_secret_key: Secret = Field(description="signs access tokens; at least 32 random bytes")
     jwt_previous_secret_key: OptionalSecret = Field(
-        None, description="the key before, believed until the tokens signed with it have expired"
+        None, description="the previous key, accepted until its tokens have expired"
     )
-    billing_service_url: str = Field(description="where billing answers, without /provider")
-    app_host: str = Field("127.0.0.1", description="address to listen on")
+    billing_service_url: str = Field(description="URL of billing, without /provider")
+    app_host: str = Field("127.0.0.1", description="IP address to listen on")
     app_port: int = Field(5004, ge=1, le=65535, description="port to listen on")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
-    tracing: bool = Field(False, description="whether spans go to an OpenTelemetry collector, as OTEL_… variables say")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="minimum log level")
+    tracing: bool = Field(False, description="whether to send traces to an OpenTelemetry collector (OTEL_… variables)")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     public_url: str = Field(
-        "", description="where people reach the service, such as https://supply.example; without it, as they asked"
+        "", description="public URL of the service, such as https://supply.example; default: the request's host"
     )
-    database_pool_size: int = Field(10, ge=1, le=1000, description="database connections held at most")
+    database_pool_size: int = Field(10, ge=1, le=1000, description="maximum database connections")
     database_read_url: Annotated[DatabaseUrl | None, MayBeInFile()] = Field(
-        None, description="a replica of the database for lists and reads; without it, the database itself", repr=False
+        None, description="a replica of the database for lists and reads; default: the database itself", repr=False
     )
     database_timeout_seconds: float = Field(
-        0.9, gt=0, le=60, description="a request's wait for the database, in line and for answers, before its 503"
+        0.9, gt=0, le=60, description="maximum time that a request waits for the database, including the queue"
     )
     database_prepared_statements: bool = Field(
-        True, description="false behind PgBouncer in transaction mode: nothing is kept from one transaction to the next"
+        True, description="false behind PgBouncer in transaction mode, where connections change between transactions"
     )
 
     rate_limit_login: RateLimit = Field(
-        "5/minute", description="log-ins, by account and address, ten times as many by address; empty: no limit"
+        "5/minute",
+        description="failed logins by account and IP address, ten times as many by IP address; empty: no limit",
     )
-    rate_limit_registration: RateLimit = Field("30/hour", description="registrations, by address; empty: no limit")
+    rate_limit_registration: RateLimit = Field("30/hour", description="registrations by IP address; empty: no limit")
     rate_limit_default: RateLimit = Field(
-        "1200/minute", description="all requests, by session or address; empty: no limit"
+        "1200/minute", description="all requests by session or IP address; empty: no limit"
     )
     rate_limit_storage_url: OptionalSecret = Field(
-        None, description="redis://…, where several processes count together; without it each counts for itself"
+        None, description="redis://…, shared by several processes; without it each counts separately"
     )
-    admin_pages: bool = Field(False, description="whether staff work at the pages below /admin")
-    public_pages: bool = Field(False, description="whether companies apply and see where they stand on pages")
+    admin_pages: bool = Field(False, description="whether staff can use the console below /admin")
+    public_pages: bool = Field(False, description="whether companies can apply and see their status on pages")
     docs_access: Literal["anyone", "staff", "off"] = Field(
         "staff", description="who may read /docs, /redoc and /openapi.json"
     )
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field(
-        "token", description="who may read /metrics; token: whoever shows METRICS_TOKEN"
+        "token", description="who may read /metrics; token: anyone with METRICS_TOKEN"
     )
-    metrics_token: OptionalSecret = Field(None, description="what Prometheus shows as its bearer token")
+    metrics_token: OptionalSecret = Field(None, description="bearer token for Prometheus")
     cors_allowed_origins: str = Field(
-        "", description="origins whose pages may call the API, with commas between, such as https://supply.example"
+        "", description="origins whose pages may call the API, separated by commas, such as https://supply.example"
     )
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
-        description="addresses or networks of proxies whose X-Forwarded-For is believed, with commas between; *: any",
+        description="IP addresses or networks of proxies whose X-Forwarded-For is trusted, separated by commas; *: any",
     )
-    billing_connect_timeout_seconds: float = Field(2.0, gt=0, le=60, description="to reach billing, in one try")
-    billing_timeout_seconds: float = Field(5.0, gt=0, le=60, description="for billing's answer, in one try")
-    billing_max_tries: int = Field(4, ge=1, le=10, description="tries of one call to billing at most")
+    billing_connect_timeout_seconds: float = Field(
+        2.0, gt=0, le=60, description="time to connect to billing, per attempt"
+    )
+    billing_timeout_seconds: float = Field(5.0, gt=0, le=60, description="time for billing's response, per attempt")
+    billing_max_tries: int = Field(4, ge=1, le=10, description="maximum attempts of one call to billing")
     billing_deadline_seconds: float = Field(
-        20.0, gt=0, le=300, description="for all tries of one call together; an approval's lease is 1.5 times as long"
+        20.0, gt=0, le=300, description="time for all attempts of one call; an approval's lease is 1.5 times as long"
     )
     billing_retry_ambiguous: bool = Field(
         True,
-        description="false for a billing service that neither honours Idempotency-Key nor guards names atomically: "
-        "a try that may have reached it is not repeated, and an admin resolves it",
+        description="false for a billing service that neither honours Idempotency-Key nor enforces unique names: "
+        "a request that may have reached it is not repeated, and an admin resolves the approval",
     )
 
     @field_validator("jwt_secret_key", "jwt_previous_secret_key", "metrics_token")
@@ -155,9 +158,9 @@ class Settings(DatabaseSettings):
             return None
         key = value.get_secret_value()
         if len(key.encode()) < MIN_SECRET_BYTES:
-            raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+            raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes; generate one with: openssl rand -hex 32")
         if len(set(key)) < MIN_DISTINCT_SECRET_CHARACTERS or any(word in key.lower() for word in PLACEHOLDER_WORDS):
-            raise ValueError("looks like a placeholder; make one with: openssl rand -hex 32")
+            raise ValueError("looks like a placeholder; generate one with: openssl rand -hex 32")
         return value
 
     @field_validator("billing_service_url")
@@ -166,13 +169,13 @@ class Settings(DatabaseSettings):
         try:
             parts = urlsplit(value)
             is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # its text may repeat the value
+        except ValueError:  # its message may repeat the value
             is_usable = False
         if not is_usable or any(character.isspace() for character in value):
             raise ValueError("must be an http:// or https:// URL")
         if "@" in parts.netloc or "?" in value or "#" in value:
             raise ValueError(
-                "has a user, a query or a fragment, which billing would not get; write http://host:port/path"
+                "has a user, a query or a fragment, which are not sent to billing; use http://host:port/path"
             )
         return value.rstrip("/")
 
@@ -200,7 +203,7 @@ class Settings(DatabaseSettings):
         try:
             parts = urlsplit(value.get_secret_value())
             is_usable = parts.scheme in RATE_LIMIT_STORAGE_SCHEMES and parts.port != 0
-        except ValueError:  # its text may repeat the value
+        except ValueError:  # its message may repeat the value
             is_usable = False
         if not is_usable:
             raise ValueError("must be a redis:// or rediss:// URL")
@@ -209,24 +212,24 @@ class Settings(DatabaseSettings):
     @field_validator("cors_allowed_origins")
     @classmethod
     def _are_origins(cls, value: str) -> str:
-        # A browser sends scheme, host and port: anything else would be equal to no origin.
+        # Browsers send scheme, host and port; anything else would match no origin.
         entries = [entry for each in value.split(",") if (entry := each.strip())]
         if not all(entry == "*" or ORIGIN.fullmatch(entry) for entry in entries):
             raise ValueError(
-                "has something that is not an origin: write https://supply.example, without a path or a slash at the "
-                "end, separated by commas"
+                "has an entry that is not an origin: use https://supply.example, without a path or trailing slash, "
+                "separated by commas"
             )
         return value
 
     @field_validator("forwarded_allow_ips")
     @classmethod
     def _is_no_name(cls, value: str) -> str:
-        # uvicorn would compare a name, or a network with bits beyond its prefix, with addresses: equal to none.
+        # uvicorn would compare a host name, or a network with host bits, with IP addresses: it would never match.
         entries = [entry for each in value.split(",") if (entry := each.strip())]
-        if entries != ["*"] and not all(_is_address(entry) for entry in entries):
+        if entries != ["*"] and not all(_is_ip_address(entry) for entry in entries):
             raise ValueError(
-                "has something that is neither an address nor a network (a host's name is not looked up, and a network "
-                "has no bits beyond its mask): write 10.0.0.5 or 10.0.0.0/8, with commas between"
+                "has an entry that is neither an IP address nor a network (host names are not resolved, and a network "
+                "must not have host bits): use 10.0.0.5 or 10.0.0.0/8, separated by commas"
             )
         return ",".join(entries)
 
@@ -251,7 +254,7 @@ class Settings(DatabaseSettings):
         return value
 
 
-def _is_address(text: str) -> bool:
+def _is_ip_address(text: str) -> bool:
     try:
         ip_network(text) if "/" in text else ip_address(text)
     except ValueError:
@@ -262,5 +265,5 @@ def _is_address(text: str) -> bool:
 def _can_import(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # not even what it is in
+    except ModuleNotFoundError:  # its parent package is missing too
         return False

@@ -51,7 +51,7 @@ async def admin(own_database_url, run_service, connect):
         return ANSWERS[kind][0] if odd else (answer(body=json.dumps({"id": next(ids), "name": name}).encode()),)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attempt, "FIRST_WAIT_SECONDS", 0.1)
+        patch.setattr(attempt, "FIRST_RETRY_SECONDS", 0.1)
         patch.setattr(client, "FIRST_WAIT_SECONDS", 0.01)
         async with (
             answering(others=by_name) as billing_url,

@@ -94,7 +94,7 @@ async def test_a_lost_answer_leaves_the_approval_waiting_and_says_so(admin, regi
 
     assert response.status_code == 502
     assert response.json()["type"].endswith(":approval-waiting")
-    assert "will complete by itself" in response.json()["detail"]
+    assert "retries automatically" in response.json()["detail"]
     record = (await admin.get(path(candidate))).json()
     assert (record["status"], record["version"]) == ("pending", 1)
     assert record["approval"]["state"] == "waiting"
@@ -290,7 +290,7 @@ async def test_without_repeats_an_ambiguous_try_is_left_to_an_admin(settings, to
 
         assert response.status_code == 502
         assert response.json()["type"].endswith(":approval-in-doubt")
-        assert "will not complete by itself" in response.json()["detail"]
+        assert "An admin must resolve" in response.json()["detail"]
     assert len(await billing.requests(candidate["company_name"])) == 1
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from provider_registration.candidates.search import PAGES_OF_RECORDS, Order, Selection
 from provider_registration.db import migrations
-from provider_registration.web.pagination import BEGINNING
+from provider_registration.web.pagination import NEWEST_END
 
 SMALL, LARGE = 20_000, 100_000
 RARE_EVERY = 100  # has mangoes: as many in a hundred in every table
@@ -58,7 +58,7 @@ async def blocks(connection, statement, **parameters):
 
 async def all_blocks(connection, rows):
     """The same for every kind of page, in a table of so many rows."""
-    first = {"after": BEGINNING.at, "after_id": BEGINNING.id, "limit": 20, "offset": 0}
+    first = {"after": NEWEST_END.at, "after_id": NEWEST_END.id, "limit": 20, "offset": 0}
     deep = {
         **first,
         "after": await connection.fetchval(

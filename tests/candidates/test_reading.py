@@ -68,7 +68,7 @@ async def test_an_unknown_id_is_not_found(viewer):
         "type": "urn:problem-type:provider-registration:candidate-not-found",
         "title": "Candidate not found",
         "status": 404,
-        "detail": f"There is no candidate {candidate_id}.",
+        "detail": f"Candidate {candidate_id} not found.",
         "instance": f"/candidates/{candidate_id}",
     }
 

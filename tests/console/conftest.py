@@ -1,4 +1,4 @@
-"""The real service with its pages, and browsers of members of staff: plain HTTP here, Chromium where it matters."""
+"""The real service with its pages, and browsers of staff: plain HTTP here, Chromium where it matters."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 @dataclass
 class Person:
-    """Somebody at a browser without scripts: keeps cookies, follows redirects, fills in forms."""
+    """A user of a browser without scripts: keeps cookies, follows redirects, fills in forms."""
 
     client: httpx.AsyncClient
     email: str = ""
     cookies: dict[str, str] = field(default_factory=dict)
 
-    async def ask(self, method: str, address: str, **options: Any) -> httpx.Response:
-        """One request, as the browser would send it from a page of this host."""
+    async def ask(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """Send one request, as a browser would from a page of this host."""
         headers = {"Accept": ACCEPT, "Sec-Fetch-Site": "same-origin", **options.pop("headers", {})}
         headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        response = await self.client.request(method, address, headers=headers, **options)
+        response = await self.client.request(method, url, headers=headers, **options)
         for line in response.headers.get_list("set-cookie"):
             name, _, value = line.partition(";")[0].partition("=")
             if "Max-Age=0" in line:
@@ -46,45 +46,45 @@ class Person:
                 self.cookies[name] = value.strip('"')
         return response
 
-    async def open(self, address: str) -> httpx.Response:
-        """A page, wherever redirects lead."""
-        response = await self.ask("GET", address)
+    async def open(self, url: str) -> httpx.Response:
+        """Open a page, following redirects."""
+        response = await self.ask("GET", url)
         while response.is_redirect:
             response = await self.ask("GET", response.headers["Location"])
         return response
 
-    async def send(self, address: str, form: dict[str, Any], **options: Any) -> httpx.Response:
-        """What is answered to a form, before any redirect."""
+    async def send(self, url: str, form: dict[str, Any], **options: Any) -> httpx.Response:
+        """Send a form, without following redirects."""
         headers = {"Content-Type": "application/x-www-form-urlencoded", **options.pop("headers", {})}  # also if empty
-        return await self.ask("POST", address, data=form, headers=headers, **options)
+        return await self.ask("POST", url, data=form, headers=headers, **options)
 
     async def submit(self, page: httpx.Response, action: str, **typed: Any) -> httpx.Response:
-        """Fill in the form of a page that posts to an address ending so, and see where that leads."""
+        """Fill in and send the form whose action ends with `action`, following redirects."""
         response = await self.send(*form_of(page, action, **typed))
         return await self.open(response.headers["Location"]) if response.is_redirect else response
 
     async def sign_in(self, email: str, password: str = PASSWORD) -> httpx.Response:
-        """Sign in; what comes then."""
+        """Sign in and return the next page."""
         self.email = email
         return await self.submit(await self.open("/admin/sign-in"), "/sign-in", username=email, password=password)
 
 
 def form_of(page: httpx.Response, action: str, **typed: Any) -> tuple[str, dict[str, Any]]:
-    """Where a form of a page posts to, and its hidden fields with what is typed."""
+    """The action of a form, and its hidden fields together with the typed ones."""
     forms = re.findall(r'<form\b[^>]*? method="post" action="([^"]*)"[^>]*>(.*?)</form>', page.text, re.DOTALL)
-    [(address, inside)] = [(where, inside) for where, inside in forms if html.unescape(where).endswith(action)]
+    [(url, inside)] = [(url, inside) for url, inside in forms if html.unescape(url).endswith(action)]
     hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', inside)
-    return html.unescape(address), {name: html.unescape(value) for name, value in hidden} | typed
+    return html.unescape(url), {name: html.unescape(value) for name, value in hidden} | typed
 
 
 @pytest.fixture(scope="session")
 def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
-    """Settings of a service with all pages, which asks billing once a call."""
+    """Settings of a service with all pages, which calls billing once for each approval."""
     return make_settings(
         migrated_database_url,
         shared_billing_url,
         billing_max_tries=1,
-        billing_deadline_seconds=300,  # the sweep looks every 45 s, so that an approval stays as it is
+        billing_deadline_seconds=300,  # the sweep runs every 45 s, so an approval keeps its state
         admin_pages=True,
     )
 
@@ -107,7 +107,7 @@ async def accounts(users: UserDirectory) -> dict[Role, str]:
 
 @pytest.fixture
 async def someone(service_url: str) -> AsyncIterator[Person]:
-    """Somebody who is not signed in."""
+    """A user who is not signed in."""
     async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
         yield Person(client)
 
@@ -145,7 +145,7 @@ def register(service_url: str) -> Callable[..., Awaitable[dict[str, Any]]]:
 
 @pytest.fixture
 async def billing(shared_billing_url: str) -> AsyncIterator[Callable[..., Awaitable[None]]]:
-    """Makes the next calls of billing fail in a way that the sandbox knows; afterwards it is well again."""
+    """Makes the next calls to billing fail in a mode of the sandbox, and resets it afterwards."""
     async with httpx.AsyncClient(base_url=shared_billing_url) as client:
 
         async def fail(mode: str, **how: object) -> None:
@@ -161,7 +161,7 @@ async def billing(shared_billing_url: str) -> AsyncIterator[Callable[..., Awaita
 def signed_in(
     browser: Browser, service_url: str, accounts: dict[Role, str]
 ) -> Callable[..., AbstractAsyncContextManager[Page]]:
-    """Opens a Chromium page in which an admin is signed in; options are those of Playwright's contexts."""
+    """Opens a Chromium page with a signed-in admin; options are those of Playwright's contexts."""
 
     @asynccontextmanager
     async def signed_in(**options: Any) -> AsyncIterator[Page]:

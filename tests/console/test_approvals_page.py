@@ -20,11 +20,11 @@ def approve(admin):
 
 @pytest.fixture
 async def waiting(register, approve, billing):
-    """A candidate whose approval waits for billing, which is well again."""
+    """A candidate whose approval waits for billing, which works again."""
     candidate = await register()
     await billing("fail_503")
     page = await approve(candidate)
-    assert "Billing may have made the provider, but its answer did not come." in text_of(page)
+    assert "Billing has not confirmed yet." in text_of(page)
     assert "Waiting for billing" in text_of(page)
     await billing("none")
     return candidate
@@ -32,7 +32,7 @@ async def waiting(register, approve, billing):
 
 @pytest.fixture
 async def in_doubt(register, billing, shared_billing_url, admin, approve):
-    """A candidate whose provider billing has, and cannot tell whose it is."""
+    """A candidate whose provider exists in billing, which cannot tell to whom it belongs."""
     candidate = await register()
     await billing("commit_then_reset", times=1)
     await admin.client.put(
@@ -40,7 +40,7 @@ async def in_doubt(register, billing, shared_billing_url, admin, approve):
     )
     await approve(candidate)
     page = await admin.open("/admin/approvals")
-    if retry_of(candidate) in page.text:  # else another service of these tests has asked again already
+    if retry_of(candidate) in page.text:  # else another service of these tests has already retried
         await admin.submit(page, retry_of(candidate))
     return candidate
 
@@ -55,7 +55,7 @@ async def test_a_waiting_approval_is_listed_and_can_be_retried(admin, waiting):
 
     page = await admin.submit(page, retry_of(waiting))
 
-    assert f"{waiting['company_name']} is approved, as provider" in text_of(page)
+    assert f"{waiting['company_name']} was approved as provider" in text_of(page)
     assert waiting["candidate_id"] not in page.text
 
 
@@ -64,23 +64,23 @@ async def test_a_waiting_one_cannot_be_rejected_and_the_page_says_why(admin, wai
 
     page = await admin.submit(page, "/reject", choice="none")
 
-    assert "An approval waits for billing, so it cannot be rejected." in text_of(page)
+    assert "An approval is waiting for billing, so you cannot reject it." in text_of(page)
 
 
 async def test_one_in_doubt_is_linked(admin, in_doubt, shared_billing_url):
     page = await admin.open("/admin/approvals")
-    assert "These wait for you" in text_of(page)
+    assert "Needs checking" in text_of(page)
     found = await admin.client.get(f"{shared_billing_url}/sandbox/providers", params={"name": in_doubt["company_name"]})
     [provider] = found.json()["providers"]
 
     page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
     page = await admin.submit(page, "/resolve", resolution="link", provider_id=f" {provider['id']} ")
-    assert f"Is it provider {provider['id']}" in text_of(page)
+    assert f"Link provider {provider['id']}" in text_of(page)
     page = await admin.submit(page, "/resolve")
 
-    assert f"{in_doubt['company_name']} is approved, as provider {provider['id']}." in text_of(page)
+    assert f"{in_doubt['company_name']} was approved as provider {provider['id']}." in text_of(page)
     page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}")
-    assert f"Resolved: the provider in billing is this company's (provider {provider['id']})" in text_of(page)
+    assert f"Matched manually with a provider in billing (provider {provider['id']})" in text_of(page)
 
 
 @pytest.mark.parametrize("confirmed", [{}, {"confirmed": ""}, {"confirmed": "99999"}])
@@ -89,9 +89,9 @@ async def test_a_number_is_read_back_before_anything_is_linked(admin, in_doubt, 
 
     page = await admin.submit(page, "/resolve", resolution="link", provider_id="999999", **confirmed)
 
-    said = text_of(page)
-    assert "Is it provider 999999" in said
-    assert in_doubt["company_name"] in said
+    shown = text_of(page)
+    assert "Link provider 999999" in shown
+    assert in_doubt["company_name"] in shown
     status = "SELECT status FROM candidates WHERE id::text = $1"
     assert await database.fetchval(status, in_doubt["candidate_id"]) == "pending"
 
@@ -112,21 +112,21 @@ async def test_what_was_found_in_billing_survives_signing_in(someone, accounts, 
 async def test_one_in_doubt_is_let_go_and_can_be_decided_anew(admin, in_doubt):
     address = f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve"
     page = await admin.submit(await admin.open(address), "/resolve", resolution="let_go", provider_id="7")
-    assert "the approval is let go. It can be decided anew." in text_of(page)
+    assert "the approval was cancelled. You can decide again." in text_of(page)
 
     page = await admin.open(address)
-    assert "This approval is not in doubt any more." in text_of(page)
+    assert "This approval no longer needs checking." in text_of(page)
 
 
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ({}, "Say what you found in billing"),
-        ({"resolution": "link"}, "Type the provider's number"),
-        ({"resolution": "link", "provider_id": "0"}, "There is no provider with such a number"),
-        ({"resolution": "link", "provider_id": "9" * 10}, "There is no provider with such a number"),
-        ({"resolution": "link", "provider_id": "9" * 5000}, "Type the provider's number"),
-        ({"resolution": "eat"}, "Say what you found in billing"),
+        ({}, "Select what you found in billing"),
+        ({"resolution": "link"}, "Enter the provider ID"),
+        ({"resolution": "link", "provider_id": "0"}, "No provider can have this ID"),
+        ({"resolution": "link", "provider_id": "9" * 10}, "No provider can have this ID"),
+        ({"resolution": "link", "provider_id": "9" * 5000}, "Enter the provider ID"),
+        ({"resolution": "eat"}, "Select what you found in billing"),
     ],
 )
 async def test_an_answer_that_will_not_do_is_asked_for_again(admin, in_doubt, typed, sentence):
@@ -157,9 +157,9 @@ async def test_a_provider_of_another_candidate_is_not_linked(admin, in_doubt, re
 async def test_approvals_are_for_admins_as_in_the_api(viewer, in_doubt):
     assert (await viewer.open("/admin/approvals")).status_code == 403
     page = await viewer.open(f"/admin/candidates/{in_doubt['candidate_id']}")
-    assert "In doubt" in text_of(page)
+    assert "Needs checking" in text_of(page)
     assert "/admin/approvals" not in page.text
-    assert "Approval asked for" not in text_of(page)
+    assert "Approval requested" not in text_of(page)
 
     for what in ("retry", "resolve"):
         address = f"/admin/candidates/{in_doubt['candidate_id']}/approval/{what}"

@@ -1,4 +1,4 @@
-"""While billing is given a pause, every page of the console says so, and when it is asked again."""
+"""While calls to billing are paused, every page of the console says so, and until when."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGES = ["/admin", "/admin/candidates", "/admin/candidates?status=all&search=x",
 
 @pytest.fixture
 async def paused(settings, accounts, register):
-    """An app whose billing is gone, its address, an admin there, and a candidate whose approval failed."""
+    """An app whose billing is down, its URL, an admin there, and the path of a candidate whose approval failed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         nowhere = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = create_app(settings.model_copy(update={"billing_service_url": nowhere}))
@@ -43,9 +43,9 @@ async def test_every_page_says_that_billing_is_paused_and_until_when(paused):
     now = datetime.now(UTC)
 
     for address in [*PAGES, path, f"{path}/approve", f"{path}/reject"]:
-        app.services.get(BillingClient).breaker.failed()  # the pause begins again, however long the pages before took
+        app.services.get(BillingClient).breaker.failed()  # restart the pause, however long the pages before took
         page = await person.open(address)
-        [until] = re.findall(r'asked again from <time datetime="([^"]+)"', page.text)
+        [until] = re.findall(r'paused until <time datetime="([^"]+)"', page.text)
         assert "Billing paused" in text_of(page)
         assert 0 < (datetime.fromisoformat(until) - now).total_seconds() < OPEN_SECONDS + 30
 
@@ -57,14 +57,14 @@ async def test_an_approval_meanwhile_says_how_long_to_wait(paused):
 
     page = await person.submit(page, "/approve")
 
-    assert re.search(r"Nothing changed; approve again in \d s\.", text_of(page))
+    assert re.search(r"Nothing changed; try again in \d s\.", text_of(page))
 
 
 async def test_the_sign_is_there_until_billing_answers(paused, admin):
     app, _, person, _ = paused
 
     app.services.get(BillingClient).breaker._next_probe = 0.0
-    assert "The next approval asks it again" in text_of(await person.open("/admin"))
+    assert "The next approval tries billing again" in text_of(await person.open("/admin"))
     app.services.get(BillingClient).breaker.succeeded()
 
     assert "Billing" not in text_of(await person.open("/admin/candidates?search=nobody"))

@@ -1,4 +1,4 @@
-"""What browsers say of where a form comes from, and that this is enough to refuse other sites' forms."""
+"""The headers that browsers send with a form are enough to refuse forms of other sites."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from playwright.async_api import Browser, BrowserContext, Page, Request, Route
 from provider_registration.auth.models import Role
 from tests.service import PASSWORD
 
-# The same site to a browser, which sends it cookies that are SameSite=Lax: only the port is another.
+# The same site for a browser, which sends it SameSite=Lax cookies: only the port differs.
 NEIGHBOUR = "http://127.0.0.1:59999"
 STRANGER = "http://stranger.test"
-PLAIN_NAME = "supply.test"  # plain HTTP under a name, which no browser trusts
+PLAIN_NAME = "supply.test"  # plain HTTP with a host name, which no browser trusts
 FORM = """
 <form method="post" action="{action}"><input name="choice" value="none"><input name="version" value="1"></form>
 <script>document.forms[0].submit()</script>
@@ -26,7 +26,7 @@ FORM = """
 async def a_browser(
     browser: Browser, other_site: str, policy: str, action: str, **options: Any
 ) -> AsyncIterator[BrowserContext]:
-    """A context in which another site has a page that posts to us, and says by a policy what browsers tell of it."""
+    """A context in which another site, with some referrer policy, has a page that posts to us."""
 
     async def answer(route: Route) -> None:
         headers = {"Referrer-Policy": policy}
@@ -39,7 +39,7 @@ async def a_browser(
 
 
 async def headers_of_post(page: Page, address: str) -> dict[str, str]:
-    """What the browser sends with the form of a page that posts by itself."""
+    """The headers that the browser sends with a form that submits itself."""
     async with page.expect_request(lambda request: request.method == "POST") as sent:
         await page.goto(address)
     request: Request = await sent.value
@@ -68,7 +68,7 @@ async def test_another_site_decides_nothing_for_whoever_is_signed_in(
         sent = await headers_of_post(page, f"{site}/")
         await page.get_by_text("The form came from another site").wait_for()
 
-    assert ("__Host-session" in sent.get("cookie", "")) is (site == NEIGHBOUR)  # else there is nothing to protect
+    assert ("__Host-session" in sent.get("cookie", "")) is (site == NEIGHBOUR)  # otherwise there is nothing to protect
     assert f'href="{path}/reject"' in (await admin.open(path)).text
 
 
@@ -88,4 +88,4 @@ async def test_another_site_applies_for_nobody_over_plain_http_where_only_the_or
         await page.goto(f"{plain}/apply")
         async with page.expect_response(lambda response: response.request.method == "POST") as answered:
             await page.get_by_role("button", name="Send application").click()
-        assert (await answered.value).status == 422  # it is read: only its fields are missing
+        assert (await answered.value).status == 422  # the form was read; only its fields are missing

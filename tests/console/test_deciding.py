@@ -1,4 +1,4 @@
-"""One candidate in the console: everything about it, and a decision with all that can come between."""
+"""One candidate in the console: its details, and decisions with everything that can get in the way."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def test_the_page_shows_everything_as_text(admin, register, path_of):
     assert page.status_code == 200
     assert "<b>Obst" not in page.text
     assert "alert(1)</script>" not in page.text
-    said = text_of(page)
+    shown = text_of(page)
     for value in ('<b>Obst</b> & "Söhne"', candidate["contact_email"], "+49 221 5550 100", "Apples Grapes", "40 tons"):
-        assert value in said
+        assert value in shown
 
 
 async def test_approving_asks_first_by_name_and_then_leads_on(admin, register, path_of):
@@ -41,9 +41,9 @@ async def test_approving_asks_first_by_name_and_then_leads_on(admin, register, p
     page = await admin.submit(page, "/approve")
 
     assert re.search(
-        rf"{candidate['company_name']} is approved, as provider \d+\. Next pending candidate", text_of(page)
+        rf"{candidate['company_name']} was approved as provider \d+\. Next pending candidate", text_of(page)
     )
-    assert f"Approval asked for {admin.email}" in text_of(page)
+    assert f"Approval requested {admin.email}" in text_of(page)
     assert f"/admin/next?after={candidate['candidate_id']}" in page.text
 
 
@@ -63,7 +63,7 @@ async def test_rejecting_takes_a_usual_reason_ones_own_words_or_none(admin, regi
 
     page = await admin.submit(page, "/reject", **typed)
 
-    assert f"{candidate['company_name']} is rejected." in text_of(page)
+    assert f"{candidate['company_name']} was rejected." in text_of(page)
     row = await database.fetchrow(
         """
         SELECT status, rejection_reason, users.email
@@ -105,7 +105,7 @@ async def test_whoever_is_slower_is_told_who_was_faster(admin, someone, accounts
 
     page = await admin.submit(rejecting, "/reject", choice="none")
 
-    assert f"{admin.email} approved it, as provider" in text_of(page)
+    assert f"{admin.email} approved it as provider" in text_of(page)
     assert "Your decision changed nothing." in text_of(page)
 
 
@@ -116,8 +116,8 @@ async def test_a_rejection_that_was_faster_is_told_too(admin, register, path_of)
 
     page = await admin.submit(approving, "/approve")
 
-    told = rf"{re.escape(admin.email)} rejected it \d+ s ago\. Your decision changed nothing\."
-    assert re.search(told, text_of(page))
+    outcome = rf"{re.escape(admin.email)} rejected it \d+ s ago\. Your decision changed nothing\."
+    assert re.search(outcome, text_of(page))
 
 
 async def test_a_candidate_that_changed_since_it_was_seen_is_not_decided(admin, register, path_of, database):
@@ -138,9 +138,9 @@ async def test_when_billing_is_down_the_page_says_so_and_nothing_changes(admin, 
 
     page = await admin.submit(page, "/approve")
 
-    said = text_of(page)
-    assert "The approval failed, since billing refused the request" in said
-    assert "nothing was changed" in said
+    shown = text_of(page)
+    assert "Approval failed: billing refused the request" in shown
+    assert "Nothing changed" in shown
     assert f"{path_of(candidate)}/approve" in page.text
 
 
@@ -151,7 +151,7 @@ async def test_a_decided_candidate_is_not_asked_about_again(admin, register, pat
     for what in ("approve", "reject"):
         page = await admin.open(f"{path_of(candidate)}/{what}")
         assert page.url.path == path_of(candidate)
-        assert "There is nothing to decide here." in text_of(page)
+        assert "This application was already decided." in text_of(page)
 
 
 async def test_a_viewer_sees_everything_and_decides_nothing(admin, viewer, register, path_of):
@@ -163,7 +163,7 @@ async def test_a_viewer_sees_everything_and_decides_nothing(admin, viewer, regis
     for what in ("approve", "reject"):
         refused = await viewer.open(f"{path_of(candidate)}/{what}")
         assert refused.status_code == 403
-        assert "Access denied" in text_of(refused)
+        assert "You do not have permission" in text_of(refused)
         _, form = form_of(await admin.open(f"{path_of(candidate)}/{what}"), f"/{what}")
         sent = await viewer.send(f"{path_of(candidate)}/{what}", form | {"choice": "none"})
         assert sent.status_code == 403

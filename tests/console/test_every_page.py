@@ -1,6 +1,6 @@
-"""Every page of the console, in light and dark and on a narrow screen: nobody is kept out, nothing is cut off.
+"""Every page of the console is accessible and fits a narrow screen, in light and dark mode.
 
-With SCREENSHOTS set to a folder, each is also written there as a picture: `make screenshots`.
+With SCREENSHOTS set to a folder, a picture of each is also written there: `make screenshots`.
 """
 
 from __future__ import annotations
@@ -59,28 +59,28 @@ async def companies(register, admin, shared_billing_url, settings):
 
 
 async def leave_in_doubt(admin, sandbox, path):
-    """Retry an approval whose provider billing made unheard of, while billing knows no idempotency keys."""
+    """Retry an approval whose provider exists, while billing ignores idempotency keys."""
     await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": False, "latency_ms": 0})
     await admin.submit(await admin.open("/admin/approvals"), f"{path}/approval/retry")
     await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 0})
 
 
 async def keep_waiting(database_url):
-    """Have no approval retried by itself while a test looks at it."""
+    """Postpone automatic retries while a test looks at an approval."""
     connection = await asyncpg.connect(database_url)
     await connection.execute("UPDATE approval_intents SET next_attempt_at = now() + interval '1 h'")
     await connection.close()
 
 
-async def mark_two(page: Page) -> None:
+async def select_two(page: Page) -> None:
     boxes = page.locator("td.mark input")
     for index in range(2):
         await boxes.nth(index).check()
 
 
-async def approve_marked(page: Page) -> None:
-    await mark_two(page)
-    await page.get_by_role("button", name="Approve marked…").click()
+async def approve_selected(page: Page) -> None:
+    await select_two(page)
+    await page.get_by_role("button", name="Approve selected…").click()
 
 
 async def reject_without_a_reason(page: Page) -> None:
@@ -90,8 +90,8 @@ async def reject_without_a_reason(page: Page) -> None:
 
 
 async def make_link(page: Page) -> None:
-    await page.get_by_role("button", name="Make a new address").click()
-    await page.get_by_text("It is shown only now.").wait_for()
+    await page.get_by_role("button", name="Create new link").click()
+    await page.get_by_text("It is shown only once.").wait_for()
 
 
 async def open_keys(page: Page) -> None:
@@ -103,22 +103,22 @@ async def open_columns(page: Page) -> None:
 
 
 async def show_numbers(page: Page) -> None:
-    await page.get_by_text("As a table").first.click()
+    await page.get_by_text("Show as a table").first.click()
 
 
 async def type_a_number(page: Page) -> None:
-    await page.get_by_label("The provider is this company's").check()
-    await page.get_by_label("Number of the provider in billing").fill("999999")
+    await page.get_by_label("The provider belongs to this company").check()
+    await page.get_by_label("Provider ID in billing").fill("999999")
     await page.get_by_role("button", name="Resolve").click()
-    await page.get_by_role("heading", name="Is it provider 999999?").wait_for()
+    await page.get_by_role("heading", name="Link provider 999999?").wait_for()
 
 
-# Where each page is, with a company's name in braces, and what is done there.
+# The path of each page, with a company's name in braces, and what to do on it.
 PAGES: dict[str, tuple[str, Visit | None]] = {
     "overview": ("/admin", None),
     "overview-numbers": ("/admin", show_numbers),
     "queue": ("/admin/candidates", None),
-    "queue-marked": ("/admin/candidates", mark_two),
+    "queue-marked": ("/admin/candidates", select_two),
     "queue-columns": ("/admin/candidates?status=all", open_columns),
     "queue-empty": ("/admin/candidates?search=nobody", None),
     "keys": ("/admin/candidates", open_keys),
@@ -129,7 +129,7 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "approve": ("{huerta}/approve", None),
     "reject": ("{huerta}/reject", None),
     "reject-wrong": ("{huerta}/reject", reject_without_a_reason),
-    "marked": ("/admin/candidates", approve_marked),
+    "marked": ("/admin/candidates", approve_selected),
     "status-link": ("{huerta}/status-link", None),
     "status-link-made": ("{huerta}/status-link", make_link),
     "approvals": ("/admin/approvals", None),
@@ -140,7 +140,7 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
 
 
 async def look_at(page: Page, name: str) -> None:
-    """Hold a page that is open against all that every page has to be."""
+    """Check an open page for accessibility and width."""
     wrong = []
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
@@ -160,16 +160,16 @@ async def look_at(page: Page, name: str) -> None:
 
 
 async def overflow(page: Page) -> int:
-    """How many pixels a page is wider than the screen."""
+    """By how many pixels a page is wider than the screen."""
     return await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def short_lists_of_today():
-    """Looking at every element takes axe-core long enough."""
+    """Short lists: axe-core checks every element."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "PAGE_SIZE", 12)
-        patch.setattr(statistics, "KEPT_SECONDS", 0.0)  # what others saw may have been empty
+        patch.setattr(statistics, "CACHE_SECONDS", 0.0)  # a cached result may be empty
         yield
 
 
@@ -179,7 +179,7 @@ async def page(signed_in):
         yield page
 
 
-# What they hold is on other pages too.
+# Their parts are on other pages too.
 PICTURES_ALONE = {
     "overview",
     "queue",
@@ -203,7 +203,7 @@ async def test_a_page_keeps_nobody_out(page, companies, name):
 
 @pytest.fixture(scope="module")
 async def endless(register, admin, shared_billing_url, settings):
-    """The pages of two companies whose words never end: one is pending, the approval of the other in doubt."""
+    """The pages of two companies with very long names: one pending, one with an approval in doubt."""
     words = {"company_name": "W" * 255, "location": "W" * 255}
     pending, path = [f"/admin/candidates/{(await register(**words))['candidate_id']}" for _ in range(2)]
     async with httpx.AsyncClient(base_url=shared_billing_url) as sandbox:
@@ -242,16 +242,16 @@ async def test_the_sign_in_page_keeps_nobody_out(browser, service_url):
 async def test_the_way_back_to_what_was_typed_keeps_nobody_out(signed_in, companies, accounts):
     async with signed_in(viewport=WIDE) as page:
         await page.goto(f"{companies['huerta']}/reject")
-        await page.get_by_label("The reason in my own words").fill("Too far away")
+        await page.get_by_label("Other reason").fill("Too far away")
         await page.context.clear_cookies()
         await page.get_by_role("button", name="Reject").click()
-        await page.get_by_text("what you typed comes back").wait_for()
+        await page.get_by_text("what you entered is kept").wait_for()
         await look_at(page, "sign-in-again")
         await page.get_by_label("E-mail address").fill(accounts[Role.ADMIN])
         await page.get_by_label("Password").fill(PASSWORD)
         await page.keyboard.press("Enter")
         await page.get_by_role("heading", name="You are signed in").wait_for()
         await look_at(page, "go-on")
-        await page.get_by_role("button", name="Back to what you typed").click()
+        await page.get_by_role("button", name="Back to your form").click()
         await page.get_by_role("heading", name="Reject").wait_for()
-        assert await page.get_by_label("The reason in my own words").input_value() == "Too far away"
+        assert await page.get_by_label("Other reason").input_value() == "Too far away"

@@ -1,4 +1,4 @@
-"""Candidates as files: nothing in one is a formula, however it is read, and a long one costs no memory."""
+"""Exports contain no formulas, however they are read, and long ones need no more memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OBSTHOF = Candidate(
     rejected_by=None,
     approval=None,
 )
-# What spreadsheets and their separators make something of, among what people type.
+# Characters that spreadsheets interpret, among ordinary text.
 TEXT = st.text(st.sampled_from("=+-@＝＋－＠;|,\t\r\n\"' a1\ufeff\u00a0") | st.characters(codec="utf-8"), max_size=20)
 
 
@@ -101,7 +101,7 @@ async def test_a_csv_says_what_was_typed_but_for_apostrophes(name):
 async def test_a_telephone_number_in_a_csv_is_whole_and_text():
     row = next(csv.DictReader(io.StringIO((await csv_of(OBSTHOF)).removeprefix("\ufeff"))))
 
-    assert row["phone"] == "'+49 4162 555 017"  # without the apostrophe, Excel would make a number of it
+    assert row["phone"] == "'+49 4162 555 017"  # without the apostrophe, Excel would read a number
 
 
 def lines_of(text):
@@ -152,7 +152,7 @@ async def test_more_than_a_sheet_holds_goes_on_in_another(monkeypatch):
 async def test_a_long_workbook_leaves_while_it_is_written_and_keeps_nobody_waiting():
     async def very_many():
         for _ in range(8_000):
-            yield OBSTHOF.model_copy(update={"company_name": uuid4().hex})  # which does not compress to nothing
+            yield OBSTHOF.model_copy(update={"company_name": uuid4().hex})  # does not compress well
 
     longest_wait = 0.0
 
@@ -173,7 +173,7 @@ async def test_a_long_workbook_leaves_while_it_is_written_and_keeps_nobody_waiti
     assert sum(parts) > 80_000
     assert max(parts) < sum(parts) / 10
     assert most < 2_000_000
-    assert longest_wait < 1.0  # all of it takes seconds
+    assert longest_wait < 1.0  # the whole export takes seconds
 
 
 async def test_a_workbook_that_is_given_up_ends_quietly():
@@ -182,7 +182,7 @@ async def test_a_workbook_that_is_given_up_ends_quietly():
     await anext(parts)
     await parts.aclose()
     del parts
-    gc.collect()  # pytest fails for what cannot be ended
+    gc.collect()  # pytest fails on errors in finalizers
 
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx", "json"])

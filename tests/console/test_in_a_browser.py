@@ -1,4 +1,4 @@
-"""The console as people use it, in Chromium: a day's work, with the mouse, with keys alone, and without scripts."""
+"""The console in Chromium: with the mouse, with the keyboard only, and without scripts."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ async def test_signing_in_and_out(browser, service_url, accounts):
         await page.get_by_label("E-mail address").fill(accounts[Role.ADMIN])
         await page.get_by_label("Password").fill("not it")
         await page.keyboard.press("Enter")
-        await has(page, "The user name or the password is wrong.")
+        await has(page, "E-mail or password is incorrect.")
         await page.get_by_label("Password").fill(PASSWORD)
         await page.keyboard.press("Enter")
-        await expect(page.get_by_role("heading", name="Unfinished approvals")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Waiting for billing", exact=True)).to_be_visible()
         assert await page.evaluate("document.cookie") == ""
 
         await page.get_by_role("button", name="Sign out").click()
@@ -43,13 +43,13 @@ async def test_finding_and_approving(signed_in, register):
     async with signed_in() as page:
         await page.goto("/admin/candidates")
         await page.get_by_role("searchbox").fill(candidate["contact_email"])
-        await page.get_by_role("button", name="Show").click()
+        await page.get_by_role("button", name="Search").click()
         await page.get_by_role("link", name=candidate["company_name"]).click()
         await page.get_by_role("link", name="Approve…").click()
         await expect(page.get_by_role("heading", name=f"Approve {candidate['company_name']}?")).to_be_visible()
         await page.get_by_role("button", name=f"Approve {candidate['company_name']}").click()
 
-        await has(page, f"{candidate['company_name']} is approved, as provider")
+        await has(page, f"{candidate['company_name']} was approved as provider")
         await page.get_by_role("link", name="Next pending candidate").click()
         await expect(page).not_to_have_url(re.compile(candidate["candidate_id"]))
 
@@ -59,11 +59,11 @@ async def test_rejecting_in_ones_own_words(signed_in, register):
     async with signed_in() as page:
         await page.goto(f"/admin/candidates/{candidate['candidate_id']}")
         await page.get_by_role("link", name="Reject…").click()
-        await page.get_by_label("The reason in my own words").fill("Zu weit weg")
-        await expect(page.get_by_role("radio", name="In my own words")).to_be_checked()
+        await page.get_by_label("Other reason").fill("Zu weit weg")
+        await expect(page.get_by_role("radio", name="Other", exact=True)).to_be_checked()
         await page.get_by_role("button", name="Reject").click()
 
-        await has(page, f"{candidate['company_name']} is rejected.")
+        await has(page, f"{candidate['company_name']} was rejected.")
         await expect(page.locator("blockquote")).to_have_text("Zu weit weg")
 
 
@@ -71,15 +71,15 @@ async def test_a_reason_sent_while_the_database_was_stuck_is_sent_again_by_reloa
     candidate = await register()
     async with signed_in() as page:
         await page.goto(f"/admin/candidates/{candidate['candidate_id']}/reject")
-        await page.get_by_label("The reason in my own words").fill("Zu weit weg")
+        await page.get_by_label("Other reason").fill("Zu weit weg")
         async with database.transaction():
             await database.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
             await page.get_by_role("button", name="Reject").click()
-            await has(page, "reload this page: that sends the form again, with all you typed")
+            await has(page, "reload this page to send the form again")
 
         await page.reload()
 
-        await has(page, f"{candidate['company_name']} is rejected.")
+        await has(page, f"{candidate['company_name']} was rejected.")
         await expect(page.locator("blockquote")).to_have_text("Zu weit weg")
 
 
@@ -105,7 +105,7 @@ async def test_billing_that_is_down_then_in_doubt_then_resolved(signed_in, regis
         await billing("refuse_400")
         await expect(page.get_by_role("button", name=f"Approve {name}")).to_be_focused()
         await page.keyboard.press("Enter")
-        await has(page, "nothing was changed")
+        await has(page, "Nothing changed")
 
         await page.get_by_role("link", name="Approve…").click()
         await billing("commit_then_reset", times=1)
@@ -114,17 +114,17 @@ async def test_billing_that_is_down_then_in_doubt_then_resolved(signed_in, regis
         await page.keyboard.press("Enter")
         await has(page, "Waiting for billing")
 
-        await page.get_by_role("link", name="To the approvals").click()
+        await page.get_by_role("link", name="View approvals").click()
         await page.get_by_role("button", name=f"Retry now {name}").click()
-        await has(page, "it may be the one that an earlier try made")
+        await has(page, "possibly from an earlier attempt")
 
         await page.get_by_role("link", name=f"Resolve… {name}").click()
         [provider] = (await sandbox.get("/sandbox/providers", params={"name": name})).json()["providers"]
-        await page.get_by_label("The provider is this company's").check()
-        await page.get_by_label("Number of the provider in billing").fill(str(provider["id"]))
+        await page.get_by_label("The provider belongs to this company").check()
+        await page.get_by_label("Provider ID in billing").fill(str(provider["id"]))
         await page.get_by_role("button", name="Resolve").click()
-        await page.get_by_role("button", name=f"Yes, it is provider {provider['id']}").click()
-        await has(page, f"{name} is approved, as provider {provider['id']}.")
+        await page.get_by_role("button", name=f"Link provider {provider['id']}").click()
+        await has(page, f"{name} was approved as provider {provider['id']}.")
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
@@ -133,10 +133,10 @@ async def test_deciding_about_several(signed_in, register, admin, scripts):
     async with signed_in(java_script_enabled=scripts) as page:
         await page.goto("/admin/candidates?order=newest")
         for candidate in candidates:
-            await page.get_by_label(f"Mark {candidate['company_name']}").check()
+            await page.get_by_label(f"Select {candidate['company_name']}").check()
         if scripts:
-            await has(page, "3 marked")
-        await page.get_by_role("button", name="Approve marked…").click()
+            await has(page, "3 selected")
+        await page.get_by_role("button", name="Approve selected…").click()
         await expect(page.get_by_role("heading", name="Approve these 3 candidates?")).to_be_visible()
         faster = await admin.open(f"/admin/candidates/{candidates[1]['candidate_id']}/reject")
         await admin.submit(faster, "/reject", choice="none")
@@ -144,7 +144,7 @@ async def test_deciding_about_several(signed_in, register, admin, scripts):
         await page.get_by_role("button", name="Approve all 3").click()
 
         await has(page, "2 of 3 decided")
-        await has(page, f"{candidates[0]['company_name']} is approved, as provider")
+        await has(page, f"{candidates[0]['company_name']} was approved as provider")
         await has(page, f"{candidates[1]['company_name']}: {admin.email} rejected it")
         if scripts:
             assert await page.locator("progress").evaluate("bar => bar.value === bar.max")
@@ -157,9 +157,9 @@ async def test_a_reason_that_will_not_do_for_several_is_corrected(signed_in, reg
     async with signed_in() as page:
         await page.goto("/admin/candidates?order=newest")
         for candidate in candidates:
-            await page.get_by_label(f"Mark {candidate['company_name']}").check()
-        await page.get_by_role("button", name="Reject marked…").click()
-        await page.get_by_role("radio", name="In my own words").check()
+            await page.get_by_label(f"Select {candidate['company_name']}").check()
+        await page.get_by_role("button", name="Reject selected…").click()
+        await page.get_by_role("radio", name="Other", exact=True).check()
         await page.get_by_role("button", name="Reject all 2").click()
         await has(page, "There is a problem")
 
@@ -174,13 +174,13 @@ async def test_several_after_signing_out_elsewhere(signed_in, register):
     candidate = await register()
     async with signed_in() as page:
         await page.goto("/admin/candidates?order=newest")
-        await page.get_by_label(f"Mark {candidate['company_name']}").check()
-        await page.get_by_role("button", name="Approve marked…").click()
+        await page.get_by_label(f"Select {candidate['company_name']}").check()
+        await page.get_by_role("button", name="Approve selected…").click()
         await page.context.clear_cookies()
 
-        await page.get_by_role("button", name="Approve it").click()
+        await page.get_by_role("button", name="Approve").click()
 
-        await has(page, "You were not signed in any more, so nothing was done.")
+        await has(page, "Your session has ended and nothing was saved.")
 
 
 async def test_exporting_what_is_filtered(signed_in, register):
@@ -205,25 +205,25 @@ async def test_a_days_work_with_keys_alone(signed_in, register):
     async with signed_in() as page:
         await page.goto("/admin/candidates?order=newest")
         await page.keyboard.press("Tab")
-        await expect(page.get_by_text("Skip to the content")).to_be_focused()
+        await expect(page.get_by_text("Skip to content")).to_be_focused()
         await page.keyboard.press("j")
         await expect(page.get_by_role("link", name=second["company_name"])).to_be_focused()
         await page.keyboard.press("x")
-        await has(page, "1 marked")
+        await has(page, "1 selected")
         await page.keyboard.press("j")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("heading", name=first["company_name"])).to_be_visible()
         await page.keyboard.press("a")
         await expect(page.get_by_role("button", name=f"Approve {first['company_name']}")).to_be_focused()
         await page.keyboard.press("Enter")
-        await has(page, "is approved, as provider")
+        await has(page, "was approved as provider")
         await page.keyboard.press("n")
         await expect(page).not_to_have_url(re.compile(first["candidate_id"]))
         await page.keyboard.press("r")
         await expect(page.get_by_role("radio").first).to_be_focused()
         await page.keyboard.press("ArrowDown")
         await page.keyboard.press("Enter")
-        await has(page, "is rejected.")
+        await has(page, "was rejected.")
         await page.keyboard.press("q")
         await expect(page.get_by_role("heading", name="Pending candidates")).to_be_visible()
         await page.keyboard.press("/")

@@ -1,4 +1,4 @@
-"""Several candidates at once in the console: exported as files, decided with one form."""
+"""Several candidates in the console: exported as files, decided with one form."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_an_export_is_for_staff(someone):
 
 @pytest.fixture
 def mark(admin):
-    """Marks candidates in the list, and asks for a decision about them."""
+    """Selects candidates in the list, and opens the form to decide them."""
 
     async def mark(decision, *candidates):
         page = await admin.open("/admin/candidates?order=newest")
@@ -95,11 +95,11 @@ async def test_marked_ones_are_named_first_and_then_each_is_told_of(admin, regis
 
     page = await admin.submit(page, "/marked/approve", **marks_of(page))
 
-    said = text_of(page)
-    assert "2 of 3 decided" in said
-    assert f"{candidates[0]['company_name']} is approved, as provider" in said
-    assert f"{candidates[1]['company_name']}: {admin.email} rejected it" in said
-    assert f"{candidates[2]['company_name']} is approved, as provider" in said
+    shown = text_of(page)
+    assert "2 of 3 decided" in shown
+    assert f"{candidates[0]['company_name']} was approved as provider" in shown
+    assert f"{candidates[1]['company_name']}: {admin.email} rejected it" in shown
+    assert f"{candidates[2]['company_name']} was approved as provider" in shown
 
 
 async def test_marked_ones_are_rejected_for_one_reason(admin, register, mark, database):
@@ -125,18 +125,18 @@ async def test_what_there_is_no_time_for_stays_as_it_is(admin, register, mark, m
     page = await admin.submit(page, "/marked/approve", **marks_of(page))
 
     assert "0 of 2 decided" in text_of(page)
-    assert text_of(page).count("There was no time left for it. Nothing was changed") == 2
+    assert text_of(page).count("Not processed in time. Nothing changed") == 2
 
 
 @pytest.mark.parametrize("marks", [[], ["x"], ["0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11:1"], [":"]])
 async def test_marks_of_nobody_lead_back(admin, register, marks):
-    await register()  # without a candidate there is nothing to mark
+    await register()  # without a candidate there is nothing to select
     page = await admin.submit(
         await admin.open("/admin/candidates?order=newest"), "/marked", mark=marks, decision="approve"
     )
 
     assert page.url.path == "/admin/candidates"
-    assert "Nobody is marked" in text_of(page)
+    assert "Select at least one candidate first." in text_of(page)
 
 
 async def test_a_version_that_no_candidate_has_decides_nothing(admin, register, mark):

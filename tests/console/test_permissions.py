@@ -1,4 +1,4 @@
-"""Every route of the console against everybody: strangers sign in first, viewers look, forms come from the session."""
+"""Permissions of every route of the console: strangers sign in first, viewers only read."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from provider_registration.local.background_server import serve_in_background
 from .conftest import ACCEPT, Person
 
 SIGN_IN = "/admin/sign-in"
-FOR_ANY_STAFF = {"/admin/sign-out", "/admin/candidates/columns"}  # of those that are posted to
-PLACES = {"{candidate_id}": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11", "{kind}": "csv"}
+FOR_ANY_STAFF = {"/admin/sign-out", "/admin/candidates/columns"}  # among the POST routes
+PATH_PARAMETERS = {"{candidate_id}": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11", "{kind}": "csv"}
 
 
 @pytest.fixture(scope="module")
-def addresses(settings):
-    """Addresses of the console's routes, by method."""
+def paths_by_method(settings):
+    """Paths of the console's routes, by method."""
     found = {"GET": [], "POST": []}
     for route in iter_route_contexts(create_app(settings).routes):
         path = getattr(route, "path_format", "")
         if path.startswith("/admin") and path != SIGN_IN:
-            for place, value in PLACES.items():
-                path = path.replace(place, value)
+            for parameter, value in PATH_PARAMETERS.items():
+                path = path.replace(parameter, value)
             for method in route.methods & found.keys():
                 found[method].append(path)
     assert len(found["GET"]) >= 9
@@ -32,11 +32,11 @@ def addresses(settings):
     return found
 
 
-async def test_strangers_sign_in_first(someone, addresses):
-    for method, paths in addresses.items():
+async def test_strangers_sign_in_first(someone, paths_by_method):
+    for method, paths in paths_by_method.items():
         for path in paths:
             response = await someone.ask(method, path, data={"x": "1"} if method == "POST" else None)
-            if response.status_code == 401:  # the sign-in page at once, which keeps what was typed
+            if response.status_code == 401:  # the sign-in page itself, which keeps the form
                 assert method == "POST"
                 assert 'name="password"' in response.text
                 continue
@@ -44,16 +44,16 @@ async def test_strangers_sign_in_first(someone, addresses):
             assert response.headers["Location"].startswith(SIGN_IN)
 
 
-async def test_no_form_counts_that_another_site_sent(admin, addresses):
-    for path in addresses["POST"]:
+async def test_no_form_counts_that_another_site_sent(admin, paths_by_method):
+    for path in paths_by_method["POST"]:
         response = await admin.send(path, {"choice": "none"}, headers={"Sec-Fetch-Site": "cross-site"})
         assert (path, response.status_code) == (path, 403)
 
 
-async def test_viewers_post_nothing_that_decides(viewer, addresses, register):
+async def test_viewers_post_nothing_that_decides(viewer, paths_by_method, register):
     candidate = await register()
-    for path in set(addresses["POST"]) - FOR_ANY_STAFF:
-        real = path.replace(PLACES["{candidate_id}"], candidate["candidate_id"])
+    for path in set(paths_by_method["POST"]) - FOR_ANY_STAFF:
+        real = path.replace(PATH_PARAMETERS["{candidate_id}"], candidate["candidate_id"])
         response = await viewer.send(real, {"choice": "none", "resolution": "let_go"})
         assert (path, response.status_code) == (path, 403)
 

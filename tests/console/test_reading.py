@@ -1,4 +1,4 @@
-"""The console as it is read: names of any direction, long words, paper, and what was asked for wrongly."""
+"""How the console reads: text of either direction, long words, print, and errors in the URL."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.chromium import text_of
 from .test_every_page import WIDE, overflow
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
-MIDDLE = {"width": 760, "height": 640}  # where the list is still a table, and has no room for all of it
+MIDDLE = {"width": 760, "height": 640}  # the list is still a table, but does not fit
 ARABIC = "شركة الفواكه الطازجة"
-# How many lines each word of an element takes.
+# The number of lines that each word of an element takes.
 LINES_OF_WORDS = """element => {
   const text = document.createTreeWalker(element, NodeFilter.SHOW_TEXT).nextNode();
   return [...text.data.matchAll(/\\S+/g)].map(word => {
@@ -49,7 +49,7 @@ async def test_words_in_the_list_are_whole_where_there_is_room_for_them(signed_i
     async with signed_in(viewport=MIDDLE) as page:
         await page.goto(f"/admin/candidates?search={candidate['contact_email']}")
 
-        cell = page.locator('td[data-label="Place"] bdi')
+        cell = page.locator('td[data-label="Location"] bdi')
         await expect(cell).to_have_text(candidate["location"])
         if SCREENSHOTS:
             await page.screenshot(path=Path(SCREENSHOTS) / "whole-words.png")
@@ -85,7 +85,7 @@ async def test_the_statuses_need_no_bar_to_scroll_by(signed_in):
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("url", "message"),
     [
         ("/admin/candidates?status=nonsense", "The URL has an unknown value of “status”."),
         (
@@ -96,11 +96,10 @@ async def test_the_statuses_need_no_bar_to_scroll_by(signed_in):
         ("/admin/candidates/no-id", "The URL has an unknown value of “candidate id”."),
     ],
 )
-async def test_what_was_asked_for_wrongly_is_said_in_words_for_people(admin, address, said):
-    page = await admin.open(address)
+async def test_what_was_asked_for_wrongly_is_said_in_words_for_people(admin, url, message):
+    page = await admin.open(url)
 
     assert page.status_code == 422
-    assert said in text_of(page)
-    assert text_of(page).count(said) == 1
+    assert text_of(page).count(message) == 1
     for code in ("[", "_", "str-enum", "literal", "Input should"):
         assert code not in text_of(page)

@@ -1,4 +1,4 @@
-"""Signing in to the console and out of it, and what ends a session."""
+"""Signing in to and out of the console, and what ends a session."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_page_of_the_console_leads_to_the_sign_in_page_and_then_back(som
 
 @pytest.fixture
 async def ended(someone, account, register):
-    """Somebody with a page open to reject a candidate, whose session has ended; the page and its address."""
+    """A user whose session ended with a reject form open; the page and its path."""
     address = f"/admin/candidates/{(await register())['candidate_id']}/reject"
     await someone.sign_in(account)
     page = await someone.open(address)
@@ -60,10 +60,10 @@ async def test_a_reason_that_was_typed_survives_signing_in_and_decides_nothing(s
 
     page = await someone.submit(page, "/reject", **TYPED)
     assert page.status_code == 401
-    assert "You were not signed in any more, so nothing was done." in text_of(page)
+    assert "Your session has ended and nothing was saved." in text_of(page)
     page = await someone.submit(page, "/sign-in", username=account, password="wrong")
     page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
-    assert "Nothing was decided yet." in text_of(page)
+    assert "Nothing has been decided yet." in text_of(page)
     page = await someone.submit(page, "/reject")
 
     assert page.url.path == address
@@ -73,7 +73,7 @@ async def test_a_reason_that_was_typed_survives_signing_in_and_decides_nothing(s
     status = "SELECT status FROM candidates WHERE id::text = $1"
     assert await database.fetchval(status, address.split("/")[3]) == "pending"
     page = await someone.submit(page, "/reject", **TYPED)
-    assert "is rejected." in text_of(page)
+    assert "was rejected." in text_of(page)
 
 
 async def test_what_was_typed_is_led_on_where_somebody_signed_in_on_another_page(someone, account, ended):
@@ -95,7 +95,7 @@ async def test_what_was_typed_about_one_that_was_decided_meanwhile_leads_to_it(s
     page = await someone.submit(page, "/reject")
 
     assert page.url.path == address.removesuffix("/reject")
-    assert "There is nothing to decide here." in text_of(page)
+    assert "This application was already decided." in text_of(page)
 
 
 async def test_marks_and_their_reason_survive_signing_in(someone, account, register):
@@ -126,7 +126,7 @@ async def test_what_is_not_kept_is_said_to_be_undone(someone, account, ended, ac
     response = await someone.send(address + action, typed)
     page = await someone.open(response.headers["Location"])
 
-    assert "You were not signed in any more, so nothing was done." in text_of(page)
+    assert "Your session has ended and nothing was saved." in text_of(page)
     page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
     assert page.url.path == address
 
@@ -146,7 +146,7 @@ async def test_what_is_kept_goes_back_into_forms_of_the_console_alone(someone, a
 
 
 async def test_without_cookies_the_sign_in_page_says_what_is_missing(browser, service_url, account):
-    plain = service_url.replace("127.0.0.1", "supply.test")  # a name that no browser trusts without TLS
+    plain = service_url.replace("127.0.0.1", "supply.test")  # a host name that no browser trusts without TLS
     page = await browser.new_page(base_url=plain, proxy={"server": service_url})
     await page.goto("/admin/sign-in")
     await page.get_by_label("E-mail address").fill(account)
@@ -200,7 +200,7 @@ async def test_what_cannot_be_right_is_wrong_in_the_same_words(someone, username
     page = await someone.submit(page, "/sign-in", username=username, password=password)
 
     assert page.status_code == 401
-    assert "The user name or the password is wrong." in page.text
+    assert "E-mail or password is incorrect." in page.text
     assert SESSION not in someone.cookies
 
 
@@ -208,7 +208,7 @@ async def test_a_wrong_password_keeps_the_name_and_a_right_one_then_works(someon
     page = await someone.sign_in(account, "wrong")
     assert page.status_code == 401
     assert f'value="{account}"' in page.text
-    assert "wrong" not in page.text.replace("password is wrong", "")
+    assert "wrong" not in page.text
 
     page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
     assert page.status_code == 200
@@ -389,7 +389,7 @@ async def test_who_was_created_with_a_domain_in_unicode_signs_in_with_what_brows
 
 @pytest.mark.parametrize("value", ["x" * 8000, "\u00ff" * 1000, "not-one-of-ours"])
 async def test_the_sign_in_page_sends_back_no_cookie_that_it_did_not_make(service_url, value):
-    """Octets beyond ASCII came back four times as long: too long a head for nginx, which answered 502."""
+    """Bytes beyond ASCII were returned four times as long, and nginx answered 502 to the long header."""
     async with httpx.AsyncClient(base_url=service_url) as client:
         first = await client.get("/admin/sign-in")
         page = await client.get("/admin/sign-in", headers=[(b"cookie", f"__Host-visit={value}".encode("latin-1"))])

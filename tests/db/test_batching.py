@@ -103,7 +103,7 @@ async def test_a_bad_item_fails_alone(batcher, work):
 
 
 async def test_nothing_is_repeated_for_callers_who_were_refused_meanwhile(work, monkeypatch):
-    monkeypatch.setattr(batching, "ALONE_AT_ONCE", 1)
+    monkeypatch.setattr(batching, "MAX_SINGLE_ITEMS", 1)
     batcher = Batcher(work, time_limit=0.2)
     work.error = ValueError()
     work.is_let.clear()

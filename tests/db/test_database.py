@@ -375,7 +375,7 @@ async def test_nobody_listening_is_an_outage_whose_cause_is_logged(dead_port, ca
     with pytest.raises(DatabaseUnavailable) as caught, caplog.at_level(logging.WARNING):
         await database.ping()
 
-    assert str(caught.value) == "The database does not answer just now; try again in a moment."
+    assert str(caught.value) == "The database is temporarily unavailable. Try again in a moment."
     [record] = [record for record in caplog.records if record.name == module.__name__]
     assert "ConnectionRefusedError" in record.reason
     assert "hunter2" not in record.reason

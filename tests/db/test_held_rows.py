@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from provider_registration.approvals.batches import ApprovalBatches
-from provider_registration.approvals.models import ClaimRequest, MadeProvider
+from provider_registration.approvals.models import ClaimRequest, CreatedProvider
 from provider_registration.auth.models import Role
 from provider_registration.db import batching
 from provider_registration.db.database import Database, RowHeld
@@ -133,7 +133,7 @@ async def test_a_candidate_that_is_held_keeps_no_other_approval_from_ending(
     lock = ("SELECT FROM candidates WHERE id = $1 FOR UPDATE", claims[0].candidate_id)
     first = 1_900_000_000
     made = [
-        MadeProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, first + number)
+        CreatedProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, first + number)
         for number, claim in enumerate(claims)
     ]
     async with open_transaction(migrated_database_url, lock):

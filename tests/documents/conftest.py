@@ -1,4 +1,4 @@
-"""What the documents' examples are tried on: a service of their own, and a shell as a reader would use it."""
+"""A service for the examples of the documents, and a shell to run them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METRICS_TOKEN = uuid4().hex + uuid4().hex
 
 @dataclass(frozen=True)
 class Finished:
-    """A script that ended."""
+    """A finished script."""
 
     status: int
     output: str
@@ -45,7 +45,7 @@ Shell = Callable[..., Awaitable[Finished]]
 
 @dataclass(frozen=True)
 class Live:
-    """A running service, and what an admin needs to talk to it."""
+    """A running service, and the session of an admin."""
 
     api: str
     billing: str
@@ -54,7 +54,7 @@ class Live:
     refresh_token: str = ""
 
     async def logged_in(self) -> Live:
-        """The same with an admin's new session."""
+        """The same with a new session of the admin."""
         async with httpx.AsyncClient(base_url=self.api) as client:
             response = await client.post("/auth/login", json={"username": ADMIN, "password": PASSWORD})
         tokens = response.raise_for_status().json()
@@ -62,7 +62,7 @@ class Live:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the documents' examples have in their environment."""
+        """The environment variables of the examples."""
         return {
             "API": self.api,
             "TOKEN": self.token,
@@ -72,7 +72,7 @@ class Live:
         }
 
     async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
-        """Ask as the admin."""
+        """Send a request as the admin."""
         headers = {"Authorization": f"Bearer {self.token}"}
         async with httpx.AsyncClient(base_url=self.api, headers=headers, timeout=30) as client:
             return await client.request(method, path, json=body)
@@ -103,7 +103,7 @@ def shell() -> Shell:
 
 
 def a_port() -> int:
-    """A free port below those that the kernel gives to clients, so that none takes it before it is used."""
+    """A free port below the kernel's ephemeral range, so that no client takes it before it is used."""
     return free_port(20_000 + secrets.randbelow(12_000))
 
 
@@ -117,20 +117,20 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def make_admin(database_url: str) -> None:
-    """Add the admin of the documents' examples."""
+    """Add the admin of the examples."""
     async with user_directory(database_url) as users:
         await users.create(ADMIN, PASSWORD, Role.ADMIN)
 
 
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
-    """Settings of a service that the documents' examples are tried on; it asks billing once a call."""
+    """Settings of the service for the examples; it calls billing once for each approval."""
     values = {"billing_max_tries": 1, "metrics_token": METRICS_TOKEN, **more}
     return tests.service.make_settings(database_url, billing_url, **values)
 
 
 @pytest.fixture(scope="session")
 async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
-    """A database of the documents' own, with one admin."""
+    """A database for the examples, with one admin."""
     name = f"test_{uuid4().hex}"
     url = await create_database(server_url, name, template)
     await make_admin(url)
@@ -139,17 +139,17 @@ async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
 
 
 class Billing:
-    """A billing sandbox that is replaced by a fresh one for every test, at the same address."""
+    """A billing sandbox that is replaced by a new one for every test, at the same URL."""
 
     sandbox: Starlette
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"  # uvicorn takes this for an application without a lifespan
+        assert scope["type"] == "http"  # uvicorn treats this as an application without a lifespan
         await self.sandbox(scope, receive, send)
 
     @asynccontextmanager
     async def fresh(self, folder: Path) -> AsyncIterator[None]:
-        """Without a provider and without a fault."""
+        """Start without providers and faults."""
         self.sandbox = create_sandbox(folder / "providers.sqlite3")
         async with self.sandbox.router.lifespan_context(self.sandbox):
             yield
@@ -162,9 +162,9 @@ def billing() -> Billing:
 
 @pytest.fixture(scope="module")
 async def service(database_url: str, billing: Billing) -> AsyncIterator[Live]:
-    """A service with the defaults of production but for the limits."""
+    """A service with production defaults, except rate limits."""
     async with serve_in_background(billing) as billing_url:
-        # The sweep looks every 45 s, so that an approval stays as it is.
+        # The sweep runs every 45 s, so an approval keeps its state.
         settings = make_settings(database_url, billing_url, billing_deadline_seconds=300)
         async with serve_in_background(create_app(settings)) as api:
             yield Live(api, billing_url, database_url)
@@ -172,7 +172,7 @@ async def service(database_url: str, billing: Billing) -> AsyncIterator[Live]:
 
 @pytest.fixture
 async def live(service: Live, billing: Billing, tmp_path: Path) -> AsyncIterator[Live]:
-    """The service without a candidate, its billing sandbox as new, and a session of its admin."""
+    """The service without candidates, a new billing sandbox, and a session of its admin."""
     emptying = ("DELETE FROM approval_events", "DELETE FROM approval_intents", "DELETE FROM candidates")
     await execute(service.database_url, *emptying)
     async with billing.fresh(tmp_path):

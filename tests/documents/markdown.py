@@ -1,4 +1,4 @@
-"""The documents as the tests read them: headings, tables, fenced blocks, and what varies from run to run."""
+"""Parses the documents: headings, tables, fenced blocks, and parts that vary between runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """What stands below a heading, down to the next one of the same or a higher level."""
+    """The content below a heading, down to the next one of the same or a higher level."""
 
     title: str
     text: str
@@ -54,7 +54,7 @@ class Section:
 
     @property
     def tables(self) -> list[list[dict[str, str]]]:
-        """Its tables: a list of rows each, cells by their column's heading."""
+        """Its tables as lists of rows, with cells by column heading."""
         found: list[list[dict[str, str]]] = []
         columns: list[str] = []
         for line in _outside_fences(self.text):
@@ -88,20 +88,20 @@ def sections(document: Section, level: int | None = None) -> list[Section]:
 
 
 def section(document: str, title: str) -> Section:
-    """The section of a document that has this title."""
+    """The section with this title."""
     [found] = [one for one in sections(read(document)) if one.title == title]
     return found
 
 
 def code(cell: str) -> str:
-    """What stands in a cell's first backticks."""
+    """The content of a cell's first backticks."""
     match = re.search(r"`([^`]*)`", cell)
     assert match, f"nothing in backticks in {cell!r}"
     return match[1]
 
 
 def without_varying(text: str) -> str:
-    """The text with names in the place of ids, times and tokens."""
+    """The text with names instead of IDs, times and tokens."""
     for name, pattern in VARYING.items():
         text = pattern.sub(name, text)
     return text
@@ -114,7 +114,7 @@ def _headings(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _outside_fences(text: str, *, keep_numbers: bool = False) -> Iterator[str]:
-    """Lines that are not in a fenced block; blank ones in their place when numbers matter."""
+    """Lines outside fenced blocks; optionally blank lines instead of blocks, to keep line numbers."""
     inside = False
     for line in text.splitlines():
         is_fence = line.strip().startswith("```")

@@ -1,4 +1,4 @@
-"""API.md is the API: the same endpoints, answers and codes, and every example answers what it shows."""
+"""API.md matches the API: endpoints, responses and codes, and each example returns the response shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .conftest import Live, Shell, execute, make_settings
 from .markdown import Section, code, read, section, sections, without_varying
 
 ENDPOINT = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S*)")
-ANSWERS = re.compile(r"\*\*Answers:\*\* (.+?)(?:\n\n|\Z)", re.DOTALL)
+RESPONSES = re.compile(r"\*\*Responses:\*\* (.+?)(?:\n\n|\Z)", re.DOTALL)
 COMPANY = {
     "company_name": "Huerta del Sol S.L.",
     "contact_email": "ventas@huertadelsol.example",
@@ -71,7 +71,7 @@ def test_every_endpoint_names_the_answers_of_the_openapi_document(openapi: dict[
 
 
 def _documented_answers(endpoint: Section) -> Iterator[tuple[str, set[str]]]:
-    match = ANSWERS.search(endpoint.text)
+    match = RESPONSES.search(endpoint.text)
     assert match, endpoint.title
     for answer in re.split(r"\s+·\s+", match[1]):
         status, _, rest = answer.partition(" ")
@@ -102,10 +102,10 @@ def _who(operation: dict[str, Any]) -> str:
 
 
 def test_every_code_of_the_code_is_explained_with_its_status() -> None:
-    [table] = section("API.md", "Problems").tables
+    [table] = section("API.md", "Errors").tables
     documented = {code(row["code"]): int(row["status"]) for row in table}
 
-    framework = {status.phrase.lower().replace(" ", "-"): int(status) for status in error_handlers.FRAMEWORK_SENTENCES}
+    framework = {status.phrase.lower().replace(" ", "-"): int(status) for status in error_handlers.FRAMEWORK_MESSAGES}
     assert documented == {
         **{kind.code: int(status_of(kind.__new__(kind))) for kind in _kinds(ServiceError)},
         **framework,
@@ -115,13 +115,13 @@ def test_every_code_of_the_code_is_explained_with_its_status() -> None:
 
 def _kinds(parent: type[ServiceError]) -> Iterator[type[ServiceError]]:
     for kind in parent.__subclasses__():
-        if "code" in vars(kind) and kind not in (UserExists, UserNotFound):  # only the command line meets these
+        if "code" in vars(kind) and kind not in (UserExists, UserNotFound):  # only raised on the command line
             yield kind
         yield from _kinds(kind)
 
 
 def test_pages_have_the_documented_size() -> None:
-    text = section("API.md", "Pages").text
+    text = section("API.md", "Pagination").text
 
     assert f"default {pagination.DEFAULT_LIMIT}" in text
     assert f"1 to {pagination.MAX_LIMIT}" in text
@@ -136,23 +136,23 @@ def test_bodies_have_the_documented_limits() -> None:
 
 @pytest.mark.asvs("V2.1.1", "V2.1.3", "V6.1.1")
 def test_calls_have_the_documented_limits() -> None:
-    one = section("API.md", "Limits")
+    one = section("API.md", "Rate limits")
     documented = [re.sub(r"(\d+) an? (\w+)", r"\1/\2", row["at most"]) for row in one.tables[0]]
 
     settings = ("rate_limit_login", "rate_limit_registration", "rate_limit_default")
     login, *others = [Settings.model_fields[name].default for name in settings]
     amount, _, period = login.partition("/")
-    assert documented == [login, f"{int(amount) * rate_limits.ACCOUNTS_AN_ADDRESS}/{period}", *others]
+    assert documented == [login, f"{int(amount) * rate_limits.ACCOUNTS_PER_ADDRESS}/{period}", *others]
     assert f"first {addresses.IPV6_NETWORK_BITS} bits" in " ".join(one.text.split())
     assert set(re.findall(r"`(/\S+)`", one.text)) == rate_limit_middleware.UNLIMITED_PATHS
 
 
 @pytest.mark.asvs("V7.1.1", "V7.3.1", "V7.3.2", "V10.4.8")
 async def test_sessions_last_as_long_as_documented(live: Live) -> None:
-    text = " ".join(section("API.md", "Who is asking").text.split())
+    text = " ".join(section("API.md", "Authentication").text.split())
     minutes, hours, days = (
         int(re.search(pattern, text)[1])  # type: ignore[index]
-        for pattern in (r"valid for (\d+) minutes", r"works once, for (\d+) hours", r"(\d+) days after the log-in")
+        for pattern in (r"valid for (\d+) minutes", r"used once, within (\d+) hours", r"(\d+) days after the login")
     )
 
     assert (minutes * 60, hours * 3600, days * 86400) == (
@@ -163,7 +163,9 @@ async def test_sessions_last_as_long_as_documented(live: Live) -> None:
     for table in ("refresh_tokens", "sessions"):
         session = await live.logged_in()
         await execute(live.database_url, f"UPDATE {table} SET expires_at = now() - interval '1 second'")
-        assert (await session.ask("GET", "/candidates")).status_code == 200  # an access token lives out its time
+        assert (
+            await session.ask("GET", "/candidates")
+        ).status_code == 200  # an access token stays valid until it expires
         response = await session.ask("POST", "/auth/refresh", {"refresh_token": session.refresh_token})
         assert response.json()["type"].endswith(":invalid-refresh-token")
 
@@ -218,7 +220,7 @@ async def _in_doubt(live: Live) -> str:
     return candidate
 
 
-# What must have happened before a section's example; a pending candidate otherwise.
+# The preparation of a section's example; a pending candidate by default.
 BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "POST /candidates": _nothing,
     "GET /approvals": _waiting,
@@ -230,7 +232,7 @@ BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
 
 @dataclass(frozen=True)
 class Example:
-    """A request with curl, and the answer that is shown below it."""
+    """A request with curl, and the response shown below it."""
 
     title: str
     request: str
@@ -268,7 +270,7 @@ async def test_the_example_answers_what_it_shows(example: Example, live: Live, s
 
 @dataclass(frozen=True)
 class _Answer:
-    """An answer as `curl -i` prints it; the body is the JSON in it, or the lines of another format."""
+    """A response as printed by `curl -i`; the body is JSON, or the lines of another format."""
 
     status: str
     headers: dict[str, str]
@@ -282,5 +284,5 @@ class _Answer:
             content = json.loads(body)
         except ValueError:
             content = body.splitlines()
-        status = " ".join(status.split()[:2])  # the phrase after the number differs between Python's versions
+        status = " ".join(status.split()[:2])  # the reason phrase differs between Python versions
         return cls(status, dict(header.split(": ", 1) for header in headers), content)

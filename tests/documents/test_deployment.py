@@ -1,4 +1,4 @@
-"""DEPLOYMENT.md: its steps and roles are enough, its revisions and files are there."""
+"""DEPLOYMENT.md: its steps and roles are sufficient, its revisions and files exist."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_rollback_names_every_revision() -> None:
 
 @dataclass(frozen=True)
 class Roles:
-    """The two roles of the document under names of their own, and their URLs of a database."""
+    """The two roles of the document with other names, and their database URLs."""
 
     owner: str
     database: str
@@ -78,13 +78,13 @@ class Roles:
         return f"postgresql://{self.service}:choose-another@{self.address}/{self.database}"
 
     def in_their_names(self, text: str) -> str:
-        """What the document says, of these roles."""
+        """The document's text with the names of these roles."""
         return re.sub(r"\bprovider_registration(?=_api\b|\b)", self.owner, text)
 
 
 @asynccontextmanager
 async def _made(server_url: str) -> AsyncIterator[Roles]:
-    """Roles that the document's first step makes."""
+    """Roles created by the document's first step."""
     name = f"test_{uuid4().hex}"
     roles = Roles(name, name, urlsplit(server_url).netloc.rpartition("@")[2])
     sql = section("DEPLOYMENT.md", "First deployment").blocks[0].text
@@ -98,13 +98,13 @@ async def _made(server_url: str) -> AsyncIterator[Roles]:
 
 @pytest.fixture
 async def roles(server_url: str) -> AsyncIterator[Roles]:
-    """Roles of the test's own, without a schema."""
+    """Roles for one test, without a schema."""
     async with _made(server_url) as roles:
         yield roles
 
 
 async def _migrate(roles: Roles, shell: Shell) -> Roles:
-    """The roles after the document's step that migrates."""
+    """The roles after the migration step of the document."""
     migrate = section("DEPLOYMENT.md", "First deployment").blocks[2].text
     finished = await shell(roles.in_their_names(migrate), PATH=COMMANDS, OWNER_URL=roles.owner_url)
     assert finished.status == 0, finished.errors
@@ -113,13 +113,13 @@ async def _migrate(roles: Roles, shell: Shell) -> Roles:
 
 @pytest.fixture
 async def own_migrated(roles: Roles, shell: Shell) -> Roles:
-    """Migrated roles of the test's own."""
+    """Migrated roles for one test."""
     return await _migrate(roles, shell)
 
 
 @pytest.fixture(scope="module")
 async def migrated(server_url: str, shell: Shell) -> AsyncIterator[Roles]:
-    """Migrated roles of all tests that leave the database as it was: the command takes seconds of processor time."""
+    """Migrated roles for tests that do not change the database: the command takes seconds of CPU time."""
     async with _made(server_url) as roles:
         yield await _migrate(roles, shell)
 
@@ -173,7 +173,7 @@ async def test_the_serving_role_can_do_all_that_the_console_does(own_migrated: R
             opened.append(await admin.submit(opened[0], "/sign-out"))
 
     assert [page.status_code for page in opened] == [200] * len(opened)
-    assert "is approved, as provider" in text_of(opened[5])
+    assert "was approved as provider" in text_of(opened[5])
     assert "3 of 3 decided" in text_of(opened[-2])
 
 
@@ -370,8 +370,8 @@ async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path
     assert finished.status == 0, finished.errors
     assert finished.output.splitlines() == [
         f"The schema is at {migrations.head()}.",
-        f"{roles.service} may do what the service needs.",
-        "admin@example.com can log in now, as admin.",
+        f"{roles.service} has the privileges that the service needs.",
+        "admin@example.com can now log in as admin.",
         answer.replace("\n ", ""),  # shown on two lines
     ]
     assert f'"version":"{__version__}"' in answer
@@ -438,7 +438,7 @@ def test_the_image_copies_what_is_there_and_let_through() -> None:
 
 def test_checking_tells_of_all_that_it_looks_at() -> None:
     [table] = section("DEPLOYMENT.md", "Checking").tables
-    documented = [about for row in table for about in re.findall(r"`(\w+)`", row["about"])]
+    documented = [subject for row in table for subject in re.findall(r"`(\w+)`", row["subject"])]
     source = Path(preflight.__file__).read_text()
 
     looked_at = re.findall(r'Finding\((?:"\w+"|level), "(\w+)"', source)

@@ -49,12 +49,12 @@ def test_every_metric_that_is_named_exists() -> None:
 def test_every_outcome_and_state_of_a_metric_exists() -> None:
     [table] = section("OPERATIONS.md", "Metrics").tables
     for row in table:
-        for value in re.findall(r"`([a-z_]+)`", row["what it tells"]):
+        for value in re.findall(r"`([a-z_]+)`", row["meaning"]):
             assert re.search(rf'["\']{value}["\']', SOURCES) or value in ("endpoint", "unmatched"), value
 
 
 def test_every_code_exists() -> None:
-    codes = {code(row["code"]) for row in section("API.md", "Problems").tables[0]}
+    codes = {code(row["code"]) for row in section("API.md", "Errors").tables[0]}
 
     [table] = section("OPERATIONS.md", "How an approval works").tables
     assert {name for row in table for name in re.findall(r"`([a-z-]+)`", row["code"])} <= codes
@@ -79,7 +79,7 @@ def test_the_key_is_changed_so_that_every_step_believes_its_neighbours() -> None
     [
         f"{passwords.MIN_LENGTH} to {passwords.MAX_PASSWORD_LENGTH} characters",
         f"{len(passwords.COMMON_PASSWORDS):,} most common",
-        Settings.model_fields["rate_limit_login"].default.replace("5/minute", "five bad tries a minute"),
+        Settings.model_fields["rate_limit_login"].default.replace("5/minute", "five failed logins a minute"),
     ],
 )
 def test_figures_are_those_of_the_code(figure: str) -> None:
@@ -99,7 +99,7 @@ def test_every_message_is_one_that_the_service_gives() -> None:
         for one in sections(DOCUMENT, 3)
         for table in one.tables
         for row in table
-        if "it says" in "".join(row)
+        if {"message", "it says"} & set(row)
         for message in re.findall(r"`([^`]+)`", next(iter(row.values())))
     }
 
@@ -152,5 +152,5 @@ def test_what_an_alert_leads_to_says_what_is_seen_and_what_cures_it() -> None:
     led_to = {anchor: trouble[anchor].text for anchor in anchors & set(trouble)}
     assert {"no-backup-succeeds", "a-disk-fills", "a-company-waits-for-a-decision"} <= set(led_to)
     assert not [anchor for anchor, text in led_to.items() if not re.search(r"\*\*Cure:\*\*|\| cure \|", text)]
-    assert not [anchor for anchor, text in led_to.items() if "**Seen:**" not in text and "| cure |" not in text]
+    assert not [anchor for anchor, text in led_to.items() if "**Symptoms:**" not in text and "| cure |" not in text]
     assert not [anchor for anchor in led_to if f"(#{anchor})" not in hurry]

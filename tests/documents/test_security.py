@@ -24,7 +24,7 @@ from .markdown import code, section
     [
         f"{passwords.MIN_LENGTH} to {passwords.MAX_PASSWORD_LENGTH} characters",
         f"{len(passwords.COMMON_PASSWORDS):,} most common",
-        Settings.model_fields["rate_limit_login"].default.replace("5/minute", "5 bad tries a minute"),
+        Settings.model_fields["rate_limit_login"].default.replace("5/minute", "5 failed logins a minute"),
         f"{tokens.ACCESS_TOKEN_SECONDS // 60} minutes",
         f"{tokens.MAX_TOKEN_LENGTH // 1024} KiB",
         f"{service.REFRESH_TOKEN_BYTES} random bytes",
@@ -41,7 +41,7 @@ from .markdown import code, section
 )
 def test_figures_are_those_of_the_code(figure: str) -> None:
     assert re.search(
-        rf"(?<![\d.,]){re.escape(figure)}(?!\w)", " ".join(section("SECURITY.md", "In place").text.split())
+        rf"(?<![\d.,]){re.escape(figure)}(?!\w)", " ".join(section("SECURITY.md", "Protections").text.split())
     )
 
 
@@ -83,7 +83,7 @@ async def test_every_table_of_the_database_is_classified(live: Live) -> None:
     finally:
         await connection.close()
 
-    documented = {name for row in table for name in re.findall(r"`([a-z_]+)`", row["where"])}
+    documented = {name for row in table for name in re.findall(r"`([a-z_]+)`", row["location"])}
     assert {name for (name,) in names} - {"alembic_version"} == documented
 
 

@@ -246,7 +246,7 @@ def test_data_of_another_major_version_are_left_alone(server: PrivatePostgres, h
     server.start()
     server.stop()
     (home / "data/PG_VERSION").write_text("17\n")
-    with pytest.raises(LocalError, match="was made by PostgreSQL 17 and this is PostgreSQL 18"):
+    with pytest.raises(LocalError, match="was created by PostgreSQL 17, but this is PostgreSQL 18"):
         server.start()
     (home / "data/PG_VERSION").write_text("18\n")
     server.start()
@@ -329,7 +329,7 @@ def test_another_users_folder_is_refused(folder: Path, monkeypatch: pytest.Monke
 @needs_root
 def test_root_without_an_account_to_lend_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "UNPRIVILEGED", "no-such-user")
-    with pytest.raises(LocalError, match="there is no user no-such-user; run this as an ordinary user"):
+    with pytest.raises(LocalError, match="there is no user no-such-user; run this as another user"):
         accounts.account_for(folder)
 
 

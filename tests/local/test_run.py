@@ -306,7 +306,7 @@ def test_database_that_does_not_answer_is_named_without_its_password(new_runner:
 def test_database_that_refuses_the_user_is_named_without_the_password(new_runner: Runner, server_url: str) -> None:
     host = server_url.rpartition("@")[2]
     refusal = new_runner.refusal(DATABASE_URL=f"postgresql://someone:hidden-word@{host}")
-    assert f"{host}, does not answer (Invalid" in refusal
+    assert f"{host}, does not respond (Invalid" in refusal
     assert "hidden-word" not in refusal
 
 
@@ -317,7 +317,7 @@ def test_oldest_server_is_postgresql_15(monkeypatch: pytest.MonkeyPatch, version
 
     monkeypatch.setattr(local_run, "_server_version", server_version)
     if is_refused:
-        with pytest.raises(LocalError, match="is PostgreSQL 14; 15 is the oldest"):
+        with pytest.raises(LocalError, match="is PostgreSQL 14; 15 or later"):
             local_run.check_server("postgresql+asyncpg://user@host/name")
     else:
         local_run.check_server("postgresql+asyncpg://user@host/name")

@@ -198,7 +198,7 @@ async def test_received_requests_are_shown_filtered_and_forgotten(sandbox: httpx
 
 
 async def test_remembered_requests_are_bounded(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provider_registration.local.sandbox.MAX_REMEMBERED_REQUESTS", 3)
+    monkeypatch.setattr("provider_registration.local.sandbox.MAX_STORED_REQUESTS", 3)
     async with sandbox_client(state_file) as client:
         for name in "abcde":
             await create(client, name)
@@ -281,7 +281,7 @@ async def test_hanging_fault_never_answers(sandbox: httpx.AsyncClient, mode: str
 async def test_hanging_ends_with_a_reset_after_its_bound(
     sandbox: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("provider_registration.local.sandbox_faults.HANG_AT_MOST", 0.2)
+    monkeypatch.setattr("provider_registration.local.sandbox_faults.MAX_HANG", 0.2)
     await fail(sandbox, "hang")
     with pytest.raises(httpx.ReadError):
         await create(sandbox, "Huerta", seconds=5)

@@ -14,7 +14,7 @@ from provider_registration.observability.logs import (
     LineFormatter,
     LogHandler,
     RateLimitedLogger,
-    SeldomWarnings,
+    RateLimitedWarnings,
     request_id_var,
 )
 
@@ -68,7 +68,7 @@ def test_an_exception_is_told_by_where_it_came_from_and_its_kind(line):
 def test_what_led_to_an_exception_is_told_before_it(line):
     story = line(error=raised(KeyError(SENT), raised(ValueError(SENT))))["exc_info"]
 
-    before, after = story.split("\nwhich led to:\n")
+    before, after = story.split("\nwhich caused:\n")
     assert before.endswith("ValueError")
     assert after.endswith("KeyError")
     assert SENT not in story
@@ -181,7 +181,7 @@ def test_an_exception_is_told_with_its_story(caplog):
 
 def test_a_warning_that_any_stranger_can_cause_is_written_seldom():
     now = 0.0
-    seldom = SeldomWarnings(lambda: now)
+    seldom = RateLimitedWarnings(lambda: now)
 
     def passes(level, message="Invalid HTTP request received."):
         record = logging.LogRecord("uvicorn.error", level, __file__, 1, message, None, None)

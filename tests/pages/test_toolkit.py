@@ -1,4 +1,4 @@
-"""What pages are made with, before any page: forms from elsewhere, static files, notices, errors as pages."""
+"""The toolkit of the HTML pages: forms from other sites, static files, flash messages, error pages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from provider_registration.pages import rendering
 from provider_registration.pages.cookies import PREFIX
 from provider_registration.pages.cross_site import CrossSiteGuard
 from provider_registration.pages.error_pages import ErrorPages
+from provider_registration.pages.flash import COOKIE, FlashKey, FlashMessage, read_flash, set_flash
 from provider_registration.pages.forms import FormDep
-from provider_registration.pages.notices import COOKIE, Notice, NoticeKey, leave_notice, read_notice
 from provider_registration.pages.rendering import Renderer, duration
 from provider_registration.pages.router import RendererDep
 from provider_registration.pages.router import router as pages_router
@@ -30,13 +30,13 @@ SIGNED_IN = "__Host-session=a-secret"
 HOST = "supply.example"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-PUBLIC_URL = "https://apply.example"  # where a gateway has it, which asks for HOST
+PUBLIC_URL = "https://apply.example"  # the URL at the gateway, which sends HOST
 
 
 @pytest.fixture(scope="module")
 def app():
     app, renderer = Application(), Renderer()
-    app.services.add(renderer, PublicUrl(PUBLIC_URL), NoticeKey(b"a key"))
+    app.services.add(renderer, PublicUrl(PUBLIC_URL), FlashKey(b"a key"))
     app.include_router(pages_router)
     install_error_handlers(app)
 
@@ -47,7 +47,7 @@ def app():
     @app.post("/here/leave")
     async def leave(_form: FormDep, renderer: RendererDep, request: Request):
         page = renderer.page(request, "pages/base.html")
-        leave_notice(request, page, Notice("success", "Obst & Söhne <GmbH> was approved."))
+        set_flash(request, page, FlashMessage("success", "Obst & Söhne <GmbH> was approved."))
         return page
 
     @app.get("/here/page")
@@ -255,43 +255,43 @@ FORGED = b'{"kind":"danger","text":"Call 900 123 123 and say your password"}'
     ],
 )
 def test_a_notice_that_this_service_did_not_write_is_ignored(app, content):
-    assert read_notice(a_request(app, urlsafe_b64encode(content).decode())) is None
+    assert read_flash(a_request(app, urlsafe_b64encode(content).decode())) is None
 
 
 @pytest.mark.parametrize(
     "content", [b"[" * 2000, b'{"kind":"success","text":7}', b'{"kind":"success","text":"x","link":"//evil"}']
 )
 def test_a_notice_of_another_release_is_ignored(app, content):
-    sealed = hmac.digest(app.services.get(NoticeKey), content, "sha256") + content
+    sealed = hmac.digest(app.services.get(FlashKey), content, "sha256") + content
 
-    assert read_notice(a_request(app, urlsafe_b64encode(sealed).decode())) is None
+    assert read_flash(a_request(app, urlsafe_b64encode(sealed).decode())) is None
 
 
 def test_a_notice_that_was_changed_is_ignored(app):
     page = Response()
-    leave_notice(a_request(app, ""), page, Notice("success", "Obst & Söhne is approved."))
+    set_flash(a_request(app, ""), page, FlashMessage("success", "Obst & Söhne is approved."))
     cookie = page.headers["set-cookie"].partition("=")[2].partition(";")[0].strip('"')
-    assert read_notice(a_request(app, cookie)) == Notice("success", "Obst & Söhne is approved.")
+    assert read_flash(a_request(app, cookie)) == FlashMessage("success", "Obst & Söhne is approved.")
 
     changed = urlsafe_b64encode(urlsafe_b64decode(cookie).replace(b"approved", b"rejected")).decode()
 
-    assert read_notice(a_request(app, changed)) is None
+    assert read_flash(a_request(app, changed)) is None
 
 
 @pytest.mark.parametrize("letter", ["x", "\u00fc", "\U0001f34a", '"', "\\"])
 def test_a_notice_of_any_length_is_a_cookie_that_browsers_keep_and_is_shown(app, letter):
     page = Response()
 
-    leave_notice(a_request(app, ""), page, Notice("success", letter * 3000, "/admin/candidates", "Look"))
+    set_flash(a_request(app, ""), page, FlashMessage("success", letter * 3000, "/admin/candidates", "Look"))
 
     cookie = page.headers["set-cookie"]
     assert len(cookie) <= 4096
-    shown = read_notice(a_request(app, cookie.partition("=")[2].partition(";")[0].strip('"')))
+    shown = read_flash(a_request(app, cookie.partition("=")[2].partition(";")[0].strip('"')))
     assert set(shown.text) == {letter}
 
 
 def test_a_cookie_longer_than_any_notice_is_not_decoded(app):
     content = b'{"kind":"success","text":"' + b"x" * 8000 + b'"}'
-    sealed = hmac.digest(app.services.get(NoticeKey), content, "sha256") + content
+    sealed = hmac.digest(app.services.get(FlashKey), content, "sha256") + content
 
-    assert read_notice(a_request(app, urlsafe_b64encode(sealed).decode())) is None
+    assert read_flash(a_request(app, urlsafe_b64encode(sealed).decode())) is None

@@ -73,7 +73,7 @@ async def test_an_address_that_nobody_has_is_said_so(call, command):
     result = await call(command, "nobody@example.com", stdin="y\n")
 
     assert result.exit_code == 1
-    assert "Nobody has registered or logs in with this address." in result.output
+    assert "No candidate or user has this e-mail address." in result.output
 
 
 @pytest.mark.parametrize(("decision", "status"), [(None, "rejected"), ("reject", "rejected"), ("approve", "approved")])
@@ -162,7 +162,7 @@ async def test_an_approval_that_begins_while_erasing_waits_is_seen(call, registe
         "DELETE FROM approval_intents WHERE candidate_id = $1::text::uuid", candidate["candidate_id"]
     )
     assert result.exit_code == 1
-    assert "An approval of theirs is not finished" in result.output
+    assert "The candidate has an unfinished approval" in result.output
 
 
 ADD_UNFILLED = """
@@ -243,7 +243,7 @@ async def test_a_candidate_whose_approval_is_not_finished_is_not_erased(call, ad
     result = await call("erase-data", candidate["contact_email"], "--yes")
 
     assert result.exit_code == 1
-    assert "An approval of theirs is not finished" in result.output
+    assert "The candidate has an unfinished approval" in result.output
     await billing.fail("none")
     assert (await approving).status_code == 200
 

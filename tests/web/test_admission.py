@@ -6,7 +6,7 @@ import asyncio
 
 from uvicorn.server import ServerState
 
-from provider_registration.web.admission import MAX_BEGUN_IN_A_TURN, Admission
+from provider_registration.web.admission import MAX_STARTED_PER_ITERATION, Admission
 
 
 async def turns_of(begin, count):
@@ -28,10 +28,10 @@ async def turns_of(begin, count):
 
 
 async def test_of_a_crowd_a_few_begin_in_each_turn():
-    began = await turns_of(Admission().begin, 3 * MAX_BEGUN_IN_A_TURN + 1)
+    began = await turns_of(Admission().begin, 3 * MAX_STARTED_PER_ITERATION + 1)
 
     assert began[0] == 0  # who is alone does not wait
-    assert max(map(began.count, began)) == MAX_BEGUN_IN_A_TURN
+    assert max(map(began.count, began)) == MAX_STARTED_PER_ITERATION
     assert began == sorted(began)
     assert began[-1] == 3
 
@@ -42,12 +42,12 @@ async def test_a_probe_does_not_wait_for_a_crowd():
         admission.begin(lambda number=number: began.append(number), at_once=False)
     admission.begin(lambda: began.append("probe"), at_once=True)
 
-    assert began == [*range(MAX_BEGUN_IN_A_TURN), "probe"]
+    assert began == [*range(MAX_STARTED_PER_ITERATION), "probe"]
 
 
 async def test_who_comes_after_a_crowd_does_not_wait():
     admission = Admission()
-    await turns_of(admission.begin, 3 * MAX_BEGUN_IN_A_TURN)
+    await turns_of(admission.begin, 3 * MAX_STARTED_PER_ITERATION)
     await asyncio.sleep(0)
 
     assert await turns_of(admission.begin, 2) == [0, 0]

@@ -38,7 +38,7 @@ async def test_nothing_at_a_path_is_said_in_a_sentence(anonymous):
         "type": "urn:problem-type:provider-registration:not-found",
         "title": "Not found",
         "status": 404,
-        "detail": "There is nothing at this path.",
+        "detail": "Not found.",
         "instance": "/nowhere/at/all",
     }
 
@@ -185,7 +185,7 @@ async def test_an_unforeseen_fault_is_a_problem_without_details(failing, path, c
         "type": "urn:problem-type:provider-registration:internal-error",
         "title": "Internal error",
         "status": 500,
-        "detail": "Something went wrong here; X-Request-ID finds it in the logs.",
+        "detail": "Internal error. Quote X-Request-ID when you report it.",
         "instance": path,
     }
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]

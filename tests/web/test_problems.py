@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import provider_registration
 from provider_registration.errors import ServiceError
 from provider_registration.web import problems
-from provider_registration.web.problems import STATUS_OF_KIND, FieldError, Problem, field_errors, problem_of, status_of
+from provider_registration.web.problems import STATUS_BY_KIND, FieldError, Problem, field_errors, problem_of, status_of
 
 
 def every_error():
@@ -34,7 +34,7 @@ ERRORS = every_error()
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_every_error_has_a_status_a_name_and_a_title(kind):
-    assert any(base in STATUS_OF_KIND for base in kind.__mro__)
+    assert any(base in STATUS_BY_KIND for base in kind.__mro__)
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.code)
     assert kind.title[0].isupper()
     assert not kind.title.endswith(".")
@@ -53,7 +53,7 @@ def test_only_refusals_for_now_name_a_time_to_come_back():
 
 
 def status_of_class(kind):
-    return next(STATUS_OF_KIND[base] for base in kind.__mro__ if base in STATUS_OF_KIND)
+    return next(STATUS_BY_KIND[base] for base in kind.__mro__ if base in STATUS_BY_KIND)
 
 
 def test_a_problem_is_what_its_schema_says():
@@ -62,7 +62,7 @@ def test_a_problem_is_what_its_schema_says():
     problem = Problem.model_validate(problem_of(error, "/candidates"), strict=True)
 
     assert problem.status == status_of(error) == 422
-    assert problem.detail == "The request does not follow the rules; see errors for each of them."
+    assert problem.detail == "The request is invalid; see errors."
     assert problem.errors == error.errors
 
 
@@ -97,7 +97,7 @@ class Outer(BaseModel):
         ({"inner": [{}]}, "inner.0.number", "Field required"),
         ({"inner": [{"number": 0}]}, "inner.0.number", "Input should be greater than or equal to 1"),
         ({"inner": [{"number": "x"}]}, "inner.0.number", "Input should be an integer"),
-        ({"inner": [{"number": 1, "MARKER": 1}]}, None, "There is a field or parameter that is not known here"),
+        ({"inner": [{"number": 1, "MARKER": 1}]}, None, "Unknown field or parameter"),
     ],
 )
 def test_a_fault_is_named_by_its_path_unless_the_caller_chose_the_name(value, field, detail):

@@ -116,7 +116,7 @@ async def test_nothing_is_kept_of_log_ins_that_are_over():
             async with limits.guard_login(str(number), "192.0.2.7"):
                 raise InvalidCredentials
 
-    assert not limits._logging_in
+    assert not limits._login_turns
 
 
 async def test_log_ins_that_are_not_limited_do_without_the_storage():
@@ -267,7 +267,7 @@ def two_under_way(client, headers, held):
 @pytest.mark.asvs("V2.4.1")
 @pytest.mark.parametrize("limit", ["1200/minute", ""])
 async def test_one_caller_does_not_have_everything_under_way(settings, run_service, monkeypatch, limit):
-    monkeypatch.setattr(rate_limit_middleware, "MAX_AT_ONCE", 2)
+    monkeypatch.setattr(rate_limit_middleware, "MAX_CONCURRENT", 2)
 
     held = asyncio.Event()
     async with run_service(settings.model_copy(update={"rate_limit_default": limit})) as service:
@@ -291,7 +291,7 @@ async def test_one_caller_does_not_have_everything_under_way(settings, run_servi
 
 @pytest.mark.parametrize("limit", ["1200/minute", ""])
 async def test_requests_of_one_address_wait_for_one_another(settings, run_service, monkeypatch, limit):
-    monkeypatch.setattr(rate_limit_middleware, "MAX_UNDER_WAY", 2)
+    monkeypatch.setattr(rate_limit_middleware, "MAX_RUNNING", 2)
 
     held = asyncio.Event()
     async with run_service(settings.model_copy(update={"rate_limit_default": limit})) as service:
@@ -312,7 +312,7 @@ async def test_requests_of_one_address_wait_for_one_another(settings, run_servic
 
 
 async def test_an_answer_that_is_read_slowly_keeps_no_turn(monkeypatch):
-    monkeypatch.setattr(rate_limit_middleware, "MAX_UNDER_WAY", 1)
+    monkeypatch.setattr(rate_limit_middleware, "MAX_RUNNING", 1)
     is_read = asyncio.Event()
 
     async def app(_scope, _receive, send):
@@ -326,7 +326,9 @@ async def test_an_answer_that_is_read_slowly_keeps_no_turn(monkeypatch):
         statuses.append(message.get("status"))
 
     limits = RateLimits(storage_url="", login="", registration="", default="1200/minute")
-    limited = rate_limit_middleware.RateLimitMiddleware(app, limits=limits, caller_of=rate_limit_middleware.address_of)
+    limited = rate_limit_middleware.RateLimitMiddleware(
+        app, limits=limits, caller_of=rate_limit_middleware.network_of_client
+    )
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": ("192.0.2.1", 1)}
     statuses = []
     slow = asyncio.create_task(limited(scope, None, read_slowly))

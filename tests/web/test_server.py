@@ -453,7 +453,7 @@ async def test_a_caller_who_takes_little_of_what_the_kernel_holds_is_not_waited_
 
 async def test_a_caller_who_reads_slowly_but_steadily_is_waited_for(port, impatient, monkeypatch):
     monkeypatch.setattr(web_server, "UNREAD_SECONDS", 0.5)
-    monkeypatch.setattr(web_server, "LEAST_READ_BYTES", 1)
+    monkeypatch.setattr(web_server, "MIN_READ_BYTES", 1)
     with reader_of_little(port, b"") as connection:
         read, end = 0, asyncio.get_running_loop().time() + 2
         while read < LARGE and asyncio.get_running_loop().time() < end:
@@ -572,7 +572,7 @@ async def status_over(connection):
 
 @pytest.mark.asvs("V2.4.1")
 async def test_one_address_does_not_take_all_connections(monkeypatch):
-    monkeypatch.setattr(web_server, "MAX_CONNECTIONS_AN_ADDRESS", 3)
+    monkeypatch.setattr(web_server, "MAX_CONNECTIONS_PER_NETWORK", 3)
     async with proxied_server("127.0.0.1") as (port, server):
         held = [await connect_from("127.0.0.2", port) for _ in range(3)]
         assert [await status_over(each) for each in held] == [b"200"] * 3
@@ -594,7 +594,7 @@ async def test_one_address_does_not_take_all_connections(monkeypatch):
 
 
 async def test_a_trusted_proxy_may_have_any_number_of_connections(monkeypatch):
-    monkeypatch.setattr(web_server, "MAX_CONNECTIONS_AN_ADDRESS", 3)
+    monkeypatch.setattr(web_server, "MAX_CONNECTIONS_PER_NETWORK", 3)
     async with proxied_server("127.0.0.2") as (port, _):
         held = [await connect_from("127.0.0.2", port) for _ in range(6)]
         assert [await status_over(each) for each in held] == [b"200"] * 6

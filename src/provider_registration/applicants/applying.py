@@ -58,7 +58,7 @@ async def apply(
         sent = await service.find_application(secret)
         if sent is None:
             return Attempt(form, refusal=error, errors={"contact_email": language.say(EMAIL_TAKEN)})
-        return Attempt(form, status_secret=secret, is_changed=not sent.says(company))
+        return Attempt(form, status_secret=secret, is_changed=not sent.matches(company))
     except TooManyRequests as error:
         problem = language.say(TOO_MANY, when=language.wait(error.retry_after or 0))
         return Attempt(form, refusal=error, problem=problem)

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from provider_registration.applicants.router import APPLY, router
 from provider_registration.candidates.links import APPLICATIONS
 
-APPLICANTS_ROOM = Path(__file__).parent
+APPLICANTS_FOLDER = Path(__file__).parent
 # Where people start again when something went wrong, by the beginning of the path that they asked for.
 APPLICANTS_HOMES = {APPLY: APPLY, APPLICATIONS: APPLY}
 

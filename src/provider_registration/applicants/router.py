@@ -12,13 +12,13 @@ from provider_registration.applicants.form import ApplicationForm
 from provider_registration.applicants.sentences import products_in
 from provider_registration.candidates.dependencies import CandidateServiceDep, RateLimitsDep
 from provider_registration.candidates.links import APPLICATIONS, status_url
+from provider_registration.pages.flash import FlashMessage, set_flash
 from provider_registration.pages.forms import FormDep
-from provider_registration.pages.notices import Notice, leave_notice
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
 from provider_registration.pages.translations import Language, mark
 from provider_registration.web.problems import headers_of, status_of
-from provider_registration.web.rate_limit_middleware import address_of
+from provider_registration.web.rate_limit_middleware import network_of_client
 
 router = APIRouter(include_in_schema=False)
 
@@ -54,11 +54,11 @@ async def post_form(
         return RedirectResponse(renderer.languages.keep_choice(request, path), HTTPStatus.SEE_OTHER)
     if form.get(SWITCH):
         return _form_page(request, renderer, language, Attempt(typed))
-    attempt = await apply(typed, language=language, service=service, limits=limits, caller=address_of(request))
+    attempt = await apply(typed, language=language, service=service, limits=limits, caller=network_of_client(request))
     if attempt.status_secret:
         response = RedirectResponse(status_url(request, attempt.status_secret), HTTPStatus.SEE_OTHER)
         if attempt.is_changed:
-            leave_notice(request, response, Notice("warning", language.say(SENT_BEFORE)))
+            set_flash(request, response, FlashMessage("warning", language.say(SENT_BEFORE)))
         return response
     return _form_page(request, renderer, language, attempt)
 

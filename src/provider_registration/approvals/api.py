@@ -1,4 +1,4 @@
-"""The routes of approvals: ask for one, and look after those that are not finished."""
+"""The routes of approvals: approve a candidate, and list, retry or resolve unfinished approvals."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def approve_candidate(
 async def list_approvals(
     query: Annotated[ApprovalListQuery, Query()], service: ApprovalServiceDep, _user: AdminDep, _once: ParametersOnce
 ) -> ApprovalListResponse:
-    """List approvals that billing has not confirmed yet: in progress, waiting for another try, or in doubt."""
+    """List approvals that billing has not confirmed yet: in progress, waiting for a retry, or in doubt."""
     page = query.to_page()
     approvals, total = await service.list_unfinished(page, state=query.state)
     return ApprovalListResponse(
@@ -127,14 +127,14 @@ async def list_approvals(
 
 @router.get(
     f"{CANDIDATE_APPROVAL}/events",
-    summary="Read what happened to an approval",
+    summary="List the events of an approval",
     responses=success(200, "The events, newest first", {"events": [EXAMPLE_EVENT]}),
 )
 @refuses(CandidateNotFound(EXAMPLE_ID))
 async def list_approval_events(
     candidate_id: CandidateId, candidates: CandidateServiceDep, service: ApprovalServiceDep, _user: AdminDep
 ) -> ApprovalHistoryResponse:
-    """Who asked for the candidate's approval, who retried or resolved it, and how it ended."""
+    """List who requested, retried or resolved the candidate's approval, and how it ended."""
     await candidates.get(candidate_id)
     records = await service.history(candidate_id)
     return ApprovalHistoryResponse(events=[ApprovalEventResponse.model_validate(record) for record in records])
@@ -160,7 +160,7 @@ async def list_approval_events(
 async def retry_approval(
     candidate_id: CandidateId, service: ApprovalServiceDep, user: AdminDep, expected: ExpectedVersions
 ) -> ApprovalResponse:
-    """Ask billing again now, with the same key, instead of waiting for the next try."""
+    """Retry the request to billing now, with the same key, instead of waiting for the next attempt."""
     candidate = await service.retry(candidate_id, user_id=user.user_id, expected=expected)
     return ApprovalResponse.model_validate(candidate)
 
@@ -170,7 +170,7 @@ async def retry_approval(
     summary="Resolve an approval in doubt",
     responses=success(
         200,
-        "Resolved; the candidate as it is now",
+        "Resolved; the candidate's current record",
         {**EXAMPLE_CANDIDATE, "status": "approved", "provider_id": 4711, "version": 2},
     ),
     openapi_extra=request_body(
@@ -178,8 +178,8 @@ async def retry_approval(
             "application/json",
             ResolutionRequest,
             {
-                "The provider is ours": {"resolution": "link", "provider_id": 4711},
-                "It is another company's": {"resolution": "let_go"},
+                "The provider belongs to this candidate": {"resolution": "link", "provider_id": 4711},
+                "The provider belongs to another company": {"resolution": "let_go"},
             },
         )
     ),
@@ -201,9 +201,9 @@ async def resolve_approval(
     service: ApprovalServiceDep,
     expected: ExpectedVersions,
 ) -> CandidateResponse:
-    """Say how an approval in doubt ends, after looking for its name in billing.
+    """Resolve an approval in doubt, after looking for its name in billing.
 
-    `link` marks the candidate approved with the provider that exists; `let_go` ends the approval, and the candidate
+    `link` marks the candidate approved with the existing provider; `let_go` cancels the approval, and the candidate
     can be approved again or rejected.
     """
     if resolution.provider_id is not None:

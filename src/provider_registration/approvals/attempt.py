@@ -1,4 +1,4 @@
-"""One attempt to carry out a claimed approval: ask billing, then record whatever came of it."""
+"""One attempt at a claimed approval: call billing, then record the outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from provider_registration.approvals.errors import (
     ProviderNameTaken,
 )
 from provider_registration.approvals.events import record_event
-from provider_registration.approvals.models import ApprovalEvent, Claim, MadeProvider
+from provider_registration.approvals.models import ApprovalEvent, Claim, CreatedProvider
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.errors import (
     BillingCircuitOpen,
@@ -44,17 +44,17 @@ from provider_registration.observability.metrics import APPROVAL_ATTEMPTS
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_SECONDS = 2.5  # then twice as long each time
-MAX_WAIT_SECONDS = 30.0
-MAX_UNANSWERED = 4  # attempts at one approval, within two minutes, while billing answers others
+FIRST_RETRY_SECONDS = 2.5  # doubled after each attempt
+MAX_RETRY_SECONDS = 30.0
+MAX_UNANSWERED = 4  # attempts at one approval, within two minutes, while billing responds to others
 JITTER = secrets.SystemRandom()
-TRY_AGAIN_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
+RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
 
 Result = TypeVar("Result")
 
 
 class Attempt:
-    """What a worker does with its claim. Its database writes are repeated until the lease runs out."""
+    """The work of a worker that holds a claim. It retries its database writes until the lease expires."""
 
     def __init__(
         self,
@@ -72,24 +72,24 @@ class Attempt:
         self._lease_ends = asyncio.get_running_loop().time() + lease_seconds
 
     async def carry_out(self) -> Candidate:
-        """Take the approval as far as it goes now.
+        """Take the approval as far as possible now.
 
         Raises:
-            ApprovalFailed, BillingPaused, ProviderNameTaken: billing made no provider; the approval is over.
-            ApprovalWaiting, ApprovalInDoubt: billing may have made one; the approval stands.
-            ApprovalInProgress: another worker took over, and is not done yet.
-            CandidateChanged: somebody decided otherwise meanwhile; the provider is an orphan.
+            ApprovalFailed, BillingPaused, ProviderNameTaken: billing created no provider; the approval has ended.
+            ApprovalWaiting, ApprovalInDoubt: billing may have created one; the approval stays open.
+            ApprovalInProgress: another worker took over and has not finished.
+            CandidateChanged: someone else decided in the meantime; the provider is an orphan.
         """
         claim = self._claim
         if claim.maybe_sent and not self._billing.retry_ambiguous:
-            return await self._mark_in_doubt("an earlier try may have reached billing, and is not to be repeated")
+            return await self._mark_in_doubt("an earlier request may have reached billing, and retries are disabled")
         try:
             provider_id = await self._billing.create_provider(
                 claim.provider_name, claim.idempotency_key, maybe_sent=claim.maybe_sent
             )
         except BillingError as error:
             return await self._settle(error)
-        self._log(logging.INFO, "billing made the provider", provider_id=provider_id)
+        self._log(logging.INFO, "billing created the provider", provider_id=provider_id)
         return await self._durably(self._record_provider, provider_id)
 
     async def _settle(self, error: BillingError) -> Candidate:
@@ -110,21 +110,21 @@ class Attempt:
                 raise error
 
     def _needs_an_admin(self, error: BillingUncertain) -> bool:
-        """Whether asking billing again could not tell more, or must not be done."""
+        """Whether another request to billing would not help, or is not allowed."""
         if isinstance(error, BillingUnusable):
             return True
         match error.__cause__:
             case BillingNameTaken():
                 return True
             case BillingRefused(status=status):
-                return status not in TRY_AGAIN_STATUSES
+                return status not in RETRYABLE_STATUSES
             case _ if self._claim.attempts >= MAX_UNANSWERED and self._billing.breaker.answers_lately:
-                return True  # it is this request that billing does not answer
+                return True  # billing fails to respond to this request only
             case _:
                 return not self._billing.retry_ambiguous
 
     async def _keep_waiting(self, reason: str, *, was_asked: bool) -> Candidate:
-        backoff = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self._claim.attempts - 1, 10))
+        backoff = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._claim.attempts - 1, 10))
         wait_seconds = backoff * JITTER.uniform(0.75, 1.25)
         parameters = {"wait_seconds": wait_seconds, "last_error": reason, "was_asked": was_asked}
         return await self._release(queries.KEEP_WAITING, parameters, None, "waiting", ApprovalWaiting(reason))
@@ -146,16 +146,16 @@ class Attempt:
         outcome: str,
         error: ServiceError,
     ) -> Candidate:
-        """Give the claim back and raise `error`; if it is not ours any more, answer with what its holder did."""
-        if not await self._durably(self._give_back, statement, parameters, event):
+        """Release the claim and raise `error`; if another worker has taken it over, return that worker's result."""
+        if not await self._durably(self._give_up, statement, parameters, event):
             APPROVAL_ATTEMPTS.labels("superseded").inc()
             self._log(logging.WARNING, "another worker took the approval over")
-            return await self._what_the_other_did()
+            return await self._result_of_other_worker()
         APPROVAL_ATTEMPTS.labels(outcome).inc()
         self._log(logging.WARNING, f"approval {outcome}", reason=parameters["last_error"])
         raise error
 
-    async def _give_back(self, statement: TextClause, parameters: dict[str, Any], event: ApprovalEvent | None) -> bool:
+    async def _give_up(self, statement: TextClause, parameters: dict[str, Any], event: ApprovalEvent | None) -> bool:
         claim = self._claim
         keys = {"candidate_id": claim.candidate_id, "claim_id": claim.claim_id}
         if statement is not queries.DROP_CLAIM:
@@ -169,26 +169,26 @@ class Attempt:
         return still_ours
 
     async def _record_provider(self, provider_id: int) -> Candidate:
-        """Mark the candidate approved. A provider in hand is recorded even if the lease has run out."""
+        """Mark the candidate approved. A known provider is recorded even if the lease has expired."""
         claim = self._claim
-        made = MadeProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
+        made = CreatedProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
         try:
-            # RowHeld is left to `_durably`, which has the whole lease; a claim has a request's time, and waits alone.
+            # RowHeld is handled by `_durably`, which may use the whole lease; a claim only has the time of a request.
             candidate = await self._batches.finish(made)
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":
                 raise
-            return await self._mark_in_doubt(f"billing answered with provider {provider_id} of another candidate")
+            return await self._mark_in_doubt(f"billing returned provider {provider_id} of another candidate")
         await reach("approval.after-finish-commit")
         if candidate.provider_id != provider_id:
             APPROVAL_ATTEMPTS.labels("superseded").inc()
-            self._log(logging.ERROR, "billing has a provider that no candidate is linked to", provider_id=provider_id)
+            self._log(logging.ERROR, "no candidate is linked to this provider in billing", provider_id=provider_id)
             raise CandidateChanged(claim.candidate_id)
         APPROVAL_ATTEMPTS.labels("approved").inc()
         self._log(logging.INFO, "candidate approved", provider_id=provider_id)
         return candidate
 
-    async def _what_the_other_did(self) -> Candidate:
+    async def _result_of_other_worker(self) -> Candidate:
         async with self._database.transaction() as session:
             parameters = {"candidate_id": self._claim.candidate_id}
             row = (await session.execute(candidate_queries.FIND_CANDIDATE, parameters)).mappings().one_or_none()
@@ -197,10 +197,10 @@ class Attempt:
         raise ApprovalInProgress(self._claim.candidate_id)
 
     async def _durably(self, write: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
-        """Call `write` until the database takes it or the lease is over; after that, the sweep goes on."""
+        """Retry `write` until the database accepts it or the lease expires; after that, the sweep continues."""
         try:
             with suppress(DatabaseUnavailable):
-                return await write(*arguments)  # nearly always the only try: without the machinery of retries
+                return await write(*arguments)  # usually the only attempt, without the cost of tenacity
             left = max(0.0, self._lease_ends - asyncio.get_running_loop().time())
             retrying = AsyncRetrying(
                 stop=stop_after_delay(left),
@@ -210,8 +210,8 @@ class Attempt:
             )
             return await retrying(write, *arguments)
         except DatabaseUnavailable as error:
-            self._log(logging.WARNING, "the database does not answer; the approval stands")
-            raise ApprovalWaiting("the database did not answer when that was to be recorded") from error
+            self._log(logging.WARNING, "the database does not respond; the approval stays open")
+            raise ApprovalWaiting("the database did not respond when the result was to be stored") from error
 
     def _log(self, level: int, message: str, **fields: object) -> None:
         claim = self._claim

@@ -1,7 +1,6 @@
-"""Claiming and finishing approvals together with others that come at the same time, and alone where that is needed.
+"""Claims and finishes approvals in batches, and one by one where needed.
 
-A batch does not wait for candidates that another transaction holds. What it could not do is tried again alone, which
-waits for the candidate.
+A batch skips candidates locked by another transaction. Those are retried one by one, waiting for the lock.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.approvals import queries
 from provider_registration.approvals.errors import ApprovalNotFound, ProviderNameBusy
-from provider_registration.approvals.models import Claim, ClaimRequest, MadeProvider
+from provider_registration.approvals.models import Claim, ClaimRequest, CreatedProvider
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.deciding import refusal_of
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateNotFound
 from provider_registration.candidates.models import ApprovalState, Candidate
 from provider_registration.db.batching import Batcher
-from provider_registration.db.database import AS_LONG_AS_IT_TAKES, Database, RowHeld
+from provider_registration.db.database import NO_LOCK_TIMEOUT, Database, RowHeld
 from provider_registration.failpoints import reach
 
 REQUESTS = TypeAdapter(list[ClaimRequest])
-MADE = TypeAdapter(list[MadeProvider])
+MADE = TypeAdapter(list[CreatedProvider])
 
 
 class ApprovalBatches:
-    """The two writes of an approval. A claim's lease lasts `lease_seconds`."""
+    """The two batched writes of an approval. A claim's lease lasts `lease_seconds`."""
 
     def __init__(self, database: Database, *, lease_seconds: float) -> None:
         self._database = database
@@ -38,40 +37,40 @@ class ApprovalBatches:
         self._finishes = Batcher(self._finish_together, time_limit=database.time_limit)
 
     async def claim(self, request: ClaimRequest) -> Claim:
-        """Claim a candidate's approval and record who asked.
+        """Claim a candidate's approval and record who requested it.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be approved.
-            ApprovalInProgress, ApprovalNeedsResolution, ProviderNameBusy: another approval stands in the way.
+            ApprovalInProgress, ApprovalNeedsResolution, ProviderNameBusy: another approval blocks it.
             ApprovalNotFound: there is none to retry.
-            DatabaseUnavailable: PostgreSQL does not answer; whether the claim was stored is unknown.
+            DatabaseUnavailable: PostgreSQL does not respond; the claim may have been stored.
         """
         claim = None
         with suppress(RowHeld):
             claim = await self._claims.do(request)
         return claim or await self._claim_alone(request)
 
-    async def finish(self, made: MadeProvider) -> Candidate:
-        """Mark a candidate approved, and end and record its approval; one decided otherwise comes back as it is.
+    async def finish(self, made: CreatedProvider) -> Candidate:
+        """Mark a candidate approved, end its approval and record that; return one that was already decided unchanged.
 
         Raises:
-            CandidateNotFound: the candidate is gone.
+            CandidateNotFound: the candidate no longer exists.
             IntegrityError: another candidate has this provider.
-            RowHeld, DatabaseUnavailable: PostgreSQL does not answer; whether it was stored is unknown.
+            RowHeld, DatabaseUnavailable: PostgreSQL does not respond; the write may have been stored.
         """
         return await self._finishes.do(made) or await self._finish_alone(made)
 
     async def _claim_together(self, requests: Sequence[ClaimRequest]) -> list[Claim | None]:
         await reach("approval.before-claim")
         async with self._database.statement() as session:
-            rows = (await session.execute(queries.CLAIM, self._claiming(requests))).mappings()
+            rows = (await session.execute(queries.CLAIM, self._claim_parameters(requests))).mappings()
             claims = {row["claim_id"]: Claim.from_row(row) for row in rows if row["claim_id"]}
         return [claims.get(request.claim_id) for request in requests]
 
     async def _claim_alone(self, request: ClaimRequest) -> Claim:
         async with self._database.transaction() as session:
             await session.execute(candidate_queries.LOCK_CANDIDATES, {"candidate_ids": [request.candidate_id]})
-            parameters = self._claiming([request]) | {"patience": AS_LONG_AS_IT_TAKES}
+            parameters = self._claim_parameters([request]) | {"patience": NO_LOCK_TIMEOUT}
             row = (await session.execute(queries.CLAIM, parameters)).mappings().one()
         if row["claim_id"]:
             return Claim.from_row(row)
@@ -80,31 +79,31 @@ class ApprovalBatches:
                 raise ApprovalNotFound(request.candidate_id)
             case None:
                 raise ProviderNameBusy
-            case ApprovalState.WAITING:  # a sweep was faster
+            case ApprovalState.WAITING:  # a sweep claimed it first
                 raise ApprovalInProgress(request.candidate_id)
             case _:
                 raise refusal_of(row)
 
-    def _claiming(self, requests: Sequence[ClaimRequest]) -> dict[str, object]:
+    def _claim_parameters(self, requests: Sequence[ClaimRequest]) -> dict[str, object]:
         return {"requests": REQUESTS.dump_json(list(requests)).decode(), "lease_seconds": self._lease_seconds}
 
-    async def _finish_together(self, made: Sequence[MadeProvider]) -> list[Candidate | None]:
+    async def _finish_together(self, made: Sequence[CreatedProvider]) -> list[Candidate | None]:
         await reach("approval.before-finish")
         async with self._database.statement() as session:
             rows = (await session.execute(queries.FINISH, {"made": MADE.dump_json(list(made)).decode()})).mappings()
             finished = {row["id"]: Candidate.from_row(row) for row in rows}
         return [finished.get(provider.candidate_id) for provider in made]
 
-    async def _finish_alone(self, made: MadeProvider) -> Candidate:
+    async def _finish_alone(self, made: CreatedProvider) -> Candidate:
         async with self._database.transaction() as session:
             return await finish_locked(session, made)
 
 
-async def finish_locked(session: AsyncSession, made: MadeProvider) -> Candidate:
-    """Wait for a candidate, and finish its approval at the version that it has then.
+async def finish_locked(session: AsyncSession, made: CreatedProvider) -> Candidate:
+    """Lock a candidate and finish its approval at its current version.
 
     Raises:
-        CandidateNotFound: it is gone.
+        CandidateNotFound: it no longer exists.
         IntegrityError: another candidate has this provider.
     """
     keys = {"candidate_id": made.candidate_id, "expected": None}
@@ -113,5 +112,5 @@ async def finish_locked(session: AsyncSession, made: MadeProvider) -> Candidate:
     if seen["version_seen"] is None:
         raise CandidateNotFound(made.candidate_id)
     made = replace(made, candidate_version=seen["version_seen"])
-    parameters = {"made": MADE.dump_json([made]).decode(), "patience": AS_LONG_AS_IT_TAKES}
+    parameters = {"made": MADE.dump_json([made]).decode(), "patience": NO_LOCK_TIMEOUT}
     return Candidate.from_row((await session.execute(queries.FINISH, parameters)).mappings().one())

@@ -1,4 +1,4 @@
-"""What the routes of approvals are given."""
+"""Dependencies of the approval routes."""
 
 from __future__ import annotations
 

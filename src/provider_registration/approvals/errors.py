@@ -1,4 +1,4 @@
-"""How an approval can be refused, fail or stay unfinished."""
+"""Errors of approvals: refused, failed or unfinished."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from provider_registration.errors import ConflictError, NotFoundError, Unavailab
 
 
 class ApprovalNotInDoubt(OfCandidate, ConflictError):
-    """Only an approval that is in doubt can be resolved by hand."""
+    """Only an approval in doubt can be resolved by an admin."""
 
     code = "approval-not-in-doubt"
     title = "Approval not in doubt"
 
     def __str__(self) -> str:
-        return f"The approval of candidate {self.candidate_id} is not in doubt; it will be completed by itself."
+        return f"The approval of candidate {self.candidate_id} is not in doubt; it completes automatically."
 
 
 class ApprovalNotFound(OfCandidate, NotFoundError):
@@ -27,23 +27,23 @@ class ApprovalNotFound(OfCandidate, NotFoundError):
 
 
 class ProviderNameBusy(ConflictError):
-    """Another candidate of the same name is being approved; billing must not be asked for both at once."""
+    """Another candidate with the same name is being approved; billing must not get both requests at once."""
 
     code = "provider-name-busy"
     title = "Provider name busy"
 
     def __str__(self) -> str:
-        return "An approval of another candidate with the same company name is unfinished; try again after it."
+        return "An approval of another candidate with the same company name is unfinished; try again later."
 
 
 class ProviderNameTaken(ConflictError):
-    """Billing has a provider of this name, and it is not this candidate's."""
+    """Billing has a provider with this name that does not belong to this candidate."""
 
     code = "provider-name-taken"
     title = "Provider name taken"
 
     def __str__(self) -> str:
-        return "Billing already has another provider of this name; nothing was changed."
+        return "Billing already has another provider with this name. Nothing changed."
 
 
 class ProviderLinkedElsewhere(ConflictError):
@@ -60,7 +60,7 @@ class ProviderLinkedElsewhere(ConflictError):
 
 
 class ApprovalFailed(UpstreamError):
-    """Billing could not be reached or refused: no provider was made, the candidate can be decided again."""
+    """Billing could not be reached or refused: it created no provider, and the candidate can be decided again."""
 
     code = "approval-failed"
     title = "Approval failed"
@@ -70,13 +70,13 @@ class ApprovalFailed(UpstreamError):
 
     def __str__(self) -> str:
         return (
-            f"The approval failed, since {self.reason}. It will not complete by itself: nothing was changed, "
-            "and the candidate can be approved again or rejected."
+            f"Approval failed: {self.reason}. Nothing changed, and the service does not retry: approve the candidate "
+            "again or reject it."
         )
 
 
 class ApprovalWaiting(UpstreamError):
-    """Billing may have made the provider; the service will ask again with the same key until it knows."""
+    """Billing may have created the provider; the service retries with the same key until it knows."""
 
     code = "approval-waiting"
     title = "Approval waiting"
@@ -86,13 +86,13 @@ class ApprovalWaiting(UpstreamError):
 
     def __str__(self) -> str:
         return (
-            f"Billing may have made the provider, but {self.reason}. The approval will complete by itself, unless "
-            "billing cannot tell whose provider it is; the candidate's record shows how it stands."
+            f"Billing may have created the provider, but {self.reason}. The service retries automatically; the "
+            "candidate's record shows the state of the approval."
         )
 
 
 class ApprovalInDoubt(UpstreamError):
-    """Billing has a provider of this name, and it may be the one that an earlier try made."""
+    """Billing may have created the provider, and a retry would not show whether it did."""
 
     code = "approval-in-doubt"
     title = "Approval in doubt"
@@ -102,13 +102,13 @@ class ApprovalInDoubt(UpstreamError):
 
     def __str__(self) -> str:
         return (
-            f"It is in doubt whether billing made the provider, since {self.reason}. The approval will not complete "
-            "by itself: an admin has to resolve it."
+            f"Billing may have created the provider, but this cannot be confirmed: {self.reason}. An admin must "
+            "resolve the approval."
         )
 
 
 class BillingPaused(UnavailableError):
-    """Billing failed too often just now: it was not asked, and nothing was changed."""
+    """The circuit breaker is open: billing was not called, and nothing changed."""
 
     code = "billing-paused"
     title = "Billing paused"
@@ -118,6 +118,5 @@ class BillingPaused(UnavailableError):
 
     def __str__(self) -> str:
         return (
-            "Calls to billing are paused after repeated failures. Nothing changed; approve again in "
-            f"{self.retry_after} s."
+            f"Calls to billing are paused after repeated failures. Nothing changed; try again in {self.retry_after} s."
         )

@@ -1,4 +1,4 @@
-"""Recording what happens to approvals, and who did it."""
+"""Records the events of approvals and who caused them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def record_event(
     provider_id: int | None = None,
     detail: str | None = None,
 ) -> None:
-    """Write an event in the transaction that makes it true; without a user, the service did it by itself."""
+    """Write an event in the same transaction as the change; without a user, the service caused it."""
     parameters = {
         "candidate_id": approval.candidate_id,
         "idempotency_key": approval.idempotency_key,

@@ -1,4 +1,4 @@
-"""What is known of an approval that is not finished, and of what happened to it."""
+"""Models of unfinished approvals and their events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provider_registration.candidates.models import ApprovalStanding, ApprovalSt
 
 
 class ApprovalEvent(StrEnum):
-    """What can happen to an approval."""
+    """The kinds of events of an approval."""
 
     REQUESTED = "requested"
     RETRY_REQUESTED = "retry_requested"
@@ -53,9 +53,9 @@ class Approval(ApprovalStanding):
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """What an admin wants approved. `expected` has the versions that they may have seen; None: any.
+    """A request to claim an approval. `expected` has the versions that the admin may have seen; None: any.
 
-    `is_retry`: only an approval that is begun is claimed.
+    `is_retry`: claim only an approval that already exists.
     """
 
     candidate_id: UUID
@@ -68,9 +68,9 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to ask billing for one candidate's provider until the lease runs out.
+    """The right to request one candidate's provider from billing until the lease expires.
 
-    `maybe_sent`: an earlier holder may have asked already.
+    `maybe_sent`: an earlier holder may have sent the request.
     """
 
     candidate_id: UUID
@@ -96,8 +96,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class MadeProvider:
-    """What billing made for an approval, and what is recorded of it; without a user, the service did it by itself."""
+class CreatedProvider:
+    """The provider that billing created for an approval, and its event; without a user, the service caused it."""
 
     candidate_id: UUID
     candidate_version: int
@@ -109,7 +109,7 @@ class MadeProvider:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRecord:
-    """One thing that happened to an approval; `user_id` is None when the service did it by itself."""
+    """One event of an approval; `user_id` is None when the service caused it."""
 
     event: ApprovalEvent
     at: datetime

@@ -1,6 +1,6 @@
 """The SQL of approvals.
 
-An intent with a `claim_id` is held until `next_attempt_at`; one without waits until then, or is in doubt: see STANDING.
+An intent with a `claim_id` is leased until `next_attempt_at`; one without waits until then or is in doubt: STANDING.
 """
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from provider_registration.candidates.queries import CANDIDATE_COLUMNS, LONGEST, OBSTACLE, STANDING
-from provider_registration.db.database import PATIENCE, PATIENCE_OF_A_BATCH
+from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
 from provider_registration.db.statements import statement
 
-# Claim approvals and record who asked; say of each what stood in the way. What others hold is left out; names in their
-# order, since two statements that met in another order would deadlock. One that waits is taken over.
+# Claim approvals, record who requested them, and return the obstacle of each that was not claimed. Skip rows locked by
+# others. Names are inserted in order, so that two statements cannot deadlock. A waiting approval is taken over.
 CLAIM = statement(
     """
     WITH {patience}, seen AS (
-        SELECT asked.*, candidates.company_name, candidates.status, candidates.version,
-               intent.candidate_id IS NOT NULL AS is_begun, {obstacle} AS obstacle
-        FROM json_to_recordset(CAST(:requests AS json)) AS asked (
+        SELECT request.*, candidates.company_name, candidates.status, candidates.version,
+               intent.candidate_id IS NOT NULL AS has_intent, {obstacle} AS obstacle
+        FROM json_to_recordset(CAST(:requests AS json)) AS request (
             candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[], is_retry boolean
         )
-        LEFT JOIN candidates ON candidates.id = asked.candidate_id
-        LEFT JOIN approval_intents AS intent ON intent.candidate_id = asked.candidate_id
+        LEFT JOIN candidates ON candidates.id = request.candidate_id
+        LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
     ), free AS (
         SELECT seen.*
         FROM seen
@@ -31,15 +31,15 @@ CLAIM = statement(
         WHERE candidates.status = 'pending'
           AND candidates.version = seen.version
           AND coalesce(seen.obstacle, 'waiting') = 'waiting'
-          AND (seen.is_begun OR NOT seen.is_retry)
+          AND (seen.has_intent OR NOT seen.is_retry)
         FOR NO KEY UPDATE OF candidates SKIP LOCKED
-    ), begun AS (
+    ), started AS (
         INSERT INTO approval_intents
             (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
         SELECT candidate_id, idempotency_key, company_name, user_id, claim_id,
                clock_timestamp() + make_interval(secs => :lease_seconds)
         FROM free
-        WHERE NOT is_begun
+        WHERE NOT has_intent
         ORDER BY company_name
         ON CONFLICT DO NOTHING
         RETURNING candidate_id, claim_id, idempotency_key, provider_name, attempts
@@ -49,14 +49,14 @@ CLAIM = statement(
             next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds),
             attempts = intent.attempts + 1
         FROM free
-        WHERE intent.candidate_id = free.candidate_id AND free.is_begun AND {standing} = 'waiting'
+        WHERE intent.candidate_id = free.candidate_id AND free.has_intent AND {standing} = 'waiting'
         RETURNING intent.candidate_id, intent.claim_id, intent.idempotency_key, intent.provider_name, intent.attempts
     ), claimed AS (
-        SELECT * FROM begun UNION ALL SELECT * FROM taken_over
+        SELECT * FROM started UNION ALL SELECT * FROM taken_over
     ), recorded AS (
         INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id)
         SELECT claimed.candidate_id, claimed.idempotency_key,
-               CASE WHEN seen.is_begun THEN 'retry_requested' ELSE 'requested' END, seen.user_id
+               CASE WHEN seen.has_intent THEN 'retry_requested' ELSE 'requested' END, seen.user_id
         FROM claimed
         JOIN seen USING (claim_id)
     )
@@ -66,14 +66,14 @@ CLAIM = statement(
     FROM seen
     LEFT JOIN claimed ON claimed.claim_id = seen.claim_id
     """,
-    patience=PATIENCE,
+    patience=LOCK_TIMEOUT_CTE,
     obstacle=OBSTACLE,
     standing=STANDING,
-).bindparams(PATIENCE_OF_A_BATCH, LONGEST)
+).bindparams(BATCH_LOCK_TIMEOUT, LONGEST)
 
-# Mark pending candidates approved, each at the version that it had; end their approvals and record how. For one that
-# was decided otherwise meanwhile there is nothing left to ask either: its provider is recorded, once, as an orphan.
-# The candidates come back as they are now, but for those that are pending still.
+# Mark pending candidates approved, each at its expected version; end their approvals and record the events. If a
+# candidate was decided in the meantime, its approval ends too and its provider is recorded, once, as an orphan.
+# Returns the candidates as they are now, except those that are still pending.
 FINISH = statement(
     """
     WITH {patience}, made AS (
@@ -119,11 +119,11 @@ FINISH = statement(
     UNION ALL
     SELECT {candidate} FROM otherwise AS candidates
     """,
-    patience=PATIENCE,
+    patience=LOCK_TIMEOUT_CTE,
     candidate=CANDIDATE_COLUMNS,
-).bindparams(PATIENCE_OF_A_BATCH)
+).bindparams(BATCH_LOCK_TIMEOUT)
 
-# Claim the approval that has been due longest, if any; two replicas never get the same.
+# Claim the approval that has been due longest, if any; two processes never get the same one.
 CLAIM_DUE = text("""
     UPDATE approval_intents
     SET claim_id = :claim_id,
@@ -143,7 +143,7 @@ CLAIM_DUE = text("""
               (SELECT version FROM candidates WHERE id = approval_intents.candidate_id) AS candidate_version
 """)
 
-# A candidate's approval, locked until the transaction ends.
+# Lock a candidate's approval until the transaction ends.
 LOCK_APPROVAL = statement(
     """
     SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
@@ -172,7 +172,7 @@ COUNT_APPROVALS = text("""
     WHERE CAST(:state AS text) IS NULL OR state = :state
 """)
 
-# For the metrics: how many approvals are unfinished in each state, and how old the oldest is, in seconds.
+# For the metrics: the number of unfinished approvals in each state, and the age of the oldest in seconds.
 SUMMARISE = text("""
     SELECT state,
            count(*) AS unfinished,
@@ -181,13 +181,13 @@ SUMMARISE = text("""
     GROUP BY state
 """)
 
-# For the metrics: how many providers no candidate is linked to.
+# For the metrics: the number of orphaned providers.
 COUNT_ORPHANS = text("""
     SELECT count(DISTINCT provider_id) FROM approval_events WHERE event = 'orphaned'
 """)
 
-# For the metrics: the age of the oldest transaction in this database, in seconds; NULL when the role may not see those
-# of others. Every role sees its own.
+# For the metrics: the age of the oldest transaction in this database in seconds; NULL if the role may not see the
+# transactions of other roles.
 OLDEST_TRANSACTION_SECONDS = text("""
     SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE')
         THEN (
@@ -198,7 +198,7 @@ OLDEST_TRANSACTION_SECONDS = text("""
     END
 """)
 
-# Let go of a claim that is still ours, to be tried again after a while. What billing said last outlasts its pauses.
+# Release a claim that is still ours and schedule a retry. `last_error` keeps billing's last error during a pause.
 KEEP_WAITING = text("""
     UPDATE approval_intents
     SET claim_id = NULL,
@@ -208,7 +208,7 @@ KEEP_WAITING = text("""
     RETURNING candidate_id
 """)
 
-# Leave a claim that is still ours to an admin.
+# Release a claim that is still ours and put the approval in doubt.
 MARK_IN_DOUBT = text("""
     UPDATE approval_intents
     SET claim_id = NULL, in_doubt_since = now(), last_error = :last_error
@@ -216,25 +216,25 @@ MARK_IN_DOUBT = text("""
     RETURNING candidate_id
 """)
 
-# End an approval that made no provider, if the claim is still ours.
+# End an approval that created no provider, if the claim is still ours.
 DROP_CLAIM = text("""
     DELETE FROM approval_intents
     WHERE candidate_id = :candidate_id AND claim_id = :claim_id
     RETURNING candidate_id
 """)
 
-# End an approval, whoever holds it.
+# End an approval, even if a worker holds it.
 DROP_APPROVAL = text("""
     DELETE FROM approval_intents WHERE candidate_id = :candidate_id
 """)
 
-# Record what happened to an approval, and who did it.
+# Record an event of an approval and who caused it.
 RECORD_EVENT = text("""
     INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id, detail)
     VALUES (:candidate_id, :idempotency_key, :event, :user_id, :provider_id, :detail)
 """)
 
-# What happened to a candidate's approval, newest first.
+# The events of a candidate's approval, newest first.
 LIST_EVENTS = text("""
     SELECT event, at, user_id, provider_id, detail
     FROM approval_events

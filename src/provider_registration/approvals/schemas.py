@@ -1,4 +1,4 @@
-"""What the approval endpoints take and give."""
+"""Request and response bodies of the approval endpoints."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ApprovalDetailResponse(ApprovalStandingResponse):
     """An unfinished approval."""
 
     candidate_id: UUID
-    idempotency_key: UUID = Field(description="Sent to billing as Idempotency-Key; the logs have it too")
-    provider_name: str = Field(description="The name billing was asked for")
-    requested_by: UUID = Field(description="The user who asked for the approval")
+    idempotency_key: UUID = Field(description="Sent to billing as Idempotency-Key; also in the logs")
+    provider_name: str = Field(description="The provider name sent to billing")
+    requested_by: UUID = Field(description="The user who requested the approval")
 
 
 class ApprovalResponse(BaseModel):
@@ -48,7 +48,7 @@ class ApprovalResponse(BaseModel):
 
     candidate_id: UUID = Field(examples=[EXAMPLE_ID])
     status: Literal[Status.APPROVED]
-    provider_id: int = Field(description="The provider's id in billing", examples=[4711])
+    provider_id: int = Field(description="Provider ID in billing", examples=[4711])
 
 
 class ApprovalListQuery(PageQuery):
@@ -65,35 +65,35 @@ class ApprovalListResponse(BaseModel):
 
 
 class ApprovalEventResponse(BaseModel):
-    """One thing that happened to an approval."""
+    """One event of an approval."""
 
     model_config = ConfigDict(from_attributes=True)
 
     event: ApprovalEvent
     at: datetime = Field(description="UTC")
-    user_id: UUID | None = Field(description="Who did it; null when the service did it by itself")
-    provider_id: int | None = Field(description="The provider it was about")
-    detail: str | None = Field(description="Why")
+    user_id: UUID | None = Field(description="The user who caused it; null if the service did")
+    provider_id: int | None = Field(description="The provider concerned")
+    detail: str | None = Field(description="The reason")
 
 
 class ApprovalHistoryResponse(BaseModel):
-    """What happened to a candidate's approval, newest first, 100 events at most."""
+    """The events of a candidate's approval, newest first, at most 100."""
 
     events: list[ApprovalEventResponse]
 
 
 class ResolutionRequest(BaseModel):
-    """How an approval in doubt ends.
+    """The resolution of an approval in doubt.
 
-    `link`: the provider `provider_id` in billing is the candidate's. `let_go`: billing has none of the candidate's,
-    so the approval ends and the candidate can be decided anew.
+    `link`: the provider `provider_id` in billing belongs to the candidate. `let_go`: billing has no provider of the
+    candidate, so the approval is cancelled and the candidate can be decided again.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     resolution: Literal["link", "let_go"]
     provider_id: Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)] | None = Field(
-        None, validate_default=True, description="The provider's id in billing; with link alone"
+        None, validate_default=True, description="Provider ID in billing; only with link"
     )
 
     @field_validator("provider_id")
@@ -103,5 +103,5 @@ class ResolutionRequest(BaseModel):
         if resolution == "link" and value is None:
             raise PydanticCustomError("missing_with_link", "Field required with link")
         if resolution == "let_go" and value is not None:
-            raise PydanticCustomError("not_with_let_go", "There is no provider with let_go")
+            raise PydanticCustomError("not_with_let_go", "Field not allowed with let_go")
         return value

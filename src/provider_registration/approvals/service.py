@@ -1,4 +1,4 @@
-"""What can be done with approvals: begin one, retry one now, resolve one in doubt, list them, sweep up the rest."""
+"""The operations on approvals: start, retry, resolve, list, and the sweep that completes the rest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from provider_registration.approvals.models import (
     ApprovalRecord,
     Claim,
     ClaimRequest,
-    MadeProvider,
+    CreatedProvider,
 )
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.port import BreakerState
@@ -56,15 +56,15 @@ from provider_registration.web.pagination import Page
 
 logger = logging.getLogger(__name__)
 
-LEASE_SHARE = 1.5  # a lease lasts this many deadlines of a billing call, so that nobody takes over a living worker
+LEASE_SHARE = 1.5  # a lease lasts this many deadlines of a billing call, so no one takes over from a live worker
 SWEEPS_AT_ONCE = 5
-STOP_SECONDS = 10.0  # that approvals may still take once the process is to end
+STOP_SECONDS = 10.0  # that approvals may still take during shutdown
 MAX_EVENTS = 100
-KEY_NAMESPACE = UUID("8f0d3b5e-6c0a-5f0e-9f6e-2b1c4f7d9a10")  # never change it: keys in billing were made with it
+KEY_NAMESPACE = UUID("8f0d3b5e-6c0a-5f0e-9f6e-2b1c4f7d9a10")  # never change it: existing keys in billing depend on it
 
 
 class ApprovalService:
-    """Takes approvals from the claim to the end. Let it `stop` before the database and the billing client."""
+    """Runs approvals from the claim to the end. `stop` it before the database and the billing client."""
 
     def __init__(self, database: Database, reader: Reader, billing: BillingClient) -> None:
         self._database = database
@@ -72,42 +72,42 @@ class ApprovalService:
         self._billing = billing
         self.lease_seconds = billing.deadline * LEASE_SHARE
         self._batches = ApprovalBatches(database, lease_seconds=self.lease_seconds)
-        self._under_way: set[asyncio.Task[Candidate]] = set()
+        self._running: set[asyncio.Task[Candidate]] = set()
 
     async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
-        """Approve a candidate; a caller who leaves does not interrupt it.
+        """Approve a candidate; the approval continues if the client disconnects.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be approved.
-            ApprovalInProgress, ApprovalNeedsResolution, ProviderNameBusy: another approval stands in the way.
-            ServiceError: as `Attempt.carry_out`.
+            ApprovalInProgress, ApprovalNeedsResolution, ProviderNameBusy: another approval blocks it.
+            ServiceError: as for `Attempt.carry_out`.
         """
         return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, expected, retry=False))
 
     async def retry(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
-        """Try a waiting approval now.
+        """Retry a waiting approval now.
 
         Raises:
-            ApprovalNotFound: there is none. Otherwise as `approve`.
+            ApprovalNotFound: there is none. Otherwise as for `approve`.
         """
         return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, expected, retry=True))
 
     async def link(
         self, candidate_id: UUID, provider_id: int, *, user_id: UUID, expected: frozenset[int] | None = None
     ) -> Candidate:
-        """Resolve an approval in doubt: the provider in billing is the candidate's.
+        """Resolve an approval in doubt: link the provider in billing to the candidate.
 
         Raises:
-            CandidateNotFound, CandidateNotPending, VersionMismatch, ApprovalNotFound, ApprovalNotInDoubt: nothing is
+            CandidateNotFound, CandidateNotPending, VersionMismatch, ApprovalNotFound, ApprovalNotInDoubt: nothing was
                 resolved.
             ProviderLinkedElsewhere: another candidate has this provider.
-            CandidateChanged: it was decided otherwise meanwhile; the approval has ended, and the provider is an orphan.
+            CandidateChanged: someone else decided in the meantime; the approval has ended, the provider is an orphan.
         """
         try:
             async with self._database.transaction() as session:
                 approval, version = await self._lock_in_doubt(session, candidate_id, expected)
                 key, event = approval.idempotency_key, ApprovalEvent.LINKED
-                made = MadeProvider(candidate_id, version, key, provider_id, event, user_id)
+                made = CreatedProvider(candidate_id, version, key, provider_id, event, user_id)
                 candidate = await finish_locked(session, made)
                 await reach("resolve.before-commit")
         except IntegrityError as error:
@@ -117,16 +117,16 @@ class ApprovalService:
         await reach("resolve.after-commit")
         self._reader.decided()
         if candidate.provider_id != provider_id:
-            _log("approval in doubt ended; no candidate is linked to the provider", approval, provider_id=provider_id)
+            _log("approval in doubt ended; the provider is an orphan", approval, provider_id=provider_id)
             raise CandidateChanged(candidate_id)
-        _log("approval in doubt resolved by linking", approval, provider_id=provider_id)
+        _log("approval in doubt resolved: linked", approval, provider_id=provider_id)
         return candidate
 
     async def let_go(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
-        """Resolve an approval in doubt: billing has no provider of the candidate's, so it can be decided anew.
+        """Resolve an approval in doubt: cancel it. The candidate can then be decided again.
 
         Raises:
-            CandidateNotFound, CandidateNotPending, VersionMismatch, ApprovalNotFound, ApprovalNotInDoubt: nothing is
+            CandidateNotFound, CandidateNotPending, VersionMismatch, ApprovalNotFound, ApprovalNotInDoubt: nothing was
                 resolved.
         """
         async with self._database.transaction() as session:
@@ -137,11 +137,11 @@ class ApprovalService:
             candidate = (await session.execute(candidate_queries.FIND_CANDIDATE, keys)).mappings().one()
             await reach("resolve.before-commit")
         await reach("resolve.after-commit")
-        _log("approval in doubt resolved by letting it go", approval)
+        _log("approval in doubt resolved: cancelled", approval)
         return Candidate.from_row(candidate)
 
     async def list_unfinished(self, page: Page, *, state: ApprovalState | None) -> tuple[list[Approval], int]:
-        """One page of the unfinished approvals, oldest first, and how many there are on all pages."""
+        """One page of the unfinished approvals, oldest first, and their total."""
         async with self._database.transaction() as session:
             total = await session.scalar(queries.COUNT_APPROVALS, {"state": state})
             parameters = {"state": state, "limit": page.limit, "offset": page.offset}
@@ -149,14 +149,14 @@ class ApprovalService:
         return [Approval.from_row(row) for row in rows.mappings()], total or 0
 
     async def history(self, candidate_id: UUID) -> list[ApprovalRecord]:
-        """What happened to a candidate's approval: the last MAX_EVENTS events, newest first."""
+        """The last MAX_EVENTS events of a candidate's approval, newest first."""
         async with self._database.transaction() as session:
             parameters = {"candidate_id": candidate_id, "limit": MAX_EVENTS}
             rows = await session.execute(queries.LIST_EVENTS, parameters)
         return [ApprovalRecord.from_row(row) for row in rows.mappings()]
 
     async def sweep(self) -> None:
-        """Carry out what is due: approvals whose worker is gone, and those that wait for another try."""
+        """Carry out due approvals: those whose worker died, and those that wait for a retry."""
         self._billing.breaker.show()
         while self._billing.breaker.state is not BreakerState.OPEN:
             probing = self._billing.breaker.state is BreakerState.HALF_OPEN
@@ -169,7 +169,7 @@ class ApprovalService:
                     raise result
 
     async def observe(self) -> None:
-        """Set the metrics of what the database holds, and of how it does."""
+        """Update the metrics that come from the database."""
         async with self._database.transaction() as session:
             rows = (await session.execute(queries.SUMMARISE)).all()
             orphans = await session.scalar(queries.COUNT_ORPHANS)
@@ -191,34 +191,34 @@ class ApprovalService:
         REPLICA_LAG_SECONDS.set(await self._reader.measure_lag())
 
     async def stop(self, stopping: asyncio.Event) -> None:
-        """Once `stopping` is set, wait for the attempts under way, but not long: the sweep of another process goes on.
+        """Once `stopping` is set, wait briefly for running attempts; another process's sweep completes the rest.
 
         Their callers get ApprovalWaiting.
         """
         await stopping.wait()
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=STOP_SECONDS)
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=STOP_SECONDS)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _uninterrupted(self, work: Coroutine[Any, Any, Candidate]) -> Candidate:
-        """Do `work` to its end, whether or not somebody still waits for it."""
+        """Run `work` to its end, even if its caller is cancelled."""
         task = asyncio.create_task(work)
-        self._under_way.add(task)
+        self._running.add(task)
         task.add_done_callback(self._done)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise ApprovalWaiting("the service was stopped meanwhile") from None
+                raise ApprovalWaiting("the service was stopped") from None
             raise
 
     def _done(self, task: asyncio.Task[Candidate]) -> None:
-        self._under_way.discard(task)
-        self._reader.decided()  # before the caller hears of it, and also when that one has left
+        self._running.discard(task)
+        self._reader.decided()  # before the caller continues, and also if it has left
         if not task.cancelled():
-            task.exception()  # seen; the caller gets it, if one is left
+            task.exception()  # mark it as retrieved; the caller gets it, if there is one
 
     async def _claim_and_carry_out(
         self, candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, retry: bool
@@ -257,7 +257,7 @@ class ApprovalService:
     async def _lock_in_doubt(
         self, session: AsyncSession, candidate_id: UUID, expected: frozenset[int] | None
     ) -> tuple[Approval, int]:
-        """The approval, and the version of its candidate, which is pending or was decided otherwise meanwhile."""
+        """The approval and the version of its candidate, which may have been decided in the meantime."""
         keys = {"candidate_id": candidate_id, "expected": list(expected) if expected is not None else None}
         await session.execute(candidate_queries.LOCK_CANDIDATES, {"candidate_ids": [candidate_id]})
         seen = (await session.execute(candidate_queries.FIND_OBSTACLE, keys)).mappings().one()

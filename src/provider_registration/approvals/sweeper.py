@@ -1,4 +1,4 @@
-"""The background task of every replica that completes what a crash or a failing billing service left."""
+"""The background task of every process that completes approvals left unfinished by crashes or billing failures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from provider_registration.periodic import repeat
 
 logger = logging.getLogger(__name__)
 
-SWEEPS_A_LEASE = 10
+SWEEPS_PER_LEASE = 10
 
 
 async def keep_sweeping(approvals: ApprovalService) -> None:
-    """Sweep until cancelled, about ten times a lease: every 3 s with a lease of 30 s."""
+    """Sweep until cancelled, ten times per lease: every 3 s with a lease of 30 s."""
     limited = RateLimitedLogger(logger)
     LAST_SWEEP_TIMESTAMP.set_to_current_time()
 
@@ -25,6 +25,6 @@ async def keep_sweeping(approvals: ApprovalService) -> None:
         LAST_SWEEP_TIMESTAMP.set_to_current_time()
         return False
 
-    seconds = approvals.lease_seconds / SWEEPS_A_LEASE
+    seconds = approvals.lease_seconds / SWEEPS_PER_LEASE
     later = "the database does not answer; approvals are swept later"
     await repeat(sweep, seconds=seconds, logger=limited, later=later, failed="a sweep failed")

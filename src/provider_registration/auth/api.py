@@ -19,7 +19,7 @@ from provider_registration.web.problems import (
     InvalidRequest,
     UnsupportedMediaType,
 )
-from provider_registration.web.rate_limit_middleware import address_of
+from provider_registration.web.rate_limit_middleware import network_of_client
 from provider_registration.web.rate_limits import RateLimitsUnavailable
 from provider_registration.web.routing import Route
 
@@ -75,7 +75,10 @@ async def login(
     The token goes into `Authorization: Bearer …`. A wrong name, a wrong password and a disabled user look the same.
     """
     tokens = await auth.login(
-        credentials.username, credentials.password, address=address_of(request), still_wanted=still_wanted(request)
+        credentials.username,
+        credentials.password,
+        address=network_of_client(request),
+        still_wanted=still_wanted(request),
     )
     return _response(tokens)
 

@@ -18,7 +18,7 @@ class InvalidCredentials(AuthenticationError):
     title = "Invalid credentials"
 
     def __str__(self) -> str:
-        return "The user name or the password is wrong."
+        return "E-mail or password is incorrect."
 
 
 class LoginsBusy(UnavailableError):
@@ -29,7 +29,7 @@ class LoginsBusy(UnavailableError):
     retry_after = 1
 
     def __str__(self) -> str:
-        return "Too many users are logging in; try again in a moment."
+        return "Too many users are signing in. Try again in a moment."
 
 
 class NotAuthenticated(AuthenticationError):
@@ -38,7 +38,7 @@ class NotAuthenticated(AuthenticationError):
     code = "not-authenticated"
     title = "Not authenticated"
 
-    def __init__(self, needed: str = "A valid access token is needed; POST /auth/login gives one.") -> None:
+    def __init__(self, needed: str = "A valid access token is required; get one from POST /auth/login.") -> None:
         super().__init__()
         self.needed = needed
 
@@ -53,7 +53,7 @@ class InvalidRefreshToken(AuthenticationError):
     title = "Invalid refresh token"
 
     def __str__(self) -> str:
-        return "The refresh token does not work, or does not work any more; log in again."
+        return "The refresh token is invalid or has expired; log in again."
 
 
 class RoleNotAllowed(PermissionDeniedError):
@@ -66,7 +66,7 @@ class RoleNotAllowed(PermissionDeniedError):
         self.needed = needed
 
     def __str__(self) -> str:
-        return f"This needs the role {self.needed}."
+        return f"This requires the role {self.needed}."
 
 
 class UserExists(ConflictError):
@@ -76,7 +76,7 @@ class UserExists(ConflictError):
     title = "User exists"
 
     def __str__(self) -> str:
-        return "There is a user with this e-mail address."
+        return "A user with this e-mail address already exists."
 
 
 class UserNotFound(NotFoundError):
@@ -86,7 +86,7 @@ class UserNotFound(NotFoundError):
     title = "User not found"
 
     def __str__(self) -> str:
-        return "There is no user with this e-mail address."
+        return "No user has this e-mail address."
 
 
 class UnacceptablePassword(ValueError):

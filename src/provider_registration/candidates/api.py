@@ -1,4 +1,4 @@
-"""The routes of candidates: parse, call, return."""
+"""The routes of candidates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions, etag
 from provider_registration.web.problems import InvalidRequest
-from provider_registration.web.rate_limit_middleware import address_of
+from provider_registration.web.rate_limit_middleware import network_of_client
 from provider_registration.web.routing import Route, direct, json_response
 
 router = APIRouter(prefix=CANDIDATES, tags=["candidates"], route_class=Route)
@@ -53,7 +53,7 @@ LINK_HEADER = header(
     "Link", "The first page of this list and the next (RFC 8288)", '</candidates?limit=20>; rel="first"'
 )
 ETAG_HEADER = header("ETag", "The candidate's version, for If-Match", '"1"')
-LOCATION_HEADER = header("Location", "Where the candidate is")
+LOCATION_HEADER = header("Location", "The path of the candidate")
 THIS_CANDIDATE = {"candidate_id": "$response.body#/candidate_id"}
 THIS_VERSION = THIS_CANDIDATE | {"If-Match": "$response.header.ETag"}
 FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
@@ -77,8 +77,8 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
             "application/json",
             CandidateRegistration,
             {
-                "Everything": EXAMPLE_REGISTRATION,
-                "Only what is needed": {
+                "All fields": EXAMPLE_REGISTRATION,
+                "Required fields only": {
                     name: value for name, value in EXAMPLE_REGISTRATION.items() if name not in ("phone", "location")
                 },
             },
@@ -90,11 +90,11 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
 async def register_candidate(
     registration: RegistrationBody, service: CandidateServiceDep, limits: RateLimitsDep, request: Request
 ) -> Response:
-    """Register a supplier company. Open to everyone; the record comes back whole, with status `pending`.
+    """Register a supplier company. Open to everyone; returns the whole record, with status `pending`.
 
-    `status_url` comes only now, and only where there are public pages: whoever has it sees what was sent in.
+    `status_url` is returned only here, and only if public pages are on. Anyone who has it can see the application.
     """
-    await limits.count_registration(address_of(request))
+    await limits.count_registration(network_of_client(request))
     registered = await service.register(registration, language=registration.language)
     record = registered.record
     content = record.json
@@ -128,7 +128,7 @@ async def list_candidates(
 ) -> Response:
     """List candidates, newest first: by `cursor`, by `limit` and `offset`, or by `page` and `page_size`.
 
-    Following `pagination.next_cursor`, or the `Link` headers, costs the same however far; offsets end at 100,000.
+    Following `pagination.next_cursor` or the `Link` header costs the same for every page; offsets end at 100,000.
     """
     page = query.to_page()
     selection = Selection(order=Order.NEWEST, **{name: getattr(query, name) for name in FILTERS})
@@ -156,7 +156,7 @@ async def list_candidates(
 @refuses(CandidateNotFound(EXAMPLE_ID))
 @direct
 async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep) -> Response:
-    """Read one candidate. The `ETag` goes into `If-Match` of a decision."""
+    """Read one candidate. Send its `ETag` in `If-Match` when you decide."""
     record = await service.get(candidate_id)
     return json_response(record.json, headers={"ETag": etag(record.version)})
 
@@ -189,11 +189,11 @@ async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep,
 @direct
 async def reject_candidate(
     candidate_id: CandidateId,
-    user: AdminDep,  # before the body: a stranger is turned away before anything of theirs is read
+    user: AdminDep,  # before the body: unauthenticated requests are refused before their body is read
     rejection: RejectionBody,
     service: CandidateServiceDep,
     expected: ExpectedVersions,
 ) -> Response:
-    """Reject a pending candidate, with a reason or without; the body may be left out."""
+    """Reject a pending candidate, with or without a reason; the body is optional."""
     candidate = await service.reject(candidate_id, user_id=user.user_id, reason=rejection.reason, expected=expected)
     return json_response(RejectionResponse.model_validate(candidate).model_dump_json())

@@ -1,4 +1,4 @@
-"""What can be seen of many candidates at once."""
+"""Reads candidates for the console."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from provider_registration.candidates import queries
 from provider_registration.candidates.company import Product
 from provider_registration.candidates.errors import CandidateNotFound
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.candidates.search import EARLIEST, MAX_PAGE, Found, Selection, find_candidates, place_of
+from provider_registration.candidates.search import MAX_PAGE, OLDEST_END, Found, Selection, find_candidates, position_of
 from provider_registration.db.database import Database
 from provider_registration.web.pagination import Page, Position
 
 
 class BrowsingService:
-    """Reads candidates, page by page in either order."""
+    """Reads candidates, page by page, in either order."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def page(self, selection: Selection, *, limit: int, after: Position | None = None) -> Found:
-        """Some candidates of a selection: the first, or those after a place."""
+        """One page of a selection: the first, or the one after a position."""
         async with self._database.statement() as session:
             return await find_candidates(session, selection, Page(limit, after=after))
 
     async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
-        """Every candidate of a selection, of a search those among MOST_MATCHES that have its words.
+        """Every candidate of a selection; of a search, only the first MAX_MATCHES matches.
 
-        No connection is held while the caller is busy with some of them.
+        No connection is held while the caller processes a page.
         """
         after: Position | None = None
         while True:
@@ -40,7 +40,7 @@ class BrowsingService:
                 return
 
     async def counts(self, product: Product | None = None) -> dict[Status, int]:
-        """How many candidates there are of each status."""
+        """The number of candidates in each status."""
         async with self._database.statement() as session:
             rows = await session.execute(queries.COUNT_BY_STATUS, {"product": product or ""})
             counted = {row.status: row.candidates for row in rows}
@@ -60,25 +60,25 @@ class BrowsingService:
         return Candidate.from_row(row)
 
     async def candidates(self, candidate_ids: list[UUID]) -> list[Candidate]:
-        """Those of some candidates that there are, oldest first."""
+        """The candidates with these IDs that exist, oldest first."""
         async with self._database.statement() as session:
             rows = (await session.execute(queries.FIND_NAMED, {"candidate_ids": candidate_ids})).mappings().all()
         return [Candidate.from_row(row) for row in rows]
 
     async def next_pending(self, after: Candidate | None = None) -> UUID | None:
-        """The pending candidate that registered next after another, or else first; None when nobody waits."""
-        places = [place_of(after), EARLIEST] if after else [EARLIEST]
+        """The next pending candidate after another, starting over at the oldest; None if there is no other."""
+        positions = [position_of(after), OLDEST_END] if after else [OLDEST_END]
         async with self._database.transaction() as session:
-            for place in places:
+            for position in positions:
                 found: UUID | None = await session.scalar(
-                    queries.NEXT_PENDING, {"after": place.at, "after_id": place.id}
+                    queries.NEXT_PENDING, {"after": position.at, "after_id": position.id}
                 )
                 if found is not None:
                     return None if after and found == after.candidate_id else found
         return None
 
     async def names(self, user_ids: set[UUID]) -> dict[UUID, str]:
-        """The e-mail addresses of members of staff."""
+        """The e-mail addresses of users."""
         if not user_ids:
             return {}
         async with self._database.statement() as session:

@@ -1,6 +1,6 @@
-"""What a company says of itself: each fact once, with the rule that it has to keep.
+"""The facts about a company, each with its validation rule.
 
-Registrations, candidates and applications have these fields; statements, exports and forms name them by FACTS.
+Registrations, candidates and applications have these fields; statements, exports and forms refer to FACTS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_INTEGER = 2**31 - 1  # PostgreSQL's integer
 
 
 class Product(StrEnum):
-    """What suppliers deliver."""
+    """The products that suppliers deliver."""
 
     APPLES = "apples"
     ORANGES = "oranges"
@@ -28,7 +28,7 @@ class Product(StrEnum):
 
 def _no_repeats(products: list[Product]) -> list[Product]:
     if len(set(products)) < len(products):
-        raise PydanticCustomError("repeated_items", "Input should name each product once")
+        raise PydanticCustomError("repeated_items", "Input should list each product once")
     return products
 
 
@@ -45,12 +45,12 @@ BlankIsAbsent = AfterValidator(blank_is_absent)
 
 
 class Company(BaseModel):
-    """The facts."""
+    """The facts about a company."""
 
     model_config = ConfigDict(frozen=True)
 
     company_name: CompanyName
-    contact_email: EmailAddress = Field(description="Taken once, whatever the letter case or the form of its domain")
+    contact_email: EmailAddress = Field(description="Unique, case-insensitive; a domain in Unicode equals its A-labels")
     phone: Annotated[Phone | None, BlankIsAbsent] = None
     products: Products
     truck_count: PositiveInteger

@@ -1,4 +1,4 @@
-"""Mending the counts behind every list's total, for those who keep the database."""
+"""Corrects the counts behind the totals of lists, for operators."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from provider_registration.db.database import Database
 
 
 async def recount(database: Database) -> dict[tuple[str, str], tuple[int, int]]:
-    """Add to the counts what they lack while others go on writing: candidates and tons a day, by product and status.
+    """Correct the counts of candidates and tons per day, by product and status, while others go on writing.
 
-    Product '' stands for all candidates of a status. Empty when all was well, as it is unless rows came past the
-    trigger. It reads the whole table, so the database has to be a patient one.
+    Returns the corrections; product '' stands for all candidates of a status. Empty unless rows were written without
+    the trigger. It reads the whole table, so the database needs a long time limit.
     """
     async with database.transaction() as session:
-        # Two at once would both add what is missing. Before the statement that looks, whose snapshot is then a new one.
-        await session.execute(queries.TAKE_TURN_TO_RECOUNT)
+        # Two concurrent recounts would add the same. A statement of its own, so that the next has a new snapshot.
+        await session.execute(queries.LOCK_RECOUNT)
         rows = await session.execute(queries.RECOUNT)
         return {(row.product, row.status): (row.missing, row.missing_tons) for row in rows}

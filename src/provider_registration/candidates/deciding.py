@@ -1,4 +1,4 @@
-"""Why a statement that decides decided nothing about a candidate."""
+"""Turns the obstacle of a decision into an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from provider_registration.errors import ServiceError
 
 
 def refusal_of(row: RowMapping) -> ServiceError:  # noqa: PLR0911 - one for each obstacle
-    """The error that a row's `obstacle` stands for; the row has what was seen of the candidate as well."""
+    """The error for a row's `obstacle`; the row also has the candidate's status and version."""
     candidate_id: UUID = row["candidate_id"]
     match row["obstacle"]:
         case "not_found":
@@ -35,5 +35,5 @@ def refusal_of(row: RowMapping) -> ServiceError:  # noqa: PLR0911 - one for each
             return ApprovalUnfinished(candidate_id)
         case ApprovalState.IN_DOUBT:
             return ApprovalNeedsResolution(candidate_id)
-        case _:  # nothing stood in the way when it was looked at
+        case _:  # there was no obstacle when it was read
             return CandidateChanged(candidate_id)

@@ -1,4 +1,4 @@
-"""What the routes of candidates are given."""
+"""Dependencies of the candidate routes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ from provider_registration.web.services import given
 
 RateLimitsDep = Annotated[RateLimits, Depends(given(RateLimits, TooManyRequests(1800)))]
 CandidateServiceDep = Annotated[CandidateService, Depends(given(CandidateService, DatabaseUnavailable()))]
-CandidateId = Annotated[UUID, Path(description="The candidate's id, as registration gave it")]
+CandidateId = Annotated[UUID, Path(description="The candidate's ID, returned by registration")]
 RegistrationBody = Annotated[CandidateRegistration, Depends(json_body(CandidateRegistration))]
 RejectionBody = Annotated[RejectionRequest, Depends(json_body(RejectionRequest, optional=True))]

@@ -1,4 +1,4 @@
-"""How registering and deciding can be refused or fail."""
+"""Errors of registration and decisions."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from provider_registration.errors import (
 
 
 class OfCandidate:
-    """What an error about one candidate carries."""
+    """An error about one candidate."""
 
     def __init__(self, candidate_id: UUID) -> None:
         self.candidate_id = candidate_id
 
 
 class CandidateNotFound(OfCandidate, NotFoundError):
-    """No candidate has this id."""
+    """There is no candidate with this ID."""
 
     code = "candidate-not-found"
     title = "Candidate not found"
 
     def __str__(self) -> str:
-        return f"There is no candidate {self.candidate_id}."
+        return f"Candidate {self.candidate_id} not found."
 
 
 class EmailTaken(ConflictError):
-    """A candidate with this address registered before, whatever its spelling."""
+    """The e-mail address is already registered, in any spelling."""
 
     code = "email-taken"
     title = "E-mail address taken"
 
     def __str__(self) -> str:
-        return "A candidate with this contact_email is registered already."
+        return "This contact_email is already registered."
 
 
 class CandidateNotPending(InvalidStateError):
-    """The candidate was decided before."""
+    """The candidate was already decided."""
 
     code = "candidate-not-pending"
     title = "Candidate not pending"
@@ -50,21 +50,21 @@ class CandidateNotPending(InvalidStateError):
         self.status = status
 
     def __str__(self) -> str:
-        return f"Candidate {self.candidate_id} is {self.status} already."
+        return f"Candidate {self.candidate_id} is already {self.status}."
 
 
 class CandidateChanged(OfCandidate, ConflictError):
-    """Someone else changed the candidate while the request was under way."""
+    """Someone else changed the candidate during the request."""
 
     code = "candidate-changed"
     title = "Candidate changed"
 
     def __str__(self) -> str:
-        return f"Someone else changed candidate {self.candidate_id} meanwhile; read it again."
+        return f"Candidate {self.candidate_id} was changed by someone else; reload it and try again."
 
 
 class VersionMismatch(PreconditionFailedError):
-    """If-Match names a version that is not the candidate's."""
+    """If-Match does not match the candidate's version."""
 
     code = "version-mismatch"
     title = "Version mismatch"
@@ -74,7 +74,7 @@ class VersionMismatch(PreconditionFailedError):
         self.version = version
 
     def __str__(self) -> str:
-        return f"Candidate {self.candidate_id} is at version {self.version}; read it again before deciding."
+        return f"Candidate {self.candidate_id} is now at version {self.version}; reload it before you decide."
 
 
 class ApprovalInProgress(OfCandidate, ConflictError):
@@ -84,7 +84,7 @@ class ApprovalInProgress(OfCandidate, ConflictError):
     title = "Approval in progress"
 
     def __str__(self) -> str:
-        return f"An approval of candidate {self.candidate_id} is in progress; read it again in a moment."
+        return f"An approval of candidate {self.candidate_id} is in progress; check again in a moment."
 
 
 class ApprovalUnfinished(OfCandidate, ConflictError):
@@ -95,13 +95,13 @@ class ApprovalUnfinished(OfCandidate, ConflictError):
 
     def __str__(self) -> str:
         return (
-            f"An approval of candidate {self.candidate_id} waits for billing and will be completed by itself; "
-            "until then it cannot be decided."
+            f"An approval of candidate {self.candidate_id} is waiting for billing and completes automatically; "
+            "until then the candidate cannot be rejected."
         )
 
 
 class ApprovalNeedsResolution(OfCandidate, ConflictError):
-    """The approval is in doubt: only an admin's word moves it."""
+    """The approval is in doubt: an admin must resolve it."""
 
     code = "approval-needs-resolution"
     title = "Approval needs resolution"
@@ -109,5 +109,5 @@ class ApprovalNeedsResolution(OfCandidate, ConflictError):
     def __str__(self) -> str:
         return (
             f"The approval of candidate {self.candidate_id} is in doubt; look for its name in billing, "
-            "then resolve it by linking the provider or by letting it go."
+            "then link the provider or cancel the approval."
         )

@@ -1,4 +1,4 @@
-"""The background task of every replica that fills the search texts which an older release left empty."""
+"""The background task of every process that fills search texts which an older release left empty."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from provider_registration.periodic import repeat
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 2.0  # between two looks
+SECONDS = 2.0  # between two checks
 BATCH = 500  # candidates at a time
 
 
 async def fill_search_texts(database: Database) -> int:
-    """Fill one batch of empty search texts; how many were found empty. No lock is held while the texts are made."""
+    """Fill one batch of empty search texts and return its size. No lock is held while the texts are computed."""
     async with database.statement() as session:
         rows = (await session.execute(queries.FIND_WITHOUT_SEARCH_TEXT, {"most": BATCH})).all()
     if rows:
-        made = [
+        filled = [
             {
                 **row._asdict(),
                 "id": str(row.id),
@@ -31,12 +31,12 @@ async def fill_search_texts(database: Database) -> int:
             for row in rows
         ]
         async with database.statement() as session:
-            await session.execute(queries.FILL_SEARCH_TEXTS, {"made": json.dumps(made)})
+            await session.execute(queries.FILL_SEARCH_TEXTS, {"made": json.dumps(filled)})
     return len(rows)
 
 
 async def keep_filled(database: Database) -> None:
-    """Fill until cancelled: batch by batch, and a look every 2 s."""
+    """Fill until cancelled: batch by batch, with a check every 2 s."""
     limited = RateLimitedLogger(logger)
 
     async def fill() -> bool:

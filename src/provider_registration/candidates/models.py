@@ -1,4 +1,4 @@
-"""What a candidate is."""
+"""Models of candidates."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from provider_registration.candidates.status_secrets import hash_of_secret
 from provider_registration.web.pagination import Position
 from provider_registration.web.text import canonical_email
 
-# That any process holds an approval: its lease is 1.5 times BILLING_DEADLINE_SECONDS, which is 300 at most.
+# The longest lease of an approval: 1.5 times BILLING_DEADLINE_SECONDS, which is 300 at most.
 LONGEST_SECONDS = 450
 
 
 class Status(StrEnum):
-    """Where a candidate stands; pending until someone decides, and approved only once billing has answered."""
+    """The status of a candidate: pending until decided, approved only once billing has created the provider."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -30,10 +30,10 @@ class Status(StrEnum):
 
 
 class ApprovalState(StrEnum):
-    """Where an unfinished approval stands.
+    """The state of an unfinished approval.
 
-    In progress: a worker holds it. Waiting: it will be tried again by itself. In doubt: an admin has to say
-    whether the provider of this name in billing is the candidate's.
+    In progress: a worker holds it. Waiting: it is retried automatically. In doubt: an admin must record
+    whether the provider with this name in billing belongs to the candidate.
     """
 
     IN_PROGRESS = "in_progress"
@@ -43,7 +43,7 @@ class ApprovalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApprovalStanding:
-    """Where an unfinished approval stands; `next_attempt_at` is when a waiting one is tried next."""
+    """The state of an unfinished approval; `next_attempt_at` is set only if it waits for a retry."""
 
     state: ApprovalState
     requested_at: datetime
@@ -53,9 +53,9 @@ class ApprovalStanding:
 
 
 class Candidate(Company):
-    """A company that registered. `version` is 1 at registration and grows with every change.
+    """A company that registered. `version` is 1 at registration and increases with every change.
 
-    `approval` is an approval that is not finished yet.
+    `approval` is its unfinished approval, if any.
     """
 
     candidate_id: UUID
@@ -86,12 +86,12 @@ class Candidate(Company):
 
 
 def facts_of(row: RowMapping) -> dict[str, Any]:
-    """What a company says of itself, of a row; as it was stored, whatever the rules were then."""
+    """The facts of a row, without validation: rules may have changed since it was stored."""
     return {**{fact: row[fact] for fact in FACTS}, "products": [Product(product) for product in row["products"]]}
 
 
 def _standing(row: RowMapping) -> ApprovalStanding | None:
-    """The unfinished approval of a candidate, where the statement asked for it."""
+    """The unfinished approval of a candidate, if the statement selects it."""
     if not row.get("approval_state"):
         return None
     state = ApprovalState(row["approval_state"])
@@ -106,7 +106,7 @@ def _standing(row: RowMapping) -> ApprovalStanding | None:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """A candidate for readers. `json` is the whole record as PostgreSQL wrote it, in the shape of the API."""
+    """A candidate for API responses. `json` is the whole record in the API's format, built by PostgreSQL."""
 
     candidate_id: UUID
     version: int
@@ -120,14 +120,14 @@ class CandidateRecord:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A candidate that was just registered. Nobody else is ever told its `status_secret`; None where none is made."""
+    """A newly registered candidate. `status_secret` is returned only here; None if public pages are off."""
 
     record: CandidateRecord
     status_secret: str | None
 
 
 class Application(Company):
-    """A candidate as the company itself may see it: what it sent in, and what was decided."""
+    """A candidate as the company may see it: its facts and the decision."""
 
     status: Status
     created_at: datetime
@@ -140,14 +140,14 @@ class Application(Company):
         """Make an application from a row of FIND_APPLICATION."""
         return cls.model_construct(**{**row, **facts_of(row), "status": Status(row["status"])})
 
-    def says(self, company: Company) -> bool:
-        """Whether it is what a company says of itself."""
+    def matches(self, company: Company) -> bool:
+        """Whether it has the same facts as a company."""
         return all(getattr(self, fact) == getattr(company, fact) for fact in FACTS)
 
 
 @dataclass(frozen=True, slots=True)
 class CandidatePage:
-    """One page of a list. `records` is the JSON of its candidates as PostgreSQL wrote it, in the shape of the API."""
+    """One page of a list. `records` is the JSON array of its candidates, built by PostgreSQL."""
 
     records: str
     total: int
@@ -161,7 +161,7 @@ class CandidatePage:
 
 
 class Registration(Company):
-    """A company as it is stored: with an id, what it is compared and found by, and the hash of its status secret.
+    """A company as it is stored: with its ID, canonical e-mail, search text and the hash of its status secret.
 
     The hash is in PostgreSQL's hex format of bytea. `language` is what the company is written to in.
     """
@@ -174,7 +174,7 @@ class Registration(Company):
 
     @classmethod
     def of(cls, company: Company, status_secret: str | None, language: str | None) -> Self:
-        """Make a registration of what a company says."""
+        """Make a registration from the facts of a company."""
         return cls.model_construct(
             **{fact: getattr(company, fact) for fact in FACTS},
             candidate_id=uuid4(),
@@ -187,7 +187,7 @@ class Registration(Company):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What an admin decided against, and which one. `expected` has the versions that they may have seen; None: any."""
+    """A rejection by an admin. `expected` has the versions that the admin may have seen; None: any."""
 
     candidate_id: UUID
     reason: str | None

@@ -6,30 +6,30 @@ from sqlalchemy import DateTime, Float, Text, bindparam, text
 
 from provider_registration.candidates.company import FACTS
 from provider_registration.candidates.models import LONGEST_SECONDS
-from provider_registration.db.database import PATIENCE, PATIENCE_OF_A_BATCH
+from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
 from provider_registration.db.statements import statement
 
 INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
 
-# What a company says of itself: "company_name, contact_email, ...".
+# The facts about a company: "company_name, contact_email, ...".
 FACTS_COLUMNS = ", ".join(FACTS)
 FACTS_OF_CANDIDATES = ", ".join(f"candidates.{fact}" for fact in FACTS)
 
-# What Candidate is made of, of whatever is called `candidates`. Columns have names in all that is returned: one that a
-# later release adds would change what `*` means, and PostgreSQL refuses to go on with a prepared statement then.
+# The columns of Candidate, from a relation named `candidates`. Results name every column: with `*`, a column added by a
+# later release would change the result type, and PostgreSQL rejects a prepared statement whose result type changed.
 CANDIDATE_COLUMNS = (
     f"candidates.id, candidates.status, {FACTS_OF_CANDIDATES}, candidates.created_at, candidates.updated_at, "
     "candidates.provider_id, candidates.version, candidates.rejection_reason, candidates.rejected_by"
 )
 
-# The unfinished approval of a candidate, of whatever is called `approval`.
+# The unfinished approval of a candidate, from a relation named `approval`.
 APPROVAL_COLUMNS = """
     approval.state AS approval_state, approval.requested_at AS approval_requested_at,
     approval.attempts AS approval_attempts, approval.next_attempt_at AS approval_next_attempt_at,
     approval.last_error AS approval_last_error
 """
 
-# The record of whatever is called `candidates`: JSON in the shape of CandidateResponse.
+# The record from a relation named `candidates`: JSON in the format of CandidateResponse.
 RECORD_COLUMNS = f"""
            candidates.id,
            candidates.version,
@@ -63,9 +63,8 @@ RECORD_COLUMNS = f"""
            ) AS json
 """  # noqa: S608 - of constants
 
-# Register companies, except those whose address is registered already. ON CONFLICT names no index: a form that is sent
-# twice at once may meet that of status secrets first. In the order of addresses: two statements that met in another
-# order would deadlock.
+# Register companies, except those whose e-mail address is already registered. ON CONFLICT names no index: a form sent
+# twice may violate the index of status secrets first. Ordered by address, so that two statements cannot deadlock.
 INSERT_CANDIDATES = statement(
     """
     WITH {patience}, added AS (
@@ -79,10 +78,10 @@ INSERT_CANDIDATES = statement(
     )
     SELECT {record} FROM added AS candidates
     """,
-    patience=PATIENCE,
+    patience=LOCK_TIMEOUT_CTE,
     facts=FACTS_COLUMNS,
     record=RECORD_COLUMNS,
-).bindparams(INSTANT, PATIENCE_OF_A_BATCH)
+).bindparams(INSTANT, BATCH_LOCK_TIMEOUT)
 
 # Read candidates, each with its unfinished approval.
 FIND_CANDIDATES = statement(
@@ -101,7 +100,7 @@ FIND_CANDIDATE = statement(
     approval=APPROVAL_COLUMNS,
 )
 
-# Some candidates, each with its unfinished approval, oldest first.
+# Read some candidates, each with its unfinished approval, oldest first.
 FIND_NAMED = statement(
     """
     SELECT {candidate}, {approval}
@@ -114,7 +113,7 @@ FIND_NAMED = statement(
     approval=APPROVAL_COLUMNS,
 )
 
-# For the metrics: how long the pending candidate that waits longest has waited, in seconds; no row without any.
+# For the metrics: the age of the oldest pending candidate in seconds; no row if there is none.
 OLDEST_PENDING_SECONDS = text("""
     SELECT CAST(extract(epoch FROM now() - created_at) AS float8)
     FROM candidates
@@ -123,15 +122,15 @@ OLDEST_PENDING_SECONDS = text("""
     LIMIT 1
 """)
 
-# Processes that recount at the same time take turns.
-TAKE_TURN_TO_RECOUNT = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=int.from_bytes(b"provrcnt", "big"))
+# Serialise concurrent recounts.
+LOCK_RECOUNT = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=int.from_bytes(b"provrcnt", "big"))
 
-# Add to the counts what they lack, and say what that was: nothing unless rows came past the trigger.
+# Correct the counts and return the corrections: none unless rows were written without the trigger.
 RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candidates()")
 
-# How the unfinished approval stands that is called `intent`; NULL without one. A claim is over when its time is, and
-# when that is farther ahead than any process sets it: the database's clock was set back. It is compared with
-# clock_timestamp(), for now() may be from before a wait.
+# The state of the unfinished approval named `intent`; NULL without one. A claim ends when its lease expires, or if the
+# expiry is further ahead than any process sets it, because the database's clock was set back. It is compared with
+# clock_timestamp(), because now() may be from before a lock wait.
 STANDING = """
     CASE
         WHEN intent.in_doubt_since IS NOT NULL THEN 'in_doubt'
@@ -144,53 +143,53 @@ STANDING = """
 """
 LONGEST = bindparam("longest_seconds", float(LONGEST_SECONDS), type_=Float)
 
-# What stands in the way of the decision that is called `asked`; NULL when nothing does.
+# The obstacle to the decision named `request`; NULL if there is none.
 OBSTACLE = f"""
     CASE
         WHEN candidates.id IS NULL THEN 'not_found'
-        WHEN NOT candidates.version = ANY(asked.expected) THEN 'version_mismatch'
+        WHEN NOT candidates.version = ANY(request.expected) THEN 'version_mismatch'
         WHEN candidates.status <> 'pending' THEN 'not_pending'
         ELSE {STANDING}
     END
 """
 
-# Keep candidates from being decided by others until the transaction ends. What is decided is found out by the next
-# statement: its snapshot has what was committed during the wait.
+# Lock candidates until the transaction ends. Their state must be read by the next statement, whose snapshot includes
+# what was committed during the wait.
 LOCK_CANDIDATES = text("""
     SELECT id FROM candidates WHERE id = ANY(:candidate_ids) ORDER BY id FOR NO KEY UPDATE
 """)
 
-# The same, except of those that another transaction holds; this one waits only shortly for any other row.
+# The same, but skip those locked by another transaction, and wait only briefly for other locks.
 LOCK_FREE_CANDIDATES = statement(
     """
     WITH {patience}
     SELECT id FROM candidates, patience WHERE id = ANY(:candidate_ids)
     ORDER BY id FOR NO KEY UPDATE OF candidates SKIP LOCKED
     """,
-    patience=PATIENCE,
-).bindparams(PATIENCE_OF_A_BATCH)
+    patience=LOCK_TIMEOUT_CTE,
+).bindparams(BATCH_LOCK_TIMEOUT)
 
-# What stands in the way of deciding about a candidate that is locked.
+# The obstacle to a decision about a locked candidate.
 FIND_OBSTACLE = statement(
     """
-    SELECT asked.candidate_id, {obstacle} AS obstacle, candidates.status AS status_seen,
+    SELECT request.candidate_id, {obstacle} AS obstacle, candidates.status AS status_seen,
            candidates.version AS version_seen
-    FROM (SELECT CAST(:candidate_id AS uuid) AS candidate_id, CAST(:expected AS bigint[]) AS expected) AS asked
-    LEFT JOIN candidates ON candidates.id = asked.candidate_id
-    LEFT JOIN approval_intents AS intent ON intent.candidate_id = asked.candidate_id
+    FROM (SELECT CAST(:candidate_id AS uuid) AS candidate_id, CAST(:expected AS bigint[]) AS expected) AS request
+    LEFT JOIN candidates ON candidates.id = request.candidate_id
+    LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
     """,
     obstacle=OBSTACLE,
 ).bindparams(LONGEST)
 
-# Reject candidates that are locked, and say of each what stood in the way.
+# Reject locked candidates, and return the obstacle of each that was not rejected.
 REJECT_CANDIDATES = statement(
     """
     WITH seen AS (
-        SELECT asked.*, candidates.status, candidates.version, {obstacle} AS obstacle
+        SELECT request.*, candidates.status, candidates.version, {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:rejections AS json))
-                 AS asked (candidate_id uuid, reason text, user_id uuid, expected bigint[])
-        LEFT JOIN candidates ON candidates.id = asked.candidate_id
-        LEFT JOIN approval_intents AS intent ON intent.candidate_id = asked.candidate_id
+                 AS request (candidate_id uuid, reason text, user_id uuid, expected bigint[])
+        LEFT JOIN candidates ON candidates.id = request.candidate_id
+        LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
     ), rejected AS (
         UPDATE candidates
         SET status = 'rejected', rejection_reason = seen.reason, rejected_by = seen.user_id
@@ -209,7 +208,7 @@ REJECT_CANDIDATES = statement(
     candidate=CANDIDATE_COLUMNS,
 ).bindparams(LONGEST)
 
-# Read what the company with this status secret is shown of its own application, and nothing of what staff see.
+# Read the application with this status secret, without internal data.
 FIND_APPLICATION = statement(
     """
     SELECT status, {facts}, created_at, rejection_reason, language,
@@ -220,7 +219,7 @@ FIND_APPLICATION = statement(
     facts=FACTS_COLUMNS,
 )
 
-# Give a candidate another status secret: only the hash, in hexadecimal, is kept.
+# Replace a candidate's status secret; only its hash, in hexadecimal, is stored.
 REPLACE_STATUS_SECRET = text("""
     UPDATE candidates
     SET status_secret_hash = decode(:status_secret_hash, 'hex')
@@ -228,7 +227,7 @@ REPLACE_STATUS_SECRET = text("""
     RETURNING id
 """)
 
-# Some candidates whose search text is empty: an older release wrote them.
+# Some candidates without a search text, written by an older release.
 FIND_WITHOUT_SEARCH_TEXT = text("""
     SELECT id, company_name, contact_email, phone, location
     FROM candidates
@@ -253,7 +252,7 @@ FILL_SEARCH_TEXTS = text("""
     UPDATE candidates SET search_text = unchanged.search_text FROM unchanged WHERE candidates.id = unchanged.id
 """)
 
-# How many candidates there are of each status, of one product or, for '', of all.
+# The number of candidates in each status, for one product or, with '', for all.
 COUNT_BY_STATUS = text("""
     SELECT status, CAST(sum(count) AS bigint) AS candidates
     FROM candidate_counts
@@ -261,7 +260,7 @@ COUNT_BY_STATUS = text("""
     GROUP BY status
 """)
 
-# The pending candidate that registered first after another, and that no approval stands of.
+# The next pending candidate after a position that has no unfinished approval.
 NEXT_PENDING = text("""
     SELECT id
     FROM candidates
@@ -272,5 +271,5 @@ NEXT_PENDING = text("""
     LIMIT 1
 """).bindparams(bindparam("after", type_=DateTime(timezone=True)))
 
-# Who members of staff are.
+# The e-mail addresses of users.
 NAME_USERS = text("SELECT id, email FROM users WHERE id = ANY(:user_ids)")

@@ -49,7 +49,7 @@ EXAMPLE_APPROVED: dict[str, Any] = {"candidate_id": str(EXAMPLE_ID), "status": "
 
 
 class CandidateRegistration(Company):
-    """What a company says of itself when it registers."""
+    """The facts of a company that registers."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,7 +59,7 @@ class CandidateRegistration(Company):
 
 
 class RejectionRequest(BaseModel):
-    """Why a candidate is rejected."""
+    """The reason for a rejection."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,24 +67,24 @@ class RejectionRequest(BaseModel):
 
 
 class CandidateListQuery(CursorQuery):
-    """Which candidates to list."""
+    """Filters and pagination of the list."""
 
     status: Status | None = Field(None, description="Only candidates with this status")
     product: Product | None = Field(None, description="Only candidates that deliver this product")
 
 
 class ApprovalStandingResponse(BaseModel):
-    """Where an unfinished approval stands."""
+    """The state of an unfinished approval."""
 
     model_config = ConfigDict(from_attributes=True)
 
     state: ApprovalState = Field(
-        description="in_progress: a worker is at it; waiting: tried again at next_attempt_at; in_doubt: resolve it"
+        description="in_progress: running; waiting: retried at next_attempt_at; in_doubt: an admin must resolve it"
     )
-    requested_at: datetime = Field(description="When the approval was asked for, UTC")
-    attempts: int = Field(description="Times billing was asked, or was about to be")
-    next_attempt_at: datetime | None = Field(description="When a waiting approval is tried next, UTC")
-    last_error: str | None = Field(description="How the last attempt ended")
+    requested_at: datetime = Field(description="When the approval was requested, UTC")
+    attempts: int = Field(description="Attempts to call billing")
+    next_attempt_at: datetime | None = Field(description="When a waiting approval is retried, UTC")
+    last_error: str | None = Field(description="Why the last attempt failed")
 
 
 class CandidateResponse(BaseModel):
@@ -103,20 +103,20 @@ class CandidateResponse(BaseModel):
     location: str | None
     created_at: datetime = Field(description="UTC")
     updated_at: datetime = Field(description="UTC")
-    provider_id: int | None = Field(description="The provider's id in billing; null unless approved")
-    version: int = Field(description="1 at registration, 2 after the decision; the ETag is made of it")
+    provider_id: int | None = Field(description="Provider ID in billing; null unless approved")
+    version: int = Field(description="1 at registration, 2 after the decision; also the ETag")
     rejection_reason: str | None
-    approval: ApprovalStandingResponse | None = Field(description="Where an unfinished approval stands")
+    approval: ApprovalStandingResponse | None = Field(description="The unfinished approval, if any")
 
 
-STATUS_PAGE_URL = Field(None, description="The same with its host, only where the service knows that (`PUBLIC_URL`)")
+STATUS_PAGE_URL = Field(None, description="The full URL of the status page, only if `PUBLIC_URL` is set")
 
 
 class RegistrationResponse(CandidateResponse):
-    """The whole record of a candidate that was just registered."""
+    """The whole record of a newly registered candidate."""
 
     status_url: str | SkipJsonSchema[None] = Field(
-        None, description="Where the company sees how its application stands; only where there are public pages"
+        None, description="The path of the company's status page, only if public pages are on"
     )
     status_page_url: str | SkipJsonSchema[None] = STATUS_PAGE_URL
 
@@ -124,7 +124,7 @@ class RegistrationResponse(CandidateResponse):
 class StatusLinkResponse(BaseModel):
     """The link to a candidate's status page."""
 
-    status_url: str = Field(description="Where the company sees how its application stands")
+    status_url: str = Field(description="The path of the company's status page")
     status_page_url: str | SkipJsonSchema[None] = STATUS_PAGE_URL
 
 

@@ -1,8 +1,7 @@
-"""The one search for the API, the console and exports: which candidates, in what order, page by page.
+"""The search behind the API's list, the console and exports.
 
-A page is a walk along an index in its order, from where the page before ended: each costs what the first does, and
-only an offset skips. A filter is one clause here; every combination of filters is a statement, with the plan that
-serves it.
+A page is an index scan that starts where the previous page ended, so every page costs the same; only an offset skips
+rows. A filter is one clause here; each combination of filters is a statement with its own plan.
 """
 
 from __future__ import annotations
@@ -22,29 +21,29 @@ from provider_registration.candidates.models import Candidate, CandidatePage, St
 from provider_registration.candidates.queries import APPROVAL_COLUMNS, CANDIDATE_COLUMNS, INSTANT, RECORD_COLUMNS
 from provider_registration.candidates.search_text import query_patterns
 from provider_registration.db.statements import statement
-from provider_registration.web.pagination import BEGINNING, Page, Position
+from provider_registration.web.pagination import NEWEST_END, Page, Position
 
-EARLIEST = Position(datetime.min.replace(tzinfo=UTC), UUID(int=0))
-MAX_PAGE = 500  # candidates; saying so in the SQL lets PostgreSQL plan once, instead of for every limit it is given
-MAX_MATCHES = 1000  # candidates looked at for words that more have
-MAX_INDEXED_WORDS = 3  # each costs; further words are looked for in what the index finds
+OLDEST_END = Position(datetime.min.replace(tzinfo=UTC), UUID(int=0))
+MAX_PAGE = 500  # candidates; a constant in the SQL lets PostgreSQL reuse one plan for every limit
+MAX_MATCHES = 1000  # matches of a search that are read
+MAX_INDEXED_WORDS = 3  # each costs time; further words filter what the index finds
 
 
 class Order(StrEnum):
-    """By when they registered; other orders would need an index each, which every registration had to keep."""
+    """Order by registration time; each other order would need an index that slows down registrations."""
 
     OLDEST = "oldest"
     NEWEST = "newest"
 
     @property
     def start(self) -> Position:
-        """The place before the first."""
-        return EARLIEST if self is Order.OLDEST else BEGINNING
+        """The position before the first."""
+        return OLDEST_END if self is Order.OLDEST else NEWEST_END
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which candidates, and in what order. Each of `words` is in the search text."""
+    """Filters and order. Each of `words` must be in the search text."""
 
     status: Status | None = None
     product: Product | None = None
@@ -59,14 +58,14 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Some candidates of a selection, in its order. `next` leads to more; `is_partial`: too many matched to see all."""
+    """A page of a selection. `next`: where the next page starts; `is_partial`: more than MAX_MATCHES match."""
 
     candidates: list[Candidate]
     next: Position | None
     is_partial: bool = False
 
 
-# By the field of a selection: what a candidate has to be.
+# The SQL condition for each field of a selection.
 FILTERS = {
     "status": "status = :status",
     "product": "products @> ARRAY[CAST(:product AS text)]",
@@ -76,7 +75,7 @@ _ORDERS = {
     Order.OLDEST: {"beyond": ">", "order": "created_at, id"},
 }
 
-# The ids of one page, and of one candidate more, which tells whether there is a next page.
+# The IDs of one page, plus one more, which shows whether there is a next page.
 _PAGE = """
     WITH page AS (
         SELECT id, row_number() OVER (ORDER BY {order}) AS place
@@ -94,8 +93,8 @@ _PAGE = """
     )
 """
 
-# The same of the candidates that have every word: of :most at most, whichever the index leads to first. So a word that
-# very many have costs no more than one that a thousand have.
+# The same for candidates that have every word: at most :most, in the order in which the index finds them. So a very
+# common word costs no more than one with a thousand matches.
 _PAGE_OF_MATCHES = """
     WITH matched AS (
         SELECT id, status, products, created_at
@@ -113,7 +112,7 @@ _PAGE_OF_MATCHES = """
     )
 """
 
-# The candidates of a page, each with its unfinished approval; one row of NULLs when there are none.
+# The candidates of a page, each with its unfinished approval; one row of NULLs if there are none.
 _ROWS = """
     SELECT {candidate}, {approval}, summary.is_partial
     FROM summary
@@ -123,8 +122,7 @@ _ROWS = """
     ORDER BY page.place
 """
 
-# The records of a page as one array, and how many candidates there are on all pages: filters that are not kept counts
-# of would have to be counted here.
+# The records of a page as one array, and the total. A filter without stored counts would need to be counted here.
 _RECORDS = """
     , record AS (
         SELECT {record}, page.place
@@ -162,14 +160,14 @@ def _statement(order: Order, filters: Iterable[str], words: int, output: str) ->
 
 
 _SUBSETS = [frozenset(some) for some in chain.from_iterable(combinations(FILTERS, n) for n in range(len(FILTERS) + 1))]
-# By the order, the filters that are set, and the number of words that the index looks for.
+# By order, filters that are set, and number of indexed words.
 PAGES_OF_ROWS = {
     (order, filters, words): _statement(order, filters, words, _ROWS)
     for order in Order
     for filters in _SUBSETS
     for words in range(MAX_INDEXED_WORDS + 1)
 }
-# By the order and the filters that are set.
+# By order and filters that are set.
 PAGES_OF_RECORDS = {
     (order, filters): _statement(order, filters, 0, _RECORDS).bindparams(INSTANT)
     for order in Order
@@ -178,14 +176,14 @@ PAGES_OF_RECORDS = {
 
 
 async def find_records(session: AsyncSession, selection: Selection, page: Page) -> CandidatePage:
-    """One page of a selection without words, as JSON, and how many candidates there are on all pages."""
-    asked = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
+    """One page of a selection without search words, as JSON, with the total."""
+    query = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
     parameters = {"status": None, "product": None} | _parameters(selection, page)
-    return CandidatePage.from_row((await session.execute(asked, parameters)).mappings().one())
+    return CandidatePage.from_row((await session.execute(query, parameters)).mappings().one())
 
 
 async def find_candidates(session: AsyncSession, selection: Selection, page: Page) -> Found:
-    """One page of a selection, of MAX_PAGE candidates at most."""
+    """One page of a selection, at most MAX_PAGE candidates."""
     parameters = _parameters(selection, page)
     indexed: list[str] = []
     if selection.words:
@@ -195,15 +193,15 @@ async def find_candidates(session: AsyncSession, selection: Selection, page: Pag
         indexed = patterns[:MAX_INDEXED_WORDS]
         parameters |= {f"word_{number}": pattern for number, pattern in enumerate(indexed, 1)}
         parameters |= {"other_words": patterns[MAX_INDEXED_WORDS:], "most": MAX_MATCHES}
-    asked = PAGES_OF_ROWS[selection.order, frozenset(selection.filters), len(indexed)]
-    rows = (await session.execute(asked, parameters)).mappings().all()
+    query = PAGES_OF_ROWS[selection.order, frozenset(selection.filters), len(indexed)]
+    rows = (await session.execute(query, parameters)).mappings().all()
     candidates = [Candidate.from_row(row) for row in rows[: page.limit] if row["id"] is not None]
-    end = place_of(candidates[-1]) if len(rows) > page.limit else None
+    end = position_of(candidates[-1]) if len(rows) > page.limit else None
     return Found(candidates, end, rows[0]["is_partial"])
 
 
-def place_of(candidate: Candidate) -> Position:
-    """Where a candidate stands in lists."""
+def position_of(candidate: Candidate) -> Position:
+    """The position of a candidate in lists."""
     return Position(candidate.created_at, candidate.candidate_id)
 
 

@@ -1,4 +1,4 @@
-"""What a candidate is found by: its words in plain Latin letters and digits, whatever the script and the database."""
+"""The search text of a candidate: its words in ASCII, for any script and any database locale."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import unicodedata
 
 from anyascii import anyascii
 
-MAX_FIELD_LENGTH = 1000  # letters that one field may become: some characters stand for a whole word
-ERASED_DOMAIN = "@erased.invalid"  # of an address that stands for one that was erased
-SHORTEST_PART = 3  # letters of a word that is looked for inside others: PostgreSQL's index has groups of three
+MAX_FIELD_LENGTH = 1000  # characters of one field after transliteration, which can turn one into a whole word
+ERASED_DOMAIN = "@erased.invalid"  # of the placeholder for an erased e-mail address
+SHORTEST_PART = 3  # letters of a word that is matched inside others: PostgreSQL's index uses trigrams
 
-# Apostrophes go: O'Neil and ONeil are one word, and they stand for the soft sign too. All other signs part words.
+# Apostrophes are removed: O'Neil and ONeil are one word, and transliteration uses them too. Other signs separate words.
 LETTERS_AND_DIGITS = string.ascii_lowercase + string.digits
 TO_WORDS = {
     **{chr(code): " " for code in range(128) if chr(code) not in LETTERS_AND_DIGITS},
@@ -20,17 +20,17 @@ TO_WORDS = {
     **dict.fromkeys("'`"),
 }
 WORDS = str.maketrans(TO_WORDS)
-# A telephone number: seven digits or more, however people group them. The lookbehind stands behind the first digit, so
-# that it is tried at digits only: in text that has few, that takes half the time or less.
+# A phone number: at least seven digits in any grouping. The lookbehind comes after the first digit, so that it is tried
+# only at digits, which halves the time for text with few digits.
 TELEPHONE = re.compile(r"[0-9](?<![0-9A-Za-z][0-9])(?:[ ()./+-]{0,3}[0-9]){6,}(?![0-9A-Za-z])")
 NOT_DIGITS = re.compile("[^0-9]+")
 
 
 def search_text(company_name: str, contact_email: str, phone: str | None, location: str | None) -> str:
-    """The words that a candidate is found by: lower-case letters and digits of ASCII, with a space before each.
+    """The search text: lower-case ASCII letters and digits, with a space before each word.
 
-    A telephone number is one word, and in a name its parts are words as well. One who was erased is not found.
-    Change it only with a migration that empties the column: what is stored stays as it was. Migration 017 calls this.
+    A phone number is one word; in a name, its parts are words as well. Erased candidates have none.
+    Change it only with a migration that empties the column: stored texts do not change. Migration 017 calls this.
     """
     if contact_email.endswith(ERASED_DOMAIN):
         return ""
@@ -45,12 +45,12 @@ def search_text(company_name: str, contact_email: str, phone: str | None, locati
     return " ".join(("", *dict.fromkeys(words.translate(WORDS).split())))
 
 
-def query_patterns(asked: str) -> list[str]:
-    """What a search text has to be LIKE, a pattern for each word, those first that few texts are likely to match.
+def query_patterns(query: str) -> list[str]:
+    """A LIKE pattern for each word, the likely rarest first.
 
-    A word of one or two letters begins a word, a longer one may be inside.
+    A word of one or two letters matches the start of words, a longer one also matches inside words.
     """
-    words = list(dict.fromkeys(TELEPHONE.sub(_joined, _plain(asked)).translate(WORDS).split()))
+    words = list(dict.fromkeys(TELEPHONE.sub(_joined, _plain(query)).translate(WORDS).split()))
     words.sort(key=_likely_rare, reverse=True)
     return [f"%{word}%" if len(word) >= SHORTEST_PART else f"% {word}%" for word in words]
 
@@ -60,9 +60,9 @@ def _likely_rare(word: str) -> tuple[bool, bool, int]:
 
 
 def _plain(text: str) -> str:
-    """In ASCII: compatible characters unified, case folded, other scripts transliterated."""
+    """Convert to ASCII: normalise compatibility characters, fold case, transliterate other scripts."""
     if not text.isascii():
-        # Bounded before: normalising takes time that grows with the square of the length.
+        # Truncate first: normalisation takes quadratic time.
         text = anyascii(unicodedata.normalize("NFKC", text[:MAX_FIELD_LENGTH]).casefold())
     return text[:MAX_FIELD_LENGTH]
 
@@ -72,5 +72,5 @@ def _joined(number: re.Match[str]) -> str:
 
 
 def _digits(number: str) -> str:
-    """The digits of a telephone number; 00 and + before the code of a country are the same."""
+    """The digits of a phone number; 00 and + before the country code are equal."""
     return NOT_DIGITS.sub("", number).removeprefix("00")

@@ -1,4 +1,4 @@
-"""What can be done with candidates."""
+"""The operations on candidates."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from provider_registration.db.reading import Reader
 from provider_registration.errors import ServiceError
 from provider_registration.web.pagination import Page
 
-FIRST_VERSION = 1  # of a candidate that nobody has decided about
+FIRST_VERSION = 1  # of an undecided candidate
 REGISTRATIONS = TypeAdapter(list[Registration])
 REJECTIONS = TypeAdapter(list[Rejection])
 
 
 class CandidateService:
-    """Registers, lists, reads and rejects; `browsing` has how people look through candidates."""
+    """Registers, lists, reads and rejects candidates; `browsing` reads them for the console."""
 
     def __init__(self, database: Database, reader: Reader, *, gives_status_secrets: bool) -> None:
-        """Whoever registers gets a status secret only where there are pages that it opens."""
+        """`gives_status_secrets`: public pages are on, so each registration gets a status secret."""
         self._database = database
         self._reader = reader
         self.gives_status_secrets = gives_status_secrets
@@ -63,11 +63,11 @@ class CandidateService:
     async def register(
         self, company: Company, *, language: str | None = None, status_secret: str | None = None
     ) -> Registered:
-        """Store a new candidate; `status_secret` is for callers who have made one already.
+        """Store a new candidate; pass `status_secret` if one was already generated.
 
         Raises:
-            EmailTaken: a candidate with this address is registered, in whatever spelling.
-            RowHeld: another transaction holds that address.
+            EmailTaken: the e-mail address is already registered, in any spelling.
+            RowHeld: another transaction has locked this address.
         """
         secret = status_secret or (new_status_secret() if self.gives_status_secrets else None)
         record = await self._registrations.do(Registration.of(company, secret, language))
@@ -83,11 +83,11 @@ class CandidateService:
         return [added.get(registration.candidate_id) for registration in registrations]
 
     async def list_candidates(self, selection: Selection, page: Page) -> CandidatePage:
-        """One page of a selection without words, and how many candidates there are on all pages."""
+        """One page of a selection without search words, with the total."""
         return await self._lists.do((selection, page))
 
-    async def _list(self, asked: tuple[Selection, Page]) -> CandidatePage:
-        selection, page = asked
+    async def _list(self, request: tuple[Selection, Page]) -> CandidatePage:
+        selection, page = request
         return await self._reader.read(partial(find_records, selection=selection, page=page))
 
     async def get(self, candidate_id: UUID) -> CandidateRecord:
@@ -104,21 +104,21 @@ class CandidateService:
     async def _read(self, candidate_ids: Sequence[UUID]) -> list[CandidateRecord | None]:
         found = await self._reader.read(partial(_find, candidate_ids=candidate_ids))
         if self._reader.has_replica:
-            # What is decided stays so; the rest may have been registered or decided meanwhile, by other processes too.
+            # Decisions are final; the others may have been registered or decided since, also by other processes.
             decided = {id_: record for id_, record in found.items() if record.version > FIRST_VERSION}
             if rest := [id_ for id_ in candidate_ids if id_ not in decided]:
                 found = decided | await self._reader.read_primary(partial(_find, candidate_ids=rest))
         return [found.get(candidate_id) for candidate_id in candidate_ids]
 
     async def find_application(self, status_secret: str) -> Application | None:
-        """What the company with this secret is shown; None when no candidate has it, or has it any more."""
+        """The application with this status secret; None if it is unknown or was replaced."""
         parameters = {"status_secret_hash": hash_of_secret(status_secret)}
         async with self._database.statement() as session:
             row = (await session.execute(queries.FIND_APPLICATION, parameters)).mappings().one_or_none()
         return Application.from_row(row) if row else None
 
     async def replace_status_secret(self, candidate_id: UUID) -> str:
-        """Give a candidate another status secret; the one before opens nothing from now on.
+        """Replace a candidate's status secret; the old link stops working.
 
         Raises:
             CandidateNotFound: there is none.
@@ -133,12 +133,12 @@ class CandidateService:
     async def reject(
         self, candidate_id: UUID, *, user_id: UUID, reason: str | None, expected: frozenset[int] | None = None
     ) -> Candidate:
-        """Reject a pending candidate; `user_id` is recorded as who did.
+        """Reject a pending candidate; `user_id` is recorded.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be decided.
-            ApprovalInProgress, ApprovalUnfinished, ApprovalNeedsResolution: an approval of it stands.
-            CandidateChanged: someone else changed it meanwhile.
+            ApprovalInProgress, ApprovalUnfinished, ApprovalNeedsResolution: it has an unfinished approval.
+            CandidateChanged: someone else changed it at the same time.
         """
         rejection = Rejection(candidate_id, reason, user_id, expected)
         outcome = None
@@ -153,13 +153,13 @@ class CandidateService:
     async def _reject(
         self, rejections: Sequence[Rejection], *, lock: TextClause = queries.LOCK_FREE_CANDIDATES
     ) -> list[Candidate | ServiceError | None]:
-        """What came of each; None for those that others hold, or that are asked for twice: they are tried alone."""
+        """The outcome of each; None for those that are locked by others or repeated, which are retried one by one."""
         first = {rejection.candidate_id: rejection for rejection in reversed(rejections)}
         outcomes: dict[UUID, Candidate | ServiceError] = {}
         async with self._database.transaction() as session:
             locked = set(await session.scalars(lock, {"candidate_ids": list(first)}))
-            asked = [each for each in first.values() if each.candidate_id in locked or lock is queries.LOCK_CANDIDATES]
-            parameters = {"rejections": REJECTIONS.dump_json(asked).decode()}
+            wanted = [each for each in first.values() if each.candidate_id in locked or lock is queries.LOCK_CANDIDATES]
+            parameters = {"rejections": REJECTIONS.dump_json(wanted).decode()}
             for row in (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings():
                 outcomes[row["candidate_id"]] = Candidate.from_row(row) if row["id"] else refusal_of(row)
         self._reader.decided()

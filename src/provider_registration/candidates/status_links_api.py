@@ -1,4 +1,4 @@
-"""Replacing the link to a candidate's status page."""
+"""The route that replaces a candidate's status link."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ router = APIRouter(prefix=CANDIDATES, tags=["candidates"], route_class=Route)
     "/{candidate_id}/status-link",
     summary="Replace the link to a candidate's status page",
     response_model_exclude_none=True,
-    responses=success(200, "The new link; the one before has stopped working", {"status_url": EXAMPLE_STATUS_URL}),
+    responses=success(200, "The new link; the old one no longer works", {"status_url": EXAMPLE_STATUS_URL}),
 )
 @refuses(CandidateNotFound(EXAMPLE_ID))
 async def replace_status_link(
     candidate_id: CandidateId, _user: AdminDep, service: CandidateServiceDep, request: Request
 ) -> StatusLinkResponse:
-    """Make a new link for a company that lost its own, or whose link others know; the old one stops at once.
+    """Create a new link if it was lost or shared; the old one stops working immediately.
 
-    Send it only to the company: whoever has it sees what the company sent in.
+    Send it only to the company: anyone who has it can see the application.
     """
     secret = await service.replace_status_secret(candidate_id)
     return StatusLinkResponse(**status_links(request, secret))

@@ -1,18 +1,18 @@
-"""Secrets that show a company where its own application stands: whoever has one needs no account."""
+"""Secrets in status links, which let a company see its application without an account."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 
-SECRET_BYTES = 32  # nobody guesses 256 bits
+SECRET_BYTES = 32  # 256 bits cannot be guessed
 
 
 def new_status_secret() -> str:
-    """A secret, in characters that URLs take as they are."""
+    """Generate a secret with URL-safe characters."""
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
 def hash_of_secret(secret: str) -> str:
-    """What is kept of a secret, in hexadecimal. A plain hash will do: it is random, there is nothing to guess."""
+    """The stored hash of a secret, in hexadecimal. A plain hash is enough, because the secret is random."""
     return hashlib.sha256(secret.encode()).hexdigest()

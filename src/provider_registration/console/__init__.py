@@ -1,1 +1,1 @@
-"""The console: pages at which staff look at candidates and decide. It calls the services that the API calls."""
+"""The console: pages on which staff review candidates. It calls the same services as the API."""

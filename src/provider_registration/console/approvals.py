@@ -1,4 +1,4 @@
-"""The pages of approvals that billing has not confirmed: look, retry, resolve."""
+"""Pages for approvals that billing has not confirmed: list, retry, resolve."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from provider_registration.web.pagination import Page
 
 router = APIRouter(include_in_schema=False)
 
-SHOWN = 50  # of each state, oldest first
-MAX_DIGITS = 10  # of the largest number that a provider can have
-NOT_IN_DOUBT = Outcome("info", "This approval is not in doubt any more.")
+MAX_SHOWN = 50  # approvals in each state, oldest first
+MAX_DIGITS = 10  # of the largest provider ID
+NOT_IN_DOUBT = Outcome("info", "This approval no longer needs checking.")
 
 
 @router.get(APPROVALS)
@@ -32,13 +32,13 @@ async def list_approvals(
     approval_service: ApprovalServiceDep,
     layout: LayoutDep,
 ) -> Response:
-    """Those in doubt, which wait for somebody, before those that complete by themselves."""
+    """List approvals that need an admin first, then those that complete automatically."""
     lists = []
     for state in (ApprovalState.IN_DOUBT, ApprovalState.WAITING, ApprovalState.IN_PROGRESS):
-        approvals, total = await approval_service.list_unfinished(Page(SHOWN), state=state)
+        approvals, total = await approval_service.list_unfinished(Page(MAX_SHOWN), state=state)
         lists.append((state, approvals, total))
-    asked_by = {approval.requested_by for _, approvals, _ in lists for approval in approvals}
-    names = await service.browsing.names(asked_by)
+    requesters = {approval.requested_by for _, approvals, _ in lists for approval in approvals}
+    names = await service.browsing.names(requesters)
     return layout.page("approvals.html", lists=lists, names=names)
 
 
@@ -46,16 +46,16 @@ async def list_approvals(
 async def retry(
     candidate: CandidateDep, signed_in: DecidingUserDep, decisions: DecisionsDep, layout: LayoutDep
 ) -> Response:
-    """Ask billing again now."""
-    return layout.lead_to(APPROVALS, await decisions.retry(candidate, user_id=signed_in.user.user_id))
+    """Retry the call to billing now."""
+    return layout.redirect(APPROVALS, await decisions.retry(candidate, user_id=signed_in.user.user_id))
 
 
 @router.get(f"{CANDIDATE}/approval/resolve")
-async def ask_to_resolve(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
-    """Ask what was found in billing."""
+async def show_resolve_form(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
+    """Show the form that asks what was found in billing."""
     if not _is_in_doubt(candidate):
-        return layout.lead_to(APPROVALS, NOT_IN_DOUBT)
-    return layout.page("resolve.html", candidate=candidate, read=ReadResolution(), typed=Form({}))
+        return layout.redirect(APPROVALS, NOT_IN_DOUBT)
+    return layout.page("resolve.html", candidate=candidate, parsed=ParsedResolution(), typed=Form({}))
 
 
 @router.post(f"{CANDIDATE}/approval/resolve")
@@ -66,21 +66,21 @@ async def resolve(
     decisions: DecisionsDep,
     layout: LayoutDep,
 ) -> Response:
-    """Link the provider, once its number was read back, or let the approval go; or ask again."""
+    """Link the provider after a confirmation, or cancel the approval; show the form again if it is invalid."""
     if form.get(AGAIN):
         if not _is_in_doubt(candidate):
-            return layout.lead_to(APPROVALS, NOT_IN_DOUBT)
-        return layout.page("resolve.html", candidate=candidate, read=ReadResolution(), typed=form)
-    read = read_resolution(form)
-    if read.error:
-        return layout.page("resolve.html", status=422, candidate=candidate, read=read, typed=form)
-    if read.provider_id is not None and form.get("confirmed") != str(read.provider_id):
-        return layout.page("resolve_link.html", candidate=candidate, provider_id=read.provider_id)
-    if read.provider_id is not None:
-        outcome = await decisions.link(candidate, read.provider_id, user_id=signed_in.user.user_id)
+            return layout.redirect(APPROVALS, NOT_IN_DOUBT)
+        return layout.page("resolve.html", candidate=candidate, parsed=ParsedResolution(), typed=form)
+    parsed = parse_resolution(form)
+    if parsed.error:
+        return layout.page("resolve.html", status=422, candidate=candidate, parsed=parsed, typed=form)
+    if parsed.provider_id is not None and form.get("confirmed") != str(parsed.provider_id):
+        return layout.page("resolve_link.html", candidate=candidate, provider_id=parsed.provider_id)
+    if parsed.provider_id is not None:
+        outcome = await decisions.link(candidate, parsed.provider_id, user_id=signed_in.user.user_id)
     else:
         outcome = await decisions.let_go(candidate, user_id=signed_in.user.user_id)
-    return layout.lead_to(APPROVALS, outcome)
+    return layout.redirect(APPROVALS, outcome)
 
 
 def _is_in_doubt(candidate: Candidate) -> bool:
@@ -88,25 +88,23 @@ def _is_in_doubt(candidate: Candidate) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadResolution:
-    """The provider to link, or None to let the approval go; `error` says what is wrong with what was typed."""
+class ParsedResolution:
+    """The provider to link, or None to cancel the approval; `error` says what is wrong with the input."""
 
     provider_id: int | None = None
     error: str | None = None
 
 
-def read_resolution(form: Form) -> ReadResolution:
-    """The answer that a form gives, by the rules of the API."""
+def parse_resolution(form: Form) -> ParsedResolution:
+    """Validate the form by the rules of the API."""
     resolution, typed = form.get("resolution"), form.get("provider_id").strip()
     if resolution == "link" and not (typed.isdecimal() and len(typed) <= MAX_DIGITS):
-        return ReadResolution(error="Type the provider's number in billing")
+        return ParsedResolution(error="Enter the provider ID from billing")
     try:
         request = ResolutionRequest.model_validate(
             {"resolution": resolution, "provider_id": int(typed) if resolution == "link" else None}
         )
     except ValidationError:
-        sentence = (
-            "There is no provider with such a number" if resolution == "link" else "Say what you found in billing"
-        )
-        return ReadResolution(error=sentence)
-    return ReadResolution(request.provider_id)
+        sentence = "No provider can have this ID" if resolution == "link" else "Select what you found in billing"
+        return ParsedResolution(error=sentence)
+    return ParsedResolution(request.provider_id)

@@ -1,4 +1,4 @@
-"""The pages for deciding about several candidates with one form, one after another within a bounded time."""
+"""Pages for deciding several candidates with one form, one after another within a time limit."""
 
 from __future__ import annotations
 
@@ -13,90 +13,88 @@ from starlette.responses import Response
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate
-from provider_registration.console.decisions import MOST_AT_ONCE, Outcome, seen_version
+from provider_registration.console.decisions import MAX_SELECTED, Outcome, seen_version
 from provider_registration.console.dependencies import DecidingUserDep, DecisionsDep
-from provider_registration.console.layout import CANDIDATES, MARKED, LayoutDep
-from provider_registration.console.reasons import asking_for_reason, read_reason
+from provider_registration.console.layout import CANDIDATES, SELECTED, LayoutDep
+from provider_registration.console.reasons import parse_reason, reason_values
 from provider_registration.pages.forms import Form, FormDep
 
 router = APIRouter(include_in_schema=False)
 
-SECONDS = 20.0  # after which no further decision is begun
-MARK = "mark"
+SECONDS = 20.0  # after which no further decision is started
+FIELD = "mark"
 
-NOBODY_MARKED = Outcome("info", "Nobody is marked: mark candidates in the list first.")
-NOT_BEGUN = "There was no time left for it. Nothing was changed: mark it again."
+NONE_SELECTED = Outcome("info", "Select at least one candidate first.")
+NOT_PROCESSED = "Not processed in time. Nothing changed. Select it again."
 
 
-@router.post(MARKED)
-async def ask_about_marked(
+@router.post(SELECTED)
+async def confirm_selected(
     _signed_in: DecidingUserDep,
     form: FormDep,
     service: CandidateServiceDep,
     layout: LayoutDep,
 ) -> Response:
-    """Name the marked companies, and ask whether it is they who are meant."""
-    marked = await read_marks(form, service.browsing)
-    if not marked:
-        return layout.lead_to(CANDIDATES, NOBODY_MARKED)
+    """List the selected companies and ask for confirmation."""
+    selected = await read_selected(form, service.browsing)
+    if not selected:
+        return layout.redirect(CANDIDATES, NONE_SELECTED)
     return layout.page(
         "bulk.html",
-        marked=marked,
-        most=MOST_AT_ONCE,
+        selected=selected,
         is_approval=form.get("decision") == "approve",
-        **asking_for_reason(typed=form),
+        **reason_values(typed=form),
     )
 
 
-@router.post(f"{MARKED}/approve")
-async def approve_marked(
+@router.post(f"{SELECTED}/approve")
+async def approve_selected(
     signed_in: DecidingUserDep,
     form: FormDep,
     service: CandidateServiceDep,
     decisions: DecisionsDep,
     layout: LayoutDep,
 ) -> Response:
-    """Approve each of them, and tell what came of it."""
+    """Approve each of them and show the results."""
     user_id = signed_in.user.user_id
     results = await decide_all(
-        await read_marks(form, service.browsing),
-        lambda marked: decisions.approve(marked.candidate, user_id=user_id, version=marked.version),
+        await read_selected(form, service.browsing),
+        lambda one: decisions.approve(one.candidate, user_id=user_id, version=one.version),
     )
     return layout.page("bulk_results.html", results=results)
 
 
-@router.post(f"{MARKED}/reject")
-async def reject_marked(
+@router.post(f"{SELECTED}/reject")
+async def reject_selected(
     signed_in: DecidingUserDep,
     form: FormDep,
     service: CandidateServiceDep,
     decisions: DecisionsDep,
     layout: LayoutDep,
 ) -> Response:
-    """Reject each of them for one reason, and tell what came of it; or ask for the reason again."""
-    marked = await read_marks(form, service.browsing)
-    read = read_reason(form)
-    if read.error:
+    """Reject each of them for one reason and show the results; show the form again if the reason is invalid."""
+    selected = await read_selected(form, service.browsing)
+    parsed = parse_reason(form)
+    if parsed.error:
         return layout.page(
             "bulk.html",
             status=422,
-            marked=marked,
-            most=MOST_AT_ONCE,
+            selected=selected,
             is_approval=False,
-            **asking_for_reason(read, form),
+            **reason_values(parsed, form),
         )
     results = await decide_all(
-        marked,
+        selected,
         lambda one: decisions.reject(
-            one.candidate, user_id=signed_in.user.user_id, reason=read.reason, version=one.version
+            one.candidate, user_id=signed_in.user.user_id, reason=parsed.reason, version=one.version
         ),
     )
     return layout.page("bulk_results.html", results=results)
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
-    """A candidate that was marked, and the version that was seen."""
+class SelectedCandidate:
+    """A candidate and the version that the list showed."""
 
     candidate: Candidate
     version: int
@@ -104,34 +102,34 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of the decision about one candidate."""
+    """The outcome for one candidate."""
 
     candidate: Candidate
     outcome: Outcome
 
 
-Decide = Callable[[Marked], Awaitable[Outcome]]
+Decide = Callable[[SelectedCandidate], Awaitable[Outcome]]
 
 
-async def read_marks(form: Form, browsing: BrowsingService) -> list[Marked]:
-    """The marked candidates that there are, MOST_AT_ONCE at most, in the order of the list."""
+async def read_selected(form: Form, browsing: BrowsingService) -> list[SelectedCandidate]:
+    """The selected candidates that exist, MAX_SELECTED at most, in the order of the list."""
     versions: dict[UUID, int] = {}
-    for mark in form.all(MARK)[:MOST_AT_ONCE]:
-        candidate_id, _, version = mark.partition(":")
+    for value in form.all(FIELD)[:MAX_SELECTED]:
+        candidate_id, _, version = value.partition(":")
         try:
             versions[UUID(candidate_id)] = seen_version(version)
         except ValueError:
             continue
     found = await browsing.candidates(list(versions))
-    return [Marked(candidate, versions[candidate.candidate_id]) for candidate in found]
+    return [SelectedCandidate(candidate, versions[candidate.candidate_id]) for candidate in found]
 
 
-async def decide_all(marked: list[Marked], decide: Decide) -> list[Result]:
-    """Decide about each in turn; what has not begun after SECONDS stays as it is."""
+async def decide_all(selected: list[SelectedCandidate], decide: Decide) -> list[Result]:
+    """Decide each in turn; candidates not started after SECONDS stay unchanged."""
     ends = asyncio.get_running_loop().time() + SECONDS
     results = []
-    for one in marked:
+    for one in selected:
         in_time = asyncio.get_running_loop().time() < ends
-        outcome = await decide(one) if in_time else Outcome("warning", f"{one.candidate.company_name}: {NOT_BEGUN}")
+        outcome = await decide(one) if in_time else Outcome("warning", f"{one.candidate.company_name}: {NOT_PROCESSED}")
         results.append(Result(one.candidate, outcome))
     return results

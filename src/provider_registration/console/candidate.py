@@ -1,4 +1,4 @@
-"""The pages of one candidate: everything about it, deciding, and a new address of the company's own page."""
+"""Pages of one candidate: details, approve, reject, and a new status link."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from provider_registration.console.dependencies import (
     DecisionsDep,
 )
 from provider_registration.console.layout import AGAIN, CANDIDATE, CANDIDATES, NEXT, Layout, LayoutDep, page_of
-from provider_registration.console.reasons import asking_for_reason, read_reason
+from provider_registration.console.reasons import parse_reason, reason_values
 from provider_registration.pages.forms import FormDep
 
 router = APIRouter(include_in_schema=False)
-status_link_router = APIRouter(include_in_schema=False)  # where companies have pages of their own
+status_link_router = APIRouter(include_in_schema=False)  # installed only with PUBLIC_PAGES
 
-ALREADY_DECIDED = Outcome("info", "There is nothing to decide here.")
-NOBODY_WAITS = Outcome("success", "No candidates are pending.")
+ALREADY_DECIDED = Outcome("info", "This application was already decided.")
+NONE_PENDING = Outcome("success", "No candidates are pending.")
 
 EVENTS = {
-    ApprovalEvent.REQUESTED: "Approval asked for",
-    ApprovalEvent.RETRY_REQUESTED: "Another try asked for",
-    ApprovalEvent.FAILED: "The approval failed",
-    ApprovalEvent.IN_DOUBT: "The approval is in doubt",
-    ApprovalEvent.LINKED: "Resolved: the provider in billing is this company's",
-    ApprovalEvent.LET_GO: "Resolved: the approval was let go",
-    ApprovalEvent.APPROVED: "Approved: billing has the provider",
-    ApprovalEvent.ORPHANED: "Billing made a provider that no candidate is linked to",
+    ApprovalEvent.REQUESTED: "Approval requested",
+    ApprovalEvent.RETRY_REQUESTED: "Retry requested",
+    ApprovalEvent.FAILED: "Approval failed",
+    ApprovalEvent.IN_DOUBT: "Approval needs checking",
+    ApprovalEvent.LINKED: "Matched manually with a provider in billing",
+    ApprovalEvent.LET_GO: "Cancelled manually",
+    ApprovalEvent.APPROVED: "Approved: billing created the provider",
+    ApprovalEvent.ORPHANED: "Billing created a provider that matches no candidate",
 }
 
 
 @router.get(NEXT)
 async def next_pending(service: CandidateServiceDep, layout: LayoutDep, after: UUID | None = None) -> Response:
-    """Lead to the candidate that waits longest or, `after` one, to the next."""
+    """Redirect to the oldest pending candidate or, given `after`, to the next one."""
     candidate = await service.browsing.candidate(after) if after else None
     found = await service.browsing.next_pending(candidate)
     if found is None:
-        return layout.lead_to(CANDIDATES, NOBODY_WAITS)
-    return layout.lead_to(f"{CANDIDATES}/{found}")
+        return layout.redirect(CANDIDATES, NONE_PENDING)
+    return layout.redirect(f"{CANDIDATES}/{found}")
 
 
 @router.get(CANDIDATE)
@@ -63,7 +63,7 @@ async def show_candidate(
     approvals: ApprovalServiceDep,
     layout: LayoutDep,
 ) -> Response:
-    """Everything about a candidate, and what can be done."""
+    """Show a candidate and the possible actions."""
     return layout.page(
         "candidate.html",
         candidate=candidate,
@@ -73,10 +73,10 @@ async def show_candidate(
 
 
 @router.get(f"{CANDIDATE}/approve")
-async def ask_to_approve(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
-    """Make sure that it is this company that is meant."""
+async def confirm_approval(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
+    """Ask for confirmation."""
     if candidate.status is not Status.PENDING:
-        return layout.lead_to(page_of(candidate), ALREADY_DECIDED)
+        return layout.redirect(page_of(candidate), ALREADY_DECIDED)
     return layout.page("approve.html", candidate=candidate)
 
 
@@ -84,19 +84,19 @@ async def ask_to_approve(candidate: CandidateDep, _signed_in: DecidingUserDep, l
 async def approve(
     candidate: CandidateDep, signed_in: DecidingUserDep, form: FormDep, decisions: DecisionsDep, layout: LayoutDep
 ) -> Response:
-    """Approve it, unless somebody was faster."""
+    """Approve it, unless someone else decided first."""
     outcome = await decisions.approve(
         candidate, user_id=signed_in.user.user_id, version=seen_version(form.get("version"))
     )
-    return _answer(layout, candidate, outcome)
+    return _respond(layout, candidate, outcome)
 
 
 @router.get(f"{CANDIDATE}/reject")
-async def ask_to_reject(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
-    """Ask for the reason, and make sure that it is this company that is meant."""
+async def show_reject_form(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
+    """Ask for the reason and for confirmation."""
     if candidate.status is not Status.PENDING:
-        return layout.lead_to(page_of(candidate), ALREADY_DECIDED)
-    return layout.page("reject.html", candidate=candidate, **asking_for_reason())
+        return layout.redirect(page_of(candidate), ALREADY_DECIDED)
+    return layout.page("reject.html", candidate=candidate, **reason_values())
 
 
 @router.post(f"{CANDIDATE}/reject")
@@ -107,33 +107,33 @@ async def reject(
     decisions: DecisionsDep,
     layout: LayoutDep,
 ) -> Response:
-    """Reject it, unless somebody was faster; or ask for the reason again."""
+    """Reject it, unless someone else decided first; show the form again if the reason is invalid."""
     if form.get(AGAIN):
         if candidate.status is not Status.PENDING:
-            return layout.lead_to(page_of(candidate), ALREADY_DECIDED)
-        asking = asking_for_reason(typed=form)
-        return layout.page("reject.html", candidate=candidate, **asking)
-    read = read_reason(form)
-    if read.error:
-        asking = asking_for_reason(read, form)
-        return layout.page("reject.html", status=422, candidate=candidate, **asking)
+            return layout.redirect(page_of(candidate), ALREADY_DECIDED)
+        values = reason_values(typed=form)
+        return layout.page("reject.html", candidate=candidate, **values)
+    parsed = parse_reason(form)
+    if parsed.error:
+        values = reason_values(parsed, form)
+        return layout.page("reject.html", status=422, candidate=candidate, **values)
     outcome = await decisions.reject(
-        candidate, user_id=signed_in.user.user_id, reason=read.reason, version=seen_version(form.get("version"))
+        candidate, user_id=signed_in.user.user_id, reason=parsed.reason, version=seen_version(form.get("version"))
     )
-    return _answer(layout, candidate, outcome)
+    return _respond(layout, candidate, outcome)
 
 
-def _answer(layout: Layout, candidate: Candidate, outcome: Outcome) -> Response:
-    """Lead back to the candidate, or tell the script that decides about many."""
+def _respond(layout: Layout, candidate: Candidate, outcome: Outcome) -> Response:
+    """Redirect to the candidate, or return JSON to the script that decides several."""
     if "text/html" not in layout.request.headers.get("accept", ""):
         return JSONResponse({"kind": outcome.kind, "text": outcome.text, "is_done": outcome.is_done})
     next_one = f"{NEXT}?after={candidate.candidate_id}"
-    return layout.lead_to(page_of(candidate), outcome, next_one, "Next pending candidate")
+    return layout.redirect(page_of(candidate), outcome, next_one, "Next pending candidate")
 
 
 @status_link_router.get(f"{CANDIDATE}/status-link")
-async def ask_to_replace(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
-    """Say what a new link does to the one before."""
+async def confirm_new_link(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
+    """Ask for confirmation; a new link replaces the current one."""
     return layout.page("status_link.html", candidate=candidate, link=None)
 
 
@@ -144,15 +144,15 @@ async def replace(
     service: CandidateServiceDep,
     layout: LayoutDep,
 ) -> Response:
-    """Replace it, and show the new one this once."""
+    """Replace the status link and show the new one once."""
     secret = await service.replace_status_secret(candidate.candidate_id)
     link = absolute_url(layout.request, status_url(layout.request, secret))
     return layout.page("status_link.html", candidate=candidate, link=link)
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """One thing that happened. Without `who`, the service did it by itself, or it is not recorded."""
+class Event:
+    """One entry of the activity list. Without `who`, the service did it, or the user is not recorded."""
 
     at: datetime
     what: str
@@ -163,13 +163,13 @@ class Happening:
 
 async def history_of(
     candidates: CandidateService, approvals: ApprovalService | None, candidate: Candidate
-) -> list[Happening]:
-    """What happened, newest first; without `approvals` the steps of an approval are left out."""
+) -> list[Event]:
+    """The events of a candidate, newest first; without `approvals` the steps of an approval are left out."""
     records = await approvals.history(candidate.candidate_id) if approvals else []
     people = {record.user_id for record in records} | {candidate.rejected_by}
     names = await candidates.browsing.names({user_id for user_id in people if user_id})
-    happenings = [
-        Happening(
+    events = [
+        Event(
             record.at,
             EVENTS[record.event],
             names.get(record.user_id) if record.user_id else None,
@@ -178,14 +178,14 @@ async def history_of(
         )
         for record in records
     ]
-    happenings.append(Happening(candidate.created_at, "Registered"))
+    events.append(Event(candidate.created_at, "Registered"))
     if candidate.status is Status.REJECTED:
         who = names.get(candidate.rejected_by) if candidate.rejected_by else None
-        happenings.append(Happening(candidate.updated_at, "Rejected", who, candidate.rejection_reason))
-    elif candidate.status is Status.APPROVED and not _says_approved(records):
-        happenings.append(Happening(candidate.updated_at, "Approved", provider_id=candidate.provider_id))
-    return sorted(happenings, key=lambda happening: happening.at, reverse=True)
+        events.append(Event(candidate.updated_at, "Rejected", who, candidate.rejection_reason))
+    elif candidate.status is Status.APPROVED and not _has_approval(records):
+        events.append(Event(candidate.updated_at, "Approved", provider_id=candidate.provider_id))
+    return sorted(events, key=lambda event: event.at, reverse=True)
 
 
-def _says_approved(records: list[ApprovalRecord]) -> bool:
+def _has_approval(records: list[ApprovalRecord]) -> bool:
     return any(record.event in (ApprovalEvent.APPROVED, ApprovalEvent.LINKED) for record in records)

@@ -1,4 +1,4 @@
-"""The list of candidates: which of them, in what order, in which columns; and the same as a file."""
+"""The list of candidates, with filters, order and columns, and its export as a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provider_registration.candidates.company import Product
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.search import Order, Selection
-from provider_registration.console.decisions import MOST_AT_ONCE
+from provider_registration.console.decisions import MAX_SELECTED
 from provider_registration.console.dependencies import BrowserUserDep
 from provider_registration.console.exports import as_csv, as_json, as_xlsx
 from provider_registration.console.layout import CANDIDATES, LayoutDep, safe_target
@@ -28,24 +28,24 @@ from provider_registration.web.text import Text
 router = APIRouter(include_in_schema=False)
 
 PAGE_SIZE = 50
-MAX_WORDS_LENGTH = 100
+MAX_SEARCH_LENGTH = 100
 COLUMNS_COOKIE = "columns"
 A_YEAR = 365 * 24 * 3600  # seconds
 
-# By their names in addresses: the heading of each column, and whether it holds numbers. The company is always there.
+# By name in URLs: the heading of each column, and whether it holds numbers. The company is always shown.
 COLUMNS = {
     "status": ("Status", False),
     "email": ("E-mail", False),
     "phone": ("Phone", False),
-    "location": ("Place", False),
+    "location": ("Location", False),
     "products": ("Products", False),
     "trucks": ("Trucks", True),
-    "capacity": ("Tons a day", True),
+    "capacity": ("Tons per day", True),
     "registered": ("Registered", False),
     "decided": ("Decided", False),
     "provider": ("Provider", True),
 }
-FIRST_COLUMNS = ("location", "products", "trucks", "capacity", "registered", "status")
+DEFAULT_COLUMNS = ("location", "products", "trucks", "capacity", "registered", "status")
 
 
 def _empty_is_absent(value: object) -> object:
@@ -56,55 +56,55 @@ EmptyIsAbsent = BeforeValidator(_empty_is_absent)
 
 
 class CandidatesQuery(BaseModel):
-    """What the list's address says. Without a status: those who wait."""
+    """The query parameters of the list. Without a status, it shows pending candidates."""
 
     status: Annotated[Status | Literal["all"] | None, EmptyIsAbsent] = None
     product: Annotated[Product | None, EmptyIsAbsent] = None
     order: Annotated[Order | None, EmptyIsAbsent] = None
-    search: Annotated[str, Text(MAX_WORDS_LENGTH)] = ""
+    search: Annotated[str, Text(MAX_SEARCH_LENGTH)] = ""
     after: Cursor | None = None
 
     @property
     def shown_status(self) -> Status | Literal["all"]:
-        """The status that is shown: pending unless told otherwise."""
+        """The status that is shown; pending by default."""
         return self.status or Status.PENDING
 
     @property
     def selection(self) -> Selection:
-        """Those who wait come oldest first, others newest first, unless told otherwise."""
+        """The filter; pending candidates are listed oldest first by default, all others newest first."""
         status = None if self.shown_status == "all" else Status(self.shown_status)
-        usual = Order.OLDEST if status is Status.PENDING else Order.NEWEST
-        return Selection(status, self.product, self.search, self.order or usual)
+        default = Order.OLDEST if status is Status.PENDING else Order.NEWEST
+        return Selection(status, self.product, self.search, self.order or default)
 
     @property
-    def place(self) -> Position | None:
-        """Where the page before ended."""
+    def position(self) -> Position | None:
+        """Where the previous page ended."""
         return Position.from_cursor(self.after) if self.after else None
 
-    def address(self, **changes: object) -> str:
-        """The query of the same list with some changes; without `after`, its first page."""
-        asked = {**self.model_dump(exclude={"after"}, mode="json"), **changes}
-        return urlencode({name: value for name, value in asked.items() if value})
+    def query_string(self, **changes: object) -> str:
+        """The query string of the same list with some changes; without `after`, its first page."""
+        values = {**self.model_dump(exclude={"after"}, mode="json"), **changes}
+        return urlencode({name: value for name, value in values.items() if value})
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns that somebody chose, in their usual order."""
+    """The selected columns, in the order of COLUMNS."""
 
     names: tuple[str, ...]
 
     @classmethod
     def from_text(cls, text: str | None) -> Columns:
-        """As a cookie has them; what is not known is left out."""
-        return cls.of(text.split("-")) if text is not None else cls.of(FIRST_COLUMNS)
+        """Read the value of a cookie; unknown names are left out."""
+        return cls.of(text.split("-")) if text is not None else cls.of(DEFAULT_COLUMNS)
 
     @classmethod
     def of(cls, names: list[str] | tuple[str, ...]) -> Columns:
-        """Those of the names that are columns."""
+        """The columns among some names."""
         return cls(tuple(name for name in COLUMNS if name in names))
 
     def to_text(self) -> str:
-        """For a cookie."""
+        """The value of the cookie."""
         return "-".join(self.names)
 
 
@@ -116,8 +116,8 @@ async def list_candidates(
     layout: LayoutDep,
     request: Request,
 ) -> Response:
-    """Those who wait, oldest first, or whom the address asks for."""
-    found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.place)
+    """Show pending candidates, oldest first, or those that the query selects."""
+    found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.position)
     counts = await service.browsing.counts(query.product)
     return layout.page(
         "candidates.html",
@@ -129,10 +129,10 @@ async def list_candidates(
         all_columns=COLUMNS,
         statuses=list(Status),
         products=list(Product),
-        most_marked=MOST_AT_ONCE,
-        can_mark=signed_in.may_decide and any(_is_open(candidate) for candidate in found.candidates),
+        max_selected=MAX_SELECTED,
+        can_select=signed_in.may_decide and any(_is_open(candidate) for candidate in found.candidates),
         is_open=_is_open,
-        next_page=found.next and query.address(after=found.next.to_cursor()),
+        next_page=found.next and query.query_string(after=found.next.to_cursor()),
     )
 
 
@@ -143,7 +143,7 @@ async def export(
     _signed_in: BrowserUserDep,
     service: CandidateServiceDep,
 ) -> Response:
-    """Everybody whom the same list would show, as a file."""
+    """Every candidate that the same list shows, as a file."""
     candidates = service.browsing.all(query.selection)
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     headers = {"Content-Disposition": f'attachment; filename="candidates-{query.shown_status}-{day}.{kind}"'}
@@ -156,12 +156,12 @@ async def export(
 
 @router.post(f"{CANDIDATES}/columns")
 async def choose_columns(layout: LayoutDep, form: FormDep) -> Response:
-    """Remember which columns are shown, in this browser."""
-    response = layout.lead_to(safe_target(f"{CANDIDATES}?{form.get('list')}"))
+    """Remember the selected columns in this browser."""
+    response = layout.redirect(safe_target(f"{CANDIDATES}?{form.get('list')}"))
     set_cookie(response, COLUMNS_COOKIE, Columns.of(form.all("column")).to_text(), seconds=A_YEAR)
     return response
 
 
 def _is_open(candidate: Candidate) -> bool:
-    """Whether it can be decided as it stands."""
+    """Whether it can be decided now."""
     return candidate.status is Status.PENDING and candidate.approval is None

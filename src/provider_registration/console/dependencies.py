@@ -1,4 +1,4 @@
-"""What the console's routes are given."""
+"""Dependencies of the console's routes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SESSION_COOKIE = "session"
 
 
 async def find_browser_user(request: Request, auth: AuthServiceDep) -> BrowserUser | None:
-    """Who is signed in, if anybody; the request's log line names them."""
+    """The signed-in user, if any; the request's log line names them."""
     secret = read_cookie(request, SESSION_COOKIE)
     signed_in = await auth.find_browser(secret) if secret else None
     if signed_in is not None:
@@ -33,7 +33,7 @@ FoundUserDep = Annotated[BrowserUser | None, Depends(find_browser_user)]
 
 
 async def require_browser_user(signed_in: FoundUserDep) -> BrowserUser:
-    """Who is signed in, viewer or admin."""
+    """The signed-in user, viewer or admin."""
     if signed_in is None:
         raise SignInNeeded
     return signed_in
@@ -45,7 +45,7 @@ BrowserUserDep = Annotated[BrowserUser, Depends(require_browser_user)]
 async def require_reader(
     request: Request, token: Annotated[str | None, Depends(bearer)], signed_in: FoundUserDep, auth: AuthServiceDep
 ) -> None:
-    """Staff with an access token or, since a browser sends none to open a page, staff who are signed in."""
+    """Accept an access token or a browser session: browsers send no token to open a page."""
     if token is not None:
         await require_staff(request, token, auth)
     elif signed_in is None:
@@ -53,7 +53,7 @@ async def require_reader(
 
 
 async def require_deciding_user(signed_in: BrowserUserDep) -> BrowserUser:
-    """Who is signed in, admin only."""
+    """The signed-in user, admin only."""
     if not signed_in.may_decide:
         raise RoleNotAllowed(Role.ADMIN)
     return signed_in
@@ -63,7 +63,7 @@ DecidingUserDep = Annotated[BrowserUser, Depends(require_deciding_user)]
 
 
 async def find_candidate(candidate_id: UUID, _signed_in: BrowserUserDep, service: CandidateServiceDep) -> Candidate:
-    """The candidate of the address, for whoever is signed in."""
+    """The candidate in the path, for signed-in users."""
     return await service.browsing.candidate(candidate_id)
 
 
@@ -71,7 +71,7 @@ CandidateDep = Annotated[Candidate, Depends(find_candidate)]
 
 
 async def get_decisions(service: CandidateServiceDep, approvals: ApprovalServiceDep) -> Decisions:
-    """What carries out decisions."""
+    """The service that carries out decisions."""
     return Decisions(service, approvals)
 
 

@@ -1,4 +1,4 @@
-"""What only the console runs into."""
+"""Errors of the console."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from provider_registration.errors import PermissionDeniedError
 
 
 class CookieMissing(PermissionDeniedError):
-    """A form for signing in without the cookie that came with it: to try again leads nowhere."""
+    """The sign-in form came without our cookie: the browser would not keep a session either."""
 
     code = "cookie-missing"
     title = "Cookie missing"
 
     def __str__(self) -> str:
         return (
-            "Your browser did not send our cookie. Open this page over https:// and allow cookies: over http:// "
-            "browsers keep none of ours, except on the machine itself."
+            "Your browser did not send our cookie. Open this page over https:// and allow cookies: browsers do "
+            "not keep our cookies over http://, except on localhost."
         )
 
 
 class SignInNeeded(Exception):
-    """Nobody is signed in, or the session has ended: the sign-in page comes first, then what was asked for."""
+    """There is no session, or it has ended: the user signs in, then returns to the requested page."""

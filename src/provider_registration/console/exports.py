@@ -1,4 +1,4 @@
-"""Candidates as files, written while they are read: a file of a million needs no more memory than one of ten."""
+"""Exports of candidates, streamed: a million rows need no more memory than ten."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from provider_registration.candidates.models import Candidate
 from provider_registration.console.workbooks import Cell, Workbook
 
 CHUNK = 200  # candidates written at a time
-# A spreadsheet takes what begins so for a formula, in either width (OWASP, CSV injection); an apostrophe makes it text.
-# Where Excel separates cells by ; (in most of Europe) or a tab, it does not know our quotes, and cuts a cell in two:
-# what follows a separator begins a cell there, and a separator at the end lets the rest of the file begin one.
+# Spreadsheets read a cell that starts so, in either width, as a formula (OWASP, CSV injection); an apostrophe makes it
+# text. Where Excel separates cells by ; (most of Europe) or a tab, it ignores our quotes and splits cells: the text
+# after a separator starts a cell there, and a separator at the end of a cell lets the next one start in it.
 FORMULA_START = re.compile(r"""(^|[;|])(?=[\s"\ufeff]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|(?<=[;|])\Z))""")
-SEVERAL_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # and tabs: neither is in a name
+SEVERAL_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # and tabs; names contain neither
 FIELDS = ("candidate_id", "status", *FACTS, "created_at", "decided_at", "provider_id", "rejection_reason")
 
 
 async def as_csv(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
-    """RFC 4180, with a line of headings, in UTF-8 with the mark that spreadsheets know it by."""
+    """RFC 4180 with a header line, in UTF-8 with the byte order mark that spreadsheets need."""
     yield "\ufeff" + _csv([FIELDS])
     async for some in _chunks(candidates):
         yield _csv([_neutral(value) for value in _record(candidate).values()] for candidate in some)
 
 
 async def as_xlsx(candidates: AsyncIterator[Candidate]) -> AsyncIterator[bytes]:
-    """A workbook, in which text is text; compressed in a thread, so that others are answered meanwhile."""
+    """A workbook with text cells as text; compressed in a thread, which keeps the event loop free."""
     workbook = Workbook("Candidates", FIELDS)
     async for some in _chunks(candidates):
         await asyncio.to_thread(workbook.add, [_row(candidate) for candidate in some])

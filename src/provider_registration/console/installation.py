@@ -1,4 +1,4 @@
-"""Putting the console into the application."""
+"""Installs the console in the application."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from provider_registration.console import approvals, bulk, candidate, candidates
 from provider_registration.console.errors import SignInNeeded
 from provider_registration.console.layout import HOME
 
-ADMIN_ROOM = Path(__file__).parent
+ADMIN_FOLDER = Path(__file__).parent
 ADMIN_HOME = HOME
 
 
 def install_admin(app: FastAPI, *, public_pages: bool) -> None:
-    """Add the console's pages; who is not signed in is led to the page for that, programs are told so."""
+    """Add the console's pages; without a session, browsers are redirected to sign in and programs get 401."""
     for page in (sign_in, overview, candidates, bulk, candidate, approvals):
         app.include_router(page.router)
     if public_pages:

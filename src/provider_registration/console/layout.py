@@ -1,4 +1,4 @@
-"""What the console's pages have in common: their addresses, the frame around each, and how one leads to another."""
+"""What the console's pages share: their paths, the layout around each, and redirects between them."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from provider_registration.billing.port import BreakerState
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Outcome
 from provider_registration.console.dependencies import BrowserUserDep
-from provider_registration.pages.notices import Notice, leave_notice
+from provider_registration.pages.flash import FlashMessage, set_flash
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
 from provider_registration.web.services import services_of
 
-# Where the pages are, below the gateway's prefix.
+# Paths of the pages, below the gateway's prefix.
 HOME = "/admin"
 SIGN_IN = f"{HOME}/sign-in"
 SIGN_OUT = f"{HOME}/sign-out"
 NEXT = f"{HOME}/next"
 CANDIDATES = f"{HOME}/candidates"
 CANDIDATE = f"{CANDIDATES}/{{candidate_id}}"
-MARKED = f"{CANDIDATES}/marked"
+SELECTED = f"{CANDIDATES}/marked"
 APPROVALS = f"{HOME}/approvals"
 
-AGAIN = "again"  # the field of a form that is to be shown as it was typed, and not carried out
+AGAIN = "again"  # form field: show the form again with its values and do nothing else
 
-# Pages of the console, and the documents that it opens: nobody is led to another host after signing in.
+# Pages of the console and the API documents: a sign-in never redirects to another host.
 _TARGET = re.compile(r"/admin(/[A-Za-z0-9-]+)*(\?[A-Za-z0-9_=&%.+~*-]*)?|/docs|/redoc|/openapi\.json")
 _CANDIDATE = re.compile(f"{CANDIDATES}/[0-9a-f-]{{36}}(?=/)")
 MAX_TARGET_LENGTH = 1000
 
 
-def safe_target(address: str) -> str:
-    """The address if it is one of the console's pages or of the documents, else the first page."""
-    is_ours = len(address) <= MAX_TARGET_LENGTH and _TARGET.fullmatch(address)
-    return address if is_ours and not address.startswith((SIGN_IN, SIGN_OUT)) else HOME
+def safe_target(target: str) -> str:
+    """The target if it is a page of the console or an API document, else the overview."""
+    is_ours = len(target) <= MAX_TARGET_LENGTH and _TARGET.fullmatch(target)
+    return target if is_ours and not target.startswith((SIGN_IN, SIGN_OUT)) else HOME
 
 
 def page_above(path: str) -> str:
-    """The candidate's page if a path below it was asked for, else the first page."""
+    """The candidate's page for a path below it, else the overview."""
     match = _CANDIDATE.match(path)
     return match[0] if match else HOME
 
@@ -59,15 +59,15 @@ def page_of(candidate: Candidate) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Billing is not asked before an instant, as far as this process knows: each has a breaker of its own."""
+    """The circuit breaker of this process is open: it does not call billing before `until`."""
 
     until: datetime
-    is_over: bool  # the next call finds out whether billing answers again
+    is_over: bool  # the next call is a probe
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Answers somebody who is signed in: with a page, or by leading to one."""
+    """Responds to a signed-in user with a page or a redirect."""
 
     request: Request
     renderer: Renderer
@@ -80,7 +80,7 @@ class Layout:
         status: int = HTTPStatus.OK,
         **values: Any,  # noqa: ANN401 - whatever the template shows
     ) -> Response:
-        """Answer with one of the console's templates."""
+        """Render one of the console's templates."""
         return self.renderer.page(
             self.request,
             f"console/{template}",
@@ -90,15 +90,15 @@ class Layout:
             **values,
         )
 
-    def lead_to(
+    def redirect(
         self, path: str, outcome: Outcome | None = None, link: str | None = None, link_text: str = ""
     ) -> Response:
-        """Lead to a page that says what came of a decision, if there was one, and where to go on."""
+        """Redirect to a page, which shows the outcome of a decision and a link, if given, as a flash message."""
         root = self.request.scope.get("root_path", "")
         response = RedirectResponse(root + path, HTTPStatus.SEE_OTHER)
         if outcome is not None:
-            notice = Notice(outcome.kind, outcome.text, f"{root}{link}" if link else None, link_text)
-            leave_notice(self.request, response, notice)
+            message = FlashMessage(outcome.kind, outcome.text, f"{root}{link}" if link else None, link_text)
+            set_flash(self.request, response, message)
         return response
 
     def _billing_pause(self) -> Pause | None:
@@ -110,7 +110,7 @@ class Layout:
 
 
 async def get_layout(request: Request, renderer: RendererDep, signed_in: BrowserUserDep) -> Layout:
-    """The layout for whoever is signed in."""
+    """The layout for the signed-in user."""
     return Layout(request, renderer, signed_in)
 
 

@@ -1,4 +1,4 @@
-"""The front page: how things stand, in numbers and plots."""
+"""The overview page: figures and plots."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from provider_registration.statistics.service import DAYS
 
 router = APIRouter(include_in_schema=False)
 
-# How approvals can end, or stay, in words; what merely began one is none of them.
+# Labels of the outcomes of approvals.
 OUTCOMES = {
     ApprovalEvent.APPROVED: ("Approved", "good"),
-    ApprovalEvent.LINKED: ("Linked by hand", "good"),
+    ApprovalEvent.LINKED: ("Matched manually", "good"),
     ApprovalEvent.FAILED: ("Failed", "bad"),
-    ApprovalEvent.IN_DOUBT: ("In doubt", "warn"),
-    ApprovalEvent.LET_GO: ("Let go by hand", "muted"),
-    ApprovalEvent.ORPHANED: ("Orphaned provider", "bad"),
+    ApprovalEvent.IN_DOUBT: ("Needs checking", "warn"),
+    ApprovalEvent.LET_GO: ("Cancelled manually", "muted"),
+    ApprovalEvent.ORPHANED: ("Unmatched provider", "bad"),
 }
 
-# A plot is geometry: where its bars stand. The template draws them as SVG, beside the same numbers in a table.
-WIDTH, HEIGHT = 640, 180  # of the plot's own units; it scales with the page
+# A plot holds coordinates. The template draws it as SVG, with the same numbers in a table.
+WIDTH, HEIGHT = 640, 180  # in the plot's own units; it scales with the page
 LEFT, BOTTOM = 60, 26  # room for the numbers and the days
 GAP = 3  # between bars
 TICKS = 3
@@ -35,7 +35,7 @@ TICKS = 3
 
 @router.get(HOME)
 async def overview(statistics: StatisticsServiceDep, layout: LayoutDep) -> Response:
-    """Who waits, what was decided, what is on offer."""
+    """Show pending candidates, decisions and approved capacity."""
     found = await statistics.overview()
     return layout.page(
         "overview.html",
@@ -61,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What happened on a day."""
+    """The bar of one day."""
 
     date: date
     x: float
@@ -71,7 +71,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A number at the side, and where its line is."""
+    """A number on the y axis, and the position of its line."""
 
     value: int
     y: float
@@ -79,7 +79,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class DailyPlot:
-    """Bars of some days, each of parts that stand on one another."""
+    """A stacked bar for each day."""
 
     bars: list[Bar]
     ticks: list[Tick]
@@ -90,7 +90,7 @@ class DailyPlot:
 
 
 def daily_plot(days: list[tuple[date, dict[str, int]]]) -> DailyPlot:
-    """A plot of what happened each day, by kind; the first kind stands at the bottom."""
+    """Stacked counts for each day, by kind; the first kind is at the bottom."""
     top = round_up(max((sum(counts.values()) for _, counts in days), default=0))
     scale = (HEIGHT - BOTTOM - 8) / top
     step = (WIDTH - LEFT) / max(len(days), 1)
@@ -107,7 +107,7 @@ def daily_plot(days: list[tuple[date, dict[str, int]]]) -> DailyPlot:
 
 
 def round_up(highest: int) -> int:
-    """A round number not below the highest that parts well: 3, 6, 9, 12, 15, 30, 60, 90, 120, 150, 300 …"""
+    """The next round number, not below `highest`, that divides by TICKS: 3, 6, 9, 12, 15, 30, 60, 90, 120 …"""
     if highest <= TICKS:
         return TICKS
     power = 10 ** int(log10(highest))
@@ -119,5 +119,5 @@ def round_up(highest: int) -> int:
 
 
 def share(value: int, highest: int) -> float:
-    """How long a bar is, in hundredths of the longest."""
+    """The length of a bar as a percentage of the longest."""
     return round(100 * value / highest, 2) if highest else 0.0

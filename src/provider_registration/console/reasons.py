@@ -1,4 +1,4 @@
-"""Why a candidate is rejected: one of the usual reasons, or words of one's own."""
+"""The reason for a rejection: one of the usual ones, or free text."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from pydantic import ValidationError
 from provider_registration.candidates.schemas import RejectionRequest
 from provider_registration.pages.forms import Form
 
-# Whoever applied may read them.
+# The company sees the reason.
 USUAL_REASONS = (
-    "We have enough suppliers of these products at present.",
+    "We currently have enough suppliers of these products.",
     "The capacity is too small for our routes.",
     "We could not verify the company.",
     "The details are incomplete or contradict each other.",
-    "The company is registered already.",
+    "The company is already registered.",
 )
-OWN_WORDS, NO_REASON = "own", "none"
-SENTENCES = {  # by pydantic's type of error
-    "too_long": "A reason can have {max_length:,} characters at most",
-    "control_character": "Remove characters that cannot be printed",
+OTHER, NO_REASON = "own", "none"
+MESSAGES = {  # by pydantic's error type
+    "too_long": "Enter at most {max_length:,} characters",
+    "control_character": "Remove control characters",
 }
 REASON_OF_CHOICE = {str(number): reason for number, reason in enumerate(USUAL_REASONS)}
 
 
 @dataclass(frozen=True, slots=True)
-class ReadReason:
-    """What was chosen or typed; `error` says what is wrong with it."""
+class ParsedReason:
+    """The selected or entered reason; `error` says what is wrong with it."""
 
     reason: str | None = None
     error: str | None = None
 
 
-def asking_for_reason(read: ReadReason | None = None, typed: Form | None = None) -> dict[str, Any]:
-    """What a page needs that asks for the reason, for the first time or after something was wrong."""
-    return {"reasons": USUAL_REASONS, "read": read or ReadReason(), "typed": typed or Form({})}
+def reason_values(parsed: ParsedReason | None = None, typed: Form | None = None) -> dict[str, Any]:
+    """The template values of a page with the reason form, at first or after an error."""
+    return {"reasons": USUAL_REASONS, "parsed": parsed or ParsedReason(), "typed": typed or Form({})}
 
 
-def read_reason(form: Form) -> ReadReason:
-    """The reason that a form gives, by the rules of the API."""
+def parse_reason(form: Form) -> ParsedReason:
+    """Validate the reason of a form by the rules of the API."""
     choice = form.get("choice")
     if choice == NO_REASON:
-        return ReadReason()
+        return ParsedReason()
     if choice in REASON_OF_CHOICE:
-        return ReadReason(REASON_OF_CHOICE[choice])
-    if choice != OWN_WORDS:
-        return ReadReason(error="Choose a reason, your own words, or no reason")
+        return ParsedReason(REASON_OF_CHOICE[choice])
+    if choice != OTHER:
+        return ParsedReason(error="Select a reason")
     try:
         reason = RejectionRequest(reason=" ".join(form.get("reason").splitlines())).reason
     except ValidationError as error:
         [wrong] = error.errors(include_url=False, include_input=False)
-        return ReadReason(error=SENTENCES[wrong["type"]].format_map(wrong.get("ctx", {})))
-    return ReadReason(reason) if reason else ReadReason(error="Write the reason, or choose another answer")
+        return ParsedReason(error=MESSAGES[wrong["type"]].format_map(wrong.get("ctx", {})))
+    return ParsedReason(reason) if reason else ParsedReason(error="Enter a reason")

@@ -1,7 +1,7 @@
-"""Excel workbooks (ECMA-376), written while the rows are read.
+"""Excel workbooks (ECMA-376), streamed while the rows are read.
 
-XlsxWriter and openpyxl put a sheet into a temporary file before the first byte of it can leave; the container's file
-system is read-only, and a full /tmp is another way to stop the service. `zipfile` writes to what cannot be wound back.
+XlsxWriter and openpyxl write a sheet to a temporary file before they return its first byte; the container's file
+system is read-only, and a full /tmp could stop the service. `zipfile` can write to a stream that cannot seek.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from xml.sax.saxutils import escape
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 Cell = str | int | datetime | None
 
-MAX_ROWS = 1_048_576  # of a sheet in Excel
-MAX_SHEET_BYTES = 2_000_000_000  # uncompressed; Excel is not sure to open an archive that needs ZIP64
-EPOCH = datetime(1899, 12, 30, tzinfo=UTC)  # what Excel counts days from
+MAX_ROWS = 1_048_576  # Excel's limit for a sheet
+MAX_SHEET_BYTES = 2_000_000_000  # uncompressed; Excel may not open an archive that needs ZIP64
+EPOCH = datetime(1899, 12, 30, tzinfo=UTC)  # day 0 in Excel
 DAY = 86_400  # seconds
-TEXT, INSTANT = 1, 2  # numbers of the cells' formats in STYLES
+TEXT, INSTANT = 1, 2  # indexes of the cell formats in STYLES
 
 _HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 _SHEET_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml"
-# XML has no way to write these; and Excel reads _x0041_ as A, so that its underscore is written so too.
+# XML cannot represent these characters; Excel reads _x0041_ as A, so such an underscore is escaped.
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LOOKS_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 
@@ -43,9 +43,9 @@ STYLES = (
 
 
 class Workbook:
-    """A workbook of one sheet, of several where there are too many rows; `take` gives what has been written since.
+    """A workbook of one sheet, or several if there are too many rows; `take` returns the new bytes.
 
-    A cell is what it was given as: text is text, whatever it begins with, also after it is edited.
+    Cells keep their type: text stays text, whatever it starts with, also after it is edited.
     """
 
     def __init__(self, title: str, headings: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class Workbook:
             self._write(row)
 
     def close(self) -> None:
-        """Write what a workbook ends with."""
+        """Write the end of the workbook."""
         self._end_sheet()
         numbers = range(1, self._sheets + 1)
         sheets = "".join(f'<sheet name="{_xml(self._name(n))}" sheetId="{n}" r:id="sheet{n}"/>' for n in numbers)
@@ -94,7 +94,7 @@ class Workbook:
         self._archive.close()
 
     def take(self) -> bytes:
-        """What can be sent by now."""
+        """Return the bytes written since the last call."""
         return self._out.take()
 
     def _name(self, number: int) -> str:
@@ -126,24 +126,24 @@ class Workbook:
 
 
 class _Out:
-    """Where the archive goes: it cannot be wound back, so that zipfile writes sizes after what they are of."""
+    """A stream that cannot seek, so zipfile writes each size after its content."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
     def write(self, content: bytes) -> int:
-        """Keep some bytes until they are taken."""
+        """Buffer some bytes."""
         self._parts.append(bytes(content))
         return len(content)
 
     def flush(self) -> None:
-        """Nothing waits elsewhere."""
+        """Do nothing: there is no other buffer."""
 
     def close(self) -> None:
-        """What was not taken yet can still be."""
+        """Do nothing: buffered bytes can still be taken."""
 
     def take(self) -> bytes:
-        """What has come since the last time."""
+        """Return and clear the buffer."""
         taken = b"".join(self._parts)
         self._parts.clear()
         return taken

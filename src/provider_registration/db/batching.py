@@ -1,4 +1,4 @@
-"""Doing many callers' work in one statement: whoever comes while one is under way waits for the next."""
+"""Combines the work of concurrent callers into one statement; later callers wait for the next batch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from provider_registration.observability.callers import callers_var
 
 MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
-ALONE_AT_ONCE = 4  # items of a batch that failed as a whole
-LAST_SHARE = 0.25  # of a caller's time, in which nothing begins: it might be done after its caller was refused
-HELD_SECONDS = 1.0  # during which callers who need the same row are refused at once
+MAX_SINGLE_ITEMS = 4  # concurrent items of a batch that failed as a whole
+LAST_SHARE = 0.25  # of a caller's time limit: work is not started then, as it could finish after the caller was refused
+HELD_SECONDS = 1.0  # during which callers that need the same row are refused immediately
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,15 +31,15 @@ Result = TypeVar("Result")
 class _Call(Generic[Item, Result]):
     item: Item
     result: asyncio.Future[Result]
-    until: float  # when its caller has waited long enough, in the loop's time
+    until: float  # deadline of its caller, in the loop's time
     callers: tuple[object, ...]
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers what callers ask for at the same time; one batch is under way at a time.
+    """Collects the items of concurrent callers; one batch runs at a time.
 
-    A caller that is alone does not wait. A batch begins after all of its callers asked, so everyone reads what they
-    wrote before. An item that cannot be done fails alone, and a caller that leaves takes nothing from the others.
+    A single caller does not wait. A batch starts after all its callers, so they see what they wrote before. An item
+    that fails does not affect the others, and neither does a caller that leaves.
     """
 
     def __init__(
@@ -50,26 +50,26 @@ class Batcher(Generic[Item, Result]):
         key: Callable[[Item], Hashable] | None = None,
         on_idle: Callable[[], object] = lambda: None,
     ) -> None:
-        """`work` gives a result for each of 1 to MAX_ITEMS items, in their order; `on_idle` hears when all is done.
+        """`work` returns a result for each of 1 to MAX_ITEMS items, in order; `on_idle` is called when none is left.
 
-        Nobody waits longer than `time_limit`, in seconds. Items with the same `key` need the same row.
+        Callers wait at most `time_limit` seconds. Items with the same `key` need the same row.
         """
         self._work = work
         self._time_limit = inf if time_limit is None else time_limit
         self._key = key
-        self._held: dict[Hashable, float] = {}  # by the key of a row that was held: until when its callers are refused
+        self._held: dict[Hashable, float] = {}  # by the key of a locked row: until when its callers are refused
         self._on_idle = on_idle
         self._waiting: deque[_Call[Item, Result]] = deque()
-        self._batch: list[_Call[Item, Result]] = []  # under way
+        self._batch: list[_Call[Item, Result]] = []  # running
         self._running: asyncio.Task[None] | None = None
         self._watchdog: asyncio.TimerHandle | None = None
 
     async def do(self, item: Item) -> Result:
-        """The result for `item`.
+        """Return the result for `item`.
 
         Raises:
-            RowHeld: another transaction holds a row that it needs.
-            DatabaseUnavailable: too many are waiting already, or it took too long; whether it was done then is unknown.
+            RowHeld: another transaction has locked a row that it needs.
+            DatabaseUnavailable: too many callers wait, or it took too long; it may have been done.
             Exception: what `work` raises for this item.
         """
         if len(self._waiting) >= MAX_WAITING:
@@ -78,9 +78,9 @@ class Batcher(Generic[Item, Result]):
         result: asyncio.Future[Result] = loop.create_future()
         self._waiting.append(_Call(item, result, loop.time() + self._time_limit, callers_var.get()))
         if self._running is None:
-            # A batch belongs to no single request, so none's id stands in what is logged about it.
+            # A batch belongs to no single request, so its log lines have no request ID.
             self._running = asyncio.create_task(self._run(), context=Context())
-        elif self._watchdog is None:  # all who came before were refused while their batch is under way
+        elif self._watchdog is None:  # all earlier callers were refused while their batch is running
             self._watch()
         return await result
 
@@ -100,12 +100,12 @@ class Batcher(Generic[Item, Result]):
         self._held = {key: until for key, until in self._held.items() if until > now}
         while self._waiting and len(self._batch) < MAX_ITEMS:
             call = self._waiting.popleft()
-            if self._may_begin(call):
+            if self._may_start(call):
                 self._batch.append(call)
         return bool(self._batch)
 
-    def _may_begin(self, call: _Call[Item, Result]) -> bool:
-        """Whether there is a caller, with time left, of something that can be done; else the caller is refused."""
+    def _may_start(self, call: _Call[Item, Result]) -> bool:
+        """Whether the caller still waits, has time left and its row is not locked; otherwise refuse it."""
         if not call.result.done():
             if self._key is not None and self._held and self._key(call.item) in self._held:
                 _fail([call], RowHeld())
@@ -114,7 +114,7 @@ class Batcher(Generic[Item, Result]):
         return not call.result.done()
 
     def _watch(self) -> None:
-        """Look again when the first caller has waited long enough; they came in this order."""
+        """Schedule a check at the earliest deadline; callers are in order of their deadlines."""
         self._stop_watching()
         for call in chain(self._batch, self._waiting):
             if not call.result.done() and call.until < inf:
@@ -154,15 +154,15 @@ class Batcher(Generic[Item, Result]):
                 if not batch[0].result.done():
                     batch[0].result.set_exception(error)
                 return
-            await self._do_each(batch)  # which of them cannot be done shows when each is alone
+            await self._do_each(batch)  # to find the item that fails
 
     async def _do_each(self, batch: Sequence[_Call[Item, Result]]) -> None:
-        """Do each alone, some at a time: one that waits for a row, or fails, keeps no other waiting."""
-        at_once = asyncio.Semaphore(ALONE_AT_ONCE)
+        """Do each item separately, some at a time: one that waits for a row, or fails, does not block the others."""
+        slots = asyncio.Semaphore(MAX_SINGLE_ITEMS)
 
         async def do_alone(call: _Call[Item, Result]) -> None:
-            async with at_once:
-                if self._may_begin(call):
+            async with slots:
+                if self._may_start(call):
                     await self._do_batch([call])
 
         await asyncio.gather(*map(do_alone, batch))
@@ -176,12 +176,12 @@ class Batcher(Generic[Item, Result]):
 def _fail(batch: Sequence[_Call[Item, Result]], error: UnavailableError) -> None:
     for call in batch:
         if not call.result.done():
-            # One error raised in many places gathers their tracebacks.
+            # One error raised in many places would collect all their tracebacks.
             call.result.set_exception(copy.copy(error))
 
 
 class Sharer(Generic[Item, Result]):
-    """Gives callers who ask for the same thing at the same time one result, which was looked for after they asked."""
+    """Gives concurrent callers with the same item one result, computed after they called."""
 
     def __init__(self, work: Callable[[Item], Awaitable[Result]], *, time_limit: float | None) -> None:
         self._work = work
@@ -189,7 +189,7 @@ class Sharer(Generic[Item, Result]):
         self._batchers: dict[Item, Batcher[None, Result]] = {}
 
     async def do(self, item: Item) -> Result:
-        """The result for `item`; errors as from Batcher."""
+        """Return the result for `item`; errors as from Batcher."""
         batcher = self._batchers.get(item)
         if batcher is None:
             forget = partial(self._batchers.pop, item)

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: engine, transactions, time limits, and what a driver's error means."""
+"""Access to PostgreSQL: engine, transactions, time limits, and classification of driver errors."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from provider_registration.observability.metrics import (
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 5.0  # seconds, where there is no other limit
-# Of a request's time, what the server allows one statement: its own word about a slow one costs no connection.
+CONNECT_TIMEOUT = 5.0  # seconds, without another limit
+# The statement timeout as a share of a request's time: a timeout on the server does not cost the connection.
 STATEMENT_SHARE = 0.9
-# What the statements are written for, whatever ALTER ROLE and ALTER DATABASE set.
-SETTINGS_OF_TEXT = {"timezone": "UTC", "datestyle": "ISO, MDY", "standard_conforming_strings": "on"}
+# Required by the statements; override ALTER ROLE and ALTER DATABASE.
+TEXT_SETTINGS = {"timezone": "UTC", "datestyle": "ISO, MDY", "standard_conforming_strings": "on"}
 PINNED_SETTINGS = {
-    **SETTINGS_OF_TEXT,
+    **TEXT_SETTINGS,
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "lock_timeout": "0",
@@ -51,30 +51,30 @@ SESSION_SETTINGS = {
     **NAME,
     **PINNED_SETTINGS,
     "idle_in_transaction_session_timeout": "15s",
-    "jit": "off",  # every statement here is short; compiling one costs more than running it
+    "jit": "off",  # statements are short; compiling one costs more than running it
 }
-# For PgBouncer in transaction mode, which passes only these settings on and may give each transaction another server:
+# For PgBouncer in transaction mode, which only forwards these settings and may use another server per transaction:
 # https://www.pgbouncer.org/features.html
 POOLER_OPTIONS = {
-    "server_settings": NAME | SETTINGS_OF_TEXT,
+    "server_settings": NAME | TEXT_SETTINGS,
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
-    "prepared_statement_name_func": lambda: "",  # the unnamed one, which nobody has to remove
+    "prepared_statement_name_func": lambda: "",  # the unnamed statement, which needs no cleanup
 }
 
 
-# Begins a statement that does many callers' work: it waits 100 ms for each row, unless told otherwise. What the
-# statement writes has to be joined with it, else it is not carried out. PostgreSQL gives up with 55P03; then each
-# caller's work is tried alone.
-PATIENCE = "patience AS MATERIALIZED (SELECT set_config('lock_timeout', :patience, true))"
-PATIENCE_OF_A_BATCH = bindparam("patience", "100ms", type_=Text)
-AS_LONG_AS_IT_TAKES = "0"  # for work that is alone
+# The start of a batched statement: it waits at most 100 ms for each row lock by default. The writes of the statement
+# must be joined with it, otherwise it is not executed. PostgreSQL fails with 55P03; then the items are retried one by
+# one.
+LOCK_TIMEOUT_CTE = "patience AS MATERIALIZED (SELECT set_config('lock_timeout', :patience, true))"
+BATCH_LOCK_TIMEOUT = bindparam("patience", "100ms", type_=Text)
+NO_LOCK_TIMEOUT = "0"  # for single items
 
 
 class DatabaseUnavailable(UnavailableError):
     """PostgreSQL cannot be reached, is shutting down, or took too long.
 
-    A write that ends so may or may not have been stored.
+    A write that fails with this may have been stored.
     """
 
     code = "database-unavailable"
@@ -82,17 +82,17 @@ class DatabaseUnavailable(UnavailableError):
     retry_after = 1
 
     def __str__(self) -> str:
-        return "The database does not answer just now; try again in a moment."
+        return "The database is temporarily unavailable. Try again in a moment."
 
 
-# What no parameter of a new connection can set: a superuser alone switches triggers, and an operator may want commits
-# that are safer than the usual ones, but not weaker.
-BEGIN_CONNECTION = """
+# Checks that connection parameters cannot do: only a superuser can disable triggers, and an operator may choose safer
+# commits than the default, but not weaker ones.
+CHECK_CONNECTION = """
     DO $$
     BEGIN
         IF current_setting('session_replication_role') = 'replica' THEN
             RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'session_replication_role is replica, so nothing is counted; reset it for the role';
+            USING MESSAGE = 'session_replication_role is replica, so triggers do not run; reset it for the role';
         END IF;
         IF current_setting('synchronous_commit') IN ('off', 'local') THEN
             PERFORM set_config('synchronous_commit', 'on', false);
@@ -102,19 +102,19 @@ BEGIN_CONNECTION = """
 """
 
 
-class UnfitSession(ConnectionError):
-    """PostgreSQL gives the role sessions in which the service would do harm."""
+class UnsafeSession(ConnectionError):
+    """The settings of the role's sessions would make the service corrupt data."""
 
 
 class RowHeld(DatabaseUnavailable):
-    """Another transaction holds a row for longer than the statement waits for it; nothing was written."""
+    """Another transaction held a row lock longer than the statement waits; nothing was written."""
 
 
 class _Turn:
-    """The time that one caller has with a connection, from standing in line to giving it back.
+    """The time limit of one caller, from waiting for a connection to returning it.
 
-    While it waits for one, its task is cancelled when the time is over; once it has one, that is cut instead: whatever
-    the caller awaits on it then fails at once, and nothing more is waited for, such as a rollback's answer.
+    While it waits for a connection, its task is cancelled at the limit. Once it has one, the connection is closed
+    instead: whatever the caller awaits on it fails immediately, without waiting for a rollback.
     """
 
     def __init__(self, time_limit: float | None) -> None:
@@ -124,18 +124,18 @@ class _Turn:
 
     @property
     def is_over(self) -> bool:
-        """Whether it was ended for taking too long."""
+        """Whether the time limit was reached."""
         return self._is_cut or self.waiting.expired()
 
-    def begin(self, connection: asyncpg.Connection) -> None:
-        """The connection is there."""
+    def start(self, connection: asyncpg.Connection) -> None:
+        """Apply the limit to the connection."""
         when = self.waiting.when()
         if when is not None and not self.waiting.expired():
             self.waiting.reschedule(None)
             self._cutting = asyncio.get_running_loop().call_at(when, self._cut, connection)
 
     def end(self) -> None:
-        """The connection is given back."""
+        """End the limit: the connection is returned."""
         if self._cutting:
             self._cutting.cancel()
 
@@ -148,59 +148,59 @@ _turn_var: ContextVar[_Turn] = ContextVar("turn")
 
 
 class Database:
-    """One engine and the transactions on it. Close it when done."""
+    """One engine and its transactions. Close it when done."""
 
     def __init__(
         self, url: str, *, pool_size: int, time_limit: float | None = None, prepared_statements: bool = True
     ) -> None:
-        """Nobody waits longer than `time_limit`, in seconds, in line and for answers together; None: for commands.
+        """`time_limit` in seconds covers waiting for a connection and the statements; None: no limit, for commands.
 
-        Without `prepared_statements`, nothing is expected of a connection that outlasts a transaction.
+        Without `prepared_statements`, connections keep no state between transactions.
         """
         self.time_limit = time_limit
-        self.keeps_connections = prepared_statements  # so that one statement's server is the next one's too
+        self.keeps_connections = prepared_statements  # successive statements run on the same server
         self._logger = RateLimitedLogger(logger)
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
             max_overflow=0,
-            hide_parameters=True,  # an error's text must not carry people's addresses into the logs
+            hide_parameters=True,  # error messages must not put personal data into the logs
             connect_args={
                 "timeout": time_limit or CONNECT_TIMEOUT,
                 **(_session_options(time_limit) if prepared_statements else POOLER_OPTIONS),
             },
         )
-        event.listen(self._engine.sync_engine, "connect", _begin_connection)
-        event.listen(self._engine.sync_engine, "checkout", _begin_turn)
+        event.listen(self._engine.sync_engine, "connect", _check_connection)
+        event.listen(self._engine.sync_engine, "checkout", _start_turn)
         event.listen(self._engine.sync_engine, "handle_error", _leave_standby)
-        # First come, first served; SQLAlchemy's own queue lets newcomers overtake those who wait.
+        # First come, first served; SQLAlchemy's own queue lets new callers overtake waiting ones.
         self._turns = asyncio.Semaphore(pool_size)
         self._transactions = async_sessionmaker(self._engine)
         self._statements = async_sessionmaker(self._engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """One transaction: committed when the block ends, rolled back when it raises.
+        """One transaction: committed at the end of the block, rolled back if it raises.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL does not answer; whether a commit under way was stored is unknown.
+            DatabaseUnavailable: PostgreSQL does not respond; a commit may have been stored.
         """
         async with self._turn(), self._transactions.begin() as session:
             yield session
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[AsyncSession]:
-        """For one statement, which PostgreSQL makes a transaction of by itself: two round trips fewer.
+        """A session for one statement in autocommit mode, which saves two round trips.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL does not answer; whether a statement that writes was carried out is unknown.
+            DatabaseUnavailable: PostgreSQL does not respond; a write may have been stored.
         """
         async with self._turn(), self._statements() as session:
             yield session
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Have a connection free during the block; an error there because PostgreSQL is away is DatabaseUnavailable."""
+        """Reserve a connection for the block, and turn errors of an unavailable PostgreSQL into DatabaseUnavailable."""
         started = perf_counter()
         turn = _Turn(self.time_limit)
         try:
@@ -216,7 +216,7 @@ class Database:
                     turn.end()
                     _turn_var.reset(before)
                     self._turns.release()
-        except AttributeError as error:  # asyncpg's, of a connection that is cut while it prepares a statement
+        except AttributeError as error:  # from asyncpg, if the connection is closed while it prepares a statement
             if not turn.is_over:
                 raise
             self._logger.warning("the database is unavailable", reason=f"no answer within {self.time_limit} s")
@@ -231,17 +231,17 @@ class Database:
             raise
 
     async def ping(self) -> Schema:
-        """What schema the database has, which answers.
+        """Return the schema of the database.
 
         Raises:
-            DatabaseUnavailable: it does not.
+            DatabaseUnavailable: it does not respond.
         """
         async with self.statement() as session:
             return await find_schema(session)
 
     @property
     def engine(self) -> Engine:
-        """Where to listen for what happens; statements go through `transaction` and `statement`."""
+        """The engine, only for event listeners; use `transaction` and `statement` for statements."""
         return self._engine.sync_engine
 
     async def close(self) -> None:
@@ -254,18 +254,18 @@ def _session_options(time_limit: float | None) -> dict[str, object]:
     return {"server_settings": {**SESSION_SETTINGS, "statement_timeout": str(statement_timeout)}}
 
 
-def _begin_connection(connection: AdaptedConnection, _record: object) -> None:
+def _check_connection(connection: AdaptedConnection, _record: object) -> None:
     try:
-        connection.run_async(lambda driver_connection: driver_connection.execute(BEGIN_CONNECTION))
+        connection.run_async(lambda driver_connection: driver_connection.execute(CHECK_CONNECTION))
     except asyncpg.ObjectNotInPrerequisiteStateError as error:
-        raise UnfitSession(str(error)) from error
+        raise UnsafeSession(str(error)) from error
 
 
-def _begin_turn(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
-    """Have the pool replace a connection that was cut while it was idle; asking the driver costs no round trip."""
+def _start_turn(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
+    """Let the pool replace a connection that was closed while idle; the check needs no round trip."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
-    _turn_var.get().begin(connection.driver_connection)
+    _turn_var.get().start(connection.driver_connection)
 
 
 READ_ONLY_TRANSACTION = "25006"
@@ -273,15 +273,15 @@ LOCK_NOT_AVAILABLE = "55P03"
 
 
 def _leave_standby(context: ExceptionContext) -> None:
-    """Have the pool replace its connections when the server turns out to be a standby: the primary is another now."""
+    """Let the pool replace its connections if the server is a standby: the primary has changed."""
     if getattr(context.original_exception, "sqlstate", None) == READ_ONLY_TRANSACTION:
         context.is_disconnect = True
 
 
 UNAVAILABLE_SQLSTATE_CLASSES = (
     "08",  # connection exception
-    "28",  # the role or its password is refused, as while it is being changed
-    "3D",  # there is no such database, as while it is being restored
+    "28",  # invalid role or password, for example while it is being changed
+    "3D",  # unknown database, for example while it is being restored
     "53",  # insufficient resources: too many connections, disk full
     "55",  # a lock; not in prerequisite state: the database is not accepting connections
     "57",  # operator intervention: shutdown, statement timeout
@@ -292,12 +292,12 @@ UNAVAILABLE_SQLSTATE_CLASSES = (
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """PostgreSQL's code of a driver's error."""
+    """PostgreSQL's code of a driver error."""
     return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether a driver's or pool's error means that PostgreSQL could not do the work now."""
+    """Whether an error of the driver or pool means that PostgreSQL is temporarily unavailable."""
     if isinstance(error, DBAPIError):
         sqlstate = sqlstate_of(error)
         if sqlstate is None:
@@ -307,12 +307,12 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException | None) -> str:
-    """What the driver says went wrong."""
+    """The driver's error message."""
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
     return f"{type(cause).__name__}: {cause}"
 
 
 def constraint_name(error: IntegrityError) -> str | None:
-    """Name of the constraint that refused a row."""
+    """The name of the violated constraint."""
     name = getattr(error.orig.__cause__ if error.orig else None, "constraint_name", None)
     return name if isinstance(name, str) else None

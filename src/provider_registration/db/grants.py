@@ -1,4 +1,4 @@
-"""What the role that serves may do in the database: as little as it needs, and nothing to the schema."""
+"""The privileges of the serving role: only what it needs, and none on the schema."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from provider_registration.db.database import Database
 
-# Accounts are kept by the owner's commands; the service itself stores nothing there but a better hash.
+# Users are managed by the owner's commands; the service only updates password hashes.
 PRIVILEGES = {
     "candidates": "SELECT, INSERT, UPDATE",
-    "candidate_counts": "SELECT, INSERT, UPDATE",  # its trigger counts as whoever writes to candidates
+    "candidate_counts": "SELECT, INSERT, UPDATE",  # its trigger runs as the role that writes to candidates
     "approval_intents": "SELECT, INSERT, UPDATE, DELETE",
     "approval_events": "SELECT, INSERT",
     "unfinished_approvals": "SELECT, UPDATE",
     "users": "SELECT, UPDATE (password_hash)",
-    # When one begins is the database's to say: a constraint bounds how long it lasts from then on.
+    # Not created_at: the database sets it, and a constraint limits the length of a session from then on.
     "sessions": "SELECT, INSERT (user_id), INSERT (expires_at), UPDATE (revoked_at), DELETE",
     "refresh_tokens": "SELECT, INSERT, UPDATE",
     "browser_sessions": "SELECT, INSERT, UPDATE",
     "alembic_version": "SELECT",  # readiness compares the revision with what the code needs
 }
 
-# Processes that grant at the same time take turns, or PostgreSQL refuses all but one.
-TAKE_TURN = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=int.from_bytes(b"provgrnt", "big"))
+# Serialise concurrent grants; otherwise PostgreSQL refuses all but one.
+LOCK_GRANTS = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=int.from_bytes(b"provgrnt", "big"))
 
-# A role, its name quoted for statements that take no parameters, and whether grants would limit it.
+# A role, its name quoted for statements without parameters, and whether grants would limit it.
 FIND_ROLE = text("""
     SELECT quote_ident(rolname) AS quoted,
            rolsuper OR EXISTS (
@@ -37,20 +37,20 @@ FIND_ROLE = text("""
     WHERE rolname = :role
 """)
 
-# Those of the tables that this revision of the schema has.
+# The tables that exist in this revision of the schema.
 FIND_TABLES = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
 
-# This database, if who asks may give privileges on it.
+# This database, if the current role may grant privileges on it.
 FIND_DATABASE = text("""
     SELECT quote_ident(datname) FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'MEMBER')
 """)
 
-# Temporary tables, which the service does not make, hide others; every role may make them in a new database.
-MAY_MAKE_TEMPORARY_TABLES = text("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+# Temporary tables could hide real ones; every role may create them in a new database. The service creates none.
+MAY_CREATE_TEMPORARY_TABLES = text("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
 
 TABLE_PRIVILEGES = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
 
-# What the role that asks may do: on a whole table, or else on which of its columns.
+# The privileges of the current role: on a whole table, or on which of its columns.
 FIND_HELD = text("""
     SELECT name, privilege, has_table_privilege(name, privilege) AS on_table, ARRAY(
                SELECT CAST(attname AS text) FROM pg_attribute
@@ -65,22 +65,22 @@ FIND_HELD = text("""
 
 
 class GrantError(Exception):
-    """The role was given nothing; the message is a sentence for whoever asked."""
+    """Nothing was granted; the message is for the operator."""
 
 
 async def grant_service(database: Database, role: str) -> None:
-    """Give `role` exactly PRIVILEGES; what else it had on these tables is taken away, and temporary tables from all.
+    """Grant `role` exactly PRIVILEGES, revoke its others on these tables, and temporary tables from all roles.
 
     Raises:
-        GrantError: there is no such role, or it owns the tables, so that grants would limit nothing.
+        GrantError: the role does not exist, or owns the tables, so grants would not limit it.
     """
     async with database.transaction() as session:
-        await session.execute(TAKE_TURN)
+        await session.execute(LOCK_GRANTS)
         found = (await session.execute(FIND_ROLE, {"role": role})).one_or_none()
         if found is None:
-            raise GrantError(f"There is no role {role}; make it first: CREATE ROLE {role} LOGIN PASSWORD …")
+            raise GrantError(f"There is no role {role}; create it first: CREATE ROLE {role} LOGIN PASSWORD …")
         if found.is_owner:
-            raise GrantError(f"{role} owns the tables or is a superuser; the service needs a role of its own.")
+            raise GrantError(f"{role} owns the tables or is a superuser; the service needs a separate role.")
         for table in (await session.scalars(FIND_TABLES, {"names": list(PRIVILEGES)})).all():
             await session.execute(text(f"REVOKE ALL ON {table} FROM {found.quoted}"))
             await session.execute(text(f"GRANT {PRIVILEGES[table]} ON {table} TO {found.quoted}"))
@@ -91,14 +91,14 @@ async def grant_service(database: Database, role: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Deviations:
-    """Where what a role may do is not what PRIVILEGES says: `INSERT on users`, in both lists."""
+    """Differences between a role's privileges and PRIVILEGES, such as `INSERT on users`."""
 
     missing: list[str]
     excess: list[str]
 
 
 async def find_deviations(connection: AsyncConnection) -> Deviations:
-    """What the connection's role may do on the tables that there are, compared with PRIVILEGES."""
+    """Compare the privileges of the connection's role on existing tables with PRIVILEGES."""
     missing, excess = [], []
     for found in await connection.execute(FIND_HELD, {"tables": list(PRIVILEGES), "privileges": TABLE_PRIVILEGES}):
         on_columns = {f"{found.privilege} ({column})" for column in found.columns}
@@ -106,6 +106,6 @@ async def find_deviations(connection: AsyncConnection) -> Deviations:
         wanted = {each for each in PRIVILEGES[found.name].split(", ") if each.partition(" ")[0] == found.privilege}
         missing += [f"{each} on {found.name}" for each in sorted(wanted - held) if not found.on_table]
         excess += [f"{each} on {found.name}" for each in sorted(held - wanted)]
-    if await connection.scalar(MAY_MAKE_TEMPORARY_TABLES):
+    if await connection.scalar(MAY_CREATE_TEMPORARY_TABLES):
         excess.append("TEMPORARY on the database")
     return Deviations(missing, excess)

@@ -1,4 +1,4 @@
-"""Bring a database's schema to a revision, from a program: what `alembic upgrade` does, without its command line."""
+"""Runs Alembic's upgrade and downgrade from a program."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from provider_registration.settings import DatabaseUrl
 
 DATABASE_URL = "database_url"  # key in alembic's Config.attributes, read by alembic/env.py
 CONNECT_TIMEOUT = 10.0  # seconds
-PATIENCE = 120.0  # seconds in which a step that finds a table locked is tried again
+PATIENCE = 120.0  # seconds for which a step that finds a table locked is retried
 LOCK_TIMEOUT = 600.0  # seconds to wait for another migrating process
 LOCK_POLL = 0.25  # seconds
-# How soon PostgreSQL notices that this process was killed; by itself it first ends the statement, and keeps our lock.
+# How soon PostgreSQL detects that this process was killed; by default it first finishes the statement and keeps locks.
 CONNECTION_CHECK = "1s"
 
-# One migrating process a database: each replica may run `migrate` as it starts.
+# One migration at a time: every replica may run `migrate` at startup.
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=int.from_bytes(b"provregs", "big"))
 
-# alembic keeps the command under way in module globals: one at a time in a process.
+# Alembic keeps its state in module globals: one command at a time in a process.
 _one_command = threading.Lock()
 
 _URL: TypeAdapter[str] = TypeAdapter(DatabaseUrl)
@@ -46,20 +46,20 @@ _T = TypeVar("_T")
 
 
 class MigrationError(Exception):
-    """The schema was not changed to what was asked; the message is a sentence for whoever asked."""
+    """The schema was not changed as requested; the message is for the operator."""
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Bring the schema up to `revision`. Steps already done stay done when a later one fails.
+    """Upgrade the schema to `revision`. Completed steps stay if a later one fails.
 
     Raises:
-        MigrationError: a step refused, the database does not answer, or there is no such revision.
+        MigrationError: a step refused, the database does not respond, or the revision does not exist.
     """
     _command(lambda config: command.upgrade(config, revision), database_url)
 
 
 def downgrade(database_url: str, revision: str) -> None:
-    """Take the schema back to `revision` (`base` drops everything).
+    """Downgrade the schema to `revision` (`base` drops everything).
 
     Raises:
         MigrationError: as for `upgrade`.
@@ -68,10 +68,10 @@ def downgrade(database_url: str, revision: str) -> None:
 
 
 def current(database_url: str) -> str | None:
-    """The revision the database is at; None before the first.
+    """The current revision of the database; None before the first.
 
     Raises:
-        MigrationError: the database does not answer.
+        MigrationError: the database does not respond.
     """
 
     def read(connection: Connection) -> str | None:
@@ -88,26 +88,26 @@ def current(database_url: str) -> str | None:
 
 
 def head() -> str | None:
-    """The newest revision there is."""
+    """The newest revision."""
     return ScriptDirectory.from_config(Config(find_config())).get_current_head()
 
 
 def find_config() -> Path:
-    """Where alembic.ini lies: in the checkout, or in the working directory of a container.
+    """The path of alembic.ini: in the checkout, or in the working directory of a container.
 
     Raises:
-        MigrationError: in neither.
+        MigrationError: it is in neither.
     """
     places = (Path(__file__).resolve().parents[3], Path.cwd())
     for place in places:
         if (place / "alembic.ini").is_file() and (place / "alembic").is_dir():
             return place / "alembic.ini"
     looked = " nor ".join(str(place) for place in dict.fromkeys(places))
-    raise MigrationError(f"alembic.ini and alembic/ are neither in {looked}; run this where they lie.")
+    raise MigrationError(f"alembic.ini and alembic/ are neither in {looked}; run this in their folder.")
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run `work` to its end, also where an event loop is running; that one stands still meanwhile."""
+    """Run `work` to its end, even if an event loop is running, which is blocked meanwhile."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -121,11 +121,11 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 async def on_locked_connection(database_url: str, work: Callable[[Connection], None]) -> None:
-    """Call `work` with a connection, while no other process migrates this database.
+    """Call `work` with a connection while no other process migrates this database.
 
     Raises:
-        CommandError: the database does not answer, has another encoding than UTF8, or another process migrates it for
-            too long.
+        CommandError: the database does not respond, has an encoding other than UTF8, or another process migrates it
+            for too long.
     """
     async with _connection(database_url) as connection:
         if refusal := refusal_of_encoding(await connection.scalar(SHOW_ENCODING)):
@@ -163,18 +163,18 @@ async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
 
 
 async def _lock(connection: AsyncConnection) -> None:
-    # Ask again and again instead of waiting inside PostgreSQL: CREATE INDEX CONCURRENTLY in the process that holds
-    # the lock waits for every statement under way, ours included, and both would wait for ever.
+    # Poll instead of waiting inside PostgreSQL: CREATE INDEX CONCURRENTLY in the process that holds the lock waits
+    # for every running statement, including ours, and both would wait forever.
     waited = 0.0
     while not await connection.scalar(TRY_LOCK):
         await connection.commit()
         if waited == 0:
-            _log.info("waiting for another process that migrates this database")
+            _log.info("waiting for another process that is migrating this database")
         if waited >= LOCK_TIMEOUT:
             raise CommandError(f"Another process has been migrating this database for {waited:.0f} s; try later.")
         await asyncio.sleep(LOCK_POLL)
         waited += LOCK_POLL
-    await connection.commit()  # the lock is the session's; a migration's transactions are alembic's
+    await connection.commit()  # the lock belongs to the session; Alembic manages the transactions
 
 
 def _command(work: Callable[[Config], None], database_url: str) -> None:

@@ -1,6 +1,6 @@
-"""The tables as SQLAlchemy models, for `alembic revision --autogenerate` and `alembic check` alone.
+"""The tables as SQLAlchemy models, only for `alembic revision --autogenerate` and `alembic check`.
 
-The service's statements are SQL; triggers and their functions stand in the migrations and in schema.sql.
+The service uses SQL; triggers and their functions are in the migrations and in schema.sql.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    """Every table's parent; it names constraints as the migrations do."""
+    """The base of all tables; it names constraints like the migrations."""
 
     metadata = MetaData(
         naming_convention={
@@ -47,7 +47,7 @@ class Base(DeclarativeBase):
 
 
 def _index_of_product(product: str, has_it: TextClause) -> Index:
-    """The candidates with one product, in the order of lists."""
+    """The index of candidates with one product, in the order of lists."""
     return Index(
         f"ix_candidates_{product}",
         text("created_at DESC"),
@@ -58,7 +58,7 @@ def _index_of_product(product: str, has_it: TextClause) -> Index:
 
 
 class Candidate(Base):
-    """A company that registered, and what was decided about it."""
+    """A company that registered, and the decision."""
 
     __tablename__ = "candidates"
     __table_args__ = (
@@ -93,7 +93,7 @@ class Candidate(Base):
         Index("ix_candidates_created_at_id", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_candidates_words",
-            text(  # as PostgreSQL shows it: alembic compares the texts
+            text(  # as PostgreSQL prints it: alembic compares the texts
                 "to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || "
                 "contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, "
                 "'@._-+/<>&~'::text, '          '::text))"
@@ -145,7 +145,7 @@ event.listen(Base.metadata, "before_create", CREATE_EXTENSION)
 
 
 class CandidateCount(Base):
-    """How many candidates there are, by status and product; a trigger keeps it. Product '' counts all of a status."""
+    """The number of candidates, by status and product, updated by a trigger. Product '' counts all of a status."""
 
     __tablename__ = "candidate_counts"
     __table_args__ = (
@@ -166,7 +166,7 @@ class CandidateCount(Base):
 
 
 class User(Base):
-    """One of the staff."""
+    """A user: a member of staff."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -186,7 +186,7 @@ class User(Base):
 
 
 class Session(Base):
-    """What an access token speaks for, from log-in to log-out."""
+    """A session, from login to logout."""
 
     __tablename__ = "sessions"
     __table_args__ = (
@@ -202,7 +202,7 @@ class Session(Base):
 
 
 class RefreshToken(Base):
-    """What a session is continued with, once."""
+    """A refresh token, which continues a session once."""
 
     __tablename__ = "refresh_tokens"
 
@@ -213,7 +213,7 @@ class RefreshToken(Base):
 
 
 class BrowserSession(Base):
-    """What a session's browser shows."""
+    """The browser cookie of a session."""
 
     __tablename__ = "browser_sessions"
 
@@ -223,7 +223,7 @@ class BrowserSession(Base):
 
 
 class ApprovalIntent(Base):
-    """An approval that is not finished."""
+    """An unfinished approval."""
 
     __tablename__ = "approval_intents"
     __table_args__ = (
@@ -244,7 +244,7 @@ class ApprovalIntent(Base):
 
 
 class ApprovalEvent(Base):
-    """One thing that happened to an approval."""
+    """One event of an approval."""
 
     __tablename__ = "approval_events"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""The revisions of the database's schema, and whether what a database has will do for this release."""
+"""The revisions of the database schema, and whether a database's revision fits this release."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import ProgrammingError
 
-# Oldest first, as in alembic/versions, which need not be there at run time. The code needs the last one.
+# Oldest first, as in alembic/versions, which may be missing at run time. The code needs the last one.
 REVISIONS = (
     "000_initial_schema",
     "001_add_version_column",
@@ -35,19 +35,19 @@ REVISIONS = (
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"
 
-# The revisions that alembic recorded: one row, none before the first migration; more when others have written there.
+# The revisions that Alembic recorded: one row, none before the first migration, more only if edited by hand.
 FIND_REVISIONS = text("SELECT array_agg(version_num ORDER BY version_num) FROM alembic_version")
 SHOW_ENCODING = text("SHOW server_encoding")
 
 
 class SchemaState(StrEnum):
-    """How a database's schema compares with what this release needs."""
+    """The state of a database's schema, compared with what this release needs."""
 
     CURRENT = "current"
-    NEWER = "newer"  # a revision that this release does not know: it goes on while a newer one migrates
+    NEWER = "newer"  # an unknown revision: this release still works while a newer one migrates
     OLDER = "older"
     MISSING = "missing"
-    UNKNOWN = "unknown"  # nobody granted the role to read it, or the database does not answer
+    UNKNOWN = "unknown"  # the role may not read it, or the database does not respond
 
 
 STATE_OF_ERROR = {
@@ -58,14 +58,14 @@ STATE_OF_ERROR = {
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What schema a database has; `str()` says it in a sentence, with the cure where one is needed."""
+    """The schema of a database; `str()` describes it in a sentence, with the cure if one is needed."""
 
     state: SchemaState
     revision: str | None = None
 
     @property
-    def will_do(self) -> bool:
-        """Whether this release can serve with it, as far as is known."""
+    def is_usable(self) -> bool:
+        """Whether this release can work with it, as far as known."""
         return self.state not in (SchemaState.OLDER, SchemaState.MISSING)
 
     def __str__(self) -> str:
@@ -73,18 +73,18 @@ class Schema:
             case SchemaState.CURRENT:
                 return f"the database's schema is at {self.revision}, as this release needs"
             case SchemaState.NEWER:
-                return f"the database's schema is at {self.revision}, which this release does not know: a newer one"
+                return f"the database's schema is at {self.revision}, which is newer than this release"
             case SchemaState.OLDER:
                 return (
                     f"the database's schema is at {self.revision}, and this release needs {REQUIRED_REVISION}; "
                     "run: provider-registration migrate"
                 )
             case SchemaState.MISSING:
-                return "the database has no tables, or does not say so; run: provider-registration migrate"
+                return "the database has no tables, or no revision; run: provider-registration migrate"
             case SchemaState.UNKNOWN if self.revision:
                 return (
                     f"{VERSION_TABLE} has more than one row ({self.revision}); "
-                    "delete all but that of the migration which ran last"
+                    "delete all except that of the last migration"
                 )
             case SchemaState.UNKNOWN:
                 return (
@@ -94,14 +94,14 @@ class Schema:
 
 
 class CanRead(Protocol):
-    """A session or a connection of SQLAlchemy's."""
+    """A session or connection of SQLAlchemy."""
 
     async def scalar(self, statement: TextClause, /) -> Any:  # noqa: ANN401 - as SQLAlchemy has it
-        """Execute, and give the first row's first value."""
+        """Execute, and return the first value of the first row."""
 
 
 async def find_schema(database: CanRead) -> Schema:
-    """What schema the database has: one statement."""
+    """Find the schema of the database with one statement."""
     try:
         revisions = await database.scalar(FIND_REVISIONS)
     except ProgrammingError as error:
@@ -120,10 +120,10 @@ async def find_schema(database: CanRead) -> Schema:
 
 
 def refusal_of_encoding(encoding: str) -> str | None:
-    """Why a database with this encoding cannot be used; None when it can."""
+    """The reason why a database with this encoding cannot be used; None if it can."""
     if encoding == "UTF8":
         return None
     return (
         f"the database's encoding is {encoding}, which cannot hold every name; "
-        "make one from template0 with ENCODING 'UTF8' and a UTF-8 locale, and load the data into it"
+        "create one from template0 with ENCODING 'UTF8' and a UTF-8 locale, and load the data into it"
     )

@@ -1,4 +1,4 @@
-"""SQL that is made of parts."""
+"""SQL statements composed of parts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from sqlalchemy import TextClause, text
 
 
 def statement(template: str, **parts: str) -> TextClause:
-    """A statement with parts that others have as well, in place of their names in braces.
+    """A statement whose names in braces are replaced by shared parts.
 
-    Only constants of a module become parts, as it is imported: a test sees that nothing that was sent could.
+    Parts are module constants, inserted at import time; a test checks that request data cannot become one.
     """
     return text(template.format(**parts))

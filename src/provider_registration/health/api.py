@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 
 
 async def found_schema(readiness: Annotated[Readiness, Depends(given(Readiness))]) -> Schema | None:
-    """What schema the database has; None while it does not answer in time."""
+    """The database's schema; None if it does not respond in time."""
     return await readiness.find_schema()
 
 
@@ -25,13 +25,13 @@ FoundSchema = Annotated[Schema | None, Depends(found_schema)]
 
 def _health(schema: Schema | None) -> HealthResponse:
     return HealthResponse(
-        status="healthy" if schema and schema.will_do else "unhealthy",
+        status="healthy" if schema and schema.is_usable else "unhealthy",
         database="connected" if schema else "disconnected",
         database_schema=schema.state if schema else SchemaState.UNKNOWN,
     )
 
 
-def _answers(description: str, body: HealthResponse | ProbeResponse) -> dict[str, Any]:
+def _example(description: str, body: HealthResponse | ProbeResponse) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": body.model_dump(mode="json")}}}
 
 
@@ -39,21 +39,21 @@ def _answers(description: str, body: HealthResponse | ProbeResponse) -> dict[str
     "/health",
     summary="Health of the service and its database",
     responses={
-        200: _answers("Healthy", _health(Schema(SchemaState.CURRENT))),
-        503: _answers("The database does not answer, or has to be migrated", _health(None)) | {"model": HealthResponse},
+        200: _example("Healthy", _health(Schema(SchemaState.CURRENT))),
+        503: _example("The database does not respond, or must be migrated", _health(None)) | {"model": HealthResponse},
     },
 )
 async def health(schema: FoundSchema, response: Response) -> HealthResponse:
-    """For people and monitors: the version, whether the database answers, and whether its schema will do."""
+    """For people and monitoring: the version, whether the database responds, and whether its schema fits."""
     found = _health(schema)
     if found.status != "healthy":
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return found
 
 
-@router.get("/health/live", summary="Liveness probe", responses={200: _answers("Live", ProbeResponse(status="live"))})
+@router.get("/health/live", summary="Liveness probe", responses={200: _example("Live", ProbeResponse(status="live"))})
 async def live() -> ProbeResponse:
-    """Whether the process answers at all; the database is not asked, since a restart would not mend it."""
+    """Whether the process responds. It does not check the database, because a restart would not help."""
     return ProbeResponse(status="live")
 
 
@@ -61,13 +61,13 @@ async def live() -> ProbeResponse:
     "/health/ready",
     summary="Readiness probe",
     responses={
-        200: _answers("Ready for requests", ProbeResponse(status="ready")),
-        503: _answers("Send requests elsewhere", ProbeResponse(status="not ready")) | {"model": ProbeResponse},
+        200: _example("Ready for requests", ProbeResponse(status="ready")),
+        503: _example("Send requests elsewhere", ProbeResponse(status="not ready")) | {"model": ProbeResponse},
     },
 )
 async def ready(schema: FoundSchema, response: Response) -> ProbeResponse:
-    """Whether requests can be served now: the database answers, and its schema is not older than the code."""
-    if schema and schema.will_do:
+    """Whether requests can be served: the database responds, and its schema is not older than the code."""
+    if schema and schema.is_usable:
         return ProbeResponse(status="ready")
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return ProbeResponse(status="not ready")

@@ -1,4 +1,4 @@
-"""`/metrics`, and the token that a scraper shows."""
+"""`/metrics` and its token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ scrape_token = HTTPBearer(auto_error=False, scheme_name="ScrapeToken", descripti
 
 
 class ScrapeToken(str):
-    """What METRICS_TOKEN is set to; empty without one."""
+    """The setting METRICS_TOKEN; empty if it is not set."""
 
 
 @refuses(NotAuthenticated())
@@ -28,10 +28,10 @@ async def require_scrape_token(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(scrape_token)],
     expected: Annotated[ScrapeToken, Depends(given(ScrapeToken))],
 ) -> None:
-    """Let only a scraper in; nobody while no METRICS_TOKEN is set."""
+    """Accept only METRICS_TOKEN; refuse everyone if it is not set."""
     shown = credentials.credentials if credentials else ""
     if not expected or not hmac.compare_digest(shown.encode(), expected.encode()):
-        raise NotAuthenticated("The token that METRICS_TOKEN sets is needed, as a bearer token.")
+        raise NotAuthenticated("METRICS_TOKEN is required as a bearer token.")
 
 
 @router.get(
@@ -51,5 +51,5 @@ async def require_scrape_token(
     },
 )
 def metrics() -> Response:
-    """Every metric of this process and of the other workers that it was started with."""
+    """The metrics of this process and its sibling workers."""
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Whether requests can be served: the database answers, and its schema will do."""
+"""Whether requests can be served: the database responds, and its schema fits."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from provider_registration.db.revisions import Schema, SchemaState
 
 logger = logging.getLogger(__name__)
 
-REPEAT_SECONDS = 60.0  # after which the same complaint is logged again: probes ask every few seconds
+REPEAT_SECONDS = 60.0  # after which the same warning is logged again: probes come every few seconds
 
 
 class Readiness:
-    """Asks the database once for all probes that come meanwhile, and logs what is wrong with its schema."""
+    """Checks the database once for all concurrent probes, and logs what is wrong with its schema."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._complaint: Schema | None = None
+        self._logged: Schema | None = None
         self._repeat_at = 0.0
-        self._asking: asyncio.Task[Schema | None] | None = None
+        self._check: asyncio.Task[Schema | None] | None = None
 
     async def find_schema(self) -> Schema | None:
-        """What schema the database has; None while it does not answer."""
-        # Not a Sharer, whose callers wait for a question asked after they came: a probe takes the answer under way.
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
-        return await asyncio.shield(self._asking)  # a probe that leaves takes nothing from the others
+        """The database's schema; None if it does not respond."""
+        # Not a Sharer, whose callers wait for a statement that starts after they came: a probe can use a running one.
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._find())
+        return await asyncio.shield(self._check)  # a probe that is cancelled does not affect the others
 
-    async def _ask(self) -> Schema | None:
+    async def _find(self) -> Schema | None:
         try:
             schema = await self._database.ping()
         except DatabaseUnavailable:
@@ -39,8 +39,8 @@ class Readiness:
         return schema
 
     def _log(self, schema: Schema) -> None:
-        if schema.will_do and schema.state is not SchemaState.UNKNOWN:
-            self._complaint = None
-        elif schema != self._complaint or monotonic() >= self._repeat_at:
+        if schema.is_usable and schema.state is not SchemaState.UNKNOWN:
+            self._logged = None
+        elif schema != self._logged or monotonic() >= self._repeat_at:
             logger.warning("%s", schema)
-            self._complaint, self._repeat_at = schema, monotonic() + REPEAT_SECONDS
+            self._logged, self._repeat_at = schema, monotonic() + REPEAT_SECONDS

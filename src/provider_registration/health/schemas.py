@@ -1,4 +1,4 @@
-"""What the health endpoints give."""
+"""Response bodies of the health endpoints."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from provider_registration.db.revisions import SchemaState
 
 
 class HealthResponse(BaseModel):
-    """Health of the service and of what it cannot do without."""
+    """Health of the service and its database."""
 
     status: Literal["healthy", "unhealthy"]
     service: Literal["provider-registration-service"] = "provider-registration-service"
     version: str = __version__
     database: Literal["connected", "disconnected"]
     database_schema: SchemaState = Field(
-        description="`older` or `missing`: the database has to be migrated; `newer`: a later release migrated it"
+        description="`older` or `missing`: the database must be migrated; `newer`: a later release has migrated it"
     )
 
 
 class ProbeResponse(BaseModel):
-    """Answer to a probe."""
+    """Response to a probe."""
 
     status: Literal["live", "ready", "not ready"]

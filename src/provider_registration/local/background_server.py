@@ -1,4 +1,4 @@
-"""Serve an ASGI application inside the running event loop, and let it cut a connection without answering."""
+"""Serves an ASGI application in the running event loop, and lets it reset connections."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # A key of scope["extensions"]; its value is {"reset": a callable without parameters}.
 RESET_EXTENSION = "provider_registration.reset"
-KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections, so that they close first
-GRACE = 0.5  # seconds that requests under way may still take when the server stops
-BACKLOG = 2048  # connections the kernel holds for us
-# struct linger {on, 0 seconds}: closing discards what is unsent and answers with RST instead of FIN.
-LINGER_NOT_AT_ALL = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections, so that clients close first
+GRACE = 0.5  # seconds for running requests at shutdown
+BACKLOG = 2048  # connections that the kernel queues
+# struct linger {on, 0 seconds}: closing discards unsent data and sends RST instead of FIN.
+NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class ResettableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a way for the application to reset the TCP connection."""
+    """uvicorn's HTTP protocol, with an ASGI extension to reset the TCP connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
-        """Log no access here; uvicorn's own switch for it would silence other servers in this process too."""
+        """Disable the access log; uvicorn's setting would also affect other servers in this process."""
         super().connection_made(transport)
         self.access_log = False
 
     def on_message_begin(self) -> None:
-        """Offer the reset to the application, the way ASGI extensions are offered."""
+        """Add the reset extension to the scope."""
         super().on_message_begin()
         self.scope["extensions"] = {RESET_EXTENSION: {"reset": self.reset}}
 
     def reset(self) -> None:
-        """Close the connection with a TCP reset; the client gets no further byte."""
+        """Close the connection with a TCP reset; the client gets no more data."""
         connection = self.transport.get_extra_info("socket")
         if connection is not None and not self.transport.is_closing():
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT_AT_ALL)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         self.transport.abort()
 
 
 class PromptServer(uvicorn.Server):
-    """A server that stops within about a second, whatever its clients and its application do."""
+    """A server that stops within about a second, even with active clients."""
 
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
@@ -54,7 +54,7 @@ class PromptServer(uvicorn.Server):
         super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let requests under way finish for a moment, then cut their connections."""
+        """Wait briefly for running requests, then close their connections."""
         for connection in list(self.server_state.connections):
             connection.shutdown()
         loop = asyncio.get_running_loop()
@@ -67,11 +67,11 @@ class PromptServer(uvicorn.Server):
 
 
 class _BackgroundServer(PromptServer):
-    """A server that leaves the process's signal handlers alone."""
+    """A server that does not change the signal handlers of the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Do not capture signals."""
         yield
 
 
@@ -79,7 +79,7 @@ class _BackgroundServer(PromptServer):
 async def serve_in_background(app: ASGIApp, port: int = 0, *, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """Serve `app` and its lifespan while the block runs; yields the base URL, such as `http://127.0.0.1:41234`.
 
-    Port 0 takes a free one.
+    Port 0 selects a free one.
 
     Raises:
         OSError: the port is taken.
@@ -105,12 +105,12 @@ async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
     try:
         await server.serve(sockets=[listener])
     except SystemExit as error:
-        # uvicorn leaves so when the lifespan fails; from a task it would end the whole event loop.
+        # uvicorn raises this if the lifespan fails; in a task it would stop the event loop.
         raise RuntimeError("the application did not start; its error is in the log") from error
 
 
 def serve_in_foreground(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve `app` until SIGINT or SIGTERM; `announce` gets the base URL once the port is ours.
+    """Serve `app` until SIGINT or SIGTERM; `announce` gets the base URL once the port is bound.
 
     Raises:
         OSError: the port is taken.
@@ -122,16 +122,16 @@ def serve_in_foreground(app: ASGIApp, host: str, port: int, announce: Callable[[
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; connections made from now on wait for the server.
+    """A listening socket; new connections wait for the server.
 
     Raises:
-        OSError: the port is taken, or `host` is no address of this machine.
+        OSError: the port is taken, or `host` is not an IP address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio sets TCP_NODELAY only then: without it an answer takes 40 ms.
+    # asyncio only sets TCP_NODELAY if the protocol is given; without it a response takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if sys.platform != "win32":  # where the option would let two servers share a port
+        if sys.platform != "win32":  # on Windows the option would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)
@@ -142,6 +142,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def base_url(listener: socket.socket) -> str:
-    """The address a client on this machine asks, without a path."""
+    """The base URL for clients on this machine, without a path."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"

@@ -1,4 +1,4 @@
-"""What demo companies are called and where they are, country by country. Surnames come from Faker."""
+"""Names and locations of demo companies, by country. Surnames come from Faker."""
 # ruff: noqa: RUF001 - letters of other alphabets that look like Latin ones are the point
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ BANANAS, MANGOES = Product.BANANAS.value, Product.MANGOES.value
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """`name` in its own language; a place is its name, with `|` and a Latin spelling where it needs one.
+    """`name` in its own language; a place is a name, with `|` and a Latin spelling if needed.
 
     `company_names` may use {surname} and {place}; `domain_words` start the company's domain; a `#` in `phone` is any
-    digit; `grows` is what the country's own soil bears. The first three fields share a line below.
+    digit; `grows` lists the country's own products. The first three fields share a line below.
     """
 
     locale: str  # Faker's
@@ -29,7 +29,7 @@ class Country:
     grows: tuple[str, ...]
 
 
-# Where a country reserves telephone numbers for fiction, these are such (US, UK, France, Germany, Sweden).
+# Numbers reserved for fiction, in countries that have them (US, UK, France, Germany, Sweden).
 COUNTRIES = (
     Country(
         *("es_ES", "España", "+34 96# 555 ###"),
@@ -265,7 +265,7 @@ COUNTRIES = (
     ),
 )
 
-# Why a company was turned down; None: nobody wrote why.
+# Reasons for rejections; None: no reason given.
 REJECTION_REASONS = (
     None,
     None,

@@ -1,7 +1,7 @@
-"""What can go wrong on a newcomer's machine."""
+"""Errors of `run` and the local tools."""
 
 from __future__ import annotations
 
 
 class LocalError(Exception):
-    """One sentence that says what is in the way and what to do about it."""
+    """An expected error; the message says what is wrong and what to do."""

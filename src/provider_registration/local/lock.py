@@ -1,4 +1,4 @@
-"""One process a folder: a lock that the kernel lets go of when its holder dies."""
+"""A lock for one process per folder, released by the kernel when its holder dies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from provider_registration.local.errors import LocalError
 
 
 class FolderLock:
-    """Held from `acquire` to `release`, or to the death of the process, whichever comes first."""
+    """Held from `acquire` to `release`, or until the process dies."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
@@ -23,7 +23,7 @@ class FolderLock:
         Raises:
             LocalError: another process holds it; the message has its pid.
         """
-        file = self._path.open("a+", encoding="ascii")  # not "w": that would wipe the holder's pid
+        file = self._path.open("a+", encoding="ascii")  # not "w", which would erase the holder's pid
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -39,7 +39,7 @@ class FolderLock:
         self._file = file
 
     def release(self) -> None:
-        """Let go. The file stays: removing it would let two starters lock two files of one name."""
+        """Release the lock. The file stays: if it were removed, two processes could lock two files of one name."""
         if self._file is not None:
             self._file.close()
             self._file = None

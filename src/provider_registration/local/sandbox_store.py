@@ -1,8 +1,8 @@
-"""The billing sandbox's memory: providers in one SQLite file.
+"""The billing sandbox's storage: providers in one SQLite file.
 
-A provider is with the operating system before its answer leaves, so killing the process loses none. A power cut may
-spoil the file: `synchronous=OFF` waits for no disk, which keeps a statement at some 40 µs, short enough to run on the
-event loop (on another thread it would take milliseconds, most of them waiting for the interpreter's lock).
+A provider is written to the operating system before the response, so killing the process loses none. A power failure
+may corrupt the file: `synchronous=OFF` does not wait for the disk, so a statement takes about 40 µs, short enough for
+the event loop (in a thread it would take milliseconds, mostly waiting for the interpreter's lock).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Literal, Self
 
 from provider_registration.local.errors import LocalError
 
-LOCK_TIMEOUT = 2.0  # seconds to wait at the start for a sandbox that is just ending
+LOCK_TIMEOUT = 2.0  # seconds to wait at startup for a sandbox that is stopping
 
-# This process alone uses the file: quicker, and nobody else's lock can hold the event loop up.
+# Exclusive use of the file is faster, and no other lock can block the event loop.
 PRAGMAS = ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = OFF")
 
-# One row a provider; ids count up from 1, for no row is ever deleted. A key is kept only where it was honoured.
+# One row per provider; IDs count up from 1, because rows are never deleted. A key is only stored if it was honoured.
 CREATE_TABLE = """
     CREATE TABLE IF NOT EXISTS provider (
         id INTEGER PRIMARY KEY,
@@ -29,18 +29,18 @@ CREATE_TABLE = """
     )
 """
 
-# What an earlier request with this key made.
+# The provider of an earlier request with this key.
 FIND_BY_KEY = "SELECT id, name FROM provider WHERE idempotency_key = :key"
 
-# Make a provider, unless its name is taken.
+# Create a provider, unless its name is taken.
 INSERT_PROVIDER = """
     INSERT INTO provider (name, idempotency_key) VALUES (:name, :key) ON CONFLICT (name) DO NOTHING
 """
 
-# How many providers there are, with this name or at all.
+# The number of providers, with this name or in total.
 COUNT_PROVIDERS = "SELECT count(*) FROM provider WHERE :name IS NULL OR name = :name"
 
-# One page of them, oldest first.
+# One page of providers, oldest first.
 LIST_PROVIDERS = """
     SELECT id, name, idempotency_key, created_at FROM provider
     WHERE :name IS NULL OR name = :name
@@ -50,7 +50,7 @@ LIST_PROVIDERS = """
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a request; `provider_id` is set when it was created or repeated."""
+    """The outcome of a request; `provider_id` is set if it was created or repeated."""
 
     kind: Literal["created", "repeated", "name_taken", "key_reused"]
     provider_id: int | None = None
@@ -64,10 +64,10 @@ class ProviderStore:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the file for this process alone; make it when there is none.
+        """Open the file for exclusive use; create it if it is missing.
 
         Raises:
-            LocalError: it cannot be opened, is something else, or another sandbox has it.
+            LocalError: it cannot be opened, has another format, or another sandbox uses it.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,16 +90,16 @@ class ProviderStore:
         self._connection.close()
 
     def create(self, name: str, key: str | None) -> Outcome:
-        """Create the provider, or say what an earlier request left; with a key, at most once a key."""
+        """Create the provider, or return the outcome of an earlier request; at most once per key."""
         connection = self._connection
         if key is not None and (earlier := connection.execute(FIND_BY_KEY, {"key": key}).fetchone()):
             same = earlier["name"] == name
             return Outcome("repeated", earlier["id"]) if same else Outcome("key_reused")
-        inserted = connection.execute(INSERT_PROVIDER, {"name": name, "key": key})  # a transaction by itself
+        inserted = connection.execute(INSERT_PROVIDER, {"name": name, "key": key})  # autocommit
         return Outcome("created", inserted.lastrowid) if inserted.rowcount == 1 else Outcome("name_taken")
 
     def providers(self, name: str | None, *, limit: int, offset: int) -> tuple[int, list[dict[str, object]]]:
-        """How many there are, and one page of them."""
+        """The total, and one page."""
         (total,) = self._connection.execute(COUNT_PROVIDERS, {"name": name}).fetchone()
         page = self._connection.execute(LIST_PROVIDERS, {"name": name, "limit": limit, "offset": offset})
         return total, [dict(row) for row in page]

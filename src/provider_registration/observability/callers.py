@@ -1,8 +1,8 @@
-"""For whom something is done: a statement of a batch belongs to several requests."""
+"""The requests that the current work belongs to: a batched statement belongs to several."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
-# The spans of the requests, as tracing knows them; empty without it.
+# The spans of the requests; empty without tracing.
 callers_var: ContextVar[tuple[object, ...]] = ContextVar("callers", default=())

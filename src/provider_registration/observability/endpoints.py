@@ -1,4 +1,4 @@
-"""What requests are called in metrics, traces and log lines: by few values, whatever is asked for."""
+"""Names of endpoints in metrics, traces and logs, from a small set of values."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def endpoint_of(scope: Scope) -> str:
-    """Template of the route that took the request, or one fixed word: metrics must not grow with what is asked."""
+    """The template of the matched route, or `unmatched`: metrics must not grow with request paths."""
     return getattr(scope.get("route"), "path", UNMATCHED)

@@ -1,6 +1,6 @@
-"""Logging: one JSON object a line on standard error, with the request id of the request under way.
+"""Logging: one JSON object per line on standard error, with the ID of the current request.
 
-Records of `logging` and access lines are written here, in one format.
+Writes log records and access lines in one format.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ access_logger = logging.getLogger("provider_registration.access")
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-# What every record has; the rest was given as `extra`. uvicorn's color_message is for terminals.
+# Fields of every record; the others come from `extra`. uvicorn's color_message is for terminals.
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "color_message"}
 ENCODER = json.JSONEncoder(default=str)
 
-# In place of a record that cannot be formatted.
-UNFIT = {
+# Replaces a record that cannot be formatted.
+UNFORMATTABLE = {
     "levelname": "ERROR",
     "levelno": logging.ERROR,
     "msg": "a log line is missing: its arguments do not fit its message",
 }
 
-QUIET_SECONDS = 10.0  # in which a line that repeats is counted and not written
+QUIET_SECONDS = 10.0  # in which repeated lines are counted but not written
 
 
 class LineFormatter(logging.Formatter):
-    """One record as one line of JSON in ASCII, without anything that a caller sent."""
+    """Formats a record as one line of ASCII JSON, without request data."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Level, logger, message and time, then the fields that were given, then what went wrong and for whom."""
+        """Level, logger, message and time, then extra fields, then the exception and the request ID."""
         line: dict[str, object] = {
             "level": record.levelname,
             "logger": record.name,
@@ -49,43 +49,45 @@ class LineFormatter(logging.Formatter):
         }
         line.update((name, value) for name, value in vars(record).items() if name not in STANDARD_FIELDS)
         if record.exc_info and record.exc_info[1] is not None:
-            line["exc_info"] = _story(record.exc_info[1])  # texts of exceptions may quote what was sent
+            line["exc_info"] = _traceback(
+                record.exc_info[1]
+            )  # not the exception's message, which may quote request data
         if request_id := request_id_var.get():
             line["request_id"] = request_id
         return ENCODER.encode(line)
 
 
-def _story(error: BaseException, later: frozenset[int] = frozenset()) -> str:
-    """`later` has the ids of what followed, for exceptions can be each other's cause."""
-    later |= {id(error)}
-    told = "".join(traceback.format_tb(error.__traceback__)) + _kind(error)
+def _traceback(error: BaseException, seen: frozenset[int] = frozenset()) -> str:
+    """The traceback with its causes; `seen` has the IDs of later exceptions, because causes can be cyclic."""
+    seen |= {id(error)}
+    text = "".join(traceback.format_tb(error.__traceback__)) + _kind(error)
     if isinstance(error, BaseExceptionGroup):
-        told += "".join(f"\nin the group:\n{_story(member, later)}" for member in error.exceptions)
+        text += "".join(f"\nin the group:\n{_traceback(member, seen)}" for member in error.exceptions)
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if before is None or id(before) in later:
-        return told
-    return f"{_story(before, later)}\nwhich led to:\n{told}"
+    if before is None or id(before) in seen:
+        return text
+    return f"{_traceback(before, seen)}\nwhich caused:\n{text}"
 
 
 def _kind(error: BaseException) -> str:
     name = type(error).__qualname__
     if isinstance(error, OSError) and error.errno is not None:
         return f"{name}: errno {error.errno}"
-    sqlstate = getattr(error, "sqlstate", None)  # PostgreSQL's name of what went wrong
+    sqlstate = getattr(error, "sqlstate", None)  # PostgreSQL's error code
     return f"{name}: SQLSTATE {sqlstate}" if sqlstate else name
 
 
 class Repeats:
-    """Counts messages of which only one in QUIET_SECONDS is to be written."""
+    """Limits each message to one in QUIET_SECONDS, and counts the others."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""
         self._clock = clock
-        self._quiet_until: dict[str, float] = {}  # by message: texts of the program, so there are few
+        self._quiet_until: dict[str, float] = {}  # by message; messages are constants, so there are few
         self._suppressed: dict[str, int] = {}
 
-    def left_out(self, message: str) -> int | None:
-        """How often the message was left out since it was last written; None where it is to be left out again."""
+    def count_suppressed(self, message: str) -> int | None:
+        """How often the message was suppressed since it was last written; None to suppress it now."""
         now = self._clock()
         if now < self._quiet_until.get(message, now):
             self._suppressed[message] = self._suppressed.get(message, 0) + 1
@@ -95,7 +97,7 @@ class Repeats:
 
 
 class LogHandler(logging.Handler):
-    """Hands each record's line to the writer of standard error, where access lines go as well."""
+    """Passes each record to the writer of standard error, like the access lines."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
@@ -106,30 +108,30 @@ class LogHandler(logging.Handler):
         """Write the record; it never waits."""
         try:
             line = self.format(record)
-        except (TypeError, ValueError):  # not `handleError`, which writes to standard error itself, or nothing
-            line = self.format(logging.makeLogRecord({**UNFIT, "name": record.name}))
+        except (TypeError, ValueError):  # not `handleError`, which writes to standard error directly
+            line = self.format(logging.makeLogRecord({**UNFORMATTABLE, "name": record.name}))
         self._writer.write(f"{line}\n")
 
     def flush(self) -> None:
-        """Called by `logging` as Python ends."""
+        """Called by `logging` when Python exits."""
         self._writer.finish()
 
 
 class AccessLog:
-    """Writes one line for each request, where LOG_LEVEL lets lines of level INFO through.
+    """Writes one line for each request, if LOG_LEVEL includes INFO.
 
-    A record of `logging` would cost a fifth of a request; here the lines of one turn of the loop leave together, too.
+    A `logging` record would take a fifth of a request's time; lines of one loop iteration are written together.
     """
 
     def __init__(self) -> None:
-        self._lines: list[str] = []  # of this turn of the loop
+        self._lines: list[str] = []  # of this iteration of the loop
 
     def add(
         self, *, method: str, endpoint: str, status: int, seconds: float, user_id: UUID | None, request_id: str
     ) -> None:
-        """Write the line of a request once the loop has run what is ready.
+        """Write the line of a request after the loop has run its ready callbacks.
 
-        `method` and `endpoint` are of few values; `request_id` is of letters that JSON leaves as they are.
+        `method` and `endpoint` have few values; `request_id` needs no JSON escaping.
         """
         if not access_logger.isEnabledFor(logging.INFO):
             return
@@ -137,7 +139,7 @@ class AccessLog:
             asyncio.get_running_loop().call_soon(self._write)
         staff = f'"user_id": "{user_id}", ' if user_id else ""
         self._lines.append(
-            f'{_ACCESS_BEGINNING}"time": "{datetime.now(UTC).isoformat()}", {_asked_for(method, endpoint)}'
+            f'{_ACCESS_PREFIX}"time": "{datetime.now(UTC).isoformat()}", {_request_fields(method, endpoint)}'
             f'"status": {status}, "duration_ms": {seconds * 1000:.2f}, {staff}"request_id": "{request_id}"}}\n'
         )
 
@@ -148,11 +150,11 @@ class AccessLog:
 
 
 @cache
-def _asked_for(method: str, endpoint: str) -> str:
+def _request_fields(method: str, endpoint: str) -> str:
     return json.dumps({"method": method, "endpoint": endpoint})[1:-1] + ", "
 
 
-_ACCESS_BEGINNING = json.dumps({"level": "INFO", "logger": access_logger.name, "message": "request"})[:-1] + ", "
+_ACCESS_PREFIX = json.dumps({"level": "INFO", "logger": access_logger.name, "message": "request"})[:-1] + ", "
 
 
 class RateLimitedLogger:
@@ -164,21 +166,21 @@ class RateLimitedLogger:
         self._repeats = Repeats(clock)
 
     def warning(self, message: str, **fields: object) -> None:
-        """Log a warning with fields of its own, and with the number of those `suppressed` since the last."""
+        """Log a warning with extra fields, and with the number `suppressed` since the last."""
         self._log(logging.WARNING, message, fields)
 
     def exception(self, message: str) -> None:
-        """Log the exception that is being handled, as `warning` does."""
+        """Log the current exception, limited like `warning`."""
         self._log(logging.ERROR, message, {}, exc_info=True)
 
     def _log(self, level: int, message: str, fields: dict[str, object], *, exc_info: bool = False) -> None:
-        suppressed = self._repeats.left_out(message)
+        suppressed = self._repeats.count_suppressed(message)
         if suppressed is not None:
             self._logger.log(level, message, extra={**fields, "suppressed": suppressed}, exc_info=exc_info)
 
 
-class SeldomWarnings(logging.Filter):
-    """Lets each warning of a library through once in QUIET_SECONDS: any stranger can cause uvicorn's."""
+class RateLimitedWarnings(logging.Filter):
+    """Passes each warning of a library once in QUIET_SECONDS: any client can cause uvicorn's."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""
@@ -186,25 +188,25 @@ class SeldomWarnings(logging.Filter):
         self._repeats = Repeats(clock)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be written; it then says how many were `suppressed` before it."""
+        """Whether to write the record; it then has the number `suppressed` before it."""
         if record.levelno != logging.WARNING:
             return True
-        record.suppressed = suppressed = self._repeats.left_out(str(record.msg))
+        record.suppressed = suppressed = self._repeats.count_suppressed(str(record.msg))
         return suppressed is not None
 
 
-SELDOM_WARNINGS = SeldomWarnings()  # one filter, however often logging is configured
+RATE_LIMITED_WARNINGS = RateLimitedWarnings()  # one filter, even if logging is configured repeatedly
 
 
 def configure_logging(level: str) -> None:
-    """Send every logger's records at `level` and above to standard error."""
-    # The documented ways to not look for what no line shows: the place that logs, the thread, the process, the task.
+    """Write the records of all loggers at `level` and above to standard error."""
+    # The documented way to skip details that are not logged: source line, thread, process, task.
     logging._srcfile = None
     for detail in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
         setattr(logging, detail, False)
     logging.basicConfig(level=level, handlers=[LogHandler(log_writer)], force=True)
-    logging.captureWarnings(True)  # Python would write them itself, and wait
+    logging.captureWarnings(True)  # Python would write them itself, and block
     logging.raiseExceptions = False  # as above
-    logging.getLogger("uvicorn.error").addFilter(SELDOM_WARNINGS)
+    logging.getLogger("uvicorn.error").addFilter(RATE_LIMITED_WARNINGS)
     for chatty in ("httpx", "httpcore", "faker"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,6 +1,6 @@
-"""Every Prometheus metric of the service. Labels take values from closed sets, so series stay bounded.
+"""All Prometheus metrics of the service. Labels have fixed sets of values, so the number of series is bounded.
 
-Several workers write into one folder, PROMETHEUS_MULTIPROC_DIR, and each of them shows the figures of all.
+Several workers write to one folder, PROMETHEUS_MULTIPROC_DIR, and each of them exposes the metrics of all.
 """
 
 from __future__ import annotations
@@ -18,53 +18,51 @@ UP = Gauge(
 )
 BUILD_INFO = Gauge(
     "provider_service_build_info",
-    "1, with the version and the commit that run.",
+    "1, with the running version and commit.",
     ["version", "commit"],
     multiprocess_mode="livemax",
 )
 REQUESTS = Counter(
     "provider_service_requests",  # the client library appends _total to a counter's name
-    "Requests answered, by method, route template and status code.",
+    "Requests, by method, route template and status code.",
     ["method", "endpoint", "status_code"],
 )
 REQUEST_SECONDS = Histogram(
     "provider_service_request_duration_seconds",
-    "Seconds until a request was answered, by method and route template.",
+    "Response time in seconds, by method and route template.",
     ["method", "endpoint"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
-REQUESTS_IN_FLIGHT = Gauge(
-    "provider_service_requests_in_flight", "Requests that are not answered yet.", multiprocess_mode="livesum"
-)
+REQUESTS_IN_FLIGHT = Gauge("provider_service_requests_in_flight", "Requests in progress.", multiprocess_mode="livesum")
 DATABASE_UP = Gauge(
     "provider_service_database_up",
-    "1 while the database answers, 0 when it does not; it is asked all the time, also while nobody else asks.",
+    "1 while the database responds, else 0; it is checked continuously, even without requests.",
     multiprocess_mode="livemin",
 )
 OLDEST_TRANSACTION_SECONDS = Gauge(
     "provider_service_oldest_transaction_seconds",
-    "Age of the oldest transaction open in the database, as of the last sweep; "
-    "NaN when the role that serves may not see those of other roles.",
+    "Age of the oldest open transaction in the database, as of the last sweep; "
+    "NaN if the serving role may not see the transactions of other roles.",
     multiprocess_mode="livemostrecent",
 )
 REPLICA_LAG_SECONDS = Gauge(
     "provider_service_replica_lag_seconds",
-    "How far the replica of DATABASE_READ_URL is behind, as of the last sweep; +Inf when it does not answer.",
+    "Lag of the replica of DATABASE_READ_URL, as of the last sweep; +Inf if it does not respond.",
     multiprocess_mode="livemax",
 )
 DATABASE_CONNECTIONS_IN_USE = Gauge(
     "provider_service_database_connections_in_use",
-    "Database connections that are doing something; DATABASE_POOL_SIZE a process at most.",
+    "Active database connections; at most DATABASE_POOL_SIZE + 1 per process.",
     multiprocess_mode="livesum",
 )
 DATABASE_WAITING = Gauge(
     "provider_service_database_waiting",
-    "Statements and transactions that wait for a database connection.",
+    "Statements and transactions waiting for a database connection.",
     multiprocess_mode="livesum",
 )
 DATABASE_WAIT_SECONDS = Histogram(
     "provider_service_database_wait_seconds",
-    "Seconds that a statement or transaction waited for a database connection.",
+    "Time in seconds that statements and transactions waited for a database connection.",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
 CANDIDATES = Gauge(
@@ -75,29 +73,29 @@ CANDIDATES = Gauge(
 )
 OLDEST_PENDING_SECONDS = Gauge(
     "provider_service_oldest_pending_candidate_seconds",
-    "Age of the oldest candidate that nobody has decided about, as of the last sweep; 0 without any.",
+    "Age of the oldest pending candidate, as of the last sweep; 0 if there is none.",
     multiprocess_mode="livemostrecent",
 )
 LAST_SWEEP_TIMESTAMP = Gauge(
     "provider_service_last_sweep_timestamp_seconds",
-    "Unix time of the last sweep that succeeded, or of the start.",
+    "Unix time of the last successful sweep, or of the start.",
     multiprocess_mode="livemin",
 )
 BILLING_CALL_SECONDS = Histogram(
     "provider_service_billing_call_duration_seconds",
-    "Seconds until a request to billing was answered or given up, by outcome as of billing_calls.",
+    "Time in seconds until billing responded or the request failed, by outcome as in billing_calls.",
     ["outcome"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 BILLING_CALLS = Counter(
     "provider_service_billing_calls",
     "Requests sent to billing, retries included, by outcome: "
-    "created, name_taken, refused, not_sent, uncertain; circuit_open counts those that were held back.",
+    "created, name_taken, refused, not_sent, uncertain; circuit_open counts those not sent because calls are paused.",
     ["outcome"],
 )
 BILLING_BREAKER = Gauge(
     "provider_service_billing_breaker",
-    "State of the circuit breaker in front of billing: how many processes are in each.",
+    "Number of processes with the billing circuit breaker in each state.",
     ["provider_service_billing_breaker"],
     multiprocess_mode="livesum",
 )
@@ -108,48 +106,48 @@ APPROVAL_ATTEMPTS = Counter(
 )
 APPROVALS_UNFINISHED = Gauge(
     "provider_service_approvals_unfinished",
-    "Approvals that are not finished, by state, as of the last sweep.",
+    "Unfinished approvals, by state, as of the last sweep.",
     ["state"],
     multiprocess_mode="livemostrecent",
 )
 OLDEST_APPROVAL_SECONDS = Gauge(
     "provider_service_oldest_approval_seconds",
-    "Age of the oldest unfinished approval, as of the last sweep; 0 without any.",
+    "Age of the oldest unfinished approval, as of the last sweep; 0 if there is none.",
     multiprocess_mode="livemostrecent",
 )
 ORPHANED_PROVIDERS = Gauge(
     "provider_service_orphaned_providers",
-    "Providers that billing made and no candidate is linked to, as of the last sweep.",
+    "Providers in billing that are linked to no candidate, as of the last sweep.",
     multiprocess_mode="livemostrecent",
 )
 RATE_LIMIT_REFUSALS = Counter(
     "provider_service_rate_limit_refusals",
-    "Requests and connections refused because one caller has too many, by limit: login, registration, default, "
+    "Requests and connections refused because a caller has too many, by limit: login, registration, default, "
     "at_once, connections.",
     ["limit"],
 )
 RATE_LIMIT_STORAGE_ERRORS = Counter(
     "provider_service_rate_limit_storage_errors",
-    "Times the storage of the rate limits failed; log-ins are refused meanwhile, everything else is let pass.",
+    "Failures of the rate limit storage; meanwhile logins are refused and everything else passes.",
 )
 LOG_LINES_DROPPED = Counter(
     "provider_service_log_lines_dropped",
-    "Log lines that were not written, since nothing read standard error or it was closed.",
+    "Log lines dropped because standard error was closed or not read.",
 )
 LOGINS = Counter(
     "provider_service_logins",
-    "Tries to log in, by outcome: succeeded, failed, limited, unavailable.",
+    "Login attempts, by outcome: succeeded, failed, limited, unavailable.",
     ["outcome"],
 )
 REFRESHES = Counter(
     "provider_service_refreshes",
-    "Refresh tokens shown, by outcome: succeeded, repeated, reused, expired, unknown.",
+    "Uses of refresh tokens, by outcome: succeeded, repeated, reused, expired, unknown.",
     ["outcome"],
 )
 
 
 def exposition() -> bytes:
-    """Every metric in Prometheus' text format: this process's or, where several write into one folder, everyone's."""
+    """All metrics in Prometheus's text format, of this process or of all workers that share a folder."""
     folder = os.environ.get(MULTIPROCESS_FOLDER)
     if not folder:
         return generate_latest()

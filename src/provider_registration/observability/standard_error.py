@@ -1,4 +1,4 @@
-"""Standard error, written by a thread: what reads it may stop reading, and the service must not stop with it."""
+"""Writes to standard error in a thread, so that the service does not block if nothing reads it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from time import monotonic, sleep
 
 from provider_registration.observability.metrics import LOG_LINES_DROPPED
 
-STANDARD_ERROR = 2  # its file descriptor; `sys.stderr` has a buffer and a lock, which the end of Python waits for
-MAX_WAITING = 1024 * 1024  # characters of lines that wait to be written
-MAX_AT_ONCE = select.PIPE_BUF  # up to here, lines of several workers do not mix in one pipe
-GATHER_SECONDS = 0.005  # that lines wait for others: waking a thread for each costs requests more than writing does
-FLUSH_SECONDS = 1.0  # that the end of the process waits for what is not written yet
+STANDARD_ERROR = 2  # file descriptor; `sys.stderr` has a lock that Python waits for at exit
+MAX_BUFFERED = 1024 * 1024  # characters of buffered lines
+MAX_AT_ONCE = select.PIPE_BUF  # up to this size, lines of several workers do not mix in one pipe
+GATHER_SECONDS = 0.005  # to collect lines: waking the thread for each line costs more than writing it
+FLUSH_SECONDS = 1.0  # to write the rest when the process exits
 
 
 class LogWriter:
-    """Writes whole lines in order; drops what does not fit, and says how much once it can write again."""
+    """Writes whole lines in order; drops lines when the buffer is full, and reports their number afterwards."""
 
     def __init__(self, file_descriptor: int | None) -> None:
-        """Without a file descriptor, everything is dropped."""
+        """Without a file descriptor, all lines are dropped."""
         self._file_descriptor = file_descriptor
         self._changed = Condition()
         self._lines: deque[str] = deque()
         self._size = 0  # characters in `_lines`
         self._dropped = 0  # lines, since the last report
-        self._is_idle = True  # nothing waits and nothing is being written
+        self._is_idle = True  # nothing is buffered or being written
         self._finish_at: float | None = None
         self._thread: Thread | None = None
 
     def write(self, text: str) -> None:
-        """Take a line, or several; never waits, except for a moment after `finish`."""
+        """Buffer one or more lines; never blocks, except briefly after `finish`."""
         with self._changed:
-            if self._file_descriptor is None or self._size + len(text) > MAX_WAITING:
+            if self._file_descriptor is None or self._size + len(text) > MAX_BUFFERED:
                 self._drop(text.count("\n"))
                 return
             self._lines.append(text)
@@ -52,7 +52,7 @@ class LogWriter:
                 self._wait()
 
     def finish(self) -> None:
-        """The process is about to end: wait until everything is written, for FLUSH_SECONDS in all."""
+        """Wait until everything is written, at most FLUSH_SECONDS in total; call it when the process exits."""
         with self._changed:
             if self._finish_at is None:
                 self._finish_at = monotonic() + FLUSH_SECONDS
@@ -78,7 +78,7 @@ class LogWriter:
             self._write_out(self._take(), file_descriptor)
 
     def _take(self) -> str:
-        """The next lines, as many as fit into one write, and what was dropped when all that waited is written."""
+        """The next lines that fit into one write, with the report of dropped lines after the last."""
         with self._changed:
             taken = [self._lines.popleft()]
             size = len(taken[0])
@@ -98,7 +98,7 @@ class LogWriter:
                 left = left[os.write(file_descriptor, left) :]
             except BlockingIOError:  # another process made it non-blocking
                 select.select([], [file_descriptor], [])
-            except OSError:  # closed, or nobody will read it any more
+            except OSError:  # closed
                 with self._changed:
                     self._drop(bytes(left).count(b"\n"))
                 return
@@ -115,6 +115,5 @@ def _report(dropped: int) -> str:
     return json.dumps(line) + "\n"
 
 
-# One process has one standard error. Python has no `sys.stderr` when it was closed at the start: the next file that is
-# opened gets its number then.
+# Python has no `sys.__stderr__` if standard error was closed at startup; the next opened file then gets its number.
 log_writer = LogWriter(STANDARD_ERROR if sys.__stderr__ is not None else None)

@@ -1,6 +1,6 @@
-"""Traces through OpenTelemetry: a span for each request, for its statements and for its calls to billing.
+"""OpenTelemetry traces: a span for each request, its statements and its calls to billing.
 
-Imported only where TRACING asks for it, for OpenTelemetry's SDK is an extra. No span has anything that a caller sent.
+Imported only with TRACING, because OpenTelemetry's SDK is an extra. Spans have no request data.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from provider_registration.observability.callers import callers_var
 from provider_registration.observability.endpoints import METHODS, UNMATCHED, endpoint_of
 
 DEFAULT_SERVICE_NAME = "provider-registration"
-FLUSH_SECONDS = 1.5  # that the last spans may take when the service stops
+FLUSH_SECONDS = 1.5  # to send the last spans at shutdown
 WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM) ([a-z_]+)")
 READS = re.compile(r"\b(FROM) ([a-z_]+)\b(?!\()")  # not a function, as after EXTRACT
 W3C = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """Makes spans and sends them to a collector; OpenTelemetry's own variables (`OTEL_…`) say where, and which."""
+    """Creates spans and sends them to a collector, configured by OpenTelemetry's variables (`OTEL_…`)."""
 
     def __init__(self) -> None:
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
@@ -46,26 +46,26 @@ class Tracing:
 
     @asynccontextmanager
     async def exporting(self) -> AsyncIterator[None]:
-        """Send spans during the block, from a thread of their own; those that do not fit its queue are dropped."""
+        """Send spans during the block, in a thread; spans that do not fit into its queue are dropped."""
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         yield
-        # A collector that does not answer must not keep the process: a daemon's end is waited for by nobody else.
+        # A daemon thread: a collector that does not respond must not delay the exit of the process.
         flushing = Thread(target=self._provider.shutdown, daemon=True)
         flushing.start()
         await asyncio.to_thread(flushing.join, FLUSH_SECONDS)
 
     def middleware(self) -> Middleware:
-        """Make a span of every request that passes this layer."""
+        """The middleware that creates a span for every request."""
         return Middleware(TracingMiddleware, tracer=self._tracer)
 
     def watch(self, engine: Engine) -> None:
-        """Make a span of every statement that is carried out for a request."""
+        """Create a span for every statement of a request."""
         event.listen(engine, "before_cursor_execute", self._begin_statement)
         event.listen(engine, "after_cursor_execute", _end_statement)
         event.listen(engine, "handle_error", _fail_statement)
 
     def around(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-        """Make a span of every request that `transport` sends."""
+        """Wrap a transport to create a span for every request that it sends."""
         return _TracedTransport(transport, self._tracer)
 
     def _begin_statement(
@@ -80,23 +80,23 @@ class Tracing:
         callers = [span for span in _callers() if span.get_span_context().trace_flags.sampled]
         if context is None or not callers:
             return
-        # One trace has the statement; the traces of others whose work it does as well lead to it, and it to them.
+        # The statement is in one trace, with links to and from the other requests of its batch.
         first, *others = callers
         span = self._tracer.start_span(
             _summary(statement),
             set_span_in_context(first),
             SpanKind.CLIENT,
-            {"db.system.name": "postgresql", "db.query.text": statement},  # whose values are parameters
+            {"db.system.name": "postgresql", "db.query.text": statement},  # values are parameters
             [Link(other.get_span_context()) for other in others],
         )
         for other in others:
             if other.is_recording():
                 other.add_link(span.get_span_context())
-        context.statement_span = span  # type: ignore[attr-defined]  # it lives as long as the statement
+        context.statement_span = span  # type: ignore[attr-defined]  # it has the lifetime of the statement
 
 
 class TracingMiddleware:
-    """Makes a span of every request, in the trace of the caller's `traceparent` where there is one; pure ASGI."""
+    """Creates a span for every request, in the trace of the client's `traceparent` if present; pure ASGI."""
 
     def __init__(self, app: ASGIApp, *, tracer: Tracer) -> None:
         self._app = app
@@ -107,24 +107,24 @@ class TracingMiddleware:
             await self._app(scope, receive, send)
             return
         method, verb = (scope["method"],) * 2 if scope["method"] in METHODS else ("_OTHER", "HTTP")
-        # Not tracestate, which may hold anything, and would be sent to the collector and to billing.
+        # Not tracestate, which may contain anything and would be sent to the collector and to billing.
         parents = [str(value, "latin-1") for name, value in scope["headers"] if name == b"traceparent"]
         parent = W3C.extract({"traceparent": parents[-1]}) if parents else None
         span = self._tracer.start_span(verb, parent, SpanKind.SERVER, {"http.request.method": method})
-        # A copy with GET for HEAD, as the request middleware would make one: the route is to be found in this one.
+        # A copy with GET for HEAD, as in RequestMiddleware, so that the route is set in this scope.
         scope = {**scope, "method": "GET" if method == "HEAD" else scope["method"]}
-        scope["headers"] = [*scope["headers"], *_as_headers(span)]  # the request id is the trace's then
+        scope["headers"] = [*scope["headers"], *_as_headers(span)]  # so that the request ID is the trace ID
 
-        async def send_and_see(message: Message) -> None:
+        async def send_with_status(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _answered(span, message["status"], fault_from=HTTPStatus.INTERNAL_SERVER_ERROR)
+                _record_status(span, message["status"], errors_from=HTTPStatus.INTERNAL_SERVER_ERROR)
             await send(message)
 
         callers_var.set((span,))
         try:
-            await self._app(scope, receive, send_and_see)
+            await self._app(scope, receive, send_with_status)
         except BaseException as error:
-            _failed(span, type(error).__qualname__)
+            _record_error(span, type(error).__qualname__)
             raise
         finally:
             if (route := endpoint_of(scope)) != UNMATCHED:
@@ -139,7 +139,7 @@ class _TracedTransport(httpx.AsyncBaseTransport):
         self._tracer = tracer
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, in the trace of the one that it is sent for."""
+        """Send a request in the trace of the current request."""
         attributes: dict[str, AttributeValue] = {
             "http.request.method": request.method,
             "url.template": request.url.path,
@@ -153,10 +153,10 @@ class _TracedTransport(httpx.AsyncBaseTransport):
         try:
             response = await self._transport.handle_async_request(request)
         except BaseException as error:
-            _failed(span, type(error).__qualname__)
+            _record_error(span, type(error).__qualname__)
             raise
         else:
-            _answered(span, response.status_code, fault_from=HTTPStatus.BAD_REQUEST)
+            _record_status(span, response.status_code, errors_from=HTTPStatus.BAD_REQUEST)
             return response
         finally:
             span.end()
@@ -168,14 +168,14 @@ class _TracedTransport(httpx.AsyncBaseTransport):
 
 def _resource() -> Resource:
     resource = Resource.create()
-    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # what it is without OTEL_SERVICE_NAME
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # the default without OTEL_SERVICE_NAME
         resource = resource.merge(Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME}))
     return resource
 
 
 @cache
 def _summary(statement: str) -> str:
-    """What a statement writes first, else what it reads first; statements are constants, so the cache has an end."""
+    """The first table that a statement writes, else reads. The cache is bounded, because statements are constants."""
     match = WRITES.search(statement) or READS.search(statement)
     return " ".join(match.groups()) if match else statement.split(maxsplit=1)[0]
 
@@ -194,14 +194,14 @@ def _as_headers(span: Span) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in _carrier(span).items()]
 
 
-def _answered(span: Span, status: int, *, fault_from: int) -> None:
+def _record_status(span: Span, status: int, *, errors_from: int) -> None:
     span.set_attribute("http.response.status_code", status)
-    if status >= fault_from:
-        _failed(span, str(status))
+    if status >= errors_from:
+        _record_error(span, str(status))
 
 
-def _failed(span: Span, kind: str) -> None:
-    """`kind` alone: texts of exceptions may quote what was sent."""
+def _record_error(span: Span, kind: str) -> None:
+    """Record only the kind: exception messages may quote request data."""
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR)
 
@@ -217,5 +217,5 @@ def _fail_statement(context: ExceptionContext) -> None:
         sqlstate = getattr(context.original_exception, "sqlstate", None)
         if sqlstate:
             span.set_attribute("db.response.status_code", sqlstate)
-        _failed(span, sqlstate or type(context.original_exception).__qualname__)
+        _record_error(span, sqlstate or type(context.original_exception).__qualname__)
         span.end()

@@ -1,1 +1,1 @@
-"""What every page for people is made with: templates, static files, forms, notices, errors. It knows no feature."""
+"""Toolkit of the HTML pages: templates, static files, forms, flash messages, error pages. It knows no feature."""

@@ -1,4 +1,4 @@
-"""Static files under names that hold a hash of their content, so that browsers may keep them for ever."""
+"""Static files with a content hash in their names, so that browsers can cache them forever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HASH_CHARACTERS = 12
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One static file as it is sent: as it is, and compressed."""
+    """One static file, plain and compressed."""
 
     name: str
     media_type: str
@@ -23,7 +23,7 @@ class Asset:
 
 
 class Assets:
-    """The static files of some folders; a file's own name leads to the one with the hash."""
+    """The static files of some folders, found by their plain names or by their names with the hash."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._names: dict[str, str] = {}
@@ -36,7 +36,7 @@ class Assets:
             self._assets[name] = Asset(name, MEDIA_TYPES[path.suffix], content, gzip.compress(content, mtime=0))
 
     def name_of(self, file_name: str) -> str:
-        """The name with the hash."""
+        """The file's name with the hash."""
         return self._names[file_name]
 
     def find(self, name: str) -> Asset | None:

@@ -1,8 +1,8 @@
-"""Forms of other sites are refused, by what the browser says of where a request comes from: no page can forge that.
+"""CSRF protection by headers that browsers set and no page can forge.
 
-Browsers send `Sec-Fetch-Site` to https:// and to the machine itself: Chrome since 76, Firefox since 90, Safari since
-16.4. `Origin` comes with every POST, to http:// as well, from Chrome and Safari always, from Firefox since 70. A form
-needs no token beside them.
+Browsers send `Sec-Fetch-Site` to https:// and to localhost: Chrome since 76, Firefox since 90, Safari since 16.4.
+`Origin` comes with every POST, also to http://: Chrome and Safari always, Firefox since 70. Forms need no CSRF token
+in addition.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from provider_registration.pages.errors import CrossSiteRequest
 from provider_registration.web.paths import route_path
 from provider_registration.web.problems import problem_response
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # which change nothing here (RFC 9110 section 9.2.1)
-OWN_SITES = ("same-origin", "none")  # none: the person did it by hand
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing (RFC 9110 section 9.2.1)
+OWN_SITES = ("same-origin", "none")  # none: the user entered the URL or used a bookmark
 
 
 class CrossSiteGuard:
-    """Lets what changes something below the pages' paths pass only if it does not come from another site's page."""
+    """Refuses unsafe requests to the pages' paths if they come from another site."""
 
     def __init__(self, app: ASGIApp, *, below: Sequence[str], public_url: str) -> None:
         self._app = app
@@ -31,8 +31,8 @@ class CrossSiteGuard:
         self._public_url = public_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_asked = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
-        if is_asked and route_path(scope).startswith(self._below) and not self._is_own(Headers(scope=scope)):
+        is_unsafe = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
+        if is_unsafe and route_path(scope).startswith(self._below) and not self._is_own(Headers(scope=scope)):
             await problem_response(CrossSiteRequest(), Request(scope))(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -41,13 +41,13 @@ class CrossSiteGuard:
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is not None:
             return site in OWN_SITES
-        if origin:  # a gateway may ask for another host than the browser does
+        if origin:  # a gateway may change the Host header
             return origin == self._public_url or _host_of(origin) == headers.get("host")
-        return "cookie" not in headers  # a program, or a browser so old that it must not act for whoever is signed in
+        return "cookie" not in headers  # a program; or an old browser, which must not use a session
 
 
 def _host_of(origin: str) -> str | None:
     try:
         return urlsplit(origin).netloc
-    except ValueError:  # such as http://[
+    except ValueError:  # such as "http://["
         return None

@@ -1,4 +1,4 @@
-"""Problem documents as pages, for people who asked for a page."""
+"""Renders problem documents as pages for browsers."""
 
 from __future__ import annotations
 
@@ -16,47 +16,50 @@ from provider_registration.pages.rendering import PAGE_HEADERS, Renderer
 from provider_registration.pages.translations import mark
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
 
-# What happened and what a person can do about it, by status.
+# Heading and next step, by status; the problem's own `detail` says what happened this time.
 ADVICE = {
-    HTTPStatus.FORBIDDEN: (mark("Access denied"), mark("If you should have access, ask an administrator.")),
+    HTTPStatus.FORBIDDEN: (
+        mark("You do not have permission"),
+        mark("If you need access, ask an administrator."),
+    ),
     HTTPStatus.NOT_FOUND: (mark("Page not found"), mark("Check the link, or go to the start page.")),
-    HTTPStatus.REQUEST_TIMEOUT: (mark("That took too long"), mark("Your connection may be slow. Try again.")),
-    HTTPStatus.CONFLICT: (mark("Someone else changed this"), mark("Open the page again to see its current state.")),
-    HTTPStatus.PRECONDITION_FAILED: (mark("This page is out of date"), mark("Open it again to see its current state.")),
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (mark("Too long"), mark("Shorten what you typed, and try again.")),
+    HTTPStatus.REQUEST_TIMEOUT: (mark("Request timed out"), mark("Your connection may be slow. Try again.")),
+    HTTPStatus.CONFLICT: (mark("Someone else changed this"), mark("Reload the page to see the current state.")),
+    HTTPStatus.PRECONDITION_FAILED: (mark("This page is out of date"), mark("Reload it to see the current state.")),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (mark("Too long"), mark("Shorten what you entered and try again.")),
     HTTPStatus.TOO_MANY_REQUESTS: (mark("Too many requests"), mark("Wait a moment, then go back and try again.")),
-    HTTPStatus.BAD_GATEWAY: (mark("Another service failed"), mark("Open the page again to see its current state.")),
-    HTTPStatus.SERVICE_UNAVAILABLE: (mark("Temporarily unavailable"), mark("Wait a moment, then open the page again.")),
+    HTTPStatus.BAD_GATEWAY: (mark("Another service failed"), mark("Reload the page to see the current state.")),
+    HTTPStatus.SERVICE_UNAVAILABLE: (mark("Temporarily unavailable"), mark("Wait a moment, then reload the page.")),
     HTTPStatus.INTERNAL_SERVER_ERROR: (
         mark("Something went wrong"),
-        mark("Try again. If it happens again, contact support."),
+        mark("Try again. If the problem persists, contact support."),
     ),
 }
-# The same by a problem's own type, where the status says too little.
-ADVICE_OF_TYPE = {
+# The same by problem type, where the status alone is too general.
+ADVICE_BY_TYPE = {
     TYPE_PREFIX + CrossSiteRequest.code: (
         mark("The form came from another site"),
-        mark("Nothing was changed. Open the page here, and try again."),
-    )
-}
-# A browser that reloads the response to a form sends the form again.
-ADVICE_TO_SENDERS = {
-    HTTPStatus.SERVICE_UNAVAILABLE: (
-        mark("Temporarily unavailable"),
-        mark("Wait a moment, then reload this page: that sends the form again, with everything you typed."),
+        mark("Nothing was changed. Open the page here and try again."),
     ),
 }
-ELSE = (mark("That did not work"), mark("Go back, check what you typed, and try again."))
+# Reloading the response to a form sends the form again.
+ADVICE_AFTER_POST = {
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        mark("Temporarily unavailable"),
+        mark("Wait a moment, then reload this page to send the form again, with everything you entered."),
+    ),
+}
+DEFAULT_ADVICE = (mark("The request failed"), mark("Go back, check what you entered and try again."))
 WAIT = mark("You can try again %(when)s.")
 
 
-def _wrong(errors: list[dict[str, Any]]) -> list[str]:
-    """A sentence for each field, without the names that types have in the code."""
+def _field_errors(errors: list[dict[str, Any]]) -> list[str]:
+    """One sentence for each field, without the type names used in the code."""
     sentences: dict[str, str] = {}
     for error in errors:
         name = (error.get("field") or "").partition(".")[0].replace("_", " ")
         if error["location"] in ("query", "path"):
-            where = f"an unknown value of “{name}”" if name else "something that this page does not know"
+            where = f"an unknown value of “{name}”" if name else "an unknown part"
             sentences.setdefault(name, f"The URL has {where}.")
         else:
             sentences.setdefault(name, f"{name.capitalize()}: {error['detail']}" if name else error["detail"])
@@ -64,7 +67,7 @@ def _wrong(errors: list[dict[str, Any]]) -> list[str]:
 
 
 class ErrorPages:
-    """Around the whole application: answers below some paths that are problem documents become pages."""
+    """Wraps the whole application and renders problem documents below some paths as pages."""
 
     def __init__(
         self,
@@ -75,10 +78,10 @@ class ErrorPages:
         homes: Mapping[str, str],
         translated: Collection[str] = (),
     ) -> None:
-        """`homes` leads from the beginning of a path to the page where people start there.
+        """`homes` maps a path prefix to the start page of that area.
 
-        Below the beginnings that are `translated`, a page is in the visitor's language and shows no problem's own
-        sentences, which are in English and for programs.
+        Pages below the prefixes in `translated` are in the visitor's language, and do not show the problem's own texts,
+        which are in English and for programs.
         """
         self._app = app
         self._renderer = renderer
@@ -87,8 +90,8 @@ class ErrorPages:
         self._translated = translated
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        beginning = self._beginning_of(scope)
-        if beginning is None:
+        prefix = self._prefix_of(scope)
+        if prefix is None:
             await self._app(scope, receive, send)
             return
         start: Message | None = None
@@ -103,7 +106,7 @@ class ErrorPages:
             elif start is not None:
                 body += message.get("body", b"")
                 if not message.get("more_body", False):
-                    page = self._page(json.loads(body), start, beginning, Request(scope))
+                    page = self._page(json.loads(body), start, prefix, Request(scope))
                     await send(start)
                     await send({"type": "http.response.body", "body": page})
                 return
@@ -111,34 +114,36 @@ class ErrorPages:
 
         await self._app(scope, receive, send_page)
 
-    def _beginning_of(self, scope: Scope) -> str | None:
+    def _prefix_of(self, scope: Scope) -> str | None:
         if scope["type"] != "http" or "text/html" not in Headers(scope=scope).get("accept", ""):
             return None
         path = scope["path"].removeprefix(self._root_path)
-        return next((start for start in self._homes if path == start or path.startswith(f"{start}/")), None)
+        return next((prefix for prefix in self._homes if path == prefix or path.startswith(f"{prefix}/")), None)
 
-    def _page(self, problem: dict[str, Any], start: Message, beginning: str, request: Request) -> bytes:
-        by_status = ADVICE | ADVICE_TO_SENDERS if request.method == "POST" else ADVICE
-        heading, advice = ADVICE_OF_TYPE.get(problem["type"]) or by_status.get(HTTPStatus(problem["status"]), ELSE)
+    def _page(self, problem: dict[str, Any], start: Message, prefix: str, request: Request) -> bytes:
+        by_status = ADVICE | ADVICE_AFTER_POST if request.method == "POST" else ADVICE
+        heading, advice = ADVICE_BY_TYPE.get(problem["type"]) or by_status.get(
+            HTTPStatus(problem["status"]), DEFAULT_ADVICE
+        )
         headers = MutableHeaders(raw=start["headers"])
-        languages, home = self._renderer.languages, self._root_path + self._homes[beginning]
-        negotiated = languages.of(request) if beginning in self._translated else None
+        languages, home = self._renderer.languages, self._root_path + self._homes[prefix]
+        negotiated = languages.of(request) if prefix in self._translated else None
         language = negotiated or languages.english
         if negotiated:
             home = languages.keep_choice(request, home)
             wait = headers.get("retry-after")
-            wrong = [negotiated.say(WAIT, when=negotiated.wait(int(wait)))] if wait else []
+            errors = [negotiated.say(WAIT, when=negotiated.wait(int(wait)))] if wait else []
         else:
-            wrong = _wrong(problem.get("errors", [])) or [problem["detail"]]
+            errors = _field_errors(problem.get("errors", [])) or [problem["detail"]]
         page = self._renderer.render(
             "pages/error.html",
             language,
             root=self._root_path,
-            notice=None,
+            flash=None,
             heading=language.say(heading),
             advice=language.say(advice),
             problem=problem,
-            wrong=wrong,
+            errors=errors,
             request_id=headers.get("x-request-id"),
             home=home,
         ).encode()

@@ -1,4 +1,4 @@
-"""How a request that only pages make can be refused."""
+"""Errors of the HTML pages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from provider_registration.errors import PermissionDeniedError
 
 
 class CrossSiteRequest(PermissionDeniedError):
-    """What another site's page sent."""
+    """The request came from a page of another site."""
 
     code = "cross-site-request"
     title = "Cross-site request"
 
     def __str__(self) -> str:
-        return "The request did not come from a page of this host. Open the page here, and repeat what you did."
+        return "The request came from another site. Open the page on this site and try again."

@@ -1,4 +1,4 @@
-"""Forms that pages post. That a page of this host posted them is made sure in `cross_site`."""
+"""HTML forms. `cross_site` checks that a page of this host sent them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What was typed and chosen. A field may come several times, as checkboxes of one name do."""
+    """The fields of a form. A field can have several values, like checkboxes with one name."""
 
     fields: Mapping[str, list[str]]
 
@@ -30,10 +30,10 @@ class Form:
 
 
 async def read_form(request: Request) -> Form:
-    """The form of a request.
+    """Read the form of a request.
 
     Raises:
-        UnsupportedMediaType, InvalidRequest: it is no form.
+        UnsupportedMediaType, InvalidRequest: the body is not a form.
     """
     if media_type_of(request) != FORM:
         raise UnsupportedMediaType(FORM)

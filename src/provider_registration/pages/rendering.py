@@ -1,4 +1,4 @@
-"""Templates into pages, with the headers that keep a page to itself."""
+"""Renders templates as pages, with their security headers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from starlette.responses import HTMLResponse
 
 from provider_registration.pages.assets import Assets
 from provider_registration.pages.compression import MIN_BYTES, accepts_gzip, compress
-from provider_registration.pages.notices import forget_notice, read_notice
+from provider_registration.pages.flash import clear_flash, read_flash
 from provider_registration.pages.translations import Language, Languages
 
 HERE = Path(__file__).parent
-# No page has a script or a style of its own: what a stranger could slip into one would not run.
+# No page has inline scripts or styles, so injected ones do not run.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -29,7 +29,7 @@ CONTENT_SECURITY_POLICY = (
 CALL = ["name", "lparen", "string", "rparen"]
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Referrer-Policy": "same-origin",  # no-referrer would have forms say `Origin: null`
+    "Referrer-Policy": "same-origin",  # with no-referrer, forms would send `Origin: null`
     "X-Robots-Tag": "noindex",
 }
 
@@ -52,13 +52,13 @@ class TextsAtOnce(Extension):
 
 
 class Renderer:
-    """Makes pages of the templates in some rooms' folders; each room has `templates/` and `static/`.
+    """Renders the templates of some folders; each has `templates/` and `static/`.
 
-    Each language has its own compiled templates: they find its texts where they are.
+    Each language has its own compiled templates, which contain its texts.
     """
 
-    def __init__(self, rooms: Sequence[Path] = (), translations: Path | None = None) -> None:
-        folders = [HERE, *rooms]
+    def __init__(self, areas: Sequence[Path] = (), translations: Path | None = None) -> None:
+        folders = [HERE, *areas]
         self.assets = Assets(folder / "static" for folder in folders)
         self.languages = Languages(translations)
         loader = FileSystemLoader([folder / "templates" for folder in folders])
@@ -90,12 +90,12 @@ class Renderer:
         language: Language | None = None,
         **values: Any,  # noqa: ANN401 - whatever the template shows
     ) -> HTMLResponse:
-        """Answer with a page, in the language that was negotiated, else in English.
+        """Render a page in the negotiated language, or in English.
 
-        Templates know `root`, the gateway's prefix, `static(file name)`, an address, and `language`.
+        Templates get `root`, the gateway's prefix, `static(file name)`, which returns a URL, and `language`.
         """
-        notice, root = read_notice(request), request.scope.get("root_path", "")
-        content = self.render(template, language, root=root, notice=notice, **values).encode()
+        flash, root = read_flash(request), request.scope.get("root_path", "")
+        content = self.render(template, language, root=root, flash=flash, **values).encode()
         languages = {"Content-Language": (language or self.languages.english).tag, "Vary": "Accept-Encoding"}
         if language:
             languages["Vary"] += ", Accept-Language"
@@ -104,8 +104,8 @@ class Renderer:
             content = compress(content)
             headers["Content-Encoding"] = "gzip"
         response = HTMLResponse(content, status, headers)
-        if notice is not None:
-            forget_notice(response)
+        if flash is not None:
+            clear_flash(response)
         return response
 
     def render(
@@ -116,7 +116,7 @@ class Renderer:
         root: str,
         **values: Any,  # noqa: ANN401 - whatever the template shows
     ) -> str:
-        """The text of a page."""
+        """Render a template as text."""
         return (
             self._environments[language or self.languages.english]
             .get_template(template)
@@ -125,7 +125,7 @@ class Renderer:
 
 
 def ago(value: datetime) -> str:
-    """How long ago something was, in one unit."""
+    """Format how long ago something happened, in one unit."""
     return f"{duration(datetime.now(UTC) - value)} ago"
 
 
@@ -133,7 +133,7 @@ DAY, HOUR, MINUTE = 86_400, 3_600, 60
 
 
 def duration(value: timedelta | float | None) -> str:
-    """A span of time, timedelta or seconds, in the largest unit that fits: 3 days, 2.5 h, 12 min, 40 s."""
+    """Format a duration (timedelta or seconds) in the largest unit that fits: 3 days, 2.5 h, 12 min, 40 s."""
     if value is None:
         return "-"
     seconds = value.total_seconds() if isinstance(value, timedelta) else value

@@ -1,4 +1,4 @@
-"""The route of static files, and what routes of pages are given."""
+"""The routes of static files and of `/`, and the dependencies of pages."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from provider_registration.web.services import given
 
 router = APIRouter(include_in_schema=False)
 
-FOR_EVER = "public, max-age=31536000, immutable"
+CACHE_FOREVER = "public, max-age=31536000, immutable"
 
 
-class FrontDoor(str):
-    """The path of the page where people begin."""
+class StartPage(str):
+    """The path of the start page."""
 
 
 RendererDep = Annotated[Renderer, Depends(given(Renderer))]
 
 
 @router.get("/")
-async def lead_in(request: Request, front_door: Annotated[FrontDoor, Depends(given(FrontDoor))]) -> Response:
-    """Lead whoever typed nothing but the host's name to where people begin."""
-    return RedirectResponse(request.scope.get("root_path", "") + front_door, HTTPStatus.SEE_OTHER)
+async def redirect_to_start(request: Request, start_page: Annotated[StartPage, Depends(given(StartPage))]) -> Response:
+    """Redirect to the start page."""
+    return RedirectResponse(request.scope.get("root_path", "") + start_page, HTTPStatus.SEE_OTHER)
 
 
 @router.get("/static/{name}")
 async def static_file(name: str, request: Request, renderer: RendererDep) -> Response:
-    """A style, script or picture; a change of its content changes its name."""
+    """Serve a style sheet, script or image; its name changes with its content."""
     asset = renderer.assets.find(name)
     if asset is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
-    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": CACHE_FOREVER, "Vary": "Accept-Encoding"}
     if accepts_gzip(request):
         return Response(asset.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=asset.media_type)
     return Response(asset.plain, headers=headers, media_type=asset.media_type)

@@ -1,4 +1,4 @@
-"""Why a person's data cannot be shown or erased."""
+"""Errors of export and erasure of personal data."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from uuid import UUID
 
 
 class PersonalDataError(Exception):
-    """Nothing was shown or erased; the message is a sentence for whoever asked."""
+    """Nothing was exported or erased; the message is for the operator."""
 
 
 class NothingKnown(PersonalDataError):
-    """Nobody has registered or logs in with this address."""
+    """No candidate or user has this e-mail address."""
 
     def __init__(self) -> None:
-        super().__init__("Nobody has registered or logs in with this address.")
+        super().__init__("No candidate or user has this e-mail address.")
 
 
-class ApprovalStands(PersonalDataError):
-    """Billing may be making their provider just now."""
+class ApprovalUnfinishedError(PersonalDataError):
+    """Billing may be creating the candidate's provider."""
 
     def __init__(self) -> None:
-        super().__init__("An approval of theirs is not finished; let it end or resolve it, then erase.")
+        super().__init__("The candidate has an unfinished approval; wait until it ends or resolve it, then erase.")
 
 
 class AddressShared(PersonalDataError):
-    """A release that knew no canonical form gave the address to several."""
+    """Several candidates or users share the address, stored by a release without canonical addresses."""
 
     def __init__(self, ids: Sequence[UUID]) -> None:
         super().__init__(
-            f"Others have this address in another spelling: {', '.join(map(str, ids))}. Change theirs first, as "
-            "OPERATIONS.md says for candidates that share an address."
+            f"Others have this e-mail address in another spelling: {', '.join(map(str, ids))}. Change theirs first: "
+            "OPERATIONS.md, Candidates share an address."
         )

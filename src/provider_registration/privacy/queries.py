@@ -1,11 +1,11 @@
-"""The SQL of data requests."""
+"""The SQL of export and erasure."""
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
-# What is held about the company that registered with an address. Left out are the member of staff who decided, what
-# opens the company's status page, and its search text, which repeats the rest.
+# The data held about the company with an e-mail address, without the user who decided, the hash of its status secret
+# and its search text, which repeats the rest.
 EXPORT_CANDIDATE = text("""
     SELECT to_jsonb(candidates) - CAST('{status_secret_hash, rejected_by, search_text}' AS text[])
            || jsonb_build_object('approval_events', coalesce(
@@ -14,7 +14,7 @@ EXPORT_CANDIDATE = text("""
     FROM candidates WHERE contact_email_canonical = :email_canonical
 """)
 
-# What is held about the member of staff who logs in with an address, but for what proves who they are.
+# The data held about the user with an e-mail address, without the password hash.
 EXPORT_USER = text("""
     SELECT to_jsonb(users) - 'password_hash' || jsonb_build_object(
                'sessions', coalesce(
@@ -32,21 +32,21 @@ EXPORT_USER = text("""
     FROM users WHERE email_canonical = :email_canonical
 """)
 
-# Keep others from deciding about the company that registered with an address.
+# Lock the candidate with an e-mail address, so that it cannot be decided.
 LOCK_CANDIDATE = text("""
     SELECT id FROM candidates WHERE contact_email_canonical = :email_canonical FOR UPDATE
 """)
 
-# Whether an approval stands. Asked after the lock: the snapshot of a statement that waits for it is from before.
-APPROVAL_STANDS = text("""
+# Whether there is an unfinished approval. Run it after the lock: a statement that waited has an older snapshot.
+HAS_UNFINISHED_APPROVAL = text("""
     SELECT EXISTS (SELECT FROM approval_intents WHERE candidate_id = :candidate_id)
 """)
 
-# The triggers leave `version` and `updated_at` as they are where the canonical address changes, so both statements that
-# erase write them.
+# The triggers do not change `version` and `updated_at` when the canonical address changes, so both erase statements
+# write them.
 
-# Erase who a candidate is, and the link to its page. What is counted and the decision stay; one that waits for its
-# decision is rejected. The name of an approved one stays too: it is that of the provider in billing.
+# Erase a candidate's personal data and its status link. Counted facts and the decision stay; a pending candidate is
+# rejected. The name of an approved one stays too: it is the provider's name in billing.
 ERASE_CANDIDATE = text("""
     UPDATE candidates
     SET contact_email = 'erased-' || id || '@erased.invalid',
@@ -65,7 +65,7 @@ ERASE_CANDIDATE = text("""
     RETURNING status
 """)
 
-# Erase who a member of staff is, who cannot log in any more; what they did keeps their id.
+# Erase a user's personal data and disable the user; events keep the user's ID.
 ERASE_USER = text("""
     UPDATE users
     SET email = 'erased-' || id || '@erased.invalid',

@@ -1,4 +1,4 @@
-"""Answering a person who asks for their data, or to be forgotten (GDPR articles 15, 17 and 20)."""
+"""Export and erasure of the data held about a person (GDPR articles 15, 17 and 20)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from provider_registration.auth.directory import end_sessions
 from provider_registration.db.database import Database
 from provider_registration.email_addresses import fill_candidates_with, fill_users_with
 from provider_registration.privacy import queries
-from provider_registration.privacy.errors import AddressShared, ApprovalStands, NothingKnown
+from provider_registration.privacy.errors import AddressShared, ApprovalUnfinishedError, NothingKnown
 from provider_registration.web.text import canonical_email
 
 
 async def export_person(database: Database, email: str) -> dict[str, Any]:
-    """What is held about whoever has this address: as a `candidate`, as a `user`, None where they are neither.
+    """The data held about the `candidate` and the `user` with this e-mail address; None for one that does not exist.
 
     Raises:
-        NothingKnown: they are neither.
-        AddressShared: several candidates have it.
+        NothingKnown: neither exists.
+        AddressShared: several candidates or users have it.
     """
     parameters = {"email_canonical": canonical_email(email)}
     async with database.transaction() as session:
@@ -32,12 +32,12 @@ async def export_person(database: Database, email: str) -> dict[str, Any]:
 
 
 async def erase_person(database: Database, email: str) -> list[str]:
-    """Forget whoever has this address; a sentence about each thing that was done.
+    """Erase the data of the candidate and the user with this e-mail address; return what was done, in sentences.
 
     Raises:
-        NothingKnown: there is nothing to forget.
-        AddressShared: several candidates have it.
-        ApprovalStands: billing may be making a provider of theirs just now.
+        NothingKnown: neither exists.
+        AddressShared: several candidates or users have it.
+        ApprovalUnfinishedError: billing may be creating the candidate's provider.
     """
     done = []
     parameters = {"email_canonical": canonical_email(email)}
@@ -45,22 +45,24 @@ async def erase_person(database: Database, email: str) -> list[str]:
         await _fill(session, parameters["email_canonical"])
         candidate_id = await session.scalar(queries.LOCK_CANDIDATE, parameters)
         if candidate_id is not None:
-            if await session.scalar(queries.APPROVAL_STANDS, {"candidate_id": candidate_id}):
-                raise ApprovalStands
+            if await session.scalar(queries.HAS_UNFINISHED_APPROVAL, {"candidate_id": candidate_id}):
+                raise ApprovalUnfinishedError
             status = await session.scalar(queries.ERASE_CANDIDATE, {"candidate_id": candidate_id})
-            done.append(f"Candidate {candidate_id} ({status}) names nobody any more.")
+            done.append(f"Candidate {candidate_id} ({status}): personal data erased.")
             if status == "approved":
-                done.append("Billing has a provider of the company's name, which stays here too: ask billing to erase.")
+                done.append(
+                    "The company's name stays, because billing has a provider with it: ask billing to erase it."
+                )
         if user_id := await session.scalar(queries.ERASE_USER, parameters):
             await end_sessions(session, user_id)
-            done.append(f"User {user_id} names nobody any more, and cannot log in.")
+            done.append(f"User {user_id}: personal data erased, login disabled.")
     if not done:
         raise NothingKnown
     return done
 
 
 async def _fill(session: AsyncSession, canonical: str) -> None:
-    """Nobody is overlooked whom an earlier release wrote."""
+    """Fill in canonical addresses that an earlier release left empty, so that no row is missed."""
     taken = await fill_candidates_with(session, canonical) + await fill_users_with(session, canonical)
     if taken:
         raise AddressShared(taken)

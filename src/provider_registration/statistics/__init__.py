@@ -1,1 +1,1 @@
-"""Sums over candidates and decisions, for people who want to see how things go."""
+"""Statistics of candidates and decisions for the overview page."""

@@ -1,4 +1,4 @@
-"""What routes that show sums are given."""
+"""Dependencies of the overview page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is summed up."""
+"""Models of the statistics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provider_registration.candidates.models import Status
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What happened on a day, in UTC."""
+    """The counts of one day, in UTC."""
 
     date: date
     registered: int
@@ -22,7 +22,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class ProductOffer:
-    """How many candidates have a product, by status, and the tons a day of those who are approved."""
+    """Candidates with a product, by status, and the capacity of the approved ones."""
 
     product: Product
     candidates: dict[Status, int]
@@ -31,7 +31,7 @@ class ProductOffer:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How things stand and went. Times to decision are in seconds, None when nothing was decided."""
+    """The figures of the overview page. Times to decision are in seconds; None without decisions."""
 
     candidates: dict[Status, int]
     oldest_pending: datetime | None

@@ -1,4 +1,4 @@
-"""Summing up, at most once in a while."""
+"""Computes the overview at most once a minute."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from provider_registration.statistics import queries
 from provider_registration.statistics.models import Day, Overview, ProductOffer
 
 DAYS = 30
-KEPT_SECONDS = 60.0  # that an overview is shown again before it is made anew
-MOST = 10_000  # decisions and happenings looked at
+CACHE_SECONDS = 60.0  # for which an overview is reused
+MAX_ROWS = 10_000  # decisions and events that are read
 
 
 class StatisticsService:
-    """Makes overviews. However many people look, the database sums up once in KEPT_SECONDS."""
+    """Computes overviews, at most once in CACHE_SECONDS for any number of users."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: Overview | None = None
-        self._made_at = float("-inf")
-        self._overviews = Sharer(self._keep, time_limit=database.time_limit)
+        self._cached: Overview | None = None
+        self._computed_at = float("-inf")
+        self._overviews = Sharer(self._refresh, time_limit=database.time_limit)
 
     async def overview(self) -> Overview:
-        """How things stood at most KEPT_SECONDS ago."""
+        """The overview, at most CACHE_SECONDS old."""
         return await self._overviews.do(None)
 
-    async def _keep(self, _asked: None) -> Overview:
-        if self._kept is None or time.monotonic() - self._made_at > KEPT_SECONDS:
-            self._kept = await self._make()
-            self._made_at = time.monotonic()
-        return self._kept
+    async def _refresh(self, _item: None) -> Overview:
+        if self._cached is None or time.monotonic() - self._computed_at > CACHE_SECONDS:
+            self._cached = await self._compute()
+            self._computed_at = time.monotonic()
+        return self._cached
 
-    async def _make(self) -> Overview:
+    async def _compute(self) -> Overview:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        parameters = {"since": today - timedelta(days=DAYS - 1), "most": MOST}
+        parameters = {"since": today - timedelta(days=DAYS - 1), "most": MAX_ROWS}
         async with self._database.transaction() as session:
             sums = {
                 (row.product, row.status): (row.candidates, row.tons_per_day)
@@ -73,9 +73,9 @@ class StatisticsService:
 
     async def _days(self, session: AsyncSession, today: datetime) -> list[Day]:
         parameters = {"since": today - timedelta(days=DAYS - 1)}
-        rows = await session.execute(queries.REGISTRATIONS_A_DAY, parameters)
+        rows = await session.execute(queries.REGISTRATIONS_PER_DAY, parameters)
         registered = {row.day: row.registered for row in rows}
-        rows = await session.execute(queries.DECISIONS_A_DAY, parameters)
+        rows = await session.execute(queries.DECISIONS_PER_DAY, parameters)
         decided = {(row.day, row.status): row.decided for row in rows}
         dates = [(today - timedelta(days=ago)).date() for ago in reversed(range(DAYS))]
         return [

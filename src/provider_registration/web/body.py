@@ -1,4 +1,4 @@
-"""Request bodies: how much is read and how long that may take, and JSON straight from its bytes into a schema."""
+"""Request bodies: limits of size and time, and validation of JSON and forms."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from provider_registration.web.problems import (
 )
 
 MAX_BODY_BYTES = 64 * 1024
-BODY_SECONDS = 15  # that a whole body may take to arrive
+BODY_SECONDS = 15  # for a whole body to arrive
 MAX_FORM_FIELDS = 100
-MAX_LONE_PERCENT_SIGNS = 100  # of a caller who encodes nothing; reading one takes three times as long as an octet
+MAX_LONE_PERCENT_SIGNS = 100  # from clients that do not encode; one costs three times as much as a byte
 LONE_PERCENT_SIGN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-MAX_FAULTS = 100  # beyond these they are not even read: 64 KiB have room for thousands
+MAX_VALIDATION_ERRORS = 100  # beyond these, details are not read: 64 KiB can contain thousands
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
 class BodyLimit:
-    """Refuse bodies over MAX_BODY_BYTES, before reading where the length is announced, while reading otherwise.
+    """Refuses bodies over MAX_BODY_BYTES, by Content-Length if present, otherwise while reading.
 
-    Those that have not arrived after BODY_SECONDS are refused too: a caller could hold a request open for ever.
-    Starlette's own limit of the size answers in plain text.
+    Also refuses bodies that have not arrived after BODY_SECONDS, so that no client holds a request open forever.
+    Starlette's own size limit responds in plain text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -49,7 +49,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         framing = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}
-        if not framing:  # then there is no body (RFC 9112 section 6.3)
+        if not framing:  # no body (RFC 9112 section 6.3)
             await self._app(scope, receive, send)
             return
         length = framing.get(b"content-length", b"0")
@@ -64,7 +64,7 @@ class BodyLimit:
         async def receive_limited() -> Message:
             nonlocal read, is_whole
             if is_whole:
-                return await receive()  # which waits until the caller leaves
+                return await receive()  # waits until the client disconnects
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
@@ -85,13 +85,13 @@ def media_type_of(request: Request) -> str:
 
 
 def json_body(model: type[Body], *, optional: bool = False) -> Callable[[Request], Awaitable[Body]]:
-    """A dependency that reads the request's body as `model`; an absent `optional` body counts as `{}`.
+    """A dependency that validates the request body as `model`; an absent `optional` body counts as `{}`.
 
-    FastAPI's own reading lets duplicate keys pass and goes through Python objects on the way.
+    FastAPI's own parsing accepts duplicate keys and builds Python objects first.
 
     Raises:
-        UnsupportedMediaType: the body is not announced as JSON.
-        InvalidRequest: it is not JSON, has a key twice, or breaks a rule of the model.
+        UnsupportedMediaType: the Content-Type is not JSON.
+        InvalidRequest: the body is not JSON, has duplicate keys, or is invalid for the model.
     """
 
     @refuses(BodyTooSlow(BODY_SECONDS), UnsupportedMediaType("application/json"))
@@ -113,13 +113,13 @@ def parse_json(model: type[Body], body: bytes) -> Body:
     """Validate JSON text against `model`.
 
     Raises:
-        InvalidRequest: with the first faults found, MAX_ERRORS at most.
+        InvalidRequest: with the first errors, at most MAX_ERRORS.
     """
     try:
         value = model.model_validate_json(body)
     except ValidationError as error:
         raise _invalid_body(error) from None
-    if body.count(b":") > len(value.model_fields_set):  # each key needs one: with as many, none is there twice
+    if body.count(b":") > len(value.model_fields_set):  # each key needs a colon, so this means no key is duplicated
         json.loads(body, object_pairs_hook=_refuse_duplicates)
     return value
 
@@ -127,10 +127,10 @@ def parse_json(model: type[Body], body: bytes) -> Body:
 def parse_form(model: type[Body], body: bytes) -> Body:
     """Validate a form (application/x-www-form-urlencoded) against `model`.
 
-    Starlette's own reading answers with 400 and lets the last of two equal names win.
+    Starlette's own parsing responds with 400, and the last of two equal names wins.
 
     Raises:
-        InvalidRequest: with the first faults found, MAX_ERRORS at most.
+        InvalidRequest: with the first errors, at most MAX_ERRORS.
     """
     fields = form_fields(body)
     _refuse_duplicates(fields)
@@ -141,9 +141,9 @@ def parse_form(model: type[Body], body: bytes) -> Body:
 
 
 def form_fields(body: bytes) -> list[tuple[str, str]]:
-    """Names and values of a form; a percent sign that begins no octet stands for itself.
+    """Names and values of a form; a percent sign without two hex digits stands for itself.
 
-    `urllib.parse.parse_qsl` takes 54 ms for 64 KiB of percent signs; this takes 6 ms for whatever a body may hold.
+    `urllib.parse.parse_qsl` takes 54 ms for 64 KiB of percent signs; this takes at most 6 ms for any body.
 
     Raises:
         InvalidRequest: it is not UTF-8, or has more than MAX_FORM_FIELDS fields or MAX_LONE_PERCENT_SIGNS.
@@ -161,11 +161,11 @@ def form_fields(body: bytes) -> list[tuple[str, str]]:
 
 
 def _invalid_body(error: ValidationError) -> InvalidRequest:
-    if error.error_count() > MAX_FAULTS:
+    if error.error_count() > MAX_VALIDATION_ERRORS:
         return InvalidRequest.at("body", None, "Input has too many errors to list")
     return InvalidRequest(field_errors(error.errors(include_url=False, include_input=False), location="body"))
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    if len({key for key, _ in pairs}) < len(pairs):  # RFC 8259 section 4: what a repeated name means is anyone's guess
+    if len({key for key, _ in pairs}) < len(pairs):  # RFC 8259 section 4: unpredictable
         raise InvalidRequest.at("body", None, "A field is given more than once")

@@ -1,4 +1,4 @@
-"""Callers who left before their answer."""
+"""Clients that disconnect before the response."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 
 
 def still_wanted(request: Request) -> Callable[[], Awaitable[None]]:
-    """What raises ClientDisconnect once the caller has left; for a request whose body was read."""
+    """A check that raises ClientDisconnect once the client has left; use it after the body was read."""
 
     async def check() -> None:
         if await request.is_disconnected():

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and Swagger UI and ReDoc from installed files: no browser is sent to another host."""
+"""The OpenAPI document, and Swagger UI and ReDoc served from installed packages, without any other host."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 
 router = APIRouter(include_in_schema=False)
 
-MAX_REMEMBERED = 4  # documents and pages: there is one of each, by the prefix
+MAX_CACHED = 4  # documents and pages, one for each prefix
 SWAGGER = Path(str(files("fastapi_swagger") / "resources"))
 SwaggerAsset = Literal["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"]
 REDOC = Path(str(files("fastapi_standalone_docs") / "static" / "redoc"))
 RedocAsset = Literal["redoc.standalone.js", "logo-mini.svg"]
 INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-# ReDoc makes <style> elements, which no hash can name, and a worker to search in, from text in its bundle.
+# ReDoc creates <style> elements, which no hash can allow, and a search worker from text in its bundle.
 REDOC_POLICY = (
     "default-src 'none'; script-src 'self'; worker-src blob:; style-src 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -32,14 +32,14 @@ REDOC_POLICY = (
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """The API described for machines (OpenAPI 3.1), with the gateway's prefix in its URLs."""
+    """The OpenAPI 3.1 document, with the gateway's prefix in its URLs."""
     document = _documents(request.app, request.scope.get("root_path", ""))
     return Response(await asyncio.shield(document), media_type="application/json")
 
 
-@lru_cache(MAX_REMEMBERED)
+@lru_cache(MAX_CACHED)
 def _documents(app: FastAPI, prefix: str) -> asyncio.Future[bytes]:
-    """The document, which a thread makes once; a thread for each request would keep the event loop from its turns."""
+    """The document, built once in a thread; one thread for each request would block the event loop."""
     return asyncio.ensure_future(asyncio.to_thread(_document, app, prefix))
 
 
@@ -52,12 +52,12 @@ def _document(app: FastAPI, prefix: str) -> bytes:
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
-    """The page that teaches the API."""
+    """Swagger UI."""
     page = _swagger(request.app.title, request.scope.get("root_path", ""))
     return HTMLResponse(page.body, headers={"Content-Security-Policy": page.headers["Content-Security-Policy"]})
 
 
-@lru_cache(MAX_REMEMBERED)
+@lru_cache(MAX_CACHED)
 def _swagger(title: str, prefix: str) -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url=f"{prefix}/openapi.json",
@@ -79,7 +79,7 @@ async def docs_asset(asset: SwaggerAsset) -> FileResponse:
 
 @router.get("/redoc")
 async def redoc(request: Request) -> HTMLResponse:
-    """The API as a page to read."""
+    """ReDoc."""
     prefix = request.scope.get("root_path", "")
     page = get_redoc_html(
         openapi_url=f"{prefix}/openapi.json",
@@ -99,7 +99,7 @@ async def redoc_asset(asset: RedocAsset) -> FileResponse:
 
 
 def _policy(page: str) -> str:
-    """Scripts of this host and the page's own; Swagger UI sets styles on elements, which no hash can name."""
+    """Allow scripts of this host and of the page; Swagger UI sets inline styles, which no hash can allow."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()) for script in INLINE_SCRIPT.findall(page))
     scripts = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
     return (

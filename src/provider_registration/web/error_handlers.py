@@ -1,4 +1,4 @@
-"""What the application does with each kind of exception that leaves a route."""
+"""Exception handlers of the application."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from provider_registration.web.problems import (
     problem_response,
 )
 
-FRAMEWORK_SENTENCES = {
-    HTTPStatus.NOT_FOUND: "There is nothing at this path.",
-    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not know the method; the Allow header has those it knows.",
+FRAMEWORK_MESSAGES = {
+    HTTPStatus.NOT_FOUND: "Not found.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Method not allowed; see the Allow header.",
 }
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every refusal a problem document. Faults that nobody foresaw are the request middleware's."""
+    """Turn expected errors into problem documents. RequestMiddleware handles unexpected ones."""
     handlers: dict[type[Exception], Any] = {
         ServiceError: _service_error,
         RequestValidationError: _validation_error,
@@ -55,7 +55,7 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
         "type": TYPE_PREFIX + status.phrase.lower().replace(" ", "-"),
         "title": status.phrase.capitalize(),
         "status": int(status),
-        "detail": FRAMEWORK_SENTENCES.get(status, status.description or status.phrase),
+        "detail": FRAMEWORK_MESSAGES.get(status, status.description or status.phrase),
         "instance": instance_of(request),
     }
     headers = dict(error.headers or {})
@@ -65,16 +65,16 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
 
 
 def _methods_of_path(request: Request) -> list[str]:
-    """Methods that any route takes at the request's path: the framework names those of the first route alone."""
-    # Few routes match the path, whatever the method; to compare a long path with all of them takes a millisecond.
+    """The methods of all routes at the request's path; the framework names only those of the first route."""
+    # First find the few routes that match the path: comparing a long path with all routes takes a millisecond.
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
     methods = {
         method
         for method in METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     }
-    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))  # the request middleware answers HEAD
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))  # RequestMiddleware handles HEAD
 
 
 async def _client_disconnect(_request: Request, _error: ClientDisconnect) -> Response:
-    return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the metrics alone: nobody reads it
+    return Response(status_code=HTTPStatus.BAD_REQUEST)  # only for the metrics; the client has left

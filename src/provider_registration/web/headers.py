@@ -1,11 +1,11 @@
-"""Headers that every answer carries, as OWASP's REST Security Cheat Sheet advises for APIs."""
+"""Security headers of every response, as OWASP's REST Security Cheat Sheet recommends."""
 
 from __future__ import annotations
 
 RawHeaders = list[tuple[bytes, bytes]]  # names in lower case, as ASGI has them
 
 SECURITY_HEADERS = {
-    "Cache-Control": "no-store",  # answers hold people's addresses; no cache keeps them
+    "Cache-Control": "no-store",  # responses contain personal data
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -20,9 +20,9 @@ SECURITY_NAMES = frozenset(name for name, _ in RAW_SECURITY_HEADERS)
 
 
 def add_security_headers(headers: RawHeaders) -> None:
-    """Add what is not set yet: a page may have a Content-Security-Policy of its own."""
+    """Add the headers that are not set yet: a page may set its own Content-Security-Policy."""
     names = {name for name, _ in headers}
-    if names.isdisjoint(SECURITY_NAMES):  # as most answers are: three times as fast
+    if names.isdisjoint(SECURITY_NAMES):  # the usual case; three times as fast
         headers += RAW_SECURITY_HEADERS
     else:
         headers += [header for header in RAW_SECURITY_HEADERS if header[0] not in names]

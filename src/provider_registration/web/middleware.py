@@ -1,4 +1,4 @@
-"""The outermost layer of every request: metrics, request id, headers, access line, and what to answer to faults."""
+"""The outermost middleware: metrics, request ID, headers, access log, and responses to unhandled exceptions."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ REQUEST_ID_HEADER = b"x-request-id"
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # Version, trace id, parent id, flags: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
 VALID_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-CLIENT_CLOSED_REQUEST = 499  # nginx's word for a client that left before the answer
+CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that disconnected before the response
 
 
 class RequestMiddleware:
-    """Wraps the whole application; pure ASGI, because BaseHTTPMiddleware costs a third of the speed."""
+    """Wraps the whole application. Pure ASGI: BaseHTTPMiddleware costs a third of the throughput."""
 
     def __init__(self, app: ASGIApp, *, root_path: str = "") -> None:
         self._app = app
@@ -42,7 +42,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}  # the server, which still has its own scope, leaves the body out
+            scope = {**scope, "method": "GET"}  # the server keeps its own scope and leaves the body out
         if any(name == b"cookie" and b"\\" in value for name, value in scope["headers"]):
             scope = {**scope, "headers": [_without_escapes(*header) for header in scope["headers"]]}
         if self._root_path:
@@ -66,9 +66,9 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, send_with_request_id)
         except Exception:
-            logger.exception("unforeseen fault")
+            logger.exception("unhandled exception")
             if status != CLIENT_CLOSED_REQUEST:
-                raise  # the answer had begun: only a broken connection tells the caller that it is not whole
+                raise  # the response has started: only a closed connection tells the client that it is incomplete
             await _internal_error(scope)(scope, receive, send_with_request_id)
         finally:
             REQUESTS_IN_FLIGHT.dec()
@@ -91,7 +91,7 @@ class RequestMiddleware:
 
 @cache
 def _counter(method: str, endpoint: str, status: int) -> Counter:
-    """The counter of one series; `labels` looks it up under a lock, each time."""
+    """The counter of one series, cached because `labels` takes a lock each time."""
     return REQUESTS.labels(method, endpoint, str(status))
 
 
@@ -101,7 +101,7 @@ def _histogram(method: str, endpoint: str) -> Histogram:
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's X-Request-ID, else the id of the trace that the request belongs to, else one of our own."""
+    """The client's X-Request-ID, else the trace ID of the request, else a new ID."""
     trace_id = ""
     for name, value in scope["headers"]:
         if name == REQUEST_ID_HEADER and VALID_REQUEST_ID.fullmatch(value):
@@ -112,9 +112,9 @@ def _request_id(scope: Scope) -> str:
 
 
 def _without_escapes(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """A Cookie header without the cookies that have a backslash, which none of ours has (RFC 6265 section 4.1.1).
+    """Drop cookies with a backslash; none of ours has one (RFC 6265 section 4.1.1).
 
-    FastAPI reads all cookies, of every request, and Python before 3.12.6 takes 4 s for 32 KiB of them (CVE-2024-7592).
+    FastAPI parses all cookies of every request, and Python before 3.12.6 takes 4 s for 32 KiB (CVE-2024-7592).
     """
     if name != b"cookie":
         return name, value
@@ -127,7 +127,7 @@ def _internal_error(scope: Scope) -> JSONResponse:
             "type": TYPE_PREFIX + "internal-error",
             "title": "Internal error",
             "status": HTTPStatus.INTERNAL_SERVER_ERROR,
-            "detail": "Something went wrong here; X-Request-ID finds it in the logs.",
+            "detail": "Internal error. Quote X-Request-ID when you report it.",
             "instance": instance_of(Request(scope)),
         },
         HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -1,4 +1,4 @@
-"""Query parameters: a bounded number, each one once."""
+"""Limits of query parameters: a maximum number, and no repetitions."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ MAX_PARAMETERS = 50
 
 
 def has_too_many(request: Request) -> bool:
-    """Whether the query has more parameters than anything here reads; costs nothing, however many there are."""
+    """Whether the query has too many parameters; it does not parse them."""
     query: bytes = request.scope["query_string"]
     return query.count(b"&") >= MAX_PARAMETERS
 
 
 async def refuse_repeats(request: Request) -> None:
-    """Refuse a query with too many parameters, or with one given twice: which of the two is meant cannot be known.
+    """Refuse a query with too many parameters, or with a repeated one, which would be ambiguous.
 
     Raises:
-        InvalidRequest: it does.
+        InvalidRequest: the query is refused.
     """
     if has_too_many(request):
         detail = f"There are more than {MAX_PARAMETERS} parameters"

@@ -1,4 +1,4 @@
-"""Where a request goes inside the application."""
+"""Paths with and without the gateway's prefix, and the public URL."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from provider_registration.web.services import services_of
 
 
 class PublicUrl(str):
-    """PUBLIC_URL."""
+    """The setting PUBLIC_URL."""
 
 
 def public_url(request: Request) -> str:
-    """Where people reach the service, without a path; empty where PUBLIC_URL does not say."""
+    """The public URL of the service without a path; empty if PUBLIC_URL is not set."""
     return services_of(request).get(PublicUrl)
 
 
 def route_path(scope: Scope) -> str:
-    """The path that routes are compared with: without the gateway's prefix, where it is there."""
+    """The path that routes match: without the gateway's prefix, if it is present."""
     path: str = scope["path"]
     prefix: str = scope.get("root_path", "")
     return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path

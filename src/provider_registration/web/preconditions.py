@@ -11,7 +11,7 @@ VERSION_TAG = re.compile(r'(?:W/)?"(0|[1-9][0-9]{0,9})"')
 
 
 def etag(version: int) -> str:
-    """Strong entity tag of a version."""
+    """The strong entity tag of a version."""
     return f'"{version}"'
 
 
@@ -21,17 +21,17 @@ async def expected_versions(
         str | None,
         Header(
             alias="If-Match",
-            description='The `ETag` last read, such as `"1"`; 412 when it is out of date.',
+            description='The `ETag` of the last read, for example `"1"`; 412 if it is out of date.',
             examples=['"1"'],
         ),
     ] = None,
 ) -> frozenset[int] | None:
-    """Versions that If-Match allows; None when every version will do.
+    """The versions that If-Match allows; None if it allows all.
 
-    A weak tag matches too, against RFC 9110 section 13.1.1: a gateway that compresses makes `W/"1"` of `"1"`, and a
-    version names one state of a candidate whatever its encoding. Tags of another kind match nothing.
+    A weak tag matches too, unlike RFC 9110 section 13.1.1: gateways that compress turn `"1"` into `W/"1"`, and a
+    version identifies a state of a candidate in any encoding. Other tags match nothing.
     """
-    lines = request.headers.getlist("If-Match")  # as a list in the signature, no client generator would take it
+    lines = request.headers.getlist("If-Match")  # client generators do not support a list in the signature
     if not lines:
         return None
     tags = [tag.strip() for line in lines for tag in line.split(",")]

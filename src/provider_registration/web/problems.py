@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: the one table from kinds of error to HTTP status codes."""
+"""Renders errors as RFC 9457 problem documents; the only table from kinds of errors to HTTP status codes."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from provider_registration.errors import (
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:problem-type:provider-registration:"
 MAX_INSTANCE_LENGTH = 200
-MAX_ERRORS = 20  # that a refusal lists
+MAX_ERRORS = 20  # listed in one response
 
 
 class BodyTooLarge(ServiceError):
-    """The request's body is longer than any request here needs, or comes in too many parts."""
+    """The request body is too long, or comes in too many parts."""
 
     code = "body-too-large"
     title = "Request body too large"
@@ -49,7 +49,7 @@ class BodyTooLarge(ServiceError):
 
 
 class BodyTooSlow(ServiceError):
-    """The request's body did not arrive in time."""
+    """The request body did not arrive in time."""
 
     code = "body-too-slow"
     title = "Request body too slow"
@@ -62,7 +62,7 @@ class BodyTooSlow(ServiceError):
 
 
 class HeadTooLarge(ServiceError):
-    """The request's line and headers are longer than any request here needs."""
+    """The request line and headers are too long."""
 
     code = "head-too-large"
     title = "Request head too large"
@@ -76,7 +76,7 @@ class HeadTooLarge(ServiceError):
 
 
 class HeadTooSlow(ServiceError):
-    """The request's line and headers did not arrive in time."""
+    """The request line and headers did not arrive in time."""
 
     code = "head-too-slow"
     title = "Request head too slow"
@@ -89,7 +89,7 @@ class HeadTooSlow(ServiceError):
 
 
 class TargetTooLong(ServiceError):
-    """The request's path and query are longer than any request here needs."""
+    """The path and query are too long."""
 
     code = "target-too-long"
     title = "Request target too long"
@@ -102,7 +102,7 @@ class TargetTooLong(ServiceError):
 
 
 class MalformedRequest(ServiceError):
-    """What was sent is no HTTP request."""
+    """The data received is not an HTTP request."""
 
     code = "malformed-request"
     title = "Malformed request"
@@ -112,7 +112,7 @@ class MalformedRequest(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is not in a format that the route reads."""
+    """The route does not accept the body's media type."""
 
     code = "unsupported-media-type"
     title = "Unsupported media type"
@@ -124,7 +124,7 @@ class UnsupportedMediaType(ServiceError):
         return f"Send the body with Content-Type {' or '.join(self.accepted)}."
 
 
-STATUS_OF_KIND: dict[type[ServiceError], HTTPStatus] = {
+STATUS_BY_KIND: dict[type[ServiceError], HTTPStatus] = {
     InvalidStateError: HTTPStatus.BAD_REQUEST,
     MalformedRequest: HTTPStatus.BAD_REQUEST,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
@@ -146,33 +146,33 @@ STATUS_OF_KIND: dict[type[ServiceError], HTTPStatus] = {
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with a request. It never repeats what was sent."""
+    """One error in a request. It never repeats the input."""
 
     location: str = Field(description="body, query, path or header", examples=["body"])
     field: str | None = Field(
-        description="Name of the field or parameter, with a dot before an item's number; null for the whole",
+        description="Field or parameter, with a dot before an item's index; null when it concerns the whole request",
         examples=["truck_count"],
     )
     detail: str = Field(description="What is wrong with it", examples=["Input should be greater than or equal to 1"])
 
 
 class Problem(BaseModel):
-    """A problem document as RFC 9457 defines it."""
+    """A problem document (RFC 9457)."""
 
     model_config = ConfigDict(title="Problem")
 
-    type: str = Field(description="Names the kind of problem; never changes", examples=[TYPE_PREFIX + "not-found"])
-    title: str = Field(description="The kind of problem in a few words")
+    type: str = Field(description="Identifies the kind of problem; never changes", examples=[TYPE_PREFIX + "not-found"])
+    title: str = Field(description="Short summary of the kind of problem")
     status: int = Field(description="The HTTP status code")
-    detail: str = Field(description="What happened this time, in a sentence")
-    instance: str = Field(description="The path that was asked for")
+    detail: str = Field(description="What happened, in one sentence")
+    instance: str = Field(description="The request path")
     errors: list[FieldError] | None = Field(
-        None, description=f"With 422 alone: what is wrong, {MAX_ERRORS} things at most"
+        None, description=f"Only with 422: what is wrong, at most {MAX_ERRORS} entries"
     )
 
 
 class InvalidRequest(InvalidInputError):
-    """A body, parameter or header breaks the documented rules; `errors` has each fault."""
+    """A body, parameter or header is invalid; `errors` lists what is wrong."""
 
     code = "invalid-request"
     title = "Invalid request"
@@ -182,16 +182,16 @@ class InvalidRequest(InvalidInputError):
 
     @classmethod
     def at(cls, location: str, field: str | None, detail: str) -> Self:
-        """The error of one fault."""
+        """An error with a single entry."""
         return cls([FieldError(location=location, field=field, detail=detail)])
 
     def __str__(self) -> str:
-        return "The request does not follow the rules; see errors for each of them."
+        return "The request is invalid; see errors."
 
 
-SENTENCES: Mapping[str, str] = {
+MESSAGES: Mapping[str, str] = {
     "bool_parsing": "Input should be true or false",
-    "extra_forbidden": "There is a field or parameter that is not known here",
+    "extra_forbidden": "Unknown field or parameter",
     "float_parsing": "Input should be a number",
     "int_from_float": "Input should be an integer",
     "int_parsing": "Input should be an integer",
@@ -207,37 +207,37 @@ SENTENCES: Mapping[str, str] = {
     "uuid_type": "Input should be a UUID",
     "value_error": "Input is not valid",
 }
-"""What to say instead of pydantic's own sentence where that repeats the input or speaks as a library does."""
+"""Replaces pydantic's messages that repeat the input or use the library's terms."""
 
 
 def field_errors(
     details: Sequence[ErrorDetails | Mapping[str, Any]], *, location: str | None = None
 ) -> list[FieldError]:
-    """Translate pydantic's errors; `location` is for those whose `loc` does not begin with it."""
+    """Translate pydantic's errors; pass `location` if their `loc` does not start with it."""
     errors = []
     for detail in details[:MAX_ERRORS]:
         loc = [str(part) for part in detail["loc"]]
         where = location or loc.pop(0)
         if detail["type"] in ("extra_forbidden", "json_invalid"):
-            loc = []  # the name of an unknown field is the caller's own text
+            loc = []  # the name of an unknown field is input
         errors.append(
             FieldError(
                 location=where,
                 field=".".join(loc) or None,
-                detail=_sentence(detail),
+                detail=_message(detail),
             )
         )
     return errors
 
 
-def _sentence(detail: ErrorDetails | Mapping[str, Any]) -> str:
-    sentence = SENTENCES.get(detail["type"])
-    return sentence.format_map(detail.get("ctx", {})) if sentence else str(detail["msg"])
+def _message(detail: ErrorDetails | Mapping[str, Any]) -> str:
+    message = MESSAGES.get(detail["type"])
+    return message.format_map(detail.get("ctx", {})) if message else str(detail["msg"])
 
 
 def status_of(error: ServiceError) -> HTTPStatus:
     """The HTTP status code of an error, by its kind."""
-    return next(STATUS_OF_KIND[kind] for kind in type(error).__mro__ if kind in STATUS_OF_KIND)
+    return next(STATUS_BY_KIND[kind] for kind in type(error).__mro__ if kind in STATUS_BY_KIND)
 
 
 def problem_of(error: ServiceError, instance: str) -> dict[str, Any]:
@@ -260,14 +260,14 @@ def headers_of(error: ServiceError) -> dict[str, str]:
     if isinstance(error, AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, BodyTooSlow):
-        headers["Connection"] = "close"  # RFC 9110 section 15.5.9: the rest of the body is not waited for
+        headers["Connection"] = "close"  # RFC 9110 section 15.5.9: do not wait for the rest of the body
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers
 
 
 def problem_response(error: ServiceError, request: Request) -> JSONResponse:
-    """Answer a request with an error."""
+    """The response for an error."""
     return JSONResponse(
         problem_of(error, instance_of(request)),
         status_code=status_of(error),
@@ -277,7 +277,7 @@ def problem_response(error: ServiceError, request: Request) -> JSONResponse:
 
 
 def instance_of(request: Request) -> str:
-    """The path that was asked for, as it stood in the request line, gateway's prefix included."""
+    """The path as in the request line, with the gateway's prefix."""
     path: str = request.scope["path"]
     prefix: str = request.scope.get("root_path", "")
     whole = path if path == prefix or path.startswith(f"{prefix}/") else prefix + path

@@ -1,4 +1,4 @@
-"""Counting every request, and whom it is counted for."""
+"""Counts and bounds requests by caller: by session, else by IP address."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from provider_registration.web.paths import route_path
 from provider_registration.web.problems import problem_response
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
-# Probes and scrapes come often, and from one address.
+# Probes and scrapes are frequent and come from one IP address.
 UNLIMITED_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
-MAX_AT_ONCE = 100  # requests of one caller, under way or waiting
-MAX_UNDER_WAY = 20  # of one address; the others wait their turn, or everybody would wait for the database behind them
-AT_ONCE_RETRY_SECONDS = 1
+MAX_CONCURRENT = 100  # requests of one caller, running or waiting
+MAX_RUNNING = 20  # of one IP address; the others wait, so that they do not fill the queue for the database
+CONCURRENT_RETRY_SECONDS = 1
 
 
 class _Turns:
-    """Requests of one caller."""
+    """The concurrent requests of one caller."""
 
     def __init__(self) -> None:
         self.present = 0
-        self.free = asyncio.Semaphore(MAX_UNDER_WAY)
+        self.free = asyncio.Semaphore(MAX_RUNNING)
 
 
 class RateLimitMiddleware:
-    """Counts every request but probes and scrapes, and bounds those at once; `caller_of` names who asks."""
+    """Counts and bounds every request except probes and scrapes; `caller_of` identifies the caller."""
 
     def __init__(self, app: ASGIApp, *, limits: RateLimits, caller_of: Callable[[Request], str]) -> None:
         self._app = app
         self._limits = limits
         self._caller_of = caller_of
-        self._turns: dict[str, _Turns] = {}  # by caller; who has no request is not in it
+        self._turns: dict[str, _Turns] = {}  # by caller, while it has requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or route_path(scope) in UNLIMITED_PATHS:
@@ -46,19 +46,19 @@ class RateLimitMiddleware:
         request = Request(scope)
         caller = self._caller_of(request)
         turns = self._turns.setdefault(caller, _Turns())
-        if turns.present >= MAX_AT_ONCE:
+        if turns.present >= MAX_CONCURRENT:
             RATE_LIMIT_REFUSALS.labels("at_once").inc()
-            await problem_response(TooManyRequests(AT_ONCE_RETRY_SECONDS), request)(scope, receive, send)
+            await problem_response(TooManyRequests(CONCURRENT_RETRY_SECONDS), request)(scope, receive, send)
             return
         turns.present += 1
         try:
             async with AsyncExitStack() as turn:
-                # A session is that of a known user, whose approvals may take long.
-                if caller == address_of(request):
+                # Not for sessions: they belong to known users, whose approvals may take long.
+                if caller == network_of_client(request):
                     await turn.enter_async_context(turns.free)
 
                 async def send_after_turn(message: Message) -> None:
-                    await turn.aclose()  # the work is done: a caller who reads slowly keeps nobody waiting
+                    await turn.aclose()  # the work is done: a slow reader blocks no one
                     await send(message)
 
                 if (refusal := await self._refusal(caller)) is None:
@@ -78,6 +78,6 @@ class RateLimitMiddleware:
         return None
 
 
-def address_of(request: Request) -> str:
-    """The network address to count for: the peer's, or what a trusted proxy says of it."""
+def network_of_client(request: Request) -> str:
+    """The network to count: that of the peer, or of the client that a trusted proxy names."""
     return network_of(request.client.host if request.client else "")

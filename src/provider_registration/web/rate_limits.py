@@ -1,4 +1,4 @@
-"""Rate limits: how often one caller may ask. Counted in memory or, for many processes, in Redis."""
+"""Rate limits for each caller, counted in memory or, for several processes, in Redis."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS, RAT
 logger = logging.getLogger(__name__)
 
 STORAGE_TIMEOUT = 0.5  # seconds
-MAX_STORAGE_CONNECTIONS = 50  # of a process; each answers some 5,000 requests a second. The others wait for one
-PROBE_SECONDS = 5.0  # between two requests that ask a storage that hangs; the others do without it at once
-# So many times the tries at one account are allowed at all accounts together, from one address; good ones count too.
-ACCOUNTS_AN_ADDRESS = 10
-NONSENSE = (ArithmeticError, LookupError, TypeError, ValueError)  # raised for a reply that Redis never gives
+MAX_STORAGE_CONNECTIONS = 50  # of a process; each serves about 5,000 requests/s. Other requests wait for one
+PROBE_SECONDS = 5.0  # between two requests that try a hanging storage; the others skip it
+# The login limit of one IP address for all accounts, as a multiple of its limit for one account; successes count too.
+ACCOUNTS_PER_ADDRESS = 10
+INVALID_REPLY = (ArithmeticError, LookupError, TypeError, ValueError)  # raised for replies that Redis never sends
 
 
 class TooManyRequests(LimitExceededError):
-    """The caller asks too often."""
+    """The caller sends too many requests."""
 
     code = "too-many-requests"
     title = "Too many requests"
@@ -45,14 +45,14 @@ class TooManyRequests(LimitExceededError):
 
 
 class RateLimitsUnavailable(UnavailableError):
-    """The limit cannot be counted, and without it the request is not safe to serve."""
+    """The limit cannot be counted, and serving the request without it is not safe."""
 
     code = "rate-limits-unavailable"
     title = "Rate limits unavailable"
     retry_after = 5
 
     def __str__(self) -> str:
-        return "Log-ins are not possible just now, since they cannot be counted; try again in a moment."
+        return "Login is temporarily unavailable (rate limiting is down). Try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class _Limit:
 class RateLimits:
     """The three limits of the service, each in the notation of the `limits` library: `5/minute; 100/day`.
 
-    An empty limit is off. When the storage fails, `login` refuses and the others let everything pass.
+    An empty limit is off. If the storage fails, `login` refuses requests and the others let them pass.
     """
 
     def __init__(self, *, storage_url: str, login: str, registration: str, default: str) -> None:
@@ -76,13 +76,13 @@ class RateLimits:
         self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
         self._default = _Limit("default", parse_many(default) if default else [], counting)
         self._breaker = _Breaker()
-        self._logging_in: dict[tuple[str, str], _Turn] = {}  # as many as go on; RateLimitMiddleware bounds them
+        self._login_turns: dict[tuple[str, str], _Turn] = {}  # bounded by RateLimitMiddleware
 
     async def count_registration(self, caller: str) -> None:
         """Count a registration.
 
         Raises:
-            TooManyRequests: the caller has registered too many.
+            TooManyRequests: too many registrations.
         """
         await self._count(self._registration, caller)
 
@@ -90,69 +90,69 @@ class RateLimits:
         """Count any request.
 
         Raises:
-            TooManyRequests: the caller has asked too often.
+            TooManyRequests: too many requests.
         """
         await self._count(self._default, caller)
 
     @asynccontextmanager
-    async def guard_login(self, account: str, address: str) -> AsyncIterator[None]:
-        """One try to log in: the block looks at the password, and raises when it is wrong.
+    async def guard_login(self, account: str, network: str) -> AsyncIterator[None]:
+        """Guard one login attempt: the block checks the password, and raises if it is wrong.
 
-        A try is counted first; if it cannot be counted, the password is not checked. A good one forgives those of the
-        account before it, so those of one account from one address wait for one another: many good ones at once are not
-        too many. One that the address's limit refuses does not count for the account.
+        An attempt is counted first; if it cannot be counted, the password is not checked. A success clears the count of
+        the account, so attempts for one account from one network run one after another: many concurrent successes stay
+        below the limit. An attempt that the network's limit refuses does not count for the account.
 
         Raises:
-            TooManyRequests: too many tries of this account from this address, or of any account from it.
-            RateLimitsUnavailable: they cannot be counted.
+            TooManyRequests: too many attempts from this network, for this account or for all accounts.
+            RateLimitsUnavailable: attempts cannot be counted.
         """
         if not self._login.items:
             yield
             return
-        key = (account, address)
-        turn = self._logging_in.setdefault(key, _Turn())
+        key = (account, network)
+        turn = self._login_turns.setdefault(key, _Turn())
         turn.waiting += 1
         try:
             async with turn.lock:
-                await self._count_login(account, address)
+                await self._count_login(account, network)
                 yield
-                await self._forgive_logins(account, address)
+                await self._clear_logins(account, network)
         finally:
             turn.waiting -= 1
             if not turn.waiting:
-                del self._logging_in[key]
+                del self._login_turns[key]
 
-    async def _count_login(self, account: str, address: str) -> None:
+    async def _count_login(self, account: str, network: str) -> None:
         try:
             async with self._breaker.guard():
-                for item, *key in self._login_counters(account, address):
+                for item, *key in self._login_counters(account, network):
                     if not await self._login.limiter.hit(item, *key):
                         await self._refuse(self._login, item, *key)
         except StorageError as error:
             self._storage_failed(error)
             raise RateLimitsUnavailable from error
 
-    async def _forgive_logins(self, account: str, address: str) -> None:
+    async def _clear_logins(self, account: str, network: str) -> None:
         try:
             async with self._breaker.guard():
                 for item in self._login.items:
-                    key = item.key_for("login", account, address)
+                    key = item.key_for("login", account, network)
                     if not isinstance(self._storage, MemoryStorage):
                         await self._storage.clear(key)
                     elif key in self._storage.events:
-                        self._storage.events[key] = []  # its own `clear` takes the key away from under its expiry
-        except StorageError as error:  # they end with their window as well
+                        self._storage.events[key] = []  # its `clear` deletes the key, and expiry then fails
+        except StorageError as error:  # the counts expire with their window
             self._storage_failed(error)
 
-    def _login_counters(self, account: str, address: str) -> Iterator[tuple[RateLimitItem, *tuple[str, ...]]]:
-        # The address first: once it is over its limit, made-up accounts add no counters.
+    def _login_counters(self, account: str, network: str) -> Iterator[tuple[RateLimitItem, *tuple[str, ...]]]:
+        # The network first: once it is over its limit, invented accounts add no counters.
         for item in self._login.items:
-            yield type(item)(item.amount * ACCOUNTS_AN_ADDRESS, item.multiples), "login-address", address
+            yield type(item)(item.amount * ACCOUNTS_PER_ADDRESS, item.multiples), "login-address", network
         for item in self._login.items:
-            yield item, "login", account, address
+            yield item, "login", account, network
 
     async def _count(self, limit: _Limit, caller: str) -> None:
-        if not limit.items:  # nothing is asked that could show whether the storage answers
+        if not limit.items:  # no call to the storage, so no result for the breaker
             return
         try:
             async with self._breaker.guard():
@@ -172,7 +172,7 @@ class RateLimits:
 
 
 def _storage(url: str) -> Storage:
-    # A storage class takes the options that it knows; these are for Redis alone.
+    # These options are only for Redis.
     options: dict[str, Any] = {}
     if "redis" in url:
         options = {"implementation": "redispy", "connection_pool": _redis_connections(url)}
@@ -180,8 +180,8 @@ def _storage(url: str) -> Storage:
 
 
 def _redis_connections(url: str) -> object:
-    """A pool in which who finds no free connection waits, as long as for an answer of Redis."""
-    from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 - it takes 60 ms, and few need it
+    """A pool in which requests wait for a free connection, as long as for a response of Redis."""
+    from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 - takes 60 ms, and few need it
 
     return BlockingConnectionPool.from_url(
         url.replace("redis+unix", "unix"),
@@ -195,29 +195,29 @@ def _redis_connections(url: str) -> object:
 async def redis_answers(url: str) -> bool:
     """Whether Redis can be used as a storage."""
     storage = _storage(url)
-    is_there = await storage.check()
+    is_available = await storage.check()
     await cast("Any", storage).bridge.get_connection().aclose(close_connection_pool=True)
-    return is_there
+    return is_available
 
 
 class _Breaker:
-    """Keeps requests from waiting for a storage that hangs, one after another."""
+    """A circuit breaker: only one request at a time waits for a hanging storage."""
 
     def __init__(self) -> None:
-        self._probe_at: float | None = None  # while it hangs
+        self._probe_at: float | None = None  # None unless it hangs
 
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[None]:
-        """Ask the storage within STORAGE_TIMEOUT, or not at all.
+        """Call the storage within STORAGE_TIMEOUT, or not at all.
 
         Raises:
-            StorageError: it does not answer in time, or did not lately, or answers with what is no answer.
+            StorageError: the storage does not respond in time, failed to recently, or sends an invalid reply.
         """
         started = time.monotonic()
         if self._probe_at is not None:
             if started < self._probe_at:
                 raise StorageError(TimeoutError())
-            self._probe_at = started + PROBE_SECONDS  # this one asks
+            self._probe_at = started + PROBE_SECONDS  # this request is the probe
         try:
             async with asyncio.timeout(STORAGE_TIMEOUT):
                 yield
@@ -228,13 +228,13 @@ class _Breaker:
             RATE_LIMIT_STORAGE_ERRORS.inc()
             self._probe_at = time.monotonic() + PROBE_SECONDS
             raise StorageError(error) from error
-        except NONSENSE as error:
+        except INVALID_REPLY as error:
             RATE_LIMIT_STORAGE_ERRORS.inc()
             self._probe_at = None
             raise StorageError(error) from error
         except StorageError:
             RATE_LIMIT_STORAGE_ERRORS.inc()
-            # One that refuses at once keeps nobody waiting, and is asked again.
+            # A storage that fails immediately delays no request, so it is called again.
             took = time.monotonic() - started
             self._probe_at = time.monotonic() + PROBE_SECONDS if took > STORAGE_TIMEOUT / 2 else None
             raise
@@ -242,7 +242,7 @@ class _Breaker:
 
 
 class _Turn:
-    """Whose turn it is to try an account's password from an address."""
+    """Serialises the login attempts for one account from one network."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()

@@ -1,8 +1,8 @@
-"""FastAPI's route, which describes every refusal of what it depends on, and calls simple endpoints without solving.
+"""A FastAPI route that documents the errors of its dependencies, and calls simple endpoints directly.
 
-FastAPI finds out for every request what an endpoint depends on, which costs several times what the endpoint does. A
-`direct` endpoint is called with what FastAPI found out at the start. Whatever is not plainly valid is left to FastAPI,
-so that there is one place where refusals are worded.
+FastAPI resolves dependencies for every request, which costs several times as much as the endpoint itself. A `direct`
+endpoint is called with the dependencies that FastAPI analysed at startup. Requests that are not plainly valid are left
+to FastAPI, so that errors are worded in one place.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
 
 
 def direct(endpoint: Endpoint) -> Endpoint:
-    """Mark an endpoint that makes its own Response and needs only path, query, headers and dependencies.
+    """Mark an endpoint that returns a Response and needs only path, query, headers and dependencies.
 
-    Its route must get no dependencies from where it is included: they would not be called.
+    `include_router` must not add dependencies to its route: they would not be called.
     """
     endpoint.is_direct = True  # type: ignore[attr-defined]
     return endpoint
 
 
 def json_response(content: str, status_code: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer with what is JSON already."""
+    """A response with serialised JSON."""
     return Response(content, status_code, headers, "application/json")
 
 
 class Route(APIRoute):
-    """A route of the API; an endpoint names with `refuses` only what nothing else can refuse."""
+    """A route of the API. An endpoint declares with `refuses` only errors that its dependencies do not."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's
         super().__init__(path, endpoint, **options)
-        self.operation_id = self.name  # what generated clients call it
+        self.operation_id = self.name  # the name in generated clients
         self._direct = _Direct(self.dependant) if getattr(endpoint, "is_direct", False) else None
         instance = re.sub(r"\{\w+\}", str(EXAMPLE_ID), path)
         refused: dict[str, ServiceError] = {}
         for error in (*refusals_of(self.dependant), *self._standard_refusals()):
-            refused.setdefault(error.code, error)  # the endpoint's own example comes first
+            refused.setdefault(error.code, error)  # the endpoint's own example wins
         self.responses = problems(instance, *refused.values()) | self.responses
 
     def _standard_refusals(self) -> Iterator[ServiceError]:
-        """What stands between every caller and the endpoint."""
+        """Errors that every endpoint can return."""
         for field in self.dependant.path_params:
             _, errors = field.validate("", loc=("path", field.alias))
             if errors:
@@ -67,7 +67,7 @@ class Route(APIRoute):
         yield TooManyRequests(42)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for the path. `get_route_handler` comes after two exit stacks that nothing here needs."""
+        """Handle a request. `get_route_handler` would come after two exit stacks that are not needed here."""
         if self._direct and scope["method"] in (self.methods or ()):
             request = Request(scope, receive)
             if (parameters := self._direct.parameters_of(request)) is not None:
@@ -78,7 +78,7 @@ class Route(APIRoute):
 
 
 class _Direct:
-    """A direct endpoint: what it is given of path and query, and how it is called."""
+    """A direct endpoint, with its path and query parameters."""
 
     def __init__(self, dependant: Dependant) -> None:
         self.call: Callable[[Request, dict[str, Any]], Awaitable[Response]] = _Call(dependant)
@@ -92,7 +92,7 @@ class _Direct:
                 raise TypeError(f"{dependant.call} takes query parameters other than one model")
 
     def parameters_of(self, request: Request) -> dict[str, Any] | None:
-        """The values of path and query by the endpoint's names; None when one of them is not valid."""
+        """The path and query parameters by their names in the endpoint; None if one is invalid."""
         parameters = {}
         for field in self._path:
             parameters[field.name], errors = field.validate(request.path_params[field.alias])
@@ -108,7 +108,7 @@ class _Direct:
 
 
 class _Call:
-    """A function that FastAPI would call for a request, and the calls whose results it is given."""
+    """A function that FastAPI would call for a request, and the calls that provide its arguments."""
 
     def __init__(self, dependant: Dependant) -> None:
         headers_are_optional_text = all(
@@ -118,7 +118,7 @@ class _Call:
         others: list[object] = [dependant.cookie_params, dependant.body_params, dependant.response_param_name]
         others += [part for needed in dependant.dependencies for part in (needed.path_params, needed.query_params)]
         if not dependant.call or any(others) or not headers_are_optional_text:
-            raise TypeError(f"{dependant.call} needs more than a direct endpoint is given")
+            raise TypeError(f"{dependant.call} needs more than a direct endpoint can get")
         self._function = dependant.call
         self._request_name = dependant.request_param_name or dependant.http_connection_param_name
         self._headers = [(field.name, field.alias) for field in dependant.header_params]

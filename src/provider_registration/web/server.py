@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol, with what it lacks.
+"""uvicorn's HTTP protocol with limits that it lacks.
 
-An answer leaves in one piece, no request fails when the server stops, and no connection may send without end: neither
-of httptools, uvicorn and Starlette limits the size of a head, nor the time that it takes. Nor does one address get all
-connections.
+Sends a response in one piece, lets no request fail at shutdown, and bounds what a connection may send: httptools,
+uvicorn and Starlette limit neither the size of a request head nor the time to receive it. One IP address cannot use
+all connections.
 """
 
 from __future__ import annotations
@@ -42,76 +42,76 @@ from provider_registration.web.rate_limit_middleware import UNLIMITED_PATHS
 from provider_registration.web.rate_limits import TooManyRequests
 from provider_registration.web.transport import BundlingTransport
 
-STOPPING = "stopping"  # of the lifespan's state: an asyncio.Event, set as soon as the server is to stop
+STOPPING = "stopping"  # key of the lifespan's state: an asyncio.Event that is set when shutdown starts
 MAX_HEAD_BYTES = 32 * 1024
-MAX_HEADERS = 100  # as Apache has it; a browser sends 20. Each costs a microsecond, and 32 KiB have room for 8,000
-MAX_TARGET_BYTES = 8000  # RFC 9110 section 4.1; what is percent-encoded costs a quarter of a microsecond a byte
-MAX_PIPELINED = 8  # requests that may wait for the answer to an earlier one of their connection; browsers send none
-# Head, body and trailers. What comes after a refusal is read and forgotten up to here: a caller who is cut off while
-# sending may never see the refusal.
+MAX_HEADERS = 100  # Apache's limit; browsers send 20. Each costs a microsecond, and 32 KiB can contain 8,000
+MAX_TARGET_BYTES = 8000  # RFC 9110 section 4.1; percent-encoded bytes cost 0.25 µs each
+MAX_PIPELINED = 8  # requests that may wait for an earlier one on their connection; browsers send none
+# Head, body and trailers. After a refusal, up to this much is read and discarded: a client that is cut off while it
+# sends may never see the refusal.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-MAX_PARTS = 200  # chunks, reads and trailers of a message: each costs some microseconds, however small it is
-HEAD_SECONDS = 10  # that a head may take to arrive, from its first byte or the connection's beginning
-UNREAD_SECONDS = 30  # in which a caller has to take LEAST_READ_BYTES of an answer, or what is left of it
-LEAST_READ_BYTES = 32 * 1024  # 1 KiB/s: GPRS has four times that
-REFUSED_SECONDS = 2.0  # that a caller who was refused may go on sending: a reset could overtake the refusal
-LOOK_SECONDS = 2.5  # between two looks at how long a connection has been sending, or has not been reading
-MAX_CONNECTIONS_AN_ADDRESS = 100  # of one that is no trusted proxy, idle ones too; a process has 1,024 files or more
-RETRY_SECONDS = 1  # after which a caller with too many connections may try again
+MAX_PARTS = 200  # chunks, reads and trailers of a message: each costs a few microseconds, however small
+HEAD_SECONDS = 10  # for a head to arrive, from its first byte or the start of the connection
+UNREAD_SECONDS = 30  # in which a client must read MIN_READ_BYTES of a response, or the rest of it
+MIN_READ_BYTES = 32 * 1024  # 1 KiB/s: GPRS is four times as fast
+REFUSED_SECONDS = 2.0  # during which a refused client may go on sending: a reset could overtake the refusal
+CHECK_SECONDS = 2.5  # between two checks for slow senders and readers
+MAX_CONNECTIONS_PER_NETWORK = 100  # with idle ones, except trusted proxies; a process has 1,024 files or more
+RETRY_SECONDS = 1  # for clients with too many connections
 NO_LINGER = struct.pack("ii", 1, 0)  # of SO_LINGER: on, for 0 s
-LINGER_SECONDS = 1.0  # that an idle connection stays open then: a request may be on its way
+LINGER_SECONDS = 1.0  # that idle connections stay open at shutdown: a request may be on its way
 HTTP_VERSIONS = ("1.1", "1.0")
 HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|[A-Za-z0-9._~%!$&'()*+,=-]*)(?::([0-9]{0,5}))?")  # RFC 9110, 7.2
 MAX_PORT = 65_535
 
 
-class NothingMoreIsRead(Exception):
-    """Stops the parser, which would go on with what it was given; uvicorn takes it for a malformed request."""
+class StopReading(Exception):
+    """Stops the parser, which would process the rest of its data; uvicorn treats it as a malformed request."""
 
 
 class BundlingProtocol(HttpToolsProtocol):
-    """Sends once what uvicorn writes in two: the caller is woken once, and the kernel is asked once."""
+    """Combines uvicorn's two writes into one: one system call, and the client wakes up once."""
 
-    transport: BundlingTransport  # type: ignore[assignment]  # which is an asyncio.Transport in all that is used
+    transport: BundlingTransport  # type: ignore[assignment]  # it has every method that uvicorn uses
     _is_stopping = False
-    _is_refused = False  # what comes now is read and forgotten
+    _is_refused = False  # further input is read and discarded
     _is_in_head = True
-    _began_at: float | None = None  # when the caller began the message that it has not sent to its end
+    _began_at: float | None = None  # when the client started the current message
     _received = 0  # bytes of that message
     _parts = 0  # of that message: chunks, reads and trailers
-    _taken = 0  # bytes of answers that the caller's side had taken at `_taken_at`
-    _taken_at = 0.0  # when it last had all, or LEAST_READ_BYTES more than before
-    _next_look: asyncio.TimerHandle | None = None
-    _network: str | None = None  # of the caller, where it is no trusted proxy
+    _taken = 0  # bytes of responses that the peer had acknowledged at `_taken_at`
+    _taken_at = 0.0  # when it last had everything, or MIN_READ_BYTES more than before
+    _next_check: asyncio.TimerHandle | None = None
+    _network: str | None = None  # of the client, unless it is a trusted proxy
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin to serve a connection, unless its address has too many."""
+        """Accept a connection, unless its network has too many."""
         super().connection_made(cast("asyncio.Transport", BundlingTransport(transport, self.loop)))
         self._began_at = self._taken_at = self.loop.time()
         self._admission = Admission.of(self.server_state)
-        self._network = self._network_of_stranger()
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # for one that is closed already: the kernel would offer for minutes
-            # Later than `_look_at_time`, which resets the connection: the kernel ends it without a word to the caller.
-            seconds = UNREAD_SECONDS + 4 * LOOK_SECONDS
+        self._network = self._untrusted_network()
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # the kernel would retransmit for minutes after a close
+            # Longer than `_check_progress`, which resets the connection; the kernel ends it without telling the client.
+            seconds = UNREAD_SECONDS + 4 * CHECK_SECONDS
             with suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
         if self._network is not None:
             self._admission.connections[self._network] += 1
-            if self._admission.connections[self._network] > MAX_CONNECTIONS_AN_ADDRESS:
+            if self._admission.connections[self._network] > MAX_CONNECTIONS_PER_NETWORK:
                 RATE_LIMIT_REFUSALS.labels("connections").inc()
                 self._write_refusal(TooManyRequests(RETRY_SECONDS))
-                self.transport.close()  # at once: it would count as one of the connections meanwhile
+                self.transport.close()  # immediately: it would still count as a connection
                 return
-        self._next_look = self.loop.call_later(LOOK_SECONDS, self._look_at_time)
+        self._next_check = self.loop.call_later(CHECK_SECONDS, self._check_progress)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything now: what a timer still knew would be kept for as long, 75 s after a reset."""
+        """Release everything now: a pending timer would keep this object alive for up to 75 s after a reset."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         if self._network is not None:
             self._admission.leave(self._network)
-        if self._next_look:
-            self._next_look.cancel()
+        if self._next_check:
+            self._next_check.cancel()
 
     @property
     def _socket(self) -> socket.socket:
@@ -119,10 +119,10 @@ class BundlingProtocol(HttpToolsProtocol):
 
     @property
     def _is_over(self) -> bool:
-        """Whether nothing that arrives now is to be served."""
+        """Whether further input is not served."""
         return self._is_refused or self.transport.is_closing()
 
-    def _network_of_stranger(self) -> str | None:
+    def _untrusted_network(self) -> str | None:
         if not self.client or (
             isinstance(self.app, ProxyHeadersMiddleware) and self.client[0] in self.app.trusted_hosts
         ):
@@ -130,9 +130,9 @@ class BundlingProtocol(HttpToolsProtocol):
         return network_of(self.client[0])
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless it is too much."""
+        """Read input up to the limits."""
         if self._began_at is None:
-            self._began_at = self.loop.time()  # also for bytes that begin no message, such as a line end
+            self._began_at = self.loop.time()  # also for bytes that start no message, such as a line end
         self._received += len(data)
         if self._is_refused:
             if self._received > MAX_MESSAGE_BYTES:
@@ -144,26 +144,26 @@ class BundlingProtocol(HttpToolsProtocol):
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS) if self._is_in_head else None)
 
     def on_message_begin(self) -> None:
-        """Begin to read a request."""
+        """Start to read a request."""
         self._stop_if_over()
         super().on_message_begin()
         self._is_in_head = True
         self._began_at = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header has arrived; trailers are ignored (RFC 9110 section 6.5.1), or they would pass for a gateway's."""
+        """Read a header. Trailers are ignored (RFC 9110 section 6.5.1): they could imitate a gateway's headers."""
         self._stop_if_over()
         if not self._is_in_head:
             self._count_part()
             return
         if len(self.headers) >= MAX_HEADERS:
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS))
-            raise NothingMoreIsRead
+            raise StopReading
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to serve a request."""
-        self._stop_if_over()  # it came together with one that was refused
+        """Start to serve a request."""
+        self._stop_if_over()  # it may follow a refused request in the same data
         if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS))
             return
@@ -181,7 +181,7 @@ class BundlingProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _is_well_formed(self) -> bool:
-        """Whether a request has what RFC 9110 section 2.5 and RFC 9112 sections 3.2 and 6.1 ask for, beyond llhttp."""
+        """Check requirements of RFC 9110 section 2.5 and RFC 9112 sections 3.2 and 6.1 that llhttp does not check."""
         version = self.parser.get_http_version()
         hosts = [value for name, value in self.headers if name == b"host"]
         if version not in HTTP_VERSIONS or len(hosts) > 1 or (version == "1.1" and not hosts):
@@ -191,80 +191,80 @@ class BundlingProtocol(HttpToolsProtocol):
         return not hosts or _is_host(hosts[0])
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body has arrived."""
-        self._stop_if_over()  # there may be no request to which it belongs
+        """Read a part of the body."""
+        self._stop_if_over()  # it may belong to no request
         self._count_part()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has arrived."""
-        if not self._is_in_head:  # it was not refused
+        """Finish reading a request."""
+        if not self._is_in_head:  # not refused
             super().on_message_complete()
         self._is_in_head = True
         self._began_at = None
         self._received = self._parts = 0
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Begin a request when it is its turn; that of a caller who has left by then is not begun."""
-        begin = super()._start_asgi_task
+        """Start a request in its turn, unless its client has left by then."""
+        start = super()._start_asgi_task
 
-        def begin_unless_over() -> None:
+        def start_unless_over() -> None:
             if not self._is_over:
-                begin(cycle, app)
+                start(cycle, app)
 
-        self._admission.begin(begin_unless_over, at_once=cycle.scope["path"] in UNLIMITED_PATHS)
+        self._admission.start(start_unless_over, at_once=cycle.scope["path"] in UNLIMITED_PATHS)
 
     def _stop_if_over(self) -> None:
         if self._is_over:
-            raise NothingMoreIsRead
+            raise StopReading
 
     def _count_part(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
             self._refuse(BodyTooLarge(MAX_BODY_BYTES, MAX_PARTS), of_current=True)
-            raise NothingMoreIsRead
+            raise StopReading
 
-    def _look_at_time(self) -> None:
-        """Close a connection on which nothing goes on; one that is idle between requests is uvicorn's."""
+    def _check_progress(self) -> None:
+        """Close a connection that makes no progress; uvicorn closes those that are idle between requests."""
         if self._is_unread():
-            # With a reset: the kernel would go on offering what is left for minutes.
+            # With a reset: the kernel would retransmit the rest for minutes.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
             return
         if self.flow.read_paused:
-            self._began_at = self.loop.time()  # it is we who do not read
+            self._began_at = self.loop.time()  # reading is paused on this side
         limit = HEAD_SECONDS if self._is_in_head else HEAD_SECONDS + BODY_SECONDS
         is_late = self._began_at is not None and self.loop.time() - self._began_at > limit
         if is_late and not self._is_over:
             self._refuse(HeadTooSlow(HEAD_SECONDS) if self._is_in_head and self._received else None)
-        self._next_look = self.loop.call_later(LOOK_SECONDS, self._look_at_time)  # until what is left was read
+        self._next_check = self.loop.call_later(CHECK_SECONDS, self._check_progress)  # until the rest was read
 
     def _is_unread(self) -> bool:
-        """Whether the caller takes nothing, or next to nothing, of what waits for it here and in the kernel."""
+        """Whether the client reads nothing, or almost nothing, of the buffered response."""
         left = self.transport.bytes_left()
         taken = self.transport.written - left
-        if not left or taken - self._taken >= LEAST_READ_BYTES:
+        if not left or taken - self._taken >= MIN_READ_BYTES:
             self._taken, self._taken_at = taken, self.loop.time()
         return self.loop.time() - self._taken_at > UNREAD_SECONDS
 
     def _refuse(self, error: ServiceError | None, *, of_current: bool = False) -> None:
-        """Serve nothing more on the connection: say why, where nobody waits for another answer, and close it.
+        """Stop serving the connection: send the error, unless another response is pending, and close it.
 
-        The error is of the request under way if `of_current`, else of what came after it. Once nobody waits for an
-        answer any more, what still comes is read and forgotten for a while. To close a connection on which something
-        was not read is to reset it: who is still sending then, as nginx is, may never read the answer.
+        The error concerns the current request if `of_current`, else the input after it. Once no response is pending,
+        further input is read and discarded for a while. Closing a connection with unread input resets it, and a
+        client that is still sending, as nginx does, may never read the response.
         """
-        if self._is_refused:  # what still comes may break a bound as well
+        if self._is_refused:  # further input may exceed a limit too
             return
         cycle: RequestResponseCycle | None = self.cycle  # none before the first request
-        waits = cycle if cycle is not None and not cycle.response_complete else None
-        if error is None or (waits and (waits.response_started or self.pipeline or not of_current)):
+        pending = cycle if cycle is not None and not cycle.response_complete else None
+        if error is None or (pending and (pending.response_started or self.pipeline or not of_current)):
             self.transport.close()
             return
-        if waits:
-            waits.disconnected = True  # what the application says now is said to nobody
-            waits.message_event.set()
-        if waits or not of_current:  # else it has been answered
+        if pending:
+            pending.disconnected = True  # discard the application's response
+            pending.message_event.set()
+        if pending or not of_current:  # otherwise the response was sent
             self._write_refusal(error)
         self._is_refused = True
         self._unset_keepalive_if_required()
@@ -286,12 +286,12 @@ class BundlingProtocol(HttpToolsProtocol):
         self.transport.write(("\r\n".join(lines) + f"\r\n\r\n{body}").encode())
 
     def send_400_response(self, _msg: str) -> None:
-        """Refuse what is no HTTP."""
+        """Refuse input that is not HTTP."""
         if not self._is_over:
             self._refuse(MalformedRequest())
 
     def shutdown(self) -> None:
-        """Stop after the request under way, or the one that may be on its way; uvicorn would cut an idle connection."""
+        """Close after the current request, or one that may be on its way; uvicorn would cut idle connections."""
         if stopping := self.app_state.get(STOPPING):
             stopping.set()
         self._is_stopping = True

@@ -1,4 +1,4 @@
-"""What the lifespan opens and routes are given: one thing of each type, found by its type."""
+"""A container of services, found by their type. The lifespan fills it; routes depend on it."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ Service = TypeVar("Service")
 
 
 class Services:
-    """One thing of each type."""
+    """One service of each type."""
 
     def __init__(self) -> None:
         self._services: dict[type[object], object] = {}
 
     def add(self, *services: object) -> None:
-        """Let each be found by its type."""
+        """Add services, each under its type."""
         self._services |= {type(service): service for service in services}
 
     def get(self, kind: type[Service]) -> Service:
-        """The one of this type.
+        """The service of this type.
 
         Raises:
-            KeyError: none was added.
+            KeyError: there is none.
         """
         service = self._services[kind]
-        if not isinstance(service, kind):  # it is, which the type checker does not know
+        if not isinstance(service, kind):  # only for the type checker
             raise TypeError(kind)
         return service
 
 
 class Application(FastAPI):
-    """FastAPI, and what its routes are given."""
+    """FastAPI with a container of services."""
 
     @cached_property
     def services(self) -> Services:
-        """Filled where the application is made and by its lifespan."""
+        """Filled by `create_app` and the lifespan."""
         return Services()
 
 
 def services_of(request: Request) -> Services:
-    """What the application that a request goes to has."""
+    """The services of the request's application."""
     app = request.app
     if not isinstance(app, Application):
         raise TypeError(f"{type(app).__name__} has no services")
@@ -54,7 +54,7 @@ def services_of(request: Request) -> Services:
 
 
 def given(kind: type[Service], *refusals: ServiceError) -> Callable[[Request], Awaitable[Service]]:
-    """A dependency that gives a route the service of a type; whoever uses that answers with `refusals` too."""
+    """A dependency that provides the service of a type; routes that use it can also return `refusals`."""
 
     @refuses(*refusals)
     async def get(request: Request) -> Service:

@@ -1,20 +1,18 @@
-"""What text may be: the one place that decides it, for the API, the pages, the console and the command line.
+"""The rules for text in the API, the pages, the console and the command line.
 
-1. Length comes first. Normalising takes time that grows with the square of the length, so nothing is normalised that
-   is longer than MAX_RAW_LENGTHS times what may be kept. Each text that a caller can send has a type from here, or a
-   bound where it is read.
-2. Text is kept in Unicode's normalisation form C, without white space around it. Control characters, line breaks and
-   half surrogate pairs are refused.
-3. What cannot be seen is removed: format characters that change the direction of text or take no room, and the
-   grapheme joiner. ZWJ and ZWNJ stay between two letters or symbols beyond Latin, with their marks, whose scripts and
-   emoji need them. A name has at least one character that shows.
-4. A phone number has a digit, of any script. A whole number may have its thousands apart by a comma, a point, an
-   apostrophe or a space, the same throughout, and its unit after it: `1,200 t`. Only the form for people reads numbers
-   so.
-5. E-mail addresses are kept as they are written, with the domain in Unicode, and compared by `canonical_email`: the
-   local part in folded case, the domain as A-labels. A local part has 64 octets at most, an address 254.
-6. Passwords are prepared by the OpaqueString profile of RFC 8265: form C, and every space is U+0020; case and width
-   stay. Control characters, and what cannot be seen, are refused in new ones.
+1. Length is checked first. Normalisation takes quadratic time, so text longer than MAX_RAW_LENGTHS times its maximum is
+   not normalised. Every text that a client can send has a type from here, or a limit where it is read.
+2. Text is stored in Unicode normalisation form C, without surrounding white space. Control characters, line breaks and
+   lone surrogates are refused.
+3. Invisible characters are removed: format characters that change the text direction or have no width, and the grapheme
+   joiner. ZWJ and ZWNJ stay between two letters or symbols beyond Latin, with their marks, because scripts and emoji
+   need them. A name has at least one visible character.
+4. A phone number has a digit of any script. A whole number may have thousands separators (comma, point, apostrophe or
+   space, the same throughout) and a unit: `1,200 t`. Only the public form accepts numbers in this format.
+5. E-mail addresses are stored as written, with the domain in Unicode, and compared by `canonical_email`: the local part
+   in folded case, the domain as A-labels. A local part has at most 64 bytes, an address 254.
+6. Passwords are prepared with the OpaqueString profile of RFC 8265: form C, and every space is U+0020; case and width
+   stay. New ones must not have control or invisible characters.
 """
 
 from __future__ import annotations
@@ -34,9 +32,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, c
 
 # Cc: control characters, NUL among them, which PostgreSQL cannot store. Cs: half a surrogate pair. Zl, Zp: line breaks.
 REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Removed, since they make two texts that look the same differ, or one read otherwise than it is (CVE-2021-42574): what
-# Unicode calls format characters (Cf), and the grapheme joiner. Kept are those of Cf that show, before numbers
-# (Prepended_Concatenation_Mark), and the two joiners between letters and symbols beyond Latin, which need them.
+# Removed, because they make equal-looking texts differ, or change how a text reads (CVE-2021-42574): format characters
+# (Cf) and the grapheme joiner. Kept are visible format characters before numbers (Prepended_Concatenation_Mark), and
+# the two joiners between letters and symbols beyond Latin, which need them.
 VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 JOINERS = frozenset("\u200c\u200d")
 END_OF_LATIN_1 = "\u00ff"
@@ -50,7 +48,7 @@ SELECTORS = frozenset("\ufe0e\ufe0f")  # of the style of emoji
 
 
 def clean_text(value: str) -> str:
-    """Normalise to NFC, remove what cannot be seen, and trim white space.
+    """Normalise to NFC, remove invisible characters, and trim white space.
 
     Raises:
         PydanticCustomError: a control character is in the text.
@@ -75,7 +73,7 @@ def _without_invisible(value: str) -> str:
 
 
 def _without_idle_selectors(text: str) -> str:
-    """Keep those that follow a symbol, as emoji are, beyond Latin-1."""
+    """Keep only selectors after a symbol beyond Latin-1, such as an emoji."""
     return "".join(
         character
         for before, character in zip(f" {text}", text, strict=False)
@@ -85,7 +83,7 @@ def _without_idle_selectors(text: str) -> str:
 
 
 def _without_idle_joiners(text: str) -> str:
-    kept, is_joined = [], False  # whether the last character that is no mark, and so its marks, may be joined
+    kept, is_joined = [], False  # whether the last character that is not a mark may be joined
     for character, after in zip(text, f"{text[1:]} ", strict=False):
         if character not in JOINERS:
             kept.append(character)
@@ -101,7 +99,7 @@ def _is_mark(character: str) -> bool:
 
 
 def _may_be_joined(character: str) -> bool:
-    """Whether it is a letter or symbol beyond Latin, also in another width or style."""
+    """Whether it is a letter or symbol beyond Latin, in any width or style."""
     plain = unicodedata.normalize("NFKD", character)[0]
     return (
         plain > END_OF_LATIN_1
@@ -111,10 +109,10 @@ def _may_be_joined(character: str) -> bool:
 
 
 def visible(value: str) -> str:
-    """Refuse a name that nobody can see.
+    """Refuse an invisible name.
 
     Raises:
-        PydanticCustomError: there is neither a letter, a number, a sign nor a symbol in it.
+        PydanticCustomError: it has no letter, number, punctuation mark or symbol.
     """
     if not any(unicodedata.category(character)[0] in "LNPS" and not INVISIBLE.match(character) for character in value):
         raise PydanticCustomError("invisible", "Input should have a visible character")
@@ -122,10 +120,10 @@ def visible(value: str) -> str:
 
 
 def has_digit(value: str) -> str:
-    """Refuse a phone number that nobody can dial; none at all is none.
+    """Refuse a phone number without digits; an empty one is allowed.
 
     Raises:
-        PydanticCustomError: there is text without a digit.
+        PydanticCustomError: it has no digit.
     """
     if value and not any(character.isdecimal() for character in value):
         raise PydanticCustomError("no_digits", "Input should be a phone number")
@@ -133,19 +131,19 @@ def has_digit(value: str) -> str:
 
 
 def blank_is_absent(value: str | None) -> str | None:
-    """What was left empty was not said."""
+    """Treat empty text as absent."""
     return value or None
 
 
 MAX_NUMBER_LENGTH = 50
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
-# A number whose thousands begin with 0 is none: 0.500 is a half.
-_PARTED_NUMBER = re.compile(r"-?[1-9][0-9]{0,2}([,.'\u2019\u066c\uff0c\s])[0-9]{3}(?:\1[0-9]{3}){0,8}")
+# A number with thousands must not start with 0: 0.500 is a half.
+_SEPARATED_NUMBER = re.compile(r"-?[1-9][0-9]{0,2}([,.'\u2019\u066c\uff0c\s])[0-9]{3}(?:\1[0-9]{3}){0,8}")
 _UNIT = re.compile(r"\s*(?:t|tn|tons?|tonnes?|trucks?)\.?\Z", re.IGNORECASE)
 
 
 def whole_number(text: str) -> int | str:
-    """A whole number as people write it; other text stays as it is, for the rules to refuse."""
+    """Parse a whole number as people write it; other text is returned unchanged, for validation to refuse."""
     if len(text) > MAX_NUMBER_LENGTH:
         return text
     try:
@@ -153,20 +151,19 @@ def whole_number(text: str) -> int | str:
     except PydanticCustomError:
         return text
     digits = "".join(str(unicodedata.decimal(each, each)) for each in _UNIT.sub("", shown))
-    if _PARTED_NUMBER.fullmatch(digits):
+    if _SEPARATED_NUMBER.fullmatch(digits):
         digits = re.sub(r"[^0-9-]", "", digits)
     return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else text
 
 
-MAX_RAW_LENGTHS = 4  # what NFC may make one of: U+1F82 is a letter and three marks
+MAX_RAW_LENGTHS = 4  # the most that NFC can combine: U+1F82 is a letter and three marks
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Marks a `str` as text of a bounded length: `Annotated[str, Text(255)]`.
+    """Marks a `str` as text of limited length: `Annotated[str, Text(255)]`.
 
-    What is sent is refused for its length before it is normalised, for that takes time that grows with the square of
-    its length: 64 KiB of combining marks took two seconds.
+    The length is checked before normalisation, which takes quadratic time: 64 KiB of combining marks took two seconds.
     """
 
     max_length: int
@@ -191,8 +188,8 @@ class Text:
         return value
 
 
-# Plain addresses, which email-validator takes a hundred times as long to accept: words of RFC 5322 atoms at a domain of
-# letters, digits and single hyphens. Parts that are too long for it to be sure about do not match.
+# Plain addresses, accepted a hundred times as fast as by email-validator: RFC 5322 atoms at a domain of letters, digits
+# and single hyphens. Parts that may be too long do not match.
 _PLAIN_ADDRESS = re.compile(
     r"(?=.{1,64}@)([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*)"
     r"@(?=.{1,180}\Z)((?:[A-Za-z0-9]{1,20}(?:-[A-Za-z0-9]{1,20}){0,2}\.)+([A-Za-z]{2,63}))\Z"
@@ -201,7 +198,7 @@ _SPECIAL_TOP_LEVELS = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_
 
 
 def _email_address(value: str) -> str:
-    """Check the syntax (RFC 5322, RFC 6531) and write the domain in lower case; no mail server is asked."""
+    """Check the syntax (RFC 5322, RFC 6531) and convert the domain to lower case; no mail server is contacted."""
     if plain := _PLAIN_ADDRESS.match(value):
         local_part, domain, top_level = plain.group(1), plain.group(2).lower(), plain.group(3).lower()
         if top_level not in _SPECIAL_TOP_LEVELS and local_part.lower() not in CASE_INSENSITIVE_MAILBOX_NAMES:
@@ -228,17 +225,17 @@ EmailAddress = Annotated[
 ]
 
 
-_DOTTED_I = re.compile("i\u0307+")  # of U+0130, of which lower() makes i in one database and not in another
+_DOTTED_I = re.compile("i\u0307+")  # of U+0130; lower() converts it to i in some databases only
 
 
 def canonical_email(address: str) -> str:
-    """The one form by which addresses are compared: those of one mailbox have the same.
+    """The canonical form of an e-mail address, equal for all spellings of one mailbox.
 
-    Case is folded and the domain is written as A-labels (UTS 46, IDNA 2008); a domain that has none is folded too, so
-    that addresses from before there were rules have a form as well. Of ASCII it makes lower case and nothing else,
-    which is what the database does for a release that does not know this. A dotted capital I is an i, whatever the
-    database's locale makes of it (no release wrote another form, so no migration changes it). Change it only with a
-    migration that empties the columns: what is stored would not match any more, and migration 016 calls this.
+    Case is folded and the domain converted to A-labels (UTS 46, IDNA 2008); an invalid domain is only folded, so that
+    old addresses have a canonical form too. ASCII addresses are converted to lower case only, as the database does for
+    releases without this function. A dotted capital I is an i, independent of the database's locale (no release wrote
+    another form, so no migration changes it). Change it only with a migration that clears the columns: stored values
+    would no longer match, and migration 016 calls this.
     """
     if address.isascii():
         return address.lower()
@@ -251,7 +248,7 @@ def canonical_email(address: str) -> str:
 
 
 def _fold(text: str) -> str:
-    seen = INVISIBLE.sub("", text)  # as NFKC_Casefold of Unicode has it: joiners and selectors too
+    seen = INVISIBLE.sub("", text)  # like Unicode's NFKC_Casefold, including joiners and selectors
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", seen).casefold())
     return unicodedata.normalize("NFC", _DOTTED_I.sub("i", folded))
 
@@ -262,7 +259,7 @@ _OPAQUE_STRING = get_profile("OpaqueString")
 
 
 def prepare_password(password: str) -> str:
-    """The form of a password that is hashed; `password` has MAX_PASSWORD_LENGTH characters at most.
+    """The form of a password that is hashed; `password` has at most MAX_PASSWORD_LENGTH characters.
 
     Raises:
         ValueError: it is empty, or has characters that RFC 8265 does not allow.
@@ -273,5 +270,5 @@ def prepare_password(password: str) -> str:
         raise ValueError("characters that a password cannot have") from None
 
 
-# What this service made and gets back, to be looked up as it is: tokens and cursors.
+# Tokens and cursors from this service, looked up unchanged.
 OpaqueText = Annotated[str, Field(max_length=128)]

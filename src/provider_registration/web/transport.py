@@ -1,4 +1,4 @@
-"""A transport that sends once what is written in several pieces, and knows how much of it has arrived."""
+"""A transport that combines writes into one send, and knows how much was acknowledged."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if sys.platform != "win32":
 
 
 class BundlingTransport:
-    """Collects what is written until the loop has run what is ready; everything else is the transport's own."""
+    """Collects writes until the event loop has run its ready callbacks; passes everything else through."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._parts: list[bytes] = []
         self.written = 0  # bytes
-        self.is_closing = transport.is_closing  # asked for each part of a message
+        self.is_closing = transport.is_closing  # called for each part of a message
 
     def write(self, data: bytes) -> None:
         if not self._parts:
@@ -30,7 +30,7 @@ class BundlingTransport:
         self._parts.append(data)
 
     def bytes_left(self) -> int:
-        """Bytes that the other side has not acknowledged: those that wait here, and those that the kernel sends."""
+        """Bytes that the peer has not acknowledged: those buffered here and those in the kernel."""
         return int(self._transport.get_write_buffer_size()) + _bytes_in_kernel(self.get_extra_info("socket"))
 
     def close(self) -> None:
@@ -49,12 +49,12 @@ class BundlingTransport:
             self._transport.write(data)
         self._parts.clear()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the transport has it
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the transport's
         return getattr(self._transport, name)
 
 
 def _bytes_in_kernel(connection: socket.socket) -> int:
-    """Bytes that were sent and that the other side has not acknowledged; 0 where the kernel does not tell."""
+    """Bytes sent but not acknowledged by the peer; 0 if the kernel does not report them."""
     if sys.platform != "win32":
         with suppress(OSError):
             [waiting] = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))

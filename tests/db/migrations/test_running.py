@@ -141,5 +141,5 @@ def test_alembic_folder_is_found_in_the_working_directory(tmp_path: Path, monkey
     assert migrations.find_config() == ROOT / "alembic.ini"
 
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MigrationError, match="run this where they lie"):
+    with pytest.raises(MigrationError, match="run this in their folder"):
         migrations.find_config()

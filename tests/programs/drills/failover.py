@@ -55,7 +55,7 @@ async def drill(options: Namespace) -> bool:
                         await asyncio.sleep(CALM_SECONDS)
                     problems = await compare(world, traffic)
                     said = await release.run("provider-registration recount", cluster.url)
-                    report.promise("The counts are right." in said, f"counts at the end: {said}")
+                    report.promise("The counts are correct." in said, f"counts at the end: {said}")
                     for problem in problems:
                         report.promise(kept=False, otherwise=problem)
     kept = f"{len(traffic.registered):,} registrations and {len(traffic.approved):,} approvals were acknowledged"

@@ -274,7 +274,7 @@ async def start(report: Report, container: Container, folder: Path) -> None:
         service_url = await make_role(owner_url)
         migrate = ("provider-registration", "migrate", "--grant-to", "provider_registration_api")
         printed = await container.finish(folder / "migrate.log", *migrate, DATABASE_URL=owner_url)
-        report.promise("may do what the service needs" in printed, f"the image does not migrate: {printed}")
+        report.promise("has the privileges that the service needs" in printed, f"the image does not migrate: {printed}")
         for workers, tmpfs in ((1, ""), (2, "/tmp")):  # noqa: S108 - of the container
             tell(f"serving with {workers}")
             seconds, serving = await serve(container, folder, workers, tmpfs, service_url)

@@ -145,7 +145,7 @@ async def drill(options: Namespace) -> bool:
                             report.promise(kept=False, otherwise=problem)
             await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
             said = await present.run("provider-registration recount", world.database_url)
-            report.promise("The counts are right." in said, f"counts: {said}")
+            report.promise("The counts are correct." in said, f"counts: {said}")
     return report.show(
         f"{options.rows:,} candidates, {REPORTS} that read the table for {options.report_seconds:g} s again and again, "
         f"seed {options.seed}"

@@ -133,12 +133,12 @@ async def destroy_and_restore(
         *run.names,
         *(before, len(lost), lost_seconds, answering - destroyed),
         *(aftermath.swept, aftermath.linked, aftermath.approved_again, aftermath.registered_again),
-        *(findings.duplicates, "right" if counts == "The counts are right." else counts),
+        *(findings.duplicates, "right" if counts == "The counts are correct." else counts),
     )
     where = f"to {run.names[0]}, {run.names[1]}"
     report.at_most(lost_seconds, LOST_SECONDS, f"seconds of writes lost, restored {where}")
     report.at_most(answering - destroyed, BACK_SECONDS, f"seconds until it answered again, restored {where}")
-    report.promise(counts == "The counts are right.", f"counts after a restore {where}: {counts}")
+    report.promise(counts == "The counts are correct.", f"counts after a restore {where}: {counts}")
     for problem in findings.problems:
         report.promise(kept=False, otherwise=f"restored {where}: {problem}")
     await world.stop(replica)

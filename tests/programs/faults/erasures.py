@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from provider_registration.privacy.errors import ApprovalStands
+from provider_registration.privacy.errors import ApprovalUnfinishedError
 
 from .crowds import PATIENT
 from .invariants import READ_DECISIONS, Findings, conclude
@@ -58,6 +58,6 @@ async def _later(random: Random, work):
 async def _erase(world: World, candidate: Candidate) -> bool:
     try:
         await world.erase(candidate.email)
-    except ApprovalStands:
+    except ApprovalUnfinishedError:
         return False
     return True

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from provider_registration.privacy.errors import ApprovalStands, NothingKnown
+from provider_registration.privacy.errors import ApprovalUnfinishedError, NothingKnown
 
 from .invariants import READ_DECISIONS, READ_IN_DOUBT, Findings, conclude
 from .kills import FAILPOINTS
@@ -152,7 +152,7 @@ class Approvals(RuleBasedStateMachine):
         async def erase() -> str:
             try:
                 await self.world.erase(candidate.email)
-            except ApprovalStands:
+            except ApprovalUnfinishedError:
                 return "stands"
             except NothingKnown:
                 assert candidate in self.erased, "it is not known, and was not erased"

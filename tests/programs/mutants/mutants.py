@@ -103,11 +103,11 @@ MUTANTS = (
     Mutant(
         "a late replica is taken for one that has everything",
         "db/reading.py",
-        '                if not await session.scalar(HAS_REPLAYED, {"place": place}):\n'
+        '                if not await session.scalar(HAS_REPLAYED, {"position": position}):\n'
         "                    raise _Behind\n"
-        "                known[REPLAYED] = place\n",
-        "                known[REPLAYED] = place\n"
-        '                if not await session.scalar(HAS_REPLAYED, {"place": place}):\n'
+        "                known[REPLAYED] = position\n",
+        "                known[REPLAYED] = position\n"
+        '                if not await session.scalar(HAS_REPLAYED, {"position": position}):\n'
         "                    raise _Behind\n",
         (REPLICA,),
     ),
@@ -121,8 +121,8 @@ MUTANTS = (
     Mutant(
         "a replica that is away is asked every time",
         "db/reading.py",
-        "AWAY_SECONDS = 15.0",
-        "AWAY_SECONDS = 0.0",
+        "RETRY_SECONDS = 15.0",
+        "RETRY_SECONDS = 0.0",
         (READING,),
     ),
     Mutant(
@@ -135,8 +135,8 @@ MUTANTS = (
     Mutant(
         "waits between attempts do not grow",
         APPROVAL + "attempt.py",
-        "FIRST_WAIT_SECONDS * 2 ** min(self._claim.attempts - 1, 10)",
-        "FIRST_WAIT_SECONDS",
+        "FIRST_RETRY_SECONDS * 2 ** min(self._claim.attempts - 1, 10)",
+        "FIRST_RETRY_SECONDS",
         (ATTEMPTS,),
     ),
     Mutant(
@@ -149,11 +149,11 @@ MUTANTS = (
     Mutant(
         "the locks of log-ins are kept for ever",
         "web/rate_limits.py",
-        "                del self._logging_in[key]",
+        "                del self._login_turns[key]",
         "                pass",
         (LIMITS + "::test_nothing_is_kept_of_log_ins_that_are_over",),
     ),
-    # Of what was mended at the same time.
+    # Faults fixed at the same time.
     Mutant(
         "an orphan is recorded at every attempt",
         APPROVAL + "queries.py",
@@ -192,7 +192,7 @@ MUTANTS = (
     Mutant(
         "two recounts at once",
         "candidates/counts.py",
-        "        await session.execute(queries.TAKE_TURN_TO_RECOUNT)\n",
+        "        await session.execute(queries.LOCK_RECOUNT)\n",
         "",
         (COUNTS,),
     ),

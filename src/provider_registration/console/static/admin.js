@@ -1,6 +1,6 @@
-// What makes the console quicker to work at. Every page does all it does without this.
+// Makes the console faster to use. Every page works without scripts.
 
-// -- a decision is sent once ------------------------------------------------------------------------------------------
+// -- send a decision once ---------------------------------------------------------------------------------------------
 
 for (const form of document.querySelectorAll("form[data-once]")) {
   form.addEventListener("submit", (event) => {
@@ -15,16 +15,16 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   });
 }
 addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload(); // going back must show what is so now
+  if (event.persisted) location.reload(); // going back must show the current state
 });
 
-// -- typing a reason chooses it ---------------------------------------------------------------------------------------
+// -- typing a reason selects "Other" ----------------------------------------------------------------------------------
 
 document.getElementById("reason")?.addEventListener("input", () => {
   document.getElementById("choice-own").checked = true;
 });
 
-// -- marking rows -----------------------------------------------------------------------------------------------------
+// -- selecting rows ---------------------------------------------------------------------------------------------------
 
 const marks = document.getElementById("marks");
 const boxes = [...document.querySelectorAll("td.mark input")];
@@ -35,7 +35,7 @@ function showMarks() {
   for (const box of boxes) box.closest("tr").classList.toggle("is-marked", box.checked);
   const text = marks.querySelector("[data-marked-count]");
   text.dataset.unmarked ??= text.textContent;
-  text.textContent = marked.length ? `${marked.length} marked` : text.dataset.unmarked;
+  text.textContent = marked.length ? `${marked.length} selected` : text.dataset.unmarked;
   all.checked = marked.length === boxes.length;
   all.indeterminate = marked.length > 0 && !all.checked;
 }
@@ -50,7 +50,7 @@ if (marks) {
   showMarks();
 }
 
-// -- deciding about several, one request each, with a result for each -------------------------------------------------
+// -- deciding several candidates, with one request and one result for each --------------------------------------------
 
 for (const form of document.querySelectorAll("form[data-bulk]")) {
   form.addEventListener("submit", async (event) => {
@@ -90,17 +90,17 @@ for (const form of document.querySelectorAll("form[data-bulk]")) {
   });
 }
 
-// What the answer says came of it; null when the whole form is answered by a page: to correct it, or to sign in.
-async function decide(address, typed, version) {
+// The outcome in the response; null if the whole form must be sent, to show its errors or the sign-in page.
+async function decide(url, typed, version) {
   const body = new URLSearchParams(typed);
   body.set("version", version);
   try {
-    const response = await fetch(address, { method: "POST", body, headers: { Accept: "application/json" } });
+    const response = await fetch(url, { method: "POST", body, headers: { Accept: "application/json" } });
     if (response.status === 401 || response.status === 422) return null;
-    const said = await response.json();
-    return response.ok ? said : { kind: "danger", text: said.detail, is_done: false };
+    const outcome = await response.json();
+    return response.ok ? outcome : { kind: "danger", text: outcome.detail, is_done: false };
   } catch {
-    return { kind: "danger", text: "No answer came. Look at it again before you decide.", is_done: false };
+    return { kind: "danger", text: "No response. Review it again before you decide.", is_done: false };
   }
 }
 
