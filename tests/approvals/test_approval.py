@@ -1,4 +1,4 @@
-"""Approving: one provider in billing, whatever happens on the way."""
+"""Approval creates exactly one provider in billing, whatever fails."""
 
 from __future__ import annotations
 

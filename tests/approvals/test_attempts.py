@@ -1,4 +1,4 @@
-"""Attempts of an approval against the billing sandbox: what becomes of the claim, and whose claim it is."""
+"""Attempts of an approval against the billing sandbox: what happens to the claim, and who owns it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def service_database(migrated_database_url, no_candidates):
 
 @pytest.fixture
 async def answer():
-    """Billing whose next answers are this status and body; a body with the name `None` has the name asked for."""
+    """Make the sandbox's next responses this status and body; the name `None` stands for the requested name."""
     prepared = {"status": 201, "body": {}}
 
     async def give(request):
@@ -76,7 +76,7 @@ async def answer():
 
 @pytest.fixture
 async def claimed(database, users):
-    """Makes a candidate whose approval is claimed, and the claim."""
+    """Make a candidate with a claimed approval; return the claim too."""
 
     async def claimed(*, attempts=1):
         unique = uuid4().hex
@@ -192,7 +192,7 @@ async def test_a_provider_in_hand_is_recorded_though_another_holds_the_claim(car
 
 @pytest.mark.parametrize(("held_for", "is_over"), [("20 s", False), ("-1 s", True), ("1 hour", True)])
 async def test_a_lease_longer_than_any_is_over(service_database, database, claimed, held_for, is_over):
-    """As after the database's clock was set back: approving and retrying claim with this statement."""
+    """As if the database's clock had been set back: approval and retry both claim with this statement."""
     claim = await claimed()
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
     ids = {"candidate_id": claim.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}

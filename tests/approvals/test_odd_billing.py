@@ -1,4 +1,4 @@
-"""Billing that answers one candidate's approval with nonsense, or not at all: others go on, and an admin ends it."""
+"""Billing returns nonsense or nothing for one approval: others continue, and an admin resolves it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ANSWERS = {
 
 @pytest.fixture(scope="module")
 async def own_database_url(server_url):
-    """A database whose approvals no other test's service takes over."""
+    """A database of its own, so that no other test's service takes its approvals over."""
     name = f"test_{uuid4().hex}"
     url = await create_database(server_url, name)
     await asyncio.to_thread(migrations.upgrade, url)
@@ -43,7 +43,7 @@ async def own_database_url(server_url):
 
 @pytest.fixture(scope="module")
 async def admin(own_database_url, run_service, connect):
-    """An admin of a service whose billing answers a candidate by its name: an odd one's names the answer."""
+    """An admin of a service whose billing chooses its response by the candidate's name."""
     ids = count(1)
 
     def by_name(name):
@@ -91,7 +91,7 @@ async def test_others_are_approved_meanwhile_and_an_admin_ends_it(admin, kind):
 
 
 async def test_what_is_not_answered_waits_as_long_as_billing_answers_nobody(admin, monkeypatch):
-    """It is down, then: what waits is completed by itself once it is back."""
+    """Billing is down: pending approvals complete by themselves when it is back."""
     monkeypatch.setattr(protection, "ANSWERED_SECONDS", -1.0)  # of the tests before
     odd = await register(admin, company_name=f"nothing at all{ODD}{uuid4().hex}")
     async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""Whoever waits for a row looks at what was committed meanwhile, not at what there was before the wait."""
+"""A statement that waited for a row sees what was committed meanwhile, not the older version."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLAIMED = """
 
 @asynccontextmanager
 async def holding(url, *statements):
-    """A transaction that has executed these; gives its connection, and commits when the block ends."""
+    """A transaction that has executed these statements; yields its connection, commits at the end of the block."""
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
@@ -43,7 +43,7 @@ async def holding(url, *statements):
 
 
 async def until_waiting(url):
-    """Return when a statement waits for a lock."""
+    """Return as soon as a statement waits for a lock."""
     connection = await asyncpg.connect(url)
     async with asyncio.timeout(20):
         while not await connection.fetchval(WAITING):
@@ -53,7 +53,7 @@ async def until_waiting(url):
 
 @pytest.fixture
 async def patient(migrated_database_url):
-    """The database as commands use it: without a time limit."""
+    """The database as commands use it, without a timeout."""
     database = Database(DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=4)
     yield database
     await database.close()
@@ -61,7 +61,7 @@ async def patient(migrated_database_url):
 
 @pytest.fixture
 async def member(users, database):
-    """The address and the id of a member of staff."""
+    """The e-mail address and the id of a user."""
     email = f"{uuid4().hex}@example.com"
     await users.create(email, PASSWORD, Role.ADMIN)
     return email, await database.fetchval("SELECT id FROM users WHERE email = $1", email)
@@ -94,7 +94,7 @@ async def test_a_session_that_begins_while_something_is_taken_away_ends_too(
 
 
 async def ended_everywhere(url, database, user_id, end):
-    """Whether another process knows that each of three sessions has ended, the end of which waited for the last."""
+    """Whether another process sees the end of each of three sessions; each one waited for the one before."""
     sessions = [await database.fetchval(f"{BEGIN_SESSION} RETURNING id", user_id) for _ in range(3)]
     elsewhere = Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1)
     watch = RevocationWatch(elsewhere)
@@ -113,7 +113,7 @@ async def ended_everywhere(url, database, user_id, end):
 
 @pytest.fixture
 def short_overlap(monkeypatch):
-    """A wait of a second is as long as one of 75 is otherwise."""
+    """Shorten the overlap, so that a wait of one second is too long, as one of 75 seconds is in production."""
     monkeypatch.setattr(revocations, "OVERLAP_SECONDS", 0.4)
 
 
@@ -142,7 +142,7 @@ async def test_all_sessions_that_end_after_a_long_wait_have_ended_everywhere(own
 
 @pytest.fixture
 async def slow_billing(migrated_database_url, shared_billing_url, run_service, connect, tokens):
-    """An admin at a service whose approvals are held as long as they can be."""
+    """An admin of a service whose claims last as long as the settings allow."""
     settings = make_settings(migrated_database_url, shared_billing_url, billing_deadline_seconds=300)
     async with run_service(settings) as service, connect(service.url, tokens[Role.ADMIN]) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Approvals that billing has not confirmed: seen, retried, resolved, swept."""
+"""Approvals that billing has not confirmed: list, retry, resolve, sweep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path(candidate, suffix=""):
 
 
 async def until(condition, seconds=10):
-    """Wait until an async condition holds."""
+    """Wait until an async condition is true."""
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.05)
@@ -31,7 +31,7 @@ async def until(condition, seconds=10):
 
 @pytest.fixture(scope="session")
 async def hurried(settings, run_service):
-    """A service that is as impatient with billing as tests are; the sweep of the shared one is slower."""
+    """A service with short billing timeouts and a fast sweep; the shared service sweeps more slowly."""
     patience = settings.model_copy(
         update={"billing_timeout_seconds": 0.3, "billing_deadline_seconds": 1.0, "billing_max_tries": 1}
     )
@@ -48,7 +48,7 @@ async def admin(hurried, tokens):
 
 @pytest.fixture
 async def in_doubt(admin, register, billing):
-    """A candidate whose provider was made by a try whose answer was lost, in a billing service that ignores keys."""
+    """A candidate whose provider exists although the response was lost; this billing ignores idempotency keys."""
     candidate = await register()
     await billing.set(honour_idempotency_key=False)
     await billing.fail("commit_then_reset", times=1, names=[candidate["company_name"]])
@@ -361,7 +361,7 @@ async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(ad
 
 @pytest.fixture
 async def overruled(admin, register, billing, database):
-    """A candidate that was decided otherwise, by hand, while its approval is in doubt; and its path."""
+    """A candidate decided by hand, in SQL, while its approval is in doubt; and its path."""
     candidate = await register()
     name = candidate["company_name"]
     await billing.fail("wrong_name", names=[name])
@@ -415,7 +415,7 @@ async def test_a_provider_linked_elsewhere_is_no_orphan_of_who_was_decided_other
 
 
 async def test_an_approval_held_until_a_time_far_ahead_is_taken_over(admin, register, billing, database):
-    """As after the database's clock was set back by an hour."""
+    """As if the database's clock had been set back by an hour."""
     candidate = await register()
     await billing.fail("fail_500", times=1, names=[candidate["company_name"]])
     await admin.post(path(candidate, "/approve"))

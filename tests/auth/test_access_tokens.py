@@ -1,4 +1,4 @@
-"""Which access tokens the service takes: its own, whole, in time, of users who may still come in."""
+"""The access tokens that the service accepts: its own, intact, not expired, of active users."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decode(part: str) -> bytes:
 
 
 def sign(claims, key, header=None):
-    """A JWT made without the library that reads it."""
+    """A JWT made without the library that the service uses."""
     header = {"alg": "HS256", "typ": "JWT", "kid": key_id(key)} | (header or {})
     payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
     message = f"{encode(json.dumps(header).encode())}.{encode(payload)}"
@@ -46,13 +46,13 @@ def key(settings):
 
 @pytest.fixture
 def claims(tokens):
-    """What a viewer's token says."""
+    """The claims of a viewer's token."""
     return json.loads(decode(tokens[Role.VIEWER].split(".")[1]))
 
 
 @pytest.fixture
 def status_with(anonymous):
-    """Reads the list of candidates with an Authorization header; returns the status."""
+    """Request the list of candidates with this Authorization header; return the status."""
 
     async def status_with(authorization):
         return (await anonymous.get("/candidates", headers={"Authorization": authorization})).status_code
@@ -172,7 +172,7 @@ MUTANTS = 1000
 
 
 def mutants(token, key):
-    """A thousand tokens that look like ours: other headers, other claims, cut, swollen, nested, scrambled."""
+    """A thousand tokens that look like ours: other headers, other claims, truncated, enlarged, nested, shuffled."""
     chance = random.Random(7)  # noqa: S311 - not a secret
     claims = json.loads(decode(token.split(".")[1]))
     kinds = (_with_another_header, _with_another_claim, _cut, _swollen, _nested, _of_other_parts, _scrambled)
@@ -256,6 +256,6 @@ async def test_a_thousand_mutants_of_a_token_are_refused(status_with, tokens, ke
 
 
 def says_the_same(mutant, token):
-    """Whether only the writing of the signature differs: the unused bits of its last character, or stray signs."""
+    """Whether only the signature's encoding differs: unused bits of its last character, or extra characters."""
     (*message, signature), (*original_message, original) = mutant.strip().split("."), token.split(".")
     return message == original_message and decode(signature) == decode(original)

@@ -1,4 +1,4 @@
-"""`POST /auth/login`: JSON or the OAuth2 form, one answer for whatever is wrong."""
+"""`POST /auth/login`: JSON or the OAuth2 form, one error response for every wrong input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def user(users):
 
 @pytest.fixture(scope="module")
 async def disabled_user(users):
-    """The same of a user who was disabled."""
+    """The same for a disabled user."""
     email = f"{uuid4().hex}@example.com"
     await users.create(email, PASSWORD, Role.ADMIN)
     await users.disable(email)
@@ -277,7 +277,7 @@ async def test_a_refusal_does_not_repeat_what_was_sent(anonymous):
 
 @pytest.fixture
 def held(monkeypatch):
-    """What stops the checking of passwords until it is set; with the passwords that were checked."""
+    """An event that blocks password checks until it is set, and the passwords that were checked."""
     go_on, checked = threading.Event(), []
     verify = passwords.ARGON2ID.verify
 

@@ -1,4 +1,4 @@
-"""Password hashing: Argon2id, off the event loop, as slow for nobody as for somebody."""
+"""Password hashing: Argon2id, off the event loop, equally slow for unknown and for known users."""
 
 from __future__ import annotations
 

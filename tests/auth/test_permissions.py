@@ -1,4 +1,4 @@
-"""Who may do what: every route of the application against every kind of caller."""
+"""Permissions: every route of the application with every kind of client."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BODIES = {
 
 
 def expired(token, key):
-    """The same token, signed anew after its time was over."""
+    """The same token, expired and correctly signed."""
     header, payload, _ = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     claims |= {"iat": claims["iat"] - 7200, "exp": claims["exp"] - 7200}
@@ -69,7 +69,7 @@ def encode(data):
 
 @pytest.fixture(scope="module")
 def log_in(service, users):
-    """Makes a user of a role and logs in; returns the address and the two tokens."""
+    """Create a user with this role and log in; return the e-mail address and both tokens."""
 
     async def log_in(role):
         email = f"{uuid4().hex}@example.com"
@@ -98,7 +98,7 @@ async def token_of(log_in, users, settings):
 
 @pytest.fixture
 def ask(anonymous, token_of):
-    """Asks for a route as somebody; returns the response."""
+    """Send a request to a route as this kind of client; return the response."""
 
     async def ask(route, who, *, candidate_id=None, secret=None, token=None, headers=None, **body):
         method, path = route.split()

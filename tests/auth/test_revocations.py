@@ -1,4 +1,4 @@
-"""Sessions that end while the database's clock is set: every process learns of them all the same."""
+"""Sessions that end while the database's clock is changed: every process still sees it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def clock(own_database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def database(clock: asyncpg.Connection, own_database_url: str) -> AsyncIterator[Database]:
-    """The same, as the service sees it."""
+    """The same database, as the service uses it."""
     del clock
     database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
     yield database
@@ -94,7 +94,7 @@ async def test_a_process_that_starts_knows_of_ends_for_as_long_as_any_token_may_
 
 
 def wake_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the machine have been suspended: on Linux, the monotonic clock stood still meanwhile."""
+    """Pretend that the machine was suspended: on Linux, the monotonic clock does not advance meanwhile."""
     monotonic, boot = time.monotonic(), time.clock_gettime(BOOT_CLOCK)
     clocks = SimpleNamespace(
         monotonic=lambda: monotonic + (0 if sys.platform == "linux" else seconds),

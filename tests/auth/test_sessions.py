@@ -1,4 +1,4 @@
-"""Staying logged in, and being logged out: at once, everywhere."""
+"""Sessions: they are renewed, and a log-out takes effect at once, everywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PASSWORD = "a password that nobody else has"
 
 @pytest.fixture
 async def maria(users):
-    """E-mail address of a viewer of the test's own."""
+    """E-mail address of a viewer that only this test uses."""
     email = f"{uuid4().hex}@example.com"
     await users.create(email, PASSWORD, Role.VIEWER)
     return email
@@ -82,7 +82,7 @@ async def test_a_refresh_token_that_comes_twice_ends_the_session(anonymous, mari
 
 
 def refreshes():
-    """How often refresh tokens were shown, by outcome."""
+    """How often refresh tokens were used, by outcome."""
     samples = [sample for metric in REFRESHES.collect() for sample in metric.samples]
     return {one.labels["outcome"]: one.value for one in samples if one.name.endswith("_total")}
 

@@ -1,4 +1,4 @@
-"""The signer of access tokens by itself: what it issues, and that nothing but its own refusal ever leaves it."""
+"""The signer of access tokens alone: what it issues, and that it raises no other error than its own."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_long_token_is_refused_without_being_read(signer, monkeypatch, length)
 
 
 def signed(changes="", header=None, *, lacks=None):
-    """A token under the right signature, which may lack a claim; `changes` are JSON that replaces claims."""
+    """A token with a valid signature, which may lack a claim; `changes` are JSON that replaces claims."""
     claims = jwt.get_unverified_claims(TokenSigner(KEY).issue(VIEWER))
     claims.pop(lacks, None)
     payload = json.dumps(claims)

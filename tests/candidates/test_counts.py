@@ -1,4 +1,4 @@
-"""The counts behind every list's total: exact after whatever happened, and mended when something came past them."""
+"""The counts behind every list's total: always exact, and corrected if rows changed without them."""
 
 from __future__ import annotations
 

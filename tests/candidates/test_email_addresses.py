@@ -1,4 +1,4 @@
-"""One address is one, however it is written: in a database that folds case by Unicode, and in one that knows ASCII."""
+"""All spellings of an e-mail address are one, in a database with Unicode case folding and in an ASCII one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INSERT_USER = """
 
 
 def spellings():
-    """Ways to write one address that nobody else uses, the first in the form that is kept of them."""
+    """Spellings of one unused e-mail address; the first is the canonical one."""
     unique = uuid4().hex[:12]
     return [
         f"josé-{unique}@bücher.example",

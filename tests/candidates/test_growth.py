@@ -1,4 +1,4 @@
-"""What a list costs does not grow with the table: told by the blocks that PostgreSQL reads, which do not wobble."""
+"""What a list costs does not grow with the table: measured in blocks that PostgreSQL reads, which do not vary."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def connection(server_url):
 
 
 async def blocks(connection, statement, **parameters):
-    """Blocks that a statement of the service touches."""
+    """Number of blocks that a statement of the service reads."""
     compiled = statement.compile(dialect=dialect.dialect())
     values = [{**compiled.params, **parameters}[name] for name in compiled.positiontup]
     plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled}", *values))
@@ -57,7 +57,7 @@ async def blocks(connection, statement, **parameters):
 
 
 async def all_blocks(connection, rows):
-    """The same for every kind of page, in a table of so many rows."""
+    """The same for every kind of page, in a table of `rows` rows."""
     first = {"after": NEWEST_END.at, "after_id": NEWEST_END.id, "limit": 20, "offset": 0}
     deep = {
         **first,

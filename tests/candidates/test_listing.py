@@ -19,7 +19,7 @@ INSERT = """
 
 @pytest.fixture
 def insert(database, no_candidates):
-    """Puts candidates into the database; the first of all is the newest, ten share each instant."""
+    """Insert candidates; the first is the newest, and groups of ten have the same time."""
     count = 0
 
     async def insert(number, *, products=("apples",), status="pending"):
@@ -32,7 +32,7 @@ def insert(database, no_candidates):
 
 @pytest.fixture
 def listed(viewer):
-    """Lists with parameters; returns the names and what is said of the page."""
+    """List with these parameters; return the names and the page's metadata."""
 
     async def listed(**parameters):
         response = await viewer.get(CANDIDATES, params=parameters)
@@ -145,7 +145,7 @@ async def test_the_pages_together_are_the_whole_list_either_way(listed, insert, 
 
 
 async def follow(viewer, **parameters):
-    """The pages that lead from one to the next, by the cursors and by the Link headers."""
+    """All pages in order, by the cursors and by the Link headers."""
     pages, link = [], {}
     while True:
         response = await viewer.get(CANDIDATES, params=parameters)

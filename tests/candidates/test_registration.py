@@ -1,4 +1,4 @@
-"""Registering: what is taken, how it is kept, and what is refused without repeating it."""
+"""Registration: what is accepted, how it is stored, and errors that do not repeat the input."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LARGEST_INTEGER = 2**31 - 1
 
 
 def faults(response):
-    """The fields that a refusal names."""
+    """The fields that an error response names."""
     assert response.status_code == 422, response.text
     return {error["field"] for error in response.json()["errors"]}
 
 
 @pytest.fixture
 def post(anonymous):
-    """Sends a body as it stands, announced as JSON."""
+    """Send a raw body with the JSON content type."""
 
     async def post(body, **headers):
         return await anonymous.post(CANDIDATES, content=body, headers=JSON | headers)
@@ -34,7 +34,7 @@ def post(anonymous):
 
 @pytest.fixture
 def try_registering(anonymous, registration):
-    """Registers with changes to a registration that is valid without them; `...` leaves a field out."""
+    """Register with changes to a valid registration; `...` omits a field."""
 
     async def try_registering(**changes):
         body = {name: value for name, value in registration(**changes).items() if value is not ...}

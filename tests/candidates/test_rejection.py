@@ -1,4 +1,4 @@
-"""Rejecting: once, with a reason or without, and never against an approval under way."""
+"""Rejection: once, with or without a reason, and never during an approval."""
 
 from __future__ import annotations
 

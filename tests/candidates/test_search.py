@@ -1,4 +1,4 @@
-"""Candidates are found by their words, whatever the script, and whatever the database knows of letters."""
+"""Search finds candidates by words in any script, whatever the database's locale."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TEXT_OF = "SELECT search_text FROM candidates WHERE id = $1"
 
 @pytest.fixture(scope="module", params=["LOCALE 'C' LOCALE_PROVIDER libc", ""], ids=["C", "as made"])
 async def url(request, server_url):
-    """A database at head, in one of whose locales no letter beyond ASCII is known."""
+    """A database at head, one with a locale that knows only ASCII letters."""
     name = f"test_{uuid4().hex}"
     url = await create_database(server_url, name, "template0", f"ENCODING 'UTF8' {request.param}")
     await asyncio.to_thread(migrations.upgrade, url)
@@ -64,7 +64,7 @@ async def connection(url):
 
 @pytest.fixture
 def found(database):
-    """The names of the companies that words find."""
+    """The names of the companies that match the words."""
 
     async def found(words):
         return [

@@ -1,4 +1,4 @@
-"""Links to status pages: made at registration, kept as hashes, replaced by admins."""
+"""Status links: created at registration, stored as hashes, replaced by admins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEPT = "SELECT status_secret_hash FROM candidates WHERE id = $1"
 
 
 def secret_of(response):
-    """The secret in the link that an answer has."""
+    """The secret in the link of a response."""
     match = STATUS_URL.fullmatch(response.json()["status_url"])
     assert match, response.text
     return match[1]
@@ -28,7 +28,7 @@ def hash_of(secret):
 
 @pytest.fixture
 def registered(anonymous, registration):
-    """Registers a company and returns the answer."""
+    """Register a company and return the response."""
 
     async def registered(**changes):
         return await anonymous.post(CANDIDATES, json=registration(**changes))
@@ -38,7 +38,7 @@ def registered(anonymous, registration):
 
 @pytest.fixture
 def replace(admin):
-    """Asks for a new link for a candidate."""
+    """Request a new link for a candidate."""
 
     async def replace(candidate_id):
         return await admin.post(f"{CANDIDATES}/{candidate_id}/status-link")

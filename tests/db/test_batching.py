@@ -1,4 +1,4 @@
-"""Gathering callers: who goes together, who fails alone, and that nobody waits for ever."""
+"""Batching: which callers share a batch, which fail alone, and that none waits for ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provider_registration.observability.logs import request_id_var
 
 
 class Work:
-    """Doubles numbers, a batch at a time, when it is let; `batches` has what it was given."""
+    """Doubles numbers, batch by batch, when the test allows it; `batches` records its arguments."""
 
     def __init__(self):
         self.batches = []
@@ -44,7 +44,7 @@ def batcher(work):
 
 
 async def begin(batcher, *items):
-    """Ask for each; return when all have asked."""
+    """Call it for each item; return when all calls have started."""
     tasks = [asyncio.create_task(batcher.do(item)) for item in items]
     await asyncio.sleep(0.01)
     return tasks
@@ -261,7 +261,7 @@ async def test_what_a_batch_logs_has_no_callers_request_id():
 
 
 class Looking:
-    """Looks for what is asked, when it is let; `asked` has what it was asked."""
+    """Looks items up when the test allows it; `asked` records its arguments."""
 
     def __init__(self):
         self.asked = []

@@ -1,4 +1,4 @@
-"""Transactions, their time limits, and which of a driver's errors mean that the database is unavailable."""
+"""Transactions, their timeouts, and which driver errors mean that the database is unavailable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSERT = text("INSERT INTO users (email, password_hash, role) VALUES (:email, 'x
 
 
 def url_of(url):
-    """The URL as settings hand it on."""
+    """The URL as the settings parse it."""
     return DatabaseSettings(_env_file=None, database_url=url).database_url
 
 
@@ -35,7 +35,7 @@ async def database(migrated_database_url):
 
 @pytest.fixture
 async def scratch(database):
-    """Name of a table of the test's own."""
+    """Name of a table that only this test uses."""
     async with database.transaction() as session:
         await session.execute(
             text("CREATE TABLE scratch (value integer CONSTRAINT scratch_value_small CHECK (value < 5))")
@@ -115,7 +115,7 @@ UNFIT = {
 
 @pytest.fixture
 async def role(migrated_database_url):
-    """A role that may do what the service does, and a connection of a superuser to change what it is given."""
+    """A role with the service's privileges, and a superuser's connection to change them."""
     name = f"serving_{uuid4().hex}"
     owner = await asyncpg.connect(migrated_database_url)
     await owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
@@ -308,7 +308,7 @@ async def test_first_come_first_served(migrated_database_url):
 
 @pytest.fixture
 async def hurried(migrated_database_url):
-    """A database with one connection, for which nobody waits long."""
+    """A database with one connection and a short wait for it."""
     hurried = Database(url_of(migrated_database_url), pool_size=1, time_limit=0.3)
     yield hurried
     await hurried.close()
@@ -363,7 +363,7 @@ async def test_a_command_may_take_its_time(migrated_database_url):
 
 @pytest.fixture
 def dead_port():
-    """A port where nobody listens."""
+    """A port where nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""What the role that serves is given in the database: what the table says, and nothing else."""
+"""The privileges of the service role: those in the table, and no others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIST_PRIVILEGES = """
 
 @pytest.fixture
 async def grant(migrated_database_url):
-    """Calls grant_service as the owner of the tables."""
+    """Call grant_service as the owner of the tables."""
     database = Database(DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=2)
 
     async def grant(role):
@@ -47,7 +47,7 @@ async def owner(migrated_database_url):
 
 @pytest.fixture
 async def role(owner):
-    """A role that may do nothing yet; its name needs quoting."""
+    """A role without privileges; its name needs quoting."""
     name = f'serving "{uuid4().hex}'
     quoted = '"' + name.replace('"', '""') + '"'
     await owner.execute(f"CREATE ROLE {quoted}")

@@ -1,4 +1,4 @@
-"""Rows that an open transaction holds: who needs one of them waits or is refused; who came with them does not."""
+"""Rows locked by an open transaction: requests for these wait or fail; others of the same batch do not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INSERT_WITH_CANONICAL = """
 
 @asynccontextmanager
 async def open_transaction(url, *statements):
-    """A transaction that has executed these when the block begins, and is rolled back when it ends."""
+    """A transaction that has executed these statements; it is rolled back at the end of the block."""
     connection = await asyncpg.connect(url)
     transaction = connection.transaction()
     await transaction.start()

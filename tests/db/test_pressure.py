@@ -1,4 +1,4 @@
-"""What callers see when the database is slow or has no connection left: a clear refusal at once, and no hang."""
+"""Responses while the database is slow or has no free connection: a clear error at once, and no hang."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLERS = 40
 
 @pytest.fixture
 async def client(settings, run_service, tokens):
-    """An admin's client of a service with few connections and the time limit of production."""
+    """An admin's client of a service with few connections and production's timeout."""
     small = settings.model_copy(update={"database_pool_size": 3, "database_timeout_seconds": TIME_LIMIT})
     headers = {"Authorization": f"Bearer {tokens[Role.ADMIN]}"}
     async with run_service(small) as service, httpx.AsyncClient(base_url=service.url, headers=headers) as client:
@@ -30,7 +30,7 @@ async def client(settings, run_service, tokens):
 
 @pytest.fixture
 def ask(client, registration):
-    """Sends many requests of every kind at once; returns the responses and the seconds that the slowest took."""
+    """Send many requests of every kind at once; return the responses and the seconds that the slowest took."""
 
     async def ask(candidate):
         path = f"/candidates/{candidate['candidate_id']}"

@@ -1,4 +1,4 @@
-"""Lists and reads on a real standby: served by it, and never without what was decided."""
+"""Lists and reads come from a real standby, and always include earlier decisions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def second_standby_url(urls):
 
 @asynccontextmanager
 async def pooled(url, pooler):
-    """The database behind a PgBouncer that gives each transaction the next connection, if there is to be one."""
+    """The database's URL, directly or behind a PgBouncer that gives each transaction another connection."""
     if not pooler:
         yield url
         return
@@ -90,7 +90,7 @@ async def standby(urls):
 
 @pytest.fixture(scope="module")
 async def clients(urls, shared_billing_url, run_service):
-    """An admin at each of two replicas of the service."""
+    """An admin's client of each of two replicas of the service."""
     primary_url, standby_url = urls
     database = Database(DatabaseSettings(_env_file=None, database_url=primary_url).database_url, pool_size=1)
     hasher = PasswordHasher()
@@ -117,7 +117,7 @@ async def clients(urls, shared_billing_url, run_service):
 
 
 async def register(client, standby):
-    """Register a company that the standby knows."""
+    """Register a company, and wait until the standby has it."""
     candidate = (await client.post("/candidates", json=a_registration())).json()
     async with asyncio.timeout(SEEN_SECONDS):
         while not await standby.fetchval("SELECT true FROM candidates WHERE id = $1", candidate["candidate_id"]):
@@ -126,7 +126,7 @@ async def register(client, standby):
 
 
 async def calls_of(connection):
-    """How often an index of the list was used there."""
+    """How often the standby used an index of the list."""
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     return await connection.fetchval("SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE relname = 'candidates'")
 
@@ -253,7 +253,7 @@ async def test_check_tells_a_standby_from_a_primary(urls, monkeypatch, tmp_path)
 
 @pytest.fixture
 async def reader(urls):
-    """Reads as the service does."""
+    """Read as the service does."""
     databases = [
         Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1, time_limit=2)
         for url in (*urls, "postgresql://nobody@127.0.0.1:1/none")

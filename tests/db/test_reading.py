@@ -1,4 +1,4 @@
-"""Where reads go when the replica is away, or is none any more."""
+"""Where reads go when the replica is unavailable, or is no longer a replica."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def which_database(session):
 
 
 async def test_a_replica_that_was_promoted_is_read(server_url, empty_database_url):
-    """It replays nothing any more; that the two are no pair tells them apart."""
+    """A promoted replica replays nothing; it is recognised because it no longer matches the primary."""
     primary, promoted = open_database(server_url), open_database(empty_database_url)
     reader = Reader(primary, promoted)
     reader.decided()
@@ -39,7 +39,7 @@ async def test_a_replica_that_was_promoted_is_read(server_url, empty_database_ur
 
 @pytest.fixture
 async def silent():
-    """URL of a replica that closes every connection, and how many there were."""
+    """URL of a replica that closes every connection, and the number of connections."""
     connections = []
 
     async def close(reader, writer):

@@ -1,4 +1,4 @@
-"""SQL is constant text with parameters: nothing that somebody sent ever becomes a part of it."""
+"""SQL is constant text with parameters: data from requests never becomes part of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def names_of(call):
 
 
 def is_made_of_parts(node):
-    """Whether an expression puts a string together: an f-string with a value in it, +, %, format, join, replace."""
+    """Whether an expression builds a string: an f-string with a value in it, +, %, format, join, replace."""
     match node:
         case ast.JoinedStr(values=values):
             return any(isinstance(value, ast.FormattedValue) for value in values)
@@ -106,7 +106,7 @@ def test_a_constant_is_no_such_thing(code):
 
 
 def statements():
-    """Every statement of a room, as PostgreSQL gets to see it."""
+    """Every statement of a package, as PostgreSQL receives it."""
     for path in sorted([*SOURCE.rglob("queries.py"), SOURCE / "candidates" / "search.py"]):
         module = importlib.import_module(".".join(path.relative_to(SOURCE.parent).with_suffix("").parts))
         for name, found in vars(module).items():

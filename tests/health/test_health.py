@@ -1,4 +1,4 @@
-"""Health and probes, and what callers see while the database is gone."""
+"""Health and probes, and responses while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_with_its_database_the_service_is_live_and_ready(anonymous):
 
 
 class Proxy:
-    """A TCP proxy in front of PostgreSQL that can be closed, opened again on its port, or fall silent."""
+    """A TCP proxy in front of PostgreSQL that can close, reopen on its port, or stop forwarding."""
 
     def __init__(self, host, port):
         self._target = host, port
@@ -99,7 +99,7 @@ async def proxy(settings):
 
 @pytest.fixture
 def through(settings, run_service, connect):
-    """Starts a service whose database answers at another port; gives a client of it."""
+    """Start a service whose database is at another port; yields a client of it."""
 
     @asynccontextmanager
     async def through(port, token=None, **more):
@@ -114,7 +114,7 @@ def through(settings, run_service, connect):
 
 @pytest.fixture
 def dead_port():
-    """A port where nobody listens."""
+    """A port where nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
@@ -224,7 +224,7 @@ async def test_a_silent_network_is_not_waited_for(through, proxy, registration):
 
 @pytest.fixture
 async def schema(own_database_url, settings, run_service, connect, caplog):
-    """A service on a database of its own at head, whose schema may change; gives a client of it, and its URL."""
+    """A service with its own database at head, whose schema may change; yields a client and the database URL."""
     with caplog.at_level(logging.WARNING, readiness.__name__):
         async with run_service(
             settings.model_validate(settings.model_dump() | {"database_url": own_database_url})
@@ -234,14 +234,14 @@ async def schema(own_database_url, settings, run_service, connect, caplog):
 
 
 async def states(client):
-    """What `ready` answers, and what `/health` says of the database."""
+    """The response of `ready`, and the state of the database in `/health`."""
     ready, health = await client.get("/health/ready"), await client.get("/health")
     assert ready.status_code == health.status_code == {"healthy": 200, "unhealthy": 503}[health.json()["status"]]
     return ready.status_code, health.json()["database"], health.json()["database_schema"]
 
 
 def complaints(caplog):
-    """What was logged of the schema since the last look."""
+    """What was logged about the schema since the last call."""
     said = [record.getMessage() for record in caplog.records if record.name == readiness.__name__]
     caplog.clear()
     return said

@@ -1,4 +1,4 @@
-"""The private PostgreSQL starts, whatever the last one left behind."""
+"""The private PostgreSQL starts, whatever files the last run left."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="about what root does"
 
 @contextmanager
 def passable_folder() -> Iterator[Path]:
-    """Unlike tmp_path, a folder that others may pass through."""
+    """Unlike tmp_path, a folder that other accounts may enter."""
     path = Path(tempfile.mkdtemp())
     path.chmod(0o755)
     yield path
@@ -63,7 +63,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def made_home() -> Iterator[Path]:
-    """A home in which a server has been; copying it is quicker than making another."""
+    """A home in which a server has run; copying it is quicker than making another."""
     with passable_folder() as path:
         server = PrivatePostgres(path / "postgres", options=FAST)
         server.start()
@@ -79,7 +79,7 @@ def home(folder: Path, made_home: Path) -> Path:
 
 @pytest.fixture
 def new_home(home: Path) -> Path:
-    """A home in which no server has been yet."""
+    """A home in which no server has run."""
     shutil.rmtree(home / "data")
     return home
 
@@ -253,7 +253,7 @@ def test_data_of_another_major_version_are_left_alone(server: PrivatePostgres, h
 
 
 def test_start_when_the_pid_belongs_to_another_program_by_now(server: PrivatePostgres, home: Path) -> None:
-    """As after a restart of the machine, when pids are given out anew."""
+    """As after a reboot, when another process may have the same pid."""
     server.start()
     lock_file = home / "data/postmaster.pid"
     owner = lock_file.stat()

@@ -1,4 +1,4 @@
-"""`provider-registration run` starts everything, stops everything, and recovers from being killed."""
+"""`provider-registration run` starts everything, stops everything, and recovers after it was killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMPANY = {
 
 
 class Runner:
-    """Runs the program in a folder of its own, with ports of its own."""
+    """Run the program in its own folder, with its own ports."""
 
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
@@ -52,7 +52,7 @@ class Runner:
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self, **environment: str) -> subprocess.Popen[str]:
-        """Start `run` and return when it has answered a request."""
+        """Start `run` and return when it has responded to a request."""
         process = self.popen("run", **environment)
         deadline = time.monotonic() + READY_WITHIN
         while True:
@@ -78,7 +78,7 @@ class Runner:
         return process
 
     def refusal(self, **environment: str) -> str:
-        """What `run` says when it does not start."""
+        """The error message of a `run` that does not start."""
         process = self.popen("run", **environment)
         output, error = process.communicate(timeout=READY_WITHIN)
         assert process.returncode == 1, output + error
@@ -90,7 +90,7 @@ class Runner:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def status_of(self, request: bytes) -> int:
-        """The status that a request gets which no HTTP client would send."""
+        """The status of the response to a request that no HTTP client would send."""
         with socket.create_connection(("127.0.0.1", self.port), READY_WITHIN) as connection:
             connection.sendall(request)
             return int(connection.recv(4096).split()[1])
@@ -108,7 +108,7 @@ class Runner:
         return [candidate["company_name"] for candidate in page.json()["candidates"]]
 
     def processes(self) -> list[int]:
-        """Every process with a trace of our folder in its command line or environment."""
+        """Every process with our folder in its command line or environment."""
         return [
             int(process.name)
             for process in Path("/proc").glob("[0-9]*")
@@ -139,7 +139,7 @@ def read(path: Path) -> bytes:
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
-    """Stop a `run`; return what it had printed."""
+    """Stop a `run`; return its output."""
     process.send_signal(number)
     output, error = process.communicate(timeout=READY_WITHIN)
     assert process.returncode == 0, error
@@ -172,7 +172,7 @@ def new_runner() -> Iterator[Runner]:
 
 @pytest.fixture(scope="session")
 def used_data() -> Iterator[Path]:
-    """What a first run leaves; copying it is quicker than another first run."""
+    """The folder after a first run; copying it is quicker than another first run."""
     with runner_in_new_folder() as runner:
         stop(runner.start())
         yield runner.data
@@ -180,7 +180,7 @@ def used_data() -> Iterator[Path]:
 
 @pytest.fixture
 def runner(new_runner: Runner, used_data: Path) -> Runner:
-    """Has run before."""
+    """A folder in which `run` has run before."""
     subprocess.run(["cp", "-a", used_data, new_runner.data], check=True)  # noqa: S607 - any cp does
     return new_runner
 

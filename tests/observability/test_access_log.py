@@ -1,4 +1,4 @@
-"""The access line: as `logs` would write it, and written together with those of the same moment."""
+"""Access log lines: in the format of `logs`, and written in batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUEST = {"method": "GET", "endpoint": "/candidates/{candidate_id}", "status": 
 
 
 class Writes:
-    """A writer that remembers what it was given at a time."""
+    """A writer that records what each call wrote."""
 
     def __init__(self):
         self.given = []
@@ -40,7 +40,7 @@ def level(request, monkeypatch):
 
 
 def formatted(**fields):
-    """The line that becomes of a record of `logging` with these fields."""
+    """The line that a `logging` record with these fields produces."""
     record = logging.LogRecord(access_logger.name, logging.INFO, "", 0, "request", None, None)
     vars(record).update(fields)
     return LineFormatter().format(record)

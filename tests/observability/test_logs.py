@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, and nothing in them that somebody sent."""
+"""Log lines: one JSON object each, without data from requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SENT = "maria@obsthof.example"
 
 @pytest.fixture
 def line():
-    """The line that becomes of a record, read as JSON."""
+    """The line that a record produces, parsed as JSON."""
     formatter = LineFormatter()
 
     def line(message="it failed", error=None, **fields):
@@ -51,7 +51,7 @@ def test_a_line_has_what_was_given_and_nothing_else_of_the_record(line):
 
 
 def raised(error, cause=None):
-    """The error with a traceback, as it is caught."""
+    """The error with a traceback, as if it had been caught."""
     with pytest.raises(type(error)) as caught:
         raise error from cause
     return caught.value
@@ -122,7 +122,7 @@ class Clock:
 
 @pytest.fixture
 def told(caplog):
-    """What was logged: level, message, how many were left out, and the reason."""
+    """What was logged: level, message, number of suppressed lines, and the reason."""
     caplog.set_level(logging.WARNING)
     return lambda: [
         (record.levelname, record.getMessage(), record.suppressed, getattr(record, "reason", None))

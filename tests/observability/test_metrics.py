@@ -1,4 +1,4 @@
-"""`/metrics`: names that dashboards rely on, and labels that do not grow with what is asked."""
+"""`/metrics`: names that dashboards rely on, and labels that do not grow with requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUESTS = "provider_service_requests_total"
 
 @pytest.fixture
 def samples(anonymous):
-    """Reads the samples of one metric: the labels as a frozenset, with the value of each."""
+    """Read the samples of one metric: labels as a frozenset, and the value."""
 
     async def samples(name):
         text = (await anonymous.get("/metrics")).text

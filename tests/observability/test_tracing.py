@@ -1,4 +1,4 @@
-"""Traces: what a collector is sent, what it is never sent, and that it can be missed."""
+"""Traces: what is sent to a collector, what never is, and that the collector may be down."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ UNSAMPLED = f"00-{uuid4().hex}-{uuid4().hex[:16]}-00"
 
 @dataclass
 class Collector:
-    """What OpenTelemetry's exporter has sent."""
+    """The spans that OpenTelemetry's exporter has sent."""
 
     url: str = ""
     received: list[bytes] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Collector:
 
 @dataclass
 class Story:
-    """What happened to a traced service: the requests and the spans."""
+    """The requests to a traced service, and their spans."""
 
     spans: list[Span]
     received: bytes
@@ -97,7 +97,7 @@ async def collecting(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector
 
 
 async def register_together(client: httpx.AsyncClient, database) -> list[httpx.Response]:
-    """Register a crowd while the table is locked, so that the others wait together for the first."""
+    """Register many companies while the table is locked, so that the others wait for the first."""
     async with database.transaction():
         await database.execute("LOCK TABLE candidates IN SHARE MODE")
         asking = [asyncio.create_task(client.post("/candidates", json=a_registration())) for _ in range(CROWD)]

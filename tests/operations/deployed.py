@@ -1,4 +1,4 @@
-"""What deploy/ holds, as the tests read it."""
+"""The files in deploy/, parsed for the tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ needs_prometheus = pytest.mark.skipif(
 
 
 def rules():
-    """Every rule, as Prometheus' files have it."""
+    """Every rule in Prometheus' files."""
     return [
         rule
         for path in sorted((PROMETHEUS / "rules").glob("*.yml"))
@@ -40,7 +40,7 @@ def dashboard():
 
 
 def panel_expressions(window="5m"):
-    """What the panels ask, of every job and instance."""
+    """The panels' queries, for every job and instance."""
     variables = {"$__rate_interval": window, "$job": ".*", "$instance": ".*"}
     found = []
     for panel in dashboard()["panels"]:
@@ -57,7 +57,7 @@ SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def faster_rules(folder, factor):
-    """A copy of the rules in which every `for`, window and offset is so many times shorter; thresholds stay."""
+    """A copy of the rules with every `for`, window and offset divided by a factor; thresholds stay."""
     folder.mkdir()
 
     def shorter(found):
@@ -70,7 +70,7 @@ def faster_rules(folder, factor):
 
 
 def config(token_file, targets, *, rule_folder=PROMETHEUS / "rules", **interval):
-    """prometheus.yml, for other targets, with a token file of their own and rules wherever it is put."""
+    """prometheus.yml with other targets, another token file and rules beside it."""
     text = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     [scrape] = text["scrape_configs"]
     scrape["authorization"]["credentials_file"] = str(token_file)

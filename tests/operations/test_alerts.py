@@ -1,6 +1,6 @@
-"""Faults of the real programs, and what a real Prometheus makes of them, with windows and `for` 30 times shorter.
+"""Faults of the real programs and the alerts of a real Prometheus, with windows and `for` 30 times shorter.
 
-`make drill-alerts` makes more of them, with the rules as they are shipped.
+`make drill-alerts` causes more faults, with the original rules.
 """
 
 from __future__ import annotations

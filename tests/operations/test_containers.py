@@ -1,4 +1,4 @@
-"""The container files: what linters and nginx itself can say of them without an engine."""
+"""The container files, checked by linters and nginx without a container engine."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_inline_prometheus_takes_the_same_rules():
 
 @dataclass
 class Gateway:
-    """A running nginx: who asks it, and what it has logged."""
+    """A running nginx: a client of it, and its log."""
 
     client: httpx.AsyncClient
     folder: Path
@@ -124,7 +124,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(lines, folder, listens="listen 8080"):
-    """An nginx with these lines, which logs as much as that of the image."""
+    """An nginx with this configuration and the log level of the image."""
     port, folder = free_port(), folder / "nginx"
     folder.mkdir()
     assert listens in lines
@@ -157,7 +157,7 @@ async def gateway(lines, folder, listens="listen 8080"):
 
 @asynccontextmanager
 async def composed(url, folder, **others):
-    """The nginx of the Compose file before a service: its own file, with other addresses."""
+    """The Compose file's nginx in front of a service: the same file with other ports."""
     lines = (ROOT / "deploy/nginx/default.conf").read_text()
     for theirs, ours in {"http://api:5004": url, **others}.items():
         assert theirs in lines
@@ -168,7 +168,7 @@ async def composed(url, folder, **others):
 
 @pytest.fixture
 async def limited(request, serving, environment, tmp_path):
-    """What asks an nginx before a service in which nobody has registered yet."""
+    """A client of an nginx in front of a service without registrations."""
     async with serving({**environment, "FORWARDED_ALLOW_IPS": "127.0.0.1"}, tmp_path) as process:
         async with composed(process.url, tmp_path, **getattr(request, "param", {})) as gate:
             yield gate.client
@@ -224,7 +224,7 @@ async def test_nginx_believes_the_gateway_of_its_machine(limited, registration):
 
 
 async def send(port, request):
-    """Send bytes as no client library would; the answer."""
+    """Send bytes that no client library would; return the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     answer = await reader.read()
@@ -268,7 +268,7 @@ async def test_nginx_logs_no_secret_of_an_applicant(gate, nginx, tmp_path_factor
 
 @needs_nginx
 async def test_nginx_passes_on_a_refusal_while_the_body_is_still_sent(gate):
-    """The service closed the connection on which nginx was sending, and nginx answered 502."""
+    """The service closed the connection while nginx was sending, and nginx responded 502."""
     head = b"POST /candidates HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"1;" + b"e" * 1000 + b"\r\na\r\n"  # nginx reads a few at a time and hands on as many reads
 

@@ -1,4 +1,4 @@
-"""deploy/: what it asks for exists, what it points at is there, and its own tests cover every alert."""
+"""deploy/: metrics and files that it names exist, and its tests cover every alert."""
 
 from __future__ import annotations
 

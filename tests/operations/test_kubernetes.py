@@ -1,4 +1,4 @@
-"""deploy/kubernetes: files that Kubernetes takes, that fit together and the service, and that grant nothing."""
+"""deploy/kubernetes: manifests are valid, match each other and the service, and grant no permissions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def labels_of_pods(name):
 
 @cache
 def kustomize_is_old():
-    """Whether kubectl has kustomize 2.0, as Debian 12's does, which reads no folders and patches by other names."""
+    """Whether kubectl has kustomize 2.0, as in Debian 12, which reads no folders and has other names for patches."""
     shown = subprocess.run([KUBECTL, "version", "--client"], capture_output=True, text=True, check=False).stdout
     return "Kustomize Version" not in shown
 

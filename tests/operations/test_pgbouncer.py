@@ -53,7 +53,7 @@ async def test_what_callers_do_works_through_pgbouncer():
 
 
 def documented(name):
-    """The statements of the documents: make the second role, give it its limits, show its line, remove the first."""
+    """The statements of the documents: create the second role, set its limits, show its line, drop the first."""
     create, drop = [
         one.text for one in section("OPERATIONS.md", "Changing database passwords").blocks if one.language == "sql"
     ]
@@ -63,7 +63,7 @@ def documented(name):
 
 
 def configuration():
-    """The document's file, for other places."""
+    """The document's file with other paths and ports."""
     [text] = [one.text for one in section("DEPLOYMENT.md", "Behind PgBouncer").blocks if one.language == "ini"]
     places = {
         "provider_registration = host=10.0.0.5 port=5432": "* = host={host} port={server_port}",
@@ -77,7 +77,7 @@ def configuration():
 
 
 class Callers:
-    """Who ask a process again and again, and go on with another when they are told to."""
+    """Clients that send requests to one process until they are switched to another."""
 
     def __init__(self, url, registration):
         self.url = url
@@ -97,14 +97,14 @@ class Callers:
         assert [one for one in results if not isinstance(one, asyncio.CancelledError)] == []
 
     async def answered(self, times):
-        """Return when so many more were answered."""
+        """Return after `count` more responses."""
         wanted = len(self.answers) + times
         async with asyncio.timeout(60):
             while len(self.answers) < wanted:
                 await asyncio.sleep(0.02)
 
     async def go_on_with(self, url):
-        """Return when each caller asks there and nowhere else."""
+        """Return when all clients use this process only."""
         self.url = url
         async with asyncio.timeout(60):
             while len(self.arrived[url]) < CALLERS:
@@ -142,7 +142,7 @@ async def roles_of(url, name):
 
 @pytest.fixture
 def folder_of_all():
-    """One that PgBouncer may enter, which is another account's when we are root."""
+    """A folder that PgBouncer may enter, which runs as another account when we are root."""
     with temporary_folder("pgbouncer") as folder:
         yield folder
 

@@ -1,4 +1,4 @@
-"""A real Prometheus reads two live processes of the service, one of which has a dead billing service behind it."""
+"""A real Prometheus scrapes two live processes of the service, one of them without a billing service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = uuid4().hex + uuid4().hex
 
 @asynccontextmanager
 async def prometheus(folder, targets):
-    """Scrapes the targets every second while the block runs; a client of its API."""
+    """Scrape the targets every second while the block runs; yields a client of its API."""
     (folder / "token").write_text(TOKEN)
     intervals = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (folder / "prometheus.yml").write_text(config(folder / "token", targets, **intervals))
@@ -62,7 +62,7 @@ async def ask(client, expression):
 
 
 async def make_traffic(healthy, lonely, registration, email, sandbox):
-    """Whatever goes well, and the faults that are easily made."""
+    """Requests that succeed, and faults that are easy to cause."""
     login = await healthy.post("/auth/login", json={"username": email, "password": PASSWORD})
     staff = {"Authorization": f"Bearer {login.raise_for_status().json()['access_token']}"}
     ids = []
@@ -81,7 +81,7 @@ async def make_traffic(healthy, lonely, registration, email, sandbox):
 
 
 async def go_on(healthy, lonely, staff, ids, registration, email):
-    """What has to grow while Prometheus looks."""
+    """Requests for counters that must grow between two scrapes."""
     for _ in range(15):
         await healthy.post("/auth/login", json={"username": email, "password": "wrong password"})
         await healthy.post("/candidates", json=registration())

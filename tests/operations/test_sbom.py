@@ -1,4 +1,4 @@
-"""`make sbom` lists what requirements/runtime.txt pins. The tests ask no package index, as the command does."""
+"""`make sbom` lists what requirements/runtime.txt pins. Unlike the command, the tests use no package index."""
 
 from __future__ import annotations
 

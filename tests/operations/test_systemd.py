@@ -1,4 +1,4 @@
-"""deploy/systemd: units that systemd takes, that shut the service in, and a backup that tells when it was made."""
+"""deploy/systemd: units are valid and sandbox the service, and the backup reports its time."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_units_run_what_the_document_puts_there():
 
 
 def make_backup(tmp_path, day, status, *arguments):
-    """Run the script with another day and a pgBackRest that only notes how it was called."""
+    """Run the script with another date and a pgBackRest that only records its arguments."""
     for name, lines in {"pgbackrest": f'echo "$@" > {tmp_path}/called; exit {status}', "date": f"echo {day}"}.items():
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\n{lines}\n")

@@ -1,4 +1,4 @@
-"""A person asks what is held about them, or to be forgotten: the commands for it, on what the real service stored."""
+"""Commands to export and erase a person's data, run on data that the real service stored."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ ADD_UNFILLED = """
 
 @pytest.fixture
 async def unfilled(database, monkeypatch):
-    """Adds a candidate as an earlier release does, after more than a command fills at a time; nobody fills them."""
+    """Add candidates as an earlier release does, more than a command's batch, and do not fill their new column."""
     added = []
-    monkeypatch.setattr(email_addresses, "MOST", 3)
+    monkeypatch.setattr(email_addresses, "BATCH", 3)
 
     async def add(address, number):
         added.append(UUID(int=number))

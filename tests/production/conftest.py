@@ -1,4 +1,4 @@
-"""The service as production runs it: `serve` in processes of its own, with PostgreSQL and a billing sandbox behind."""
+"""The service as in production: `serve` in its own processes, with PostgreSQL and a billing sandbox."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PASSWORD = f"password-of-staff-{uuid4().hex}"
 
 @dataclass
 class Process:
-    """A `serve` that runs: where it answers, the file that it logs to, and its process."""
+    """A running `serve`: its URL, its log file, and its process."""
 
     url: str
     log: Path
     pid: int = 0
 
     def lines(self) -> list[dict[str, object]]:
-        """What it has logged; every line must be a JSON object."""
+        """Its log lines, each of which must be a JSON object."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         assert all(isinstance(line, dict) for line in lines)
         return lines
@@ -47,9 +47,9 @@ class Process:
 async def serving(
     environment: dict[str, str], folder: Path, *options: str, inside: tuple[str, ...] = ()
 ) -> AsyncIterator[Process]:
-    """Serve with these variables and options and no other setting while the block runs.
+    """Run `serve` with only these variables and options while the block runs.
 
-    `inside` is a command that becomes the one that is written after it.
+    `inside` is a command that executes the command after it.
     """
     port = free_port()
     others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
@@ -82,13 +82,13 @@ async def serving(
 
 @pytest.fixture(name="serving", scope="session")
 def serving_fixture():
-    """Serves while a block runs."""
+    """Run `serve` while a block runs."""
     return serving
 
 
 @pytest.fixture(scope="session")
 def environment(migrated_database_url: str, shared_billing_url: str) -> dict[str, str]:
-    """What production must set, and nothing else; the billing service behind it is a sandbox."""
+    """Only the settings that production requires; the billing service is a sandbox."""
     return {
         **{name.upper(): value for name, value in database_settings(migrated_database_url).items()},
         "JWT_SECRET_KEY": uuid4().hex,
@@ -98,7 +98,7 @@ def environment(migrated_database_url: str, shared_billing_url: str) -> dict[str
 
 @pytest.fixture
 async def admin_email(migrated_database_url: str) -> str:
-    """Address of an admin who logs in with PASSWORD."""
+    """E-mail address of an admin whose password is PASSWORD."""
     url = DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url
     database, hasher = Database(url, pool_size=1), PasswordHasher()
     email = f"staff-{uuid4().hex}@example.com"
@@ -110,7 +110,7 @@ async def admin_email(migrated_database_url: str) -> str:
 
 @pytest.fixture
 def registration():
-    """Makes valid registrations that no other test uses, with the changes that are asked for."""
+    """Make valid registrations that no other test uses, with these changes."""
 
     def registration(**changes: object) -> dict[str, object]:
         unique = uuid4().hex

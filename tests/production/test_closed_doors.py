@@ -1,4 +1,4 @@
-"""What is for tests and newcomers' machines is not there in production, and what is private is closed by default."""
+"""Production has nothing that is for tests or local use, and private endpoints are closed by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever arrives and whatever goes wrong, logs and metrics hold nothing that somebody sent."""
+"""Logs and metrics never contain data from requests, whatever arrives and whatever fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MORE_SERIES = 500  # every method at every route that random paths meet: a count
 
 @pytest.fixture(scope="module")
 async def chatty(serving, environment, tmp_path_factory):
-    """A service that logs as much as it can; RATE_LIMIT_DEFAULT is off since everything is asked from one address."""
+    """A service with the most verbose log; RATE_LIMIT_DEFAULT is off because all requests have one IP address."""
     more = {"LOG_LEVEL": "DEBUG", "METRICS_TOKEN": SCRAPE_TOKEN, "RATE_LIMIT_DEFAULT": "", "PUBLIC_PAGES": "true"}
     async with serving({**environment, **more}, tmp_path_factory.mktemp("chatty")) as process:
         yield process
@@ -50,7 +50,7 @@ def check_nothing_leaked(texts, secrets):
 
 
 async def use_everything(client, admin_email, registration):
-    """Register, log in, decide, and be refused in many ways; what was sent and must not be found again."""
+    """Register, log in, decide and cause many errors; return the sent data that must not appear anywhere."""
     marks = {
         name: f"{name}-{uuid4().hex}"
         for name in ("company", "place", "reason", "query", "header", "body", "path", "form")
@@ -83,7 +83,7 @@ async def use_everything(client, admin_email, registration):
 
 
 async def use_pages(client, candidate, admin, typed, guess):
-    """Apply, look at what links lead to, replace one; the links' secrets."""
+    """Apply, open the links, replace one; return the links' secrets."""
     replaced = await client.post(f"/candidates/{candidate['candidate_id']}/status-link", headers=admin)
     applied = await client.post("/apply", data=typed)
     assert (await client.post("/apply", data={**typed, "truck_count": typed["company_name"]})).status_code == 422

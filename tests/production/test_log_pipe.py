@@ -1,4 +1,4 @@
-"""Standard error is a pipe that nobody reads, or closed: requests are answered, and SIGTERM ends the process."""
+"""Standard error is a pipe without a reader, or closed: requests get responses, and SIGTERM ends the process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROMISED = 15.0  # seconds
 
 @asynccontextmanager
 async def serving_into(environment, folder, standard_error, *options):
-    """Serve with this as standard error; gives the URL and the process."""
+    """Run `serve` with this standard error; yields the URL and the process."""
     port = free_port()
     others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     redirect = "exec 2>&-; " if standard_error is None else ""

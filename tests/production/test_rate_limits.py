@@ -1,4 +1,4 @@
-"""Limits of several processes together, counted in a real Redis; and whose word on addresses counts."""
+"""Limits shared by several processes in a real Redis; and which proxies are trusted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def redis(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 async def pair(serving, environment, redis, tmp_path_factory):
-    """Clients of two processes that count together."""
+    """Clients of two processes with shared counters."""
     folder = tmp_path_factory.mktemp("pair")
     together = {
         "RATE_LIMIT_STORAGE_URL": redis.url,
@@ -53,7 +53,7 @@ async def pair(serving, environment, redis, tmp_path_factory):
 
 @pytest.fixture
 def from_here():
-    """Headers that say that a request comes from an address that no other test uses."""
+    """Headers of a request from an IP address that no other test uses."""
     return {"X-Forwarded-For": f"10.{random.randrange(256)}.{random.randrange(256)}.1"}  # noqa: S311 - not a secret
 
 
@@ -127,7 +127,7 @@ async def test_while_redis_is_down_log_ins_are_refused_and_the_rest_goes_on(
     ],
 )
 async def test_while_redis_takes_no_writes_no_password_is_looked_at(pair, redis, admin_email, from_here, before, after):
-    """Else every try would be told whether it was right, and none would be counted."""
+    """Otherwise every attempt would learn whether its password is right, and none would be counted."""
     storage = Storage.from_url(redis.url)
     await storage.execute_command(*before)
     try:
@@ -142,7 +142,7 @@ async def test_while_redis_takes_no_writes_no_password_is_looked_at(pair, redis,
 @needs_redis
 @pytest.mark.parametrize("state", ["flushed", "restarted"])
 async def test_a_redis_that_forgot_counts_tries_from_the_beginning(pair, redis, admin_email, from_here, state):
-    """Its scripts are gone as well: a try that they cannot count must not be looked at."""
+    """Redis has lost its scripts too: a password must not be checked if the attempt cannot be counted."""
 
     async def tries(number):
         return [
@@ -231,7 +231,7 @@ async def test_a_redis_that_hangs_keeps_a_crowd_waiting_once_and_is_found_again(
 
 @needs_redis
 async def test_a_crowd_opens_a_bounded_number_of_connections_to_redis(redis):
-    """Each request that found none free opened another; the crowd waits for those that there are instead."""
+    """A request without a free connection used to open another; now requests wait for the existing ones."""
     limits = RateLimits(storage_url=redis.url, login="", registration="", default="1000/minute")
     address = f"crowd-{uuid4().hex}"
 

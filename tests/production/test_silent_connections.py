@@ -1,4 +1,4 @@
-"""Connections that send nothing take the places of others for a time only."""
+"""Connections that send nothing occupy places for a limited time only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `serve` says at its start, and where it starts all the same."""
+"""What `serve` logs at its start, and restricted environments in which it still starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ in_a_namespace = pytest.mark.skipif(
 
 
 def inside(script):
-    """Runs a command in a mount namespace of its own, after a script that changes it."""
+    """Run a command in its own mount namespace, after a script that changes it."""
     return (*UNSHARE, "sh", "-ec", f'{script} exec "$@"', "sh")
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM: every request under way is answered, and the process is gone within 15 s."""
+"""SIGTERM: every running request gets a response, and the process ends within 15 s."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_no_request_fails_when_the_process_is_asked_to_end_under_load(
     async with serving(environment, tmp_path) as process:
 
         async def call():
-            """Ask again and again on a connection that is kept, until nobody listens any more."""
+            """Send requests on one keep-alive connection until nothing listens any more."""
             nonlocal answered
             async with httpx.AsyncClient(base_url=process.url, timeout=PROMISED) as client:
                 while True:

@@ -1,4 +1,4 @@
-"""`serve --workers`: several processes behind one port, and one set of figures for all of them."""
+"""`serve --workers`: several processes behind one port, and one set of metrics for all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPEN = {"METRICS_ACCESS": "anyone"}
 
 
 def workers_of(pid):
-    """Process ids of the workers: `spawn_main` is what Python starts a process of its own with."""
+    """Process ids of the workers: Python starts child processes with `spawn_main`."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return {int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
@@ -27,7 +27,7 @@ def is_alive(pid):
 
 
 async def metrics(url):
-    """Asked on a connection of its own each time, so that any worker may answer."""
+    """Each request has its own connection, so that any worker may handle it."""
     async with httpx.AsyncClient() as client:
         text = (await client.get(f"{url}/metrics")).raise_for_status().text
     return {

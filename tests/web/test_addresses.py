@@ -1,4 +1,4 @@
-"""Whom limits count for: one address, however it is written."""
+"""The client that limits apply to: one IP address, whatever its notation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_networks_of_ipv6_are_told_apart():
     "written", ["", "unknown", "010.0.0.1", "1.2.3", "_hidden", "1.2.3.4.5", "0x7f.1", "\u0661.2.3.4", "1" * 30_000]
 )
 def test_what_is_no_address_counts_together(written):
-    """A zero before a number would be octal to some: nobody gets two counters from it."""
+    """Some programs read a leading zero as octal: it must not give a client a second counter."""
     assert network_of(written) == "unknown"
 
 

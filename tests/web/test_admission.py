@@ -1,4 +1,4 @@
-"""Which requests begin in which turn of the event loop, and how many connections each address has."""
+"""Which requests start in which iteration of the event loop, and how many connections each IP address may have."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from uvicorn.server import ServerState
 from provider_registration.web.admission import MAX_STARTED_PER_ITERATION, Admission
 
 
-async def turns_of(begin, count):
-    """In which turn of the loop each of so many requests began that came together."""
+async def turns_of(start, count):
+    """The iteration of the loop in which each of `count` simultaneous requests started."""
     began, turn, loop = [], 0, asyncio.get_running_loop()
 
     def next_turn():
@@ -21,14 +21,14 @@ async def turns_of(begin, count):
 
     loop.call_soon(next_turn)
     for _ in range(count):
-        begin(lambda: began.append(turn), at_once=False)
+        start(lambda: began.append(turn), at_once=False)
     while len(began) < count:
         await asyncio.sleep(0)
     return began
 
 
 async def test_of_a_crowd_a_few_begin_in_each_turn():
-    began = await turns_of(Admission().begin, 3 * MAX_STARTED_PER_ITERATION + 1)
+    began = await turns_of(Admission().start, 3 * MAX_STARTED_PER_ITERATION + 1)
 
     assert began[0] == 0  # who is alone does not wait
     assert max(map(began.count, began)) == MAX_STARTED_PER_ITERATION
@@ -39,18 +39,18 @@ async def test_of_a_crowd_a_few_begin_in_each_turn():
 async def test_a_probe_does_not_wait_for_a_crowd():
     admission, began = Admission(), []
     for number in range(100):
-        admission.begin(lambda number=number: began.append(number), at_once=False)
-    admission.begin(lambda: began.append("probe"), at_once=True)
+        admission.start(lambda number=number: began.append(number), at_once=False)
+    admission.start(lambda: began.append("probe"), at_once=True)
 
     assert began == [*range(MAX_STARTED_PER_ITERATION), "probe"]
 
 
 async def test_who_comes_after_a_crowd_does_not_wait():
     admission = Admission()
-    await turns_of(admission.begin, 3 * MAX_STARTED_PER_ITERATION)
+    await turns_of(admission.start, 3 * MAX_STARTED_PER_ITERATION)
     await asyncio.sleep(0)
 
-    assert await turns_of(admission.begin, 2) == [0, 0]
+    assert await turns_of(admission.start, 2) == [0, 0]
 
 
 async def test_an_address_without_a_connection_is_forgotten():

@@ -1,4 +1,4 @@
-"""Whatever arrives, nothing ends in a 5xx, and every refusal is a problem document."""
+"""No input causes a 5xx, and every error response is a problem document."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ field_values = (
 
 @pytest.fixture
 def blocking_client(service):
-    """A client for a thread of its own: Hypothesis does not await."""
+    """A synchronous client in its own thread, because Hypothesis does not await."""
     with httpx.Client(base_url=service.url, timeout=30) as client:
         yield client
 

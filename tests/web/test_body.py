@@ -1,4 +1,4 @@
-"""Reading forms from their bytes."""
+"""Parse forms from bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No text that a caller can send is without a bound, nor normalised before its length is known."""
+"""Every text field has a maximum length, which is checked before the text is normalised."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENDLESS = "a" + 8_000 * "\u0301" + 8_000 * "\u0316"
 
 
 def models() -> dict[str, type[BaseModel]]:
-    """Every model that a request is read into: those that routes name, and those of forms."""
+    """Every model that requests are parsed into: those of routes and those of forms."""
     app = create_app(make_settings("postgresql://x:x@127.0.0.1/x", "http://127.0.0.1", admin_pages=True))
     found = {model.__name__: model for model in (CandidateRegistration, LoginRequest, LoginForm, CandidatesQuery)}
     names = set(re.findall(r'"#/components/schemas/(\w+)"', str(_requests(app.openapi())).replace("'", '"')))
@@ -53,7 +53,7 @@ def _requests(document: dict[str, Any]) -> list[Any]:
 
 
 def unbounded(annotation: Any, metadata: tuple[Any, ...]) -> bool:
-    """Whether a type lets text in that has no bound of the module's."""
+    """Whether a type accepts text without one of the module's length limits."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         return unbounded(inner, (*metadata, *more))
@@ -88,7 +88,7 @@ def test_every_text_of_a_request_has_a_bound(name: str, field: str, info: FieldI
 
 @pytest.fixture
 def normalised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The length of everything that is normalised."""
+    """The length of every text that is normalised."""
     lengths: list[int] = []
 
     class Recorded:

@@ -1,4 +1,4 @@
-"""What strangers may not see, and what every answer says to browsers."""
+"""What anonymous users must not see, and the security headers of every response."""
 
 from __future__ import annotations
 

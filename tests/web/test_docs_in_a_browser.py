@@ -1,4 +1,4 @@
-"""Swagger UI and ReDoc in Chromium: no policy is broken, no script fails, no other host is asked."""
+"""Swagger UI and ReDoc in Chromium: no policy is broken, no script fails, no request goes to another host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PREFIX = "/registry"
 
 @pytest.fixture(scope="module")
 async def service_url(settings, run_service):
-    """Where a service is that is published under the prefix; it understands paths without the prefix, too."""
+    """URL of a service published under the prefix; it accepts paths without the prefix too."""
     async with run_service(settings.model_copy(update={"root_path": PREFIX})) as service:
         yield service.url
 

@@ -11,7 +11,7 @@ from provider_registration.app import create_app
 
 
 def dependencies_of(dependant):
-    """Everything that FastAPI calls for a route, the route's own function last."""
+    """Every function that FastAPI calls for a route; the route's own function is last."""
     for needed in dependant.dependencies:
         yield from dependencies_of(needed)
     yield dependant.call

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, true; and good enough to generate a client from."""
+"""The OpenAPI document is valid, complete and correct, and a client can be generated from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture(scope="session")
 def operations(contract):
-    """Every operation by its name, such as `POST /candidates`."""
+    """Every operation by name, such as `POST /candidates`."""
     return {
         f"{method.upper()} {path}": operation
         for path, methods in contract.document["paths"].items()
@@ -26,7 +26,7 @@ def operations(contract):
 
 
 def examples_of(content):
-    """The examples of one media type: of the body itself or, failing that, none."""
+    """The examples of one media type: of the body itself; empty if there are none."""
     if "example" in content:
         return [content["example"]]
     return [example["value"] for example in content.get("examples", {}).values()]

@@ -1,4 +1,4 @@
-"""Two ways to ask for a page, one description of it."""
+"""Two ways to request a page, one description of it."""
 
 from __future__ import annotations
 

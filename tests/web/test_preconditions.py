@@ -1,4 +1,4 @@
-"""If-Match: which versions a caller allows."""
+"""If-Match: the versions that a client accepts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provider_registration.web.preconditions import etag, expected_versions
 
 
 async def versions(*lines):
-    """What header lines allow."""
+    """The versions that these header lines accept."""
     headers = [(b"if-match", line.encode("latin-1")) for line in lines]
     return await expected_versions(Request({"type": "http", "headers": headers}))
 

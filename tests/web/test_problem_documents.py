@@ -1,4 +1,4 @@
-"""Problem documents and request ids: what every refusal, foreseen or not, has in common."""
+"""Problem documents and request ids: what all error responses have in common."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Unforeseen(Exception):
 
 @pytest.fixture(scope="module")
 async def failing(settings):
-    """A client of a service with routes that fail in ways that nobody foresaw."""
+    """A client of a service with routes that raise unhandled exceptions."""
     app = create_app(settings)
 
     @app.get("/fails")

@@ -1,4 +1,4 @@
-"""Every error has a status, a stable name, a sentence, and an answer that says them."""
+"""Every error has a status, a stable code, a sentence, and a response that contains them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often one caller may ask."""
+"""Rate limits of one client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PASSWORD = "a password that nobody else has"
 
 @pytest.fixture
 async def limited(settings, run_service):
-    """Client of a service with small limits, which believes this machine's X-Forwarded-For."""
+    """Client of a service with low limits, which trusts this machine's X-Forwarded-For."""
     small = settings.model_copy(
         update={
             "rate_limit_login": "5/minute",
@@ -35,7 +35,7 @@ async def limited(settings, run_service):
 
 @pytest.fixture
 async def maria(users):
-    """E-mail address of a viewer of the test's own."""
+    """E-mail address of a viewer that only this test uses."""
     email = f"{uuid4().hex}@example.com"
     await users.create(email, PASSWORD, Role.VIEWER)
     return email
@@ -251,14 +251,14 @@ async def test_without_the_storage_log_ins_are_refused_and_the_rest_goes_on(sett
 
 
 async def body_until(held):
-    """An empty object that ends when the event comes."""
+    """A request body with an empty object, which ends when the event is set."""
     yield b"{"
     await held.wait()
     yield b"}"
 
 
 def two_under_way(client, headers, held):
-    """Two registrations, which end once the event comes."""
+    """Two registrations, which end when the event is set."""
     return [
         asyncio.create_task(client.post("/candidates", content=body_until(held), headers=headers)) for _ in range(2)
     ]

@@ -1,4 +1,4 @@
-"""Behind a gateway that publishes the service under a prefix, whether or not it takes the prefix off."""
+"""Behind a gateway that publishes the service under a prefix and may or may not strip it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PREFIX = "/registry"
 
 @pytest.fixture(scope="module")
 async def prefixed(settings, run_service):
-    """A client of a service that is published under the prefix."""
+    """A client of a service published under the prefix."""
     async with (
         run_service(settings.model_copy(update={"root_path": PREFIX})) as service,
         httpx.AsyncClient(base_url=service.url) as client,

@@ -1,4 +1,4 @@
-"""Routes of the API: simple endpoints answer as FastAPI would have answered, and refusals are described."""
+"""Routes of the API: simple endpoints respond exactly as FastAPI would, and error responses are documented."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def write_thing(thing_id: UUID, _words: Annotated[Search, Depends(json_bod
 
 
 def application(route_class=Route):
-    """An application with these endpoints; FastAPI's own class of routes takes no notice of `direct`."""
+    """An application with these endpoints; FastAPI's own route class ignores `direct`."""
     router = APIRouter(prefix="/things", route_class=route_class)
     router.get("/{thing_id}")(read_thing)
     router.get("")(search_things)

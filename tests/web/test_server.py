@@ -1,4 +1,4 @@
-"""The protocol that sends an answer in one piece."""
+"""The protocol that sends a response in one write."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from starlette.responses import Response, StreamingResponse
 
 from provider_registration.web import server as web_server
 from provider_registration.web.server import (
+    CHECK_SECONDS,
     LINGER_SECONDS,
-    LOOK_SECONDS,
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_PARTS,
@@ -30,7 +30,7 @@ from provider_registration.web.transport import BundlingTransport
 
 
 class Recording:
-    """A transport that remembers what it was told."""
+    """A transport that records what was written to it."""
 
     def __init__(self):
         self.told = []
@@ -189,7 +189,7 @@ async def connected(port):
 def impatient(monkeypatch):
     monkeypatch.setattr(web_server, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(web_server, "BODY_SECONDS", 0.3)
-    monkeypatch.setattr(web_server, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(web_server, "CHECK_SECONDS", 0.05)
 
 
 TCP_CLOSE = 7  # tcpi_state of tcp(7)
@@ -248,7 +248,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("beginning", REFUSED.values(), ids=REFUSED)
 async def test_a_refusal_reaches_a_caller_who_is_still_sending(port, beginning):
-    """To close with something unread is to reset the connection: nginx answers 502 when it cannot go on sending."""
+    """Closing a socket with unread data resets the connection, and nginx then responds 502."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         await asyncio.to_thread(connection.sendall, beginning)
         more = HEAD + b"a: b\r\n" * 20_000
@@ -373,7 +373,7 @@ async def test_nothing_behind_a_head_that_is_refused_is_served(port):
     ],
 )
 async def test_a_body_whose_length_is_ambiguous_is_refused_with_all_behind_it(port, lengths):
-    """Request smuggling: a gateway may read another length than the service does."""
+    """Request smuggling: a gateway may see a different length than the service does."""
     async with connected(port) as (reader, writer):
         writer.write(HEAD.replace(b"GET", b"POST") + lengths + b"\r\n0\r\n\r\n" + HEAD + b"\r\n")
         answer = await asyncio.wait_for(reader.read(), 5)
@@ -422,7 +422,7 @@ async def test_a_caller_who_reads_nothing_is_not_waited_for(server, port, impati
 
 
 def reader_of_little(port, request):
-    """A caller whose side takes next to nothing of the answer to a request."""
+    """A client that hardly reads the response to its request."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     connection.settimeout(5)
@@ -439,7 +439,7 @@ def state_of(connection):
 async def test_a_caller_who_takes_little_of_what_the_kernel_holds_is_not_waited_for(
     server, port, impatient, monkeypatch, reads
 ):
-    """The whole answer was handed to the kernel: the connection looked idle, and stayed for 75 s and then for more."""
+    """The kernel had the whole response: the connection seemed idle, and stayed open for 75 s and longer."""
     monkeypatch.setattr(web_server, "UNREAD_SECONDS", 0.5)
     with reader_of_little(port, b"") as connection:
         async with asyncio.timeout(20):
@@ -533,7 +533,7 @@ async def test_what_http_allows_is_served(port, head):
     ids=["chunks", "trailers"],
 )
 async def test_a_message_has_a_bounded_number_of_parts(port, beginning, part):
-    """Each costs some microseconds, however small it is: a body of 64 KiB in chunks of a byte took 0.2 s."""
+    """Each chunk costs some microseconds, even a small one: 64 KiB in one-byte chunks took 0.2 s."""
     head = b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     end = b"\r\n" if beginning else b"0\r\n\r\n"
     async with connected(port) as (reader, writer):
@@ -549,7 +549,7 @@ async def test_a_message_has_a_bounded_number_of_parts(port, beginning, part):
 
 @asynccontextmanager
 async def proxied_server(trusted):
-    """A server that believes the X-Forwarded-For of the trusted addresses."""
+    """A server that trusts X-Forwarded-For from the trusted IP addresses."""
     options = {"port": 0, "http": BundlingProtocol, "lifespan": "off", "log_config": None, "proxy_headers": True}
     server = uvicorn.Server(uvicorn.Config(application, forwarded_allow_ips=trusted, **options))
     serving = asyncio.create_task(server._serve())
@@ -603,7 +603,7 @@ async def test_a_trusted_proxy_may_have_any_number_of_connections(monkeypatch):
 
 
 async def test_a_connection_that_is_cut_is_forgotten(server, port):
-    """A timer that knew it kept its requests for as long: 55 MiB of dead connections."""
+    """A timer with a reference to it kept its requests as long: 55 MiB of closed connections."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(HEAD + b"\r\n")
     async with asyncio.timeout(10):
@@ -614,7 +614,7 @@ async def test_a_connection_that_is_cut_is_forgotten(server, port):
     del protocol
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-    async with asyncio.timeout(LOOK_SECONDS / 2):
+    async with asyncio.timeout(CHECK_SECONDS / 2):
         while known() is not None:
             gc.collect()
             await asyncio.sleep(0.05)

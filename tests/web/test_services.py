@@ -1,4 +1,4 @@
-"""What routes are given: one thing of each type."""
+"""The services that routes receive: one object of each type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes that come together: one question to the database for all of them."""
+"""Simultaneous probes share one query to the database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provider_registration.health.readiness import Readiness
 
 
 class SlowDatabase:
-    """Counts how often it is asked, and answers when it is told to."""
+    """Counts its calls, and returns when the test allows it."""
 
     def __init__(self):
         self.asked = 0

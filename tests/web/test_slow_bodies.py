@@ -1,4 +1,4 @@
-"""Bodies that take too long: a caller cannot hold a request open for ever, and nothing half-sent is stored."""
+"""Slow bodies: a client cannot keep a request open for ever, and an incomplete body is never stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _impatient(monkeypatch):
 
 @pytest.fixture
 def send(service):
-    """Sends the beginning of a request and nothing more; returns the head and the body of the answer."""
+    """Send the beginning of a request and nothing more; return the head and the body of the response."""
 
     async def send(beginning):
         address = urlsplit(service.url)

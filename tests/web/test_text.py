@@ -1,4 +1,4 @@
-"""Text and e-mail addresses: one written form for what means the same."""
+"""Text and e-mail addresses: equivalent spellings get one form."""
 
 from __future__ import annotations
 

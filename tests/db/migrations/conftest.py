@@ -1,4 +1,4 @@
-"""Ways to run alembic and to look at what it leaves."""
+"""Fixtures to run alembic and to inspect the schema afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass(frozen=True)
 class Finished:
-    """A program that ended."""
+    """A finished program."""
 
     status: int
     output: str
@@ -59,7 +59,7 @@ async def connection(empty_database_url: str) -> AsyncIterator[asyncpg.Connectio
 
 @pytest.fixture(scope="session")
 def database_schema() -> Callable[[str], Awaitable[str]]:
-    """A database's schema as schema.sql writes it: `await database_schema(url)`."""
+    """A database's schema in the format of schema.sql: `await database_schema(url)`."""
     spec = importlib.util.spec_from_file_location("schema_dump", ROOT / "tests/schema_dump.py")
     assert spec
     assert spec.loader

@@ -1,4 +1,4 @@
-"""016: every address gets its canonical form under traffic, and addresses that collide stop it before it begins."""
+"""016: fills in canonical addresses under traffic; addresses that collide stop it before it starts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def upgrade(url: str) -> None:
 
 
 def address(number: int) -> str:
-    """One of many, each in another way."""
+    """One of many addresses, each with a different spelling."""
     return (
         f"Sales{number}@Obsthof.example",
         f"JOSÉ{number}@x.example",

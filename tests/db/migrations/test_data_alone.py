@@ -23,7 +23,7 @@ COUNTS = """
 
 
 async def program(name: str, *arguments: str, given: bytes = b"") -> bytes:
-    """What one of PostgreSQL's programs prints; it must have nothing to complain about."""
+    """The output of one of PostgreSQL's programs, which must not print warnings."""
     process = await asyncio.create_subprocess_exec(
         installed_programs() / name,
         *arguments,

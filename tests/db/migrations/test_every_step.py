@@ -1,4 +1,4 @@
-"""Every revision goes up, down and up again under a thousand rows, and loses nothing that both schemas can hold."""
+"""Every revision goes up, down and up again with a thousand rows, and keeps all data that both schemas can hold."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def browser_session(n: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Table:
-    """How to make a table's rows, whatever columns it has at a revision, and to read and change them."""
+    """How to insert, read and change a table's rows at any revision."""
 
     row: Callable[[int], dict[str, Any]]
     insert: str
@@ -213,7 +213,7 @@ async def fill(connection: asyncpg.Connection) -> None:
 
 
 async def read(connection: asyncpg.Connection) -> Contents:
-    """Every row of every table, with instants written alike whatever their type."""
+    """Every row of every table, with all timestamps in one format."""
     contents: Contents = {}
     for table in await tables_of(connection):
         rows = [json.loads(row[0]) for row in await connection.fetch(TABLES[table].select)]
@@ -235,7 +235,7 @@ async def migrate(url: str, revision: str, *, up: bool) -> None:
 
 @pytest.fixture
 async def far_from_utc(connection: asyncpg.Connection) -> None:
-    """Sessions of this database that do not ask for UTC are in New York."""
+    """Sessions of this database that do not request UTC use the time zone of New York."""
     name = await connection.fetchval("SELECT quote_ident(current_database())")
     await connection.execute(f"ALTER DATABASE {name} SET timezone = 'America/New_York'")
 

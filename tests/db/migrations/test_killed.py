@@ -1,4 +1,4 @@
-"""A migration that dies half-way: the same command goes on, and nothing of the dead one stands in its way."""
+"""A migration that is killed half-way: the same command continues, and nothing left over blocks it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INVALID_INDEXES = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT ind
 
 @pytest.fixture
 async def writer(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody in the middle of a transaction that has written: an index that is being built waits for it."""
+    """An open transaction that has written rows: an index build waits for it."""
     await asyncio.to_thread(migrations.upgrade, empty_database_url, BEFORE_AN_INDEX)
     connection = await asyncpg.connect(empty_database_url)
     await connection.execute("BEGIN")
@@ -44,7 +44,7 @@ async def until_building(connection: asyncpg.Connection) -> int:
 
 
 async def goes_on(url: str, schema: Callable[[str], Awaitable[str]]) -> None:
-    """Run the same command again, and see that it leaves what it leaves in peace."""
+    """Run the same command again, and check that its result is the usual one."""
     await asyncio.to_thread(migrations.upgrade, url)
     assert await schema(url) == (ROOT / "schema.sql").read_text()
 

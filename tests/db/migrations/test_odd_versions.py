@@ -1,4 +1,4 @@
-"""What alembic_version may have come to say: every command answers with a sentence, never with a traceback."""
+"""Unexpected contents of alembic_version: every command prints a sentence, never a traceback."""
 
 from __future__ import annotations
 

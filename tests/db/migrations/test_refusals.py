@@ -1,4 +1,4 @@
-"""Migrations that meet rows they cannot take say so in one sentence, and change nothing."""
+"""Migrations that find rows they cannot convert say so in one sentence, and change nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def before_007(empty_database_url: str) -> AsyncIterator[asyncpg.Connectio
 
 
 async def refusal(url: str) -> str:
-    """What `upgrade` says to the rows there are."""
+    """The error message of `upgrade` with the existing rows."""
     with pytest.raises(MigrationError) as raised:
         await asyncio.to_thread(migrations.upgrade, url)
     return str(raised.value)

@@ -1,4 +1,4 @@
-"""018_functions_and_sessions: a session that lasts longer than any the service makes is shortened."""
+"""018_functions_and_sessions: a session longer than the service's longest is shortened."""
 
 from __future__ import annotations
 

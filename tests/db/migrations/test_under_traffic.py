@@ -1,4 +1,4 @@
-"""Migrations let others go on: nobody queues behind a step that waits, and writers keep what they need."""
+"""Migrations do not block others: nothing queues behind a waiting step, and writers keep their privileges."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ LONGEST_WAIT = 1.0  # seconds; a step gives way after half of it
 
 @pytest.fixture
 async def upgraded(empty_database_url: str) -> str:
-    """At a revision whose downgrade takes triggers from the table, which nobody may use meanwhile."""
+    """At a revision whose downgrade drops triggers, which locks the table."""
     await asyncio.to_thread(migrations.upgrade, empty_database_url, "009_list_indexes_and_counts")
     return empty_database_url
 
 
 @pytest.fixture
 async def reader(upgraded: str) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody in the middle of a long transaction that has read candidates."""
+    """A long transaction that has read candidates."""
     connection = await asyncpg.connect(upgraded)
     await connection.execute("BEGIN")
     await connection.execute("SELECT FROM candidates")
@@ -77,7 +77,7 @@ async def test_a_destination_that_is_counted_is_not_tried_again(upgraded: str) -
 
 @pytest.fixture
 async def serving_role(empty_database_url: str) -> AsyncIterator[str]:
-    """A role that serves with the schema before counts, and its URL."""
+    """A service role at the schema before counts, and its URL."""
     name = f"test_{uuid4().hex}"
     owner = await asyncpg.connect(empty_database_url)
     await owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'choose-another'")
@@ -181,7 +181,7 @@ async def test_an_older_release_goes_on_while_search_texts_go_again(
 
 @pytest.fixture
 async def owner_of_tables(empty_database_url: str, filled: asyncpg.Connection) -> AsyncIterator[str]:
-    """The URL of a role that owns the tables and not the database."""
+    """The URL of a role that owns the tables but not the database."""
     name = f"test_{uuid4().hex}"
     await filled.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'choose-another'")
     await filled.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
