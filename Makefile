@@ -23,7 +23,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults mutants drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth messages screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
+.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth messages screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ faults: $(DEV)  ## kill and cut everything for MINUTES, and check that approval 
 
 mutants: $(DEV)  ## put each known fault into a copy of the source, and check that its tests fail; ONLY selects
 	$(BIN)/python -m tests.programs.mutants.run $(if $(ONLY),--only "$(ONLY)")
+
+mutation: $(DEV)  ## change 400 places of the source, chosen by SEED, and see the tests fail; ARGS="--minutes 30"
+	$(BIN)/python -m tests.programs.mutation.run $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 drill-restore: $(DEV)  ## destroy a database of 1,000,000 rows under traffic and restore it; ARGS="--rows 10000"
 	$(BIN)/python -m tests.programs.drills.restore $(ARGS)
@@ -135,7 +138,7 @@ sbom: $(DEV)  ## write sbom.json, which lists the image's Python packages (Cyclo
 	$(BIN)/python tests/sbom.py > sbom.json
 
 clean:  ## remove the environment and caches, but not .local
-	rm -rf $(VENV) .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache htmlcov src/*.egg-info
+	rm -rf $(VENV) .coverage* .mutation_cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache htmlcov src/*.egg-info
 	find src tests benchmarks alembic -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

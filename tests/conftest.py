@@ -36,6 +36,7 @@ SERVER_URL = (
     "TEST_DATABASE_URL"  # set it to test against another server, 15 or later; its user must be able to create databases
 )
 OLDEST_SERVER = 150000
+SERVER_OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
 
 FOLDER_PREFIX = "provider-registration-tests-"
 A_RUN_STARTS_WITHIN = 60.0  # seconds
@@ -95,9 +96,7 @@ def _find_or_start_server(config: pytest.Config, folder: Path) -> None:
         if version < OLDEST_SERVER:
             raise pytest.UsageError(f"{SERVER_URL} is PostgreSQL {version // 10000}; 15 or later is required.")
         return
-    postgres = config.stash[_postgres] = PrivatePostgres(
-        folder / "postgres", options={"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
-    )
+    postgres = config.stash[_postgres] = PrivatePostgres(folder / "postgres", options=SERVER_OPTIONS)
     os.environ[SERVER_URL] = postgres.start()
 
 

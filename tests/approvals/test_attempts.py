@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
+from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -12,18 +14,21 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from provider_registration.approvals import queries
+from provider_registration.approvals import queries, service
 from provider_registration.approvals.attempt import Attempt
 from provider_registration.approvals.batches import ApprovalBatches
-from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDoubt, ApprovalWaiting
+from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDoubt, ApprovalWaiting, BillingPaused
 from provider_registration.approvals.models import Claim
-from provider_registration.approvals.service import LEASE_SHARE
+from provider_registration.approvals.service import LEASE_SHARE, ApprovalService
 from provider_registration.auth.models import Role
+from provider_registration.billing import protection
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged
-from provider_registration.candidates.models import LONGEST_SECONDS
+from provider_registration.candidates.models import LONGEST_SECONDS, Candidate
 from provider_registration.db.database import Database
+from provider_registration.db.reading import Reader
 from provider_registration.local.background_server import serve_in_background
+from provider_registration.observability.metrics import APPROVAL_ATTEMPTS
 from provider_registration.settings import DatabaseSettings, Settings
 from tests.billing_client import billing_at
 from tests.service import PASSWORD
@@ -75,6 +80,19 @@ async def answer():
 
 
 @pytest.fixture
+async def hanging_billing():
+    """Billing that takes requests and never answers."""
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with billing_at(f"http://127.0.0.1:{port}", request_seconds=1, max_tries=1, deadline=1) as billing:
+        yield billing
+    for writer in held:
+        writer.close()
+    server.close()
+
+
+@pytest.fixture
 async def claimed(database, users):
     """Make a candidate with a claimed approval; return the claim too."""
 
@@ -118,6 +136,12 @@ async def test_a_worker_releases_its_own_claim(carry_out, claimed, answer, datab
     assert (row and row["claim_id"]) is None
 
 
+def attempts_that_were(outcome):
+    """How many attempts ended so, by the metric."""
+    samples = [sample for metric in APPROVAL_ATTEMPTS.collect() for sample in metric.samples]
+    return sum(one.value for one in samples if one.name.endswith("_total") and one.labels["outcome"] == outcome)
+
+
 @pytest.mark.parametrize(("status", "body", "error"), UNHAPPY.values(), ids=UNHAPPY)
 async def test_a_worker_that_lost_its_claim_leaves_the_next_holders_alone(
     carry_out, claimed, answer, database, status, body, error
@@ -125,9 +149,12 @@ async def test_a_worker_that_lost_its_claim_leaves_the_next_holders_alone(
     del error
     next_holders = await claimed()
     late = replace(next_holders, claim_id=uuid4())
+    superseded = attempts_that_were("superseded")
 
     with pytest.raises(ApprovalInProgress):
         await carry_out(late, answer(status, **body))
+
+    assert attempts_that_were("superseded") == superseded + 1
 
     row = await database.fetchrow(READ_CLAIM, late.candidate_id)
     assert (row["claim_id"], row["in_doubt_since"]) == (next_holders.claim_id, None)
@@ -161,6 +188,99 @@ async def test_waits_between_attempts_double_up_to_half_a_minute(
 
     waits = (await database.fetchrow(READ_WAIT, claim.candidate_id))["wait_seconds"]
     assert 0.75 * seconds - 0.5 <= waits <= 1.25 * seconds
+
+
+async def test_after_the_pause_that_is_said_billing_may_be_asked_again(carry_out, claimed, answer):
+    billing = answer(201, id=79)
+    began = monotonic()
+    for _ in range(protection.FAILURES_TO_OPEN):
+        billing.breaker.failed()
+
+    with pytest.raises(BillingPaused) as caught:
+        await carry_out(await claimed(), billing)
+
+    assert protection.OPEN_SECONDS - (monotonic() - began) < caught.value.retry_after <= protection.OPEN_SECONDS + 1
+
+
+async def test_a_sweep_shows_where_the_breaker_stands_though_nothing_is_due(service_database, answer, monkeypatch):
+    billing, shown = answer(201, id=80), []
+    approvals = ApprovalService(service_database, Reader(service_database, None), billing)
+    monkeypatch.setattr(billing.breaker, "show", lambda: shown.append(billing.breaker.state))
+
+    await approvals.sweep()
+
+    assert shown == [protection.BreakerState.CLOSED]
+
+
+async def test_a_sweep_completes_what_is_due_and_keeps_nothing_of_it(service_database, database, claimed, answer):
+    claim = await claimed()
+    await database.execute("UPDATE approval_intents SET next_attempt_at = now()")
+    approvals = ApprovalService(service_database, Reader(service_database, None), answer(201, id=81))
+
+    await approvals.sweep()
+
+    assert await database.fetchval("SELECT provider_id FROM candidates WHERE id = $1", claim.candidate_id) == 81
+    async with asyncio.timeout(10):
+        while approvals._running:  # the task that is done is forgotten in a later turn of the loop
+            await asyncio.sleep(0.01)
+
+
+async def test_a_process_that_ends_waits_for_attempts_but_not_long(
+    service_database, database, claimed, hanging_billing, monkeypatch
+):
+    monkeypatch.setattr(service, "STOP_SECONDS", 0.05)
+    claim = await claimed()
+    await database.execute("UPDATE approval_intents SET next_attempt_at = now()")
+    approvals = ApprovalService(service_database, Reader(service_database, None), hanging_billing)
+    sweeping = asyncio.create_task(approvals.sweep())
+    while not approvals._running:
+        await asyncio.sleep(0.01)
+    stopping = asyncio.Event()
+    stopping.set()
+
+    async with asyncio.timeout(10):
+        await approvals.stop(stopping)
+        await sweeping  # those who wait are told that the approval stands
+
+    assert not approvals._running
+    assert await database.fetchrow(READ_CLAIM, claim.candidate_id)
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ("claim_id = claim_id", "in_progress"),
+        ("claim_id = NULL, in_doubt_since = now()", "in_doubt"),
+        ("claim_id = NULL", "waiting"),
+    ],
+)
+async def test_when_it_is_tried_again_is_told_of_an_approval_that_waits_alone(service_database, claimed, change, state):
+    keys = {"candidate_id": (await claimed()).candidate_id}
+    async with service_database.transaction() as session:  # one, so that no sweep comes between
+        await session.execute(text(f"UPDATE approval_intents SET {change} WHERE candidate_id = :candidate_id"), keys)
+        row = (await session.execute(candidate_queries.FIND_CANDIDATE, keys)).mappings().one()
+
+    approval = Candidate.from_row(row).approval
+
+    assert approval.state == state
+    assert (approval.next_attempt_at is not None) is (state == "waiting")
+
+
+async def test_of_a_long_history_the_newest_hundred_events_are_told(service_database, database, claimed, answer):
+    claim = await claimed()
+    await database.execute(
+        """
+        INSERT INTO approval_events (candidate_id, idempotency_key, event, provider_id)
+        SELECT $1, $2, 'orphaned', number FROM generate_series(1, 101) AS number
+        """,
+        claim.candidate_id,
+        claim.idempotency_key,
+    )
+
+    approvals = ApprovalService(service_database, Reader(service_database, None), answer(201))
+    history = await approvals.history(claim.candidate_id)
+
+    assert [record.provider_id for record in history] == list(range(101, 1, -1))
 
 
 @pytest.mark.parametrize("was_known", [False, True])
@@ -204,6 +324,23 @@ async def test_a_lease_longer_than_any_is_over(service_database, database, claim
         taken = (await session.execute(queries.CLAIM, parameters)).mappings().one()["claim_id"]
 
     assert bool(taken) is is_over
+
+
+async def test_who_retries_takes_over_no_other_approval_that_waits(service_database, database, claimed):
+    mine, other = await claimed(), await claimed()
+    waits = text("UPDATE approval_intents SET claim_id = NULL, next_attempt_at = now() + interval '1 hour'")
+    user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
+    ids = {"candidate_id": mine.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
+    asked = {**{key: str(value) for key, value in ids.items()}, "expected": None, "is_retry": True}
+    async with service_database.transaction() as session:  # one, so that no sweep comes between
+        await session.execute(waits)
+        parameters = {"requests": json.dumps([asked]), "lease_seconds": LEASE_SECONDS}
+        claim = (await session.execute(queries.CLAIM, parameters)).mappings().one()
+        left = await session.execute(text(READ_CLAIM.replace("$1", ":id")), {"id": other.candidate_id})
+        left_alone = left.mappings().one()["claim_id"] is None
+
+    assert claim["claim_id"] == ids["claim_id"]
+    assert left_alone
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_the_queue_of_log_ins_is_short(hasher):
             pass
     with hasher.queue("198.51.100.7"):
         pass
+    assert not hasher._queued  # nothing is kept of who has left
 
 
 async def test_a_check_that_nobody_waits_for_any_more_is_skipped_when_its_turn_comes(password_hash, monkeypatch):

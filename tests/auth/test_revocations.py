@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
@@ -13,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from provider_registration.auth import queries, revocations
 from provider_registration.auth.revocations import RevocationWatch
-from provider_registration.db.database import Database
+from provider_registration.db.database import Database, DatabaseUnavailable
 from provider_registration.settings import DatabaseSettings
 
 # PostgreSQL finds these two before its own.
@@ -81,16 +84,17 @@ async def test_a_session_that_ends_as_the_clock_is_set_has_ended_everywhere(
     assert await elsewhere.is_revoked(session_id)
 
 
+@pytest.mark.parametrize(("minutes", "is_known"), [(40, True), (50, False)])
 async def test_a_process_that_starts_knows_of_ends_for_as_long_as_any_token_may_live(
-    clock: asyncpg.Connection, database: Database
+    clock: asyncpg.Connection, database: Database, minutes: int, is_known: bool
 ) -> None:
     session_id = await clock.fetchval(BEGIN_SESSION)
-    await clock.execute("UPDATE sessions SET revoked_at = now() - interval '40 minutes'")
+    await clock.execute("UPDATE sessions SET revoked_at = now() - make_interval(mins => $1)", minutes)
 
     started = RevocationWatch(database)
     await started.refresh()
 
-    assert await started.is_revoked(session_id)  # its token may be of a process whose clock is ten minutes ahead
+    assert await started.is_revoked(session_id) is is_known  # a token may be of a process whose clock is ahead
 
 
 def wake_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +134,29 @@ async def test_who_cannot_ask_for_some_seconds_believes_no_token(
 
     with pytest.raises(DBAPIError):
         await watch.is_revoked(session_id)
+
+
+@pytest.mark.parametrize(("trouble", "shown"), [(None, 1), ("no tables", 0), ("no answer", 0)])
+async def test_the_metric_tells_whether_the_database_can_be_asked(
+    clock: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch, trouble: str | None, shown: int
+) -> None:
+    seen: list[int] = []
+    this = threading.get_ident()  # services of other tests run in threads of their own
+    gauge = SimpleNamespace(set=lambda value: seen.append(value) if threading.get_ident() == this else None)
+    monkeypatch.setattr(revocations, "DATABASE_UP", gauge)
+    watch = RevocationWatch(database)
+    if trouble == "no tables":
+        await clock.execute("DROP TABLE sessions CASCADE")
+    elif trouble == "no answer":
+        monkeypatch.setattr(watch, "refresh", AsyncMock(side_effect=DatabaseUnavailable))
+
+    watching = asyncio.create_task(watch.run())
+
+    async with asyncio.timeout(10):
+        while not seen:
+            await asyncio.sleep(0.01)
+    watching.cancel()
+    assert set(seen) == {shown}
 
 
 async def test_an_end_that_is_committed_after_a_later_one_was_seen_is_not_missed(

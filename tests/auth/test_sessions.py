@@ -186,6 +186,24 @@ async def test_an_ended_session_is_known_to_a_process_that_starts_later(
         assert await status_of(elsewhere, tokens) == 401
 
 
+async def test_a_session_and_its_refresh_tokens_last_as_documented(maria, log_in, database):
+    await log_in(maria)
+
+    session, refresh_token = await database.fetchrow(
+        """
+        SELECT extract(epoch FROM sessions.expires_at - sessions.created_at),
+               extract(epoch FROM refresh_tokens.expires_at - sessions.created_at)
+        FROM sessions
+        JOIN refresh_tokens ON session_id = sessions.id
+        JOIN users ON users.id = user_id
+        WHERE email = $1
+        """,
+        maria,
+    )
+    assert round(session) == 7 * 24 * 3600
+    assert round(refresh_token) == 12 * 3600
+
+
 async def test_an_enabled_user_can_log_in_again(maria, users, log_in, anonymous):
     await users.disable(maria)
     refused = await anonymous.post("/auth/login", json={"username": maria, "password": PASSWORD})

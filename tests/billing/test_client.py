@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from contextlib import asynccontextmanager
@@ -310,10 +311,11 @@ async def test_a_refusal_after_an_ambiguous_try_is_uncertain(play, name, key):
 async def test_a_name_that_is_taken_at_once_is_another_companys(billing, requests, name, key):
     await billing.create_provider(name, uuid4())
 
-    with pytest.raises(BillingNameTaken):
+    with pytest.raises(BillingNameTaken) as caught:
         await billing.create_provider(name, key)
 
     assert len(await requests(name)) == 2
+    assert str(caught.value)  # is recorded as what came of the approval
 
 
 async def test_a_name_that_is_taken_after_an_ambiguous_try_may_be_ours(billing, sandbox, fail, name, key):
@@ -387,6 +389,18 @@ async def test_a_failure_before_refused_connections_leaves_it_uncertain(name, ke
     assert isinstance(caught.value.__cause__, BillingNotSent)
 
 
+@pytest.mark.parametrize(("length", "is_read"), [(64 * 1024, True), (64 * 1024 + 1, False)])
+async def test_an_answer_may_have_64_kibibytes(play, name, key, length, is_read):
+    body = json.dumps({"id": 7, "name": name}).ljust(length)
+
+    async with play(Script((201, body, {})), max_tries=1) as billing:
+        if is_read:
+            assert await billing.create_provider(name, key) == 7
+        else:
+            with pytest.raises(BillingUnusable):
+                await billing.create_provider(name, key)
+
+
 async def test_waits_double(play, name, key, monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.1)
     script = Script(failure(503))
@@ -400,14 +414,13 @@ async def test_waits_double(play, name, key, monkeypatch):
 
 async def test_waits_are_jittered(play, name, key, monkeypatch):
     asked = []
-    monkeypatch.setattr(module.RANDOM, "uniform", lambda low, high: asked.append((low, high)) or high)
-    monkeypatch.setattr(module, "JITTER", 10.0)
+    monkeypatch.setattr(module.RANDOM, "uniform", lambda low, high: asked.append((low, high)) or 10.0)
     script = Script(failure(503), created())
 
     async with play(script) as billing:
         await billing.create_provider(name, key)
 
-    assert asked == [(0, 10.0)]
+    assert asked == [(0, 0.25)]
     assert script.waits[0] >= 0.01 * 11
 
 
@@ -519,6 +532,17 @@ async def test_a_billing_service_that_keeps_failing_is_left_alone_for_a_while(pl
 
         now += protection.OPEN_SECONDS
         assert await billing.create_provider(name, key) == 7
+
+
+async def test_calls_that_are_given_up_at_the_deadline_count_as_failing(sandbox, fail):
+    await fail("hang")
+    async with billing_at(str(sandbox.base_url), deadline=0.1) as billing:
+        for _ in range(5):
+            assert billing.breaker.state is protection.BreakerState.CLOSED
+            with pytest.raises(BillingUncertain):
+                await billing.create_provider("x", uuid4())
+
+        assert billing.breaker.state is protection.BreakerState.OPEN
 
 
 async def test_refusals_do_not_count_as_failing(play, name, key):

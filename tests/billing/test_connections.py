@@ -102,3 +102,9 @@ async def test_closing_closes_what_is_idle(ask, connections):
     pools = [transport._pool for transport in connections._idle]
     assert len(pools) == COUNT
     assert not any(pool.connections for pool in pools)
+
+
+def test_the_environment_names_no_certificates(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "there is none"))
+
+    Connections(COUNT)

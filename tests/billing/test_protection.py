@@ -34,7 +34,7 @@ def fail(breaker, times=protection.FAILURES_TO_OPEN):
 
 
 def test_a_closed_breaker_lets_calls_through(breaker):
-    fail(breaker, protection.FAILURES_TO_OPEN - 1)
+    fail(breaker, 4)
 
     assert breaker.state is BreakerState.CLOSED
     assert breaker.admit()
@@ -42,11 +42,11 @@ def test_a_closed_breaker_lets_calls_through(breaker):
 
 
 def test_failures_in_a_row_open_it(breaker):
-    fail(breaker)
+    fail(breaker, 5)
 
     assert breaker.state is BreakerState.OPEN
     assert not breaker.admit()
-    assert breaker.retry_after == protection.OPEN_SECONDS
+    assert breaker.retry_after == 5
 
 
 def test_a_success_between_failures_keeps_it_closed(breaker):
@@ -136,6 +136,7 @@ def test_the_metric_tells_that_the_pause_is_over_though_nobody_asks_for_billing(
 def test_the_metric_says_open_while_the_answer_to_the_probe_is_missing(breaker, clock):
     fail(breaker)
     clock.now += protection.OPEN_SECONDS
+    breaker.show()
     breaker.admit()
     assert shown() == "open"
 

@@ -14,7 +14,7 @@ from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company, Product
 from provider_registration.candidates.filling import fill_search_texts, keep_filled
 from provider_registration.candidates.search import Selection
-from provider_registration.candidates.search_text import MAX_FIELD_LENGTH, query_patterns, search_text
+from provider_registration.candidates.search_text import query_patterns, search_text
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
@@ -161,7 +161,7 @@ async def test_the_index_looks_for_the_words(register, connection):
 def test_the_text_is_bounded_and_nothing_pushes_the_address_out():
     text = search_text("\ufdfa" * 255, "a@b.example", "1" * 50, "🍎" * 255)
 
-    assert len(text) < 4 * MAX_FIELD_LENGTH
+    assert len(text) < 4 * 1000
     assert text.startswith(" a b example ")
     assert text.isascii()
 
@@ -289,4 +289,6 @@ async def test_the_background_task_fills_every_batch_and_goes_on_after_an_error(
         while await connection.fetchval("SELECT count(search_text) FROM candidates") < len(companies):
             await asyncio.sleep(0.01)
     task.cancel()
+    texts = [await connection.fetchval(TEXT_OF, company) for company in companies]
+    assert texts == [search_text(f"Obst {n}", f"info@many-{n}.example", None, None) for n in range(5)]
     assert [record.levelname for record in caplog.records if record.name == filling.__name__] == ["ERROR"]

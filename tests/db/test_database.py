@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from time import monotonic
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -48,6 +49,19 @@ async def scratch(database):
 async def values(database):
     async with database.transaction() as session:
         return list(await session.scalars(text("SELECT value FROM scratch ORDER BY value")))
+
+
+async def test_how_long_callers_waited_for_a_connection_is_measured(database, monkeypatch):
+    waits = []
+    monkeypatch.setattr(module, "DATABASE_WAIT_SECONDS", SimpleNamespace(observe=waits.append))
+    began = monotonic()
+
+    async with database.statement(), database.statement():
+        third = asyncio.create_task(database.ping())
+        await asyncio.sleep(0.1)
+    await third
+
+    assert 0.09 < max(waits) < monotonic() - began
 
 
 async def test_a_block_that_ends_is_committed(database, scratch):

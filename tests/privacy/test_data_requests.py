@@ -55,15 +55,18 @@ async def test_everything_about_a_member_of_staff_is_exported_but_no_password(
     email = registration()["contact_email"]
     await users.create(email, PASSWORD, "admin")
     login = await anonymous.post("/auth/login", json={"username": email, "password": PASSWORD})
-    candidate = (await register())["candidate_id"]
+    candidate, approved = [(await register())["candidate_id"] for _ in range(2)]
     token = {"Authorization": f"Bearer {login.json()['access_token']}"}
     (await anonymous.post(f"/candidates/{candidate}/reject", headers=token)).raise_for_status()
+    (await anonymous.post(f"/candidates/{approved}/approve", headers=token)).raise_for_status()
 
     held = await export(email)
 
     assert held["candidate"] is None
     assert (held["user"]["email"], held["user"]["role"]) == (email, "admin")
     assert [rejection["candidate_id"] for rejection in held["user"]["rejections"]] == [candidate]
+    events = [(event["candidate_id"], event["event"]) for event in held["user"]["approval_events"]]
+    assert events == [(approved, "requested")]
     assert len(held["user"]["sessions"]) == 1
     assert "password_hash" not in held["user"]
 

@@ -248,6 +248,7 @@ async def test_without_the_storage_log_ins_are_refused_and_the_rest_goes_on(sett
     assert registered.status_code == 201
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(lines["provider_service_rate_limit_storage_errors_total"]) >= 2
+    assert float(lines['provider_service_logins_total{outcome="unavailable"}']) >= 1
 
 
 async def body_until(held):

@@ -65,19 +65,23 @@ def put_in(mutant: Mutant, folder: Path) -> Iterator[None]:
     if (found := source.count(mutant.old)) != mutant.times:
         message = f"{mutant.name}: {mutant.file} has {mutant.old!r} {found} times, not {mutant.times}"
         raise LookupError(message)
+    before = path.stat()
     path.write_text(source.replace(mutant.old, mutant.new))
     try:
         yield
     finally:
         path.write_text(source)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # bytecode of it is good again
 
 
-def verdict_of(python: Path, tests: Iterable[str]) -> str:
+def verdict_of(
+    python: Path, tests: Iterable[str], *, seconds: float = SECONDS_A_MUTANT, options: Iterable[str] = ()
+) -> str:
     """What a copy's tests come to: "passed", "failed", "took too long" or "could not run"."""
     folder = python.parents[2]
-    options = ("-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider")
+    always = ("-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider")
     with subprocess.Popen(
-        [python, *options, *tests],
+        [python, *always, *options, *tests],
         cwd=folder,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # two versions of a file may be of one second and one size
         stdout=subprocess.DEVNULL,
@@ -85,7 +89,7 @@ def verdict_of(python: Path, tests: Iterable[str]) -> str:
         start_new_session=True,
     ) as running:
         try:
-            status = running.wait(SECONDS_A_MUTANT)
+            status = running.wait(seconds)
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             return "took too long"
