@@ -21,22 +21,22 @@ from provider_registration.db.orm import Base
 from provider_registration.environment import SettingsError, load_settings
 from provider_registration.settings import DatabaseSettings
 
-RAISE_EXCEPTION = "P0001"  # a migration's own refusal: RAISE EXCEPTION in a DO block
+RAISE_EXCEPTION = "P0001"  # raised by a migration: RAISE EXCEPTION in a DO block
 LOCK_NOT_AVAILABLE = "55P03"
 DUPLICATE_TABLE = "42P07"
 INTEGRITY_CONSTRAINT_VIOLATION = "23"  # the class
 REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
 
-# A migration that queues for a table's lock makes every request queue behind it: give way soon, and try again.
+# A migration that waits for a table's lock makes every request wait behind it: give up soon, and retry.
 TIMEOUTS = ("SET lock_timeout = '500ms'", "SET statement_timeout = 0")
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two tries; they differ, so that no rhythm is met every time
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two tries; random, to avoid a periodic lock
 JITTER = secrets.SystemRandom()
 
 log = logging.getLogger("alembic.env")
 
 
 class TableLocked(CommandError):
-    """Somebody kept a table locked."""
+    """Another transaction kept a table locked."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -47,7 +47,7 @@ class TableLocked(CommandError):
 def number_revision(
     _context: MigrationContext, _revision: str | Iterable[str | None] | Iterable[str], directives: list[MigrationScript]
 ) -> None:
-    """Name a new revision after its place and its message: `008_add_notes`."""
+    """Name a new revision by its number and its message: `008_add_notes`."""
     for script in directives:
         head = context.script.get_current_head()
         number = int(head.split("_")[0]) + 1 if head else 0
@@ -72,16 +72,16 @@ def run_offline() -> None:
 
 
 def run_online(connection: Connection) -> None:
-    """Migrate, or compare, over an open connection; every step is a transaction of its own."""
+    """Migrate, or compare, over an open connection; every step has its own transaction."""
     for statement in TIMEOUTS:
         connection.exec_driver_sql(statement)
     recorded = MigrationContext.configure(connection).get_current_heads()
     if len(recorded) > 1:
         raise CommandError(
             f"alembic_version has more than one row ({', '.join(sorted(recorded))}); "
-            "delete all but that of the migration which ran last."
+            "keep only the row of the migration that ran last."
         )
-    connection.commit()  # alembic takes an open transaction for its caller's, and would not commit
+    connection.commit()  # alembic does not commit a transaction that is already open
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -101,19 +101,19 @@ def run_online(connection: Connection) -> None:
             raise TableLocked from error
         if sqlstate == DUPLICATE_TABLE:
             raise CommandError(
-                "There are tables already, and alembic_version does not say at which revision; "
-                "if they are the service's, record it: alembic stamp REVISION"
+                "The tables exist already, and alembic_version does not contain their revision; "
+                "if they belong to the service, record it: alembic stamp REVISION"
             ) from error
         if sqlstate.startswith(INTEGRITY_CONSTRAINT_VIOLATION):
-            # Its text would quote the row. Steps look for such rows first: this one came between look and rule.
+            # Its text would quote the row. Steps check for such rows first: this one was stored after the check.
             raise CommandError(
-                "A row stored while the migration ran breaks its new rule; run the same command again to learn which."
+                "A row stored while the migration ran violates its new constraint; run the command again to see which."
             ) from None
         raise
 
 
 def database_url() -> str:
-    """The address that the caller gave, or DATABASE_URL."""
+    """The URL that the caller passed, or DATABASE_URL."""
     if given := context.config.attributes.get(DATABASE_URL):
         return str(given)
     try:
@@ -123,25 +123,25 @@ def database_url() -> str:
 
 
 def migrate() -> None:
-    """Migrate, or compare; a step that finds a table locked is tried again."""
+    """Migrate, or compare; a step that finds a table locked is retried."""
     deadline = time.monotonic() + PATIENCE
     while not try_to_migrate(is_last=time.monotonic() > deadline):
-        log.info("a table is locked; others go first, and the step is tried again")
+        log.info("a table is locked; the step will be retried")
         time.sleep(JITTER.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
 
 
 def try_to_migrate(*, is_last: bool) -> bool:
-    """Whether it came to its end; a table that is locked may be free at the next try."""
+    """Whether it finished; a locked table may be free at the next try."""
     try:
         run(on_locked_connection(database_url(), run_online))
     except TableLocked:
-        # A destination such as -1 would be counted from where this try ended.
+        # A relative target such as -1 would be counted from where this try ended.
         if is_last or str(context.get_revision_argument()).startswith(("+", "-")):
             raise
         return False
     except (DBAPIError, PendingRollbackError) as error:
         cause: BaseException | None = error
-        while isinstance(cause, PendingRollbackError):  # alembic went on, and found the connection closed
+        while isinstance(cause, PendingRollbackError):  # alembic continued on the closed connection
             cause = cause.__context__
         if cause is None or not is_unavailable(cause):
             raise
@@ -153,7 +153,7 @@ def try_to_migrate(*, is_last: bool) -> bool:
 
 
 if context.config.config_file_name and DATABASE_URL not in context.config.attributes:
-    # The command line's logging; a program that calls us has its own.
+    # Logging of the command line; a calling program has its own.
     logging.config.fileConfig(context.config.config_file_name, disable_existing_loggers=False)
 
 if context.is_offline_mode():

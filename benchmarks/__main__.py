@@ -23,20 +23,20 @@ DECISIONS_PER_SECOND = 3_000  # more than any contender decides on two cores
 
 def options() -> Namespace:
     """The command line."""
-    parser = ArgumentParser(prog="python -m benchmarks", description="Measure this service beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="a few minutes: two short rounds, the small table alone")
-    parser.add_argument("--seconds", type=int, help=f"of each run; {SECONDS} unless told")
-    parser.add_argument("--rounds", type=int, help=f"{ROUNDS} unless told")
-    parser.add_argument("--rows", type=int, default=ROWS, help="of the table that everything is asked of")
-    parser.add_argument("--large-rows", type=int, help="of the table that reads are asked of too; 0: none")
-    parser.add_argument("--connections", type=int, action="append", default=[], help="only scenarios with so many")
+    parser = ArgumentParser(prog="python -m benchmarks", description="Compare this service with its peers.")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: two short rounds, only the small table")
+    parser.add_argument("--seconds", type=int, help=f"of each run; default {SECONDS}")
+    parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}")
+    parser.add_argument("--rows", type=int, default=ROWS, help="of the table for all scenarios")
+    parser.add_argument("--large-rows", type=int, help="of the second table, for reads; 0: none")
+    parser.add_argument("--connections", type=int, action="append", default=[], help="only scenarios with this number")
     parser.add_argument("--only", action="append", default=[], metavar="CONTENDER", help=" ".join(CONTENDERS))
     parser.add_argument("--scenario", action="append", default=[], help=" ".join(scenario.name for scenario in ALL))
     return parser.parse_args()
 
 
 def stages(asked: Namespace) -> list[Stage]:
-    """What is asked of which table."""
+    """The scenarios of each table."""
     scenarios = [
         scenario
         for scenario in ALL
