@@ -1,1 +1,1 @@
-"""Measures this service beside others that do the same, and beside what its server and database can do at most."""
+"""Compares this service with equivalent ones, and with the limits of its server and database."""

@@ -1,4 +1,4 @@
-"""Measure everyone side by side: `python -m benchmarks --help`."""
+"""Measure all contenders side by side: `python -m benchmarks --help`."""
 
 from __future__ import annotations
 

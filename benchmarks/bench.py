@@ -1,4 +1,4 @@
-"""The measuring itself: every contender in turn, round after round."""
+"""The measurement: every contender in turn, in several rounds."""
 
 from __future__ import annotations
 

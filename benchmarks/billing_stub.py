@@ -1,6 +1,6 @@
-"""A billing service that makes every provider at once: `python -m benchmarks.billing_stub PORT`.
+"""A billing service that creates every provider at once: `python -m benchmarks.billing_stub PORT`.
 
-It answers 201 after CALL_SECONDS, and is small so that it takes little of the machine that is measured.
+It responds 201 after CALL_SECONDS, and is small so that it uses little of the measured machine.
 """
 
 from __future__ import annotations

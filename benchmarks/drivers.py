@@ -1,4 +1,4 @@
-"""Sending requests: by wrk for figures, by httpx to check answers and to try the whole where there is no wrk."""
+"""Send requests: with wrk to measure, with httpx to check responses and to run where wrk is missing."""
 
 from __future__ import annotations
 

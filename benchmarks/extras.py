@@ -1,4 +1,4 @@
-"""What is measured of ours alone: how reads fare while twenty people log in at once, and what approval adds."""
+"""Measurements of this service only: reads during twenty simultaneous log-ins, and the cost of approvals."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What statements cost as the table grows, in blocks that PostgreSQL reads: `python -m benchmarks.growth --help`.
+"""The cost of statements as the table grows, in blocks that PostgreSQL reads: `python -m benchmarks.growth --help`.
 
-Blocks do not wobble with what else the machine does. A statement may take LIMIT times as many as in the smallest table
+Blocks do not depend on the load of the machine. A statement may take LIMIT times as many as in the smallest table
 and SLACK more, for another level of each index; a page PAGE_SLACK more, for it looks up 21 rows by id. What triggers
 read when a statement ends is not in a plan; they touch the counts, whose number does not depend on the table's size.
 """

@@ -1,4 +1,4 @@
-"""Starting and stopping what is measured, and what /proc says of its time and memory."""
+"""Start and stop the measured processes, and read their CPU time and memory from /proc."""
 
 from __future__ import annotations
 

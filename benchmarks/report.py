@@ -1,4 +1,4 @@
-"""Ratios from measurements: as JSON to keep and as Markdown to read."""
+"""Ratios of measurements, as JSON and as Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of each contender."""
+"""The requests that each contender gets."""
 
 from __future__ import annotations
 

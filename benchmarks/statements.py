@@ -1,4 +1,4 @@
-"""The service's own statements, as PostgreSQL gets them: the one place here that knows their names."""
+"""The service's own statements, as PostgreSQL receives them; only this module knows their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work folder, and what must be installed before anything can be measured."""
+"""The work folder, and the programs that must be installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends what strangers may send, from addresses of its own on loopback.
+"""Sends what anonymous clients may send, from its own loopback IP addresses.
 
 Reads a line of JSON for each attack and answers with one when it is over. It has no more than the standard library and
 what a stranger could know: a port, and the paths of the routes.

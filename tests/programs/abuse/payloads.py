@@ -1,4 +1,4 @@
-"""The worst that one request can hold: bodies, heads, queries and paths, each by a name for the table.
+"""The most expensive requests: bodies, heads, queries and paths, each with a name for the table.
 
 The standard library alone: the attacker is a process of its own that starts at once.
 """

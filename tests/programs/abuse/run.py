@@ -1,4 +1,4 @@
-"""Attack the service as strangers may, and measure what honest callers notice: `-m tests.programs.abuse.run`."""
+"""Attack the service as an anonymous client and measure the effect on others: `-m tests.programs.abuse.run`."""
 
 from __future__ import annotations
 

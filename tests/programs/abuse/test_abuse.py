@@ -1,4 +1,4 @@
-"""The short form: every attack, small, and no bound of time, since a machine that is busy may stand still."""
+"""The short form: every attack, small, and without time limits, because a busy machine may stall."""
 
 from __future__ import annotations
 

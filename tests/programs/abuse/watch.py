@@ -1,4 +1,4 @@
-"""Honest callers, who ask from addresses of their own while an attack goes on."""
+"""Honest clients that send requests from their own IP addresses during an attack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers were told, against what the database and billing have in the end."""
+"""Compares the responses that clients got with the final state of the database and billing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a restore billing knows more than the database: what an operator and an admin do, as OPERATIONS.md says."""
+"""After a restore, billing is ahead of the database: an operator and an admin follow OPERATIONS.md."""
 
 from __future__ import annotations
 

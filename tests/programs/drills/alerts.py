@@ -1,6 +1,6 @@
-"""Make the faults that Prometheus' alerts tell of, and see each begin and end: `-m tests.programs.drills.alerts`.
+"""Cause the faults that Prometheus alerts on, and watch each alert start and end: `-m tests.programs.drills.alerts`.
 
-The rules, their windows and the intervals of scraping are those that are shipped, so that it takes 17 minutes.
+The rules, their windows and the scrape intervals are the original ones, so it takes 17 minutes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clocks that are set, and differ by ten minutes, under traffic: `python -m tests.programs.drills.clocks --help`."""
+"""Change clocks so that they differ by ten minutes, under traffic: `python -m tests.programs.drills.clocks --help`."""
 
 from __future__ import annotations
 

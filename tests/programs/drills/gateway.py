@@ -1,4 +1,4 @@
-"""nginx before several processes of the service, with the lines that DEPLOYMENT.md has for that."""
+"""nginx in front of several processes of the service, configured as in DEPLOYMENT.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches what a migration locks, and who waits for it."""
+"""Watches the locks of a migration, and the sessions that wait for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One `migrate` that is killed, at a step or while it builds an index or counts, and run again."""
+"""One `migrate` that is killed, at a step or during an index build or a count, and run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three PostgreSQL servers under Patroni, one etcd and HAProxy on loopback, with the lines that DEPLOYMENT.md has."""
+"""Three PostgreSQL servers under Patroni, one etcd and HAProxy on loopback, configured as in DEPLOYMENT.md."""
 
 from __future__ import annotations
 

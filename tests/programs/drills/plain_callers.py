@@ -1,4 +1,4 @@
-"""Callers who use the table of candidates by SQL that holds at every revision, where no release serves."""
+"""Clients that access the candidates table with SQL valid at every revision, without a running service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server of a data folder, run by a drill itself: hung, killed, started again, with an environment of its own."""
+"""The server of a data folder, run by a drill itself: stopped, killed, restarted, with its own environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a drill measured, and which promises it held to."""
+"""A drill's measurements, and the promises that were kept."""
 
 from __future__ import annotations
 

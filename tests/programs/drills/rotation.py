@@ -1,4 +1,4 @@
-"""Change the key and the role that serve, and what users may do, under traffic: `-m tests.programs.drills.rotation`."""
+"""Rotate the key and the service role, and change users' roles, under traffic: `-m tests.programs.drills.rotation`."""
 
 from __future__ import annotations
 

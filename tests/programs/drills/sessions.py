@@ -1,4 +1,4 @@
-"""Members of staff with tokens of one process and another: where these are good, and when they end."""
+"""Users with tokens from several processes: which processes accept them, and until when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members of staff who lose their sessions while everybody works: how long do their tokens go on?"""
+"""Users whose sessions end under traffic: how long do their tokens stay valid?"""
 
 from __future__ import annotations
 

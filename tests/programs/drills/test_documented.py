@@ -1,4 +1,4 @@
-"""The drills take settings and commands from the documents: what they take is there, and the programs understand it."""
+"""The drills take settings and commands from the documents: these exist, and the programs accept them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers of every endpoint, who remember what they were told: each 201 and each 200 is a promise of the service."""
+"""Clients of every endpoint that record the responses: each 201 and each 200 is a promise of the service."""
 
 from __future__ import annotations
 

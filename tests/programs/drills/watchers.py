@@ -1,4 +1,4 @@
-"""Staff who decide and look at once, at the process that decided and at another: do they see what was decided?"""
+"""Users who decide and read at once, from the same process and from another: do they see the decision?"""
 
 from __future__ import annotations
 

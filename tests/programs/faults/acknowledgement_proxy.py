@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that can swallow the acknowledgement of one commit.
+"""A TCP proxy in front of PostgreSQL that can drop the acknowledgement of one commit.
 
 It reads the messages of PostgreSQL's frontend protocol (version 3) far enough to know which statements a transaction
 executed: the wanted commit is the one of a transaction with a wanted statement. A statement outside of a transaction is

@@ -1,4 +1,4 @@
-"""The billing sandbox as scenarios see it: told to fail, stopped, and asked what it did."""
+"""The billing sandbox for scenarios: they make it fail, stop it, and read what it did."""
 
 from __future__ import annotations
 

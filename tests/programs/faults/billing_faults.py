@@ -1,4 +1,4 @@
-"""Billing that fails after it has made the provider, and providers of other companies."""
+"""Billing that fails after it has created the provider, and providers of other companies."""
 
 from __future__ import annotations
 

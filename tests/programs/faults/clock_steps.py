@@ -1,4 +1,4 @@
-"""The clock of PostgreSQL, of the service or of both is set while approvals are under way."""
+"""The clock of PostgreSQL, of the service or of both is changed during approvals."""
 
 from __future__ import annotations
 

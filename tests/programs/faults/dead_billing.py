@@ -1,4 +1,4 @@
-"""Billing that is down for good: it is asked little, and found again soon after it is back."""
+"""Billing that is down for long: it gets few requests, and is used again soon after it is back."""
 
 from __future__ import annotations
 

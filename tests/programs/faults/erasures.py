@@ -1,4 +1,4 @@
-"""Erasing a company's data while its approval is claimed: one of the two comes first, and no provider is orphaned."""
+"""Erasing a company's data while its approval is claimed: one of the two wins, and no provider is orphaned."""
 
 from __future__ import annotations
 

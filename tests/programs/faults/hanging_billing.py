@@ -1,4 +1,4 @@
-"""Billing that hangs while a hundred approvals ask it: nobody waits for a database connection because of that."""
+"""Billing that hangs during a hundred approvals: no other request waits for a database connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold whatever died: one provider a candidate, and nothing that nobody can finish."""
+"""Invariants after every crash: one provider per candidate, and every approval can be finished."""
 
 from __future__ import annotations
 

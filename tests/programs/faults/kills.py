@@ -1,4 +1,4 @@
-"""kill -9 at every failpoint: what was begun is finished after a restart, once."""
+"""kill -9 at every failpoint: a started approval is finished after a restart, exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two read replicas behind one address, one of them late: no list shows as pending what its process decided."""
+"""Two read replicas behind one URL, one of them late: no list shows a candidate as pending after its decision."""
 
 from __future__ import annotations
 

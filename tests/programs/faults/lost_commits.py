@@ -1,4 +1,4 @@
-"""Commits whose acknowledgement is lost: nobody knows whether they happened, and it is finished once all the same."""
+"""Commits whose acknowledgement is lost: their outcome is unknown, and the approval is still finished once."""
 
 from __future__ import annotations
 

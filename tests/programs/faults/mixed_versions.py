@@ -1,4 +1,4 @@
-"""The release before beside this one, on this one's schema: they hand over to one another, and decide at once."""
+"""The previous release beside this one, on this schema: they take over from each other and decide together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Candidates that somebody rejects past the service while billing makes their provider: it is an orphan, once."""
+"""Candidates rejected in SQL while billing creates their provider: it is reported as an orphan, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGSTOP at every failpoint, past the lease, while a second replica takes over; then both have finished it."""
+"""SIGSTOP at every failpoint, longer than the lease, while a second replica takes over; then both finish."""
 
 from __future__ import annotations
 

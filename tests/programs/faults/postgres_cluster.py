@@ -1,4 +1,4 @@
-"""A PostgreSQL of the runner's own that can be killed, with the durability it has in production."""
+"""The runner's own PostgreSQL, which can be killed, with production's durability."""
 
 from __future__ import annotations
 

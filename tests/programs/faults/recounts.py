@@ -1,4 +1,4 @@
-"""Several recounts at once, while candidates come and are decided: what is missing is added once."""
+"""Several simultaneous recounts during registrations and decisions: a difference is corrected once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two replicas that sweep at once: every approval that is due is taken by one of them."""
+"""Two replicas that sweep at once: each due approval is claimed by one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prove that approval makes exactly one provider: `python -m tests.programs.faults.run --help`."""
+"""Prove that approval creates exactly one provider: `python -m tests.programs.faults.run --help`."""
 
 from __future__ import annotations
 

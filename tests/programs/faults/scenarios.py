@@ -1,4 +1,4 @@
-"""Every scenario by name, and how often the full run tries it."""
+"""Every scenario by name, and how often the full run repeats it."""
 
 from __future__ import annotations
 

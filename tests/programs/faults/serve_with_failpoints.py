@@ -1,4 +1,4 @@
-"""`provider-registration serve` that dies or stands still at a failpoint. Production has nothing that sets the hook.
+"""`provider-registration serve` that dies or stops at a failpoint. Production has nothing that sets the hook.
 
 The environment says where: FAILPOINT, on its FAILPOINT_HIT-th hit (1), and what happens there, FAILPOINT_ACTION:
 `kill` (SIGKILL), `stop` (SIGSTOP, until somebody sends SIGCONT) or `wait` (this one task, until the file

@@ -1,4 +1,4 @@
-"""The real service as a process of its own: started, killed, stopped, continued."""
+"""The real service in its own process: started, killed, stopped, continued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever an admin does in whatever order, with billing failing and the service dying: one end for every candidate."""
+"""Any actions of an admin in any order, with failing billing and crashes: each candidate gets one decision."""
 
 from __future__ import annotations
 

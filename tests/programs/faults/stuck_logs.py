@@ -1,4 +1,4 @@
-"""Standard error is a full pipe that nobody reads, while approvals are under way and the service is killed."""
+"""Standard error is a full pipe without a reader, during approvals and when the service is killed."""
 
 from __future__ import annotations
 

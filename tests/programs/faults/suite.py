@@ -1,4 +1,4 @@
-"""Running scenarios from a seed, and telling what came of them."""
+"""Run scenarios from a seed, and report the results."""
 
 from __future__ import annotations
 

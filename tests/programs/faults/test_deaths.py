@@ -1,4 +1,4 @@
-"""Whatever dies or stands still, and wherever: each approval comes to its one end."""
+"""Whatever dies or stops, at any point: each approval ends in exactly one way."""
 
 from __future__ import annotations
 

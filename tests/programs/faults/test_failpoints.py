@@ -1,4 +1,4 @@
-"""The failpoints that are tried are those that the source has."""
+"""The tested failpoints are all those in the source."""
 
 from __future__ import annotations
 

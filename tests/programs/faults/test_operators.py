@@ -1,6 +1,6 @@
 """What operators do during approvals: erase, recount, change releases.
 
-The runner alone sets clocks, and reads from replicas that are late; tests/db/test_read_replica.py does the latter too.
+Only the runner changes clocks, and reads from late replicas; tests/db/test_read_replica.py does the latter too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A replica is ready when its own process answers."""
+"""A replica is ready when its own process responds."""
 
 from __future__ import annotations
 

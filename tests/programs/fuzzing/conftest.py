@@ -1,4 +1,4 @@
-"""The service that is attacked, on the tests' PostgreSQL."""
+"""The attacked service, on the tests' PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send the service 20,000 requests made up from its OpenAPI document: `-m tests.programs.fuzzing.fuzz`."""
+"""Send the service 20,000 requests generated from its OpenAPI document: `-m tests.programs.fuzzing.fuzz`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of schemathesis against the service, and what came of it."""
+"""One run of schemathesis against the service, and its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What schemathesis is told about this service; it loads this file in a process of its own."""
+"""Schemathesis' configuration for this service; its own process loads this file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The real service on loopback, with an admin, a billing sandbox and no rate limits, for whoever attacks it.
+"""The real service on loopback, with an admin, a billing sandbox and no rate limits, for attacks.
 
-Some approvals are in doubt, so that there is something to resolve.
+Some approvals are in doubt, so that some can be resolved.
 """
 
 from __future__ import annotations

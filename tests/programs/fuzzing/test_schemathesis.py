@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document: each is answered as the document says, and none with a 500."""
+"""Requests generated from the OpenAPI document: each response matches the document, and none is a 500."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure what log-ins tell and cost: `python -m tests.programs.timing.run --help`.
+"""Measure the timing and cost of log-ins: `python -m tests.programs.timing.run --help`.
 
 An unknown and a known user must take the same time, and twenty log-ins at once must not keep probes waiting.
 """
