@@ -292,10 +292,12 @@ async def test_the_provider_of_who_was_decided_otherwise_is_recorded_once_as_an_
     if was_known:
         with pytest.raises(CandidateChanged):
             await carry_out(claim, answer(201, id=77))
+    superseded = attempts_that_were("superseded")
 
     with pytest.raises(CandidateChanged):
         await carry_out(claim, answer(201, id=77))
 
+    assert attempts_that_were("superseded") == superseded + 1
     events = [tuple(row) for row in await database.fetch(READ_EVENTS, claim.candidate_id)]
     assert events == [("orphaned", 77)]
     assert await database.fetchrow(READ_CLAIM, claim.candidate_id) is None

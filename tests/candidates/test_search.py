@@ -118,6 +118,7 @@ def register(database, connection):
         ("Obsthandel Nord", "handel"),
         ("Huertas del Sol S.L.", "s l sol"),
         ("24/7 Fruit", "7 24"),
+        ("Fruta 0034 963 555 017", "+34 963555017"),
         ("100% Bio_Fruit", "100% bio"),
     ],
 )
