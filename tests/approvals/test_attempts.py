@@ -212,6 +212,20 @@ async def test_a_sweep_shows_where_the_breaker_stands_though_nothing_is_due(serv
     assert shown == [protection.BreakerState.CLOSED]
 
 
+async def test_how_long_the_oldest_pending_candidate_has_waited_is_measured(service_database, database, claimed):
+    for seconds, status in ((50, "pending"), (100, "pending"), (1000, "rejected")):
+        claim = await claimed()
+        await database.execute(
+            "UPDATE candidates SET created_at = now() - make_interval(secs => $2), status = $3 WHERE id = $1",
+            *(claim.candidate_id, seconds, status),
+        )
+
+    async with service_database.statement() as session:
+        waited = await session.scalar(candidate_queries.OLDEST_PENDING_SECONDS)
+
+    assert 100 <= waited < 110
+
+
 async def test_a_sweep_completes_what_is_due_and_keeps_nothing_of_it(service_database, database, claimed, answer):
     claim = await claimed()
     await database.execute("UPDATE approval_intents SET next_attempt_at = now()")

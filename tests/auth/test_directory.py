@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import asyncpg
 import pytest
 from sqlalchemy import text
 
 from provider_registration.auth import queries
+from provider_registration.auth.errors import UserExists
 from provider_registration.auth.models import Role
 from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD, user_directory
+
+MARIA = "maria@example.com"
 
 
 async def test_the_first_admin_is_made_once(own_database_url):
@@ -17,6 +23,67 @@ async def test_the_first_admin_is_made_once(own_database_url):
         assert await users.create_first_admin("first@example.com", PASSWORD)
         assert await users.has_admin()
         assert not await users.create_first_admin("second@example.com", PASSWORD)
+
+
+async def test_of_two_who_make_the_first_admin_at_once_one_does(own_database_url):
+    connection = await asyncpg.connect(own_database_url)
+    async with user_directory(own_database_url) as users:
+        async with connection.transaction():
+            await connection.execute(
+                "INSERT INTO users (email, email_canonical, password_hash, role) VALUES ($1, $2, 'x', 'admin')",
+                *(MARIA, MARIA),
+            )
+            making = asyncio.create_task(users.create_first_admin(MARIA, PASSWORD))
+            async with asyncio.timeout(20):
+                while not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+                    await asyncio.sleep(0.01)
+
+        assert await making is False
+    await connection.close()
+
+
+async def test_whom_an_older_release_wrote_is_found_by_any_spelling(own_database_url):
+    connection = await asyncpg.connect(own_database_url)
+    await connection.execute(
+        "INSERT INTO users (email, password_hash, role) VALUES ('Maria@Example.com', 'x', 'viewer')"
+    )
+    async with user_directory(own_database_url) as users:
+        await users.enable(MARIA)
+        with pytest.raises(UserExists):
+            await users.create(MARIA, PASSWORD, Role.VIEWER)
+    await connection.close()
+
+
+@pytest.mark.parametrize(("asked", "is_found"), [("MARIA@example.com", True), ("lena@example.com", False)])
+async def test_whom_an_older_release_wrote_logs_in_as_it_lets_them_and_nobody_else_does(
+    own_database_url, asked, is_found
+):
+    connection = await asyncpg.connect(own_database_url)
+    await connection.execute("INSERT INTO users (email, password_hash, role) VALUES ($1, 'x', 'viewer')", MARIA)
+    await connection.execute("UPDATE users SET email_canonical = NULL")
+    await connection.close()
+    database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
+
+    async with database.statement() as session:
+        parameters = {"email": asked, "email_canonical": asked.lower()}
+        found = (await session.execute(queries.FIND_CREDENTIALS, parameters)).mappings().one()
+
+    assert (found["id"] is not None) is is_found
+    await database.close()
+
+
+async def test_when_a_user_was_disabled_is_not_written_again(own_database_url):
+    connection = await asyncpg.connect(own_database_url)
+    when = "SELECT disabled_at FROM users"
+    async with user_directory(own_database_url) as users:
+        await users.create(MARIA, PASSWORD, Role.VIEWER)
+        await users.disable(MARIA)
+        first = await connection.fetchval(when)
+
+        await users.disable(MARIA)
+
+        assert await connection.fetchval(when) == first
+    await connection.close()
 
 
 async def test_only_an_admin_who_can_log_in_is_one(own_database_url):
@@ -39,10 +106,10 @@ async def test_whoever_is_enabled_is_the_only_one(own_database_url):
             await users.create(f"{name}@example.com", PASSWORD, Role.ADMIN)
             await users.disable(f"{name}@example.com")
 
-        await users.enable("maria@example.com")
+        await users.enable(MARIA)
 
         assert await users.has_admin()
-        await users.disable("maria@example.com")
+        await users.disable(MARIA)
         assert not await users.has_admin()
 
 
@@ -58,7 +125,7 @@ async def test_whoever_is_enabled_is_the_only_one(own_database_url):
 async def test_no_session_begins_for_what_a_user_was_before_a_change(own_database_url, change, begins):
     """As while the password was checked."""
     database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
-    parameters = {"email": "maria@example.com", "email_canonical": "maria@example.com", "session_seconds": 60}
+    parameters = {"email": MARIA, "email_canonical": MARIA, "session_seconds": 60}
     async with user_directory(own_database_url) as users:
         await users.create(parameters["email"], PASSWORD, Role.VIEWER)
     async with database.transaction() as session:

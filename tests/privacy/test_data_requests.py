@@ -133,6 +133,18 @@ async def test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back(call
     assert refresh.status_code == 401
 
 
+async def test_when_who_is_erased_was_disabled_stays(call, users, registration, database):
+    email = registration()["contact_email"]
+    await users.create(email, PASSWORD, "viewer")
+    user_id = await users.disable(email)
+    when = "SELECT disabled_at FROM users WHERE id = $1"
+    before = await database.fetchval(when, user_id)
+
+    await call("erase-data", email, "--yes")
+
+    assert await database.fetchval(when, user_id) == before
+
+
 async def test_nobody_signs_in_as_who_was_erased(call, users, anonymous, registration, database):
     email = registration()["contact_email"]
     await users.create(email, PASSWORD, "viewer")

@@ -143,7 +143,7 @@ class Judge:
         self._keep(judged | ({"killer": killer} if killer else {}))
         if killer:
             self._unconfirmed.add(killer)
-        if len(self._unconfirmed) >= CONTROL_EVERY:
+        if killer and len(self._unconfirmed) % CONTROL_EVERY == 0:
             self.control()
         return shown
 
@@ -176,13 +176,15 @@ class Judge:
         """See that the tests that killed pass without a mutant; one that fails is asked no more."""
         while self._unconfirmed:
             verdict, outcomes = self._run(sorted(self._unconfirmed))
-            failed = [test for test, outcome in outcomes.items() if outcome == "failed"]
+            failed = {test for test, outcome in outcomes.items() if outcome == "failed"}
+            if verdict == "took too long":  # the machine is busy: they are looked at with those that kill next
+                break
             if verdict != "passed" and not failed:
-                raise RuntimeError(f"the tests {verdict} without a mutant")
+                raise RuntimeError(f"without a mutant, the tests {verdict}")
             for test in failed:
-                print(f"UNRELIABLE          {test}", flush=True)  # noqa: T201
+                print(f"UNRELIABLE        {test}", flush=True)  # noqa: T201
                 self._keep({"unreliable": test})
-            self._unconfirmed = self._unconfirmed - set(failed) if failed else set()
+            self._unconfirmed = self._unconfirmed - failed if failed else set()
 
 
 async def _drop_databases(url: str) -> None:
