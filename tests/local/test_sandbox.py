@@ -67,6 +67,7 @@ async def provider_names(client: httpx.AsyncClient) -> list[str]:
 async def test_root_page_says_what_it_is(sandbox: httpx.AsyncClient) -> None:
     about = (await sandbox.get("/")).json()
     assert about["service"] == "billing sandbox"
+    assert "fail_500" in about["modes"]
     for endpoint in ("POST /provider", "GET /sandbox/requests", "GET, PUT /sandbox/faults"):
         assert endpoint in about["endpoints"]
 

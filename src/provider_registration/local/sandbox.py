@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict, TypeVar
+from typing import Annotated, Literal, TypedDict, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -25,6 +25,7 @@ from provider_registration.local.background_server import RESET_EXTENSION
 from provider_registration.local.sandbox_faults import (
     COMMITTING,
     Fault,
+    Mode,
     NoAnswer,
     answer_after_commit,
     refusal_before_commit,
@@ -47,6 +48,8 @@ ABOUT = {
         "GET, PUT /sandbox/faults": "how requests fail: mode, times, delay, retry_after, names, bad_id",
         "GET, PUT /sandbox/settings": "honour_idempotency_key, latency_ms",
     },
+    "modes": get_args(Mode),
+    "example": 'curl -X PUT …/sandbox/faults -d \'{"mode": "fail_500", "times": 1}\'',
 }
 
 
