@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from provider_registration.approvals import queries, service
-from provider_registration.approvals.attempt import Attempt
+from provider_registration.approvals.attempt import MAX_UNANSWERED, Attempt
 from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDoubt, ApprovalWaiting, BillingPaused
 from provider_registration.approvals.models import Claim
@@ -210,6 +210,28 @@ async def test_a_sweep_shows_where_the_breaker_stands_though_nothing_is_due(serv
     await approvals.sweep()
 
     assert shown == [protection.BreakerState.CLOSED]
+
+
+async def test_what_billing_may_never_answer_leaves_the_probe_to_others(
+    service_database, database, claimed, answer, monkeypatch
+):
+    now = 0.0
+    billing = answer(201, id=82)
+    billing.breaker = protection.CircuitBreaker(lambda: now)
+    for _ in range(protection.FAILURES_TO_OPEN):
+        billing.breaker.failed()
+    claim = await claimed(attempts=MAX_UNANSWERED)
+    await database.execute("UPDATE approval_intents SET next_attempt_at = now()")
+    approvals = ApprovalService(service_database, Reader(service_database, None), billing)
+    attempts = "SELECT attempts FROM approval_intents WHERE candidate_id = $1"
+
+    now = protection.OPEN_SECONDS + service.LAST_RESORT_SECONDS - 1
+    await approvals.sweep()
+    assert await database.fetchval(attempts, claim.candidate_id) == MAX_UNANSWERED
+
+    now += 1  # nobody else has called billing
+    await approvals.sweep()
+    assert await database.fetchval("SELECT provider_id FROM candidates WHERE id = $1", claim.candidate_id) == 82
 
 
 async def test_how_long_the_oldest_pending_candidate_has_waited_is_measured(service_database, database, claimed):

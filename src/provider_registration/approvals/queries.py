@@ -123,7 +123,8 @@ FINISH = statement(
     candidate=CANDIDATE_COLUMNS,
 ).bindparams(BATCH_LOCK_TIMEOUT)
 
-# Claim the approval that has been due longest, if any; two processes never get the same one.
+# Claim the approval that has been due longest, if any, of those with fewer than `max_attempts`; two processes never get
+# the same one.
 CLAIM_DUE = text("""
     UPDATE approval_intents
     SET claim_id = :claim_id,
@@ -135,6 +136,7 @@ CLAIM_DUE = text("""
         WHERE in_doubt_since IS NULL
           AND (next_attempt_at <= clock_timestamp()
                OR next_attempt_at > clock_timestamp() + make_interval(secs => :longest_seconds))
+          AND attempts < :max_attempts
         ORDER BY next_attempt_at
         LIMIT 1
         FOR UPDATE SKIP LOCKED

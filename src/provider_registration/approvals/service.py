@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.approvals import queries
-from provider_registration.approvals.attempt import Attempt
+from provider_registration.approvals.attempt import MAX_UNANSWERED, Attempt
 from provider_registration.approvals.batches import ApprovalBatches, finish_locked
 from provider_registration.approvals.errors import (
     ApprovalNotFound,
@@ -34,6 +34,7 @@ from provider_registration.approvals.models import (
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.port import BreakerState
 from provider_registration.candidates import queries as candidate_queries
+from provider_registration.candidates.company import MAX_INTEGER
 from provider_registration.candidates.deciding import refusal_of
 from provider_registration.candidates.errors import (
     CandidateChanged,
@@ -58,6 +59,9 @@ logger = logging.getLogger(__name__)
 
 LEASE_SHARE = 1.5  # a lease lasts this many deadlines of a billing call, so no one takes over from a live worker
 SWEEPS_AT_ONCE = 5
+LAST_RESORT_SECONDS = (
+    15.0  # without any other call to billing, until a sweep probes with what failed MAX_UNANSWERED times
+)
 STOP_SECONDS = 10.0  # that approvals may still take during shutdown
 MAX_EVENTS = 100
 KEY_NAMESPACE = UUID("8f0d3b5e-6c0a-5f0e-9f6e-2b1c4f7d9a10")  # never change it: existing keys in billing depend on it
@@ -160,7 +164,11 @@ class ApprovalService:
         self._billing.breaker.show()
         while self._billing.breaker.state is not BreakerState.OPEN:
             probing = self._billing.breaker.state is BreakerState.HALF_OPEN
-            claims = [claim for _ in range(1 if probing else SWEEPS_AT_ONCE) if (claim := await self._claim_due())]
+            # What billing may never answer would use up each probe, and keep all others waiting.
+            is_left_to_others = probing and self._billing.breaker.half_open_seconds < LAST_RESORT_SECONDS
+            max_attempts = MAX_UNANSWERED if is_left_to_others else MAX_INTEGER
+            at_once = 1 if probing else SWEEPS_AT_ONCE
+            claims = [claim for _ in range(at_once) if (claim := await self._claim_due(max_attempts))]
             if not claims:
                 break
             attempts = (self._uninterrupted(self._attempt(claim)) for claim in claims)
@@ -238,8 +246,9 @@ class ApprovalService:
         _log("approval claimed", claim, attempt=claim.attempts)
         return claim
 
-    async def _claim_due(self) -> Claim | None:
+    async def _claim_due(self, max_attempts: int) -> Claim | None:
         parameters = {
+            "max_attempts": max_attempts,
             "claim_id": uuid.uuid4(),
             "lease_seconds": self.lease_seconds,
             "longest_seconds": LONGEST_SECONDS,

@@ -63,6 +63,11 @@ class CircuitBreaker:
         return BreakerState.HALF_OPEN if self._clock() >= self._next_probe else BreakerState.OPEN
 
     @property
+    def half_open_seconds(self) -> float:
+        """For how long a probe could have been sent, and none was; 0 unless the breaker is half-open."""
+        return max(0.0, self._clock() - self._next_probe) if self.state is BreakerState.HALF_OPEN else 0.0
+
+    @property
     def retry_after(self) -> float:
         """Seconds until the next call may go through."""
         return 0.0 if self._closed else max(0.0, self._next_probe - self._clock())
