@@ -59,6 +59,17 @@ async def test_a_waiting_approval_is_listed_and_can_be_retried(admin, waiting):
     assert waiting["candidate_id"] not in page.text
 
 
+async def test_the_reason_for_doubt_is_what_billing_did(register, billing, approve):
+    candidate = await register()
+    await billing("redirect")
+
+    shown = text_of(await approve(candidate))
+
+    assert "billing returned status 30" in shown
+    assert "already has a provider" not in shown
+    assert "Look for it in billing" in shown
+
+
 async def test_a_waiting_one_cannot_be_rejected_and_the_page_says_why(admin, waiting):
     page = await admin.open(f"/admin/candidates/{waiting['candidate_id']}/reject")
 

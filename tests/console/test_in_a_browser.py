@@ -116,7 +116,7 @@ async def test_billing_that_is_down_then_in_doubt_then_resolved(signed_in, regis
 
         await page.get_by_role("link", name="View approvals").click()
         await page.get_by_role("button", name=f"Retry now {name}").click()
-        await has(page, "possibly from an earlier attempt")
+        await has(page, "Look for it in billing")
 
         await page.get_by_role("link", name=f"Resolve… {name}").click()
         [provider] = (await sandbox.get("/sandbox/providers", params={"name": name})).json()["providers"]

@@ -37,8 +37,8 @@ MAX_SELECTED = 50  # candidates decided by one form
 DECIDED_BY_OTHERS = (CandidateNotPending, VersionMismatch, CandidateChanged)
 REQUEST_EVENTS = (ApprovalEvent.REQUESTED, ApprovalEvent.RETRY_REQUESTED, ApprovalEvent.LINKED)
 
-# Expected errors and the next step for each. DatabaseUnavailable is not listed: it shows an error page, because the
-# decision may or may not have been stored.
+# Expected errors and the next step for each, a format of `error`. DatabaseUnavailable is not listed: it shows an error
+# page, because the decision may or may not have been stored.
 NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
     ApprovalInProgress: ("info", "Approval in progress. Nothing else was done. Check again in a moment."),
     ApprovalUnfinished: (
@@ -61,8 +61,8 @@ NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
     ApprovalInDoubt: (
         "warning",
         (
-            "Billing already has a provider with this name, possibly from an earlier attempt. Look for it in billing, "
-            "then resolve the approval."
+            "We do not know whether billing created the provider: {error.reason}. Look for it in billing, then resolve "
+            "the approval."
         ),
     ),
     ProviderNameBusy: ("warning", "Another candidate with the same name is being approved. Try again later."),
@@ -126,7 +126,7 @@ class Decisions:
             return Outcome("danger", f"{name}: {error}")
         except tuple(NEXT_STEPS) as error:
             kind, sentence = NEXT_STEPS[type(error)]
-            return Outcome(kind, f"{name}: {sentence}")
+            return Outcome(kind, f"{name}: {sentence.format(error=error)}")
         match decided.status:
             case Status.APPROVED:
                 return Outcome("success", f"{name} was approved as provider {decided.provider_id}.", is_done=True)
