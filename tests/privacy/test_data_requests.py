@@ -88,12 +88,15 @@ async def test_an_erased_candidate_names_nobody_and_is_still_counted(
     if decision:
         await admin.post(f"{path}/{decision}")
     before = (await admin.get("/candidates")).json()["pagination"]["total"]
+    seen = (await admin.get(path)).json()
 
     result = await call("erase-data", candidate["contact_email"], "--yes")
 
     assert result.exit_code == 0, result.output
     record = (await admin.get(path)).json()
     assert record["status"] == status
+    assert record["version"] == seen["version"] + 1
+    assert (record["updated_at"] == seen["updated_at"]) == bool(decision)  # it is the time of the decision
     assert record["contact_email"] == f"erased-{candidate['candidate_id']}@erased.invalid"
     assert (record["phone"], record["location"], record["rejection_reason"]) == (None, None, None)
     language = "SELECT language FROM candidates WHERE id = $1"

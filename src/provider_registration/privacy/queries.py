@@ -46,7 +46,8 @@ HAS_UNFINISHED_APPROVAL = text("""
 # write them.
 
 # Erase a candidate's personal data and its status link. Counted facts and the decision stay; a pending candidate is
-# rejected. The name of an approved one stays too: it is the provider's name in billing.
+# rejected. The name of an approved one stays too: it is the provider's name in billing. `updated_at` is the time of the
+# decision, which erasure does not change.
 ERASE_CANDIDATE = text("""
     UPDATE candidates
     SET contact_email = 'erased-' || id || '@erased.invalid',
@@ -60,7 +61,7 @@ ERASE_CANDIDATE = text("""
         search_text = '',
         status = CASE status WHEN 'pending' THEN 'rejected' ELSE status END,
         version = version + 1,
-        updated_at = now()
+        updated_at = CASE status WHEN 'pending' THEN now() ELSE updated_at END
     WHERE id = :candidate_id
     RETURNING status
 """)
