@@ -31,6 +31,7 @@ from provider_registration.billing.errors import (
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.observability.logs import request_id_var
+from provider_registration.observability.metrics import BILLING_CALLS as CALLS
 from tests.billing_client import billing_at
 
 HURRIED = {"request_seconds": 0.3, "deadline": 5.0}
@@ -259,6 +260,63 @@ async def test_an_id_that_is_none_is_uncertain(billing, fail, name, key, bad_id)
 
     with pytest.raises(BillingUncertain, match="without a usable provider"):
         await billing.create_provider(name, key)
+
+
+class OtherSystem:
+    """A billing system that answers with an id, or raises an error."""
+
+    def __init__(self, outcome):
+        self._outcome = outcome
+        self.asked = 0
+
+    async def create_provider(self, name, idempotency_key, *, responding):
+        self.asked += 1
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        responding()
+        return self._outcome
+
+
+def client_of(system, **options):
+    return module.BillingClient(system, **{"max_tries": 2, "deadline": 5.0, "retry_ambiguous": True, **options})
+
+
+def uncertain_calls():
+    [metric] = CALLS.collect()
+    return next((sample.value for sample in metric.samples if sample.labels == {"outcome": "uncertain"}), 0.0)
+
+
+@pytest.mark.parametrize("bad_id", [0, -1, 2**31])
+async def test_no_system_gives_an_id_that_a_candidate_cannot_have(name, key, bad_id):
+    billing = client_of(OtherSystem(bad_id))
+
+    with pytest.raises(BillingUnusable):
+        await billing.create_provider(name, key)
+
+
+@pytest.mark.parametrize("outcome", [KeyError("number"), TimeoutError(), "7"])
+async def test_any_other_error_of_a_system_is_uncertain_counted_and_logged(name, key, outcome, caplog):
+    system = OtherSystem(outcome)
+    billing = client_of(system)
+    before = uncertain_calls()
+
+    with pytest.raises(BillingUncertain) as caught:
+        await billing.create_provider(name, key)
+
+    assert not isinstance(caught.value, BillingUnusable)
+    assert system.asked == 2
+    assert uncertain_calls() - before == 2
+    assert [record.exc_info is not None for record in caplog.records if record.name == module.__name__] == [True] * 2
+
+
+async def test_a_probe_that_fails_unexpectedly_has_a_result(name, key, monkeypatch):
+    monkeypatch.setattr(protection, "OPEN_SECONDS", 0.0)
+    billing = client_of(OtherSystem(KeyError("number")), max_tries=1)
+    for _ in range(protection.FAILURES_TO_OPEN + 1):  # the last is the probe
+        with pytest.raises(BillingUncertain):
+            await billing.create_provider(name, uuid4())
+
+    assert billing.breaker.retry_after < protection.PROBE_SECONDS / 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from provider_registration.billing import client as module
 from provider_registration.billing.errors import BillingNameTaken, BillingRefused, BillingUncertain, BillingUnusable
-from provider_registration.billing.port import BreakerState
+from provider_registration.billing.models import BreakerState
 from provider_registration.billing.protection import FAILURES_TO_OPEN
 from provider_registration.settings import Settings
 from tests.billing_client import billing_at

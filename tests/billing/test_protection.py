@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provider_registration.billing import protection
-from provider_registration.billing.port import BreakerState
+from provider_registration.billing.models import BreakerState
 from provider_registration.billing.protection import CircuitBreaker, RetryBudget
 from provider_registration.observability.metrics import BILLING_BREAKER
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from provider_registration.approvals.models import ApprovalEvent
-from provider_registration.candidates.company import MAX_INTEGER
+from provider_registration.billing.port import MAX_PROVIDER_ID
 from provider_registration.candidates.models import ApprovalState, Status
 from provider_registration.candidates.schemas import EXAMPLE_STANDING, ApprovalStandingResponse
 from provider_registration.web.openapi import EXAMPLE_ID
@@ -92,7 +92,7 @@ class ResolutionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     resolution: Literal["link", "let_go"]
-    provider_id: Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)] | None = Field(
+    provider_id: Annotated[int, Field(ge=1, le=MAX_PROVIDER_ID, strict=True)] | None = Field(
         None, validate_default=True, description="Provider ID in billing; only with link"
     )
 

@@ -32,7 +32,7 @@ from provider_registration.approvals.models import (
     CreatedProvider,
 )
 from provider_registration.billing.client import BillingClient
-from provider_registration.billing.port import BreakerState
+from provider_registration.billing.models import BreakerState
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.company import MAX_INTEGER
 from provider_registration.candidates.deciding import refusal_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from uuid import UUID
@@ -24,9 +25,11 @@ from provider_registration.billing.errors import (
     BillingUncertain,
     BillingUnusable,
 )
-from provider_registration.billing.port import BillingSystem
+from provider_registration.billing.port import MAX_PROVIDER_ID, BillingSystem
 from provider_registration.billing.protection import CircuitBreaker, RetryBudget
 from provider_registration.observability.metrics import BILLING_CALL_SECONDS, BILLING_CALLS
+
+logger = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
 JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step
@@ -129,7 +132,7 @@ class _Call:
         self._started = time.monotonic()
         self.is_answered = False
         try:
-            provider_id = await self._system.create_provider(self._name, self._key, responding=self._responding)
+            provider_id = await self._ask()
         except BillingError as error:
             self.maybe_sent |= isinstance(error, BillingUncertain)
             self._count(error.outcome, reachable=error.is_response)
@@ -138,6 +141,20 @@ class _Call:
             self._count("uncertain", reachable=self.is_answered)
             raise
         self._count("created", reachable=True)
+        return provider_id
+
+    async def _ask(self) -> int:
+        """What the system returns or raises, as the port says, whatever it does."""
+        try:
+            provider_id = await self._system.create_provider(self._name, self._key, responding=self._responding)
+            is_usable = 1 <= provider_id <= MAX_PROVIDER_ID
+        except BillingError:
+            raise
+        except Exception as error:
+            logger.exception("the billing system raised an unexpected error", extra={"idempotency_key": str(self._key)})
+            raise BillingUncertain(f"the call to billing failed unexpectedly ({type(error).__name__})") from error
+        if not is_usable:
+            raise BillingUnusable("billing returned an id that no provider can have")
         return provider_id
 
     def _responding(self) -> None:

@@ -19,6 +19,7 @@ from provider_registration.billing.errors import (
     BillingUncertain,
     BillingUnusable,
 )
+from provider_registration.billing.port import MAX_PROVIDER_ID
 from provider_registration.failpoints import reach
 from provider_registration.observability.logs import request_id_var
 
@@ -32,7 +33,7 @@ class Provider(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    id: int = Field(ge=1, le=2**31 - 1)
+    id: int = Field(ge=1, le=MAX_PROVIDER_ID)
     name: str
 
 

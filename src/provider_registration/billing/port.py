@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
+
+MAX_PROVIDER_ID = 2**31 - 1  # PostgreSQL's integer
 
 
 class BillingSystem(Protocol):
@@ -14,22 +15,16 @@ class BillingSystem(Protocol):
     async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
         """Send one request: id of the provider `name`, created now or by an earlier request with the same key.
 
-        Call `responding` when a response begins, which may never end.
+        An id is from 1 to MAX_PROVIDER_ID; `BillingClient` takes any other for BillingUnusable. Call
+        `responding` when a response begins, which may never end.
 
         Raises:
             BillingNotSent: nothing reached the system.
             BillingRefused, BillingNameTaken: it created nothing for this request.
             BillingUnusable: it responded, but not as it should; there may be a provider.
-            BillingUncertain: it failed, or did not respond; there may be a provider.
+            BillingUncertain: it failed, or did not respond; there may be a provider. `BillingClient` takes any other
+                exception for this one.
         """
 
     async def aclose(self) -> None:
-        """Close every connection."""
-
-
-class BreakerState(StrEnum):
-    """Closed lets calls through, open lets none, half-open lets one through to find out."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+        """Close every connection that is not in use. It is called after the last request."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from provider_registration.billing.port import BreakerState
+from provider_registration.billing.models import BreakerState
 from provider_registration.observability.metrics import BILLING_BREAKER
 
 FAILURES_TO_OPEN = 5  # in a row

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.auth.models import BrowserUser
 from provider_registration.billing.client import BillingClient
-from provider_registration.billing.port import BreakerState
+from provider_registration.billing.models import BreakerState
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Outcome
 from provider_registration.console.dependencies import BrowserUserDep
