@@ -215,6 +215,19 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.parametrize("command", ["migrate", "recount"])
+async def test_a_command_with_a_database_url_loads_nothing_local(migrated_database_url, command):
+    program = (
+        "import sys; from provider_registration.cli import main; main(standalone_mode=False)\n"
+        "sys.exit(any(name.startswith('provider_registration.local') for name in sys.modules))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, command), env={**os.environ, "DATABASE_URL": migrated_database_url}
+    )
+
+    assert await process.wait() == 0
+
+
 @pytest.mark.parametrize("arguments", COMMANDS)
 async def test_without_a_database_url_a_command_says_so(call, arguments):
     said = sentence(await call(*arguments, stdin=PASSWORD))

@@ -373,13 +373,15 @@ def _database_url() -> str:
 
 
 def _find_database_url() -> str:
-    from provider_registration.local.settings import local_database_url  # noqa: PLC0415 - not needed in production
-
     try:
         settings = load_settings(DatabaseSettings)
     except SettingsError as error:
         # An invalid DATABASE_URL must not fall back to another database.
-        if "DATABASE_URL is not set" in str(error) and (url := local_database_url()):
+        if "database_url" not in error.missing:
+            raise
+        from provider_registration.local.settings import local_database_url  # noqa: PLC0415 - not needed in production
+
+        if url := local_database_url():
             return url
         raise
     for sentence in find_unparsable():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,11 +31,12 @@ SIMILARITY = 0.9  # of difflib: DATABASE_URI matches DATABASE_URL, DATABASE_USER
 
 
 class SettingsError(Exception):
-    """Invalid settings; `problems` has one line for each variable."""
+    """Invalid settings; `problems` has one line for each variable, `missing` the fields that are not set."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], missing: Collection[str] = ()) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.missing = missing
 
 
 class EmptyMeansOff:
@@ -159,8 +160,10 @@ def load_settings(kind: type[_Kind]) -> _Kind:
     try:
         return kind()
     except ValidationError as error:
-        problems = [_message(kind, problem) for problem in error.errors(include_url=False)]
-        raise SettingsError(problems + find_unparsable()) from None
+        found = error.errors(include_url=False)
+        problems = [_message(kind, problem) for problem in found]
+        missing = {str(problem["loc"][0]) for problem in found if problem["type"] == "missing"}
+        raise SettingsError(problems + find_unparsable(), missing) from None
 
 
 def find_unparsable() -> list[str]:
