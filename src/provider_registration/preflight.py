@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from provider_registration.billing.systems import find_mistakes
 from provider_registration.db.database import POOLER_OPTIONS, reason_of
 from provider_registration.db.grants import FIND_ROLE, find_deviations
 from provider_registration.db.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
@@ -123,7 +124,8 @@ async def _check_services(settings: Settings) -> list[Finding]:
     if settings.rate_limit_storage_url:
         checks.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
     unparsable = [Finding("warning", "settings", sentence) for sentence in find_unparsable()]
-    found = [*unparsable, *_misspelled(), *_gateways(settings), *_public_url(settings), *_billing(settings)]
+    found = [*unparsable, *_misspelled(), *_gateways(settings), *_public_url(settings)]
+    found += [Finding("warning", "billing", sentence) for sentence in find_mistakes(settings)]
     for findings in await asyncio.gather(*checks):
         found += findings
     return found
@@ -141,13 +143,6 @@ def _gateways(settings: Settings) -> list[Finding]:
         return []
     sentence = "FORWARDED_ALLOW_IPS is *: a client that bypasses the gateway can claim any IP address"
     return [Finding("warning", "settings", sentence)]
-
-
-def _billing(settings: Settings) -> list[Finding]:
-    if not settings.billing_service_url.endswith("/provider"):
-        return []
-    sentence = "BILLING_SERVICE_URL ends in /provider, which the service adds itself"
-    return [Finding("warning", "billing", sentence)]
 
 
 def _public_url(settings: Settings) -> list[Finding]:

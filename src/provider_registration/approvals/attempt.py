@@ -48,7 +48,6 @@ FIRST_RETRY_SECONDS = 2.5  # doubled after each attempt
 MAX_RETRY_SECONDS = 30.0
 MAX_UNANSWERED = 4  # attempts at one approval, within two minutes, while billing responds to others
 JITTER = secrets.SystemRandom()
-RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
 
 Result = TypeVar("Result")
 
@@ -116,8 +115,8 @@ class Attempt:
         match error.__cause__:
             case BillingNameTaken():
                 return True
-            case BillingRefused(status=status):
-                return status not in RETRYABLE_STATUSES
+            case BillingRefused(is_retryable=is_retryable):
+                return not is_retryable
             case _ if self._claim.attempts >= MAX_UNANSWERED and self._billing.breaker.answers_lately:
                 return True  # billing fails to respond to this request only
             case _:

@@ -28,14 +28,14 @@ class BillingCircuitOpen(BillingNotSent):
 
 
 class BillingRefused(BillingError):
-    """Billing refused with a 4xx other than 409: this request created nothing."""
+    """Billing refused, so this request created nothing. `is_retryable`: that says nothing about the request itself."""
 
     outcome = "refused"
     is_response = True
 
-    def __init__(self, status: int) -> None:
-        super().__init__(f"billing refused the request with status {status}")
-        self.status = status
+    def __init__(self, reason: str, *, is_retryable: bool = False) -> None:
+        super().__init__(reason)
+        self.is_retryable = is_retryable
 
 
 class BillingNameTaken(BillingError):

@@ -25,6 +25,7 @@ from provider_registration.observability.logs import request_id_var
 
 MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CONNECTIONS = 16
+RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -72,7 +73,9 @@ class HttpBillingSystem:
         if status == httpx.codes.CONFLICT:
             raise BillingNameTaken
         if httpx.codes.is_client_error(status):
-            raise BillingRefused(status)
+            raise BillingRefused(
+                f"billing refused the request with status {status}", is_retryable=status in RETRYABLE_STATUSES
+            )
         if not httpx.codes.is_server_error(status):
             raise BillingUnusable(f"billing returned status {status}")
         raise BillingUncertain(f"billing returned status {status}", _retry_after(response.headers))

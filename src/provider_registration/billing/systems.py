@@ -19,6 +19,13 @@ def open_billing(settings: Settings, *, around: Around | None = None) -> Billing
     )
 
 
+def find_mistakes(settings: Settings) -> list[str]:
+    """A sentence for each setting that is valid but probably not what the billing system needs."""
+    if settings.billing_service_url.endswith("/provider"):
+        return ["BILLING_SERVICE_URL ends in /provider, which the service adds itself"]
+    return []
+
+
 def _choose(settings: Settings, around: Around | None) -> BillingSystem:
     return HttpBillingSystem(
         settings.billing_service_url,
