@@ -178,7 +178,7 @@ PAGES_OF_RECORDS = {
 async def find_records(session: AsyncSession, selection: Selection, page: Page) -> CandidatePage:
     """One page of a selection without search words, as JSON, with the total."""
     query = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
-    parameters = {"status": None, "product": None} | _parameters(selection, page)
+    parameters = dict.fromkeys(FILTERS) | _parameters(selection, page)
     return CandidatePage.from_row((await session.execute(query, parameters)).mappings().one())
 
 

@@ -74,7 +74,12 @@ class CandidatesQuery(BaseModel):
         """The filter; pending candidates are listed oldest first by default, all others newest first."""
         status = None if self.shown_status == "all" else Status(self.shown_status)
         default = Order.OLDEST if status is Status.PENDING else Order.NEWEST
-        return Selection(status, self.product, self.search, self.order or default)
+        return Selection(
+            status=status,
+            product=self.product,
+            words=self.search,
+            order=self.order or default,
+        )
 
     @property
     def position(self) -> Position | None:
