@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider_registration.applicants.form import NUMBERS, TEXTS, ApplicationForm, FormRefused
-from provider_registration.applicants.sentences import OF_A_NEW_RULE
+from provider_registration.applicants.form import NUMBERS, ORDER, TEXTS, ApplicationForm, FormRefused
+from provider_registration.applicants.sentences import OF_A_NEW_RULE, SENTENCES, sentence
+from provider_registration.candidates.company import FACTS
 from provider_registration.pages.forms import Form
 from provider_registration.pages.translations import Languages
 
@@ -31,6 +32,16 @@ def errors_of(form):
     except FormRefused as refusal:
         return refusal.errors or {"no field": "although it was refused"}
     return {}
+
+
+def test_the_form_asks_for_every_fact_and_says_what_is_wrong_with_each():
+    assert set(ORDER) == set(SENTENCES) == set(FACTS)
+
+
+def test_a_field_without_sentences_has_one_too():
+    fault = {"loc": ("fleet",), "type": "missing", "msg": "", "input": None}
+
+    assert sentence(fault, ENGLISH) == OF_A_NEW_RULE
 
 
 @given(FIELDS)

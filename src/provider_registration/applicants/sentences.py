@@ -86,7 +86,7 @@ def products_in(language: Language) -> dict[Product, str]:
 
 def sentence(fault: ErrorDetails, language: Language) -> str:
     """What to tell the applicant about a fault of one field."""
-    text = SENTENCES[str(fault["loc"][0])].get(fault["type"], OF_A_NEW_RULE)
+    text = SENTENCES.get(str(fault["loc"][0]), {}).get(fault["type"], OF_A_NEW_RULE)
     limits = fault.get("ctx", {})
     if isinstance(text, Plural):
         return language.count(text, limits["max_length"], **limits)
