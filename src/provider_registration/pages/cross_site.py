@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from provider_registration.pages.errors import CrossSiteRequest
-from provider_registration.web.paths import route_path
+from provider_registration.web.paths import is_below, route_path
 from provider_registration.web.problems import problem_response
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing (RFC 9110 section 9.2.1)
@@ -32,10 +32,13 @@ class CrossSiteGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_unsafe = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
-        if is_unsafe and route_path(scope).startswith(self._below) and not self._is_own(Headers(scope=scope)):
+        if is_unsafe and self._is_guarded(route_path(scope)) and not self._is_own(Headers(scope=scope)):
             await problem_response(CrossSiteRequest(), Request(scope))(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _is_guarded(self, path: str) -> bool:
+        return any(is_below(path, prefix) for prefix in self._below)
 
     def _is_own(self, headers: Headers) -> bool:
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from provider_registration.pages.errors import CrossSiteRequest
 from provider_registration.pages.rendering import PAGE_HEADERS, Renderer
 from provider_registration.pages.translations import mark
+from provider_registration.web.paths import is_below
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
 
 # Heading and next step, by status; the problem's own `detail` says what happened this time.
@@ -118,7 +119,7 @@ class ErrorPages:
         if scope["type"] != "http" or "text/html" not in Headers(scope=scope).get("accept", ""):
             return None
         path = scope["path"].removeprefix(self._root_path)
-        return next((prefix for prefix in self._homes if path == prefix or path.startswith(f"{prefix}/")), None)
+        return next((prefix for prefix in self._homes if is_below(path, prefix)), None)
 
     def _page(self, problem: dict[str, Any], start: Message, prefix: str, request: Request) -> bytes:
         by_status = ADVICE | ADVICE_AFTER_POST if request.method == "POST" else ADVICE

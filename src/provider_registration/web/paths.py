@@ -17,6 +17,11 @@ def public_url(request: Request) -> str:
     return services_of(request).get(PublicUrl)
 
 
+def is_below(path: str, prefix: str) -> bool:
+    """Whether a path is a prefix or goes on below it: /admin/x is below /admin, /administration is not."""
+    return path == prefix or path.startswith(f"{prefix}/")
+
+
 def route_path(scope: Scope) -> str:
     """The path that routes match: without the gateway's prefix, if it is present."""
     path: str = scope["path"]
