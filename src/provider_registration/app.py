@@ -114,13 +114,12 @@ def create_app(settings: Settings) -> Application:
     app.router.routes += [*candidates_router.routes, *approvals_router.routes, *auth_router.routes]
     app.include_router(health_router)
     readers_of_docs = READERS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
-    for router, access, readers in (
-        (metrics_router, settings.metrics_access, READERS),
-        (docs_router, settings.docs_access, readers_of_docs),
+    for router, access, readers, refused in (
+        (metrics_router, settings.metrics_access, READERS, problems("/metrics", NotAuthenticated())),
+        (docs_router, settings.docs_access, readers_of_docs, {}),
     ):
         if access != "off":
-            refused = problems("/metrics", NotAuthenticated()) if readers[access] else {}
-            app.include_router(router, dependencies=readers[access], responses=refused)
+            app.include_router(router, dependencies=readers[access], responses=refused if readers[access] else {})
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
     if settings.public_pages:
