@@ -7,12 +7,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import cast
 
 from provider_registration.candidates.company import FACTS
-from provider_registration.candidates.models import Candidate
+from provider_registration.candidates.models import Candidate, Status
 from provider_registration.console.workbooks import Cell, Workbook
 
 CHUNK = 200  # candidates written at a time
@@ -21,19 +22,28 @@ CHUNK = 200  # candidates written at a time
 # after a separator starts a cell there, and a separator at the end of a cell lets the next one start in it.
 FORMULA_START = re.compile(r"""(^|[;|])(?=[\s"\ufeff]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|(?<=[;|])\Z))""")
 SEVERAL_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # and tabs; names contain neither
-FIELDS = ("candidate_id", "status", *FACTS, "created_at", "decided_at", "provider_id", "rejection_reason")
+# The fields of a record and what they are of a candidate: the order of the columns.
+FIELDS: dict[str, Callable[[Candidate], object]] = {
+    "candidate_id": lambda candidate: str(candidate.candidate_id),
+    "status": lambda candidate: str(candidate.status),
+    **{fact: attrgetter(fact) for fact in FACTS},
+    "created_at": attrgetter("created_at"),
+    "decided_at": lambda candidate: None if candidate.status is Status.PENDING else candidate.updated_at,
+    "provider_id": attrgetter("provider_id"),
+    "rejection_reason": attrgetter("rejection_reason"),
+}
 
 
 async def as_csv(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
     """RFC 4180 with a header line, in UTF-8 with the byte order mark that spreadsheets need."""
     yield "\ufeff" + _csv([FIELDS])
     async for some in _chunks(candidates):
-        yield _csv([_neutral(value) for value in _record(candidate).values()] for candidate in some)
+        yield _csv([_neutral(value) for value in _values(candidate)] for candidate in some)
 
 
 async def as_xlsx(candidates: AsyncIterator[Candidate]) -> AsyncIterator[bytes]:
     """A workbook with text cells as text; compressed in a thread, which keeps the event loop free."""
-    workbook = Workbook("Candidates", FIELDS)
+    workbook = Workbook("Candidates", tuple(FIELDS))
     async for some in _chunks(candidates):
         await asyncio.to_thread(workbook.add, [_row(candidate) for candidate in some])
         if part := workbook.take():
@@ -46,36 +56,25 @@ async def as_json(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
     """One array of objects."""
     separator = "[\n"
     async for some in _chunks(candidates):
-        yield separator + ",\n".join(json.dumps(_record(candidate), ensure_ascii=False) for candidate in some)
+        records = [dict(zip(FIELDS, _values(candidate), strict=True)) for candidate in some]
+        yield separator + ",\n".join(json.dumps(each, ensure_ascii=False, default=_instant) for each in records)
         separator = ",\n"
     yield "[]\n" if separator == "[\n" else "\n]\n"
 
 
-def _record(candidate: Candidate) -> dict[str, object]:
-    return {
-        "candidate_id": str(candidate.candidate_id),
-        "status": str(candidate.status),
-        **{fact: getattr(candidate, fact) for fact in FACTS},
-        "products": [str(product) for product in candidate.products],
-        "created_at": _instant(candidate.created_at),
-        "decided_at": None if candidate.status == "pending" else _instant(candidate.updated_at),
-        "provider_id": candidate.provider_id,
-        "rejection_reason": candidate.rejection_reason,
-    }
+def _values(candidate: Candidate) -> list[object]:
+    return [value_of(candidate) for value_of in FIELDS.values()]
 
 
 def _row(candidate: Candidate) -> list[Cell]:
-    record = _record(candidate) | {
-        "products": " ".join(candidate.products),
-        "created_at": candidate.created_at,
-        "decided_at": None if candidate.status == "pending" else candidate.updated_at,
-    }
-    return [cast("Cell", value) for value in record.values()]
+    return [cast("Cell", " ".join(value) if isinstance(value, list) else value) for value in _values(candidate)]
 
 
 def _neutral(value: object) -> object:
     if isinstance(value, list):
         value = " ".join(value)
+    if isinstance(value, datetime):
+        return _instant(value)
     if isinstance(value, str):
         return FORMULA_START.sub(r"\1'", SEVERAL_LINES.sub(" ", value))
     return value
