@@ -11,6 +11,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from provider_registration.db import orm
+from provider_registration.web.text import LANGUAGE_TAG, MAX_TAG_LENGTH
+
 CANDIDATES = "/candidates"
 JSON = {"Content-Type": "application/json"}
 LARGEST_INTEGER = 2**31 - 1
@@ -501,3 +504,9 @@ async def test_nor_of_what_is_no_json(post, body):
 
     assert response.status_code == 422
     assert "marker" not in response.text.lower()
+
+
+def test_the_table_takes_the_language_tags_that_registrations_have():
+    [rule] = (each for each in orm.Candidate.__table__.constraints if each.name == "ck_candidates_language")
+
+    assert str(rule.sqltext) == f"length(language) <= {MAX_TAG_LENGTH} AND language ~ '{LANGUAGE_TAG}'"

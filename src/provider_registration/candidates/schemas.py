@@ -13,7 +13,7 @@ from provider_registration.candidates.company import BlankIsAbsent, Company, Pro
 from provider_registration.candidates.models import ApprovalState, Status
 from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.pagination import CursorPagination, CursorQuery
-from provider_registration.web.text import Text
+from provider_registration.web.text import LANGUAGE_TAG, MAX_TAG_LENGTH, Text
 
 Reason = Annotated[str, Text(1000)]
 
@@ -53,7 +53,7 @@ class CandidateRegistration(Company):
 
     model_config = ConfigDict(extra="forbid")
 
-    language: Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")] | None = Field(
+    language: Annotated[str, Field(max_length=MAX_TAG_LENGTH, pattern=LANGUAGE_TAG)] | None = Field(
         None, description="What the company reads, an RFC 5646 tag: its status page is in it, if there is a translation"
     )
 

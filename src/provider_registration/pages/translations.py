@@ -21,10 +21,11 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from fastapi import Request
 
+from provider_registration.web.text import MAX_TAG_LENGTH
+
 ENGLISH = "en"
 PARAMETER = "language"  # of the query of a URL: the visitor's own choice
 
-MAX_TAG_LENGTH = 35  # RFC 5646 section 4.4.1
 MAX_RANGES = 20
 _RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8})*|\*)(?:[ \t]*;[ \t]*q=([01](?:\.[0-9]{0,3})?))?", re.IGNORECASE)
 
