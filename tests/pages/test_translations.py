@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from time import perf_counter
 
 import pytest
+from babel.messages.pofile import read_po
 from fastapi import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provider_registration.app import TRANSLATIONS
 from provider_registration.pages.translations import Languages, Plural
 
 POLISH = r"""
@@ -146,3 +149,17 @@ def test_a_language_says_its_own_name_and_which_way_it_is_written(languages):
 
 def test_what_nobody_translated_is_in_english(languages):
     assert languages.find("es").say("Apples") == "Apples"
+
+
+@pytest.mark.parametrize("catalogue", sorted(TRANSLATIONS.glob("*.po")), ids=lambda path: path.stem)
+def test_a_translation_adds_no_markup(catalogue):
+    """Texts with values are markup, all others are escaped where they are shown."""
+    markup = re.compile(r"<[^>]*>?|&\w*;?")
+    with catalogue.open("rb") as file:
+        messages = [message for message in read_po(file) if message.id]
+    for message in messages:
+        sources = message.id if isinstance(message.id, tuple) else (message.id,)
+        translations = message.string if isinstance(message.string, tuple) else (message.string,)
+        for text in (*sources, *translations):
+            assert sorted(markup.findall(text)) == sorted(markup.findall(sources[0])), text
+            assert "%(" in text or not markup.search(text), text

@@ -35,7 +35,10 @@ PAGE_HEADERS = {
 
 
 class TextsAtOnce(Extension):
-    """Translates `_('a text')` where a template is compiled: to look up forty texts takes as long as all the rest."""
+    """Translates `_('a text')` where a template is compiled: to look up forty texts takes as long as all the rest.
+
+    Such a text is escaped when it is shown; `_('a %(text)s', text=…)` is markup, in which only the values are escaped.
+    """
 
     def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
         """The tokens of a template, in which such a call is the text itself."""

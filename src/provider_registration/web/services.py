@@ -1,4 +1,4 @@
-"""A container of services, found by their type. The lifespan fills it; routes depend on it."""
+"""A container of services, found by their type. `create_app` and the lifespan fill it; routes depend on it."""
 
 from __future__ import annotations
 
