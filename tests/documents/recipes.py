@@ -67,11 +67,6 @@ FILTER = (
         instead=r"SELECT CAST\(coalesce\(sum\(count\), 0\) AS bigint\) AS total",
     ),
     Change(
-        f"{PACKAGE}/candidates/search.py",
-        '{"status": None, "product": None, "min_trucks": None}',
-        instead=r'\{"status": None, "product": None\}',
-    ),
-    Change(
         f"{PACKAGE}/candidates/schemas.py",
         '    min_trucks: int | None = Field(None, ge=1, le=100_000, description="At least so many trucks")\n',
         before="    product: Product | None = Field(",
@@ -83,8 +78,8 @@ FILTER = (
     ),
     Change(
         f"{PACKAGE}/console/candidates.py",
-        r"return Selection(\1, self.min_trucks)",
-        instead=r"return Selection\((.+)\)",
+        "            min_trucks=self.min_trucks,\n",
+        after="            order=self.order or default,",
     ),
     Change(
         f"{PACKAGE}/console/templates/console/candidates.html",
@@ -92,6 +87,32 @@ FILTER = (
         '      <input type="number" id="min_trucks" name="min_trucks" min="1" value="{{ query.min_trucks or \'\' }}">\n'
         "    </div>\n",
         before='    <button type="submit" class="button-plain">',
+    ),
+    Change(
+        f"{PACKAGE}/console/templates/console/candidates.html",
+        r"{% if not query.search and not query.min_trucks %} \1{{ counts",
+        instead=r'\{% if not query\.search %\} (<span class="count">)\{\{ counts',
+    ),
+    Change(
+        f"{PACKAGE}/console/templates/console/candidates.html",
+        r"{% if not query.search and not query.min_trucks %} \1{{ total",
+        instead=r'\{% if not query\.search %\} (<span class="count">)\{\{ total',
+    ),
+    Change(
+        f"{PACKAGE}/console/templates/console/candidates.html",
+        r"{% if query.search or query.product or query.min_trucks %}\1search='', product='', min_trucks=''",
+        instead=r"\{% if query\.search or query\.product %\}(<a .+)search='', product=''",
+    ),
+    Change(
+        f"{PACKAGE}/console/templates/console/candidates.html",
+        "'No results' if query.search or query.product or query.min_trucks else",
+        instead="'No results' if query.search or query.product else",
+    ),
+    Change(
+        f"{PACKAGE}/console/templates/console/candidates.html",
+        "'Try different words, another product, fewer trucks or another status.' "
+        "if query.search or query.product or query.min_trucks else",
+        instead="'Try different words, another product or another status.' if query.search or query.product else",
     ),
     Change("API.md", "\nWith `min_trucks`, only those with so many trucks or more.\n", after="### GET /candidates\n"),
 )
@@ -108,37 +129,70 @@ from collections.abc import Callable
 from uuid import UUID
 
 import httpx
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from provider_registration.billing.errors import BillingNotSent, BillingRefused, BillingUncertain, BillingUnusable
+
+MAX_RESPONSE_BYTES = 64 * 1024
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
+
+
+class Account(BaseModel):
+    """The account in the ledger's response."""
+
+    model_config = ConfigDict(strict=True)
+
+    number: int
 
 
 class LedgerBillingSystem:
     """An account is a provider, and its number the provider's id. A BillingSystem."""
 
-    def __init__(self, base_url: str) -> None:
-        self._client = httpx.AsyncClient(base_url=base_url, trust_env=False)
+    def __init__(self, base_url: str, *, connect_timeout: float, timeout: float) -> None:
+        """Times are seconds of one request."""
+        times = httpx.Timeout(timeout, connect=connect_timeout)
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        self._client = httpx.AsyncClient(base_url=base_url, timeout=times, headers=headers, trust_env=False)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection that is not in use."""
         await self._client.aclose()
 
     async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
         """As the port says: 200 has the account's number, a 4xx refuses."""
+        request = self._client.build_request("PUT", f"/accounts/{idempotency_key}", json={"title": name})
         try:
-            response = await self._client.put(f"/accounts/{idempotency_key}", json={"title": name})
-        except httpx.ConnectError:
-            raise BillingNotSent("the ledger cannot be reached") from None
+            response = await self._client.send(request, stream=True)
+            try:
+                responding()
+                body = await _read(response)
+            finally:
+                await response.aclose()
+        except NOT_SENT as error:
+            raise BillingNotSent(f"the ledger cannot be reached ({type(error).__name__})") from None
         except httpx.HTTPError as error:
-            raise BillingUncertain(f"the ledger gave no response ({type(error).__name__})") from None
-        responding()
+            raise BillingUncertain(f"the ledger did not respond ({type(error).__name__})") from None
+        status = response.status_code
         if response.is_client_error:
-            raise BillingRefused(response.status_code)
+            is_retryable = status in RETRYABLE_STATUSES
+            raise BillingRefused(f"the ledger refused the request with status {status}", is_retryable=is_retryable)
         if not response.is_success:
-            raise BillingUncertain(f"the ledger returned status {response.status_code}")
-        number = response.json()["number"]
-        if not isinstance(number, int):
-            raise BillingUnusable("the ledger returned no number")
-        return number
+            raise BillingUncertain(f"the ledger returned status {status}")
+        try:
+            return Account.model_validate_json(body).number
+        except ValidationError:
+            raise BillingUnusable("the ledger returned no usable account") from None
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body, empty if it is too long. It is never decoded: 5 KB can become 3 GB."""
+    body = b""
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            return b""
+    return body
 ''',
     ),
     Change(
@@ -149,7 +203,11 @@ class LedgerBillingSystem:
     Change(
         f"{PACKAGE}/billing/systems.py",
         '    if settings.billing_system == "ledger":\n'
-        "        return LedgerBillingSystem(settings.billing_service_url)\n",
+        "        return LedgerBillingSystem(\n"
+        "            settings.billing_service_url,\n"
+        "            connect_timeout=settings.billing_connect_timeout_seconds,\n"
+        "            timeout=settings.billing_timeout_seconds,\n"
+        "        )\n",
         before="    return HttpBillingSystem(",
     ),
     Change(
@@ -173,4 +231,9 @@ class LedgerBillingSystem:
         before="| `BILLING_CONNECT_TIMEOUT_SECONDS` |",
     ),
     Change("pyproject.toml", '"client | http_system | ledger_system"', instead=r'"client \| http_system"'),
+    Change(
+        "pyproject.toml",
+        r'["provider_registration.billing.http_system", "provider_registration.billing.ledger_system"]',
+        instead=r'\["provider_registration\.billing\.http_system"\]',
+    ),
 )
