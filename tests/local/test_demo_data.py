@@ -55,7 +55,7 @@ def test_every_company_could_have_registered_like_this() -> None:
     for row in make(4_000):
         told = {field: row[field] for field in REGISTERED_FIELDS}
         registration = CandidateRegistration.model_validate(told)
-        assert registration.model_dump(mode="json") == told  # nothing to trim, to normalise or to drop
+        assert registration.model_dump(mode="json", exclude={"language"}) == told  # nothing to trim, to normalise or to drop
 
 
 def test_addresses_are_reserved_ones_and_differ() -> None:
@@ -157,7 +157,7 @@ async def test_load_refuses_when_provider_ids_would_run_out(
             (status, company_name, contact_email, products, truck_count, capacity_tons_per_day, provider_id)
         VALUES ('approved', 'Huerta', 'info@huerta.example', '{oranges}', 1, 1, 2147483600)
     """)
-    with pytest.raises(LocalError, match="no room"):
+    with pytest.raises(LocalError, match="not enough free numbers"):
         await load(migrated_database_url, 100)
     assert await emptied.fetchval("SELECT count(*) FROM candidates") == 1
 
@@ -187,7 +187,7 @@ async def test_interrupted_load_leaves_whole_batches(
 async def test_two_loads_at_once_are_refused(emptied: asyncpg.Connection, migrated_database_url: str) -> None:
     await emptied.execute("SELECT pg_advisory_lock($1)", demo_data.ADVISORY_LOCK)
     try:
-        with pytest.raises(LocalError, match="being loaded already"):
+        with pytest.raises(LocalError, match="Another process is loading"):
             await load(migrated_database_url, 10)
     finally:
         await emptied.execute("SELECT pg_advisory_unlock($1)", demo_data.ADVISORY_LOCK)
