@@ -258,7 +258,7 @@ async def test_why_the_database_refuses_is_said(call, migrated_database_url):
 
     said = sentence(await call("recount", DATABASE_URL=elsewhere))
 
-    assert said.startswith("The database does not respond, or refuses: ")
+    assert said.startswith("Cannot connect to the database: ")
     assert 'database "nothing_here" does not exist' in said
 
 
@@ -400,7 +400,7 @@ async def test_ending_sessions_ends_everybodys(call, own_database_url):
     first = await call("end-sessions", DATABASE_URL=own_database_url)
     second = await call("end-sessions", DATABASE_URL=own_database_url)
 
-    assert (first.stdout, second.stdout) == ("2 sessions were ended.\n", "0 sessions were ended.\n")
+    assert (first.stdout, second.stdout) == ("Sessions ended: 2\n", "Sessions ended: 0\n")
     assert await connection.fetchval("SELECT count(*) FROM sessions WHERE revoked_at IS NULL") == 0
     await connection.close()
 
@@ -425,8 +425,8 @@ async def test_recount_mends_the_counts_and_says_what_was_wrong(call, own_databa
     await connection.close()
 
     assert first.output.splitlines() == [
-        "pending, all products: -2 candidates, -5 tons per day",
-        "rejected, grapes: +1 candidates, +0 tons per day",
+        "pending, all products: -2 candidates, -5 tonnes per day",
+        "rejected, grapes: +1 candidates, +0 tonnes per day",
         "The counts were corrected.",
     ]
     assert (second.exit_code, second.output) == (0, "The counts are correct.\n")

@@ -1,7 +1,7 @@
 """Candidates: the companies that registered.
 
-Why: registration and review need one table. Its column types are those that the first users of the service know;
-later revisions tighten them.
+Why: registration and review need one table. Its column types are those of the first release; later revisions
+tighten them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ $$
 
 
 def upgrade() -> None:
-    """Create the table, its indexes, and the trigger that keeps updated_at."""
+    """Create the table, its indexes, and the trigger that sets updated_at."""
     op.execute("""
         CREATE TABLE candidates (
             id uuid NOT NULL DEFAULT gen_random_uuid(),

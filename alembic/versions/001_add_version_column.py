@@ -1,7 +1,7 @@
-"""A version that grows with every change of a candidate.
+"""A version number that increases with every change of a candidate.
 
-Why: two admins who look at the same candidate must not overwrite each other's decision; the second one's version is
-out of date. The trigger counts, so that no statement can forget to.
+Why: two admins who view the same candidate must not overwrite each other's decision: the second one's version is out
+of date. A trigger increments it, so that no statement can omit it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the versions."""
+    """Drop the versions."""
     op.execute(EARLIER_BEFORE_UPDATE)
     op.execute("ALTER TABLE candidates DROP COLUMN version")

@@ -1,6 +1,6 @@
 """Why a candidate was rejected.
 
-Why: a colleague who reads a rejected candidate later asks for the reason, and so may the company.
+Why: colleagues and the company may want to know the reason later.
 """
 
 from __future__ import annotations
@@ -19,5 +19,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the reasons."""
+    """Drop the reasons."""
     op.execute("ALTER TABLE candidates DROP COLUMN rejection_reason")

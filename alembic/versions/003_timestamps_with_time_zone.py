@@ -1,6 +1,6 @@
-"""Timestamps that say which instant they mean.
+"""Timestamps with a time zone.
 
-Why: a timestamp without a time zone is read differently by sessions with different TimeZone settings. All stored ones
+Why: sessions with different TimeZone settings interpret a timestamp without a time zone differently. All stored ones
 are UTC. With the session itself in UTC, PostgreSQL changes the type without rewriting or scanning the rows (it
 rebuilds the index on created_at), fires no trigger, and so keeps versions and updated_at as they are.
 """
@@ -38,9 +38,9 @@ $$
 
 
 def upgrade() -> None:
-    """Read the stored values as UTC."""
+    """Convert the stored values, which are in UTC."""
     op.execute("SET LOCAL timezone = 'UTC'")
-    # squawk objects to the rewrite, which does not happen, and to a default gone, which is back in the same statement.
+    # squawk warns of a rewrite, which does not happen, and of a dropped default, which the same statement sets again.
     op.execute("""
         ALTER TABLE candidates
             -- squawk-ignore ban-drop-default
@@ -58,7 +58,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Write the instants as UTC again."""
+    """Convert the values back to timestamps without a time zone, in UTC."""
     op.execute("SET LOCAL timezone = 'UTC'")
     op.execute("""
         ALTER TABLE candidates

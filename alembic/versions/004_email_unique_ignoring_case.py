@@ -1,7 +1,7 @@
-"""One registration an address, whatever the letter case.
+"""One registration for each e-mail address, ignoring case.
 
-Why: Sales@example.org and sales@example.org are one mailbox; the plain unique constraint took them for two companies.
-The index is built while registrations go on, and the old constraint guards until it stands.
+Why: Sales@example.org and sales@example.org are the same mailbox, but the unique constraint allowed both. The index is
+built concurrently; the old constraint stays until the index is valid.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ down_revision = "003_timestamps_with_time_zone"
 branch_labels = None
 depends_on = None
 
-# Which of two companies keeps the address is for people to decide.
+# A person must decide which of two companies keeps the address.
 REFUSE_DUPLICATES = """
     DO $$
     DECLARE
@@ -32,11 +32,11 @@ REFUSE_DUPLICATES = """
 
 
 def upgrade() -> None:
-    """Replace the constraint by an index on the lower-case address, unless some are there twice."""
+    """Replace the constraint by an index on the lower-case address, unless there are duplicates."""
     op.execute(REFUSE_DUPLICATES)
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # it waits for running transactions, and nobody waits for it
-        # What an interrupted run left may be invalid.
+        op.execute("SET lock_timeout = 0")  # building waits for running transactions, and blocks nothing
+        # An interrupted run may have left an invalid index.
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_candidates_contact_email_lower")
         op.execute("""
             CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_candidates_contact_email_lower
@@ -51,7 +51,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Tell letter cases apart again; addresses that differ in lower case differ as they stand."""
+    """Restore the case-sensitive constraint, which all stored addresses satisfy."""
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_candidates_contact_email")

@@ -1,6 +1,6 @@
-"""Users: the staff who read and decide.
+"""Users: staff accounts.
 
-Why: accounts with a role each and a password hash of their own, which can be disabled without a restart.
+Why: each account has a role and a password hash, and can be disabled without a restart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ $$
 
 
 def upgrade() -> None:
-    """Create the table; an address is one account in any letter case."""
+    """Create the table; an e-mail address is unique, ignoring case."""
     op.execute("""
         CREATE TABLE users (
             id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -47,6 +47,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the accounts."""
+    """Drop the table and every account in it."""
     op.execute("DROP TABLE users")
     op.execute("DROP FUNCTION users_before_update()")

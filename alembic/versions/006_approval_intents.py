@@ -1,8 +1,8 @@
-"""Approvals that are not finished, and what happened to each.
+"""Unfinished approvals, and the events of approvals.
 
-Why: a crash between billing's answer and ours must neither lose the provider nor create a second one. An intent is
-written before billing is called and goes when the answer is recorded; it says what billing is asked, under which key,
-and who may act when. The events say who asked, retried and resolved.
+Why: a crash between billing's response and ours must neither lose the provider nor create a second one. An intent is
+written before billing is called and deleted when the response is recorded; it holds the request, its idempotency key
+and the lease. The events record who requested, retried and resolved an approval.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def upgrade() -> None:
             CONSTRAINT fk_approval_intents_requested_by FOREIGN KEY (requested_by) REFERENCES users (id)
         )
     """)
-    # Billing tells providers apart by name: two calls with one name could each be answered for the other.
+    # Billing identifies providers by name: two calls with the same name could each get the other's response.
     op.execute("CREATE UNIQUE INDEX uq_approval_intents_provider_name ON approval_intents (provider_name)")
     op.execute("CREATE INDEX ix_approval_intents_next_attempt_at ON approval_intents (next_attempt_at)")
-    # Held until next_attempt_at with a claim; without one it waits until then, or for an admin.
+    # With a claim, it is leased until next_attempt_at; without one, it waits until then or for an admin.
     op.execute("""
         CREATE VIEW unfinished_approvals AS
         SELECT *,
@@ -74,7 +74,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the intents and the events: let the approvals under way end first."""
+    """Drop the intents and the events: let unfinished approvals end first."""
     op.execute("DROP TABLE approval_events")
     op.execute("DROP VIEW unfinished_approvals")
     op.execute("DROP TABLE approval_intents")

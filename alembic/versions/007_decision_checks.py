@@ -1,7 +1,7 @@
-"""What a decided candidate looks like, held by the database.
+"""Constraints on decided candidates.
 
 Why: an approved candidate without a provider, or one provider for two candidates, is a supplier created twice or not at
-all; no statement, ours or typed by hand, shall store that. The checks hold for new rows at once and are then validated
+all; no statement may store that, not even a manual one. The checks apply to new rows at once and are then validated
 without blocking writes.
 """
 
@@ -21,7 +21,7 @@ CHECKS = {
     "ck_candidates_company_name_trimmed": "company_name <> '' AND company_name = btrim(company_name)",
 }
 
-# The data is the company's: nothing here guesses which half of a contradiction is true.
+# The migration does not guess which half of a contradiction is correct.
 REFUSE_CONTRADICTIONS = """
     DO $$
     DECLARE
@@ -48,8 +48,8 @@ def upgrade() -> None:
     """Add the checks, unless stored rows break them."""
     op.execute(REFUSE_CONTRADICTIONS)
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # it waits for running transactions, and nobody waits for it
-        # What an interrupted run left may be invalid.
+        op.execute("SET lock_timeout = 0")  # building waits for running transactions, and blocks nothing
+        # An interrupted run may have left an invalid index.
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_candidates_provider_id")
         op.execute("""
             CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_candidates_provider_id ON candidates (provider_id)
@@ -67,7 +67,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Let contradictions in again."""
+    """Drop the constraints."""
     for name in CHECKS:
         op.execute(f"ALTER TABLE candidates DROP CONSTRAINT {name}")
     op.execute("DROP INDEX uq_candidates_provider_id")

@@ -1,8 +1,7 @@
 """Sessions of staff and their refresh tokens.
 
-Why: an access token is believed without asking the database, so there has to be a thing that can be ended early: a
-session, named in the token. A refresh token is stored as a hash and works once; used twice, somebody stole it, and
-the session ends.
+Why: an access token is verified without a query, so it names a session, which can be revoked before the token expires.
+A refresh token is stored as a hash and can be used once; reuse may mean theft, and ends the session.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def upgrade() -> None:
     """)
     op.execute("CREATE INDEX ix_sessions_user_id ON sessions (user_id)")
     op.execute("CREATE INDEX ix_sessions_expires_at ON sessions (expires_at)")
-    # Every process asks for the newest revocations all the time.
+    # Every process polls for new revocations.
     op.execute("CREATE INDEX ix_sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL")
     op.execute("""
         CREATE TABLE refresh_tokens (
@@ -47,6 +46,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables: everybody has to log in again."""
+    """Drop the tables: all users must log in again."""
     op.execute("DROP TABLE refresh_tokens")
     op.execute("DROP TABLE sessions")

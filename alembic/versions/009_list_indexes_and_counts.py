@@ -1,8 +1,8 @@
-"""Indexes that serve the order of lists, and counts kept up to date.
+"""Indexes in the order of lists, and counts maintained by triggers.
 
-Why: a list's first page sorted, and its total counted, the whole table. The indexes have the order of the list; a
-trigger keeps how many candidates there are of each status, in all and by product. The counts are spread over shards, so
-that those who write at the same time do not wait for one another, and are exact after every commit.
+Why: a list's first page sorted the whole table, and its total counted it. The indexes have the order of the list; a
+trigger maintains the number of candidates by status, in total and by product. The counts are spread over shards, so
+that concurrent writes do not wait for each other, and are exact after every commit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ down_revision = "008_sessions"
 branch_labels = None
 depends_on = None
 
-# An interrupted run may have left anything of this: all of it can be repeated.
-# product '' stands for all candidates of a status, whatever they deliver.
+# An interrupted run may have left any part of this: all of it can be repeated.
+# product '' stands for all candidates of a status.
 COUNTS = """
     CREATE TABLE IF NOT EXISTS candidate_counts (
         product text NOT NULL,
@@ -28,7 +28,7 @@ COUNTS = """
     ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)
 """
 
-# The trigger counts as whoever writes, and begins before anybody could grant by hand: writers go on without a gap.
+# The trigger runs as the writing role: grant to current writers first, so that their writes do not fail.
 GRANT_TO_WRITERS = """
     DO $$
     DECLARE
@@ -45,7 +45,7 @@ GRANT_TO_WRITERS = """
     $$
 """
 
-# Once a statement, whatever number of rows it changed; always in the same order, so that no two wait for each other.
+# Once for each statement, and always in the same order, so that no two statements deadlock.
 COUNT_CHANGES = """
     CREATE OR REPLACE FUNCTION candidates_count_changes() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -112,7 +112,7 @@ TRIGGERS = (
     """,
 )
 
-# One statement sees one snapshot: what is missing in it is added to what others have counted meanwhile.
+# One statement sees one snapshot: add what is missing in it to what others have counted meanwhile.
 RECOUNT = """
     CREATE OR REPLACE FUNCTION recount_candidates() RETURNS TABLE (product text, status varchar, missing bigint)
     LANGUAGE sql AS $$
@@ -151,7 +151,7 @@ OLD_INDEXES = {
 
 def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and nobody waits for them
+        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
         for name, columns in new.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {columns}")
@@ -161,16 +161,16 @@ def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
 
 
 def upgrade() -> None:
-    """Build the indexes while requests go on, count from now on, then add what was there before."""
+    """Build the indexes concurrently, start counting, then add the existing rows."""
     _replace_indexes(NEW_INDEXES, OLD_INDEXES)
     for statement in (COUNTS, GRANT_TO_WRITERS, COUNT_CHANGES, FORGET_COUNTS, RECOUNT, *TRIGGERS):
         op.execute(statement)
-    with op.get_context().autocommit_block():  # commits: writers count while this counts what they found
+    with op.get_context().autocommit_block():  # commits, so that writers count while this counts existing rows
         op.execute("SELECT recount_candidates()")
 
 
 def downgrade() -> None:
-    """Stop counting, and index as before."""
+    """Stop counting, and restore the old indexes."""
     for event in ("count_inserted", "count_updated", "count_deleted", "forget_counts"):
         op.execute(f"DROP TRIGGER IF EXISTS tr_candidates_{event} ON candidates")
     for function in ("recount_candidates", "candidates_count_changes", "candidates_forget_counts"):

@@ -1,8 +1,8 @@
 """An index in the order of lists for each product.
 
-Why: the GIN index finds the candidates with a product, but not in the order of the list, so that a page cost the more,
-the more candidates had the product. Each of these has only the candidates with one product, in the list's order, and
-tells their status without a look at the row.
+Why: the GIN index finds the candidates with a product, but not in the order of the list, so that the cost of a page
+grew with the number of candidates. Each new index has only the candidates with one product, in the list's order, and
+holds their status, so that counting by status does not read the rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OLD_INDEXES = {"ix_candidates_products": "USING gin (products)"}
 
 def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and nobody waits for them
+        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
         for name, definition in new.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")
@@ -33,7 +33,7 @@ def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
 
 
 def upgrade() -> None:
-    """Build the new indexes while requests go on, then drop the old one."""
+    """Build the new indexes concurrently, then drop the old one."""
     _replace_indexes(NEW_INDEXES, OLD_INDEXES)
 
 

@@ -1,8 +1,8 @@
 """The hash of the secret in the link to a candidate's status page.
 
-Why: a company has no account, so what shows it its own application is a link with a secret. Only the hash is kept, so
-that nobody who reads the table can follow the link. Candidates from before have none until staff make one. It stands
-in the candidate's row, where storing it costs a fifth of what a table of its own would.
+Why: a company has no account, so it sees its application through a link with a secret. Only the hash is stored, so that
+reading the table does not reveal the link. Existing candidates have none until staff create one. A column of the
+candidate costs a fifth of what a separate table would.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ depends_on = None
 
 INDEX = "uq_candidates_status_secret_hash"
 
-# A new link is no new version: nothing that anybody decides on has changed.
+# A new link does not change the version, since decisions do not depend on it.
 BEFORE_UPDATE = """
     CREATE OR REPLACE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW
     WHEN (OLD.status_secret_hash IS NOT DISTINCT FROM NEW.status_secret_hash)
@@ -29,11 +29,11 @@ BEFORE_UPDATE_AS_BEFORE = """
 
 
 def upgrade() -> None:
-    """Add the column, which rewrites no row, and build its index while requests go on."""
+    """Add the column without rewriting rows, and build its index concurrently."""
     op.execute("ALTER TABLE candidates ADD COLUMN IF NOT EXISTS status_secret_hash bytea")
     op.execute(BEFORE_UPDATE)
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # it waits for running transactions, and nobody waits for it
+        op.execute("SET lock_timeout = 0")  # building waits for running transactions, and blocks nothing
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")  # an interrupted run may have left an invalid one
         op.execute(f"""
             CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON candidates (status_secret_hash)
@@ -44,7 +44,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop both: every link stops working."""
-    # At once: who came to wait for more while others hold a little would wait for one of them for ever.
+    # Take the strongest lock first: upgrading a weaker one could deadlock.
     op.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
     op.execute(BEFORE_UPDATE_AS_BEFORE)
     op.execute("ALTER TABLE candidates DROP COLUMN IF EXISTS status_secret_hash")

@@ -1,7 +1,7 @@
-"""What a browser shows for a session of staff: a secret in a cookie, stored as a hash.
+"""Browser sessions of staff: the secret is in a cookie, and its hash is stored.
 
-Why: pages are asked for by browsers, which keep a cookie, and not an access token. The session is one like any other,
-so that whatever ends sessions ends this one too; the time it was last used lets it end when nobody sits there any more.
+Why: browsers request pages with a cookie, not with an access token. Each belongs to a session, so that everything that
+ends sessions ends it too; the time of the last use ends idle ones.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table: whoever is signed in to pages has to sign in again."""
+    """Drop the table: console users must sign in again."""
     op.execute("DROP TABLE browser_sessions")

@@ -1,7 +1,7 @@
-"""The capacity on offer, kept beside the counts of candidates.
+"""The capacity of suppliers, stored with the counts of candidates.
 
-Why: what suppliers of a product can carry in a day is the sum over a table of any size. The trigger that keeps the
-counts keeps this sum in the same rows, at next to no cost.
+Why: the daily capacity for a product is a sum over the whole table. The trigger that maintains the counts maintains
+this sum in the same rows, at almost no cost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ down_revision = "012_browser_sessions"
 branch_labels = None
 depends_on = None
 
-# Whoever writes has the trigger's function as it was, and would miss a column that went, or not sum up what came.
+# Open transactions use the old function, which would miss a dropped column or not add to a new one.
 WAIT_FOR_WRITERS = "LOCK TABLE candidates IN SHARE ROW EXCLUSIVE MODE"
 
 COUNT_CHANGES = """
@@ -61,7 +61,7 @@ DROP_RECOUNT = """
     DROP FUNCTION IF EXISTS recount_candidates
 """
 
-# One statement sees one snapshot: what is missing in it is added to what others have counted meanwhile.
+# One statement sees one snapshot: add what is missing in it to what others have counted meanwhile.
 RECOUNT = """
     CREATE FUNCTION recount_candidates()
     RETURNS TABLE (product text, status varchar, missing bigint, missing_tons bigint)
@@ -93,7 +93,7 @@ RECOUNT = """
     $$
 """
 
-# As 009_list_indexes_and_counts has them.
+# The versions of 009_list_indexes_and_counts.
 COUNT_CHANGES_BEFORE = """
     CREATE OR REPLACE FUNCTION candidates_count_changes() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -156,7 +156,7 @@ RECOUNT_BEFORE = """
 
 
 def upgrade() -> None:
-    """Add the sums, keep them from now on, then add what was there before."""
+    """Add the column, start summing, then add the existing rows."""
     op.execute(WAIT_FOR_WRITERS)
     op.execute("ALTER TABLE candidate_counts ADD COLUMN IF NOT EXISTS tons_per_day bigint NOT NULL DEFAULT 0")
     op.execute(COUNT_CHANGES)
@@ -167,7 +167,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Count without sums."""
+    """Drop the sums."""
     op.execute(WAIT_FOR_WRITERS)
     op.execute(COUNT_CHANGES_BEFORE)
     op.execute(DROP_RECOUNT)

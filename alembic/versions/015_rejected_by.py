@@ -1,7 +1,7 @@
 """Who rejected a candidate.
 
-Why: what becomes of an approval is recorded with who asked for it, and whoever is too late is told who was faster; a
-rejection named nobody. Of those from before it is not known who made them.
+Why: approvals are recorded with their user, and an admin who decides too late sees who decided; rejections had no user.
+It stays unknown for existing rejections.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CONSTRAINTS = {
 
 
 def upgrade() -> None:
-    """Add the column, which rewrites no row; what it may hold is checked for new rows first, then for all."""
+    """Add the column without rewriting rows; its constraints apply to new rows first, then to all."""
     op.execute("ALTER TABLE candidates ADD COLUMN IF NOT EXISTS rejected_by uuid")
     with op.get_context().autocommit_block():
         for name, constraint in CONSTRAINTS.items():
@@ -35,5 +35,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the column: who rejected is forgotten."""
+    """Drop the column, and with it who rejected each candidate."""
     op.execute("ALTER TABLE candidates DROP COLUMN IF EXISTS rejected_by")

@@ -1,12 +1,12 @@
-"""E-mail addresses compared by one form that the service writes.
+"""E-mail addresses compared by a canonical form that the service writes.
 
-Why: `lower()` depends on the database's LC_CTYPE, and knows neither composed characters nor the two ways to write a
-domain: `JOSÉ@bücher.example` and `josé@xn--bcher-kva.example` were two companies. `canonical_email` writes the form,
-and the column is unique.
+Why: `lower()` depends on the database's LC_CTYPE, and handles neither composed characters nor the two forms of a
+domain: `JOSÉ@bücher.example` and `josé@xn--bcher-kva.example` were different. `canonical_email` returns the form, and
+the column is unique.
 
-A release that does not know the column goes on: a trigger writes the form of what is plain ASCII, which is lower case,
-and empties it where Unicode's rules are needed; the service, and every command about addresses, fills what is empty.
-The index on `lower()` stays, so that such a release finds what it looks for, and both refuse what either has.
+An earlier release keeps working: a trigger writes the form of plain ASCII addresses, which is lower case, and empties
+it where Unicode's rules are needed; the service, and every command about addresses, fills empty ones. The index on
+`lower()` stays, so that such a release finds its rows, and both indexes prevent duplicates.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ SHOWN = 20  # addresses of which a refusal lists the ids
 
 
 class Addresses(NamedTuple):
-    """A table with addresses."""
+    """A table with e-mail addresses."""
 
     table: str
     column: str
     canonical: str
 
     def sql(self, statement: str) -> str:
-        """A statement about the table."""
+        """Insert the names of the table into a statement."""
         return statement.format(table=self.table, column=self.column, canonical=self.canonical)
 
 
 CANDIDATES = Addresses("candidates", "contact_email", "contact_email_canonical")
 USERS = Addresses("users", "email", "email_canonical")
 
-# Where the canonical form may be another than the lower case, by which addresses are unique already.
+# Rows whose canonical form may differ from the lower case, which is already unique.
 FIND_UNUSUAL = """
     SELECT id, {column} AS address FROM {table}
     WHERE octet_length({column}) > char_length({column}) OR lower({column}) <> lower({column} COLLATE "C")
@@ -62,7 +62,7 @@ FIND_EMPTY = """
     ORDER BY id
     LIMIT :limit
 """
-# Locked in the order of ids, as others do who change several. What was changed meanwhile has its trigger.
+# Lock in the order of ids, as all statements do that change several rows. The trigger handles concurrent changes.
 FILL = """
     WITH filled AS (
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:addresses AS text[]), CAST(:canonicals AS text[]))
@@ -74,7 +74,7 @@ FILL = """
     FROM locked JOIN filled USING (id)
     WHERE {table}.id = locked.id AND {table}.{column} = filled.address AND {table}.{canonical} IS NULL
 """
-# Without the service's function, as `--sql` is: the rest waits for the service.
+# For `--sql`, without the service's function: the service fills the rest.
 FILL_USUAL = """
     UPDATE {table} SET {canonical} = lower({column} COLLATE "C")
     WHERE {canonical} IS NULL AND octet_length({column}) = char_length({column})
@@ -103,7 +103,7 @@ TRIGGERS = (
     """,
 )
 
-# Another way to write the address is no new version: nothing that anybody decides on has changed.
+# A new canonical form does not change the version, since decisions do not depend on it.
 BEFORE_UPDATE_OF_CANDIDATES = """
     CREATE OR REPLACE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW
     WHEN (OLD.status_secret_hash IS NOT DISTINCT FROM NEW.status_secret_hash
@@ -127,7 +127,7 @@ BEFORE_UPDATE_OF_USERS_AS_BEFORE = """
 
 
 def _refuse_collisions() -> None:
-    """Which of two keeps an address is for people to decide."""
+    """Refuse duplicates: a person must decide which row keeps the address."""
     found = []
     for addresses in (CANDIDATES, USERS):
         ids = defaultdict(list)
@@ -146,7 +146,7 @@ def _refuse_collisions() -> None:
 
 
 def _fill(addresses: Addresses) -> None:
-    """Write the canonical form of what has none, some rows at a time, so that nobody waits long for one."""
+    """Fill missing canonical forms in batches, so that row locks are short."""
     if context.is_offline_mode():
         op.execute(addresses.sql(FILL_USUAL))
         return
@@ -164,10 +164,10 @@ def _fill(addresses: Addresses) -> None:
 
 
 def upgrade() -> None:
-    """Add the columns, which rewrites no row, keep them from now on, fill them, and build their indexes."""
+    """Add the columns without rewriting rows, maintain them by trigger, fill them, and build their indexes."""
     if not context.is_offline_mode():
         _refuse_collisions()
-    with op.get_context().autocommit_block():  # each by itself: nobody waits for two tables
+    with op.get_context().autocommit_block():  # one table at a time, so that no lock waits for both
         for addresses in (CANDIDATES, USERS):
             op.execute(addresses.sql("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {canonical} text"))
             for statement in (WRITE_USUAL, *TRIGGERS):
@@ -176,9 +176,9 @@ def upgrade() -> None:
         op.execute(BEFORE_UPDATE_OF_USERS)
         for addresses in (CANDIDATES, USERS):
             _fill(addresses)
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and nobody waits for them
+        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
         for addresses in (CANDIDATES, USERS):
-            # An interrupted run may have left an invalid one.
+            # An interrupted run may have left an invalid index.
             op.execute(addresses.sql("DROP INDEX CONCURRENTLY IF EXISTS uq_{table}_{canonical}"))
             op.execute(
                 addresses.sql(
@@ -189,7 +189,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them: the addresses themselves are as they were written."""
+    """Drop the columns; the addresses themselves do not change."""
     with op.get_context().autocommit_block():
         op.execute(BEFORE_UPDATE_OF_CANDIDATES_AS_BEFORE)
         op.execute(BEFORE_UPDATE_OF_USERS_AS_BEFORE)

@@ -1,10 +1,10 @@
-"""What a candidate is found by, as text that the service writes.
+"""The search text of a candidate, written by the service.
 
-Why: the index of words of 014_search_indexes knows letters as the database's locale does: in a database whose LC_CTYPE
-is C, no search for Acme finds “Acme”. The text has words in plain Latin letters and digits, whatever the script, and an
-index of groups of three letters finds them inside words too. pg_trgm brings it: an extension that the owner of the
-database may create. It takes 19 MB for 100,000 candidates, where that of words takes 9 MB; new text is sorted in at
-256 kB, as there. The index of words stays for the release before, which goes on using it; a later revision drops it.
+Why: the word index of 014_search_indexes depends on the database's locale: if LC_CTYPE is C, no search for acme finds
+“Acme”. The text has words in plain Latin letters and digits, transliterated from any script, and a trigram index also
+finds the middle of words. It needs pg_trgm, an extension that the owner of the database may create. It takes 19 MB for
+100,000 candidates, the word index 9 MB; its pending list is merged at 256 kB, as there. The word index stays for the
+previous release; a later revision drops it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REFUSE_WITHOUT_EXTENSION = """
     $$
 """
 
-# To fill the text is no change of the candidate: it moves neither the version nor the timestamp.
+# Filling the text changes neither the version nor updated_at.
 BEFORE_UPDATE = """
     CREATE OR REPLACE FUNCTION candidates_before_update() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -57,7 +57,7 @@ BEFORE_UPDATE = """
     END;
     $$
 """
-# As 001_add_version_column has it.
+# The version of 001_add_version_column.
 BEFORE_UPDATE_AS_BEFORE = """
     CREATE OR REPLACE FUNCTION candidates_before_update() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -69,7 +69,7 @@ END;
 $$
 """
 
-# Who changes what the text is made of, and not the text, is an older release: it is empty until this one fills it.
+# An older release changes the sources of the text but not the text: empty it until this release fills it.
 EMPTY = """
     CREATE OR REPLACE FUNCTION candidates_empty_search_text() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -97,7 +97,7 @@ FIND_EMPTY = text("""
     LIMIT :batch
 """)
 
-# Rows that are locked or were changed meanwhile stay empty; the service's processes fill them.
+# Rows that are locked or changed meanwhile stay empty; the service fills them.
 FILL = text("""
     WITH made AS (
         SELECT * FROM json_to_recordset(CAST(:made AS json))
@@ -120,7 +120,7 @@ INDEXES = {
 
 
 def upgrade() -> None:
-    """Add the column, which rewrites no row, fill it and build its indexes while requests go on."""
+    """Add the column without rewriting rows, fill it, and build its indexes concurrently."""
     op.execute(REFUSE_WITHOUT_EXTENSION)
     op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     op.execute("ALTER TABLE candidates ADD COLUMN IF NOT EXISTS search_text text")
@@ -130,7 +130,7 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         if not op.get_context().as_sql:  # else the service's processes fill it
             _fill()
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and nobody waits for them
+        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
         for name, definition in INDEXES.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")
@@ -159,7 +159,7 @@ def downgrade() -> None:
         for name in INDEXES:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         op.execute("SET lock_timeout = '500ms'")
-    # At once: who came to wait for more while others hold a little would wait for one of them for ever.
+    # Take the strongest lock first: upgrading a weaker one could deadlock.
     op.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
     op.execute(BEFORE_UPDATE_AS_BEFORE)
     op.execute("DROP TRIGGER IF EXISTS tr_candidates_empty_search_text ON candidates")

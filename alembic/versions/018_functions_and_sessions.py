@@ -1,8 +1,8 @@
-"""Functions that work with any search path, counts that keep nobody waiting, and sessions of bounded length.
+"""Functions for any search path, counts without waiting, and sessions of bounded length.
 
-Why: `pg_dump --data-only` is restored with an empty search path, in which the triggers found no table. One write in
-sixteen waited for another open transaction, for the counts that both add to. And a thief of the serving role's
-password could make a session that outlasts every change of passwords.
+Why: `pg_dump --data-only` restores with an empty search path, in which the triggers found no table. One write in
+sixteen waited for another open transaction that updates the same counts. And a stolen password of the serving role
+could create a session that outlives every password change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ down_revision = "017_search_text"
 branch_labels = None
 depends_on = None
 
-# Those of 016 and 017 are not among them: they name no table.
+# Those of 016 and 017 are not listed: they refer to no table.
 FUNCTIONS = (
     "candidates_before_update()",
     "candidates_count_changes()",
@@ -23,7 +23,7 @@ FUNCTIONS = (
     "users_before_update()",
 )
 
-# Both bodies count rightly beside each other: a transaction may still have the one, the next the other. The advisory
+# Old and new bodies can run concurrently: an open transaction may still use the old one. The advisory
 # locks have two keys: 1668183155, which is "cnts" in ASCII, and the shard.
 COUNT_CHANGES = """
     CREATE OR REPLACE FUNCTION candidates_count_changes() RETURNS trigger
@@ -71,7 +71,7 @@ COUNT_CHANGES = """
     $$
 """
 
-# As 013_capacity_counts has it.
+# The version of 013_capacity_counts.
 COUNT_CHANGES_BEFORE = """
     CREATE OR REPLACE FUNCTION candidates_count_changes() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -111,7 +111,7 @@ COUNT_CHANGES_BEFORE = """
     $$
 """
 
-# The schema that they and the tables are in, whatever it is called.
+# The schema of the functions and tables, whatever its name.
 SET_SEARCH_PATH = """
     DO $$
     BEGIN
@@ -120,7 +120,7 @@ SET_SEARCH_PATH = """
     $$
 """
 
-# No session lasts longer, so none is made that does; auth.service.SESSION_SECONDS is the same.
+# The same as auth.service.SESSION_SECONDS.
 SHORTEN_SESSIONS = """
     UPDATE sessions SET expires_at = created_at + interval '168 hours'
     WHERE expires_at > created_at + interval '168 hours'
@@ -129,7 +129,7 @@ DROP_LENGTH = "ALTER TABLE sessions DROP CONSTRAINT IF EXISTS ck_sessions_length
 
 
 def upgrade() -> None:
-    """Replace and change functions, which locks no table; what sessions may be is checked for new rows first."""
+    """Replace and alter functions, which locks no table; the session constraint applies to new rows first."""
     op.execute(COUNT_CHANGES)
     for function in FUNCTIONS:
         op.execute(SET_SEARCH_PATH.format(function=function))
@@ -145,7 +145,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Let sessions last as long as they may, and functions look where their caller looks."""
+    """Drop the limit of sessions, and let functions use the caller's search path."""
     op.execute(DROP_LENGTH)
     for function in FUNCTIONS:
         op.execute(f"ALTER FUNCTION {function} RESET search_path")

@@ -1,7 +1,7 @@
-"""The language that a company is written to in: what its form was in, or what the caller of the API said.
+"""The language of a company: that of its form, or the one given in the API.
 
-Why: pages for companies are in several languages, and e-mails will be. NULL where it is not known: rows from before,
-those that an older release writes, and registrations that do not say it.
+Why: the pages for companies are in several languages, and e-mails will be. NULL if unknown: existing rows, rows written
+by an older release, and registrations without it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ down_revision = "018_functions_and_sessions"
 branch_labels = None
 depends_on = None
 
-# A tag of RFC 5646, of the length that its section 4.4.1 has.
+# A tag of RFC 5646, with the maximum length of its section 4.4.1.
 IS_TAG = "length(language) <= 35 AND language ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$'"
 
 
 def upgrade() -> None:
-    """Add the column, which rewrites no row; what it may hold is checked for new rows first, then for all."""
+    """Add the column without rewriting rows; its constraint applies to new rows first, then to all."""
     op.execute("ALTER TABLE candidates ADD COLUMN IF NOT EXISTS language text")
     with op.get_context().autocommit_block():
         op.execute(f"""
@@ -31,5 +31,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the column: what language each company is written to in is forgotten."""
+    """Drop the column, and with it each company's language."""
     op.execute("ALTER TABLE candidates DROP COLUMN IF EXISTS language")

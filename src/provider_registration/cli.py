@@ -43,7 +43,7 @@ class NotTheOwner(click.ClickException):
     """The command needs the owner of the tables but got another role."""
 
     def __init__(self) -> None:
-        super().__init__("The role in DATABASE_URL may not do this; use the owner of the tables.")
+        super().__init__("The role in DATABASE_URL is not allowed to do this; connect as the owner of the tables.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -154,7 +154,7 @@ def recount() -> None:
     """Check and correct the counts behind the lists' totals; only needed after a data-only restore."""
     corrections = _with_database(count_again)
     for (product, status), (missing, tons) in corrections.items():
-        click.echo(f"{status}, {product or 'all products'}: {missing:+} candidates, {tons:+} tons per day")
+        click.echo(f"{status}, {product or 'all products'}: {missing:+} candidates, {tons:+} tonnes per day")
     click.echo("The counts were corrected." if corrections else "The counts are correct.")
 
 
@@ -234,7 +234,7 @@ def set_role(email: str, role: str) -> None:
 @main.command()
 def end_sessions() -> None:
     """End the sessions of all users within a second, after a restore or a leak."""
-    click.echo(f"{_with_users(lambda users: users.end_all_sessions())} sessions were ended.")
+    click.echo(f"Sessions ended: {_with_users(lambda users: users.end_all_sessions())}")
 
 
 @main.command()
@@ -272,15 +272,15 @@ def demo_data(count: int, seed: int | None) -> None:
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
     if not url:
-        raise click.ClickException("DATABASE_URL is not set and no `provider-registration run` runs in this folder.")
+        raise click.ClickException("Set DATABASE_URL, or start `provider-registration run` in this folder.")
     with click.progressbar(length=count, file=sys.stderr) as bar:
         try:
             asyncio.run(load_demo_data(url, count, seed=seed, progress=bar.update))
         except LocalError as error:
             raise click.ClickException(str(error)) from None
         except KeyboardInterrupt:
-            raise click.ClickException(f"Interrupted; {bar.pos} companies were added.") from None
-    click.echo(f"{count} companies were added.")
+            raise click.ClickException(f"Interrupted. Companies added: {bar.pos}") from None
+    click.echo(f"Companies added: {count}")
 
 
 @main.command()
@@ -331,7 +331,7 @@ def _or_message(work: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     try:
         return asyncio.run(work())
     except DatabaseUnavailable as error:
-        raise click.ClickException(f"The database does not respond, or refuses: {reason_of(error.__cause__)}") from None
+        raise click.ClickException(f"Cannot connect to the database: {reason_of(error.__cause__)}") from None
     except (PersonalDataError, ServiceError, UnacceptablePassword) as error:
         raise click.ClickException(str(error)) from None
     except ProgrammingError as error:

@@ -109,6 +109,6 @@ async def keep_canonical(database: Database) -> None:
         fill,
         seconds=SECONDS,
         logger=limited,
-        later="the database does not answer; e-mail addresses are canonicalised later",
+        later="the database does not respond; canonicalising e-mail addresses will be retried",
         failed="canonicalising e-mail addresses failed",
     )

@@ -246,7 +246,7 @@ async def _replica(url: str) -> list[Finding]:
 async def _redis(url: str) -> list[Finding]:
     if await redis_answers(url):
         return [Finding("ok", "redis", "it responds")]
-    return [Finding("warning", "redis", "it does not respond, or refuses; no one can log in until it does")]
+    return [Finding("warning", "redis", "it cannot be reached; no one can log in until it can")]
 
 
 @asynccontextmanager
@@ -262,4 +262,4 @@ async def _connect(url: str) -> AsyncIterator[AsyncConnection]:
 
 
 def _reason(error: Exception) -> str:
-    return f"no answer within {TIME_LIMIT:.0f} s" if isinstance(error, TimeoutError) else reason_of(error)
+    return f"no response within {TIME_LIMIT:.0f} s" if isinstance(error, TimeoutError) else reason_of(error)

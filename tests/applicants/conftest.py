@@ -1,4 +1,4 @@
-"""The real service with its pages for companies, and somebody who applies: over plain HTTP, and in Chromium."""
+"""The real service with the pages for companies, and applicants: over plain HTTP, and in Chromium."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
 
 @pytest.fixture(scope="module")
 async def service_url(settings: Settings) -> AsyncIterator[str]:
-    """Where the service is that the tests share."""
+    """The URL of the service that the tests share."""
     async with serve_in_background(create_app(settings)) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def run_service() -> Callable[[Settings], AbstractAsyncContextManager[str]]:
-    """Runs a service with settings of the test's own; gives its address."""
+    """Runs a service with the test's own settings; yields its URL."""
     return lambda settings: serve_in_background(create_app(settings))
 
 
@@ -59,7 +59,7 @@ async def admin(service_url: str, users: UserDirectory) -> AsyncIterator[httpx.A
 
 
 def what_a_company_types(**changes: Any) -> dict[str, Any]:
-    """The fields of a form that nothing is wrong with, and that no other test sends."""
+    """The fields of a valid form that no other test sends."""
     unique = uuid4().hex
     return {
         "key": uuid4().hex + unique[:11],
@@ -77,13 +77,13 @@ def what_a_company_types(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def typed() -> Callable[..., dict[str, Any]]:
-    """Makes the fields of a form, with the changes that are asked for."""
+    """Creates the fields of a form, with the given changes."""
     return what_a_company_types
 
 
 @pytest.fixture
 def candidate_of(database: asyncpg.Connection) -> Callable[[str], Awaitable[dict[str, Any] | None]]:
-    """What is stored of the company with an address."""
+    """The stored row of the company with an e-mail address."""
 
     async def candidate_of(contact_email: str) -> dict[str, Any] | None:
         row = await database.fetchrow("SELECT * FROM candidates WHERE contact_email = $1", contact_email)

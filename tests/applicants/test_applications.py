@@ -1,4 +1,4 @@
-"""An application's own page: where it stands, for whoever has its link and for nobody else."""
+"""The status page of an application: visible with its link only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import BROWSER
 
 @pytest.fixture
 async def application(client, admin, typed):
-    """An application: what was typed, the path of its page, and of its candidate for staff."""
+    """An application: the form's fields, the path of its status page, and that of its candidate."""
     form = typed()
     path = (await client.post("/apply", data=form)).headers["Location"]
     listed = await admin.get("/candidates")
@@ -43,7 +43,7 @@ async def test_it_shows_that_it_was_accepted(client, admin, application):
 
     text = text_of(await client.get(path))
 
-    assert "Your application is accepted" in text
+    assert "Your application has been accepted" in text
     assert "In review" not in text
 
 

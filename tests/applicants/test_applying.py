@@ -1,4 +1,4 @@
-"""Applying at the form: what is taken, what is said of what is not, and that nothing typed is lost."""
+"""The application form: what it accepts, its error messages, and that no input is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AS_API = {"Accept": "application/json"}
 
 @pytest.fixture
 def send(client):
-    """Sends a form, and does not follow where that leads."""
+    """Sends a form, without following the redirect."""
 
     async def send(form, **headers):
         return await client.post("/apply", data=form, headers=headers)
@@ -35,7 +35,7 @@ def send(client):
 
 
 def errors_of(page):
-    """The sentences beside the fields, by field; each also stands in the summary, as a link to its field."""
+    """The error messages by field; each is also in the summary, as a link to its field."""
     beside = re.findall(r'id="(\w+)-error"><span class="visually-hidden">Error:</span> (.+?)</p>', page.text)
     summary = re.findall(r'<li><a href="#(\w+)">(.+?)</a></li>', page.text)
     assert summary == beside
@@ -45,7 +45,7 @@ def errors_of(page):
 
 
 def values_of(page):
-    """What stands in the text fields."""
+    """The values of the text fields."""
     found = re.findall(r'<input type="(?:text|email|tel)" id="(\w+)" name="\1" value="([^"]*)"', page.text)
     return {name: html.unescape(value) for name, value in found}
 
@@ -274,7 +274,7 @@ async def test_applications_count_together_with_registrations(settings, run_serv
 
     assert page.status_code == api.status_code == 429
     assert int(page.headers["Retry-After"]) > 0
-    assert re.search(r"Send this one again in \d+ minutes", text_of(page))
+    assert re.search(r"You can send it again in \d+ minutes", text_of(page))
     assert values_of(page)["company_name"] == form["company_name"]
 
 

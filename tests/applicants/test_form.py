@@ -1,4 +1,4 @@
-"""Whatever is typed is an application or is refused in words that were written for it."""
+"""Any input is either a valid application or is refused with a message of its own."""
 
 from __future__ import annotations
 

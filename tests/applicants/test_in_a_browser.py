@@ -1,4 +1,4 @@
-"""The pages for companies in Chromium: on a phone, by keyboard, without JavaScript, light and dark, for everybody."""
+"""The pages for companies in Chromium: on a phone, by keyboard, without JavaScript, light and dark, accessible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WCAG_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practic
 
 @pytest.fixture
 def visiting(browser, service_url):
-    """A visitor's page while the block runs; what it asked for is in `page.asked`, complaints in `page.complaints`."""
+    """A visitor's page during the block; its requests are in `page.asked`, its console errors in `page.complaints`."""
 
     @asynccontextmanager
     async def visiting(**how):
@@ -44,7 +44,7 @@ async def fill_in(page, form):
 
 
 async def check_that_everybody_can_use(page):
-    """No finding of axe-core, and nothing wider than the screen."""
+    """Check that axe-core finds nothing and that nothing is wider than the screen."""
     found = await Axe().run(page, options={"runOnly": {"type": "tag", "values": list(WCAG_AA)}})
     assert found.violations_count == 0, found.generate_report()
     assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,4 +1,4 @@
-"""The pages for companies in Spanish, in a language that is one file, and in the one that a company chose."""
+"""The pages for companies in Spanish, in a language added by one file, and in the language of a company."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLACEHOLDERS = re.compile(r"%\(\w+\)s|</?\w+>")
 
 
 def texts_of(message):
-    """The forms of a message's texts: of the source, and of the translation."""
+    """The plural forms of a message: in the source, and in the translation."""
     source = message.id if isinstance(message.id, tuple) else (message.id,)
     return source, message.string if isinstance(message.string, tuple) else (message.string,)
 
@@ -58,7 +58,7 @@ def test_spanish_is_there_and_every_product_has_a_name():
 
 @pytest.fixture
 def english(source):
-    """The texts of the catalogue that are not the same in Spanish, as a page would show them."""
+    """The texts of the catalogue that differ in Spanish, as a page shows them."""
     spanish = messages.read(messages.TRANSLATIONS / "es.po")
     texts = [texts_of(message) for message in spanish if message.id]
     words = {text for originals, translations in texts for text in originals if text not in translations}
@@ -196,7 +196,7 @@ async def test_the_api_says_which_language_the_company_reads(client, typed, cand
     assert (await candidate_of(form["contact_email"]))["language"] == kept
     assert f'<html lang="{shown}">' in (await client.get(response.json()["status_url"])).text
     browser = await client.get(response.json()["status_url"], headers=SPANISH)
-    assert '<html lang="es">' in browser.text  # also of a language that there is no translation into
+    assert '<html lang="es">' in browser.text  # also for a language without a translation
 
 
 @pytest.mark.parametrize("language", ["", "e", "es_MX", "es-", "x" * 9, "es-" + "a-" * 17 + "b", "español", 7, "es\n"])
@@ -224,5 +224,5 @@ async def test_another_language_is_one_file(settings, run_service, source, tmp_p
 
     assert '<html lang="pt-BR">' in page.text
     assert "Sua empresa" in text_of(page)
-    assert "Company name" in text_of(page)  # as long as nobody has translated it
+    assert "Company name" in text_of(page)  # while it is not translated
     assert "Português (Brasil)" in text_of(english)

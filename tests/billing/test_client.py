@@ -1,4 +1,4 @@
-"""The billing client against a billing service on a loopback port: what it repeats, what it makes of the answers."""
+"""The billing client against a billing service on a loopback port: its retries, and how it interprets responses."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def key():
 
 @pytest.fixture(scope="module")
 async def sandbox(tmp_path_factory):
-    """A client of the billing sandbox, for its remote control."""
+    """A client that controls the billing sandbox."""
     app = create_sandbox(tmp_path_factory.mktemp("billing") / "providers.sqlite3")
     async with serve_in_background(app) as url, httpx.AsyncClient(base_url=url) as control:
         yield control
@@ -62,7 +62,7 @@ async def sandbox(tmp_path_factory):
 
 @pytest.fixture
 async def billing(sandbox):
-    """The client under test, in front of the sandbox."""
+    """The client under test, with the sandbox behind it."""
     await sandbox.put("/sandbox/faults", json={"mode": "none"})
     await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True})
     async with billing_at(str(sandbox.base_url)) as billing:
@@ -71,7 +71,7 @@ async def billing(sandbox):
 
 @pytest.fixture
 async def hurried_billing(billing, sandbox):
-    """The same, waiting for answers no longer than a test should."""
+    """The same, with short timeouts."""
     async with billing_at(str(sandbox.base_url), **HURRIED) as hurried_billing:
         yield hurried_billing
 
@@ -86,7 +86,7 @@ def fail(sandbox):
 
 @pytest.fixture
 def requests(sandbox):
-    """What billing was asked for a name."""
+    """The requests that billing received for a name."""
 
     async def requests(name):
         return (await sandbox.get("/sandbox/requests", params={"name": name})).json()["requests"]
@@ -95,7 +95,7 @@ def requests(sandbox):
 
 
 class Script:
-    """A billing service that gives prepared answers, the last one again and again."""
+    """A billing service with prepared responses; it repeats the last one."""
 
     def __init__(self, *answers):
         self._answers = list(answers)
@@ -110,22 +110,22 @@ class Script:
 
     @property
     def asked(self):
-        """How often it was asked."""
+        """The number of requests."""
         return len(self._asked_at)
 
     @property
     def waits(self):
-        """Seconds between one request and the next."""
+        """The seconds between successive requests."""
         return [later - earlier for earlier, later in pairwise(self._asked_at)]
 
     def serve(self, port):
-        """Serve it at a port of the test's choice."""
+        """Serve it at the given port."""
         return serve_in_background(Starlette(routes=[Route("/provider", self.answer, methods=["POST"])]), port)
 
 
 @pytest.fixture(scope="module")
 async def stage():
-    """Base URL of a server on which each script has a path of its own, and what is served there."""
+    """The base URL of a server where each script has its own path, and its scripts."""
     scripts = {}
 
     async def answer(request):
@@ -138,7 +138,7 @@ async def stage():
 
 @pytest.fixture
 def play(stage):
-    """Gives a client of a billing service that follows a script."""
+    """Creates a client of a billing service that follows a script."""
     url, scripts = stage
 
     @asynccontextmanager
@@ -250,7 +250,7 @@ async def test_an_answer_that_stays_unusable_is_said_to_be(billing, fail, reques
             await billing.create_provider(name, key)
 
     assert len(await requests(name)) == 8
-    assert billing.breaker.state is protection.BreakerState.CLOSED  # billing answers
+    assert billing.breaker.state is protection.BreakerState.CLOSED  # billing responds
 
 
 @pytest.mark.asvs("API10")
@@ -374,7 +374,7 @@ async def test_a_name_that_is_taken_at_once_is_another_companys(billing, request
         await billing.create_provider(name, key)
 
     assert len(await requests(name)) == 2
-    assert str(caught.value)  # is recorded as what came of the approval
+    assert str(caught.value)  # recorded as the reason of the approval's outcome
 
 
 async def test_a_name_that_is_taken_after_an_ambiguous_try_may_be_ours(billing, sandbox, fail, name, key):
@@ -398,7 +398,7 @@ async def test_a_name_that_is_taken_may_be_ours_when_an_earlier_call_may_have_ma
 
 @pytest.fixture
 def dead_port():
-    """A port where nobody listens."""
+    """A port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""Connections to billing: kept, lent to one at a time, and thrown away when something went wrong on them."""
+"""Connections to billing: kept alive, used by one request at a time, and replaced after an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNT = 3
 
 @pytest.fixture(scope="module")
 async def url():
-    """A server that says from which port it was asked, after as many seconds as the path says."""
+    """A server that returns the client's port, after the seconds given in the path."""
 
     async def port(request):
         await asyncio.sleep(float(request.path_params["seconds"]))
@@ -38,7 +38,7 @@ async def connections():
 
 @pytest.fixture
 def ask(connections, url):
-    """Asks once; returns the port of the connection."""
+    """Send one request; return the port of the connection."""
 
     async def ask(seconds=0.0, patience=10.0):
         async with connections.borrow(patience) as transport:
@@ -82,7 +82,7 @@ async def test_a_connection_on_which_something_went_wrong_is_not_used_again(ask,
         if how == "fails":
             with pytest.raises(ZeroDivisionError):
                 async with connections.borrow(1.0) as transport:
-                    await transport.handle_async_request(httpx.Request("GET", f"{url}/0"))  # its answer is never read
+                    await transport.handle_async_request(httpx.Request("GET", f"{url}/0"))  # its response is never read
                     raise ZeroDivisionError
         else:
             asking = asyncio.create_task(ask(5.0))

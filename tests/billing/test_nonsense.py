@@ -1,4 +1,4 @@
-"""Answers that break HTTP, JSON or the contract, byte by byte: each ends in time, and the next approval goes on."""
+"""Responses that violate HTTP, JSON or the contract: each call ends in time, and the next approval succeeds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _short_waits(monkeypatch):
 
 
 async def ask(parts):
-    """The id of the provider, or the client's error, well before a test gives up."""
+    """Create a provider; return its id or the client's error, within the time limit."""
     async with answering(*parts) as url, billing_at(url, **HURRIED) as billing:
         return await asyncio.wait_for(billing.create_provider(NAME, uuid4()), 20)
 

@@ -1,4 +1,4 @@
-"""The retry budget and the circuit breaker, with a clock of the test's own."""
+"""The retry budget and the circuit breaker, with a controlled clock."""
 
 from __future__ import annotations
 

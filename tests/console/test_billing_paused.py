@@ -64,7 +64,7 @@ async def test_the_sign_is_there_until_billing_answers(paused, admin):
     app, _, person, _ = paused
 
     app.services.get(BillingClient).breaker._next_probe = 0.0
-    assert "The next approval tries billing again" in text_of(await person.open("/admin"))
+    assert "The next approval will check whether billing is back" in text_of(await person.open("/admin"))
     app.services.get(BillingClient).breaker.succeeded()
 
     assert "Billing" not in text_of(await person.open("/admin/candidates?search=nobody"))

@@ -29,7 +29,13 @@ async def test_the_page_shows_everything_as_text(admin, register, path_of):
     assert "<b>Obst" not in page.text
     assert "alert(1)</script>" not in page.text
     shown = text_of(page)
-    for value in ('<b>Obst</b> & "Söhne"', candidate["contact_email"], "+49 221 5550 100", "Apples Grapes", "40 tons"):
+    for value in (
+        '<b>Obst</b> & "Söhne"',
+        candidate["contact_email"],
+        "+49 221 5550 100",
+        "Apples Grapes",
+        "40 tonnes",
+    ):
         assert value in shown
 
 

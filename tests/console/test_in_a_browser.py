@@ -25,10 +25,10 @@ async def test_signing_in_and_out(browser, service_url, accounts):
         await page.get_by_label("E-mail address").fill(accounts[Role.ADMIN])
         await page.get_by_label("Password").fill("not it")
         await page.keyboard.press("Enter")
-        await has(page, "E-mail or password is incorrect.")
+        await has(page, "The e-mail address or password is incorrect.")
         await page.get_by_label("Password").fill(PASSWORD)
         await page.keyboard.press("Enter")
-        await expect(page.get_by_role("heading", name="Waiting for billing", exact=True)).to_be_visible()
+        await expect(page.get_by_role("heading", name="Unfinished approvals", exact=True)).to_be_visible()
         assert await page.evaluate("document.cookie") == ""
 
         await page.get_by_role("button", name="Sign out").click()

@@ -87,13 +87,13 @@ async def test_the_statuses_need_no_bar_to_scroll_by(signed_in):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("/admin/candidates?status=nonsense", "The URL has an unknown value of “status”."),
+        ("/admin/candidates?status=nonsense", "“status” in the URL has an unknown value."),
         (
             "/admin/candidates?product=pears&order=x",
-            "The URL has an unknown value of “product”.",
+            "“product” in the URL has an unknown value.",
         ),
-        ("/admin/candidates?after=%00", "The URL has an unknown value of “after”."),
-        ("/admin/candidates/no-id", "The URL has an unknown value of “candidate id”."),
+        ("/admin/candidates?after=%00", "“after” in the URL has an unknown value."),
+        ("/admin/candidates/no-id", "“candidate id” in the URL has an unknown value."),
     ],
 )
 async def test_what_was_asked_for_wrongly_is_said_in_words_for_people(admin, url, message):

@@ -199,7 +199,7 @@ async def test_what_cannot_be_right_is_wrong_in_the_same_words(someone, username
     page = await someone.submit(page, "/sign-in", username=username, password=password)
 
     assert page.status_code == 401
-    assert "E-mail or password is incorrect." in page.text
+    assert "The e-mail address or password is incorrect." in page.text
     assert SESSION not in someone.cookies
 
 

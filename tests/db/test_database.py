@@ -354,7 +354,7 @@ async def test_statements_that_take_too_long_together_are_given_up(hurried, capl
 
     assert 0.3 <= monotonic() - started < 0.8
     [record] = [record for record in caplog.records if record.name == module.__name__]
-    assert record.reason == "no answer within 0.3 s"
+    assert record.reason == "no response within 0.3 s"
     await hurried.ping()
 
 

@@ -117,7 +117,7 @@ FILTER = (
     Change("API.md", "\nWith `min_trucks`, only those with so many trucks or more.\n", after="### GET /candidates\n"),
 )
 
-# It is asked `PUT /accounts/{key}` and answers the account's number, as numbers of accounts are.
+# It takes `PUT /accounts/{key}` and returns the account's number.
 SECOND_BILLING_SYSTEM = (
     Change(
         f"{PACKAGE}/billing/ledger_system.py",

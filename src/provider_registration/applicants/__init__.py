@@ -1,1 +1,1 @@
-"""The applicant's door: the pages at which a company applies and sees where its application stands."""
+"""The pages for companies: the application form and the status page."""

@@ -1,4 +1,4 @@
-"""Applying, and what stood in the way."""
+"""Handles a submitted application form."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ EMAIL_TAKEN = mark(
     "new link."
 )
 TOO_MANY = mark(
-    "Too many applications have been sent from your network. Send this one again %(when)s. Your answers are still here."
+    "Too many applications were sent from your network. You can send it again %(when)s. Your answers are still here."
 )
 NOT_SAVED = mark("We could not save your application just now. Send it again in a moment. Your answers are still here.")
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try to apply: the secret of the application's page, or the form with what is wrong, by field or in all.
+    """The result of a submission: the secret of the status link, or the form with its errors.
 
-    `is_changed`: the form was sent before, and says something else now, which is not taken.
+    `is_changed`: the form was sent before with other values; the first ones were kept.
     """
 
     form: ApplicationForm
@@ -42,9 +42,9 @@ class Attempt:
 async def apply(
     form: ApplicationForm, *, language: Language, service: CandidateService, limits: RateLimits, caller: str
 ) -> Attempt:
-    """Register the company as the API does, with the same rules and counted together with it.
+    """Register the company with the API's rules and rate limit.
 
-    Sent a second time, a form leads to the application that it made the first time.
+    A form sent again returns the application that it created first.
     """
     try:
         company = form.to_company(language)

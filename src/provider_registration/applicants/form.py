@@ -1,4 +1,4 @@
-"""The form of an application as it was typed, and what is wrong with it in plain words."""
+"""The application form as typed, and its validation errors in plain words."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from provider_registration.web.text import canonical_email, whole_number
 TEXTS = ("company_name", "location", "contact_email", "phone")
 NUMBERS = ("truck_count", "capacity_tons_per_day")
 ORDER = (*TEXTS, "products", *NUMBERS)  # from top to bottom
-HONEYPOT = "website"  # people do not see it; programs that fill in whatever there is do
+HONEYPOT = "website"  # hidden from people; spam programs fill it in
 SPAM_CHECK = mark("Leave this empty (spam check)")
 KEY_BYTES = 32
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class FormRefused(Exception):
-    """What was typed breaks rules; `errors` has a sentence for each field."""
+    """The form is invalid; `errors` has a sentence for each field."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         self.errors = errors
@@ -37,7 +37,7 @@ class FormRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ApplicationForm:
-    """What somebody typed, as they typed it. `key` stays the same however often one form is sent."""
+    """The fields as typed. `key` stays the same when a form is sent again."""
 
     key: str
     typed: Mapping[str, str]
@@ -50,21 +50,21 @@ class ApplicationForm:
 
     @classmethod
     def of(cls, form: Form) -> Self:
-        """The form that was sent."""
+        """The submitted form."""
         key = form.get("key")
         typed = {name: form.get(name) for name in (*TEXTS, *NUMBERS, HONEYPOT)}
         return cls(key if _KEY.fullmatch(key) else secrets.token_urlsafe(KEY_BYTES), typed, form.all("products"))
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing was typed or chosen."""
+        """Whether all fields are empty."""
         return not any(self.typed.values()) and not self.products
 
     def to_company(self, language: Language) -> CandidateRegistration:
-        """The same as the API takes it, by the API's rules.
+        """Validate the form with the API's rules.
 
         Raises:
-            FormRefused: what was typed breaks them; it says how in `language`.
+            FormRefused: the form is invalid; its sentences are in `language`.
         """
         fields: dict[str, Any] = {name: text for name in TEXTS if (text := self.typed[name]).strip()}
         fields |= {name: whole_number(text) for name in NUMBERS if (text := self.typed[name].strip())}
@@ -83,9 +83,9 @@ class ApplicationForm:
         return registration
 
     def status_secret(self, contact_email: str) -> str:
-        """The secret of the application of whoever sends this form, the same each time that it is sent.
+        """The secret of the status link, the same each time that this form is sent.
 
-        So a second click leads to the application that the first one made.
+        So a second click redirects to the application that the first click created.
         """
         digest = hmac.digest(self.key.encode(), canonical_email(contact_email).encode(), sha256)
         return urlsafe_b64encode(digest).rstrip(b"=").decode()

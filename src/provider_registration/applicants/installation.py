@@ -1,4 +1,4 @@
-"""Putting the applicant's door into the application."""
+"""Adds the pages for companies to the app."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provider_registration.applicants.router import APPLY, router
 from provider_registration.candidates.links import APPLICATIONS
 
 APPLICANTS_FOLDER = Path(__file__).parent
-# Where people start again when something went wrong, by the beginning of the path that they asked for.
+# Where error pages link to, by the prefix of the requested path.
 APPLICANTS_HOMES = {APPLY: APPLY, APPLICATIONS: APPLY}
 
 

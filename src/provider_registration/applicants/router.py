@@ -1,4 +1,4 @@
-"""The pages for companies: the form, and where an application stands."""
+"""The routes of the pages for companies: the form and the status page."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from provider_registration.web.rate_limit_middleware import network_of_client
 router = APIRouter(include_in_schema=False)
 
 APPLY = "/apply"
-# The address of the page is the secret: not even our own static files are told of it.
+# The URL is a secret, so no request sends it as Referer, not even those for our static files.
 TELL_NOBODY = {"Referrer-Policy": "no-referrer"}
-# Going back shows this very form, so that what is sent then is known to be the same application. It holds nothing
-# personal, and is requested again in every other case.
+# The Back button shows this same form, with its key, so that sending it again is the same application. It has no
+# personal data, and is revalidated in all other cases.
 KEPT_FOR_GOING_BACK = {"Cache-Control": "private, no-cache"}
 SENT_BEFORE = mark(
     "You have already sent this application. We kept your first version. To change it, write to us from the e-mail "
     "address in it."
 )
-SWITCH = "switch"  # the name of buttons that show the form in another language, as far as it is filled in
+SWITCH = "switch"  # the name of the buttons that show the form, as filled in so far, in another language
 
 
 @router.get(APPLY)
 async def show_form(request: Request, renderer: RendererDep) -> Response:
-    """The form."""
+    """Show an empty form."""
     page = _form_page(request, renderer, renderer.languages.of(request), Attempt(ApplicationForm.blank()))
     page.headers.update(KEPT_FOR_GOING_BACK)
     return page
@@ -47,9 +47,9 @@ async def show_form(request: Request, renderer: RendererDep) -> Response:
 async def post_form(
     form: FormDep, service: CandidateServiceDep, limits: RateLimitsDep, renderer: RendererDep, request: Request
 ) -> Response:
-    """Register the company and redirect to its own page, or show the form again with what was wrong."""
+    """Register the company and redirect to its status page, or show the form again with its errors."""
     language, typed = renderer.languages.of(request), ApplicationForm.of(form)
-    if form.get(SWITCH) and typed.is_blank:  # a page that can be reloaded and kept
+    if form.get(SWITCH) and typed.is_blank:  # a URL that can be reloaded and bookmarked
         path = f"{request.scope.get('root_path', '')}{APPLY}"
         return RedirectResponse(renderer.languages.keep_choice(request, path), HTTPStatus.SEE_OTHER)
     if form.get(SWITCH):
@@ -82,7 +82,7 @@ def _form_page(request: Request, renderer: Renderer, language: Language, attempt
 async def show_application(
     secret: str, service: CandidateServiceDep, renderer: RendererDep, request: Request
 ) -> Response:
-    """Where an application stands, for whoever has its link."""
+    """Show the status of an application to those who have its link."""
     application, languages = await service.find_application(secret), renderer.languages
     if application is None:
         return renderer.page(

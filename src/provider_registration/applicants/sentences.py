@@ -1,4 +1,4 @@
-"""What is wrong with an application, in an applicant's words. The rules and their limits are the schema's."""
+"""Error messages for applicants. The rules and their limits are in the schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMELESS = mark("Enter a company name with letters or numbers in it")
 UNUSABLE = mark("Remove line breaks and other control characters")
 UNLISTED = mark("Select products from the list, each only once")
 
-# By field, then by pydantic's type of error; %(…)s is a limit that the rule has.
+# By field, then by pydantic's type of error; %(…)s is a limit of the rule.
 SENTENCES: Mapping[str, Mapping[str, str | Plural]] = {
     "company_name": {
         "missing": mark("Enter your company name"),
@@ -80,12 +80,12 @@ PRODUCTS = {
 
 
 def products_in(language: Language) -> dict[Product, str]:
-    """What products are called."""
+    """The names of the products."""
     return {product: language.say(name) for product, name in PRODUCTS.items()}
 
 
 def sentence(fault: ErrorDetails, language: Language) -> str:
-    """What to tell the applicant about a fault of one field."""
+    """The message for a validation error of one field."""
     text = SENTENCES.get(str(fault["loc"][0]), {}).get(fault["type"], OF_A_NEW_RULE)
     limits = fault.get("ctx", {})
     if isinstance(text, Plural):

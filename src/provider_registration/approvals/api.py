@@ -87,7 +87,7 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
     VersionMismatch(EXAMPLE_ID, 2),
     ApprovalFailed("billing cannot be reached (ConnectError)"),
     ApprovalWaiting("billing did not respond (ReadTimeout)"),
-    ApprovalInDoubt("billing already has a provider of this name"),
+    ApprovalInDoubt("billing already has a provider with this name"),
     BillingPaused(5),
 )
 @direct
@@ -155,7 +155,7 @@ async def list_approval_events(
     ProviderNameTaken(),
     VersionMismatch(EXAMPLE_ID, 2),
     ApprovalWaiting("billing did not respond (ReadTimeout)"),
-    ApprovalInDoubt("billing already has a provider of this name"),
+    ApprovalInDoubt("billing already has a provider with this name"),
 )
 async def retry_approval(
     candidate_id: CandidateId, service: ApprovalServiceDep, user: AdminDep, expected: ExpectedVersions

@@ -148,7 +148,7 @@ class Attempt:
         """Release the claim and raise `error`; if another worker has taken it over, return that worker's result."""
         if not await self._durably(self._give_up, statement, parameters, event):
             APPROVAL_ATTEMPTS.labels("superseded").inc()
-            self._log(logging.WARNING, "another worker took the approval over")
+            self._log(logging.WARNING, "another worker took over the approval")
             return await self._result_of_other_worker()
         APPROVAL_ATTEMPTS.labels(outcome).inc()
         self._log(logging.WARNING, f"approval {outcome}", reason=parameters["last_error"])
@@ -177,7 +177,7 @@ class Attempt:
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":
                 raise
-            return await self._mark_in_doubt(f"billing returned provider {provider_id} of another candidate")
+            return await self._mark_in_doubt(f"billing returned provider {provider_id}, linked to another candidate")
         await reach("approval.after-finish-commit")
         if candidate.provider_id != provider_id:
             APPROVAL_ATTEMPTS.labels("superseded").inc()
@@ -210,7 +210,7 @@ class Attempt:
             return await retrying(write, *arguments)
         except DatabaseUnavailable as error:
             self._log(logging.WARNING, "the database does not respond; the approval stays open")
-            raise ApprovalWaiting("the database did not respond when the result was to be stored") from error
+            raise ApprovalWaiting("the database did not respond while the result was being stored") from error
 
     def _log(self, level: int, message: str, **fields: object) -> None:
         claim = self._claim

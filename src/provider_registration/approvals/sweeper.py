@@ -26,5 +26,5 @@ async def keep_sweeping(approvals: ApprovalService) -> None:
         return False
 
     seconds = approvals.lease_seconds / SWEEPS_PER_LEASE
-    later = "the database does not answer; approvals are swept later"
+    later = "the database does not respond; the sweep will be retried"
     await repeat(sweep, seconds=seconds, logger=limited, later=later, failed="a sweep failed")

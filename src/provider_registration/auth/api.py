@@ -1,4 +1,4 @@
-"""The routes for logging in, staying logged in and logging out."""
+"""The routes for login, refresh and logout."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RefreshBody = Annotated[RefreshRequest, Depends(json_body(RefreshRequest))]
 
 @refuses(BodyTooSlow(BODY_SECONDS), UnsupportedMediaType(JSON, FORM))
 async def read_login(request: Request) -> LoginRequest:
-    """The login request, from JSON or from an OAuth2 form."""
+    """Read the login request from JSON or from an OAuth2 form."""
     media_type = media_type_of(request)
     if media_type == JSON:
         return await read_json(request)
@@ -72,7 +72,7 @@ async def login(
     """Exchange a user name and a password for an access token.
 
     Send JSON, or the form of the OAuth2 password grant, which is what the Authorize button here does.
-    The token goes into `Authorization: Bearer …`. A wrong name, a wrong password and a disabled user look the same.
+    Send the token in `Authorization: Bearer …`. A wrong name, a wrong password and a disabled user get the same error.
     """
     tokens = await auth.login(
         credentials.username,
@@ -85,19 +85,19 @@ async def login(
 
 @router.post(
     "/refresh",
-    summary="Get the next tokens",
-    responses=success(200, "The next two tokens", EXAMPLE_TOKENS, links=NEXT_TOKENS),
+    summary="Refresh the tokens",
+    responses=success(200, "New tokens", EXAMPLE_TOKENS, links=NEXT_TOKENS),
     openapi_extra=request_body(
         (JSON, RefreshRequest, {"A refresh": {"refresh_token": EXAMPLE_TOKENS["refresh_token"]}})
     ),
 )
 @refuses(InvalidRefreshToken(), InvalidRequest.at("body", "refresh_token", "Field required"))
 async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
-    """Exchange a refresh token for the next access token and the next refresh token.
+    """Exchange a refresh token for a new access token and a new refresh token.
 
-    A refresh token works once, for 12 hours; one that comes a second time ends the session, for one of the two who
-    brought it has stolen it. For 10 s, while the next one is not used, the same request gives the next one again: its
-    answer may have been lost. After 7 days the password is asked for again.
+    A refresh token can be used once, within 12 hours; reuse ends the session, because it may mean theft. For 10 s, and
+    only until the new refresh token is used, repeating the request is allowed and returns the same refresh token: the
+    first response may have been lost. A session lasts at most 7 days.
     """
     return _response(await auth.refresh(body.refresh_token))
 
@@ -108,7 +108,7 @@ async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
     status_code=status.HTTP_204_NO_CONTENT,
 )
 async def logout(user: StaffDep, auth: AuthServiceDep) -> None:
-    """End the session: its access token and its refresh token stop working, everywhere within a second."""
+    """End the session: its access token and refresh token become invalid everywhere within a second."""
     await auth.logout(user)
 
 

@@ -1,4 +1,4 @@
-"""What a route says to have its caller known: `user: AdminDep`."""
+"""Dependencies that authenticate the caller: `user: AdminDep`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provider_registration.web.openapi import refuses
 from provider_registration.web.services import given
 
 bearer = OAuth2PasswordBearer(
-    tokenUrl="auth/login",  # relative, so that it holds behind a gateway's prefix
+    tokenUrl="auth/login",  # relative, so that it is correct behind a gateway's prefix
     auto_error=False,
     description="User name and password of a member of staff; `POST /auth/login` does the same.",
 )
@@ -26,7 +26,7 @@ AuthServiceDep = Annotated[AuthService, Depends(given(AuthService, DatabaseUnava
 
 @refuses(NotAuthenticated())
 async def require_staff(request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep) -> User:
-    """The user who asks, viewer or admin; the request's log line names them."""
+    """The authenticated user, viewer or admin; the request's log line has their id."""
     if token is None:
         raise NotAuthenticated
     user = await auth.authenticate(token)
@@ -39,7 +39,7 @@ StaffDep = Annotated[User, Depends(require_staff)]
 
 @refuses(RoleNotAllowed(Role.ADMIN))
 async def require_admin(user: StaffDep) -> User:
-    """The user who asks, admin only."""
+    """The authenticated user, who must be an admin."""
     if user.role is not Role.ADMIN:
         raise RoleNotAllowed(Role.ADMIN)
     return user

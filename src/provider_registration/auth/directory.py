@@ -1,4 +1,4 @@
-"""The list of users, as the command line keeps it."""
+"""Management of users, for the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provider_registration.web.text import canonical_email
 
 
 class UserDirectory:
-    """Adds users and changes what they may do. Whatever takes something away ends the user's sessions."""
+    """Adds and changes users. Changing a password or role, or disabling a user, ends the user's sessions."""
 
     def __init__(self, database: Database, hasher: PasswordHasher) -> None:
         self._database = database
@@ -28,7 +28,7 @@ class UserDirectory:
         """Add a user.
 
         Raises:
-            UserExists: the address is taken, in whatever spelling.
+            UserExists: a user has this e-mail address, in any spelling.
             UnacceptablePassword: the password is too short, too long or too common.
         """
         password_hash = await self._hasher.hash(password)
@@ -37,7 +37,7 @@ class UserDirectory:
         )
 
     async def create_first_admin(self, email: str, password: str) -> bool:
-        """Add an admin if there is no user at all; whether there was none.
+        """Add an admin if there are no users; return whether it was added.
 
         Raises:
             UnacceptablePassword: the password is too short, too long or too common.
@@ -55,46 +55,46 @@ class UserDirectory:
             return (await session.execute(queries.INSERT_FIRST_ADMIN, parameters)).one_or_none() is not None
 
     async def set_password(self, email: str, password: str) -> UUID:
-        """Give a user another password.
+        """Change a user's password.
 
         Raises:
-            UserNotFound: nobody has this address.
+            UserNotFound: no user has this e-mail address.
             UnacceptablePassword: the password is too short, too long or too common.
         """
         password_hash = await self._hasher.hash(password)
         return await self._take_away(queries.UPDATE_PASSWORD, email, password_hash=password_hash)
 
     async def set_role(self, email: str, role: Role) -> UUID:
-        """Give a user another role.
+        """Change a user's role.
 
         Raises:
-            UserNotFound: nobody has this address.
+            UserNotFound: no user has this e-mail address.
         """
         return await self._take_away(queries.UPDATE_ROLE, email, role=str(role))
 
     async def disable(self, email: str) -> UUID:
-        """Take a user's access away.
+        """Disable a user.
 
         Raises:
-            UserNotFound: nobody has this address.
+            UserNotFound: no user has this e-mail address.
         """
         return await self._take_away(queries.DISABLE_USER, email)
 
     async def enable(self, email: str) -> UUID:
-        """Give a disabled user access again.
+        """Enable a disabled user.
 
         Raises:
-            UserNotFound: nobody has this address.
+            UserNotFound: no user has this e-mail address.
         """
         return await self._write(queries.ENABLE_USER, UserNotFound, email)
 
     async def has_admin(self) -> bool:
-        """Whether anybody who can log in is an admin."""
+        """Whether there is an admin who is not disabled."""
         async with self._database.transaction() as session:
             return bool(await session.scalar(queries.ANY_ADMIN_EXISTS))
 
     async def end_all_sessions(self) -> int:
-        """End everybody's sessions; how many there were."""
+        """End the sessions of all users; return how many there were."""
         async with self._database.transaction() as session:
             await session.execute(queries.LOCK_SESSIONS, {"user_id": None})
             return int(await session.scalar(queries.END_ALL_SESSIONS) or 0)
@@ -123,6 +123,6 @@ class UserDirectory:
 
 
 async def end_sessions(session: AsyncSession, user_id: UUID) -> None:
-    """End the sessions of a user, whose row the transaction has changed, so that no other begins."""
+    """End a user's sessions. The transaction has changed the user's row, so no other session starts meanwhile."""
     await session.execute(queries.LOCK_SESSIONS, {"user_id": user_id})
     await session.execute(queries.END_SESSIONS, {"user_id": user_id})

@@ -1,4 +1,4 @@
-"""How authentication and the keeping of users can fail."""
+"""Errors of authentication and user management."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from provider_registration.errors import (
 
 
 class InvalidCredentials(AuthenticationError):
-    """Wrong user name or password, or a disabled user: which of them is not said."""
+    """Wrong user name or password, or a disabled user; the response does not say which."""
 
     code = "invalid-credentials"
     title = "Invalid credentials"
 
     def __str__(self) -> str:
-        return "E-mail or password is incorrect."
+        return "The e-mail address or password is incorrect."
 
 
 class LoginsBusy(UnavailableError):
-    """More passwords wait to be checked than can be checked in time."""
+    """Too many logins are queued."""
 
     code = "logins-busy"
-    title = "Log-ins busy"
+    title = "Too many logins"
     retry_after = 1
 
     def __str__(self) -> str:
-        return "Too many users are signing in. Try again in a moment."
+        return "Too many login attempts at once. Try again in a moment."
 
 
 class NotAuthenticated(AuthenticationError):
-    """No access token, or one that is malformed, forged, expired or of a user who was disabled."""
+    """The access token is missing, malformed, forged or expired, or its session has ended."""
 
     code = "not-authenticated"
     title = "Not authenticated"
@@ -47,7 +47,7 @@ class NotAuthenticated(AuthenticationError):
 
 
 class InvalidRefreshToken(AuthenticationError):
-    """The refresh token is unknown, used before, expired, or its session has ended: log in again."""
+    """The refresh token is unknown, already used or expired, or its session has ended."""
 
     code = "invalid-refresh-token"
     title = "Invalid refresh token"
@@ -57,7 +57,7 @@ class InvalidRefreshToken(AuthenticationError):
 
 
 class RoleNotAllowed(PermissionDeniedError):
-    """The user's role may not do this."""
+    """The user's role does not permit this."""
 
     code = "role-not-allowed"
     title = "Role not allowed"
@@ -66,7 +66,7 @@ class RoleNotAllowed(PermissionDeniedError):
         self.needed = needed
 
     def __str__(self) -> str:
-        return f"This requires the role {self.needed}."
+        return f"This requires the {self.needed} role."
 
 
 class UserExists(ConflictError):
@@ -90,4 +90,4 @@ class UserNotFound(NotFoundError):
 
 
 class UnacceptablePassword(ValueError):
-    """A password that may not be set; the message says why."""
+    """The password is not allowed; the message says why."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 class Role(StrEnum):
-    """What a member of staff may do: a viewer reads, an admin decides too."""
+    """What a member of staff may do: a viewer reads, an admin also decides."""
 
     ADMIN = "admin"
     VIEWER = "viewer"
@@ -16,7 +16,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A member of staff who asks for something, in a session."""
+    """The user of a request, with their session."""
 
     user_id: UUID
     role: Role
@@ -25,7 +25,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class BrowserUser:
-    """A member of staff who is signed in to pages; `secret` is what their browser shows."""
+    """A user who is signed in to the console; `secret` is the value of the browser's session cookie."""
 
     user: User
     email: str
@@ -33,5 +33,5 @@ class BrowserUser:
 
     @property
     def may_decide(self) -> bool:
-        """Whether they may do more than read."""
+        """Whether the user may approve and reject."""
         return self.user.role is Role.ADMIN

@@ -19,8 +19,8 @@ from provider_registration.web.text import MAX_PASSWORD_LENGTH, prepare_password
 # OWASP Password Storage Cheat Sheet: 19 MiB of memory, two passes, one lane.
 ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
-MAX_QUEUED = 40  # log-ins at once: a check takes some 40 ms of a core, so that the last one waits about a second
-MAX_QUEUED_AN_ADDRESS = 10  # so that nobody takes all places
+MAX_QUEUED = 40  # logins at once: a check takes about 40 ms of a core, so the last one waits about a second
+MAX_QUEUED_AN_ADDRESS = 10  # so that one client cannot fill the queue
 THREADS = 2
 MIN_LENGTH = 8
 COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
@@ -33,27 +33,27 @@ StillWanted = Callable[[], Awaitable[None]]  # raises if the client has disconne
 
 @dataclass(frozen=True, slots=True)
 class PasswordCheck:
-    """Whether a password is right; `better_hash` is to be stored when today's rules make another one."""
+    """Whether a password is correct; if the stored hash is outdated, `better_hash` should replace it."""
 
     is_right: bool
     better_hash: str | None = None
 
 
 class PasswordHasher:
-    """Hashes and checks passwords in at most `threads` threads, so that logins never crowd out other work."""
+    """Hashes and checks passwords in at most `threads` threads, so that logins do not starve other work."""
 
     def __init__(self, *, threads: int = THREADS) -> None:
-        self._queued: Counter[str] = Counter()  # by address
+        self._queued: Counter[str] = Counter()  # by IP network
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
-        self._turns = asyncio.Semaphore(threads)  # first come, first served; what waits here is not begun
+        self._turns = asyncio.Semaphore(threads)  # first come, first served
         self._decoy: str = ARGON2ID.hash("nobody's password")
 
     @contextmanager
     def queue(self, address: str) -> Iterator[None]:
-        """Hold one of MAX_QUEUED places during the block, so that nobody in the queue waits long.
+        """Hold one of MAX_QUEUED places during the block, which bounds the waiting time.
 
         Raises:
-            LoginsBusy: all are taken, or those that callers from one address may have.
+            LoginsBusy: the queue is full, or has MAX_QUEUED_AN_ADDRESS logins from this IP network.
         """
         if self._queued.total() >= MAX_QUEUED or self._queued[address] >= MAX_QUEUED_AN_ADDRESS:
             raise LoginsBusy
@@ -66,17 +66,17 @@ class PasswordHasher:
                 del self._queued[address]
 
     async def hash(self, password: str) -> str:
-        """Make a new hash of `password`, as RFC 8265 prepares it.
+        """Hash `password`, prepared as RFC 8265 says.
 
         Raises:
-            UnacceptablePassword: it is too short, too long, among the most common ones, or has unfit characters.
+            UnacceptablePassword: it is too short, too long, among the most common ones, or has forbidden characters.
         """
         if not MIN_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
             raise UnacceptablePassword(WRONG_LENGTH)
         try:
             prepared = prepare_password(password)
         except ValueError:
-            raise UnacceptablePassword("A password may not contain control characters or invisible ones.") from None
+            raise UnacceptablePassword("A password may not contain control or invisible characters.") from None
         if len(prepared) < MIN_LENGTH:
             raise UnacceptablePassword(WRONG_LENGTH)
         if prepared.lower() in COMMON_PASSWORDS:
@@ -86,9 +86,9 @@ class PasswordHasher:
     async def verify(
         self, password: str, password_hash: str | None, *, still_wanted: StillWanted | None = None
     ) -> PasswordCheck:
-        """Compare `password` with what is behind the hash; without a hash, take as long and say no.
+        """Check `password` against the hash; without a hash, take the same time and return False.
 
-        When its turn comes, `still_wanted` may raise, and nothing is hashed.
+        `still_wanted` is called when a thread is free; if it raises, nothing is hashed.
         """
         async with self._turns:
             if still_wanted is not None:
@@ -96,8 +96,8 @@ class PasswordHasher:
             return await self._verify(password, password_hash)
 
     async def _verify(self, password: str, password_hash: str | None) -> PasswordCheck:
-        """Hashes from before passwords were prepared are of what was typed: that is tried second, where it differs."""
-        if password_hash is None or not ARGON2ID.identify(password_hash):  # that of an erased user is none
+        """Earlier releases hashed the password as typed: if that differs from the prepared one, try it second."""
+        if password_hash is None or not ARGON2ID.identify(password_hash):  # an erased user has no valid hash
             password_hash = None
         spellings = _spellings(password)
         for spelling in spellings:
@@ -109,7 +109,7 @@ class PasswordHasher:
         return PasswordCheck(is_right=False)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, function: Callable[..., Result], *arguments: str) -> Result:
@@ -117,7 +117,7 @@ class PasswordHasher:
 
 
 def _spellings(password: str) -> list[str]:
-    """Two at most: what is hashed, and what was typed."""
+    """The prepared password and, if it differs, the password as typed."""
     try:
         prepared = prepare_password(password)
     except ValueError:

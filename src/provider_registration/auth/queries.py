@@ -1,11 +1,11 @@
-"""The SQL of users."""
+"""The SQL of users and sessions."""
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
-# Find who logs in, with the hash to check; one row, without an id where nobody has the address. A user made by an
-# earlier release has no canonical address until a command writes it, and is found as that release finds them.
+# Find the user who logs in, with the hash to check; one row, whose id is NULL if no user has the e-mail address. Users
+# added by an earlier release have no canonical address until a command writes it; match them as that release does.
 FIND_CREDENTIALS = text("""
     SELECT users.id, users.role, users.disabled_at, users.password_hash
     FROM (SELECT) AS asked
@@ -15,7 +15,7 @@ FIND_CREDENTIALS = text("""
     LIMIT 1
 """)
 
-# Add a user, unless the address is taken.
+# Add a user, unless the e-mail address is taken.
 INSERT_USER = text("""
     INSERT INTO users (email, email_canonical, password_hash, role)
     VALUES (:email, :email_canonical, :password_hash, :role)
@@ -23,7 +23,7 @@ INSERT_USER = text("""
     RETURNING id
 """)
 
-# Add the first admin of an empty house; two starters make one.
+# Add the first admin if there are no users; two concurrent starts create only one.
 INSERT_FIRST_ADMIN = text("""
     INSERT INTO users (email, email_canonical, password_hash, role)
     SELECT :email, :email_canonical, :password_hash, 'admin'
@@ -32,7 +32,7 @@ INSERT_FIRST_ADMIN = text("""
     RETURNING id
 """)
 
-# Whether anybody can log in yet.
+# Whether there is any user.
 ANY_USER_EXISTS = text("SELECT EXISTS (SELECT FROM users)")
 
 # Store a better hash of the password that was just verified, unless the password was changed meanwhile.
@@ -41,11 +41,11 @@ UPGRADE_HASH = text("""
     WHERE id = :user_id AND password_hash = :password_hash
 """)
 
-# Whether anybody who can log in is an admin.
+# Whether there is an admin who is not disabled.
 ANY_ADMIN_EXISTS = text("SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND disabled_at IS NULL)")
 
-# Lock the sessions of a user, or of everybody, before they are ended: an UPDATE that waits for one of them would write
-# times from before its wait.
+# Lock the sessions of a user, or of all users, before ending them: an UPDATE that waits for a row lock would write the
+# time from before its wait.
 LOCK_SESSIONS = text("""
     SELECT id FROM sessions
     WHERE revoked_at IS NULL AND (CAST(:user_id AS uuid) IS NULL OR user_id = :user_id)
@@ -53,13 +53,13 @@ LOCK_SESSIONS = text("""
     FOR NO KEY UPDATE
 """)
 
-# End a user's sessions: a statement of its own after the one that changes the user, which may have waited for a log-in
-# whose session it does not see.
+# End a user's sessions: a separate statement after the one that changes the user, because that one may have waited for
+# a login whose session it does not see.
 END_SESSIONS = text("""
     UPDATE sessions SET revoked_at = clock_timestamp() WHERE user_id = :user_id AND revoked_at IS NULL
 """)
 
-# End everybody's sessions, and tell how many there were.
+# End the sessions of all users, and count those that had not expired.
 END_ALL_SESSIONS = text("""
     WITH ended AS (
         UPDATE sessions SET revoked_at = clock_timestamp() WHERE revoked_at IS NULL RETURNING expires_at
@@ -74,29 +74,29 @@ UPDATE_PASSWORD = text("""
     RETURNING id
 """)
 
-# Give a user another role.
+# Change a user's role.
 UPDATE_ROLE = text("""
     UPDATE users SET role = :role
     WHERE email_canonical = :email_canonical
     RETURNING id
 """)
 
-# Take a user's access away.
+# Disable a user.
 DISABLE_USER = text("""
     UPDATE users SET disabled_at = coalesce(disabled_at, now())
     WHERE email_canonical = :email_canonical
     RETURNING id
 """)
 
-# Give a disabled user access again.
+# Enable a disabled user.
 ENABLE_USER = text("""
     UPDATE users SET disabled_at = NULL
     WHERE email_canonical = :email_canonical
     RETURNING id
 """)
 
-# Begin a session, unless the user was disabled or got another password or role since they were checked.
-# FOR SHARE waits for a change under way, and PostgreSQL checks the conditions again after it.
+# Begin a session, unless the user was disabled or their password or role changed since the password was checked.
+# FOR SHARE waits for a concurrent change, after which PostgreSQL evaluates the conditions again.
 BEGIN_SESSION = text("""
     INSERT INTO sessions (user_id, expires_at)
     SELECT id, now() + make_interval(secs => :session_seconds)
@@ -106,13 +106,13 @@ BEGIN_SESSION = text("""
     RETURNING id
 """)
 
-# Give a session its next refresh token.
+# Add a refresh token to a session.
 INSERT_REFRESH_TOKEN = text("""
     INSERT INTO refresh_tokens (token_hash, session_id, expires_at)
     VALUES (:token_hash, :session_id, now() + make_interval(secs => :idle_seconds))
 """)
 
-# The session of a refresh token with its user; whoever else brings the same token waits.
+# Lock a refresh token and its session, and read them with the user; concurrent uses of the token wait.
 LOCK_REFRESH_TOKEN = text("""
     SELECT refresh_tokens.session_id, users.id AS user_id, users.role, refresh_tokens.used_at,
            refresh_tokens.used_at > clock_timestamp() - make_interval(secs => :grace_seconds) AS was_just_used,
@@ -125,23 +125,23 @@ LOCK_REFRESH_TOKEN = text("""
     FOR UPDATE OF refresh_tokens, sessions
 """)
 
-# Which of these refresh tokens there is, not used yet.
+# Which of these refresh tokens exists and is unused.
 FIND_UNUSED_REFRESH_TOKEN = text("""
     SELECT token_hash FROM refresh_tokens WHERE token_hash = ANY(:token_hashes) AND used_at IS NULL
 """)
 
-# A refresh token works once.
+# Mark a refresh token as used.
 USE_REFRESH_TOKEN = text("""
     UPDATE refresh_tokens SET used_at = now() WHERE token_hash = :token_hash
 """)
 
-# Give a session the secret that its browser shows.
+# Store the hash of a browser's session secret.
 INSERT_BROWSER_SESSION = text("""
     INSERT INTO browser_sessions (secret_hash, session_id) VALUES (:secret_hash, :session_id)
 """)
 
-# Who shows a browser's secret, if the session has not ended, the browser was not idle, and the user is not disabled.
-# That it was used is written once a minute: pages are asked for more often.
+# Find the user of a browser's secret, if the session has not ended or been idle too long, and the user is not disabled.
+# `seen_at` is written at most once a minute, because pages are requested more often.
 FIND_BROWSER_SESSION = text("""
     WITH found AS (
         SELECT browser_sessions.secret_hash, browser_sessions.session_id, users.id AS user_id, users.role, users.email
@@ -167,8 +167,8 @@ REVOKE_SESSION = text("""
     UPDATE sessions SET revoked_at = clock_timestamp() WHERE id = :session_id AND revoked_at IS NULL
 """)
 
-# Sessions that ended early since it was asked last, by the database's clock, or since that clock was set back, and some
-# seconds before; one row without a session when there are none.
+# Sessions revoked since the last poll, less some seconds of overlap, by the database's clock, which may have been set
+# back; one row without a session if there are none.
 LIST_REVOKED_SESSIONS = text("""
     SELECT asked.at, sessions.id
     FROM (SELECT now() AS at) AS asked
@@ -176,7 +176,7 @@ LIST_REVOKED_SESSIONS = text("""
         ON sessions.revoked_at > least(CAST(:asked_before AS timestamptz), asked.at) - make_interval(secs => :seconds)
 """)
 
-# Forget sessions that ended a day ago, a bounded number at a time; their refresh tokens go with them.
+# Delete sessions that expired a day ago, a bounded number at a time; their refresh tokens are deleted with them.
 DELETE_EXPIRED_SESSIONS = text("""
     DELETE FROM sessions
     WHERE id IN (SELECT id FROM sessions WHERE expires_at < now() - interval '1 day' LIMIT :limit)

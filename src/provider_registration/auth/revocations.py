@@ -1,4 +1,4 @@
-"""Which sessions have ended early: asked of the database all the time, so that requests need not ask."""
+"""Revoked sessions, polled from the database so that requests need no query."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from provider_registration.observability.metrics import DATABASE_UP
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.4  # so that an ended session is known everywhere within a second
-STALE_SECONDS = 2.0  # after so long without an answer, requests ask the database themselves
-OVERLAP_SECONDS = 60  # longer than any transaction lasts: a revocation may be committed after a later one was seen
-SKEW_SECONDS = 15 * 60  # a token of a process whose clock is so much ahead lives as much longer here
+POLL_SECONDS = 0.4  # so that every process knows of a logout within a second
+STALE_SECONDS = 2.0  # since the last successful poll; then requests query the database themselves
+OVERLAP_SECONDS = 60  # longer than any transaction: a revocation may be committed after a later one was read
+SKEW_SECONDS = 15 * 60  # of clocks: a token from a process whose clock is ahead is valid longer here
 REMEMBERED_SECONDS = ACCESS_TOKEN_SECONDS + SKEW_SECONDS
 CLEANING_SECONDS = 600.0
 MAX_CLEANED = 1000  # rows at a time
 
 
 class RevocationWatch:
-    """Knows the sessions that ended early while their access tokens are still good."""
+    """Remembers revoked sessions while their access tokens are valid."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._logger = RateLimitedLogger(logger)
         self._ended: dict[UUID, float] = {}  # session -> when to forget it, by `_now`
         self._asked_at = float("-inf")  # by `_now`
-        self._asked_before: datetime | None = None  # the same by the database's, which may be set meanwhile
+        self._asked_before: datetime | None = None  # the same time by the database's clock, which may be set
         self._cleaned_at = _now()
 
     async def is_revoked(self, session_id: UUID) -> bool:
-        """Whether a session has ended early.
+        """Whether a session was revoked.
 
         Raises:
-            DatabaseUnavailable: nobody knows, since the database has not answered for STALE_SECONDS.
+            DatabaseUnavailable: unknown, since the database has not responded for STALE_SECONDS.
         """
         if _now() - self._asked_at > STALE_SECONDS:
             await self.refresh()
         return session_id in self._ended
 
     def note(self, session_id: UUID) -> None:
-        """Know at once of a session that this process ended."""
+        """Remember a session that this process revoked."""
         self._ended[session_id] = _now() + REMEMBERED_SECONDS
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Poll until cancelled."""
         while True:
             try:
                 await self.refresh()
@@ -60,17 +60,17 @@ class RevocationWatch:
                 DATABASE_UP.set(1)
             except DatabaseUnavailable:
                 DATABASE_UP.set(0)
-                self._logger.warning("the database does not answer; whether sessions have ended is not known")
+                self._logger.warning("the database does not respond; cannot check for ended sessions")
             except Exception:  # there are no tables, or the role may not read them
                 DATABASE_UP.set(0)
                 self._logger.exception("ended sessions could not be read")
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:
-        """Ask for the sessions that ended since the last time or, the first time, while their tokens may be good.
+        """Read the sessions revoked since the last poll or, the first time, those whose tokens may still be valid.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL does not answer.
+            DatabaseUnavailable: PostgreSQL does not respond.
         """
         now = _now()
         parameters = {
@@ -93,5 +93,5 @@ class RevocationWatch:
 
 
 def _now() -> float:
-    """Seconds on a clock that nobody sets and that goes on in a suspend, in which Linux stops the monotonic one."""
+    """Seconds on a clock that cannot be set and keeps running during suspend; Linux's monotonic clock stops then."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()

@@ -1,4 +1,4 @@
-"""What the login endpoint takes and gives."""
+"""Requests and responses of the login endpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LoginRequest(BaseModel):
 
 
 class LoginForm(LoginRequest):
-    """The same as the form of RFC 6749 section 4.3.2, as Swagger's Authorize button sends it."""
+    """The same as the form of RFC 6749 section 4.3.2, which Swagger UI's Authorize button sends."""
 
     model_config = ConfigDict(extra="ignore")  # RFC 6749 section 3.2: unrecognised parameters are ignored
 
@@ -31,13 +31,13 @@ class RefreshRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    refresh_token: OpaqueText = Field(min_length=1, description="As the last log-in or refresh gave it")
+    refresh_token: OpaqueText = Field(min_length=1, description="From the last login or refresh")
 
 
 class TokenResponse(BaseModel):
-    """An access token, for `Authorization: Bearer …` (RFC 6750), and a refresh token to get the next two with."""
+    """An access token, for `Authorization: Bearer …` (RFC 6750), and a refresh token for `/auth/refresh`."""
 
     access_token: str = Field(description="A JWT", examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a scheme's name
     expires_in: int = Field(description="Seconds the access token is valid for", examples=[1800])
-    refresh_token: str = Field(description="Works once", examples=["Zt1mC0r3pQ9vYx7wA5sD2fG4hJ6kL8nB0iU1oE3tR5y"])
+    refresh_token: str = Field(description="Can be used once", examples=["Zt1mC0r3pQ9vYx7wA5sD2fG4hJ6kL8nB0iU1oE3tR5y"])

@@ -1,4 +1,4 @@
-"""Logging in, staying logged in, logging out."""
+"""Login, refresh, logout and browser sessions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from provider_registration.observability.metrics import LOGINS, REFRESHES
 from provider_registration.web.rate_limits import RateLimits, RateLimitsUnavailable, TooManyRequests
 from provider_registration.web.text import canonical_email
 
-SESSION_SECONDS = 7 * 24 * 3600  # then the password is asked for again
-IDLE_SECONDS = 12 * 3600  # and after so long without a refresh
-GRACE_SECONDS = 10  # in which a refresh whose answer was lost may be repeated
+SESSION_SECONDS = 7 * 24 * 3600  # then the user must log in again
+IDLE_SECONDS = 12 * 3600  # lifetime of an unused refresh token
+GRACE_SECONDS = 10  # in which a refresh whose response was lost may be repeated
 REFRESH_TOKEN_BYTES = 32
-BROWSER_SESSION_SECONDS = 12 * 3600  # a day's work; then a browser asks for the password again
-BROWSER_IDLE_SECONDS = 30 * 60  # and after so long without a page
+BROWSER_SESSION_SECONDS = 12 * 3600  # one working day; then the user must sign in again
+BROWSER_IDLE_SECONDS = 30 * 60  # without a request; then the session ends
 BROWSER_SECRET_BYTES = 32
 
 Result = TypeVar("Result")
@@ -36,14 +36,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a caller gets: one token to show, one to get the next two with."""
+    """The tokens of a session: one for requests, one for the next refresh."""
 
     access_token: str
     refresh_token: str
 
 
 class AuthService:
-    """Turns passwords and refresh tokens into tokens, and access tokens and browsers' secrets into users."""
+    """Issues tokens for passwords and refresh tokens; finds the user of an access token or browser secret."""
 
     def __init__(
         self,
@@ -60,20 +60,20 @@ class AuthService:
         self._limits = limits
 
     async def login(self, username: str, password: str, *, address: str, still_wanted: StillWanted) -> Tokens:
-        """Begin a session of the user with this e-mail address, in whatever spelling.
+        """Begin a session of the user with this e-mail address, in any spelling.
 
-        `address` is where the caller asks from: tries are counted by account and address, so that an attacker elsewhere
-        cannot lock the owner out, and before the password is looked at; a good one forgives those before it.
-        `still_wanted` raises once the caller has left: no password is checked for them.
+        `address` is the caller's IP network. Failures are counted by account and network, so that an attacker elsewhere
+        cannot lock the owner out, and before the password is checked; a correct password resets the count.
+        `still_wanted` raises if the caller has disconnected: then no password is checked.
 
         Raises:
             InvalidCredentials: after the same time, whatever was wrong.
-            TooManyRequests, RateLimitsUnavailable, LoginsBusy: no more tries for now.
+            TooManyRequests, RateLimitsUnavailable, LoginsBusy: try again later.
         """
         return await self._begin(username, password, address, still_wanted, SESSION_SECONDS, self._first_tokens)
 
     async def sign_in(self, username: str, password: str, *, address: str, still_wanted: StillWanted) -> str:
-        """Begin a session of a browser; the secret that its cookie holds. Otherwise as `login`."""
+        """Begin a browser session and return the secret for its cookie. Otherwise as `login`."""
         return await self._begin(username, password, address, still_wanted, BROWSER_SESSION_SECONDS, self._new_browser)
 
     async def _begin(
@@ -85,15 +85,15 @@ class AuthService:
         seconds: int,
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
-        """Check a password, begin a session for `seconds`, and `then` give out what is shown for it."""
+        """Check a password and begin a session of `seconds`; `then` creates its tokens or secret."""
         asked = {"email": username, "email_canonical": canonical_email(username)}
         try:
-            # Before the try is counted: while the database does not answer, nobody uses up their tries.
+            # Before the attempt is counted: a database failure must not use up attempts.
             async with self._database.statement() as session:
                 found = (await session.execute(queries.FIND_CREDENTIALS, asked)).mappings().one()
             account = hashlib.sha256(asked["email_canonical"].encode()).hexdigest()
             async with self._limits.guard_login(account, address):
-                with self._hasher.queue(address):  # only what is not refused takes a place
+                with self._hasher.queue(address):  # after the rate limit, so that refused attempts take no place
                     check = await self._hasher.verify(password, found["password_hash"], still_wanted=still_wanted)
                     result = await self._begin_checked(found, check, seconds, then)
         except InvalidCredentials:
@@ -128,19 +128,19 @@ class AuthService:
             if session_id is None:
                 raise InvalidCredentials
             result = await then(session, User(row["id"], Role(row["role"]), session_id))
-        if check.better_hash:  # on its own: two log-ins that each share the row and then want it whole would deadlock
+        if check.better_hash:  # in its own transaction: two logins that hold FOR SHARE and then update would deadlock
             async with self._database.statement() as session:
                 await session.execute(queries.UPGRADE_HASH, parameters | {"new_hash": check.better_hash})
         return result
 
     async def refresh(self, refresh_token: str) -> Tokens:
-        """The next two tokens of a session. A token used before has been stolen: its session ends (RFC 9700, 4.14.2).
+        """Issue the next tokens of a session. Reuse may mean theft, and ends the session (RFC 9700, 4.14.2).
 
-        Within GRACE_SECONDS of its use, and while the token that followed is not used, the answer may have been lost:
-        the same token follows again.
+        Within GRACE_SECONDS of its use, and until its successor is used, the token may be sent again, because the
+        response may have been lost: the same successor is returned.
 
         Raises:
-            InvalidRefreshToken: it is unknown, used before, expired, or its session has ended.
+            InvalidRefreshToken: it is unknown, already used or expired, or its session has ended.
         """
         parameters = {"token_hash": _hash(refresh_token), "grace_seconds": GRACE_SECONDS}
         successors = self._signer.successors(refresh_token)
@@ -166,13 +166,13 @@ class AuthService:
         raise InvalidRefreshToken
 
     async def logout(self, user: User) -> None:
-        """End the session: neither of its tokens works any more."""
+        """End the session: its tokens become invalid."""
         async with self._database.statement() as session:
             await session.execute(queries.REVOKE_SESSION, {"session_id": user.session_id})
         self._revocations.note(user.session_id)
 
     async def authenticate(self, token: str) -> User:
-        """The user whom an access token speaks for.
+        """The user of an access token.
 
         Raises:
             NotAuthenticated: the token is not valid, or its session has ended.
@@ -183,7 +183,7 @@ class AuthService:
         return user
 
     async def find_browser(self, secret: str) -> BrowserUser | None:
-        """Who is signed in with a browser's secret; looked up every time, so that what ends a session ends it now."""
+        """The user of a browser's secret; looked up for every request, so that revocation takes effect at once."""
         parameters = {"secret_hash": _hash(secret), "idle_seconds": BROWSER_IDLE_SECONDS}
         async with self._database.statement() as session:
             row = (await session.execute(queries.FIND_BROWSER_SESSION, parameters)).one_or_none()
@@ -211,5 +211,5 @@ class AuthService:
 
 
 def _hash(secret: str) -> bytes:
-    """A plain hash will do: the secret is random, there is nothing to guess."""
+    """A fast hash is enough: the secret is random and cannot be guessed."""
     return hashlib.sha256(secret.encode()).digest()

@@ -1,4 +1,4 @@
-"""Access tokens: JWTs signed with HS256. The only module that touches python-jose."""
+"""Access tokens: JWTs signed with HS256. The only module that uses python-jose."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ AUDIENCE = "provider-registration-api"
 ACCESS_TOKEN_SECONDS = 30 * 60
 MAX_TOKEN_LENGTH = 2048
 REQUIRED_CLAIMS = ("iss", "aud", "sub", "iat", "exp", "jti")
-# What reading a token can raise: python-jose lets more than its own error through.
+# What reading a token can raise: python-jose raises more than its own errors.
 REFUSALS = (
     JOSEError,
-    KeyError,  # no such key id, or no such claim
-    ValueError,  # no UUID, no role
-    TypeError,  # a key id or a time that is a list
-    AttributeError,  # a session that is no text
+    KeyError,  # unknown key id, or missing claim
+    ValueError,  # not a UUID, or not a role
+    TypeError,  # for example, a key id or time that is a list
+    AttributeError,  # a session id that is not a string
     OverflowError,  # an infinite time
-    RecursionError,  # claims of very many levels
+    RecursionError,  # deeply nested claims
 )
-MAX_REMEMBERED = 4096  # tokens; each is shown many times in its half an hour
+MAX_REMEMBERED = 4096  # tokens; each is used many times in its 30 minutes
 
 
 class TokenSigner:
-    """Signs with the current key, and still believes the previous one while a key is being changed."""
+    """Signs with the current key, and accepts the previous one during a key rotation."""
 
     def __init__(self, current_key: str, previous_key: str | None = None) -> None:
         self._current = key_id(current_key)
         self._keys = {key_id(key): key for key in (current_key, previous_key) if key}
-        self._remembered = lru_cache(MAX_REMEMBERED)(self._read)  # what is refused is not remembered
+        self._remembered = lru_cache(MAX_REMEMBERED)(self._read)  # rejected tokens are not remembered
 
     def issue(self, user: User) -> str:
-        """Make a token that is valid for ACCESS_TOKEN_SECONDS."""
+        """Issue a token that is valid for ACCESS_TOKEN_SECONDS."""
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -59,19 +59,19 @@ class TokenSigner:
         return str(jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": self._current}))
 
     def successors(self, refresh_token: str) -> list[str]:
-        """The refresh token that follows this one, by each key, the current one first.
+        """The successor of a refresh token under each key, the current key first.
 
-        It can be made again for a caller who lost it, but only with the key.
+        It is derived with the key, so it can be derived again for a caller who lost it.
         """
         keys = [self._keys[self._current], *(key for kid, key in self._keys.items() if kid != self._current)]
         digests = (hmac.new(key.encode(), f"refresh {refresh_token}".encode(), hashlib.sha256) for key in keys)
         return [base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() for digest in digests]
 
     def verify(self, token: str) -> User:
-        """Read a token.
+        """Verify a token and return its user.
 
         Raises:
-            NotAuthenticated: it is not one of ours, not whole, or expired.
+            NotAuthenticated: it is not one of ours, malformed, or expired.
         """
         user, expires_at = self._remembered(token)
         if expires_at <= time.time():  # RFC 7519 section 4.1.4
@@ -79,7 +79,7 @@ class TokenSigner:
         return user
 
     def _read(self, token: str) -> tuple[User, int]:
-        """Whom a token speaks for, and until when."""
+        """The user of a token, and when it expires."""
         if len(token) > MAX_TOKEN_LENGTH:
             raise NotAuthenticated
         try:
@@ -96,12 +96,12 @@ class TokenSigner:
             expires_at = int(claims["exp"])
         except REFUSALS:
             raise NotAuthenticated from None
-        # RFC 7515 section 4.1.11: extensions that are not understood are refused.
+        # RFC 7515 section 4.1.11: unknown critical extensions are rejected.
         if "crit" in header or header.get("typ") != "JWT":
             raise NotAuthenticated
         return user, expires_at
 
 
 def key_id(key: str) -> str:
-    """Name of a key that says nothing of it: the `kid` of tokens signed with it."""
+    """An identifier of a key that reveals nothing about it: the `kid` of tokens signed with it."""
     return hashlib.sha256(b"kid:" + key.encode()).hexdigest()[:16]

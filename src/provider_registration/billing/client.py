@@ -1,4 +1,4 @@
-"""What approvals use of billing: `create_provider`, retried where that can help, whichever system is behind it."""
+"""The billing client of approvals: `create_provider` with retries, for any billing system."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from provider_registration.observability.metrics import BILLING_CALL_SECONDS, BI
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_SECONDS = 0.5  # then 1 and 2
-JITTER = 0.25  # up to this share is added to each wait, so that callers do not come back in step
+FIRST_WAIT_SECONDS = 0.5  # then 1, 2, and so on
+JITTER = 0.25  # up to this share is added to each wait, so that callers do not retry at the same time
 RANDOM = secrets.SystemRandom()
 RETRIED = (BillingNotSent, BillingUncertain)
 
 
 class BillingClient:
-    """Retries, a deadline and a circuit breaker around a billing system; for the life of the process."""
+    """Retries, a deadline and a circuit breaker around a billing system; one for the life of the process."""
 
     def __init__(self, system: BillingSystem, *, max_tries: int, deadline: float, retry_ambiguous: bool) -> None:
-        """`deadline`, in seconds, bounds all tries and waits of one call together.
+        """`deadline`, in seconds, bounds all attempts and waits of one call together.
 
-        Without `retry_ambiguous`, a try that may have reached billing is the last one: for a billing system that
-        neither honours keys nor guards names atomically.
+        Without `retry_ambiguous`, an attempt that may have reached billing is the last: for a billing system that
+        neither honours idempotency keys nor enforces unique names atomically.
         """
         self._system = system
         self._max_tries = max_tries
@@ -65,8 +65,8 @@ class BillingClient:
         Raises:
             BillingNotSent, BillingRefused: no provider was created.
             BillingNameTaken: billing has another company's provider of this name, and created none for us.
-            BillingUncertain: a provider of ours may exist; `__cause__` is what billing did last.
-            BillingUnusable: the same, and asking again later will not tell more.
+            BillingUncertain: a provider of ours may exist; `__cause__` is the last error.
+            BillingUnusable: the same, and retrying later is not expected to help.
         """
         call = _Call(self._system, self.breaker, name, idempotency_key)
         self._budget.earn()
@@ -74,13 +74,13 @@ class BillingClient:
         try:
             async with asyncio.timeout(self.deadline):
                 try:
-                    return await call.attempt()  # without tenacity, which adds a fifth to the CPU time of a single try
+                    return await call.attempt()  # without tenacity, which adds a fifth to the CPU time of one attempt
                 except RETRIED as first:
                     return await self._retry(call, first, deadline=self.deadline - time.monotonic() + started)
         except TimeoutError:
             call.maybe_sent = True
             if call.is_answered:
-                error: BillingError = BillingUnusable(f"billing's response did not end within {self.deadline:.0f} s")
+                error: BillingError = BillingUnusable(f"billing's response was incomplete after {self.deadline:.0f} s")
             else:
                 error = BillingUncertain(f"billing did not respond within {self.deadline:.0f} s")
         except BillingError as last:
@@ -90,7 +90,7 @@ class BillingClient:
         raise error
 
     async def _retry(self, call: _Call, first: BillingError | None, *, deadline: float) -> int:
-        """Go on after the first try; `deadline` is what is left of it."""
+        """Retry after a failed first attempt, within the remaining `deadline` seconds."""
         limits = stop_any(stop_after_attempt(self._max_tries), stop_before_delay(deadline))
 
         async def attempt() -> int:
@@ -109,7 +109,7 @@ class BillingClient:
 
 
 class _Call:
-    """The tries of one call; remembers whether any of them may have reached billing."""
+    """The attempts of one call; remembers whether any of them may have reached billing."""
 
     def __init__(self, system: BillingSystem, breaker: CircuitBreaker, name: str, key: UUID) -> None:
         self._system = system
@@ -117,14 +117,14 @@ class _Call:
         self._name = name
         self._key = key
         self.maybe_sent = False
-        self.is_answered = False  # at least in part, in the last try
+        self.is_answered = False  # at least in part, in the last attempt
         self._started = 0.0
 
     async def attempt(self) -> int:
-        """One try.
+        """Make one attempt.
 
         Raises:
-            BillingCircuitOpen: it was not made. Otherwise as the port says.
+            BillingCircuitOpen: no request was sent. Other errors are those of the port.
         """
         if not self._breaker.admit():
             BILLING_CALLS.labels(BillingCircuitOpen.outcome).inc()

@@ -10,15 +10,15 @@ import httpx
 
 Around = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 
-# Idle connections go before common servers close them, at 5 s: a request on a closed one would look ambiguous.
+# Close idle connections before common servers do, at 5 s: a request on a closed connection would look ambiguous.
 LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=4.0)
 
 
 class Connections:
-    """So many httpx transports, each of which holds at most one connection.
+    """A fixed number of httpx transports, each of which holds at most one connection.
 
-    With httpx.AsyncClient and its pool, an approval takes 1.5 to 2 times the CPU time: it looks at all of its
-    connections and requests several times in every call.
+    With httpx.AsyncClient and its pool, an approval takes 1.5 to 2 times the CPU time: the pool examines all of its
+    connections and requests several times per call.
     """
 
     def __init__(self, count: int, *, around: Around | None = None) -> None:
@@ -30,7 +30,7 @@ class Connections:
 
     @asynccontextmanager
     async def borrow(self, patience: float) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        """The transport that was used last of those that are free.
+        """Lend the most recently used free transport.
 
         After an error it is replaced: its connection may be in any state.
 

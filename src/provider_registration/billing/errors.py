@@ -1,4 +1,4 @@
-"""How creating a provider can fail. What matters of each: may the billing system have created one?"""
+"""How creating a provider can fail. For each, what matters is whether a provider may have been created."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from __future__ import annotations
 class BillingError(Exception):
     """Billing returned no provider. The message is safe to show and to log."""
 
-    outcome = "uncertain"  # as the metrics of billing calls name it
-    is_response = False  # whether billing responds, as the circuit breaker counts it
+    outcome = "uncertain"  # its name in the metrics of billing calls
+    is_response = False  # whether the circuit breaker counts it as a response
     retry_after = 0.0  # seconds that billing asks callers to wait
 
 
@@ -18,7 +18,7 @@ class BillingNotSent(BillingError):
 
 
 class BillingCircuitOpen(BillingNotSent):
-    """Billing failed too often just now, so nothing was sent. `retry_after` is the seconds until a call may be."""
+    """Billing failed too often recently, so nothing was sent; calls are allowed again after `retry_after` seconds."""
 
     outcome = "circuit_open"
 
@@ -39,17 +39,17 @@ class BillingRefused(BillingError):
 
 
 class BillingNameTaken(BillingError):
-    """Billing has a provider of this name: another company's, or ours from an earlier try whose response was lost."""
+    """Billing has a provider with this name: another company's, or ours from an attempt whose response was lost."""
 
     outcome = "name_taken"
     is_response = True
 
     def __init__(self) -> None:
-        super().__init__("billing already has a provider of this name")
+        super().__init__("billing already has a provider with this name")
 
 
 class BillingUncertain(BillingError):
-    """No usable response came: billing may have created the provider, or not."""
+    """There was no usable response: billing may or may not have created the provider."""
 
     def __init__(self, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
@@ -57,6 +57,6 @@ class BillingUncertain(BillingError):
 
 
 class BillingUnusable(BillingUncertain):
-    """Billing responds, but never as it should: a later request will not tell more."""
+    """Billing's response is unusable: a later request is not expected to help."""
 
     is_response = True

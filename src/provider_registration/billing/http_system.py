@@ -1,4 +1,4 @@
-"""A billing system over HTTP: `POST /provider`, with the idempotency key as a header."""
+"""A billing system over HTTP: `POST /provider`, with the idempotency key in a header."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Provider(BaseModel):
 
 
 class HttpBillingSystem:
-    """One for the life of the process; building one takes 20 ms. A BillingSystem."""
+    """A BillingSystem; create one for the life of the process, since that takes 20 ms."""
 
     def __init__(self, base_url: str, *, connect_timeout: float, timeout: float, around: Around | None = None) -> None:
-        """Times are seconds of one request. `around` may wrap what sends the requests."""
+        """Times are seconds of one request. `around` may wrap each transport."""
         self._connections = Connections(MAX_CONNECTIONS, around=around)
         self._url = httpx.URL(f"{base_url}/provider")
         self._timeout = timeout
@@ -53,7 +53,7 @@ class HttpBillingSystem:
         await self._connections.aclose()
 
     async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
-        """As the port says: 201 has the provider, 409 means that the name is taken, another 4xx refuses."""
+        """Implements the port: 201 returns the provider, 409 means that the name is taken, other 4xx refuse."""
         response = None
         await reach("billing.before-send")
         try:
@@ -99,7 +99,7 @@ class HttpBillingSystem:
 
 
 async def _read(response: httpx.Response) -> bytes | None:
-    """The body, None if it is too long. It is never decoded: 5 KB can become 3 GB."""
+    """The body, or None if it is too long. It is not decompressed: 5 KB can become 3 GB."""
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
@@ -110,7 +110,7 @@ async def _read(response: httpx.Response) -> bytes | None:
 
 def _provider_id(name: str, headers: httpx.Headers, body: bytes | None) -> int:
     if headers.get("Content-Encoding", "").lower() not in ("", "identity"):
-        raise BillingUnusable("billing's response is encoded, despite Accept-Encoding: identity")
+        raise BillingUnusable("billing's response is compressed, although we sent Accept-Encoding: identity")
     if body is None:
         raise BillingUnusable(f"billing's response is longer than {MAX_RESPONSE_BYTES} bytes")
     try:
@@ -123,17 +123,17 @@ def _provider_id(name: str, headers: httpx.Headers, body: bytes | None) -> int:
 
 
 def _is_nonsense(error: httpx.RemoteProtocolError) -> bool:
-    """Whether the parser, h11, refused what came; else the connection was closed before a head was complete."""
-    behind = error.__cause__.__context__ if error.__cause__ else None  # httpcore's error, and what that is about
+    """Whether the parser, h11, rejected the response; otherwise the connection closed before the headers ended."""
+    behind = error.__cause__.__context__ if error.__cause__ else None  # httpcore's error, and its cause
     return type(behind).__module__.partition(".")[0] == "h11"
 
 
 def _retry_after(headers: httpx.Headers) -> float:
-    """Seconds that `Retry-After` asks for, 0 when it says nothing usable (RFC 9110 section 10.2.3)."""
+    """Seconds of `Retry-After`, 0 if it is missing or invalid (RFC 9110 section 10.2.3)."""
     value = headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):  # the latter for a year or an offset that no C integer holds
+    except (ValueError, OverflowError):  # the latter for a year or offset too large for a C integer
         return 0.0

@@ -1,4 +1,4 @@
-"""The port: what any billing system has to do. A class that does it is chosen in `systems.py`."""
+"""The interface that every billing system implements; `systems.py` chooses the implementation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ MAX_PROVIDER_ID = 2**31 - 1  # PostgreSQL's integer
 
 
 class BillingSystem(Protocol):
-    """Creates providers, one request at a time; `BillingClient` repeats requests and limits their time."""
+    """Creates providers, one request per call; `BillingClient` adds retries and a deadline."""
 
     async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
-        """Send one request: id of the provider `name`, created now or by an earlier request with the same key.
+        """Send one request; return the id of the provider `name`, created now or earlier with the same key.
 
-        An id is from 1 to MAX_PROVIDER_ID; `BillingClient` takes any other for BillingUnusable. Call
-        `responding` when a response begins, which may never end.
+        An id is from 1 to MAX_PROVIDER_ID; `BillingClient` treats any other as BillingUnusable. Call `responding` when a
+        response starts; it may never finish.
 
         Raises:
-            BillingNotSent: nothing reached the system.
+            BillingNotSent: nothing reached billing.
             BillingRefused, BillingNameTaken: it created nothing for this request.
-            BillingUnusable: it responded, but not as it should; there may be a provider.
-            BillingUncertain: it failed, or did not respond; there may be a provider. `BillingClient` takes any other
-                exception for this one.
+            BillingUnusable: its response is unusable; there may be a provider.
+            BillingUncertain: it failed, or did not respond; there may be a provider. `BillingClient` treats any other
+                exception like this one.
         """
 
     async def aclose(self) -> None:

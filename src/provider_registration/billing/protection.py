@@ -1,6 +1,6 @@
-"""What limits the load on a failing billing system: a retry budget and a circuit breaker.
+"""Limits the load on a failing billing system: a retry budget and a circuit breaker.
 
-The circuit breakers on PyPI let every caller through once half-open; this one sends a single probe.
+The circuit breakers on PyPI admit every caller when half-open; this one admits a single probe.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from provider_registration.observability.metrics import BILLING_BREAKER
 
 FAILURES_TO_OPEN = 5  # in a row
 OPEN_SECONDS = 5.0
-ANSWERED_SECONDS = 60.0  # for which a response counts as recent
-PROBE_SECONDS = 30.0  # without a result until another probe may go
+ANSWERED_SECONDS = 60.0  # since the last response, for it to count as recent
+PROBE_SECONDS = 30.0  # until another probe is allowed if the last has no result
 
 BUDGET_CAPACITY = 20.0  # retries in a burst
 BUDGET_SHARE = 0.1  # retries earned by each call
@@ -27,11 +27,11 @@ class RetryBudget:
         self._tokens = BUDGET_CAPACITY
 
     def earn(self) -> None:
-        """A call begins."""
+        """Count a new call."""
         self._tokens = min(BUDGET_CAPACITY, self._tokens + BUDGET_SHARE)
 
     def spend(self) -> bool:
-        """Take one retry; False when the budget is spent."""
+        """Take one retry; False if the budget is used up."""
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
@@ -39,7 +39,7 @@ class RetryBudget:
 
 
 class CircuitBreaker:
-    """Opens after FAILURES_TO_OPEN failures in a row, and tries again every OPEN_SECONDS."""
+    """Opens after FAILURES_TO_OPEN failures in a row, and probes every OPEN_SECONDS."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -52,7 +52,7 @@ class CircuitBreaker:
 
     @property
     def answers_lately(self) -> bool:
-        """Whether billing has responded to this process within ANSWERED_SECONDS, and no pause began since."""
+        """Whether billing has responded to this process within ANSWERED_SECONDS, and the breaker is closed."""
         return self._closed and self._clock() - self._answered_at <= ANSWERED_SECONDS
 
     @property
@@ -69,11 +69,11 @@ class CircuitBreaker:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next call may go through."""
+        """Seconds until the next call is allowed."""
         return 0.0 if self._closed else max(0.0, self._next_probe - self._clock())
 
     def admit(self) -> bool:
-        """Whether a call may be made. When half-open, the first is the probe, and the others are refused."""
+        """Whether a call is allowed. When half-open, the first is the probe; others are refused."""
         state = self.state
         if state is BreakerState.HALF_OPEN:
             self._next_probe = self._clock() + PROBE_SECONDS
@@ -81,7 +81,7 @@ class CircuitBreaker:
         return state is not BreakerState.OPEN
 
     def succeeded(self) -> None:
-        """Billing responded, usably or not; a refusal is a response too."""
+        """Count a response, usable or not; a refusal is a response too."""
         self._failures = 0
         self._last_to_fail = None
         self._answered_at = self._clock()
@@ -89,9 +89,9 @@ class CircuitBreaker:
         self.show()
 
     def failed(self, call: object = None) -> None:
-        """Billing could not be reached, or did not respond; the same `call` counts only once in a row.
+        """Count a call without a response; repeated failures of the same `call` count once.
 
-        Perhaps billing cannot respond to this call alone: that is no reason to pause the others.
+        If billing fails only this call, the others need not be paused.
         """
         if call is None or call != self._last_to_fail:
             self._failures += 1

@@ -1,4 +1,4 @@
-"""Which billing system the service works with: the one place that knows more of it than the port."""
+"""Chooses the billing system: the only module that knows more of it than the port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provider_registration.settings import Settings
 
 
 def open_billing(settings: Settings, *, around: Around | None = None) -> BillingClient:
-    """A client of the billing system; `around` may wrap what sends HTTP requests."""
+    """A client of the billing system; `around` may wrap each HTTP transport."""
     return BillingClient(
         _choose(settings, around),
         max_tries=settings.billing_max_tries,

@@ -50,7 +50,7 @@ class Company(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     company_name: CompanyName
-    contact_email: EmailAddress = Field(description="Unique, case-insensitive; a domain in Unicode equals its A-labels")
+    contact_email: EmailAddress = Field(description="Unique, case-insensitive; Unicode domains match their A-labels")
     phone: Annotated[Phone | None, BlankIsAbsent] = None
     products: Products
     truck_count: PositiveInteger

@@ -7,7 +7,7 @@ from provider_registration.db.database import Database
 
 
 async def recount(database: Database) -> dict[tuple[str, str], tuple[int, int]]:
-    """Correct the counts of candidates and tons per day, by product and status, while others go on writing.
+    """Correct the counts of candidates and tonnes per day, by product and status, while others go on writing.
 
     Returns the corrections; product '' stands for all candidates of a status. Empty unless rows were written without
     the trigger. It reads the whole table, so the database needs a long time limit.

@@ -46,6 +46,6 @@ async def keep_filled(database: Database) -> None:
         fill,
         seconds=SECONDS,
         logger=limited,
-        later="the database does not answer; search texts are filled later",
+        later="the database does not respond; filling search texts will be retried",
         failed="filling search texts failed",
     )

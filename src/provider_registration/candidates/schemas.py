@@ -54,7 +54,7 @@ class CandidateRegistration(Company):
     model_config = ConfigDict(extra="forbid")
 
     language: Annotated[str, Field(max_length=MAX_TAG_LENGTH, pattern=LANGUAGE_TAG)] | None = Field(
-        None, description="What the company reads, an RFC 5646 tag: its status page is in it, if there is a translation"
+        None, description="The company's language, as an RFC 5646 tag. Its status page uses it if a translation exists."
     )
 
 

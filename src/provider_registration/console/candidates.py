@@ -40,7 +40,7 @@ COLUMNS = {
     "location": ("Location", False),
     "products": ("Products", False),
     "trucks": ("Trucks", True),
-    "capacity": ("Tons per day", True),
+    "capacity": ("Tonnes per day", True),
     "registered": ("Registered", False),
     "decided": ("Decided", False),
     "provider": ("Provider", True),

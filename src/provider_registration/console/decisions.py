@@ -40,16 +40,16 @@ REQUEST_EVENTS = (ApprovalEvent.REQUESTED, ApprovalEvent.RETRY_REQUESTED, Approv
 # Expected errors and the next step for each, a format of `error`. DatabaseUnavailable is not listed: it shows an error
 # page, because the decision may or may not have been stored.
 NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
-    ApprovalInProgress: ("info", "Approval in progress. Nothing else was done. Check again in a moment."),
+    ApprovalInProgress: ("info", "An approval is already in progress. Nothing was changed. Check again in a moment."),
     ApprovalUnfinished: (
         "warning",
-        "An approval is waiting for billing, so you cannot reject it. It completes automatically when billing answers.",
+        "An approval is waiting for billing, so you cannot reject it. It completes when billing responds.",
     ),
     ApprovalNeedsResolution: (
         "warning",
         "Its approval needs checking. Look for the company name in billing, then resolve the approval.",
     ),
-    ApprovalNotFound: ("info", "It no longer has an unfinished approval."),
+    ApprovalNotFound: ("info", "Its approval has already finished."),
     ApprovalNotInDoubt: ("info", "Its approval no longer needs checking; it completes automatically."),
     ApprovalWaiting: (
         "warning",

@@ -219,13 +219,13 @@ class Database:
         except AttributeError as error:  # from asyncpg, if the connection is closed while it prepares a statement
             if not turn.is_over:
                 raise
-            self._logger.warning("the database is unavailable", reason=f"no answer within {self.time_limit} s")
+            self._logger.warning("the database is unavailable", reason=f"no response within {self.time_limit} s")
             raise DatabaseUnavailable from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if sqlstate_of(error) == LOCK_NOT_AVAILABLE:
                 raise RowHeld from error
             if is_unavailable(error):
-                reason = f"no answer within {self.time_limit} s" if turn.is_over else reason_of(error)
+                reason = f"no response within {self.time_limit} s" if turn.is_over else reason_of(error)
                 self._logger.warning("the database is unavailable", reason=reason)
                 raise DatabaseUnavailable from error
             raise

@@ -60,8 +60,8 @@ def _field_errors(errors: list[dict[str, Any]]) -> list[str]:
     for error in errors:
         name = (error.get("field") or "").partition(".")[0].replace("_", " ")
         if error["location"] in ("query", "path"):
-            where = f"an unknown value of “{name}”" if name else "an unknown part"
-            sentences.setdefault(name, f"The URL has {where}.")
+            where = f"“{name}” in the URL has an unknown value." if name else "Part of the URL is not recognised."
+            sentences.setdefault(name, where)
         else:
             sentences.setdefault(name, f"{name.capitalize()}: {error['detail']}" if name else error["detail"])
     return list(sentences.values())

@@ -35,9 +35,9 @@ PAGE_HEADERS = {
 
 
 class TextsAtOnce(Extension):
-    """Translates `_('a text')` where a template is compiled: to look up forty texts takes as long as all the rest.
+    """Translates `_('text')` at compile time: looking up forty texts per request took as long as everything else.
 
-    Such a text is escaped when it is shown; `_('a %(text)s', text=…)` is markup, in which only the values are escaped.
+    Such a text is escaped when it is rendered; `_('a %(text)s', text=…)` is markup, of which only the values are escaped.
     """
 
     def filter_stream(self, stream: TokenStream) -> Iterator[Token]:

@@ -44,7 +44,7 @@ def mark(text: str) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Language:
-    """How people are spoken to: texts, numbers and times. `name` is what the language calls itself."""
+    """A language of the pages: its texts and its formats for numbers and times. `name` is in the language itself."""
 
     tag: str
     name: str
@@ -141,7 +141,7 @@ class Languages:
 
 
 def _read(path: Path) -> GNUTranslations:
-    """A catalogue. It is compiled here: so that its file is all there is of a language, and no build forgets it."""
+    """A catalogue, compiled when it is read, so a language is a single file and needs no build step."""
     compiled = BytesIO()
     with path.open("rb") as file:
         write_mo(compiled, read_po(file))

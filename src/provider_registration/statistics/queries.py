@@ -6,7 +6,7 @@ from sqlalchemy import DateTime, bindparam, text
 
 _SINCE = bindparam("since", type_=DateTime(timezone=True))
 
-# Candidates and their tons per day, by product ('' stands for all) and status.
+# Candidates and their tonnes per day, by product ('' stands for all) and status.
 SUM_COUNTS = text("""
     SELECT product, status, CAST(sum(count) AS bigint) AS candidates, CAST(sum(tons_per_day) AS bigint) AS tons_per_day
     FROM candidate_counts

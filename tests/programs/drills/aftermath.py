@@ -100,7 +100,7 @@ class Aftermath:
 
     async def _link_forgotten(self, candidate: Candidate, provider_id: int) -> None:
         """Put an approval in doubt that the database has forgotten, with the documented statement."""
-        blocks = section("OPERATIONS.md", "Billing knows more than the database").blocks
+        blocks = section("OPERATIONS.md", "Billing has providers that the database lacks").blocks
         [statement] = [block.text for block in blocks if block.text.startswith("INSERT")]
         assert EMAIL in statement, "the document names another admin"
         assert await self._cluster.execute(statement.replace(DOCUMENTED_NAME, candidate.name)) == "INSERT 0 1"

@@ -42,7 +42,7 @@ def test_restores_are_documented_as_the_drill_makes_them():
     assert "recount" in recount
     assert "end-sessions" in end_sessions
     assert back_up.endswith("backup")
-    blocks = section("OPERATIONS.md", "Billing knows more than the database").blocks
+    blocks = section("OPERATIONS.md", "Billing has providers that the database lacks").blocks
     assert len([block for block in blocks if block.text.startswith("INSERT")]) == 1
 
 

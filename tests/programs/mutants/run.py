@@ -1,7 +1,7 @@
-"""Put each fault into a copy of the source, and see its tests fail: `python -m tests.programs.mutants.run --help`.
+"""Put each fault into a copy of the source and run its tests: `python -m tests.programs.mutants.run --help`.
 
-The copy has an environment of its own in which nothing leads to the original: services that tests start as processes,
-with whatever variables, run the mutated code as well.
+The copy has its own environment without references to the original: services that tests start as processes also run the
+mutated code, whatever their variables.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .mutants import MUTANTS, Mutant
 ROOT = Path(__file__).parents[3]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", ".local", "__pycache__", ".*_cache", "*.egg-info", "screenshots")
 SECONDS_A_MUTANT = 180
-VERDICTS = {0: "passed", 1: "failed"}  # of pytest's exit status; others mean that it could not run them
+VERDICTS = {0: "passed", 1: "failed"}  # by pytest's exit status; others mean that the tests could not run
 
 
 def copy_to(folder: Path) -> Path:
-    """Copy the project with an environment that has the same packages; the environment's Python."""
+    """Copy the project with an environment that has the same packages; return its Python."""
     shutil.copytree(ROOT, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
     environment = folder / ".venv"
     venv.create(environment, symlinks=True)
     packages = sysconfig.get_path("purelib", vars={"base": str(environment)})
-    # Of a folder that is named here, no .pth file is read: the original's editable install is not found.
+    # Python reads no .pth files of a folder named here, so the original's editable install is not found.
     paths = f"{folder / 'src'}\n{sysconfig.get_path('purelib')}\n"
     Path(packages, "project.pth").write_text(paths)
     for program in Path(sys.executable).parent.iterdir():
@@ -55,10 +55,10 @@ def _copy_program(program: Path, copy: Path) -> None:
 
 @contextmanager
 def put_in(mutant: Mutant, folder: Path) -> Iterator[None]:
-    """Have the source of a copy mutated within the block.
+    """Mutate the source of a copy during the block.
 
     Raises:
-        LookupError: the source does not say any more what was to be replaced.
+        LookupError: the text to replace is no longer in the source.
     """
     path = folder / "src" / "provider_registration" / mutant.file
     source = path.read_text()
@@ -71,19 +71,19 @@ def put_in(mutant: Mutant, folder: Path) -> Iterator[None]:
         yield
     finally:
         path.write_text(source)
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # bytecode of it is good again
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # its bytecode is valid again
 
 
 def verdict_of(
     python: Path, tests: Iterable[str], *, seconds: float = SECONDS_A_MUTANT, options: Iterable[str] = ()
 ) -> str:
-    """What a copy's tests come to: "passed", "failed", "took too long" or "could not run"."""
+    """The verdict of a copy's tests: "passed", "failed", "took too long" or "could not run"."""
     folder = python.parents[2]
     always = ("-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider")
     with subprocess.Popen(
         [python, *always, *options, *tests],
         cwd=folder,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # two versions of a file may be of one second and one size
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # two versions of a file may have the same second and size
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -97,16 +97,16 @@ def verdict_of(
 
 
 def main() -> None:
-    """Judge the mutants; the exit status is 1 when one lives."""
+    """Judge the mutants; the exit status is 1 if one survives."""
     parser = ArgumentParser(description=__doc__, usage="run.py [--only TEXT]")
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their names")
     only = parser.parse_args().only
     alive = 0
-    unchanged: dict[str, str] = {}  # by the name of a test: what comes of it without any mutant
+    unchanged: dict[str, str] = {}  # by the name of a test: its verdict without a mutant
     with tempfile.TemporaryDirectory(prefix="provider-registration-mutants-") as name:
         folder = Path(name)
         python = copy_to(folder)
-        folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+        folder.chmod(0o755)  # for root, whose PostgreSQL runs as another user
         for mutant in MUTANTS:
             if only not in mutant.name:
                 continue

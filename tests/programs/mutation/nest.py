@@ -1,6 +1,6 @@
-"""Children of one process run the tests: importing what others wrote takes most of the time that tests need to start.
+"""Children of one process run the tests: importing dependencies takes most of the tests' startup time.
 
-It imports nothing of this project, so each child reads the source as it is then.
+The process imports nothing of this project, so each child reads the current source.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ POLL_SECONDS = 0.02
 
 
 class Nest:
-    """The process, of a copy's Python, while the block runs."""
+    """The parent process, run by a copy's Python during the block."""
 
     def __init__(self, python: Path) -> None:
         self._python = python
 
     def __enter__(self) -> Nest:
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}  # what is mutated is compiled for its run only
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}  # mutated files are compiled for their run only
         command = [self._python, "-m", __name__]
         self._process = subprocess.Popen(
             command,
@@ -59,7 +59,7 @@ class Nest:
         self._process.communicate()
 
     def run(self, arguments: Iterable[str], seconds: float) -> int:
-        """The status that pytest ends with, or TOOK_TOO_LONG."""
+        """The exit status of pytest, or TOOK_TOO_LONG."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps([list(arguments), seconds]) + "\n")
@@ -83,17 +83,17 @@ def _run(arguments: list[str], seconds: float) -> int:
                 return os.waitstatus_to_exitcode(status)
             time.sleep(POLL_SECONDS)
     finally:
-        with suppress(ProcessLookupError):  # nothing that the tests started is left
+        with suppress(ProcessLookupError):  # ends all processes that the tests started
             os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return TOOK_TOO_LONG
 
 
 def main() -> None:
-    """Run tests for each line of standard input: the arguments of pytest, and how many seconds they may take."""
+    """Run tests for each line of standard input: the arguments of pytest, and the time limit in seconds."""
     for name in IMPORTED:
         importlib.import_module(name)
-    gc.freeze()  # so that children share it
+    gc.freeze()  # so that children share memory
     for line in sys.stdin:
         sys.stdout.write(f"{_run(*json.loads(line))}\n")
         sys.stdout.flush()

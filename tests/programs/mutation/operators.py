@@ -1,4 +1,4 @@
-"""Small changes of a source, Python and the SQL in it: what a mistake could have made of it."""
+"""Small changes of the source, Python and SQL, that imitate mistakes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SILENT = {"logger", "logging", "_logger", "_log", "reach"}
-MADE_TENFOLD_ABOVE = 10  # one second or byte more of many is no mistake that a test must find
+MADE_TENFOLD_ABOVE = 10  # tests need not notice one second or byte more of many
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -35,12 +35,12 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 NOT_LOOKED_INTO = {"annotation", "returns", "decorator_list", "bases"}
 
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|WHERE|JOIN|CASE|AND|ORDER BY|LIKE)\b|= :\w|@> ")
-# A condition as far as the next one, or the end of all of them.
+# A condition, up to the next one or the end of the clause.
 _CONDITION = (
     r"(?:[^()\n\"]|\([^()]*(?:\([^()]*\)[^()]*)*\))+?"
     r"(?=\n|\"|\)|$| (?:AND|OR|ORDER BY|FOR|RETURNING|LIMIT|THEN|AS)\b)"
 )
-_NO_MOMENT = r"(?! *(?:now|clock_timestamp)\(\))"  # which nothing else hits to the microsecond
+_NO_MOMENT = r"(?! *(?:now|clock_timestamp)\(\))"  # equal to the microsecond never happens
 SQL_CHANGES = [
     (re.compile(pattern, re.MULTILINE), new)
     for pattern, new in (
@@ -77,7 +77,7 @@ SQL_CHANGES = [
     )
 ]
 BETWEEN = re.compile(r"(?s)\bBETWEEN\b.*?\bAND\b")
-ASSIGNS = re.compile(r"\bSET [^\n]*$|,\s*\w+ $")  # what stands before an = that compares nothing, in an UPDATE
+ASSIGNS = re.compile(r"\bSET [^\n]*$|,\s*\w+ $")  # the text before an = that assigns, in an UPDATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Change:
 
 
 def changes(source: str) -> Iterator[Change]:
-    """Every change of a module that is one mistake."""
+    """Every single change of a module."""
     yield from _Walk(source).changes
 
 
@@ -153,7 +153,7 @@ class _Walk(ast.NodeVisitor):
 
 
 def _lines_of(node: ast.AST) -> range | None:
-    """Of a statement or, where it has a body, of its head."""
+    """The lines of a statement or, if it has a body, of its head."""
     if isinstance(node, ast.match_case):
         return range(node.pattern.lineno, node.body[0].lineno)
     if isinstance(node, ast.stmt | ast.ExceptHandler):
@@ -173,7 +173,7 @@ def _name_of(node: ast.AST, *, inside: bool) -> str | None:
 
 
 def _is_left_alone(node: ast.AST) -> bool:
-    """Docstrings and examples, what is logged, places for tests, what only type checkers read, what cannot happen."""
+    """Docstrings and examples, log calls, failpoints, code for type checkers only, and unreachable code."""
     match node:
         case ast.Expr(value=ast.Constant()) | ast.Import() | ast.ImportFrom() | ast.Assert():
             return True

@@ -1,6 +1,6 @@
-"""Which tests reach which lines: from coverage, with the test as its context, gathered once for each file of tests.
+"""Which tests reach which lines, from coverage with the test as context, collected once for each test file.
 
-A line is known by its words and the function that it stands in: comments and lines elsewhere may change.
+A line is identified by its code and its function: comments and other lines may change.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tests.programs.mutants.run import verdict_of
 from . import watch
 
 SOURCE = Path("src", "provider_registration")
-# What starts processes of its own shows no contexts; programs have short forms of what takes long.
+# Tests that start processes have no contexts; programs are too slow.
 LEFT_OUT = {"benchmarks", "documents", "installation", "migrations", "operations", "production", "programs"}
 SECONDS_A_FOLDER = 1800
-# Without greenlets, what SQLAlchemy runs in one counts for whichever file was left last.
+# Without greenlets, coverage attributes SQLAlchemy's code in them to the wrong test.
 COVERAGE = "[run]\nsource_pkgs = provider_registration\nconcurrency = thread,greenlet\n"
 
 
@@ -33,28 +33,28 @@ def line_of(file: str, owner: str, text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Code without what makes no difference to it: comments, and how wide it is spread."""
+    """Code without comments and line breaks."""
     return " ".join(" ".join(line.partition("  # ")[0] for line in text.splitlines()).split())
 
 
 def options_for(outcomes: Path) -> tuple[str, ...]:
-    """What pytest is told: which plugins, and where to write what came of the tests."""
+    """pytest's options: the plugins, and where to write the outcomes."""
     plugins = ("pytest_asyncio.plugin", "no:randomly", "no:cacheprovider", watch.__name__)
     return (*(part for plugin in plugins for part in ("-p", plugin)), f"{watch.OPTION}={outcomes}")
 
 
 class Reach:
-    """The tests that pass, their seconds, and the lines they reach; kept in a file."""
+    """The tests that pass, their seconds, and the lines they reach; stored in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         kept = json.loads(path.read_text()) if path.exists() else {"files": {}, "seconds": {}, "lines": {}}
-        self._files: dict[str, str] = kept["files"]  # digests, by the files of tests that were gathered
+        self._files: dict[str, str] = kept["files"]  # digests of the test files that were collected
         self.seconds: dict[str, float] = kept["seconds"]
         self._lines: dict[str, list[str]] = kept["lines"]
 
     def gather(self, python: Path, folders: Iterable[str] = ()) -> None:
-        """Run those files of tests of a copy that are new or changed, folder by folder."""
+        """Run a copy's new or changed test files, folder by folder."""
         copy = python.parents[2]
         files = [
             file
@@ -65,7 +65,7 @@ class Reach:
             digests = {str(file.relative_to(copy)): hashlib.sha256(file.read_bytes()).hexdigest() for file in together}
             changed = [name for name, digest in digests.items() if self._files.get(name) != digest]
             if changed:
-                print(f"gathering what {len(changed)} files of tests/{folder} reach", flush=True)  # noqa: T201
+                print(f"collecting what {len(changed)} files of tests/{folder} reach", flush=True)  # noqa: T201
                 self._forget(changed)
                 self._run(python, changed)
                 self._files |= {name: digests[name] for name in changed}
@@ -109,7 +109,7 @@ class Reach:
                 known.extend(sorted(tests.difference(known)))
 
     def mark(self, test: str) -> str:
-        """The name of a test as it is now: it changes with its file."""
+        """The name of a test with a digest of its file."""
         return f"{test} {self._files[test.partition('::')[0]][:8]}"
 
     def of(self, lines: Iterable[str]) -> set[str]:
@@ -118,7 +118,7 @@ class Reach:
 
 
 def owners_of(source: str) -> dict[int, str]:
-    """By the number of a line: the function or class that it stands in, such as "Batcher.do"."""
+    """The function or class of each line, by line number, such as "Batcher.do"."""
     owners: dict[int, str] = defaultdict(str)
     for name, node in _named(ast.parse(source), ""):
         owners |= dict.fromkeys(range(node.lineno, (node.end_lineno or 0) + 1), name)
@@ -137,11 +137,11 @@ def _named(node: ast.AST, within: str) -> Iterator[tuple[str, ast.FunctionDef | 
 
 
 class Uses:
-    """Where the names of modules and classes are used: what happens while they are imported has no test of its own."""
+    """Where the names of modules and classes are used: code that runs at import belongs to no single test."""
 
     def __init__(self, source: Path) -> None:
-        self._lines: dict[str, set[str]] = defaultdict(set)  # of functions, by the names that stand there
-        self._names: dict[str, set[str]] = defaultdict(set)  # of modules, by those that they are made of
+        self._lines: dict[str, set[str]] = defaultdict(set)  # of functions, by the names used in them
+        self._names: dict[str, set[str]] = defaultdict(set)  # of modules, by the names that they are built from
         self._functions: dict[str, set[str]] = defaultdict(set)  # that they stand in, of modules
         self.functions: set[tuple[str, str]] = set()
         for path in source.glob("**/*.py"):
@@ -167,7 +167,7 @@ class Uses:
                 self._lines[name] |= {line_of(file, owners[number], texts[number - 1]) for number in inside}
 
     def lines_of(self, name: str, *, through_functions: bool = False) -> set[str]:
-        """The lines of functions that a name, or any that is made of it, is used in; or those that use these."""
+        """The lines of functions that use a name or anything built from it, or that use those functions."""
         known, new = set[str](), {name}
         while new:
             known |= new

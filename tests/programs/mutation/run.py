@@ -1,7 +1,7 @@
-"""Change the source in small ways, and see which no test notices: `python -m tests.programs.mutation.run --help`.
+"""Make small changes to the source and find those that no test detects: `python -m tests.programs.mutation.run --help`.
 
-A sample of all changes is judged, each in turn, by the tests that reach it. What was judged is kept: a run that was
-stopped goes on, and a change that was killed is not judged again.
+A sample of all changes is judged, one at a time, by the tests that reach it. Verdicts are stored: a stopped run
+continues, and a change that was killed is not judged again.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ JUDGED = (
 KEPT = ROOT / ".mutation_cache"
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 SIZE = 400
-SECONDS_OF_TESTS = 15.0  # that a mutant gets at first, by how long its tests take without it
+SECONDS_OF_TESTS = 15.0  # for a mutant at first, by the duration of its tests without it
 SECONDS_TO_START = 45.0
-SLOWER = 4  # times, that a mutated test may be
+SLOWER = 4  # times, at most, with a mutant
 MOST_MEMORY = 8 * 2**30  # bytes, of a process
-CONTROL_EVERY = 20  # kills: whether the tests that noticed pass without a mutant
+CONTROL_EVERY = 20  # kills, check that the tests that failed pass without a mutant
 KILLED = ("killed", "took too long", "could not run")
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A mutant, the lines that a test has to reach, and what else it may where none does, as of what is imported."""
+    """A mutant, the lines that its tests must reach, and other lines if no test does, for code that runs at import."""
 
     mutant: Mutant
     lines: frozenset[str]
@@ -60,7 +60,7 @@ class Sampled:
 
 
 def mutants_of(source: Path, patterns: tuple[str, ...] = JUDGED) -> Iterator[Sampled]:
-    """All mutants of a source; names say where and what, and stay while the line stays."""
+    """All mutants of a source; a name gives place and change, and is stable while its line is."""
     uses = Uses(source)
     for path in sorted(path for pattern in patterns for path in source.glob(pattern)):
         file, text = str(path.relative_to(source)), path.read_text()
@@ -88,18 +88,18 @@ def mutants_of(source: Path, patterns: tuple[str, ...] = JUDGED) -> Iterator[Sam
 
 
 def sample(all_mutants: Iterable[Sampled], seed: int, size: int) -> list[Sampled]:
-    """The same ones for the same seed, whatever is added elsewhere."""
+    """Choose the same mutants for the same seed, even if others are added."""
     return sorted(all_mutants, key=lambda one: hashlib.sha256(f"{seed} {one.mutant.name}".encode()).digest())[:size]
 
 
 class Judge:
-    """Has tests judge mutants in a copy, and keeps what came of it: a line of JSON for each."""
+    """Judges mutants by the tests in a copy, and stores each verdict as a line of JSON."""
 
     def __init__(self, nest: Nest, folder: Path, reach: Reach, kept: Path) -> None:
         self._nest, self._folder, self._reach, self._kept = nest, folder, reach, kept
         self.verdicts: dict[str, str] = {}
         self.killers: dict[str, str] = {}
-        self._passed: dict[str, set[str]] = {}  # marks of tests that did not notice
+        self._passed: dict[str, set[str]] = {}  # marks of tests that passed
         self._unreliable: set[str] = set()
         self._unconfirmed: set[str] = set()
         for line in kept.read_text().splitlines() if kept.exists() else ():
@@ -123,7 +123,7 @@ class Judge:
             file.write(json.dumps(judged) + "\n")
 
     def judge(self, one: Sampled, seconds: float) -> str | None:
-        """Judge by so many seconds of tests; None when there is nothing to find out."""
+        """Judge by tests of `seconds` in total; None if there is nothing new to run."""
         name = one.mutant.name
         tests = self._tests(one, seconds)
         todo = [test for test in tests if self._reach.mark(test) not in self._passed.get(name, ())]
@@ -148,7 +148,7 @@ class Judge:
         return shown
 
     def _tests(self, one: Sampled, seconds: float) -> list[str]:
-        """Those first that killed others of the file, then of the same package, then the quickest; by file."""
+        """First tests that killed others of the file, then those of the package, then the fastest; grouped by file."""
         package = f"tests/{Path(one.mutant.file).parts[0]}/"
         killed = Counter(killer for name, killer in self.killers.items() if name.startswith(one.mutant.file))
         reaching = self._reach.of(one.lines) or self._reach.of(one.otherwise())
@@ -173,11 +173,11 @@ class Judge:
         return VERDICTS.get(status, "could not run"), {test: out for test, (out, _) in watch.read(outcomes).items()}
 
     def control(self) -> None:
-        """See that the tests that killed pass without a mutant; one that fails is asked no more."""
+        """Check that the tests that killed pass without a mutant; stop using those that fail."""
         while self._unconfirmed:
             verdict, outcomes = self._run(sorted(self._unconfirmed))
             failed = {test for test, outcome in outcomes.items() if outcome == "failed"}
-            if verdict == "took too long":  # the machine is busy: they are looked at with those that kill next
+            if verdict == "took too long":  # the machine is busy: check them with the next ones
                 break
             if verdict != "passed" and not failed:
                 raise RuntimeError(f"without a mutant, the tests {verdict}")
@@ -188,7 +188,7 @@ class Judge:
 
 
 async def _drop_databases(url: str) -> None:
-    """Remove what tests left that were stopped."""
+    """Drop the databases of stopped tests."""
     connection = await asyncpg.connect(url)
     left = await connection.fetch(r"SELECT datname FROM pg_database WHERE datname ~ '^(test|template)_'")
     await connection.close()
@@ -197,7 +197,7 @@ async def _drop_databases(url: str) -> None:
 
 
 def _compile(python: Path) -> None:
-    """Have bytecode of the whole copy; what is mutated has another time and is compiled again."""
+    """Compile the whole copy; mutated files have another time and are compiled again."""
     command = [python, "-m", "pytest", "--collect-only", "-q", "-p", "pytest_asyncio.plugin", "tests"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run(command, cwd=python.parents[2], env=environment, check=False, stdout=subprocess.DEVNULL)
@@ -205,7 +205,7 @@ def _compile(python: Path) -> None:
 
 @contextmanager
 def postgres_in(folder: Path) -> Iterator[None]:
-    """One server for all tests."""
+    """Run one PostgreSQL for all tests."""
     postgres = PrivatePostgres(folder / "postgres", options=SERVER_OPTIONS)
     os.environ[SERVER_URL] = postgres.start()
     try:
@@ -215,7 +215,7 @@ def postgres_in(folder: Path) -> Iterator[None]:
 
 
 def report(sampled: list[Sampled], verdicts: dict[str, str]) -> None:
-    """Print what came of the sample, and who survived without a reason."""
+    """Print the verdicts of the sample, and survivors without a reason."""
     known = {one["mutant"]: one for one in tomllib.loads(SURVIVORS.read_text()).get("survivor", ())}
     names = [one.mutant.name for one in sampled]
     counts = Counter(verdicts[name] for name in names if name in verdicts)

@@ -1,6 +1,6 @@
-"""Measure the timing and cost of log-ins: `python -m tests.programs.timing.run --help`.
+"""Measure the timing and cost of logins: `python -m tests.programs.timing.run --help`.
 
-An unknown and a known user must take the same time, and twenty log-ins at once must not keep probes waiting.
+An unknown and a known user must take the same time, and twenty simultaneous logins must not delay probes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SLOWEST_PROBE = 0.1  # seconds, at the 99th percentile
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[str]:
-    """A service of its own process, on a PostgreSQL of its own, with one user; yields its URL."""
+    """Run a service in its own process, on its own PostgreSQL, with one user; yield its URL."""
     postgres = PrivatePostgres(folder / "postgres")
     try:
         url = await asyncio.to_thread(postgres.start)
@@ -72,7 +72,7 @@ async def serving(folder: Path) -> AsyncIterator[str]:
 
 
 async def log_in(client: httpx.AsyncClient, username: str, password: str) -> float:
-    """Seconds that a try to log in takes."""
+    """Log in; return the seconds that it took."""
     begun = time.perf_counter()
     response = await client.post("/auth/login", json={"username": username, "password": password})
     assert response.status_code == (200 if password == PASSWORD else 401), response.text
@@ -80,7 +80,7 @@ async def log_in(client: httpx.AsyncClient, username: str, password: str) -> flo
 
 
 async def compare_users(client: httpx.AsyncClient, tries: int) -> bool:
-    """Wrong passwords of a known and of unknown users, in turn; whether their medians are as good as one."""
+    """Send wrong passwords of a known and of unknown users, in turn; return whether their medians are close."""
     known, unknown = [], []
     for number in range(tries):
         known.append(await log_in(client, KNOWN, f"wrong password {number}"))
@@ -88,12 +88,12 @@ async def compare_users(client: httpx.AsyncClient, tries: int) -> bool:
     apart = abs(median(unknown) / median(known) - 1)
     for who, seconds in (("known", known), ("unknown", unknown)):
         tell(f"{who} user, wrong password: median {1000 * median(seconds):.1f} ms of {tries} tries")
-    tell(f"the medians are {apart:.1%} apart; at most {MOST_APART:.0%} will do")
+    tell(f"the medians are {apart:.1%} apart; at most {MOST_APART:.0%} is allowed")
     return apart <= MOST_APART
 
 
 async def probe_until(client: httpx.AsyncClient, end: asyncio.Event) -> list[float]:
-    """Seconds that each probe took, one after the other."""
+    """Probe until `end`; return the seconds of each probe."""
     times = []
     while not end.is_set():
         begun = time.perf_counter()
@@ -104,9 +104,9 @@ async def probe_until(client: httpx.AsyncClient, end: asyncio.Event) -> list[flo
 
 
 async def probe_during_logins(client: httpx.AsyncClient) -> bool:
-    """Probes without and with twenty log-ins at once, over and over; whether they stay fast."""
+    """Probe without and with twenty simultaneous logins; return whether probes stay fast."""
     p99 = {}
-    for what, callers in (("idle", 0), (f"{LOGINS_AT_ONCE} log-ins at once", LOGINS_AT_ONCE)):
+    for what, callers in (("idle", 0), (f"{LOGINS_AT_ONCE} simultaneous logins", LOGINS_AT_ONCE)):
         end = asyncio.Event()
         probing = asyncio.create_task(probe_until(client, end))
         until = time.perf_counter() + PROBING_SECONDS
@@ -120,7 +120,7 @@ async def probe_during_logins(client: httpx.AsyncClient) -> bool:
 
 
 async def measure(folder: Path, tries: int) -> bool:
-    """Whether everything is as it must be."""
+    """Run both measurements; return whether both are within their limits."""
     async with serving(folder) as url, httpx.AsyncClient(base_url=url, timeout=60) as client:
         async with asyncio.timeout(30):
             while True:
@@ -138,12 +138,12 @@ def tell(line: str) -> None:
 
 
 def main() -> None:
-    """Read the command line, measure, and end with status 1 when something is not as it must be."""
-    parser = ArgumentParser(description="Measure what log-ins tell and cost.")
-    parser.add_argument("--tries", type=int, default=1000, help="log-ins of each kind")
+    """Read the command line, measure, and exit with status 1 if a limit is exceeded."""
+    parser = ArgumentParser(description="Measure what logins reveal and cost.")
+    parser.add_argument("--tries", type=int, default=1000, help="logins of each kind")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="provider-registration-timing-"))
-    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+    folder.chmod(0o755)  # for root, whose PostgreSQL runs as another user
     try:
         is_well = asyncio.run(measure(folder, options.tries))
     finally:
