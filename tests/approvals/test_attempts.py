@@ -234,6 +234,20 @@ async def test_what_billing_may_never_answer_leaves_the_probe_to_others(
     assert await database.fetchval("SELECT provider_id FROM candidates WHERE id = $1", claim.candidate_id) == 82
 
 
+async def test_the_approval_that_is_due_longest_is_claimed_first(service_database, database, claimed):
+    due = "UPDATE approval_intents SET next_attempt_at = now() - make_interval(secs => $2) WHERE candidate_id = $1"
+    overdue = [(seconds, (await claimed()).candidate_id) for seconds in (10, 30, 20)]
+    for seconds, candidate_id in overdue:
+        await database.execute(due, candidate_id, seconds)
+    parameters = {"lease_seconds": LEASE_SECONDS, "longest_seconds": LONGEST_SECONDS, "max_attempts": 100}
+
+    async with service_database.transaction() as session:
+        asked = [await session.execute(queries.CLAIM_DUE, parameters | {"claim_id": uuid4()}) for _ in overdue]
+        claims = [one.mappings().one()["candidate_id"] for one in asked]
+
+    assert claims == [candidate_id for _, candidate_id in sorted(overdue, reverse=True)]
+
+
 async def test_how_long_the_oldest_pending_candidate_has_waited_is_measured(service_database, database, claimed):
     for seconds, status in ((50, "pending"), (100, "pending"), (1000, "rejected")):
         claim = await claimed()
@@ -269,12 +283,12 @@ async def test_a_process_that_ends_waits_for_attempts_but_not_long(
     await database.execute("UPDATE approval_intents SET next_attempt_at = now()")
     approvals = ApprovalService(service_database, Reader(service_database, None), hanging_billing)
     sweeping = asyncio.create_task(approvals.sweep())
-    while not approvals._running:
-        await asyncio.sleep(0.01)
     stopping = asyncio.Event()
     stopping.set()
 
     async with asyncio.timeout(10):
+        while not approvals._running:
+            await asyncio.sleep(0.01)
         await approvals.stop(stopping)
         await sweeping  # those who wait are told that the approval stands
 

@@ -49,6 +49,18 @@ def test_failures_in_a_row_open_it(breaker):
     assert breaker.retry_after == 5
 
 
+def test_billing_answers_lately_within_a_minute_of_an_answer_unless_it_is_given_a_pause(breaker, clock):
+    assert not breaker.answers_lately
+    breaker.succeeded()
+    clock.now += 60
+    assert breaker.answers_lately
+    fail(breaker)
+    assert not breaker.answers_lately
+    breaker.succeeded()
+    clock.now += 61
+    assert not breaker.answers_lately
+
+
 def test_a_success_between_failures_keeps_it_closed(breaker):
     fail(breaker, protection.FAILURES_TO_OPEN - 1)
     breaker.succeeded()

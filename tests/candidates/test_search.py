@@ -148,6 +148,12 @@ async def test_what_not_every_word_matches_is_not_found(register, found, asked):
     assert await found(asked) == []
 
 
+async def test_of_nothing_that_can_be_looked_for_everything_was_looked_at(database):
+    found = await BrowsingService(database).page(Selection(words="'"), limit=50)
+
+    assert (found.candidates, found.is_partial) == ([], False)
+
+
 async def test_the_index_looks_for_the_words(register, connection):
     await register("Muñoz")
     await connection.execute("SET enable_seqscan = off")
