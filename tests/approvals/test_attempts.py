@@ -276,7 +276,7 @@ async def test_a_sweep_completes_what_is_due_and_keeps_nothing_of_it(service_dat
 
 
 async def test_a_process_that_ends_waits_for_attempts_but_not_long(
-    service_database, database, claimed, hanging_billing, monkeypatch
+    service_database, database, claimed, hanging_billing, monkeypatch, caplog
 ):
     monkeypatch.setattr(service, "STOP_SECONDS", 0.05)
     claim = await claimed()
@@ -294,6 +294,7 @@ async def test_a_process_that_ends_waits_for_attempts_but_not_long(
 
     assert not approvals._running
     assert await database.fetchrow(READ_CLAIM, claim.candidate_id)
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 @pytest.mark.parametrize(

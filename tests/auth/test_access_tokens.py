@@ -111,6 +111,7 @@ CHANGED_HEADERS = {
     "an unknown algorithm": {"alg": "XS256"},
     "an extension that is critical": {"crit": ["b64"], "b64": False},
     "critical extensions that are none": {"crit": []},
+    "another type": {"typ": "at+jwt"},
 }
 
 

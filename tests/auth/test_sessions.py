@@ -208,6 +208,13 @@ async def test_a_session_and_its_refresh_tokens_last_as_documented(maria, log_in
     assert round(refresh_token) == 12 * 3600
 
 
+async def test_a_disabled_users_session_is_not_refreshed_though_nobody_ended_it(anonymous, maria, log_in, database):
+    tokens = await log_in(maria)
+    await database.execute("UPDATE users SET disabled_at = now() WHERE email = $1", maria)
+
+    assert (await refresh(anonymous, tokens)).status_code == 401
+
+
 async def test_an_enabled_user_can_log_in_again(maria, users, log_in, anonymous):
     await users.disable(maria)
     refused = await anonymous.post("/auth/login", json={"username": maria, "password": PASSWORD})

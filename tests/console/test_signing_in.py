@@ -310,6 +310,9 @@ async def test_a_session_lasts_a_days_work_and_its_use_is_noted(someone, account
     await someone.open("/admin/candidates")
 
     assert await database.fetchval(f"SELECT now() - seen_at < interval '1 min' {session}", account)
+    noted = await database.fetchval(f"SELECT seen_at {session}", account)
+    await someone.open("/admin/candidates")
+    assert await database.fetchval(f"SELECT seen_at {session}", account) == noted  # once a minute is enough
 
 
 async def test_a_program_without_a_session_gets_a_problem(someone):

@@ -16,7 +16,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from provider_registration.db import database as module
-from provider_registration.db.database import Database, DatabaseUnavailable, constraint_name
+from provider_registration.db.database import (
+    PATIENCE_OF_A_BATCH,
+    Database,
+    DatabaseUnavailable,
+    constraint_name,
+)
 from provider_registration.settings import DatabaseSettings
 
 INSERT = text("INSERT INTO users (email, password_hash, role) VALUES (:email, 'x', :role)")
@@ -49,6 +54,23 @@ async def scratch(database):
 async def values(database):
     async with database.transaction() as session:
         return list(await session.scalars(text("SELECT value FROM scratch ORDER BY value")))
+
+
+async def test_the_patience_of_a_batch_ends_with_its_statement(database):
+    async with database.transaction() as session:
+        await session.execute(text(f"WITH {module.PATIENCE} SELECT FROM patience").bindparams(PATIENCE_OF_A_BATCH))
+        assert await session.scalar(text("SHOW lock_timeout")) == "100ms"
+        connection = await session.scalar(text("SELECT pg_backend_pid()"))
+
+    async with database.statement() as session:
+        row = (await session.execute(text("SELECT pg_backend_pid(), current_setting('lock_timeout')"))).one()
+    assert tuple(row) == (connection, "0")
+
+
+async def test_a_fault_of_the_caller_is_not_the_databases(database):
+    with pytest.raises(AttributeError):
+        async with database.statement():
+            raise AttributeError
 
 
 async def test_how_long_callers_waited_for_a_connection_is_measured(database, monkeypatch):
