@@ -234,6 +234,20 @@ async def test_what_billing_may_never_answer_leaves_the_probe_to_others(
     assert await database.fetchval("SELECT provider_id FROM candidates WHERE id = $1", claim.candidate_id) == 82
 
 
+async def test_while_the_database_is_away_the_answer_of_billing_is_kept_as_long_as_the_lease(claimed, answer):
+    away = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing", pool_size=1)
+    batches = ApprovalBatches(away, lease_seconds=LEASE_SECONDS)
+    attempt = Attempt(away, answer(201, id=82), batches, await claimed(), lease_seconds=0.5)
+    began = monotonic()
+
+    async with asyncio.timeout(10):
+        with pytest.raises(ApprovalWaiting):
+            await attempt.carry_out()
+
+    assert monotonic() - began > 0.4
+    await away.close()
+
+
 async def test_the_approval_that_is_due_longest_is_claimed_first(service_database, database, claimed):
     due = "UPDATE approval_intents SET next_attempt_at = now() - make_interval(secs => $2) WHERE candidate_id = $1"
     overdue = [(seconds, (await claimed()).candidate_id) for seconds in (10, 30, 20)]

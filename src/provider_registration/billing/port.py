@@ -15,8 +15,8 @@ class BillingSystem(Protocol):
     async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
         """Send one request; return the id of the provider `name`, created now or earlier with the same key.
 
-        An id is from 1 to MAX_PROVIDER_ID; `BillingClient` treats any other as BillingUnusable. Call `responding` when a
-        response starts; it may never finish.
+        An id is from 1 to MAX_PROVIDER_ID; `BillingClient` treats any other as BillingUnusable. Call `responding` when
+        a response starts; it may never finish.
 
         Raises:
             BillingNotSent: nothing reached billing.

@@ -37,7 +37,7 @@ PAGE_HEADERS = {
 class TextsAtOnce(Extension):
     """Translates `_('text')` at compile time: looking up forty texts per request took as long as everything else.
 
-    Such a text is escaped when it is rendered; `_('a %(text)s', text=…)` is markup, of which only the values are escaped.
+    Such a text is escaped when it is rendered; `_('a %(text)s', text=…)` is markup, and only its values are escaped.
     """
 
     def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
