@@ -428,6 +428,22 @@ async def test_who_rejects_or_resolves_sees_that_a_lease_longer_than_any_is_over
     assert (rejecting, resolving) == (state, state)
 
 
+async def test_a_candidate_that_another_transaction_decides_about_is_not_claimed(service_database, database, claimed):
+    claim = await claimed()
+    user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
+    await database.execute("DELETE FROM approval_intents")
+    ids = {"candidate_id": claim.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
+    asked = {**{key: str(value) for key, value in ids.items()}, "expected": None, "is_retry": False}
+    parameters = {"requests": json.dumps([asked]), "lease_seconds": LEASE_SECONDS}
+
+    async with database.transaction():
+        await database.execute("SELECT FROM candidates WHERE id = $1 FOR NO KEY UPDATE", claim.candidate_id)
+        async with service_database.statement() as session:
+            row = (await session.execute(queries.CLAIM, parameters)).mappings().one()
+
+    assert (row["claim_id"], row["obstacle"]) == (None, None)
+
+
 async def test_names_are_claimed_in_their_order(service_database, database, users, claimed):
     """Two statements that claim the same names in different orders would deadlock."""
     del users
