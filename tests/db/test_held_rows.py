@@ -13,8 +13,11 @@ import pytest
 from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.models import ClaimRequest, CreatedProvider
 from provider_registration.auth.models import Role
+from provider_registration.candidates.models import Rejection
+from provider_registration.candidates.service import CandidateService
 from provider_registration.db import batching
 from provider_registration.db.database import Database, RowHeld
+from provider_registration.db.reading import Reader
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD
 
@@ -143,6 +146,22 @@ async def test_a_candidate_that_is_held_keeps_no_other_approval_from_ending(
     assert [candidate.provider_id for candidate in results[1:]] == [each.provider_id for each in made[1:]]
     assert seconds < SOON
     assert (await batches.finish(made[0])).provider_id == first
+
+
+async def test_of_rejections_that_come_together_the_held_one_alone_is_left(migrated_database_url, users):
+    user_id = await users.create(f"{uuid4().hex}@example.com", PASSWORD, Role.ADMIN)
+    connection = await asyncpg.connect(migrated_database_url)
+    ids = [await connection.fetchval(INSERT, f"{uuid4().hex}@obsthof.example") for _ in range(3)]
+    await connection.close()
+    database = Database(DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=1)
+    candidates = CandidateService(database, Reader(database, None), gives_status_secrets=False)
+    lock = ("SELECT FROM candidates WHERE id = $1 FOR UPDATE", ids[0])
+
+    async with open_transaction(migrated_database_url, lock):
+        outcomes = await candidates._reject([Rejection(id_, None, user_id, None) for id_ in ids])
+
+    assert [getattr(outcome, "candidate_id", None) for outcome in outcomes] == [None, *ids[1:]]
+    await database.close()
 
 
 async def test_a_member_of_staff_whose_row_is_held_keeps_no_other_rejection_waiting(
