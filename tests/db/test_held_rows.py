@@ -151,14 +151,15 @@ async def test_a_candidate_that_is_held_keeps_no_other_approval_from_ending(
 async def test_of_rejections_that_come_together_the_held_one_alone_is_left(migrated_database_url, users):
     user_id = await users.create(f"{uuid4().hex}@example.com", PASSWORD, Role.ADMIN)
     connection = await asyncpg.connect(migrated_database_url)
-    ids = [await connection.fetchval(INSERT, f"{uuid4().hex}@obsthof.example") for _ in range(3)]
+    ids = [await connection.fetchval(INSERT, f"{uuid4().hex}@obsthof.example") for _ in range(4)]
     await connection.close()
     database = Database(DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=1)
     candidates = CandidateService(database, Reader(database, None), gives_status_secrets=False)
     lock = ("SELECT FROM candidates WHERE id = $1 FOR UPDATE", ids[0])
 
     async with open_transaction(migrated_database_url, lock):
-        outcomes = await candidates._reject([Rejection(id_, None, user_id, None) for id_ in ids])
+        outcomes = await candidates._reject([Rejection(id_, None, user_id, None) for id_ in ids[:3]])
+    outcomes += await candidates._reject([Rejection(ids[3], None, user_id, None)])
 
     assert [getattr(outcome, "candidate_id", None) for outcome in outcomes] == [None, *ids[1:]]
     await database.close()
