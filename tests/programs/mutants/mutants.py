@@ -67,7 +67,7 @@ MUTANTS = (
     _release("another's claim is dropped", "DELETE FROM approval_intents"),
     Mutant(
         "408, 425 and 429 after a lost answer are in doubt",
-        APPROVAL + "attempt.py",
+        "billing/http_system.py",
         "frozenset({408, 425, 429})",
         "frozenset[int]()",
         (ATTEMPTS,),
