@@ -142,6 +142,15 @@ def test_numbers_and_times_are_as_the_language_has_them(languages, tag, number, 
     assert (language.number(1234567), language.instant(AT), language.wait(300)) == (number, instant, wait)
 
 
+@pytest.mark.parametrize(("seconds", "wait"), [(0, "in 1 second"), (121, "in 3 minutes"), (9000, "in 3 hours")])
+def test_nobody_is_told_to_come_back_too_early(languages, seconds, wait):
+    assert languages.english.wait(seconds) == wait
+
+
+def test_a_text_without_values_may_have_a_percent_sign(languages):
+    assert languages.english.say("100 % of %d") == "100 % of %d"
+
+
 def test_a_language_says_its_own_name_and_which_way_it_is_written(languages):
     assert [language.name for language in languages] == ["English", "العربية", "Español", "Polski", "中文 (繁體)"]
     assert [language.tag for language in languages if language.is_right_to_left] == ["ar"]

@@ -56,7 +56,10 @@ async def post_form(
         return _form_page(request, renderer, language, Attempt(typed))
     attempt = await apply(typed, language=language, service=service, limits=limits, caller=network_of_client(request))
     if attempt.status_secret:
-        response = RedirectResponse(status_url(request, attempt.status_secret), HTTPStatus.SEE_OTHER)
+        location = status_url(request, attempt.status_secret)
+        if attempt.is_changed:  # it may have been sent in another language before
+            location = renderer.languages.keep_choice(request, location)
+        response = RedirectResponse(location, HTTPStatus.SEE_OTHER)
         if attempt.is_changed:
             set_flash(request, response, FlashMessage("warning", language.say(SENT_BEFORE)))
         return response

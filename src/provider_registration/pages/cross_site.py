@@ -19,6 +19,7 @@ from provider_registration.web.paths import is_below, route_path
 from provider_registration.web.problems import problem_response
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing (RFC 9110 section 9.2.1)
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}  # gateways write them into Host, browsers never into Origin
 OWN_SITES = ("same-origin", "none")  # none: the user entered the URL or used a bookmark
 
 
@@ -28,7 +29,7 @@ class CrossSiteGuard:
     def __init__(self, app: ASGIApp, *, below: Sequence[str], public_url: str) -> None:
         self._app = app
         self._below = tuple(below)
-        self._public_url = public_url
+        self._public_origin = _split(public_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_unsafe = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
@@ -44,13 +45,21 @@ class CrossSiteGuard:
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is not None:
             return site in OWN_SITES
-        if origin:  # a gateway may change the Host header
-            return origin == self._public_url or _host_of(origin) == headers.get("host")
+        if origin:
+            scheme, host = _split(origin)
+            is_asked = host == _without_default_port(headers.get("host", ""), scheme)
+            return host != "" and (is_asked or (scheme, host) == self._public_origin)  # a gateway may change Host
         return "cookie" not in headers  # a program; or an old browser, which must not use a session
 
 
-def _host_of(origin: str) -> str | None:
+def _split(url: str) -> tuple[str, str]:
+    """Scheme and host of a URL, with the port unless it is the scheme's; empty if there is none."""
     try:
-        return urlsplit(origin).netloc
+        parts = urlsplit(url.lower())
     except ValueError:  # such as "http://["
-        return None
+        return "", ""
+    return parts.scheme, _without_default_port(parts.netloc, parts.scheme)
+
+
+def _without_default_port(host: str, scheme: str) -> str:
+    return host.lower().removesuffix(DEFAULT_PORTS.get(scheme, ":"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -24,6 +25,7 @@ from fastapi import Request
 from provider_registration.web.text import MAX_TAG_LENGTH
 
 ENGLISH = "en"
+MINUTE, HOUR = 60, 3600  # seconds
 PARAMETER = "language"  # of the query of a URL: the visitor's own choice
 
 MAX_RANGES = 20
@@ -61,7 +63,8 @@ class Language:
 
     def say(self, text: str, **values: object) -> str:
         """A text, translated, with its values."""
-        return self.messages.gettext(text) % self._written(values)
+        translated = self.messages.gettext(text)
+        return translated % self._written(values) if values else translated  # which may have a percent sign
 
     def count(self, text: Plural, number: int, **values: object) -> str:
         """A text about a number of something, translated, with its values."""
@@ -85,7 +88,9 @@ class Language:
         return str(self.locale.datetime_formats["medium"]).replace("'", "").format(time, date) + " UTC"
 
     def wait(self, seconds: float) -> str:
-        """When something may be done again: in 5 minutes."""
+        """When something may be done again, never too early: in 5 minutes."""
+        unit = HOUR if seconds >= 2 * HOUR else MINUTE if seconds >= 2 * MINUTE else 1
+        seconds = max(1, ceil(seconds / unit) * unit)
         return format_timedelta(timedelta(seconds=seconds), threshold=2, add_direction=True, locale=self.locale)
 
 
