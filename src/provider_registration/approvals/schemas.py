@@ -86,7 +86,7 @@ class ResolutionRequest(BaseModel):
     """The resolution of an approval in doubt.
 
     `link`: the provider `provider_id` in billing belongs to the candidate. `let_go`: billing has no provider of the
-    candidate, so the approval is cancelled and the candidate can be decided again.
+    candidate, so the approval is cancelled and the candidate can be approved or rejected again.
     """
 
     model_config = ConfigDict(extra="forbid")
