@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+from provider_registration.candidates.models import LONGEST_SECONDS
+
 from .invariants import Findings, conclude
 from .kills import Contract, Meanwhile, come_to, tried_until_reached
 from .world import LEASE_SECONDS, World
 
+# As the service counts: after a clock was set back, the end of a lease may be further ahead than any lease is long.
+IS_LEASED = f"claim_id IS NOT NULL AND next_attempt_at BETWEEN now() AND now() + interval '{LONGEST_SECONDS} s'"
 OPEN_TRANSACTIONS_END_AFTER = 15.0  # seconds: the service's idle_in_transaction_session_timeout
 
 
@@ -38,7 +42,7 @@ async def pause_at(
     other = await world.start("other", **contract.settings)
     if longer_than_a_transaction:
         await asyncio.sleep(OPEN_TRANSACTIONS_END_AFTER)
-    await world.until_count("next_attempt_at > now() AND claim_id IS NOT NULL", candidates, 0, 4 * LEASE_SECONDS)
+    await world.until_count(IS_LEASED, candidates, 0, 4 * LEASE_SECONDS)
     await asyncio.sleep(random.uniform(0.0, LEASE_SECONDS))  # what the other one is at when the first goes on
     paused.continue_()
     await world.stop(paused)
