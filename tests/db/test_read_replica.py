@@ -23,7 +23,7 @@ from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
-from provider_registration.db.reading import Reader
+from provider_registration.db.reading import HAS_REPLAYED, Reader
 from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.settings import DatabaseSettings
 from tests.pgbouncer import CONFIGURATION, PgBouncer
@@ -218,6 +218,13 @@ async def test_once_the_replica_has_caught_up_it_is_read_again(clients, standby)
         while await calls_of(standby) <= before:
             await here.get("/candidates")
             await asyncio.sleep(0.3)
+
+
+async def test_a_replica_that_has_all_of_the_log_lacks_nothing(standby):
+    has_replayed = str(HAS_REPLAYED).replace(":place", "$1")
+    for _ in range(5):
+        place = await standby.fetchval("SELECT pg_last_wal_replay_lsn()")
+        assert await standby.fetchval(has_replayed, place)
 
 
 async def test_without_its_replica_the_service_reads_from_the_database(urls, shared_billing_url, run_service, clients):

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from provider_registration.db import reading
 from provider_registration.db.database import Database
@@ -16,9 +16,9 @@ from provider_registration.settings import DatabaseSettings
 WHICH_DATABASE = text("SELECT current_database()")
 
 
-def open_database(url):
+def open_database(url, keeps_connections=True):
     url = DatabaseSettings(_env_file=None, database_url=url).database_url
-    return Database(url, pool_size=1, time_limit=5)
+    return Database(url, pool_size=1, time_limit=5, prepared_statements=keeps_connections)
 
 
 async def which_database(session):
@@ -33,6 +33,26 @@ async def test_a_replica_that_was_promoted_is_read(server_url, empty_database_ur
 
     assert await reader.read(which_database) == empty_database_url.rpartition("/")[2]
 
+    await primary.close()
+    await promoted.close()
+
+
+@pytest.mark.parametrize(("keeps_connections", "times"), [(True, 1), (False, 3)])
+async def test_what_a_replica_has_replayed_is_asked_of_each_server_that_may_be_another(
+    server_url, empty_database_url, keeps_connections, times
+):
+    primary, promoted = open_database(server_url), open_database(empty_database_url, keeps_connections)
+    reader, asked = Reader(primary, promoted), []
+
+    @event.listens_for(promoted.engine, "before_cursor_execute")
+    def note(connection, cursor, statement, *_):
+        asked.append("pg_last_wal_replay_lsn" in statement)
+
+    reader.decided()
+    for _ in range(3):
+        await reader.read(which_database)
+
+    assert sum(asked) == times
     await primary.close()
     await promoted.close()
 
