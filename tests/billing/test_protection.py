@@ -74,6 +74,7 @@ def test_half_open_lets_one_probe_through(breaker, clock):
     clock.now += protection.OPEN_SECONDS
 
     assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.retry_after == 0
     assert [breaker.admit() for _ in range(3)] == [True, False, False]
 
 
