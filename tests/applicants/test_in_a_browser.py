@@ -184,6 +184,6 @@ async def test_a_typo_corrected_after_going_back_leads_to_the_application_with_a
         await page.fill("#capacity_tons_per_day", "44")
         await page.get_by_role("button", name="Send application").click()
 
-        await page.wait_for_url(address)
+        await page.wait_for_url(f"{address}?language=en")
         said = await page.get_by_role("status").inner_text()
         assert said == SENT_BEFORE

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from provider_registration.db import database as module
 from provider_registration.db.database import (
-    PATIENCE_OF_A_BATCH,
+    BATCH_LOCK_TIMEOUT,
     Database,
     DatabaseUnavailable,
     constraint_name,
@@ -58,7 +58,9 @@ async def values(database):
 
 async def test_the_patience_of_a_batch_ends_with_its_statement(database):
     async with database.transaction() as session:
-        await session.execute(text(f"WITH {module.PATIENCE} SELECT FROM patience").bindparams(PATIENCE_OF_A_BATCH))
+        await session.execute(
+            text(f"WITH {module.LOCK_TIMEOUT_CTE} SELECT FROM patience").bindparams(BATCH_LOCK_TIMEOUT)
+        )
         assert await session.scalar(text("SHOW lock_timeout")) == "100ms"
         connection = await session.scalar(text("SELECT pg_backend_pid()"))
 

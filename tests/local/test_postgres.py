@@ -340,5 +340,5 @@ def test_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_folder_that_cannot_be_made_is_named() -> None:
-    with pytest.raises(LocalError, match=r"/dev/null/postgres cannot be made .* choose another LOCAL_DATA_DIR"):
+    with pytest.raises(LocalError, match=r"/dev/null/postgres cannot be created .* choose another LOCAL_DATA_DIR"):
         PrivatePostgres(Path("/dev/null/postgres")).start()

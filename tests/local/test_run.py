@@ -299,7 +299,7 @@ def test_database_of_ones_own_is_used(new_runner: Runner, empty_database_url: st
 def test_database_that_does_not_answer_is_named_without_its_password(new_runner: Runner) -> None:
     port = free_port()
     refusal = new_runner.refusal(DATABASE_URL=f"postgresql://someone:hidden-word@127.0.0.1:{port}/registry")
-    assert f"127.0.0.1:{port}/registry, does not answer" in refusal
+    assert f"127.0.0.1:{port}/registry, does not respond" in refusal
     assert "hidden-word" not in refusal
 
 
@@ -325,7 +325,7 @@ def test_oldest_server_is_postgresql_15(monkeypatch: pytest.MonkeyPatch, version
 
 @pytest.mark.parametrize("folder", ["/dev/null/data", "/proc/data"])
 def test_a_folder_that_cannot_be_written(new_runner: Runner, folder: str) -> None:
-    assert f"LOCAL_DATA_DIR {folder} cannot be written" in new_runner.refusal(LOCAL_DATA_DIR=folder)
+    assert f"LOCAL_DATA_DIR {folder} is not writable" in new_runner.refusal(LOCAL_DATA_DIR=folder)
 
 
 def test_an_address_that_is_not_ours(new_runner: Runner) -> None:

@@ -23,6 +23,7 @@ from provider_registration.candidates.schemas import CandidateRegistration, Reje
 from provider_registration.console.approvals import MAX_DIGITS
 from provider_registration.console.candidates import CandidatesQuery
 from provider_registration.pages.forms import Form
+from provider_registration.pages.translations import Languages
 from provider_registration.web import text as module
 from provider_registration.web.text import MAX_RAW_LENGTHS, EmailAddress, OpaqueText, Password, Text
 from tests.service import make_settings
@@ -63,7 +64,9 @@ def unbounded(annotation: Any, metadata: tuple[Any, ...]) -> bool:
         return False
     if not issubclass(annotation, str | bytes):
         return annotation in (object, dict)
-    return not any(isinstance(each, Text) or each in BOUNDS or hasattr(each, "max_length") for each in metadata)
+    more = [each for info in metadata if isinstance(info, FieldInfo) for each in info.metadata]
+    bounds = (*metadata, *more)
+    return not any(isinstance(each, Text) or each in BOUNDS or hasattr(each, "max_length") for each in bounds)
 
 
 MODELS = models()
@@ -130,6 +133,7 @@ READ_ELSEWHERE = {
     "kept": "sign_in.MAX_KEPT_LENGTH",
     "{{ again }}": "present or not",
     "resolution": "known words",
+    "switch": "present or not",
     "provider_id": f"{MAX_DIGITS} digits",
     "{{ name }}": "macros: the fields of a model",
 }
@@ -155,7 +159,9 @@ def test_every_field_of_a_form_is_one_of_a_model_or_known_to_be_bounded() -> Non
 def test_an_endless_form_is_refused_before_it_is_normalised(normalised: list[int]) -> None:
     fields = ("company_name", "contact_email", "phone", "location", "truck_count", "capacity_tons_per_day")
     with pytest.raises(FormRefused) as refused:
-        ApplicationForm.of(Form({name: [ENDLESS] for name in (*fields, "key", "products")})).to_company()
+        ApplicationForm.of(Form({name: [ENDLESS] for name in (*fields, "key", "products")})).to_company(
+            Languages().english
+        )
 
     assert set(refused.value.errors) >= {*fields}
     assert max(normalised, default=0) <= MAX_RAW_LENGTHS * 255

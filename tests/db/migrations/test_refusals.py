@@ -156,7 +156,7 @@ async def test_row_that_slips_in_between_is_not_quoted(empty_database_url: str, 
     await transaction.commit()
 
     sentence = await upgrade
-    assert "run the same command again" in sentence
+    assert "run the command again" in sentence
     assert "secret" not in sentence.lower()
     assert (await refusal(empty_database_url)).startswith("1 address(es)")
 

@@ -23,7 +23,7 @@ def test_the_source_still_says_what_is_replaced_and_the_tests_are_there(mutant):
 
 def test_whatever_its_environment_a_process_runs_the_mutated_code(tmp_path):
     python = copy_to(tmp_path)
-    [mutant] = [one for one in MUTANTS if one.name == "ends that are committed late are missed"]
+    [mutant] = [one for one in MUTANTS if one.old == "OVERLAP_SECONDS = 60 "]
     program = "from provider_registration.auth import revocations; print(revocations.OVERLAP_SECONDS)"
 
     with put_in(mutant, tmp_path):
