@@ -221,7 +221,7 @@ async def test_once_the_replica_has_caught_up_it_is_read_again(clients, standby)
 
 
 async def test_a_replica_that_has_all_of_the_log_lacks_nothing(standby):
-    has_replayed = str(HAS_REPLAYED).replace(":place", "$1")
+    has_replayed = str(HAS_REPLAYED).replace(":position", "$1")
     for _ in range(5):
         place = await standby.fetchval("SELECT pg_last_wal_replay_lsn()")
         assert await standby.fetchval(has_replayed, place)
