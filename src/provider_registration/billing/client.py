@@ -78,7 +78,6 @@ class BillingClient:
                 except RETRIED as first:
                     return await self._retry(call, first, deadline=self.deadline - time.monotonic() + started)
         except TimeoutError:
-            call.maybe_sent = True
             if call.is_answered:
                 error: BillingError = BillingUnusable(f"billing's response was incomplete after {self.deadline:.0f} s")
             else:

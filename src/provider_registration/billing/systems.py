@@ -1,4 +1,4 @@
-"""Chooses the billing system: the only module that knows more of it than the port."""
+"""Chooses the billing system and what it needs of the settings; the other modules know its port."""
 
 from __future__ import annotations
 

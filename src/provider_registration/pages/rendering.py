@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 from provider_registration.pages.assets import Assets
 from provider_registration.pages.compression import MIN_BYTES, accepts_gzip, compress
 from provider_registration.pages.flash import clear_flash, read_flash
-from provider_registration.pages.translations import Language, Languages
+from provider_registration.pages.translations import HOUR, MINUTE, Language, Languages
 
 HERE = Path(__file__).parent
 # No page has inline scripts or styles, so injected ones do not run.
@@ -132,7 +132,7 @@ def ago(value: datetime) -> str:
     return f"{duration(datetime.now(UTC) - value)} ago"
 
 
-DAY, HOUR, MINUTE = 86_400, 3_600, 60
+DAY = 24 * HOUR
 
 
 def duration(value: timedelta | float | None) -> str:
