@@ -138,11 +138,11 @@ async def connected(url: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
-async def make_pair(server_url: str, rows: int) -> Pair:
-    """Make both databases anew on a server, with so many rows."""
+async def make_pair(server_url: str, rows: int, prefix: str = "bench") -> Pair:
+    """Create both databases with this many rows, and replace those of the same names."""
     urls = {}
     for owner in ("ours", "peers"):
-        name = f"bench_{owner}_{rows}"
+        name = f"{prefix}_{owner}_{rows}"
         async with connected(server_url) as admin:
             await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             await admin.execute(f"CREATE DATABASE {name}")

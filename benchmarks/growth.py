@@ -81,12 +81,12 @@ async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
     }
 
 
-async def measure(server_url: str, sizes: list[int]) -> dict[int, dict[str, float]]:
-    """The costs at each size."""
+async def measure(server_url: str, sizes: list[int], database: str = DATABASE) -> dict[int, dict[str, float]]:
+    """The costs at each size, in a new database of this name."""
     async with connected(server_url) as admin:
-        await admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        await admin.execute(f"CREATE DATABASE {DATABASE}")
-    url = urlsplit(server_url)._replace(path=f"/{DATABASE}").geturl()
+        await admin.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        await admin.execute(f"CREATE DATABASE {database}")
+    url = urlsplit(server_url)._replace(path=f"/{database}").geturl()
     await asyncio.to_thread(migrations.upgrade, url)
     found, before = {}, 0
     async with connected(url) as connection:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -141,9 +140,6 @@ async def test_the_metric_tells_whether_the_database_can_be_asked(
     clock: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch, trouble: str | None, shown: int
 ) -> None:
     seen: list[int] = []
-    this = threading.get_ident()  # services of other tests run in threads of their own
-    gauge = SimpleNamespace(set=lambda value: seen.append(value) if threading.get_ident() == this else None)
-    monkeypatch.setattr(revocations, "DATABASE_UP", gauge)
     watch = RevocationWatch(database)
     if trouble == "no tables":
         await clock.execute("DROP TABLE sessions CASCADE")
@@ -152,6 +148,11 @@ async def test_the_metric_tells_whether_the_database_can_be_asked(
 
     watching = asyncio.create_task(watch.run())
 
+    def record(value: int) -> None:
+        if asyncio.current_task() is watching:  # services of other tests watch too
+            seen.append(value)
+
+    monkeypatch.setattr(revocations, "DATABASE_UP", SimpleNamespace(set=record))
     async with asyncio.timeout(10):
         while not seen:
             await asyncio.sleep(0.01)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -27,9 +28,17 @@ pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="what a proce
 
 @pytest.fixture(scope="module")
 async def pair(server_url):
-    yield await make_pair(server_url, ROWS)
-    for name in (f"bench_ours_{ROWS}", f"bench_peers_{ROWS}", growth.DATABASE):
-        await drop_database(server_url, name)
+    prefix = f"test_{uuid4().hex}"
+    yield await make_pair(server_url, ROWS, prefix)
+    for owner in ("ours", "peers"):
+        await drop_database(server_url, f"{prefix}_{owner}_{ROWS}")
+
+
+@pytest.fixture
+async def database_name(server_url):
+    name = f"test_{uuid4().hex}"
+    yield name
+    await drop_database(server_url, name)
 
 
 def names(measurements):
@@ -74,9 +83,8 @@ async def test_the_ceiling_is_measured_with_the_statements_of_the_service(pair, 
     assert all(found.requests_per_second > 0 for found in plan.measurements)
 
 
-@pytest.mark.usefixtures("pair")
-async def test_growth_counts_the_blocks_of_every_statement_at_every_size(server_url):
-    found = await growth.measure(server_url, [ROWS, 2 * ROWS])
+async def test_growth_counts_the_blocks_of_every_statement_at_every_size(server_url, database_name):
+    found = await growth.measure(server_url, [ROWS, 2 * ROWS], database_name)
 
     lines, _ = growth.table(found)
     assert set(found) == {ROWS, 2 * ROWS}

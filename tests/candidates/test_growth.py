@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from provider_registration.candidates.search import PAGES_OF_RECORDS, Order, Selection
 from provider_registration.db import migrations
 from provider_registration.web.pagination import NEWEST_END
+from tests.conftest import create_database, drop_database
 
 SMALL, LARGE = 20_000, 100_000
 RARE_EVERY = 100  # has mangoes: as many in a hundred in every table
@@ -35,17 +37,13 @@ BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 async def connection(server_url):
-    name = "growth"
-    admin = await asyncpg.connect(server_url)
-    await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = server_url.rpartition("/")[0] + f"/{name}"
+    name = f"test_{uuid4().hex}"
+    url = await create_database(server_url, name)
     await asyncio.to_thread(migrations.upgrade, url)
     connection = await asyncpg.connect(url, server_settings={"jit": "off", "timezone": "UTC"})
     yield connection
     await connection.close()
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    await drop_database(server_url, name)
 
 
 async def blocks(connection, statement, **parameters):
