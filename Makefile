@@ -16,8 +16,8 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # Tests often wait for processes: one worker more than cores saves a seventh of the time.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
-# Each worker begins with whole files, since the tests of a file share services, standbys and browsers.
-PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
+# The tests of a file share what it starts: services, standbys, browsers.
+PYTEST = $(BIN)/pytest -n $(WORKERS)
 
 # Otherwise every start would compile all of src again.
 unexport PYTHONDONTWRITEBYTECODE
