@@ -284,6 +284,7 @@ class World:
         if now < self._token_ends and not again:
             return
         response = await self.try_to_log_in(replica, EMAIL)
+        assert response is not None
         assert response.status_code == 200, response.text
         self._token, self._token_ends = response.json()["access_token"], now + TOKEN_SECONDS
 
@@ -291,16 +292,20 @@ class World:
         """Log in again next time."""
         self._token_ends = 0.0
 
-    async def try_to_log_in(self, replica: Replica, email: str) -> httpx.Response:
-        """What a replica answers to an address and the right password."""
+    async def try_to_log_in(self, replica: Replica, email: str) -> Answer:
+        """What a replica answers to an address and the right password; None when no answer came."""
         credentials = {"username": email, "password": PASSWORD}
-        return await self._client.post(f"{replica.url}/auth/login", json=credentials)
+        try:
+            return await self._client.post(f"{replica.url}/auth/login", json=credentials)
+        except httpx.HTTPError:
+            return None
 
     async def hire(self, replica: Replica) -> Staff:
         """Another admin, who logs in."""
         email = f"{uuid4().hex}@staff.example"
         await self._add_admin(email)
         response = await self.try_to_log_in(replica, email)
+        assert response is not None
         assert response.status_code == 200, response.text
         return Staff(email, response.json()["access_token"])
 
