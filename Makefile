@@ -9,14 +9,14 @@ DEV := $(VENV)/.dev-installed
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
-# A complete lock needs no resolver, and a resolver rejects it once a newer release of a package is available.
+# A complete lock needs no resolver; a resolver would reject it once a newer release of a package is available.
 LOCKED = --no-deps --require-hashes
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-# Tests often wait for processes: one worker more than cores saves a seventh of the time.
+# Tests often wait for processes: one more worker than there are cores saves a seventh of the time.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
-# The tests of a file share what it starts: services, standbys, browsers.
+# Tests are handed out singly: with whole files, one worker ends long after the others.
 PYTEST = $(BIN)/pytest -n $(WORKERS)
 
 # Otherwise every start would compile all of src again.
@@ -37,14 +37,14 @@ test: $(DEV)  ## run the tests; ARGS="-k approve" passes options to pytest
 coverage: $(DEV)  ## run the tests more slowly, and report lines and branches without coverage
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
-faults: $(DEV)  ## kill and cut everything for MINUTES, and check that approval creates one provider; SEED and ONLY select
+faults: $(DEV)  ## kill and cut everything for MINUTES, and check that each approval creates one provider; also SEED, ONLY
 	$(BIN)/python -m tests.programs.faults.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)")
 
 mutants: $(DEV)  ## put each known fault into a copy of the source, and check that its tests fail; ONLY selects
 	$(BIN)/python -m tests.programs.mutants.run $(if $(ONLY),--only "$(ONLY)")
 
-mutation: $(DEV)  ## change 400 places of the source, chosen by SEED, and see the tests fail; ARGS="--minutes 30"
+mutation: $(DEV)  ## make 400 changes in the source, chosen by SEED, and check that tests fail; ARGS="--minutes 30"
 	$(BIN)/python -m tests.programs.mutation.run $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 drill-restore: $(DEV)  ## destroy a database of 1,000,000 rows under traffic and restore it; ARGS="--rows 10000"
@@ -68,7 +68,7 @@ drill-replica: $(DEV)  ## delay, hang and kill the read replica, under traffic; 
 drill-clocks: $(DEV)  ## set clocks ten minutes ahead and back, under traffic; ARGS="--seconds 2"
 	$(BIN)/python -m tests.programs.drills.clocks $(ARGS)
 
-drill-soak: $(DEV)  ## watch memory and file handles under traffic for an hour; ARGS="--minutes 10"
+drill-soak: $(DEV)  ## measure memory and file handles under traffic for an hour; ARGS="--minutes 10"
 	$(BIN)/python -m tests.programs.drills.soak $(ARGS)
 
 drill-alerts: $(DEV)  ## cause the faults that alerts report, and check that each alert starts and ends, in 17 minutes
@@ -84,7 +84,7 @@ sqlmap: $(DEV)  ## run sqlmap, which must be installed, against every parameter 
 	$(BIN)/python -m tests.programs.fuzzing.sqlmap $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEVEL),--level $(LEVEL)) \
 		$(if $(ONLY),--only "$(ONLY)")
 
-timing: $(DEV)  ## measure whether login times reveal known users, and whether logins delay probes; TRIES of each
+timing: $(DEV)  ## measure whether sign-in times reveal known users, and whether sign-ins delay probes; TRIES of each
 	$(BIN)/python -m tests.programs.timing.run $(if $(TRIES),--tries $(TRIES))
 
 abuse: $(DEV)  ## attack the service as any client could, and measure the effect on others; ARGS="--quick --way directly"
@@ -96,7 +96,7 @@ bench: $(DEV)  ## compare this service with others that do the same, for half an
 growth: $(DEV)  ## measure the cost of statements in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"
 	$(BIN)/python -m benchmarks.growth $(ARGS)
 
-messages: $(DEV)  ## bring the translations up to date with the source; TAG=fr begins one into French
+messages: $(DEV)  ## update the translations from the source; TAG=fr starts a French one
 	$(BIN)/python -m tests.messages $(TAG)
 
 screenshots: $(DEV)  ## write a picture of every page, light, dark and narrow, into screenshots/; needs Chromium
@@ -148,14 +148,14 @@ $(BIN)/python:
 		incomplete="$${incomplete:-$$python}"; \
 	done; \
 	if [ -n "$$incomplete" ]; then \
-		echo "$$incomplete cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv) or select another with PYTHON=…" >&2; \
+		echo "$$incomplete cannot create virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv) or select another with PYTHON=…" >&2; \
 	else \
-		echo "None of these is Python 3.11, 3.12, 3.13 or 3.14: $(CANDIDATES). Install one, or name it: make PYTHON=/path/to/python3.12 run" >&2; \
+		echo "None of these is Python 3.11, 3.12, 3.13 or 3.14: $(CANDIDATES). Install one, or select it: make PYTHON=/path/to/python3.12 run" >&2; \
 	fi; \
 	exit 1
 
-# $(call install,requirements file): with uv, in seconds, or with pip if there is no uv wheel. pip is missing if the
-# creation of the environment was interrupted.
+# $(call install,requirements file): with uv, in seconds, or with pip if there is no uv wheel. pip is missing if creating
+# the environment was interrupted.
 define install
 @echo "Installing $(1) into $(VENV) …"
 @$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip >/dev/null

@@ -50,10 +50,8 @@ async def during_logins(plan: Plan, pair: Pair) -> list[str]:
                 with suppress(asyncio.CancelledError):
                     await logins
     quiet, loud = (median(sample.p99 for sample in samples) for samples in (idle, busy))
-    reads = f"p99 of reads by id over {READERS} connections"
-    return [
-        f"{reads}: {loud:.1f} ms during {LOGINS_AT_ONCE} log-ins at once, {quiet:.1f} without; {loud / quiet:.1f}-fold"
-    ]
+    reads = f"p99 of reads by ID over {READERS} connections: {loud:.1f} ms during {LOGINS_AT_ONCE} concurrent sign-ins"
+    return [f"{reads}, {quiet:.1f} without; {loud / quiet:.1f} times"]
 
 
 def of_approval(measurements: Sequence[Measurement]) -> list[str]:
@@ -71,4 +69,4 @@ def of_many_callers(measurements: Sequence[Measurement], pool_size: int) -> list
     if not found:
         return []
     ratio = median(m.p95_ms / m.p50_ms for m in found)
-    return [f"p95 ÷ p50 of reads by id with 64 callers on {pool_size} connections to PostgreSQL: {ratio:.2f}"]
+    return [f"p95 ÷ p50 of reads by ID with 64 clients on {pool_size} connections to PostgreSQL: {ratio:.2f}"]

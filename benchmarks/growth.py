@@ -118,16 +118,20 @@ def table(found: dict[int, dict[str, float]]) -> tuple[list[str], list[str]]:
 def main() -> None:
     """Fill, explain, report; end with status 1 when a statement grows."""
     parser = ArgumentParser(prog="python -m benchmarks.growth", description="Measure what a larger table costs.")
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="rows, with commas between")
-    parser.add_argument("--output", type=Path, default=RESULTS / "growth.md", help="where the table is kept")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of rows, separated by commas")
+    parser.add_argument("--output", type=Path, default=RESULTS / "growth.md", help="file for the table")
     asked = parser.parse_args()
     sizes = sorted(int(size) for size in asked.sizes.split(","))
     with cluster() as server_url:
         lines, too_many = table(asyncio.run(measure(server_url, sizes)))
-    verdict = f"Too many in larger tables: {', '.join(too_many)}." if too_many else "None grows with the table."
+    verdict = (
+        f"Statements that read too many blocks in larger tables: {', '.join(too_many)}."
+        if too_many
+        else "No statement reads more blocks in larger tables."
+    )
     head = (
-        f"Blocks that a statement reads, at {commit()}; at most {LIMIT} times those of the smallest table and {SLACK} "
-        f"more ({PAGE_SLACK} for a page, which looks up 21 rows by id), for higher indexes, will do."
+        f"Blocks that a statement reads, at {commit()}. The limit is {LIMIT} times those of the smallest table, plus "
+        f"{SLACK} ({PAGE_SLACK} for a page, which looks up 21 rows by ID) for the additional levels of indexes."
     )
     told = [
         head,

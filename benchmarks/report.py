@@ -22,7 +22,7 @@ TITLES = {scenario.name: scenario.title for scenario in ALL}
 LEAST_MS = 0.01  # less CPU than this a request is noise, to which nothing is compared
 
 HEADER = (
-    "| what is asked | of whom | requests/s | ours ÷ this | p50 ms | p95 ms | p99 ms | p99 ÷ p50 "
+    "| request | contender | requests/s | ours ÷ this | p50 ms | p95 ms | p99 ms | p99 ÷ p50 "
     "| server CPU ms | this ÷ ours | PostgreSQL CPU ms | this ÷ ours | memory MB |"
 )
 RULE = "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
@@ -109,8 +109,8 @@ def markdown(rows: Sequence[dict[str, Any]], facts: dict[str, Any], extras: Sequ
     on = facts["machine"]
     conditions = (
         f"{on['cores']} cores ({on['cpu']}), {on['system']}, Python {on['python']}; {facts['rounds']} rounds of "
-        f"{facts['seconds']:g} s each. Every figure is the median over the rounds; a ratio is taken in each round, and "
-        "the median of these is shown. CPU is per request."
+        f"{facts['seconds']:g} s each. Every figure is the median over the rounds; a ratio is the median of the ratios "
+        "of the rounds. CPU is per request."
     )
     lines = [f"# Measured on {facts['date']} at {facts['commit']}", "", conditions]
     stage = scenario = None

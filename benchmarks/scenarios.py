@@ -85,14 +85,14 @@ async def _deep(running: Running) -> list[str]:
 
 ALL = (
     Scenario("live_16", "cheapest route, 16", 16, _live, fields=frozenset({"status"})),
-    Scenario("get_16", "get by id, 16", 16, _by_id, fields=CANDIDATE_FIELDS, large=True, open=True),
-    Scenario("get_64", "get by id, 64", 64, _by_id, fields=CANDIDATE_FIELDS),
+    Scenario("get_16", "get by ID, 16", 16, _by_id, fields=CANDIDATE_FIELDS, large=True, open=True),
+    Scenario("get_64", "get by ID, 64", 64, _by_id, fields=CANDIDATE_FIELDS),
     Scenario("list_16", "first page, 16", 16, _list(), large=True, open=True),
     Scenario("list_64", "first page, 64", 64, _list()),
     Scenario("status_16", "page of a status, 16", 16, _list("&status=pending"), large=True),
     Scenario("common_16", "page of a common product, 16", 16, _list("&product=apples"), large=True),
     Scenario("rare_16", "page of a rare product, 16", 16, _list("&product=mangoes"), large=True),
-    Scenario("deep_16", "page at 90 % depth, 16", 16, _deep, large=True),
+    Scenario("deep_16", "page at 90% depth, 16", 16, _deep, large=True),
     Scenario("register_16", "register, 16", 16, body=REGISTRATION, status=201, repeated=409, fields=CANDIDATE_FIELDS),
     Scenario("register_64", "register, 64", 64, body=REGISTRATION, status=201, repeated=409, fields=CANDIDATE_FIELDS),
     Scenario("reject_16", "reject, 16", 16, decision="reject", body=REJECTION, repeated=400, fields=DECISION_FIELDS),

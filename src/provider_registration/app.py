@@ -60,14 +60,14 @@ DESCRIPTION = """\
 Supplier companies register here, staff review them, and an admin approves or rejects each. \
 Approving a company creates exactly one provider in the billing service.
 
-At `/docs`, press **Authorize** and log in to try the endpoints for staff. Every error is a problem document (RFC 9457).
+At `/docs`, press **Authorize** and sign in to try the staff endpoints. Every error is a problem document (RFC 9457).
 """
 
 TAGS = [
     {"name": "candidates", "description": "Supplier companies: register, list, read, decide."},
     {"name": "approvals", "description": "Approvals that billing has not confirmed yet: list, retry, resolve."},
-    {"name": "auth", "description": "Login and sessions."},
-    {"name": "health", "description": "For monitoring, probes and Prometheus."},
+    {"name": "auth", "description": "Sign-in and sessions."},
+    {"name": "health", "description": "Monitoring, probes and Prometheus metrics."},
 ]
 
 BODIES: list[type[BaseModel]] = [

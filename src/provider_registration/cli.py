@@ -188,7 +188,7 @@ def _read_password(*, from_stdin: bool) -> str:
 @click.option("--role", type=click.Choice([role.value for role in Role]), default="viewer", show_default=True)
 @password_stdin_option
 def create_user(email: str, role: str, password_stdin: bool) -> None:
-    """Add a user who logs in as EMAIL."""
+    """Add a user who signs in as EMAIL."""
     password = _read_password(from_stdin=password_stdin)
     _with_users(lambda users: users.create(email, password, Role(role)))
     click.echo(f"{email} can now log in as {role}.")
@@ -293,7 +293,7 @@ def demo_data(count: int, seed: int | None) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="file for the providers; created if missing",
 )
-@click.option("--ignore-idempotency-key", is_flag=True, help="ignore idempotency keys, as the real service does today")
+@click.option("--ignore-idempotency-key", is_flag=True, help="ignore idempotency keys, as real billing does today")
 def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_key: bool) -> None:
     """Run a simulation of the billing service, with configurable failures."""
     # Production never loads `local`: the commands that need it import it themselves.

@@ -112,7 +112,7 @@ class Settings(DatabaseSettings):
 
     rate_limit_login: RateLimit = Field(
         "5/minute",
-        description="failed logins by account and IP address, ten times as many by IP address; empty: no limit",
+        description="failed sign-ins by account and IP address; all sign-ins by IP address: ten times; empty: no limit",
     )
     rate_limit_registration: RateLimit = Field("30/hour", description="registrations by IP address; empty: no limit")
     rate_limit_default: RateLimit = Field(

@@ -152,7 +152,7 @@ async def test_sessions_last_as_long_as_documented(live: Live) -> None:
     text = " ".join(section("API.md", "Authentication").text.split())
     minutes, hours, days = (
         int(re.search(pattern, text)[1])  # type: ignore[index]
-        for pattern in (r"valid for (\d+) minutes", r"used once, within (\d+) hours", r"(\d+) days after the login")
+        for pattern in (r"valid for (\d+) minutes", r"used once, within (\d+) hours", r"(\d+) days after the sign-in")
     )
 
     assert (minutes * 60, hours * 3600, days * 86400) == (

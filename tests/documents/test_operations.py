@@ -79,7 +79,7 @@ def test_the_key_is_changed_so_that_every_step_believes_its_neighbours() -> None
     [
         f"{passwords.MIN_LENGTH} to {passwords.MAX_PASSWORD_LENGTH} characters",
         f"{len(passwords.COMMON_PASSWORDS):,} most common",
-        Settings.model_fields["rate_limit_login"].default.replace("5/minute", "five failed logins a minute"),
+        Settings.model_fields["rate_limit_login"].default.replace("5/minute", "five failed sign-ins a minute"),
     ],
 )
 def test_figures_are_those_of_the_code(figure: str) -> None:
@@ -147,7 +147,9 @@ def test_what_an_alert_leads_to_says_what_is_seen_and_what_cures_it() -> None:
     rules = (ROOT / "deploy/prometheus/rules/alerts.yml").read_text(encoding="utf-8")
     anchors = set(re.findall(r"runbook_url: \S+#(\S+)", rules))
     hurry = DOCUMENT.text.partition("## Health and probes")[0]
-    trouble = {each.title.lower().replace(" ", "-"): each for each in sections(section("OPERATIONS.md", "Trouble"), 3)}
+    trouble = {
+        each.title.lower().replace(" ", "-"): each for each in sections(section("OPERATIONS.md", "Troubleshooting"), 3)
+    }
 
     led_to = {anchor: trouble[anchor].text for anchor in anchors & set(trouble)}
     assert {"no-backup-succeeds", "a-disk-fills", "a-company-waits-for-a-decision"} <= set(led_to)

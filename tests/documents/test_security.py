@@ -24,7 +24,7 @@ from .markdown import code, section
     [
         f"{passwords.MIN_LENGTH} to {passwords.MAX_PASSWORD_LENGTH} characters",
         f"{len(passwords.COMMON_PASSWORDS):,} most common",
-        Settings.model_fields["rate_limit_login"].default.replace("5/minute", "5 failed logins a minute"),
+        Settings.model_fields["rate_limit_login"].default.replace("5/minute", "5 failed sign-ins a minute"),
         f"{tokens.ACCESS_TOKEN_SECONDS // 60} minutes",
         f"{tokens.MAX_TOKEN_LENGTH // 1024} KiB",
         f"{service.REFRESH_TOKEN_BYTES} random bytes",

@@ -53,8 +53,8 @@ async def read_login(request: Request) -> LoginRequest:
 
 @router.post(
     "/login",
-    summary="Log in",
-    responses=success(200, "Logged in", EXAMPLE_TOKENS, links=NEXT_TOKENS),
+    summary="Sign in",
+    responses=success(200, "Signed in", EXAMPLE_TOKENS, links=NEXT_TOKENS),
     openapi_extra=request_body(
         (JSON, LoginRequest, {"An admin": LOGIN_EXAMPLE}),
         (FORM, LoginForm, {"An admin": {"grant_type": "password", **LOGIN_EXAMPLE}}),
@@ -104,7 +104,7 @@ async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
 
 @router.post(
     "/logout",
-    summary="Log out",
+    summary="Sign out",
     status_code=status.HTTP_204_NO_CONTENT,
 )
 async def logout(user: StaffDep, auth: AuthServiceDep) -> None:

@@ -19,7 +19,7 @@ class LoginRequest(BaseModel):
 
 
 class LoginForm(LoginRequest):
-    """The same as the form of RFC 6749 section 4.3.2, which Swagger UI's Authorize button sends."""
+    """The form of RFC 6749 section 4.3.2, which Swagger UI's Authorize button sends."""
 
     model_config = ConfigDict(extra="ignore")  # RFC 6749 section 3.2: unrecognised parameters are ignored
 
@@ -31,7 +31,7 @@ class RefreshRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    refresh_token: OpaqueText = Field(min_length=1, description="From the last login or refresh")
+    refresh_token: OpaqueText = Field(min_length=1, description="From the last sign-in or refresh")
 
 
 class TokenResponse(BaseModel):
@@ -39,5 +39,5 @@ class TokenResponse(BaseModel):
 
     access_token: str = Field(description="A JWT", examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a scheme's name
-    expires_in: int = Field(description="Seconds the access token is valid for", examples=[1800])
+    expires_in: int = Field(description="Lifetime of the access token in seconds", examples=[1800])
     refresh_token: str = Field(description="Can be used once", examples=["Zt1mC0r3pQ9vYx7wA5sD2fG4hJ6kL8nB0iU1oE3tR5y"])

@@ -128,7 +128,7 @@ async def list_candidates(
 ) -> Response:
     """List candidates, newest first: by `cursor`, by `limit` and `offset`, or by `page` and `page_size`.
 
-    Following `pagination.next_cursor` or the `Link` header costs the same for every page; offsets end at 100,000.
+    Following `pagination.next_cursor` or the `Link` header costs the same for every page; offsets go up to 100,000.
     """
     page = query.to_page()
     selection = Selection(order=Order.NEWEST, **{name: getattr(query, name) for name in FILTERS})

@@ -49,7 +49,7 @@ EXAMPLE_APPROVED: dict[str, Any] = {"candidate_id": str(EXAMPLE_ID), "status": "
 
 
 class CandidateRegistration(Company):
-    """The facts of a company that registers."""
+    """The data of a company that registers."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -128,7 +128,7 @@ RATE_LIMIT_REFUSALS = Counter(
 )
 RATE_LIMIT_STORAGE_ERRORS = Counter(
     "provider_service_rate_limit_storage_errors",
-    "Failures of the rate limit storage; meanwhile logins are refused and everything else passes.",
+    "Failures of the rate limit storage; meanwhile sign-ins are refused and everything else passes.",
 )
 LOG_LINES_DROPPED = Counter(
     "provider_service_log_lines_dropped",
@@ -136,7 +136,7 @@ LOG_LINES_DROPPED = Counter(
 )
 LOGINS = Counter(
     "provider_service_logins",
-    "Login attempts, by outcome: succeeded, failed, limited, unavailable.",
+    "Sign-in attempts, by outcome: succeeded, failed, limited, unavailable.",
     ["outcome"],
 )
 REFRESHES = Counter(

@@ -394,11 +394,11 @@ LARGE = request("GET", "/docs/swagger-ui-bundle.js")
 UNREAD = LARGE * 8  # as many as may wait on a connection; of one alone, the kernel takes the whole answer
 SLOW_BODY = request("POST", "/candidates", b"Content-Type: application/json", b"Content-Length: 1000")
 ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
-    "every payload at every route, one by one": one_by_one,
+    "every payload to every route, one at a time": one_by_one,
     # What the crowd itself costs, the attacker on the same machine included: compare the other crowds with it.
-    "probes in a crowd, the cheapest requests": same(request("GET", "/health/live")),
-    "made-up sign-ins, abandoned": abandoned_logins,
-    "made-up sign-ins": numbered(a_login),
+    "concurrent probes, the cheapest requests": same(request("GET", "/health/live")),
+    "invented sign-ins, disconnected": abandoned_logins,
+    "invented sign-ins": numbered(a_login),
     "sign-ins of one name": numbered(
         lambda number: json_request("/auth/login", {"username": "a@b.example", "password": str(number)})
     ),
@@ -407,24 +407,24 @@ ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
             "POST", "/admin/sign-in", body=f"username=a{number}&password=b".encode(), kind=payloads.FORM
         )
     ),
-    "refresh tokens that are nonsense": numbered(
+    "invalid refresh tokens": numbered(
         lambda number: json_request("/auth/refresh", {"refresh_token": f"nonsense-{number}"})
     ),
-    "status links that are nonsense": numbered(
+    "invalid status links": numbered(
         lambda number: request("GET", f"/applications/nonsense-{number}", b"Accept: text/html")
     ),
     "applications": numbered(an_application),
     "registrations": numbered(a_registration),
-    "heads in a crowd": crowd(crowd_of_heads),
-    "bodies in a crowd": crowd(crowd_of_bodies),
-    "queries in a crowd": crowd(crowd_of_queries),
-    "paths in a crowd": crowd(crowd_of_paths),
+    "concurrent heads": crowd(crowd_of_heads),
+    "concurrent bodies": crowd(crowd_of_bodies),
+    "concurrent queries": crowd(crowd_of_queries),
+    "concurrent paths": crowd(crowd_of_paths),
     "cookies of backslashes": same(request("GET", "/apply", b'Cookie: a="' + b"\\\\" * (payloads.HEAD // 2) + b'"')),
-    "probes without a pause": health,
-    "what is no HTTP": crowd(lambda _: lambda number: NO_HTTP[number % len(NO_HTTP)]),
+    "continuous probes": health,
+    "input that is not HTTP": crowd(lambda _: lambda number: NO_HTTP[number % len(NO_HTTP)]),
     "connections opened and cut": churn,
-    "1,000 requests at once on a connection": pipelines,
-    "heads and bodies without end": floods,
+    "1,000 pipelined requests on one connection": pipelines,
+    "endless heads and bodies": floods,
     "chunks of one byte": tiny_chunks,
     "silent connections": lambda attack: hold(attack, b""),
     "slow heads": lambda attack: hold(attack, b"GET / HTTP/1.1\r\nHost: a\r\n", b"a"),

@@ -225,9 +225,9 @@ def tell(line: str) -> None:
 def main() -> None:
     """Read the command line, attack, and end with status 1 when something is not as it must be."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few requests, and no bound of time")
-    parser.add_argument("--way", action="append", choices=WAYS, help="how the service is reached; else each way")
-    parser.add_argument("--only", action="append", metavar="WORDS", help="the attacks with these words in their name")
+    parser.add_argument("--quick", action="store_true", help="few requests, without time limits")
+    parser.add_argument("--way", action="append", choices=WAYS, help="how the service is reached; default: all ways")
+    parser.add_argument("--only", action="append", metavar="WORDS", help="attacks whose name contains these words")
     options = parser.parse_args()
     names = [name for name in ATTACKS if not options.only or any(words in name for words in options.only)]
     ways = [way for way in options.way or WAYS if _is_installed(way)]

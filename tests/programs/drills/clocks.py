@@ -174,7 +174,7 @@ async def go_through_all(stage: Drill) -> None:
 def main() -> None:
     """Read the command line and run."""
     parser = ArgumentParser(description="Set clocks ten minutes ahead and back, under traffic.")
-    parser.add_argument("--seconds", type=float, default=10, help="of traffic with each (10)")
+    parser.add_argument("--seconds", type=float, default=10, help="of traffic with each setting (10)")
     run_drill(drill, parser, "nginx", "faketime")
 
 

@@ -282,8 +282,8 @@ def main() -> None:
     """Read the command line and run."""
     parser = ArgumentParser(description="Kill a migration at every step, under traffic, and run it again.")
     parser.add_argument("--rows", type=int, default=200_000, help="candidates in the table (default: 200,000)")
-    parser.add_argument("--kills", type=int, default=100, help="of each kind at most: 2 is a short run (all)")
-    parser.add_argument("--report-seconds", type=float, default=1, help="that a long reader takes (1)")
+    parser.add_argument("--kills", type=int, default=100, help="maximum of each kind (all); 2 for a short run")
+    parser.add_argument("--report-seconds", type=float, default=1, help="duration of a long read (1)")
     run_drill(drill, parser, "nginx")
 
 

@@ -282,7 +282,7 @@ def main() -> None:
     """Read the command line and run."""
     parser = ArgumentParser(description="Upgrade and roll back a release under traffic.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in the table (default: 1,000,000)")
-    parser.add_argument("--report-seconds", type=float, default=3, help="that a long reader takes (3)")
+    parser.add_argument("--report-seconds", type=float, default=3, help="duration of a long read (3)")
     parser.add_argument("--only", default="", help="one part: 009, 016 or next (all)")
     run_drill(drill, parser, "nginx")
 

@@ -155,8 +155,8 @@ def main() -> None:
     """Read the command line and run."""
     parser = ArgumentParser(description="Destroy the database under traffic and restore it, as OPERATIONS.md says.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in the table (default: 1,000,000)")
-    parser.add_argument("--seconds", type=float, default=60, help="of traffic before it is destroyed, about (60)")
-    parser.add_argument("--runs", type=int, default=len(RUNS), help="how many of the runs")
+    parser.add_argument("--seconds", type=float, default=60, help="of traffic before the destruction, about (60)")
+    parser.add_argument("--runs", type=int, default=len(RUNS), help="number of runs")
     run_drill(drill, parser, "pg_createcluster", "pgbackrest")
 
 

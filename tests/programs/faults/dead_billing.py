@@ -16,7 +16,7 @@ AT_ONCE = 10
 RETRIES_IN_A_BURST = 20  # the service's retry budget when it is full
 SPENDING = RETRIES_IN_A_BURST + 5  # approvals that fail, and spend it
 CALLS_AN_APPROVAL = 1.1  # at most, once that is spent
-CALLS = "calls an approval"
+CALLS = "calls per approval"
 FOUND_AGAIN_WITHIN = 10.0  # seconds
 LONGEST_PAUSE = 5.0  # seconds, so that billing is back at any moment of the pause that it is given
 
@@ -63,7 +63,7 @@ async def fail_for_some(world: World, random: Random, *, approvals: int = 200) -
     before = await _calls(world, replica)
     await _approve_pairs(world, replica, pairs[SPENDING:])
     calls = (await _calls(world, replica) - before) / (2 * len(pairs[SPENDING:]))
-    assert calls <= CALLS_AN_APPROVAL, f"{calls} calls an approval"
+    assert calls <= CALLS_AN_APPROVAL, f"{calls} calls per approval"
     await world.kill(replica)
     await world.billing.fail("none")
     findings = await conclude(world, await world.start(), candidates)

@@ -149,14 +149,14 @@ def _is_wanted(scenario: Scenario, words: list[str]) -> bool:
 def main() -> None:
     """Read the command line, run, and end with status 1 on failure."""
     parser = ArgumentParser(description="Prove that approval makes exactly one provider, whatever dies.")
-    parser.add_argument("--minutes", type=float, help="end after about so long (default: 10, unless numbers are given)")
+    parser.add_argument("--minutes", type=float, help="approximate duration (default: 10, unless numbers are given)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats a run")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="scenarios whose name contains this")
     parser.add_argument("--trials", type=int, help="runs of each scenario")
     parser.add_argument("--first", type=int, default=0, help="number of the first run, to repeat a later one")
     parser.add_argument("--long", action="store_true", help="the full numbers, in about an hour")
-    parser.add_argument("--list", action="store_true", help="show the scenarios")
-    parser.add_argument("--verbose", action="store_true", help="tell of each run")
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
+    parser.add_argument("--verbose", action="store_true", help="report each run")
     options = parser.parse_args()
     if options.minutes is None and not options.long and not options.trials:
         options.minutes = 10.0

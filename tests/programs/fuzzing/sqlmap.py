@@ -139,10 +139,12 @@ def tell(*lines: str) -> None:
 def main() -> None:
     """Read the command line, attack, and end with status 1 when anything is injectable or was not tried."""
     parser = ArgumentParser(description="Let sqlmap try to inject SQL into every parameter, as an admin and as nobody.")
-    parser.add_argument("--minutes", type=float, default=20.0, help="what is not tried by then counts as a failure")
-    parser.add_argument("--only", default="", metavar="TEXT", help='parameters whose name has it: "POST /candidates"')
-    parser.add_argument("--level", type=int, default=3, help="sqlmap's, 1 to 5: how many variations")
-    parser.add_argument("--risk", type=int, default=1, help="sqlmap's, 1 to 3: from 2 on heavy queries, 3 writes")
+    parser.add_argument("--minutes", type=float, default=20.0, help="time limit; an unfinished test is a failure")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help='parameters whose name contains this: "POST /candidates"'
+    )
+    parser.add_argument("--level", type=int, default=3, help="sqlmap's level, 1 to 5: number of variations")
+    parser.add_argument("--risk", type=int, default=1, help="sqlmap's risk, 1 to 3: 2 adds heavy queries, 3 writes")
     options = parser.parse_args()
     if shutil.which("sqlmap") is None:
         parser.exit(2, "This needs sqlmap, which is not installed (Debian, Ubuntu: apt install sqlmap).\n")

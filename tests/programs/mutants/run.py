@@ -99,7 +99,7 @@ def verdict_of(
 def main() -> None:
     """Judge the mutants; the exit status is 1 if one survives."""
     parser = ArgumentParser(description=__doc__, usage="run.py [--only TEXT]")
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their names")
+    parser.add_argument("--only", default="", metavar="TEXT", help="mutants whose name contains this")
     only = parser.parse_args().only
     alive = 0
     unchanged: dict[str, str] = {}  # by the name of a test: its verdict without a mutant

@@ -234,12 +234,14 @@ def report(sampled: list[Sampled], verdicts: dict[str, str]) -> None:
 def main() -> None:
     """Judge a sample."""
     parser = ArgumentParser(description=__doc__, usage="run.py [--seed N] [--size N] [--seconds S] [--minutes M]")
-    parser.add_argument("--seed", type=int, default=1, help="which sample")
-    parser.add_argument("--size", type=int, default=SIZE, help="how many mutants")
-    parser.add_argument("--seconds", type=float, default=SECONDS_OF_TESTS, help="of tests; more judge survivors again")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no other mutant is begun")
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutants of the sample with this in their names")
-    parser.add_argument("--folders", nargs="*", default=(), help="folders of tests/ to gather from; all by default")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the sample")
+    parser.add_argument("--size", type=int, default=SIZE, help="number of mutants")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS_OF_TESTS, help="of tests a mutant; with more, survivors run again"
+    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no other mutant starts")
+    parser.add_argument("--only", default="", metavar="TEXT", help="mutants of the sample whose name contains this")
+    parser.add_argument("--folders", nargs="*", default=(), help="folders of tests/ to collect from; default: all")
     chosen = parser.parse_args()
     ends = time.monotonic() + 60 * chosen.minutes
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
