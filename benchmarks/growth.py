@@ -117,7 +117,9 @@ def table(found: dict[int, dict[str, float]]) -> tuple[list[str], list[str]]:
 
 def main() -> None:
     """Fill, explain, report; end with status 1 when a statement grows."""
-    parser = ArgumentParser(prog="python -m benchmarks.growth", description="Measure what a larger table costs.")
+    parser = ArgumentParser(
+        prog="python -m benchmarks.growth", description="Measure the cost of statements in larger tables."
+    )
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of rows, separated by commas")
     parser.add_argument("--output", type=Path, default=RESULTS / "growth.md", help="file for the table")
     asked = parser.parse_args()

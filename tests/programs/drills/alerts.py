@@ -309,7 +309,7 @@ async def drill(_options: Namespace) -> bool:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = ArgumentParser(description="Make the faults that Prometheus' alerts tell of.")
+    parser = ArgumentParser(description="Cause the faults that alerts report.")
     run_drill(drill, parser, "prometheus", "redis-server")
 
 

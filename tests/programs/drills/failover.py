@@ -113,7 +113,7 @@ async def until_writing(traffic: Traffic, killed: float) -> float:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = ArgumentParser(description="Kill the primary of a Patroni cluster under traffic, again and again.")
+    parser = ArgumentParser(description="Kill the primary of a Patroni cluster repeatedly, under traffic.")
     parser.add_argument("--kills", type=int, default=20, help="number of kills (20)")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     run_drill(drill, parser, "pg_createcluster", "patroni", "patronictl", "etcd", "haproxy", "nginx")

@@ -356,7 +356,7 @@ def main() -> None:
     """Read the command line and run."""
     if os.geteuid() != 0:
         sys.exit("Run this drill as root: it mounts the image's files.")
-    parser = ArgumentParser(description="Build the image without a registry and start it as its user, read-only.")
+    parser = ArgumentParser(description="Build the image without a registry and start it read-only as its own user.")
     run_drill(drill, parser, "buildah", "debootstrap")
 
 

@@ -140,7 +140,7 @@ async def start(standby: Standby) -> None:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = ArgumentParser(description="Delay, hang and kill the replica that is read from, under traffic.")
+    parser = ArgumentParser(description="Delay, hang and kill the read replica, under traffic.")
     parser.add_argument("--seconds", type=float, default=20, help="of traffic in each phase (20)")
     run_drill(drill, parser, "nginx")
 

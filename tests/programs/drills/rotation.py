@@ -148,7 +148,7 @@ async def execute(url: str, statements: str) -> None:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = ArgumentParser(description="Change the key, the database role that serves, and users, under traffic.")
+    parser = ArgumentParser(description="Change the key, the serving database role and users, under traffic.")
     run_drill(drill, parser, "nginx")
 
 

@@ -94,7 +94,7 @@ def judge(report: Report, name: str, held: list[Sample]) -> None:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = ArgumentParser(description="Watch memory and file handles of the service under traffic.")
+    parser = ArgumentParser(description="Measure memory and file handles of the service under traffic.")
     parser.add_argument("--minutes", type=float, default=60, help="duration")
     run_drill(drill, parser, "nginx")
 

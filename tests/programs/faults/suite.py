@@ -148,7 +148,7 @@ def _is_wanted(scenario: Scenario, words: list[str]) -> bool:
 
 def main() -> None:
     """Read the command line, run, and end with status 1 on failure."""
-    parser = ArgumentParser(description="Prove that approval makes exactly one provider, whatever dies.")
+    parser = ArgumentParser(description="Check that approval creates exactly one provider, whatever fails.")
     parser.add_argument("--minutes", type=float, help="approximate duration (default: 10, unless numbers are given)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats a run")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="scenarios whose name contains this")

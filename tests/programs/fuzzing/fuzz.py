@@ -72,7 +72,7 @@ def _tell(*lines: str) -> None:
 
 def main() -> None:
     """Read the command line, fuzz, and end with status 1 on failure."""
-    parser = ArgumentParser(description="Send the service requests made up from its OpenAPI document.")
+    parser = ArgumentParser(description="Send the service requests generated from its OpenAPI document.")
     parser.add_argument("--cases", type=int, default=20_000, help="stop after the round that reaches this number")
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="cases of each operation and role in a round")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the generated requests")

@@ -138,7 +138,7 @@ def tell(*lines: str) -> None:
 
 def main() -> None:
     """Read the command line, attack, and end with status 1 when anything is injectable or was not tried."""
-    parser = ArgumentParser(description="Let sqlmap try to inject SQL into every parameter, as an admin and as nobody.")
+    parser = ArgumentParser(description="Run sqlmap against every parameter, as an admin and as anonymous.")
     parser.add_argument("--minutes", type=float, default=20.0, help="time limit; an unfinished test is a failure")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help='parameters whose name contains this: "POST /candidates"'

@@ -139,7 +139,7 @@ def tell(line: str) -> None:
 
 def main() -> None:
     """Read the command line, measure, and exit with status 1 if a limit is exceeded."""
-    parser = ArgumentParser(description="Measure what logins reveal and cost.")
+    parser = ArgumentParser(description="Measure what sign-ins reveal and cost.")
     parser.add_argument("--tries", type=int, default=1000, help="sign-ins of each kind")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="provider-registration-timing-"))
