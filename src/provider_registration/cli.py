@@ -198,7 +198,7 @@ def create_user(email: str, role: str, password_stdin: bool) -> None:
 @email_argument
 @password_stdin_option
 def set_password(email: str, password_stdin: bool) -> None:
-    """Set the password of EMAIL; sessions end within a second."""
+    """Set the password of the user EMAIL; their sessions end within a second."""
     password = _read_password(from_stdin=password_stdin)
     _with_users(lambda users: users.set_password(email, password))
     click.echo(f"{email} has a new password.")
@@ -207,7 +207,7 @@ def set_password(email: str, password_stdin: bool) -> None:
 @main.command()
 @email_argument
 def disable_user(email: str) -> None:
-    """Disable EMAIL; sessions end within a second."""
+    """Disable the user EMAIL; their sessions end within a second."""
     _with_users(lambda users: users.disable(email))
     click.echo(f"{email} is disabled.")
     _warn_without_admin()
@@ -216,7 +216,7 @@ def disable_user(email: str) -> None:
 @main.command()
 @email_argument
 def enable_user(email: str) -> None:
-    """Enable EMAIL again."""
+    """Enable the user EMAIL again."""
     _with_users(lambda users: users.enable(email))
     click.echo(f"{email} can log in again.")
 
@@ -225,7 +225,7 @@ def enable_user(email: str) -> None:
 @email_argument
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
 def set_role(email: str, role: str) -> None:
-    """Set the role of EMAIL; sessions end within a second."""
+    """Set the role of the user EMAIL; their sessions end within a second."""
     _with_users(lambda users: users.set_role(email, Role(role)))
     click.echo(f"{email} now has the role {role}.")
     _warn_without_admin()
@@ -285,7 +285,7 @@ def demo_data(count: int, seed: int | None) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="IP address to listen on")
-@click.option("--port", default=5005, show_default=True, type=click.IntRange(0, 65535), help="0: any free port")
+@click.option("--port", default=5005, show_default=True, type=click.IntRange(0, 65535), help="port; 0: any free port")
 @click.option(
     "--state-file",
     default=".local/billing-sandbox.sqlite3",
@@ -295,7 +295,7 @@ def demo_data(count: int, seed: int | None) -> None:
 )
 @click.option("--ignore-idempotency-key", is_flag=True, help="ignore idempotency keys, as real billing does today")
 def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_key: bool) -> None:
-    """Run a simulation of the billing service, with configurable failures."""
+    """Run a simulated billing service, with configurable failures."""
     # Production never loads `local`: the commands that need it import it themselves.
     from provider_registration.local.background_server import serve_in_foreground  # noqa: PLC0415 - see above
     from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
