@@ -77,8 +77,10 @@ async def test_it_shows_nothing_that_is_staffs(client, admin, application):
 async def test_it_is_kept_from_caches_search_engines_and_other_pages(client, application):
     _, path, _ = application
 
-    for address in (path, f"/applications/{uuid4().hex}"):
-        headers = (await client.get(address)).headers
+    pages = [await client.get(address) for address in (path, f"/applications/{uuid4().hex}", f"{path}/more")]
+    for page in (*pages, await client.delete(path)):
+        headers = page.headers
+        assert headers["Content-Type"].startswith("text/html")
         assert headers["Cache-Control"] == "no-store"
         assert headers["X-Robots-Tag"] == "noindex"
         assert headers["Referrer-Policy"] == "no-referrer"

@@ -149,6 +149,7 @@ class ErrorPages:
             home=home,
         ).encode()
         headers.update(PAGE_HEADERS | {"Content-Type": "text/html; charset=utf-8", "Content-Length": str(len(page))})
+        headers["Referrer-Policy"] = "no-referrer"  # the URL may be secret, and an error page has no form
         headers["Content-Language"] = language.tag
         if negotiated:
             headers.add_vary_header("Accept-Language")
