@@ -190,6 +190,20 @@ async def test_migrate_to_an_unknown_revision_is_refused(call, empty_database_ur
     assert "999_nowhere" in said
 
 
+@pytest.mark.parametrize("role", ["", "x" * 64, "é" * 32, "x" * 5000, "\udcff", "a\nb"])
+async def test_migrate_changes_nothing_for_what_no_role_can_be_called(call, empty_database_url, role):
+    said = sentence(await call("migrate", "--grant-to", role, DATABASE_URL=empty_database_url))
+
+    assert said == "--grant-to is not the name of a role, which has 1 to 63 bytes of UTF-8 text."
+    assert migrations.current(empty_database_url) is None
+
+
+async def test_migrate_takes_the_longest_name_that_a_role_can_have(call_here):
+    result = await call_here("migrate", "--grant-to", "é" * 31 + "x")
+
+    assert result.stderr.startswith("Error: There is no role é")
+
+
 async def test_the_database_url_may_be_in_a_file(call, empty_database_url, tmp_path):
     (tmp_path / "url").write_text(f"{empty_database_url}\n")
 

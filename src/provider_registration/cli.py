@@ -24,7 +24,7 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.candidates.counts import recount as count_again
 from provider_registration.db import migrations
 from provider_registration.db.database import Database, DatabaseUnavailable, reason_of
-from provider_registration.db.grants import GrantError, grant_service
+from provider_registration.db.grants import GrantError, check_name, grant_service
 from provider_registration.environment import SettingsError, find_unparsable, load_settings
 from provider_registration.errors import ServiceError
 from provider_registration.observability.logs import configure_logging
@@ -136,9 +136,11 @@ def migrate(revision: str, grant_to: str | None) -> None:
     """Upgrade the database schema."""
     url = _database_url()
     try:
+        if grant_to is not None:
+            check_name(grant_to)
         migrations.upgrade(url, revision)
         click.echo(f"The schema is at {migrations.current(url)}.")
-        if grant_to:
+        if grant_to is not None:
             asyncio.run(_call_with_database(url, lambda database: grant_service(database, grant_to)))
             click.echo(f"{grant_to} has the privileges that the service needs.")
     except (GrantError, ServiceError, migrations.MigrationError) as error:

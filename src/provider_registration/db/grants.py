@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from provider_registration.db.database import Database
 
+MAX_NAME_BYTES = 63  # of PostgreSQL's identifiers
 # Users are managed by the owner's commands; the service only updates password hashes.
 PRIVILEGES = {
     "candidates": "SELECT, INSERT, UPDATE",
@@ -66,6 +67,16 @@ FIND_HELD = text("""
 
 class GrantError(Exception):
     """Nothing was granted; the message is for the operator."""
+
+
+def check_name(role: str) -> None:
+    """Check a name without a database.
+
+    Raises:
+        GrantError: no role can have it.
+    """
+    if not (role.isprintable() and 0 < len(role.encode()) <= MAX_NAME_BYTES):  # bytes that are no UTF-8 are unprintable
+        raise GrantError(f"--grant-to is not the name of a role, which has 1 to {MAX_NAME_BYTES} bytes of UTF-8 text.")
 
 
 async def grant_service(database: Database, role: str) -> None:
