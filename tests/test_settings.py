@@ -246,9 +246,23 @@ def test_the_log_level_may_be_in_any_letter_case(load, level):
     assert load(LOG_LEVEL=level).log_level == level.upper()
 
 
-@pytest.mark.parametrize(("written", "read"), [("/", ""), ("/registry", "/registry"), ("/a/b/", "/a/b")])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("/", ""), ("/registry", "/registry"), ("/a/b/", "/a/b"), ("/.a/..B/1-_~..", "/.a/..B/1-_~..")],
+)
 def test_the_root_path_has_no_slash_at_its_end(load, written, read):
     assert load(ROOT_PATH=written).root_path == read
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["registry", "//", "//evil", "/a//b", "/a//", "/./a", "/a/../b", "/..", "/a/.", "/a b", "/a\n", "/\x1b", "/\udcff"]
+    + ["/ä", "/a?b", "/a#b", "/%2e%2e", "/%", "/a\\b", "/'", "/<b>", "https://supply.example/registry"],
+)
+def test_a_root_path_that_would_make_wrong_links_is_refused(problems, value):
+    [problem] = problems(ROOT_PATH=value)
+
+    assert problem.startswith("ROOT_PATH must be like /registry")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "5004.5"])

@@ -21,6 +21,7 @@ ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 _PRINTED = re.compile("[!-~]+")
+_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")  # RFC 3986's unreserved characters: safe in every link
 PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
 
 
@@ -248,9 +249,12 @@ class Settings(DatabaseSettings):
     @field_validator("root_path")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
-        value = value.rstrip("/")
-        if value and not value.startswith("/"):
-            raise ValueError("must start with /")
+        value = value.removesuffix("/")
+        if not _PREFIX.fullmatch(value):
+            raise ValueError(
+                "must be like /registry or /a/b: each segment is of letters, digits and the characters - . _ ~, and is "
+                "neither . nor .."
+            )
         return value
 
 
