@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import subprocess
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from time import monotonic
 
 import httpx
@@ -15,6 +19,13 @@ from provider_registration.billing.connections import Connections
 from provider_registration.local.background_server import serve_in_background
 
 COUNT = 3
+TLS_RECORD = 16 * 1024  # bytes of content
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %05d\r\n\r\n"
+BEHIND = {
+    "another response": HEAD % 1 + b"0",
+    "a line end": b"\r\n",
+    "half a head": HEAD[:20],
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +103,53 @@ async def test_a_connection_on_which_something_went_wrong_is_not_used_again(ask,
                 await asking
 
     assert len(used) == 2 * COUNT
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Files with a new certificate of 127.0.0.1, and with its key."""
+    files = [tmp_path_factory.mktemp("tls") / name for name in ("certificate.pem", "key.pem")]
+    new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    more = ("-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1])
+    subprocess.run([*new.split(), *more], check=True, capture_output=True)
+    return files
+
+
+@asynccontextmanager
+async def counting(behind, tls):
+    """A server that returns the number of the request, in a TLS record, with other bytes behind it; its URL."""
+    numbers = count(1)
+
+    async def serve(reader, writer):
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                length = TLS_RECORD - len(HEAD % 0)
+                writer.write(HEAD % length + str(next(numbers)).encode().ljust(length) + behind)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) as server:
+        host, port = server.sockets[0].getsockname()
+        yield f"{'https' if tls else 'http'}://{host}:{port}"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+async def test_bytes_behind_a_response_do_not_belong_to_the_next(connections, certificate, scheme, behind):
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if scheme == "https" else None
+    if tls:
+        tls.load_cert_chain(*certificate)
+        connections._tls.load_verify_locations(certificate[0])
+
+    async with counting(behind, tls) as url:
+        texts = []
+        for _ in range(3):
+            async with connections.borrow(10.0) as transport:
+                response = await transport.handle_async_request(httpx.Request("GET", url))
+                texts.append((await response.aread()).decode().strip())
+                await response.aclose()
+        await connections.aclose()
+
+    assert texts == ["1", "2", "3"]
 
 
 async def test_closing_closes_what_is_idle(ask, connections):

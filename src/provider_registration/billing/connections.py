@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 
@@ -60,5 +62,30 @@ class Connections:
             await transport.aclose()
 
     def _transport(self) -> httpx.AsyncBaseTransport:
-        transport = httpx.AsyncHTTPTransport(verify=self._tls, limits=LIMITS, trust_env=False)
+        transport = _Transport(verify=self._tls, limits=LIMITS, trust_env=False)
         return self._around(transport) if self._around else transport
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """Sends no request on a connection with bytes behind the last response: they would be taken for the next one."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if any(_has_bytes_left(connection) for connection in self._pool.connections):
+            await self._pool.aclose()  # the next request opens a connection
+        return await super().handle_async_request(request)
+
+
+def _has_bytes_left(connection: Any) -> bool:  # noqa: ANN401 - httpcore's; nothing public tells
+    """Whether the parser has bytes, or the TLS layer; httpcore looks for those in the socket."""
+    http = connection._connection
+    if http is None:
+        return False
+    left, _ = http._h11_state.trailing_data
+    tls: ssl.SSLObject | None = http._network_stream.get_extra_info("ssl_object")
+    if left or tls is None:
+        return bool(left)
+    try:
+        tls.read(1)
+    except ssl.SSLError as error:
+        return not isinstance(error, ssl.SSLWantReadError)
+    return True
