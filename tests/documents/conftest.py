@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +20,6 @@ import tests.service
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
 from provider_registration.local.background_server import serve_in_background
-from provider_registration.local.postgres import free_port
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
 from tests.conftest import create_database, drop_database
@@ -100,11 +98,6 @@ async def _shell(script: str, *, cwd: Path | None = None, **environment: str) ->
 def shell() -> Shell:
     """Run a script with bash as `await shell("curl …", API=…)`; it stops at the first failure."""
     return _shell
-
-
-def a_port() -> int:
-    """A free port below the kernel's ephemeral range, so that no client takes it before it is used."""
-    return free_port(20_000 + secrets.randbelow(12_000))
 
 
 async def execute(url: str, *statements: str) -> None:

@@ -32,6 +32,7 @@ from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
 from tests.chromium import text_of
 from tests.console.conftest import Person
+from tests.ports import a_port
 from tests.service import JWT_SECRET, PASSWORD
 
 from .conftest import (
@@ -39,7 +40,6 @@ from .conftest import (
     METRICS_TOKEN,
     Live,
     Shell,
-    a_port,
     execute,
     make_admin,
     make_settings,

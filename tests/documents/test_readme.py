@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from provider_registration import cli
+from tests.ports import a_port
 
-from .conftest import Shell, a_port
+from .conftest import Shell
 from .markdown import ROOT, code, section, without_varying
 
 MARK = "=== end of a block ==="

@@ -24,9 +24,10 @@ from starlette.routing import Route
 from provider_registration.local.background_server import serve_in_background
 from tests.console.conftest import Person
 from tests.older import GIT
+from tests.ports import a_port
 from tests.service import JWT_SECRET, PASSWORD, a_registration
 
-from .conftest import ADMIN, a_port, make_admin
+from .conftest import ADMIN, make_admin
 from .markdown import ROOT, section
 from .recipes import FILTER, PACKAGE, SECOND_BILLING_SYSTEM, Change
 

@@ -21,6 +21,7 @@ import pytest
 from provider_registration.local import run as local_run
 from provider_registration.local.errors import LocalError
 from provider_registration.local.postgres import free_port
+from tests.ports import END, FIRST, a_port
 
 PROGRAM = Path(sys.executable).with_name("provider-registration")
 OURS = ("DATABASE_URL", "JWT_SECRET_KEY", "BILLING_SERVICE_URL", "APP_HOST", "LOG_LEVEL", "ROOT_PATH", "ADMIN_EMAIL")
@@ -124,10 +125,10 @@ class Runner:
 
 
 def free_ports() -> int:
-    """A port that is free and whose successor, the sandbox's, is free too."""
+    """A port that is free and whose two successors, of the sandbox and of PostgreSQL, are free too."""
     while True:
-        port = free_port()
-        if free_port(port + 1) == port + 1:
+        port = a_port()
+        if FIRST <= port < END - 2 and all(free_port(each) == each for each in (port + 1, port + 2)):
             return port
 
 
