@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 from passlib.hash import argon2
 
-from provider_registration import __version__
+from provider_registration import __version__, app
 from provider_registration.cli import main
 from provider_registration.db import migrations
 from provider_registration.settings import Settings
@@ -125,6 +125,19 @@ async def test_serve_refuses_an_unsafe_key_without_showing_it(call, migrated_dat
 
     assert "JWT_SECRET_KEY looks like a placeholder" in said
     assert "in-production" not in said
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_serve_names_a_translation_that_it_cannot_use(call, monkeypatch, tmp_path, workers):
+    (tmp_path / "xx.po").touch()
+    monkeypatch.setattr(app, "TRANSLATIONS", tmp_path)
+    environment = {"DATABASE_URL": "postgresql://127.0.0.1:1/name", "BILLING_SERVICE_URL": "http://127.0.0.1:1"}
+
+    said = sentence(
+        await call("serve", "--workers", workers, **environment, JWT_SECRET_KEY=uuid4().hex, PUBLIC_PAGES="true")
+    )
+
+    assert said == f"The translation {tmp_path / 'xx.po'} cannot be used: unknown locale 'xx'."
 
 
 @pytest.fixture

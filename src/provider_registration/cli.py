@@ -28,6 +28,7 @@ from provider_registration.db.grants import GrantError, check_name, grant_servic
 from provider_registration.environment import SettingsError, find_unparsable, load_settings
 from provider_registration.errors import ServiceError
 from provider_registration.observability.logs import configure_logging
+from provider_registration.pages.errors import UnusableTranslation
 from provider_registration.privacy.errors import PersonalDataError
 from provider_registration.privacy.service import erase_person, export_person
 from provider_registration.settings import DatabaseSettings, Settings
@@ -74,7 +75,7 @@ def run() -> None:
         raise click.ClickException(
             f"{error.filename} cannot be used ({error.strerror}); fix that or choose another LOCAL_DATA_DIR."
         ) from None
-    except (LocalError, ServiceError, SettingsError, migrations.MigrationError) as error:
+    except (LocalError, ServiceError, SettingsError, UnusableTranslation, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -98,7 +99,7 @@ def serve(workers: int) -> None:
     configure_logging(settings.log_level)
     try:
         serving.serve(settings, workers=workers)
-    except serving.CannotServe as error:
+    except (serving.CannotServe, UnusableTranslation) as error:
         raise click.ClickException(str(error)) from None
 
 

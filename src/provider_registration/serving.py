@@ -45,12 +45,11 @@ def serve(settings: Settings, *, workers: int) -> None:
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=int(STOP_SECONDS) + SHUTDOWN_MARGIN_SECONDS,
     )
+    app = create_app(settings)  # first: importing redis in two threads at once fails
+    _refuse_at_start(settings)
     if workers == 1:
-        app = create_app(settings)  # first: importing redis in two threads at once fails
-        _refuse_at_start(settings)
         server(app)
         return
-    _refuse_at_start(settings)
     with _metrics_folder() as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder  # the workers inherit it
         server("provider_registration.app:create_app_from_environment", factory=True, workers=workers)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider_registration.app import TRANSLATIONS
+from provider_registration.pages.errors import UnusableTranslation
 from provider_registration.pages.translations import Languages, Plural
 
 POLISH = r"""
@@ -34,7 +35,7 @@ AT = datetime(2026, 9, 4, 9, 6, 30, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def languages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("translations")
-    for tag, catalogue in {"pl": POLISH, "es": BARE, "ar": BARE, "zh-Hant": BARE}.items():
+    for tag, catalogue in {"pl": POLISH, "es": BARE, "ar": BARE, "pt_BR": BARE, "zh-Hant": BARE}.items():
         (folder / f"{tag}.po").write_text(catalogue)
     return Languages(folder)
 
@@ -50,6 +51,7 @@ def a_request(*accepted, query=""):
         ("es", "es"),
         ("ES-mx", "es"),
         ("zh-Hant-TW, en;q=0.5", "zh-Hant"),
+        ("pt-br-x-a", "pt-BR"),  # its file is named as translators' tools do
         ("zh", "en"),  # a range is no less than what it asks for (RFC 4647 section 3.4)
         ("en-US,en;q=0.9,es;q=0.8", "en"),
         ("fr;q=0.9, es;q=0.2, pl;q=0.3", "pl"),
@@ -152,12 +154,30 @@ def test_a_text_without_values_may_have_a_percent_sign(languages):
 
 
 def test_a_language_says_its_own_name_and_which_way_it_is_written(languages):
-    assert [language.name for language in languages] == ["English", "العربية", "Español", "Polski", "中文 (繁體)"]
+    names = ["English", "العربية", "Español", "Polski", "Português (Brasil)", "中文 (繁體)"]
+    assert [language.name for language in languages] == names
     assert [language.tag for language in languages if language.is_right_to_left] == ["ar"]
 
 
 def test_what_nobody_translated_is_in_english(languages):
     assert languages.find("es").say("Apples") == "Apples"
+
+
+@pytest.mark.parametrize("name", ["xx", "x", "es.old", "ca@valencia", "es-MX-x", "español", "", "en", "EN", "pt_BR"])
+def test_a_file_that_is_not_named_by_one_more_language_is_named(tmp_path, name):
+    for each in ("pt-BR", name):
+        (tmp_path / f"{each}.po").write_text(BARE)
+
+    with pytest.raises(UnusableTranslation, match=f"{name}[.]po cannot be used"):
+        Languages(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b'msgid ""\nmsgstr "Plural-Forms: nplurals=2; plural=n n;\\n"\n'])
+def test_a_file_that_is_damaged_is_named(tmp_path, damage):
+    (tmp_path / "es.po").write_bytes(BARE.encode() + damage)
+
+    with pytest.raises(UnusableTranslation, match=r"es\.po cannot be used"):
+        Languages(tmp_path)
 
 
 @pytest.mark.parametrize("catalogue", sorted(TRANSLATIONS.glob("*.po")), ids=lambda path: path.stem)

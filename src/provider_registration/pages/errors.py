@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from provider_registration.errors import PermissionDeniedError
+
+
+class UnusableTranslation(Exception):
+    """A file in the folder of translations cannot be used; the pages cannot be shown."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"The translation {path} cannot be used: {reason}.")
 
 
 class CrossSiteRequest(PermissionDeniedError):

@@ -1,6 +1,6 @@
 """Pages in several languages: a catalogue for each, and which language a request gets.
 
-The source is in English. Every other language is one file, `es.po`, named by its RFC 5646 tag.
+The source is in English. Every other language is one file, `pt-BR.po`, named by its RFC 5646 tag.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time, format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from fastapi import Request
 
-from provider_registration.web.text import MAX_TAG_LENGTH
+from provider_registration.pages.errors import UnusableTranslation
+from provider_registration.web.text import LANGUAGE_TAG, MAX_TAG_LENGTH
 
 ENGLISH = "en"
 MINUTE, HOUR = 60, 3600  # seconds
@@ -98,10 +99,21 @@ class Languages:
     """English, and each language that a folder has a catalogue of."""
 
     def __init__(self, folder: Path | None = None) -> None:
+        """Read the folder.
+
+        Raises:
+            UnusableTranslation: a file in it is not named by another language, or is damaged.
+        """
         self.english = Language.of(ENGLISH, NullTranslations())
         self._languages = {ENGLISH: self.english}
         for path in sorted(folder.glob("*.po")) if folder else ():
-            self._languages[path.stem.lower()] = Language.of(path.stem, _read(path))
+            tag = path.stem.replace("_", "-")  # translators' tools write pt_BR.po
+            if not re.fullmatch(LANGUAGE_TAG, tag) or tag.lower() in self._languages:
+                raise UnusableTranslation(path, "its name must be the tag of one more language, such as pt-BR")
+            try:
+                self._languages[tag.lower()] = Language.of(tag, _read(path))
+            except (UnknownLocaleError, ValueError) as error:
+                raise UnusableTranslation(path, str(error)) from None
 
     def __iter__(self) -> Iterator[Language]:
         return iter(self._languages.values())
