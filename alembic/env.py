@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from provider_registration.db.database import is_unavailable, reason_of
-from provider_registration.db.migrations import DATABASE_URL, PATIENCE, on_locked_connection, run
+from provider_registration.db.migrations import DATABASE_URL, RETRY_SECONDS, on_locked_connection, run
 from provider_registration.db.orm import Base
 from provider_registration.environment import SettingsError, load_settings
 from provider_registration.settings import DatabaseSettings
@@ -124,7 +124,7 @@ def database_url() -> str:
 
 def migrate() -> None:
     """Migrate, or compare; a step that finds a table locked is retried."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + RETRY_SECONDS
     while not try_to_migrate(is_last=time.monotonic() > deadline):
         log.info("a table is locked; the step will be retried")
         time.sleep(JITTER.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))

@@ -45,7 +45,7 @@ def approve(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
     """The end of an approval: the statement of a batch, of one."""
     made = {"candidate_id": str(candidate_id), "candidate_version": 1, "provider_id": 2**31 - 1}
     made |= {"idempotency_key": str(uuid4()), "event": "approved"}
-    return approval_queries.FINISH, {"made": json.dumps([made])}
+    return approval_queries.FINISH, {"created": json.dumps([made])}
 
 
 def reject(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:

@@ -339,7 +339,7 @@ async def test_create_user_refuses_an_address_that_is_taken(call_here, email, wr
 async def test_an_unacceptable_password_is_refused(call_here, find_user, email, command, password):
     said = sentence(await call_here(command, email, "--password-stdin", stdin=password))
 
-    assert said == "A password has 8 to 128 characters."
+    assert said == "A password must have 8 to 128 characters."
     assert await find_user(email) is None
 
 

@@ -24,11 +24,11 @@ async def repeat(
     `failed` that of any other error.
     """
     while True:
-        is_more = False
+        has_more = False
         try:
-            is_more = await work()
+            has_more = await work()
         except DatabaseUnavailable:
             logger.warning(later)
         except Exception:
             logger.exception(failed)
-        await asyncio.sleep((MORE_SECONDS if is_more else seconds) * JITTER.uniform(0.5, 1.5))
+        await asyncio.sleep((MORE_SECONDS if has_more else seconds) * JITTER.uniform(0.5, 1.5))

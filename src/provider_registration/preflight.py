@@ -22,7 +22,7 @@ from provider_registration.db.grants import FIND_ROLE, find_deviations
 from provider_registration.db.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
 from provider_registration.environment import SettingsError, find_misspelled, find_unparsable, load_settings
 from provider_registration.settings import DatabaseSettings, Settings
-from provider_registration.web.rate_limits import redis_answers
+from provider_registration.web.rate_limits import redis_responds
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ async def check() -> list[Finding]:
 
 
 def find_refusal_at_start(settings: Settings) -> str | None:
-    """The message that forbids the start, if found in time: only a wrong encoding can never be fixed later.
+    """The reason not to start, if found in time: only a wrong encoding can never be fixed later.
 
     All other findings of `check` are logged; the start does not wait for them.
     """
@@ -244,9 +244,9 @@ async def _replica(url: str) -> list[Finding]:
 
 
 async def _redis(url: str) -> list[Finding]:
-    if await redis_answers(url):
+    if await redis_responds(url):
         return [Finding("ok", "redis", "it responds")]
-    return [Finding("warning", "redis", "it cannot be reached; no one can log in until it can")]
+    return [Finding("warning", "redis", "it cannot be reached; no one can sign in until it can")]
 
 
 @asynccontextmanager

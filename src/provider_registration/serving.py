@@ -17,7 +17,7 @@ from provider_registration.settings import Settings
 from provider_registration.web.server import BundlingProtocol
 
 KEEP_ALIVE_SECONDS = 75  # longer than gateways keep idle connections (nginx: 60 s), so that the gateway closes first
-WORKER_SECONDS = 60  # without response until a worker is replaced: on a busy machine it starts slowly
+WORKER_SECONDS = 60  # after which an unresponsive worker is replaced; on a busy machine it starts slowly
 SHUTDOWN_MARGIN_SECONDS = 2  # for requests, in addition to the time for approvals
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - writable in a read-only container; the folder in it has a random name
 

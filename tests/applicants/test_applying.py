@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from provider_registration.applicants.applying import EMAIL_TAKEN, NOT_SAVED
-from provider_registration.applicants.router import SENT_BEFORE, SWITCH
+from provider_registration.applicants.router import ALREADY_SENT, SWITCH
 from provider_registration.applicants.sentences import sentence
 from provider_registration.candidates.schemas import CandidateRegistration
 from provider_registration.pages.translations import Languages
@@ -191,7 +191,7 @@ async def test_a_form_that_says_something_else_when_sent_again_changes_nothing_a
     assert "notice" in str(again.headers.get_list("set-cookie"))
     cookie = again.headers["set-cookie"].partition(";")[0]
     said = text_of(await client.get(again.headers["Location"], headers={"Cookie": cookie}))
-    assert SENT_BEFORE in said
+    assert ALREADY_SENT in said
     assert "Number of trucks 7" in said
 
 

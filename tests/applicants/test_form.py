@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider_registration.applicants.form import NUMBERS, ORDER, TEXTS, ApplicationForm, FormRefused
-from provider_registration.applicants.sentences import OF_A_NEW_RULE, SENTENCES, sentence
+from provider_registration.applicants.sentences import DEFAULT, SENTENCES, sentence
 from provider_registration.candidates.company import FACTS
 from provider_registration.pages.forms import Form
 from provider_registration.pages.translations import Languages
@@ -41,14 +41,14 @@ def test_the_form_asks_for_every_fact_and_says_what_is_wrong_with_each():
 def test_a_field_without_sentences_has_one_too():
     fault = {"loc": ("fleet",), "type": "missing", "msg": "", "input": None}
 
-    assert sentence(fault, ENGLISH) == OF_A_NEW_RULE
+    assert sentence(fault, ENGLISH) == DEFAULT
 
 
 @given(FIELDS)
 def test_anything_may_be_typed(fields):
     errors = errors_of(ApplicationForm.of(Form(fields)))
 
-    assert OF_A_NEW_RULE not in errors.values()
+    assert DEFAULT not in errors.values()
     assert set(errors) <= {*TEXTS, *NUMBERS, "products"}
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
-from provider_registration.applicants.router import SENT_BEFORE
+from provider_registration.applicants.router import ALREADY_SENT
 from provider_registration.applicants.sentences import SENTENCES
 
 NOT_A_NUMBER = SENTENCES["truck_count"]["int_type"]
@@ -186,4 +186,4 @@ async def test_a_typo_corrected_after_going_back_leads_to_the_application_with_a
 
         await page.wait_for_url(f"{address}?language=en")
         said = await page.get_by_role("status").inner_text()
-        assert said == SENT_BEFORE
+        assert said == ALREADY_SENT

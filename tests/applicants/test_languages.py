@@ -179,7 +179,7 @@ async def test_the_language_of_the_form_is_kept_and_the_applications_page_is_in_
     chosen = await client.get(f"{path}?language=en", headers=SPANISH)
 
     assert (await candidate_of(form["contact_email"]))["language"] == "es"
-    assert "1.200 toneladas por día" in text_of(page)
+    assert "1.200 toneladas al día" in text_of(page)
     assert "Manzanas, Uvas" in text_of(page)
     assert "1,200 tonnes per day" in text_of(chosen)
     assert 'href="?language=en"' in page.text

@@ -16,7 +16,7 @@ import pytest
 
 from provider_registration.auth import passwords
 from provider_registration.auth.models import Role
-from provider_registration.auth.passwords import MAX_QUEUED_AN_ADDRESS, THREADS
+from provider_registration.auth.passwords import MAX_QUEUED_PER_NETWORK, THREADS
 from provider_registration.auth.service import AuthService
 from provider_registration.web.text import prepare_password
 
@@ -306,7 +306,7 @@ async def test_a_log_in_that_was_abandoned_in_the_queue_is_skipped(service, anon
                 await asyncio.sleep(0.01)
 
     hasher = service.app.services.get(AuthService)._hasher
-    callers = [begin(number) for number in range(MAX_QUEUED_AN_ADDRESS - 1)]
+    callers = [begin(number) for number in range(MAX_QUEUED_PER_NETWORK - 1)]
     await queued(len(callers))
     honest = asyncio.create_task(anonymous.post(LOGIN, json={"username": user, "password": PASSWORD}))
     await queued(len(callers) + 1)

@@ -49,16 +49,16 @@ def test_failures_in_a_row_open_it(breaker):
     assert breaker.retry_after == 5
 
 
-def test_billing_answers_lately_within_a_minute_of_an_answer_unless_it_is_given_a_pause(breaker, clock):
-    assert not breaker.answers_lately
+def test_billing_responded_recently_within_a_minute_of_an_answer_unless_it_is_given_a_pause(breaker, clock):
+    assert not breaker.responded_recently
     breaker.succeeded()
     clock.now += 60
-    assert breaker.answers_lately
+    assert breaker.responded_recently
     fail(breaker)
-    assert not breaker.answers_lately
+    assert not breaker.responded_recently
     breaker.succeeded()
     clock.now += 61
-    assert not breaker.answers_lately
+    assert not breaker.responded_recently
 
 
 def test_a_success_between_failures_keeps_it_closed(breaker):
@@ -141,7 +141,7 @@ def test_the_metric_tells_that_the_pause_is_over_though_nobody_asks_for_billing(
     assert shown() == "open"
 
     clock.now += protection.OPEN_SECONDS
-    breaker.show()
+    breaker.update_metric()
 
     assert shown() == "half_open"
 
@@ -149,7 +149,7 @@ def test_the_metric_tells_that_the_pause_is_over_though_nobody_asks_for_billing(
 def test_the_metric_says_open_while_the_answer_to_the_probe_is_missing(breaker, clock):
     fail(breaker)
     clock.now += protection.OPEN_SECONDS
-    breaker.show()
+    breaker.update_metric()
     breaker.admit()
     assert shown() == "open"
 

@@ -268,7 +268,7 @@ async def test_what_was_read_before_an_erasure_is_not_written_after_it(connectio
 
     made = [{**row._asdict(), "id": str(row.id), "search_text": " munoz"}]
     async with database.statement() as session:
-        await session.execute(queries.FILL_SEARCH_TEXTS, {"made": json.dumps(made)})
+        await session.execute(queries.FILL_SEARCH_TEXTS, {"filled": json.dumps(made)})
 
     assert await connection.fetchval(TEXT_OF, company) == (None if erase else " munoz")
 

@@ -134,8 +134,8 @@ async def test_one_in_doubt_is_let_go_and_can_be_decided_anew(admin, in_doubt):
     [
         ({}, "Select what you found in billing"),
         ({"resolution": "link"}, "Enter the provider ID"),
-        ({"resolution": "link", "provider_id": "0"}, "No provider can have this ID"),
-        ({"resolution": "link", "provider_id": "9" * 10}, "No provider can have this ID"),
+        ({"resolution": "link", "provider_id": "0"}, "Enter a valid provider ID"),
+        ({"resolution": "link", "provider_id": "9" * 10}, "Enter a valid provider ID"),
         ({"resolution": "link", "provider_id": "9" * 5000}, "Enter the provider ID"),
         ({"resolution": "eat"}, "Select what you found in billing"),
     ],

@@ -245,7 +245,7 @@ async def test_the_way_back_to_what_was_typed_keeps_nobody_out(signed_in, compan
         await page.get_by_label("Other reason").fill("Too far away")
         await page.context.clear_cookies()
         await page.get_by_role("button", name="Reject").click()
-        await page.get_by_text("what you entered is kept").wait_for()
+        await page.get_by_text("with what you entered").wait_for()
         await look_at(page, "sign-in-again")
         await page.get_by_label("E-mail address").fill(accounts[Role.ADMIN])
         await page.get_by_label("Password").fill(PASSWORD)

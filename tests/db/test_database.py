@@ -59,7 +59,7 @@ async def values(database):
 async def test_the_patience_of_a_batch_ends_with_its_statement(database):
     async with database.transaction() as session:
         await session.execute(
-            text(f"WITH {module.LOCK_TIMEOUT_CTE} SELECT FROM patience").bindparams(BATCH_LOCK_TIMEOUT)
+            text(f"WITH {module.LOCK_TIMEOUT_CTE} SELECT FROM lock_timeout").bindparams(BATCH_LOCK_TIMEOUT)
         )
         assert await session.scalar(text("SHOW lock_timeout")) == "100ms"
         connection = await session.scalar(text("SELECT pg_backend_pid()"))

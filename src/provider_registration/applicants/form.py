@@ -1,4 +1,4 @@
-"""The application form as typed, and its validation errors in plain words."""
+"""The application form as typed, and its validation errors as sentences."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class ApplicationForm:
     def status_secret(self, contact_email: str) -> str:
         """The secret of the status link, the same each time that this form is sent.
 
-        So a second click redirects to the application that the first click created.
+        A second click therefore redirects to the application that the first click created.
         """
         digest = hmac.digest(self.key.encode(), canonical_email(contact_email).encode(), sha256)
         return urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -24,22 +24,22 @@ router = APIRouter(include_in_schema=False)
 
 APPLY = "/apply"
 # The URL is a secret, so no request sends it as Referer, not even those for our static files.
-TELL_NOBODY = {"Referrer-Policy": "no-referrer"}
-# The Back button shows this same form, with its key, so that sending it again is the same application. It has no
-# personal data, and is revalidated in all other cases.
-KEPT_FOR_GOING_BACK = {"Cache-Control": "private, no-cache"}
-SENT_BEFORE = mark(
+NO_REFERRER = {"Referrer-Policy": "no-referrer"}
+# Lets the Back button show the same form with its key, so that sending it again does not create a second application.
+# An empty form has no personal data.
+REVALIDATED = {"Cache-Control": "private, no-cache"}
+ALREADY_SENT = mark(
     "You have already sent this application. We kept your first version. To change it, write to us from the e-mail "
     "address in it."
 )
-SWITCH = "switch"  # the name of the buttons that show the form, as filled in so far, in another language
+SWITCH = "switch"  # name of the buttons that show the form in another language and keep what was typed
 
 
 @router.get(APPLY)
 async def show_form(request: Request, renderer: RendererDep) -> Response:
     """Show an empty form."""
     page = _form_page(request, renderer, renderer.languages.of(request), Attempt(ApplicationForm.blank()))
-    page.headers.update(KEPT_FOR_GOING_BACK)
+    page.headers.update(REVALIDATED)
     return page
 
 
@@ -61,7 +61,7 @@ async def post_form(
             location = renderer.languages.keep_choice(request, location)
         response = RedirectResponse(location, HTTPStatus.SEE_OTHER)
         if attempt.is_changed:
-            set_flash(request, response, FlashMessage("warning", language.say(SENT_BEFORE)))
+            set_flash(request, response, FlashMessage("warning", language.say(ALREADY_SENT)))
         return response
     return _form_page(request, renderer, language, attempt)
 
@@ -85,14 +85,14 @@ def _form_page(request: Request, renderer: Renderer, language: Language, attempt
 async def show_application(
     secret: str, service: CandidateServiceDep, renderer: RendererDep, request: Request
 ) -> Response:
-    """Show the status of an application to those who have its link."""
+    """Show the status of an application to anyone who has its link."""
     application, languages = await service.find_application(secret), renderer.languages
     if application is None:
         return renderer.page(
             request,
             "applicants/unknown.html",
             status=HTTPStatus.NOT_FOUND,
-            headers=TELL_NOBODY,
+            headers=NO_REFERRER,
             language=languages.of(request),
             apply=languages.keep_choice(request, APPLY),
         )
@@ -100,7 +100,7 @@ async def show_application(
     return renderer.page(
         request,
         "applicants/application.html",
-        headers=TELL_NOBODY,
+        headers=NO_REFERRER,
         language=language,
         application=application,
         products=products_in(language),

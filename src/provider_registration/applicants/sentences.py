@@ -9,12 +9,12 @@ from pydantic_core import ErrorDetails
 from provider_registration.candidates.company import Product
 from provider_registration.pages.translations import Language, Plural, mark
 
-OF_A_NEW_RULE = mark("Check this answer")
-NAMELESS = mark("Enter a company name with letters or numbers in it")
-UNUSABLE = mark("Remove line breaks and other control characters")
-UNLISTED = mark("Select products from the list, each only once")
+DEFAULT = mark("Check this answer")
+INVISIBLE_NAME = mark("Enter a company name with letters or numbers in it")
+CONTROL_CHARACTERS = mark("Remove line breaks and other control characters")
+WRONG_PRODUCTS = mark("Select products from the list, each only once")
 
-# By field, then by pydantic's type of error; %(…)s is a limit of the rule.
+# By field, then by pydantic's error type; %(…)s is a limit of the rule.
 SENTENCES: Mapping[str, Mapping[str, str | Plural]] = {
     "company_name": {
         "missing": mark("Enter your company name"),
@@ -22,16 +22,16 @@ SENTENCES: Mapping[str, Mapping[str, str | Plural]] = {
             "Company name must be %(max_length)s character or fewer",
             "Company name must be %(max_length)s characters or fewer",
         ),
-        "too_short": NAMELESS,
-        "invisible": NAMELESS,
-        "control_character": UNUSABLE,
+        "too_short": INVISIBLE_NAME,
+        "invisible": INVISIBLE_NAME,
+        "control_character": CONTROL_CHARACTERS,
     },
     "location": {
         "too_long": Plural(
             "Town and country must be %(max_length)s character or fewer",
             "Town and country must be %(max_length)s characters or fewer",
         ),
-        "control_character": UNUSABLE,
+        "control_character": CONTROL_CHARACTERS,
     },
     "contact_email": {
         "missing": mark("Enter an e-mail address"),
@@ -40,21 +40,21 @@ SENTENCES: Mapping[str, Mapping[str, str | Plural]] = {
             "E-mail address must be %(max_length)s characters or fewer",
         ),
         "email_address": mark("Enter an e-mail address like name@company.com"),
-        "control_character": UNUSABLE,
+        "control_character": CONTROL_CHARACTERS,
     },
     "phone": {
         "too_long": Plural(
             "Phone number must be %(max_length)s character or fewer",
             "Phone number must be %(max_length)s characters or fewer",
         ),
-        "control_character": UNUSABLE,
+        "control_character": CONTROL_CHARACTERS,
         "no_digits": mark("Enter a phone number like +34 963 555 017"),
     },
     "products": {
         "missing": mark("Select at least one product"),
-        "too_long": UNLISTED,
-        "repeated_items": UNLISTED,
-        "enum": UNLISTED,
+        "too_long": WRONG_PRODUCTS,
+        "repeated_items": WRONG_PRODUCTS,
+        "enum": WRONG_PRODUCTS,
     },
     "truck_count": {
         "missing": mark("Enter the number of trucks"),
@@ -80,13 +80,13 @@ PRODUCTS = {
 
 
 def products_in(language: Language) -> dict[Product, str]:
-    """The names of the products."""
+    """The names of the products in a language."""
     return {product: language.say(name) for product, name in PRODUCTS.items()}
 
 
 def sentence(fault: ErrorDetails, language: Language) -> str:
     """The message for a validation error of one field."""
-    text = SENTENCES.get(str(fault["loc"][0]), {}).get(fault["type"], OF_A_NEW_RULE)
+    text = SENTENCES.get(str(fault["loc"][0]), {}).get(fault["type"], DEFAULT)
     limits = fault.get("ctx", {})
     if isinstance(text, Plural):
         return language.count(text, limits["max_length"], **limits)

@@ -53,7 +53,7 @@ Result = TypeVar("Result")
 
 
 class Attempt:
-    """The work of a worker that holds a claim. It retries its database writes until the lease expires."""
+    """What a worker does with a claim. It retries its database writes until the lease expires."""
 
     def __init__(
         self,
@@ -97,8 +97,8 @@ class Attempt:
             case BillingUncertain() if self._needs_an_admin(error):
                 return await self._mark_in_doubt(reason)
             case BillingUncertain():
-                was_asked = not isinstance(error.__cause__, BillingCircuitOpen)
-                return await self._keep_waiting(reason, was_asked=was_asked)
+                was_called = not isinstance(error.__cause__, BillingCircuitOpen)
+                return await self._keep_waiting(reason, was_called=was_called)
             case BillingNameTaken():
                 return await self._drop(reason, "name_taken", ProviderNameTaken())
             case BillingCircuitOpen(retry_after=seconds):
@@ -117,15 +117,15 @@ class Attempt:
                 return True
             case BillingRefused(is_retryable=is_retryable):
                 return not is_retryable
-            case _ if self._claim.attempts >= MAX_UNANSWERED and self._billing.breaker.answers_lately:
+            case _ if self._claim.attempts >= MAX_UNANSWERED and self._billing.breaker.responded_recently:
                 return True  # billing fails to respond to this request only
             case _:
                 return not self._billing.retry_ambiguous
 
-    async def _keep_waiting(self, reason: str, *, was_asked: bool) -> Candidate:
+    async def _keep_waiting(self, reason: str, *, was_called: bool) -> Candidate:
         backoff = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._claim.attempts - 1, 10))
         wait_seconds = backoff * JITTER.uniform(0.75, 1.25)
-        parameters = {"wait_seconds": wait_seconds, "last_error": reason, "was_asked": was_asked}
+        parameters = {"wait_seconds": wait_seconds, "last_error": reason, "was_called": was_called}
         return await self._release(queries.KEEP_WAITING, parameters, None, "waiting", ApprovalWaiting(reason))
 
     async def _mark_in_doubt(self, reason: str) -> Candidate:
@@ -170,10 +170,10 @@ class Attempt:
     async def _record_provider(self, provider_id: int) -> Candidate:
         """Mark the candidate approved. A known provider is recorded even if the lease has expired."""
         claim = self._claim
-        made = CreatedProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
+        created = CreatedProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
         try:
-            # RowHeld is handled by `_durably`, which may use the whole lease; a claim only has the time of a request.
-            candidate = await self._batches.finish(made)
+            # `_durably` retries after RowHeld until the lease expires; a claim only has the time of a request.
+            candidate = await self._batches.finish(created)
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":
                 raise

@@ -24,7 +24,7 @@ from provider_registration.db.database import NO_LOCK_TIMEOUT, Database, RowHeld
 from provider_registration.failpoints import reach
 
 REQUESTS = TypeAdapter(list[ClaimRequest])
-MADE = TypeAdapter(list[CreatedProvider])
+CREATED = TypeAdapter(list[CreatedProvider])
 
 
 class ApprovalBatches:
@@ -50,15 +50,15 @@ class ApprovalBatches:
             claim = await self._claims.do(request)
         return claim or await self._claim_alone(request)
 
-    async def finish(self, made: CreatedProvider) -> Candidate:
-        """Mark a candidate approved, end its approval and record that; return one that was already decided unchanged.
+    async def finish(self, created: CreatedProvider) -> Candidate:
+        """Mark a candidate approved, end its approval and record that; a decided candidate is returned unchanged.
 
         Raises:
             CandidateNotFound: the candidate no longer exists.
             IntegrityError: another candidate has this provider.
             RowHeld, DatabaseUnavailable: PostgreSQL does not respond; the write may have been stored.
         """
-        return await self._finishes.do(made) or await self._finish_alone(made)
+        return await self._finishes.do(created) or await self._finish_alone(created)
 
     async def _claim_together(self, requests: Sequence[ClaimRequest]) -> list[Claim | None]:
         await reach("approval.before-claim")
@@ -70,7 +70,7 @@ class ApprovalBatches:
     async def _claim_alone(self, request: ClaimRequest) -> Claim:
         async with self._database.transaction() as session:
             await session.execute(candidate_queries.LOCK_CANDIDATES, {"candidate_ids": [request.candidate_id]})
-            parameters = self._claim_parameters([request]) | {"patience": NO_LOCK_TIMEOUT}
+            parameters = self._claim_parameters([request]) | {"lock_timeout": NO_LOCK_TIMEOUT}
             row = (await session.execute(queries.CLAIM, parameters)).mappings().one()
         if row["claim_id"]:
             return Claim.from_row(row)
@@ -87,30 +87,31 @@ class ApprovalBatches:
     def _claim_parameters(self, requests: Sequence[ClaimRequest]) -> dict[str, object]:
         return {"requests": REQUESTS.dump_json(list(requests)).decode(), "lease_seconds": self._lease_seconds}
 
-    async def _finish_together(self, made: Sequence[CreatedProvider]) -> list[Candidate | None]:
+    async def _finish_together(self, created: Sequence[CreatedProvider]) -> list[Candidate | None]:
         await reach("approval.before-finish")
+        parameters = {"created": CREATED.dump_json(list(created)).decode()}
         async with self._database.statement() as session:
-            rows = (await session.execute(queries.FINISH, {"made": MADE.dump_json(list(made)).decode()})).mappings()
+            rows = (await session.execute(queries.FINISH, parameters)).mappings()
             finished = {row["id"]: Candidate.from_row(row) for row in rows}
-        return [finished.get(provider.candidate_id) for provider in made]
+        return [finished.get(provider.candidate_id) for provider in created]
 
-    async def _finish_alone(self, made: CreatedProvider) -> Candidate:
+    async def _finish_alone(self, created: CreatedProvider) -> Candidate:
         async with self._database.transaction() as session:
-            return await finish_locked(session, made)
+            return await finish_locked(session, created)
 
 
-async def finish_locked(session: AsyncSession, made: CreatedProvider) -> Candidate:
+async def finish_locked(session: AsyncSession, created: CreatedProvider) -> Candidate:
     """Lock a candidate and finish its approval at its current version.
 
     Raises:
         CandidateNotFound: it no longer exists.
         IntegrityError: another candidate has this provider.
     """
-    keys = {"candidate_id": made.candidate_id, "expected": None}
-    await session.execute(candidate_queries.LOCK_CANDIDATES, {"candidate_ids": [made.candidate_id]})
+    keys = {"candidate_id": created.candidate_id, "expected": None}
+    await session.execute(candidate_queries.LOCK_CANDIDATES, {"candidate_ids": [created.candidate_id]})
     seen = (await session.execute(candidate_queries.FIND_OBSTACLE, keys)).mappings().one()
     if seen["version_seen"] is None:
-        raise CandidateNotFound(made.candidate_id)
-    made = replace(made, candidate_version=seen["version_seen"])
-    parameters = {"made": MADE.dump_json([made]).decode(), "patience": NO_LOCK_TIMEOUT}
+        raise CandidateNotFound(created.candidate_id)
+    created = replace(created, candidate_version=seen["version_seen"])
+    parameters = {"created": CREATED.dump_json([created]).decode(), "lock_timeout": NO_LOCK_TIMEOUT}
     return Candidate.from_row((await session.execute(queries.FINISH, parameters)).mappings().one())

@@ -15,7 +15,7 @@ from provider_registration.db.statements import statement
 # others. Names are inserted in order, so that two statements cannot deadlock. A waiting approval is taken over.
 CLAIM = statement(
     """
-    WITH {patience}, seen AS (
+    WITH {lock_timeout}, seen AS (
         SELECT request.*, candidates.company_name, candidates.status, candidates.version,
                intent.candidate_id IS NOT NULL AS has_intent, {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:requests AS json)) AS request (
@@ -27,7 +27,7 @@ CLAIM = statement(
         SELECT seen.*
         FROM seen
         JOIN candidates ON candidates.id = seen.candidate_id
-        CROSS JOIN patience
+        CROSS JOIN lock_timeout
         WHERE candidates.status = 'pending'
           AND candidates.version = seen.version
           AND coalesce(seen.obstacle, 'waiting') = 'waiting'
@@ -66,60 +66,60 @@ CLAIM = statement(
     FROM seen
     LEFT JOIN claimed ON claimed.claim_id = seen.claim_id
     """,
-    patience=LOCK_TIMEOUT_CTE,
+    lock_timeout=LOCK_TIMEOUT_CTE,
     obstacle=OBSTACLE,
     standing=STANDING,
 ).bindparams(BATCH_LOCK_TIMEOUT, LONGEST)
 
 # Mark pending candidates approved, each at its expected version; end their approvals and record the events. If a
-# candidate was decided in the meantime, its approval ends too and its provider is recorded, once, as an orphan.
+# candidate was decided in the meantime, its approval ends too and its provider is recorded once as an orphan.
 # Returns the candidates as they are now, except those that are still pending.
 FINISH = statement(
     """
-    WITH {patience}, made AS (
+    WITH {lock_timeout}, created AS (
         SELECT *
-        FROM json_to_recordset(CAST(:made AS json)) AS made (
+        FROM json_to_recordset(CAST(:created AS json)) AS created (
             candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer, event text,
             user_id uuid
         )
     ), approved AS (
         UPDATE candidates
-        SET status = 'approved', provider_id = made.provider_id
-        FROM made, patience
-        WHERE candidates.id = made.candidate_id
+        SET status = 'approved', provider_id = created.provider_id
+        FROM created, lock_timeout
+        WHERE candidates.id = created.candidate_id
           AND candidates.status = 'pending'
-          AND candidates.version = made.candidate_version
+          AND candidates.version = created.candidate_version
         RETURNING candidates.*
     ), otherwise AS (
-        SELECT candidates.*, made.provider_id AS made_id, made.idempotency_key, made.user_id
-        FROM made
-        JOIN candidates ON candidates.id = made.candidate_id
+        SELECT candidates.*, created.provider_id AS created_id, created.idempotency_key, created.user_id
+        FROM created
+        JOIN candidates ON candidates.id = created.candidate_id
         WHERE candidates.status <> 'pending'
     ), ended AS (
         DELETE FROM approval_intents
         WHERE candidate_id IN (SELECT id FROM approved UNION ALL SELECT id FROM otherwise)
     ), recorded AS (
         INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id)
-        SELECT made.candidate_id, made.idempotency_key, made.event, made.user_id, made.provider_id
-        FROM made
-        JOIN approved ON approved.id = made.candidate_id
+        SELECT created.candidate_id, created.idempotency_key, created.event, created.user_id, created.provider_id
+        FROM created
+        JOIN approved ON approved.id = created.candidate_id
     ), recorded_orphans AS (
         INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id)
-        SELECT id, idempotency_key, 'orphaned', user_id, made_id
+        SELECT id, idempotency_key, 'orphaned', user_id, created_id
         FROM otherwise
-        WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.made_id)
+        WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.created_id)
           AND NOT EXISTS (
               SELECT FROM approval_events AS known
               WHERE known.candidate_id = otherwise.id
                 AND known.event = 'orphaned'
-                AND known.provider_id = otherwise.made_id
+                AND known.provider_id = otherwise.created_id
           )
     )
     SELECT {candidate} FROM approved AS candidates
     UNION ALL
     SELECT {candidate} FROM otherwise AS candidates
     """,
-    patience=LOCK_TIMEOUT_CTE,
+    lock_timeout=LOCK_TIMEOUT_CTE,
     candidate=CANDIDATE_COLUMNS,
 ).bindparams(BATCH_LOCK_TIMEOUT)
 
@@ -205,7 +205,7 @@ KEEP_WAITING = text("""
     UPDATE approval_intents
     SET claim_id = NULL,
         next_attempt_at = now() + make_interval(secs => :wait_seconds),
-        last_error = CASE WHEN :was_asked THEN :last_error ELSE coalesce(last_error, :last_error) END
+        last_error = CASE WHEN :was_called THEN :last_error ELSE coalesce(last_error, :last_error) END
     WHERE candidate_id = :candidate_id AND claim_id = :claim_id
     RETURNING candidate_id
 """)

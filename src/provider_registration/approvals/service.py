@@ -60,7 +60,7 @@ logger = logging.getLogger(__name__)
 LEASE_SHARE = 1.5  # a lease lasts this many deadlines of a billing call, so no one takes over from a live worker
 SWEEPS_AT_ONCE = 5
 LAST_RESORT_SECONDS = (
-    15.0  # without any other call to billing, until a sweep probes with what failed MAX_UNANSWERED times
+    15.0  # after which a half-open breaker is also probed with approvals that failed MAX_UNANSWERED times
 )
 STOP_SECONDS = 10.0  # that approvals may still take during shutdown
 MAX_EVENTS = 100
@@ -161,10 +161,10 @@ class ApprovalService:
 
     async def sweep(self) -> None:
         """Carry out due approvals: those whose worker died, and those that wait for a retry."""
-        self._billing.breaker.show()
+        self._billing.breaker.update_metric()
         while self._billing.breaker.state is not BreakerState.OPEN:
             probing = self._billing.breaker.state is BreakerState.HALF_OPEN
-            # What billing may never answer would use up each probe, and keep all others waiting.
+            # An approval that billing never responds to would use up every probe and keep the others waiting.
             is_left_to_others = probing and self._billing.breaker.half_open_seconds < LAST_RESORT_SECONDS
             max_attempts = MAX_UNANSWERED if is_left_to_others else MAX_INTEGER
             at_once = 1 if probing else SWEEPS_AT_ONCE

@@ -22,14 +22,14 @@ class InvalidCredentials(AuthenticationError):
 
 
 class LoginsBusy(UnavailableError):
-    """Too many logins are queued."""
+    """Too many sign-ins are queued."""
 
     code = "logins-busy"
-    title = "Too many logins"
+    title = "Too many sign-ins"
     retry_after = 1
 
     def __str__(self) -> str:
-        return "Too many login attempts at once. Try again in a moment."
+        return "Too many sign-in attempts at once. Try again in a moment."
 
 
 class NotAuthenticated(AuthenticationError):
@@ -53,7 +53,7 @@ class InvalidRefreshToken(AuthenticationError):
     title = "Invalid refresh token"
 
     def __str__(self) -> str:
-        return "The refresh token is invalid or has expired; log in again."
+        return "The refresh token is invalid or has expired; sign in again."
 
 
 class RoleNotAllowed(PermissionDeniedError):

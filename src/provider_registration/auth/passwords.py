@@ -20,12 +20,12 @@ from provider_registration.web.text import MAX_PASSWORD_LENGTH, prepare_password
 ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
 MAX_QUEUED = 40  # logins at once: a check takes about 40 ms of a core, so the last one waits about a second
-MAX_QUEUED_AN_ADDRESS = 10  # so that one client cannot fill the queue
+MAX_QUEUED_PER_NETWORK = 10  # so that one client cannot fill the queue
 THREADS = 2
 MIN_LENGTH = 8
 COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
 
-WRONG_LENGTH = f"A password has {MIN_LENGTH} to {MAX_PASSWORD_LENGTH} characters."
+WRONG_LENGTH = f"A password must have {MIN_LENGTH} to {MAX_PASSWORD_LENGTH} characters."
 
 Result = TypeVar("Result")
 StillWanted = Callable[[], Awaitable[None]]  # raises if the client has disconnected
@@ -33,10 +33,10 @@ StillWanted = Callable[[], Awaitable[None]]  # raises if the client has disconne
 
 @dataclass(frozen=True, slots=True)
 class PasswordCheck:
-    """Whether a password is correct; if the stored hash is outdated, `better_hash` should replace it."""
+    """Whether a password is correct; `new_hash` should replace a stored hash that is outdated."""
 
-    is_right: bool
-    better_hash: str | None = None
+    is_correct: bool
+    new_hash: str | None = None
 
 
 class PasswordHasher:
@@ -53,9 +53,9 @@ class PasswordHasher:
         """Hold one of MAX_QUEUED places during the block, which bounds the waiting time.
 
         Raises:
-            LoginsBusy: the queue is full, or has MAX_QUEUED_AN_ADDRESS logins from this IP network.
+            LoginsBusy: the queue is full, or has MAX_QUEUED_PER_NETWORK logins from this IP network.
         """
-        if self._queued.total() >= MAX_QUEUED or self._queued[address] >= MAX_QUEUED_AN_ADDRESS:
+        if self._queued.total() >= MAX_QUEUED or self._queued[address] >= MAX_QUEUED_PER_NETWORK:
             raise LoginsBusy
         self._queued[address] += 1
         try:
@@ -96,17 +96,17 @@ class PasswordHasher:
             return await self._verify(password, password_hash)
 
     async def _verify(self, password: str, password_hash: str | None) -> PasswordCheck:
-        """Earlier releases hashed the password as typed: if that differs from the prepared one, try it second."""
+        """Earlier releases hashed the password as typed: if that differs from the prepared one, try it next."""
         if password_hash is None or not ARGON2ID.identify(password_hash):  # an erased user has no valid hash
             password_hash = None
         spellings = _spellings(password)
         for spelling in spellings:
-            is_right = await self._run(ARGON2ID.verify, spelling, password_hash or self._decoy)
-            if is_right and password_hash is not None:
+            is_correct = await self._run(ARGON2ID.verify, spelling, password_hash or self._decoy)
+            if is_correct and password_hash is not None:
                 if spelling == spellings[0] and not ARGON2ID.needs_update(password_hash):
-                    return PasswordCheck(is_right=True)
-                return PasswordCheck(is_right=True, better_hash=await self._run(ARGON2ID.hash, spellings[0]))
-        return PasswordCheck(is_right=False)
+                    return PasswordCheck(is_correct=True)
+                return PasswordCheck(is_correct=True, new_hash=await self._run(ARGON2ID.hash, spellings[0]))
+        return PasswordCheck(is_correct=False)
 
     def close(self) -> None:
         """Stop the threads."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# Find the user who logs in, with the hash to check; one row, whose id is NULL if no user has the e-mail address. Users
+# Find a user by e-mail address, with the hash to check: one row, with NULLs if there is no such user. Users
 # added by an earlier release have no canonical address until a command writes it; match them as that release does.
 FIND_CREDENTIALS = text("""
     SELECT users.id, users.role, users.disabled_at, users.password_hash
-    FROM (SELECT) AS asked
+    FROM (SELECT) AS request
     LEFT JOIN users ON users.email_canonical = :email_canonical
                     OR (users.email_canonical IS NULL AND lower(users.email) = lower(:email))
     ORDER BY users.email_canonical
@@ -170,10 +170,10 @@ REVOKE_SESSION = text("""
 # Sessions revoked since the last poll, less some seconds of overlap, by the database's clock, which may have been set
 # back; one row without a session if there are none.
 LIST_REVOKED_SESSIONS = text("""
-    SELECT asked.at, sessions.id
-    FROM (SELECT now() AS at) AS asked
+    SELECT poll.at, sessions.id
+    FROM (SELECT now() AS at) AS poll
     LEFT JOIN sessions
-        ON sessions.revoked_at > least(CAST(:asked_before AS timestamptz), asked.at) - make_interval(secs => :seconds)
+        ON sessions.revoked_at > least(CAST(:last_poll AS timestamptz), poll.at) - make_interval(secs => :seconds)
 """)
 
 # Delete sessions that expired a day ago, a bounded number at a time; their refresh tokens are deleted with them.

@@ -33,8 +33,8 @@ class RevocationWatch:
         self._database = database
         self._logger = RateLimitedLogger(logger)
         self._ended: dict[UUID, float] = {}  # session -> when to forget it, by `_now`
-        self._asked_at = float("-inf")  # by `_now`
-        self._asked_before: datetime | None = None  # the same time by the database's clock, which may be set
+        self._polled_at = float("-inf")  # by `_now`
+        self._last_poll: datetime | None = None  # the same time by the database's clock, which may be set
         self._cleaned_at = _now()
 
     async def is_revoked(self, session_id: UUID) -> bool:
@@ -43,7 +43,7 @@ class RevocationWatch:
         Raises:
             DatabaseUnavailable: unknown, since the database has not responded for STALE_SECONDS.
         """
-        if _now() - self._asked_at > STALE_SECONDS:
+        if _now() - self._polled_at > STALE_SECONDS:
             await self.refresh()
         return session_id in self._ended
 
@@ -74,8 +74,8 @@ class RevocationWatch:
         """
         now = _now()
         parameters = {
-            "asked_before": self._asked_before,
-            "seconds": REMEMBERED_SECONDS if self._asked_before is None else OVERLAP_SECONDS,
+            "last_poll": self._last_poll,
+            "seconds": REMEMBERED_SECONDS if self._last_poll is None else OVERLAP_SECONDS,
         }
         async with self._database.statement() as session:
             rows = (await session.execute(queries.LIST_REVOKED_SESSIONS, parameters)).all()
@@ -83,7 +83,7 @@ class RevocationWatch:
             if row.id is not None:
                 self._ended.setdefault(row.id, now + REMEMBERED_SECONDS)
         self._ended = {session_id: until for session_id, until in self._ended.items() if until > now}
-        self._asked_at, self._asked_before = now, rows[0].at
+        self._polled_at, self._last_poll = now, rows[0].at
 
     async def _clean(self) -> None:
         if _now() - self._cleaned_at > CLEANING_SECONDS:

@@ -23,7 +23,7 @@ from provider_registration.observability.metrics import LOGINS, REFRESHES
 from provider_registration.web.rate_limits import RateLimits, RateLimitsUnavailable, TooManyRequests
 from provider_registration.web.text import canonical_email
 
-SESSION_SECONDS = 7 * 24 * 3600  # then the user must log in again
+SESSION_SECONDS = 7 * 24 * 3600  # then the user must sign in again
 IDLE_SECONDS = 12 * 3600  # lifetime of an unused refresh token
 GRACE_SECONDS = 10  # in which a refresh whose response was lost may be repeated
 REFRESH_TOKEN_BYTES = 32
@@ -67,7 +67,7 @@ class AuthService:
         `still_wanted` raises if the caller has disconnected: then no password is checked.
 
         Raises:
-            InvalidCredentials: after the same time, whatever was wrong.
+            InvalidCredentials: whatever was wrong, after the same time.
             TooManyRequests, RateLimitsUnavailable, LoginsBusy: try again later.
         """
         return await self._begin(username, password, address, still_wanted, SESSION_SECONDS, self._first_tokens)
@@ -86,12 +86,12 @@ class AuthService:
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
         """Check a password and begin a session of `seconds`; `then` creates its tokens or secret."""
-        asked = {"email": username, "email_canonical": canonical_email(username)}
+        parameters = {"email": username, "email_canonical": canonical_email(username)}
         try:
             # Before the attempt is counted: a database failure must not use up attempts.
             async with self._database.statement() as session:
-                found = (await session.execute(queries.FIND_CREDENTIALS, asked)).mappings().one()
-            account = hashlib.sha256(asked["email_canonical"].encode()).hexdigest()
+                found = (await session.execute(queries.FIND_CREDENTIALS, parameters)).mappings().one()
+            account = hashlib.sha256(parameters["email_canonical"].encode()).hexdigest()
             async with self._limits.guard_login(account, address):
                 with self._hasher.queue(address):  # after the rate limit, so that refused attempts take no place
                     check = await self._hasher.verify(password, found["password_hash"], still_wanted=still_wanted)
@@ -115,7 +115,7 @@ class AuthService:
         seconds: int,
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
-        if not check.is_right or row["disabled_at"]:
+        if not check.is_correct or row["disabled_at"]:
             raise InvalidCredentials
         parameters = {
             "user_id": row["id"],
@@ -128,9 +128,9 @@ class AuthService:
             if session_id is None:
                 raise InvalidCredentials
             result = await then(session, User(row["id"], Role(row["role"]), session_id))
-        if check.better_hash:  # in its own transaction: two logins that hold FOR SHARE and then update would deadlock
+        if check.new_hash:  # in its own transaction: two logins that hold FOR SHARE and then update would deadlock
             async with self._database.statement() as session:
-                await session.execute(queries.UPGRADE_HASH, parameters | {"new_hash": check.better_hash})
+                await session.execute(queries.UPGRADE_HASH, parameters | {"new_hash": check.new_hash})
         return result
 
     async def refresh(self, refresh_token: str) -> Tokens:

@@ -58,7 +58,7 @@ class BillingClient:
         await self._system.aclose()
 
     async def create_provider(self, name: str, idempotency_key: UUID, *, maybe_sent: bool = False) -> int:
-        """Id of the provider `name`, created by this call or by an earlier one with the same key.
+        """The ID of the provider `name`, created by this call or by an earlier one with the same key.
 
         `maybe_sent` says that an earlier call with this key may have reached billing.
 
@@ -78,7 +78,7 @@ class BillingClient:
                 except RETRIED as first:
                     return await self._retry(call, first, deadline=self.deadline - time.monotonic() + started)
         except TimeoutError:
-            if call.is_answered:
+            if call.has_responded:
                 error: BillingError = BillingUnusable(f"billing's response was incomplete after {self.deadline:.0f} s")
             else:
                 error = BillingUncertain(f"billing did not respond within {self.deadline:.0f} s")
@@ -116,7 +116,7 @@ class _Call:
         self._name = name
         self._key = key
         self.maybe_sent = False
-        self.is_answered = False  # at least in part, in the last attempt
+        self.has_responded = False  # at least in part, in the last attempt
         self._started = 0.0
 
     async def attempt(self) -> int:
@@ -129,21 +129,21 @@ class _Call:
             BILLING_CALLS.labels(BillingCircuitOpen.outcome).inc()
             raise BillingCircuitOpen(self._breaker.retry_after)
         self._started = time.monotonic()
-        self.is_answered = False
+        self.has_responded = False
         try:
-            provider_id = await self._ask()
+            provider_id = await self._call_system()
         except BillingError as error:
             self.maybe_sent |= isinstance(error, BillingUncertain)
             self._count(error.outcome, reachable=error.is_response)
             raise
         except asyncio.CancelledError:
-            self._count("uncertain", reachable=self.is_answered)
+            self._count("uncertain", reachable=self.has_responded)
             raise
         self._count("created", reachable=True)
         return provider_id
 
-    async def _ask(self) -> int:
-        """What the system returns or raises, as the port says, whatever it does."""
+    async def _call_system(self) -> int:
+        """Call the system; turn results and exceptions that the port does not allow into BillingErrors."""
         try:
             provider_id = await self._system.create_provider(self._name, self._key, responding=self._responding)
             is_usable = 1 <= provider_id <= MAX_PROVIDER_ID
@@ -153,11 +153,11 @@ class _Call:
             logger.exception("the billing system raised an unexpected error", extra={"idempotency_key": str(self._key)})
             raise BillingUncertain(f"the call to billing failed unexpectedly ({type(error).__name__})") from error
         if not is_usable:
-            raise BillingUnusable("billing returned an id that no provider can have")
+            raise BillingUnusable("billing returned an invalid provider ID")
         return provider_id
 
     def _responding(self) -> None:
-        self.is_answered = True
+        self.has_responded = True
 
     def _count(self, outcome: str, *, reachable: bool) -> None:
         BILLING_CALLS.labels(outcome).inc()
@@ -171,5 +171,5 @@ class _Call:
 def _wait(state: RetryCallState) -> float:
     backoff: float = FIRST_WAIT_SECONDS * 2 ** (state.attempt_number - 1)
     error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, BillingError) else 0.0
-    return max(backoff, asked) * (1 + RANDOM.uniform(0, JITTER))
+    requested = error.retry_after if isinstance(error, BillingError) else 0.0
+    return max(backoff, requested) * (1 + RANDOM.uniform(0, JITTER))

@@ -31,19 +31,19 @@ class Connections:
         self._turns = asyncio.Semaphore(count)
 
     @asynccontextmanager
-    async def borrow(self, patience: float) -> AsyncIterator[httpx.AsyncBaseTransport]:
+    async def borrow(self, timeout_seconds: float) -> AsyncIterator[httpx.AsyncBaseTransport]:
         """Lend the most recently used free transport.
 
         After an error it is replaced: its connection may be in any state.
 
         Raises:
-            httpx.PoolTimeout: none became free within `patience` seconds.
+            httpx.PoolTimeout: none became free within `timeout_seconds` seconds.
         """
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout_seconds):
                 await self._turns.acquire()
         except TimeoutError:
-            raise httpx.PoolTimeout(f"no connection became free within {patience:g} s") from None
+            raise httpx.PoolTimeout(f"no connection became free within {timeout_seconds:g} s") from None
         used = free = self._idle.pop()
         try:
             yield used

@@ -1,4 +1,4 @@
-"""How creating a provider can fail. For each, what matters is whether a provider may have been created."""
+"""The ways in which creating a provider can fail; they differ in whether a provider may have been created."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 class BillingError(Exception):
     """Billing returned no provider. The message is safe to show and to log."""
 
-    outcome = "uncertain"  # its name in the metrics of billing calls
+    outcome = "uncertain"  # its label in the metrics of billing calls
     is_response = False  # whether the circuit breaker counts it as a response
     retry_after = 0.0  # seconds that billing asks callers to wait
 
@@ -28,7 +28,7 @@ class BillingCircuitOpen(BillingNotSent):
 
 
 class BillingRefused(BillingError):
-    """Billing refused, so this request created nothing. `is_retryable`: that says nothing about the request itself."""
+    """Billing refused, so this request created nothing. `is_retryable`: the reason is not the request itself."""
 
     outcome = "refused"
     is_response = True

@@ -25,12 +25,12 @@ from provider_registration.observability.logs import request_id_var
 
 MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CONNECTIONS = 16
-RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx that say nothing about the request itself
+RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx whose reason is not the request itself
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class Provider(BaseModel):
-    """The provider in billing's response. Fields that we do not know are ignored."""
+    """The provider in billing's response. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -63,10 +63,10 @@ class HttpBillingSystem:
         except NOT_SENT as error:
             raise BillingNotSent(f"billing cannot be reached ({type(error).__name__})") from None
         except httpx.HTTPError as error:
-            if isinstance(error, httpx.RemoteProtocolError) and (response is not None or _is_nonsense(error)):
+            if isinstance(error, httpx.RemoteProtocolError) and (response is not None or _is_malformed(error)):
                 raise BillingUnusable("billing's response is not valid HTTP, or was cut off") from None
             raise BillingUncertain(f"billing did not respond ({type(error).__name__})") from None
-        await reach("billing.after-answer")
+        await reach("billing.after-response")
         status = response.status_code
         if status == httpx.codes.CREATED:
             return _provider_id(name, response.headers, body)
@@ -122,10 +122,10 @@ def _provider_id(name: str, headers: httpx.Headers, body: bytes | None) -> int:
     return provider.id
 
 
-def _is_nonsense(error: httpx.RemoteProtocolError) -> bool:
+def _is_malformed(error: httpx.RemoteProtocolError) -> bool:
     """Whether the parser, h11, rejected the response; otherwise the connection closed before the headers ended."""
-    behind = error.__cause__.__context__ if error.__cause__ else None  # httpcore's error, and its cause
-    return type(behind).__module__.partition(".")[0] == "h11"
+    cause = error.__cause__.__context__ if error.__cause__ else None  # the cause of httpcore's error
+    return type(cause).__module__.partition(".")[0] == "h11"
 
 
 def _retry_after(headers: httpx.Headers) -> float:

@@ -1,4 +1,4 @@
-"""What the circuit breaker tells the rest of the service."""
+"""The states of the circuit breaker, which other packages may see."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class BreakerState(StrEnum):
-    """Closed lets calls through, open lets none, half-open lets one through to find out."""
+    """Closed: calls are allowed. Open: none is. Half-open: one is, as a probe."""
 
     CLOSED = "closed"
     OPEN = "open"

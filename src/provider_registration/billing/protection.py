@@ -13,8 +13,8 @@ from provider_registration.observability.metrics import BILLING_BREAKER
 
 FAILURES_TO_OPEN = 5  # in a row
 OPEN_SECONDS = 5.0
-ANSWERED_SECONDS = 60.0  # since the last response, for it to count as recent
-PROBE_SECONDS = 30.0  # until another probe is allowed if the last has no result
+RECENT_SECONDS = 60.0  # since the last response, for it to count as recent
+PROBE_SECONDS = 30.0  # until another probe is allowed, if the last one has no result
 
 BUDGET_CAPACITY = 20.0  # retries in a burst
 BUDGET_SHARE = 0.1  # retries earned by each call
@@ -45,15 +45,15 @@ class CircuitBreaker:
         self._clock = clock
         self._failures = 0
         self._last_to_fail: object = None
-        self._answered_at = float("-inf")
+        self._responded_at = float("-inf")
         self._closed = True
         self._next_probe = 0.0
-        self.show()
+        self.update_metric()
 
     @property
-    def answers_lately(self) -> bool:
-        """Whether billing has responded to this process within ANSWERED_SECONDS, and the breaker is closed."""
-        return self._closed and self._clock() - self._answered_at <= ANSWERED_SECONDS
+    def responded_recently(self) -> bool:
+        """Whether billing has responded to this process within RECENT_SECONDS, and the breaker is closed."""
+        return self._closed and self._clock() - self._responded_at <= RECENT_SECONDS
 
     @property
     def state(self) -> BreakerState:
@@ -64,7 +64,7 @@ class CircuitBreaker:
 
     @property
     def half_open_seconds(self) -> float:
-        """For how long a probe could have been sent, and none was; 0 unless the breaker is half-open."""
+        """How long a probe has been allowed without one being sent; 0 unless the breaker is half-open."""
         return max(0.0, self._clock() - self._next_probe) if self.state is BreakerState.HALF_OPEN else 0.0
 
     @property
@@ -77,21 +77,21 @@ class CircuitBreaker:
         state = self.state
         if state is BreakerState.HALF_OPEN:
             self._next_probe = self._clock() + PROBE_SECONDS
-            self.show()
+            self.update_metric()
         return state is not BreakerState.OPEN
 
     def succeeded(self) -> None:
         """Count a response, usable or not; a refusal is a response too."""
         self._failures = 0
         self._last_to_fail = None
-        self._answered_at = self._clock()
+        self._responded_at = self._clock()
         self._closed = True
-        self.show()
+        self.update_metric()
 
     def failed(self, call: object = None) -> None:
         """Count a call without a response; repeated failures of the same `call` count once.
 
-        If billing fails only this call, the others need not be paused.
+        If billing fails only this call, other calls need not be paused.
         """
         if call is None or call != self._last_to_fail:
             self._failures += 1
@@ -99,10 +99,10 @@ class CircuitBreaker:
         if not self._closed or self._failures >= FAILURES_TO_OPEN:
             self._closed = False
             self._next_probe = self._clock() + OPEN_SECONDS
-        self.show()
+        self.update_metric()
 
-    def show(self) -> None:
-        """Set the metric; call it periodically, since time alone half-opens the breaker."""
+    def update_metric(self) -> None:
+        """Set the metric. Call it periodically: the breaker becomes half-open by the passing of time."""
         now = self.state
         for each in BreakerState:
             BILLING_BREAKER.labels(each).set(each is now)

@@ -1,4 +1,4 @@
-"""Chooses the billing system and what it needs of the settings; the other modules know its port."""
+"""Chooses the billing system and passes it its settings; other modules only know the port."""
 
 from __future__ import annotations
 

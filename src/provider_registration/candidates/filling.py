@@ -1,4 +1,4 @@
-"""The background task of every process that fills search texts which an older release left empty."""
+"""The background task of every process that fills search texts that an older release left empty."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def fill_search_texts(database: Database) -> int:
             for row in rows
         ]
         async with database.statement() as session:
-            await session.execute(queries.FILL_SEARCH_TEXTS, {"made": json.dumps(filled)})
+            await session.execute(queries.FILL_SEARCH_TEXTS, {"filled": json.dumps(filled)})
     return len(rows)
 
 

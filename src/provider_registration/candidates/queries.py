@@ -67,18 +67,18 @@ RECORD_COLUMNS = f"""
 # twice may violate the index of status secrets first. Ordered by address, so that two statements cannot deadlock.
 INSERT_CANDIDATES = statement(
     """
-    WITH {patience}, added AS (
+    WITH {lock_timeout}, added AS (
         INSERT INTO candidates (id, {facts}, contact_email_canonical, status_secret_hash, search_text, language)
         SELECT id, {facts}, contact_email_canonical, status_secret_hash, search_text, language
         FROM ROWS FROM (json_populate_recordset(CAST(NULL AS candidates), CAST(:registrations AS json)))
-                 WITH ORDINALITY AS registration, patience
+                 WITH ORDINALITY AS registration, lock_timeout
         ORDER BY contact_email_canonical, ordinality
         ON CONFLICT DO NOTHING
         RETURNING *
     )
     SELECT {record} FROM added AS candidates
     """,
-    patience=LOCK_TIMEOUT_CTE,
+    lock_timeout=LOCK_TIMEOUT_CTE,
     facts=FACTS_COLUMNS,
     record=RECORD_COLUMNS,
 ).bindparams(INSTANT, BATCH_LOCK_TIMEOUT)
@@ -162,11 +162,11 @@ LOCK_CANDIDATES = text("""
 # The same, but skip those locked by another transaction, and wait only briefly for other locks.
 LOCK_FREE_CANDIDATES = statement(
     """
-    WITH {patience}
-    SELECT id FROM candidates, patience WHERE id = ANY(:candidate_ids)
+    WITH {lock_timeout}
+    SELECT id FROM candidates, lock_timeout WHERE id = ANY(:candidate_ids)
     ORDER BY id FOR NO KEY UPDATE OF candidates SKIP LOCKED
     """,
-    patience=LOCK_TIMEOUT_CTE,
+    lock_timeout=LOCK_TIMEOUT_CTE,
 ).bindparams(BATCH_LOCK_TIMEOUT)
 
 # The obstacle to a decision about a locked candidate.
@@ -238,15 +238,15 @@ FIND_WITHOUT_SEARCH_TEXT = text("""
 
 # Fill search texts, except of candidates that are locked, or were changed, filled or erased since they were read.
 FILL_SEARCH_TEXTS = text("""
-    WITH made AS (
-        SELECT * FROM json_to_recordset(CAST(:made AS json))
-            AS made (id uuid, company_name text, contact_email text, phone text, location text, search_text text)
+    WITH filled AS (
+        SELECT * FROM json_to_recordset(CAST(:filled AS json))
+            AS filled (id uuid, company_name text, contact_email text, phone text, location text, search_text text)
     ), unchanged AS (
-        SELECT candidates.id, made.search_text
-        FROM candidates JOIN made USING (id)
+        SELECT candidates.id, filled.search_text
+        FROM candidates JOIN filled USING (id)
         WHERE candidates.search_text IS NULL
           AND (candidates.company_name, candidates.contact_email, candidates.phone, candidates.location)
-              IS NOT DISTINCT FROM (made.company_name, made.contact_email, made.phone, made.location)
+              IS NOT DISTINCT FROM (filled.company_name, filled.contact_email, filled.phone, filled.location)
         FOR NO KEY UPDATE OF candidates SKIP LOCKED
     )
     UPDATE candidates SET search_text = unchanged.search_text FROM unchanged WHERE candidates.id = unchanged.id

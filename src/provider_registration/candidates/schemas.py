@@ -1,4 +1,4 @@
-"""What the candidate endpoints take and give."""
+"""Request and response bodies of the candidate endpoints."""
 
 from __future__ import annotations
 

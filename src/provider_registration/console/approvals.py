@@ -89,7 +89,7 @@ def _is_in_doubt(candidate: Candidate) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ParsedResolution:
-    """The provider to link, or None to cancel the approval; `error` says what is wrong with the input."""
+    """The provider to link, or None to cancel the approval; `error` says why the input is invalid."""
 
     provider_id: int | None = None
     error: str | None = None
@@ -105,6 +105,6 @@ def parse_resolution(form: Form) -> ParsedResolution:
             {"resolution": resolution, "provider_id": int(typed) if resolution == "link" else None}
         )
     except ValidationError:
-        sentence = "No provider can have this ID" if resolution == "link" else "Select what you found in billing"
+        sentence = "Enter a valid provider ID" if resolution == "link" else "Select what you found in billing"
         return ParsedResolution(error=sentence)
     return ParsedResolution(request.provider_id)

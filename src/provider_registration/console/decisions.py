@@ -1,4 +1,4 @@
-"""Carries out decisions and words their outcomes for the console."""
+"""Carries out decisions and describes their outcomes for the console."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ MAX_SELECTED = 50  # candidates decided by one form
 DECIDED_BY_OTHERS = (CandidateNotPending, VersionMismatch, CandidateChanged)
 REQUEST_EVENTS = (ApprovalEvent.REQUESTED, ApprovalEvent.RETRY_REQUESTED, ApprovalEvent.LINKED)
 
-# Expected errors and the next step for each, a format of `error`. DatabaseUnavailable is not listed: it shows an error
-# page, because the decision may or may not have been stored.
+# Expected errors, each with its message and the next step, as a format string of `error`. DatabaseUnavailable is not
+# listed: it shows an error page, because the decision may or may not have been stored.
 NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
-    ApprovalInProgress: ("info", "An approval is already in progress. Nothing was changed. Check again in a moment."),
+    ApprovalInProgress: ("info", "An approval is already in progress. Nothing changed. Check again in a moment."),
     ApprovalUnfinished: (
         "warning",
         "An approval is waiting for billing, so you cannot reject it. It completes when billing responds.",
     ),
     ApprovalNeedsResolution: (
         "warning",
-        "Its approval needs checking. Look for the company name in billing, then resolve the approval.",
+        "The approval needs checking. Look for the company name in billing, then resolve the approval.",
     ),
-    ApprovalNotFound: ("info", "Its approval has already finished."),
-    ApprovalNotInDoubt: ("info", "Its approval no longer needs checking; it completes automatically."),
+    ApprovalNotFound: ("info", "The approval has already finished."),
+    ApprovalNotInDoubt: ("info", "The approval no longer needs checking; it completes automatically."),
     ApprovalWaiting: (
         "warning",
         (
@@ -135,7 +135,7 @@ class Decisions:
         return Outcome("success", f"{name}: the approval was cancelled. You can decide again.", is_done=True)
 
     async def _decided_first(self, seen: Candidate) -> Outcome:
-        """Say who decided first, as far as that is recorded."""
+        """Say who decided first, if that is recorded."""
         now = await self._candidates.browsing.candidate(seen.candidate_id)
         when = ago(now.updated_at)
         if now.status is Status.PENDING:
@@ -148,7 +148,7 @@ class Decisions:
         return Outcome("warning", f"{now.company_name}: {who} {verb} {when}. Your decision changed nothing.")
 
     async def _decided_by(self, candidate: Candidate) -> str | None:
-        """Who decided; None where that is not recorded."""
+        """Who decided; None if that is not recorded."""
         user_id = candidate.rejected_by
         if candidate.status is Status.APPROVED:
             user_id = last_requester(await self._approvals.history(candidate.candidate_id))

@@ -22,7 +22,7 @@ CHUNK = 200  # candidates written at a time
 # after a separator starts a cell there, and a separator at the end of a cell lets the next one start in it.
 FORMULA_START = re.compile(r"""(^|[;|])(?=[\s"\ufeff]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|(?<=[;|])\Z))""")
 SEVERAL_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # and tabs; names contain neither
-# The fields of a record and what they are of a candidate: the order of the columns.
+# The columns of an export, in order, and the value of each for a candidate.
 FIELDS: dict[str, Callable[[Candidate], object]] = {
     "candidate_id": lambda candidate: str(candidate.candidate_id),
     "status": lambda candidate: str(candidate.status),
@@ -42,7 +42,7 @@ async def as_csv(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
 
 
 async def as_xlsx(candidates: AsyncIterator[Candidate]) -> AsyncIterator[bytes]:
-    """A workbook with text cells as text; compressed in a thread, which keeps the event loop free."""
+    """A workbook with text cells as text; compressed in a thread, so that the event loop stays free."""
     workbook = Workbook("Candidates", tuple(FIELDS))
     async for some in _chunks(candidates):
         await asyncio.to_thread(workbook.add, [_row(candidate) for candidate in some])

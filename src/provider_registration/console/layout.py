@@ -1,4 +1,4 @@
-"""What the console's pages share: their paths, the layout around each, and redirects between them."""
+"""Shared by the console's pages: their paths, their layout, and redirects."""
 
 from __future__ import annotations
 

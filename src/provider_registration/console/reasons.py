@@ -1,4 +1,4 @@
-"""The reason for a rejection: one of the usual ones, or free text."""
+"""The reason for a rejection: one of the common ones, or free text."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from provider_registration.candidates.schemas import RejectionRequest
 from provider_registration.pages.forms import Form
 
 # The company sees the reason.
-USUAL_REASONS = (
+COMMON_REASONS = (
     "We currently have enough suppliers of these products.",
     "The capacity is too small for our routes.",
     "We could not verify the company.",
-    "The details are incomplete or contradict each other.",
+    "The details are incomplete or inconsistent.",
     "The company is already registered.",
 )
 OTHER, NO_REASON = "own", "none"
 MESSAGES = {  # by pydantic's error type
-    "too_long": "Enter at most {max_length:,} characters",
+    "too_long": "Reason must be {max_length:,} characters or fewer",
     "control_character": "Remove control characters",
 }
-REASON_OF_CHOICE = {str(number): reason for number, reason in enumerate(USUAL_REASONS)}
+REASON_OF_CHOICE = {str(number): reason for number, reason in enumerate(COMMON_REASONS)}
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedReason:
-    """The selected or entered reason; `error` says what is wrong with it."""
+    """The selected or entered reason; `error` says why it is invalid."""
 
     reason: str | None = None
     error: str | None = None
@@ -36,7 +36,7 @@ class ParsedReason:
 
 def reason_values(parsed: ParsedReason | None = None, typed: Form | None = None) -> dict[str, Any]:
     """The template values of a page with the reason form, at first or after an error."""
-    return {"reasons": USUAL_REASONS, "parsed": parsed or ParsedReason(), "typed": typed or Form({})}
+    return {"reasons": COMMON_REASONS, "parsed": parsed or ParsedReason(), "typed": typed or Form({})}
 
 
 def parse_reason(form: Form) -> ParsedReason:

@@ -169,7 +169,7 @@ def _redirect(request: Request, renderer: Renderer, target: str, kept: Kept | No
     """Redirect to the requested page; a kept form is shown again through a POST that the user confirms."""
     if kept is None:
         return RedirectResponse(request.scope.get("root_path", "") + target, HTTPStatus.SEE_OTHER)
-    return renderer.page(request, "console/go_on.html", kept=kept, again=AGAIN)
+    return renderer.page(request, "console/kept_form.html", kept=kept, again=AGAIN)
 
 
 @router.post(SIGN_OUT)

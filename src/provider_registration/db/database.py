@@ -66,8 +66,8 @@ POOLER_OPTIONS = {
 # The start of a batched statement: it waits at most 100 ms for each row lock by default. The writes of the statement
 # must be joined with it, otherwise it is not executed. PostgreSQL fails with 55P03; then the items are retried one by
 # one.
-LOCK_TIMEOUT_CTE = "patience AS MATERIALIZED (SELECT set_config('lock_timeout', :patience, true))"
-BATCH_LOCK_TIMEOUT = bindparam("patience", "100ms", type_=Text)
+LOCK_TIMEOUT_CTE = "lock_timeout AS MATERIALIZED (SELECT set_config('lock_timeout', :lock_timeout, true))"
+BATCH_LOCK_TIMEOUT = bindparam("lock_timeout", "100ms", type_=Text)
 NO_LOCK_TIMEOUT = "0"  # for single items
 
 

@@ -27,7 +27,7 @@ from provider_registration.settings import DatabaseUrl
 
 DATABASE_URL = "database_url"  # key in alembic's Config.attributes, read by alembic/env.py
 CONNECT_TIMEOUT = 10.0  # seconds
-PATIENCE = 120.0  # seconds for which a step that finds a table locked is retried
+RETRY_SECONDS = 120.0  # for which a step that finds a table locked is retried
 LOCK_TIMEOUT = 600.0  # seconds to wait for another migrating process
 LOCK_POLL = 0.25  # seconds
 # How soon PostgreSQL detects that this process was killed; by default it first finishes the statement and keeps locks.
@@ -102,8 +102,8 @@ def find_config() -> Path:
     for place in places:
         if (place / "alembic.ini").is_file() and (place / "alembic").is_dir():
             return place / "alembic.ini"
-    looked = " nor ".join(str(place) for place in dict.fromkeys(places))
-    raise MigrationError(f"alembic.ini and alembic/ are neither in {looked}; run this in their folder.")
+    searched = " nor ".join(str(place) for place in dict.fromkeys(places))
+    raise MigrationError(f"alembic.ini and alembic/ are neither in {searched}; run this in their folder.")
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
@@ -129,7 +129,7 @@ async def on_locked_connection(database_url: str, work: Callable[[Connection], N
     """
     async with _connection(database_url) as connection:
         if refusal := refusal_of_encoding(await connection.scalar(SHOW_ENCODING)):
-            raise CommandError(f"Nothing was changed: {refusal}.")
+            raise CommandError(f"Nothing changed: {refusal}.")
         await _lock(connection)  # until the connection closes
         await connection.run_sync(work)
 

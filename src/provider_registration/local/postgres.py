@@ -218,13 +218,13 @@ class PrivatePostgres:
             return
         # A server that knows our password (SCRAM authenticates both sides) is ours, and so is this pid.
         url = f"postgresql://{USER}@{HOST}:{running.port}/postgres?connect_timeout=3&require_auth=scram-sha-256"
-        answer = subprocess.run(  # noqa: S603 - the wheel's own program
+        result = subprocess.run(  # noqa: S603 - the wheel's own program
             [self._programs / "psql", "--no-psqlrc", "--no-password", "--command=SELECT 1", url],
             capture_output=True,
             check=False,
             env={**ENVIRONMENT, "PGPASSWORD": password},
         )
-        if answer.returncode == 0:
+        if result.returncode == 0:
             with suppress(ProcessLookupError):
                 os.kill(running.pid, signal.SIGINT)
 

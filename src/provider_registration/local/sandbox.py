@@ -26,9 +26,9 @@ from provider_registration.local.sandbox_faults import (
     COMMITTING,
     Fault,
     Mode,
-    NoAnswer,
-    answer_after_commit,
-    refusal_before_commit,
+    NoResponse,
+    response_after_commit,
+    response_before_commit,
 )
 from provider_registration.local.sandbox_store import Outcome, ProviderStore
 
@@ -157,7 +157,7 @@ class _Sandbox:
         except HTTPException as error:
             received["outcome"], received["status"] = "bad_request", error.status_code
             raise
-        if not isinstance(response, NoAnswer):
+        if not isinstance(response, NoResponse):
             received["status"] = response.status_code
         return response
 
@@ -174,7 +174,7 @@ class _Sandbox:
         if fault.mode not in COMMITTING:
             await asyncio.sleep(fault.delay)
             received["outcome"] = "not_created"
-            return refusal_before_commit(fault)
+            return response_before_commit(fault)
         if fault.mode == "slow":
             await asyncio.sleep(fault.delay)
         outcome = self.store.create(name, key)
@@ -183,11 +183,11 @@ class _Sandbox:
             return _response_for(outcome, name)
         await asyncio.sleep(fault.delay)
         provider = None if outcome.provider_id is None else {"id": outcome.provider_id, "name": name}
-        return answer_after_commit(fault, _response_for(outcome, name), provider)
+        return response_after_commit(fault, _response_for(outcome, name), provider)
 
     def _take_fault(self, name: str) -> Fault:
         fault = self._fault
-        if not fault.holds_for(name):
+        if not fault.applies_to(name):
             return NO_FAULT
         if fault.times is not None:
             self._fault = fault.model_copy(update={"times": fault.times - 1}) if fault.times > 1 else NO_FAULT

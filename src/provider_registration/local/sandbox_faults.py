@@ -53,12 +53,12 @@ class Fault(BaseModel):
     names: list[str] | None = None  # only for these companies; None: for all
     bad_id: Any = "not-a-number"  # any JSON value
 
-    def holds_for(self, name: str) -> bool:
+    def applies_to(self, name: str) -> bool:
         """Whether a request for this company fails."""
         return self.mode != "none" and (self.names is None or name in self.names)
 
 
-class NoAnswer(Response):
+class NoResponse(Response):
     """Sends no response: resets the connection after `seconds`, or ends when the client disconnects."""
 
     def __init__(self, seconds: float) -> None:
@@ -80,7 +80,7 @@ async def _client_gone(receive: Receive) -> None:
         pass
 
 
-def refusal_before_commit(fault: Fault) -> Response:
+def response_before_commit(fault: Fault) -> Response:
     """The response of a mode that creates nothing."""
     match fault.mode:
         case "fail_500":
@@ -92,20 +92,20 @@ def refusal_before_commit(fault: Fault) -> Response:
         case "redirect":
             return Response(status_code=307, headers={"Location": "/sandbox/moved"})
         case "hang":
-            return NoAnswer(MAX_HANG)
+            return NoResponse(MAX_HANG)
         case "reset":
-            return NoAnswer(0)
+            return NoResponse(0)
         case _:
             raise AssertionError(fault.mode)
 
 
-def answer_after_commit(fault: Fault, real: Response, provider: dict[str, object] | None) -> Response:
+def response_after_commit(fault: Fault, real: Response, provider: dict[str, object] | None) -> Response:
     """The faulty response instead of the real one; `provider` is None if its name or key was refused."""
     match fault.mode:
         case "commit_then_hang":
-            return NoAnswer(MAX_HANG)
+            return NoResponse(MAX_HANG)
         case "commit_then_reset":
-            return NoAnswer(0)
+            return NoResponse(0)
         case "commit_then_500":
             return _failure(500, "The billing sandbox fails after its commit.", fault.retry_after)
         case _:

@@ -30,7 +30,7 @@ ENCODER = json.JSONEncoder(default=str)
 UNFORMATTABLE = {
     "levelname": "ERROR",
     "levelno": logging.ERROR,
-    "msg": "a log line is missing: its arguments do not fit its message",
+    "msg": "a log message could not be formatted: its arguments do not match it",
 }
 
 QUIET_SECONDS = 10.0  # in which repeated lines are counted but not written
@@ -78,7 +78,7 @@ def _kind(error: BaseException) -> str:
 
 
 class Repeats:
-    """Limits each message to one in QUIET_SECONDS, and counts the others."""
+    """Limits each message to one in QUIET_SECONDS and counts the rest."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""
@@ -208,5 +208,5 @@ def configure_logging(level: str) -> None:
     logging.captureWarnings(True)  # Python would write them itself, and block
     logging.raiseExceptions = False  # as above
     logging.getLogger("uvicorn.error").addFilter(RATE_LIMITED_WARNINGS)
-    for chatty in ("httpx", "httpcore", "faker"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for library in ("httpx", "httpcore", "faker"):
+        logging.getLogger(library).setLevel(logging.WARNING)

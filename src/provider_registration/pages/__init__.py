@@ -1,1 +1,1 @@
-"""Toolkit of the HTML pages: templates, static files, forms, flash messages, error pages. It knows no feature."""
+"""Shared code of the HTML pages: templates, static files, forms, flash messages, error pages. It uses no feature."""

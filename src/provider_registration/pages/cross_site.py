@@ -47,8 +47,8 @@ class CrossSiteGuard:
             return site in OWN_SITES
         if origin:
             scheme, host = _split(origin)
-            is_asked = host == _without_default_port(headers.get("host", ""), scheme)
-            return host != "" and (is_asked or (scheme, host) == self._public_origin)  # a gateway may change Host
+            is_requested = host == _without_default_port(headers.get("host", ""), scheme)
+            return host != "" and (is_requested or (scheme, host) == self._public_origin)  # a gateway may change Host
         return "cookie" not in headers  # a program; or an old browser, which must not use a session
 
 

@@ -17,7 +17,7 @@ from provider_registration.pages.translations import mark
 from provider_registration.web.paths import is_below
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
 
-# Heading and next step, by status; the problem's own `detail` says what happened this time.
+# Heading and next step, by status; the problem's own `detail` says what happened.
 ADVICE = {
     HTTPStatus.FORBIDDEN: (
         mark("You do not have permission"),
@@ -40,7 +40,7 @@ ADVICE = {
 ADVICE_BY_TYPE = {
     TYPE_PREFIX + CrossSiteRequest.code: (
         mark("The form came from another site"),
-        mark("Nothing was changed. Open the page here and try again."),
+        mark("Nothing changed. Open the page here and try again."),
     ),
 }
 # Reloading the response to a form sends the form again.

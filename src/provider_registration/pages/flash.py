@@ -22,7 +22,7 @@ from provider_registration.web.services import services_of
 COOKIE = "notice"
 SECONDS = 60  # long enough to load the next page
 MAX_BYTES = 1200  # of the sentence in UTF-8; browsers and nginx limit a cookie to 4096 bytes
-MAX_COOKIE_LENGTH = 4096  # this service sets no longer one
+MAX_COOKIE_LENGTH = 4096  # this service sets none that is longer
 
 MAC_BYTES = hashlib.sha256().digest_size
 

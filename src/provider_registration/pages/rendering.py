@@ -34,14 +34,14 @@ PAGE_HEADERS = {
 }
 
 
-class TextsAtOnce(Extension):
+class CompileTimeTranslations(Extension):
     """Translates `_('text')` at compile time: looking up forty texts per request took as long as everything else.
 
     Such a text is escaped when it is rendered; `_('a %(text)s', text=…)` is markup, and only its values are escaped.
     """
 
     def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
-        """The tokens of a template, in which such a call is the text itself."""
+        """The tokens of a template, with the translated text instead of each such call."""
         language = cast("Language", self.environment.globals["language"])
         tokens = iter(list(stream))
         window = [*islice(tokens, 4)]
@@ -70,7 +70,7 @@ class Renderer:
     def _environment(self, language: Language, loader: FileSystemLoader) -> Environment:
         environment = Environment(
             loader=loader,
-            extensions=["jinja2.ext.i18n", TextsAtOnce],
+            extensions=["jinja2.ext.i18n", CompileTimeTranslations],
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -1,4 +1,4 @@
-"""Pages in several languages: a catalogue for each, and which language a request gets.
+"""Pages in several languages: a catalogue for each, and the choice of a language for a request.
 
 The source is in English. Every other language is one file, `pt-BR.po`, named by its RFC 5646 tag.
 """
@@ -27,21 +27,21 @@ from provider_registration.web.text import LANGUAGE_TAG, MAX_TAG_LENGTH
 
 ENGLISH = "en"
 MINUTE, HOUR = 60, 3600  # seconds
-PARAMETER = "language"  # of the query of a URL: the visitor's own choice
+PARAMETER = "language"  # query parameter with the visitor's choice
 
 MAX_RANGES = 20
 _RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8})*|\*)(?:[ \t]*;[ \t]*q=([01](?:\.[0-9]{0,3})?))?", re.IGNORECASE)
 
 
 class Plural(NamedTuple):
-    """A sentence about one and about several of something. Catalogues have as many forms as the language."""
+    """A sentence in singular and plural. A catalogue has as many forms as its language."""
 
     one: str
     other: str
 
 
 def mark(text: str) -> str:
-    """Have `make messages` find a text that is translated where it is shown."""
+    """Mark a text for `make messages`; it is translated where it is shown."""
     return text
 
 
@@ -63,18 +63,20 @@ class Language:
         return cls(tag, name[0].upper() + name[1:], locale.character_order == "right-to-left", locale, messages)
 
     def say(self, text: str, **values: object) -> str:
-        """A text, translated, with its values."""
+        """Translate a text and insert its values."""
         translated = self.messages.gettext(text)
-        return translated % self._written(values) if values else translated  # which may have a percent sign
+        return (
+            translated % self._written(values) if values else translated
+        )  # without values, it may contain a percent sign
 
     def count(self, text: Plural, number: int, **values: object) -> str:
-        """A text about a number of something, translated, with its values."""
+        """Translate a text with a number and insert its values."""
         return self.messages.ngettext(*text, number) % self._written(values)
 
     def _written(self, values: dict[str, object]) -> dict[str, object]:
         return {name: self.number(value) if isinstance(value, int) else value for name, value in values.items()}
 
-    # English, of which the console has hundreds on a page, is written without Babel: 1 µs instead of 20 and 60.
+    # English is formatted without Babel, in 1 µs instead of 20 or 60: a page of the console has hundreds of values.
 
     def number(self, value: float) -> str:
         """A number: 1,200."""
@@ -89,14 +91,14 @@ class Language:
         return str(self.locale.datetime_formats["medium"]).replace("'", "").format(time, date) + " UTC"
 
     def wait(self, seconds: float) -> str:
-        """When something may be done again, never too early: in 5 minutes."""
+        """A waiting time, rounded up: in 5 minutes."""
         unit = HOUR if seconds >= 2 * HOUR else MINUTE if seconds >= 2 * MINUTE else 1
         seconds = max(1, ceil(seconds / unit) * unit)
         return format_timedelta(timedelta(seconds=seconds), threshold=2, add_direction=True, locale=self.locale)
 
 
 class Languages:
-    """English, and each language that a folder has a catalogue of."""
+    """English, and every language with a catalogue in a folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """Read the folder.
@@ -119,7 +121,7 @@ class Languages:
         return iter(self._languages.values())
 
     def of(self, request: Request, kept: str | None = None) -> Language:
-        """The visitor's choice, else the language `kept` with what is shown, else what the browser asks for."""
+        """The visitor's choice, else the language `kept` with the content, else the browser's."""
         return (
             self.chosen(request)
             or self.find(kept)
@@ -132,19 +134,19 @@ class Languages:
         return self.find(request.query_params.get(PARAMETER))
 
     def keep_choice(self, request: Request, path: str) -> str:
-        """The URL of a page for a visitor who chose a language, if this one did."""
+        """The URL of a page, with the language that the visitor chose, if any."""
         chosen = self.chosen(request)
         return f"{path}?{PARAMETER}={chosen.tag}" if chosen else path
 
     def find(self, tag: str | None) -> Language | None:
-        """A language, or the one that it is a variety of: es-MX is Spanish (RFC 4647 section 3.4)."""
+        """The language of a tag, or of a shorter one: es-MX is Spanish (RFC 4647 section 3.4)."""
         known = (tag or "")[:MAX_TAG_LENGTH].lower()
         while known not in self._languages and "-" in known:
             known = known.rpartition("-")[0]
         return self._languages.get(known)
 
     def _accepted(self, header: str) -> Language | None:
-        """What an Accept-Language header weighs most (RFC 9110 section 12.5.4); the first of equals."""
+        """The first of the languages with the highest weight in the header (RFC 9110 section 12.5.4)."""
         parts = header.split(",", MAX_RANGES)[:MAX_RANGES]
         ranges = [match for part in parts if (match := _RANGE.fullmatch(part.strip()))]
         weights: dict[Language, float] = {}
@@ -158,7 +160,7 @@ class Languages:
 
 
 def _read(path: Path) -> GNUTranslations:
-    """A catalogue, compiled when it is read, so a language is a single file and needs no build step."""
+    """Read and compile a catalogue: a language is one file and needs no build step."""
     compiled = BytesIO()
     with path.open("rb") as file:
         write_mo(compiled, read_po(file))

@@ -10,7 +10,7 @@ class PersonalDataError(Exception):
     """Nothing was exported or erased; the message is for the operator."""
 
 
-class NothingKnown(PersonalDataError):
+class PersonNotFound(PersonalDataError):
     """No candidate or user has this e-mail address."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from provider_registration.auth.directory import end_sessions
 from provider_registration.db.database import Database
 from provider_registration.email_addresses import fill_candidates_with, fill_users_with
 from provider_registration.privacy import queries
-from provider_registration.privacy.errors import AddressShared, ApprovalUnfinishedError, NothingKnown
+from provider_registration.privacy.errors import AddressShared, ApprovalUnfinishedError, PersonNotFound
 from provider_registration.web.text import canonical_email
 
 
@@ -18,7 +18,7 @@ async def export_person(database: Database, email: str) -> dict[str, Any]:
     """The data held about the `candidate` and the `user` with this e-mail address; None for one that does not exist.
 
     Raises:
-        NothingKnown: neither exists.
+        PersonNotFound: neither exists.
         AddressShared: several candidates or users have it.
     """
     parameters = {"email_canonical": canonical_email(email)}
@@ -27,7 +27,7 @@ async def export_person(database: Database, email: str) -> dict[str, Any]:
         candidate = await session.scalar(queries.EXPORT_CANDIDATE, parameters)
         user = await session.scalar(queries.EXPORT_USER, parameters)
     if candidate is None and user is None:
-        raise NothingKnown
+        raise PersonNotFound
     return {"candidate": candidate, "user": user}
 
 
@@ -35,7 +35,7 @@ async def erase_person(database: Database, email: str) -> list[str]:
     """Erase the data of the candidate and the user with this e-mail address; return what was done, in sentences.
 
     Raises:
-        NothingKnown: neither exists.
+        PersonNotFound: neither exists.
         AddressShared: several candidates or users have it.
         ApprovalUnfinishedError: billing may be creating the candidate's provider.
     """
@@ -55,9 +55,9 @@ async def erase_person(database: Database, email: str) -> list[str]:
                 )
         if user_id := await session.scalar(queries.ERASE_USER, parameters):
             await end_sessions(session, user_id)
-            done.append(f"User {user_id}: personal data erased, login disabled.")
+            done.append(f"User {user_id}: personal data erased, sign-in disabled.")
     if not done:
-        raise NothingKnown
+        raise PersonNotFound
     return done
 
 

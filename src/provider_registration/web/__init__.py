@@ -1,1 +1,1 @@
-"""The HTTP toolkit: what every feature needs to speak HTTP well. It knows no feature."""
+"""Shared HTTP code: routing, errors, limits, pagination, the server. It uses no feature."""

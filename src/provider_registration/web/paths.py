@@ -18,7 +18,7 @@ def public_url(request: Request) -> str:
 
 
 def is_below(path: str, prefix: str) -> bool:
-    """Whether a path is a prefix or goes on below it: /admin/x is below /admin, /administration is not."""
+    """Whether a path is a prefix or is below it: /admin/x is below /admin, /administration is not."""
     return path == prefix or path.startswith(f"{prefix}/")
 
 

@@ -52,7 +52,7 @@ class RateLimitsUnavailable(UnavailableError):
     retry_after = 5
 
     def __str__(self) -> str:
-        return "Login is temporarily unavailable (rate limiting is down). Try again in a moment."
+        return "Sign-in is temporarily unavailable (rate limiting is down). Try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def _redis_connections(url: str) -> object:
     )
 
 
-async def redis_answers(url: str) -> bool:
+async def redis_responds(url: str) -> bool:
     """Whether Redis can be used as a storage."""
     storage = _storage(url)
     is_available = await storage.check()

@@ -1,8 +1,8 @@
 """A FastAPI route that documents the errors of its dependencies, and calls simple endpoints directly.
 
 FastAPI resolves dependencies for every request, which costs several times as much as the endpoint itself. A `direct`
-endpoint is called with the dependencies that FastAPI analysed at startup. Requests that are not plainly valid are left
-to FastAPI, so that errors are worded in one place.
+endpoint is called with the dependencies that FastAPI analysed at startup. Requests that may be invalid are left to
+FastAPI, so that error messages come from one place.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class BundlingProtocol(HttpToolsProtocol):
     _network: str | None = None  # of the client, unless it is a trusted proxy
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Accept a connection, unless its network has too many."""
+        """Accept a connection, unless its network has too many open."""
         super().connection_made(cast("asyncio.Transport", BundlingTransport(transport, self.loop)))
         self._began_at = self._taken_at = self.loop.time()
         self._admission = Admission.of(self.server_state)

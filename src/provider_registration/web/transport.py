@@ -1,4 +1,4 @@
-"""A transport that combines writes into one send, and knows how much was acknowledged."""
+"""A transport that combines writes into one send, and knows how many bytes were acknowledged."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ async def test_row_that_slips_in_between_is_not_quoted(empty_database_url: str, 
 async def test_table_that_stays_locked_is_given_up_soon(
     empty_database_url: str, before_004: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "PATIENCE", 1.0)
+    monkeypatch.setattr(migrations, "RETRY_SECONDS", 1.0)
     await asyncio.to_thread(migrations.downgrade, empty_database_url, "001_add_version_column")
     async with before_004.transaction():
         await before_004.execute("LOCK TABLE candidates IN ACCESS SHARE MODE")

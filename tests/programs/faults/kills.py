@@ -17,7 +17,7 @@ ASKING = (
     "approval.before-claim",
     "approval.after-claim-commit",
     "billing.before-send",
-    "billing.after-answer",
+    "billing.after-response",
     "approval.before-finish",
     "approval.after-finish-commit",
 )
@@ -128,7 +128,7 @@ async def _make_billing_fail(world: World, candidates: Sequence[Candidate], rand
 
 async def leave_intents(world: World, contract: Contract, candidates: Sequence[Candidate], random: Random) -> int:
     """Kill a worker in the middle and wait until its leases are over; how many intents it left."""
-    point = random.choice(["approval.after-claim-commit", "billing.before-send", "billing.after-answer"])
+    point = random.choice(["approval.after-claim-commit", "billing.before-send", "billing.after-response"])
     worker, _ = await come_to(world, point, contract, candidates, random, action="kill")
     await worker.wait_until_dead()
     await world.kill(worker)

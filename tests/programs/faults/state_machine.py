@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from provider_registration.privacy.errors import ApprovalUnfinishedError, NothingKnown
+from provider_registration.privacy.errors import ApprovalUnfinishedError, PersonNotFound
 
 from .invariants import READ_DECISIONS, READ_IN_DOUBT, Findings, conclude
 from .kills import FAILPOINTS
@@ -154,7 +154,7 @@ class Approvals(RuleBasedStateMachine):
                 await self.world.erase(candidate.email)
             except ApprovalUnfinishedError:
                 return "stands"
-            except NothingKnown:
+            except PersonNotFound:
                 assert candidate in self.erased, "it is not known, and was not erased"
             else:
                 assert candidate not in self.erased, "it was erased twice"

@@ -52,13 +52,13 @@ MUTANTS = (
     Mutant(
         "an orphan is not recorded",
         APPROVAL + "queries.py",
-        "        WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.made_id)\n",
+        "        WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.created_id)\n",
         "        WHERE false\n",
         (ATTEMPTS,),
     ),
     _release(
         "waiting overwrites another worker's claim",
-        "last_error = CASE WHEN :was_asked THEN :last_error ELSE coalesce(last_error, :last_error) END",
+        "last_error = CASE WHEN :was_called THEN :last_error ELSE coalesce(last_error, :last_error) END",
     ),
     _release(
         "a doubt overwrites another worker's claim",
@@ -89,7 +89,7 @@ MUTANTS = (
     Mutant(
         "revocations are trusted while the database is silent",
         "auth/revocations.py",
-        "if _now() - self._asked_at > STALE_SECONDS:",
+        "if _now() - self._polled_at > STALE_SECONDS:",
         "if False:",
         (REVOCATIONS,),
     ),
@@ -206,14 +206,14 @@ MUTANTS = (
     Mutant(
         "invalid HTTP is not counted as a response",
         "billing/http_system.py",
-        "(response is not None or _is_nonsense(error))",
+        "(response is not None or _is_malformed(error))",
         "False",
         (NONSENSE,),
     ),
     Mutant(
         "an endless response is not counted as a response",
         "billing/client.py",
-        "            if call.is_answered:\n",
+        "            if call.has_responded:\n",
         "            if False:\n",
         (NONSENSE,),
     ),
@@ -234,7 +234,7 @@ MUTANTS = (
     Mutant(
         "approvals that wait while billing is down are left to an admin",
         APPROVAL + "attempt.py",
-        " and self._billing.breaker.answers_lately",
+        " and self._billing.breaker.responded_recently",
         "",
         (ODD_BILLING + "::test_what_is_not_answered_waits_as_long_as_billing_answers_nobody",),
     ),
