@@ -101,7 +101,7 @@ messages: $(DEV)  ## update the translations from the source; TAG=fr starts a Fr
 
 screenshots: $(DEV)  ## write a picture of every page, light, dark and narrow, into screenshots/; needs Chromium
 	@mkdir -p screenshots
-	SCREENSHOTS=screenshots $(BIN)/pytest -q -p no:randomly tests/console -k keeps_nobody_out
+	SCREENSHOTS=screenshots $(BIN)/pytest -q -p no:randomly tests/console -k is_accessible
 
 lint: $(DEV)  ## check format, style, types, imports, dependencies, locks and migrations
 	$(BIN)/ruff format --check

@@ -88,7 +88,7 @@ async def test_it_is_kept_from_caches_search_engines_and_other_pages(client, app
 
 
 @pytest.mark.parametrize("secret", ["x", "x" * 43, "x" * 5000, "%00", "%ff", "%F0%9F%8D%8F", "'--", "null"])
-async def test_an_unknown_link_leads_to_a_friendly_page(client, secret):
+async def test_an_unknown_link_shows_a_helpful_page(client, secret):
     page = await client.get(f"/applications/{secret}")
 
     assert page.status_code == 404

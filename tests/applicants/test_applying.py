@@ -51,7 +51,7 @@ def values_of(page):
 
 
 @pytest.mark.asvs("V3.7.1", "V3.7.2")
-async def test_a_company_that_applies_is_registered_and_led_to_its_page(client, send, typed, candidate_of):
+async def test_a_company_that_applies_is_registered_and_redirected_to_its_page(client, send, typed, candidate_of):
     form = typed()
 
     response = await send(form)
@@ -147,14 +147,14 @@ async def test_nothing_that_was_typed_is_lost(send, typed):
     assert "<script" not in page.text
 
 
-async def test_a_mended_form_is_taken(send, typed):
+async def test_a_corrected_form_is_accepted(send, typed):
     page = await send(form := typed(truck_count="a dozen"))
 
     key = re.search(r'name="key" value="([^"]+)"', page.text)[1]
     assert (await send({**form, "key": key, "truck_count": "12"})).status_code == 303
 
 
-async def test_an_address_that_is_taken_is_told_as_the_api_tells_it(client, send, typed):
+async def test_a_registered_email_address_is_refused_as_in_the_api(client, send, typed):
     first = typed()
     led_to = (await send(first)).headers["Location"]
 
@@ -172,7 +172,7 @@ def as_json(form):
     return {name: value for name, value in form.items() if name not in ("key", "website")} | numbers
 
 
-async def test_a_form_that_is_sent_again_leads_to_the_same_application(send, typed):
+async def test_a_form_sent_again_redirects_to_the_same_application(send, typed):
     form = typed()
 
     first, second = await send(form), await send(form)
@@ -225,7 +225,7 @@ async def test_one_form_sent_for_two_companies_makes_two_applications(send, type
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 44, "ä" * 43])
-async def test_a_form_whose_key_is_not_ours_gets_a_page_that_nobody_can_guess(send, typed, key):
+async def test_a_form_with_a_foreign_key_gets_an_unguessable_link(send, typed, key):
     form = typed(key=key)
 
     first, second = await send(form), await send(form)
@@ -234,7 +234,7 @@ async def test_a_form_whose_key_is_not_ours_gets_a_page_that_nobody_can_guess(se
     assert second.status_code == 409
 
 
-async def test_what_only_programs_fill_in_is_not_taken(send, typed, candidate_of):
+async def test_a_form_with_a_filled_honeypot_is_refused(send, typed, candidate_of):
     form = typed(website="https://spam.example")
 
     page = await send(form)
@@ -255,7 +255,7 @@ async def test_a_form_of_another_site_is_refused(send, typed, candidate_of):
     assert await candidate_of(form["contact_email"]) is None
 
 
-async def test_what_is_no_form_is_refused(client, typed):
+async def test_a_body_that_is_not_a_form_is_refused(client, typed):
     response = await client.post("/apply", json=typed(), headers=AS_API)
 
     assert response.status_code == 415
@@ -278,7 +278,7 @@ async def test_applications_count_together_with_registrations(settings, run_serv
     assert values_of(page)["company_name"] == form["company_name"]
 
 
-async def test_while_the_database_does_not_answer_the_form_is_kept(settings, run_service, typed):
+async def test_the_form_is_kept_while_the_database_does_not_respond(settings, run_service, typed):
     nowhere = settings.model_copy(update={"database_url": "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"})
     async with run_service(nowhere) as url, httpx.AsyncClient(base_url=url, headers=BROWSER) as client:
         form = typed()

@@ -88,7 +88,7 @@ def test_numbers_are_read_as_people_write_them(typed, number):
     + ["0.500", "0,500", "0.750 t", "-0.500", "01.200", "000,500", "٠٫٥٠٠", "٠٬٥٠٠"]
     + ["1,200.000", "1.200,000", "1'200.500", "1 200,500", "1,200 300"],
 )
-def test_what_may_mean_another_number_is_asked_for_again(typed):
+def test_ambiguous_numbers_are_refused(typed):
     fields = {**FILLED_IN, "capacity_tons_per_day": [typed]}
 
     assert set(errors_of(ApplicationForm.of(Form(fields)))) == {"capacity_tons_per_day"}

@@ -138,7 +138,7 @@ async def test_a_company_changes_the_language_without_javascript_and_applies_in_
 
 @pytest.mark.asvs("V14.2.3")
 @pytest.mark.parametrize(("scheme", "locale"), [("light", "en-GB"), ("dark", "es-ES")])
-async def test_every_page_is_for_everybody_small_and_of_this_host(
+async def test_every_page_is_accessible_small_and_from_this_host(
     visiting, admin, client, typed, service_url, scheme, locale
 ):
     accepted, declined, waiting = [typed() for _ in range(3)]

@@ -115,7 +115,7 @@ async def test_no_page_in_spanish_has_an_english_text(client, admin, typed, engl
         assert [text.pattern for text in english if text.search(shown)] == [], name
 
 
-async def test_limits_and_outages_are_told_in_spanish(settings, run_service, typed):
+async def test_limits_and_outages_are_explained_in_spanish(settings, run_service, typed):
     nowhere = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"
     limited = settings.model_copy(update={"rate_limit_default": "3/minute", "database_url": nowhere})
     async with run_service(limited) as url, httpx.AsyncClient(base_url=url, headers=BROWSER | SPANISH) as client:
@@ -133,7 +133,7 @@ async def test_limits_and_outages_are_told_in_spanish(settings, run_service, typ
     assert "Too many requests" in text_of(english)
 
 
-async def test_the_console_and_programs_are_answered_in_english(client, settings, run_service):
+async def test_the_console_and_the_api_respond_in_english(client, settings, run_service):
     problem = await client.get("/apply/nothing", headers=SPANISH | {"Accept": "application/json"})
     async with (
         run_service(settings.model_copy(update={"admin_pages": True})) as url,

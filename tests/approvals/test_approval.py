@@ -173,7 +173,7 @@ async def test_another_companys_provider_is_never_adopted(admin, register, billi
     assert (await admin.post(f"/candidates/{candidate['candidate_id']}/reject")).status_code == 200
 
 
-async def test_a_lost_answer_is_found_again_by_its_key(admin, register, billing):
+async def test_a_lost_response_is_recovered_by_its_key(admin, register, billing):
     candidate = await register()
     await billing.fail("commit_then_reset", times=1, names=[candidate["company_name"]])
 
@@ -195,7 +195,7 @@ async def test_two_candidates_of_one_name_never_call_billing_at_once(admin, regi
     assert len(await billing.requests(first["company_name"])) == 1
 
 
-async def test_of_those_who_approve_at_once_everyone_gets_their_own_answer(admin, register, billing, database):
+async def test_concurrent_approvals_get_their_own_responses(admin, register, billing, database):
     fresh = [await register() for _ in range(30)]
     rejected, stale, twice = [await register() for _ in range(3)]
     await admin.post(f"/candidates/{rejected['candidate_id']}/reject")
@@ -220,7 +220,7 @@ async def test_of_those_who_approve_at_once_everyone_gets_their_own_answer(admin
     assert await database.fetchval(left, [*made, rejected["candidate_id"], stale["candidate_id"]]) == 0
 
 
-async def test_a_candidate_that_somebody_holds_keeps_no_other_approval_waiting(admin, register, database):
+async def test_a_locked_candidate_delays_no_other_approval(admin, register, database):
     held, free = [await register() for _ in range(2)]
 
     async with database.transaction():

@@ -166,7 +166,7 @@ async def test_a_worker_that_lost_its_claim_leaves_the_next_holders_alone(
     [(408, "waiting"), (425, "waiting"), (429, "waiting")]
     + [(status, "in_doubt") for status in (400, 401, 403, 404, 409, 422)],
 )
-async def test_after_a_lost_answer_only_a_refusal_that_says_something_is_left_to_an_admin(
+async def test_after_a_lost_response_only_a_final_refusal_is_left_to_an_admin(
     carry_out, claimed, answer, database, status, state
 ):
     claim = await claimed(attempts=2)
@@ -190,7 +190,7 @@ async def test_waits_between_attempts_double_up_to_half_a_minute(
     assert 0.75 * seconds - 0.5 <= waits <= 1.25 * seconds
 
 
-async def test_after_the_pause_that_is_said_billing_may_be_asked_again(carry_out, claimed, answer):
+async def test_billing_is_called_again_after_the_stated_pause(carry_out, claimed, answer):
     billing = answer(201, id=79)
     began = monotonic()
     for _ in range(protection.FAILURES_TO_OPEN):
@@ -202,7 +202,7 @@ async def test_after_the_pause_that_is_said_billing_may_be_asked_again(carry_out
     assert protection.OPEN_SECONDS - (monotonic() - began) < caught.value.retry_after <= protection.OPEN_SECONDS + 1
 
 
-async def test_a_sweep_shows_where_the_breaker_stands_though_nothing_is_due(service_database, answer, monkeypatch):
+async def test_a_sweep_updates_the_breaker_metric_even_if_nothing_is_due(service_database, answer, monkeypatch):
     billing, shown = answer(201, id=80), []
     approvals = ApprovalService(service_database, Reader(service_database, None), billing)
     monkeypatch.setattr(billing.breaker, "show", lambda: shown.append(billing.breaker.state))
@@ -212,7 +212,7 @@ async def test_a_sweep_shows_where_the_breaker_stands_though_nothing_is_due(serv
     assert shown == [protection.BreakerState.CLOSED]
 
 
-async def test_what_billing_may_never_answer_leaves_the_probe_to_others(
+async def test_an_approval_without_responses_leaves_the_probe_to_others(
     service_database, database, claimed, answer, monkeypatch
 ):
     now = 0.0
@@ -234,7 +234,7 @@ async def test_what_billing_may_never_answer_leaves_the_probe_to_others(
     assert await database.fetchval("SELECT provider_id FROM candidates WHERE id = $1", claim.candidate_id) == 82
 
 
-async def test_while_the_database_is_away_the_answer_of_billing_is_kept_as_long_as_the_lease(claimed, answer):
+async def test_billings_response_is_kept_for_the_lease_while_the_database_is_down(claimed, answer):
     away = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing", pool_size=1)
     batches = ApprovalBatches(away, lease_seconds=LEASE_SECONDS)
     attempt = Attempt(away, answer(201, id=82), batches, await claimed(), lease_seconds=0.5)
@@ -319,7 +319,7 @@ async def test_a_process_that_ends_waits_for_attempts_but_not_long(
         ("claim_id = NULL", "waiting"),
     ],
 )
-async def test_when_it_is_tried_again_is_told_of_an_approval_that_waits_alone(service_database, claimed, change, state):
+async def test_only_a_waiting_approval_shows_its_next_attempt(service_database, claimed, change, state):
     keys = {"candidate_id": (await claimed()).candidate_id}
     async with service_database.transaction() as session:  # one, so that no sweep comes between
         await session.execute(text(f"UPDATE approval_intents SET {change} WHERE candidate_id = :candidate_id"), keys)
@@ -331,7 +331,7 @@ async def test_when_it_is_tried_again_is_told_of_an_approval_that_waits_alone(se
     assert (approval.next_attempt_at is not None) is (state == "waiting")
 
 
-async def test_of_a_long_history_the_newest_hundred_events_are_told(service_database, database, claimed, answer):
+async def test_a_long_history_shows_the_newest_hundred_events(service_database, database, claimed, answer):
     claim = await claimed()
     await database.execute(
         """
@@ -349,7 +349,7 @@ async def test_of_a_long_history_the_newest_hundred_events_are_told(service_data
 
 
 @pytest.mark.parametrize("was_known", [False, True])
-async def test_the_provider_of_who_was_decided_otherwise_is_recorded_once_as_an_orphan(
+async def test_the_provider_of_a_decided_candidate_is_recorded_once_as_an_orphan(
     carry_out, claimed, answer, database, was_known
 ):
     claim = await claimed()
@@ -393,7 +393,7 @@ async def test_a_lease_longer_than_any_is_over(service_database, database, claim
     assert bool(taken) is is_over
 
 
-async def test_who_retries_takes_over_no_other_approval_that_waits(service_database, database, claimed):
+async def test_a_retry_claims_no_other_waiting_approval(service_database, database, claimed):
     mine, other = await claimed(), await claimed()
     waits = text("UPDATE approval_intents SET claim_id = NULL, next_attempt_at = now() + interval '1 hour'")
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
@@ -414,7 +414,7 @@ async def test_who_retries_takes_over_no_other_approval_that_waits(service_datab
     ("held_for", "state"),
     [("20 s", "in_progress"), ("-1 s", "waiting"), ("1 hour", "waiting"), ("10 years", "waiting")],
 )
-async def test_who_rejects_or_resolves_sees_that_a_lease_longer_than_any_is_over(
+async def test_reject_and_resolve_treat_a_lease_longer_than_the_maximum_as_expired(
     service_database, claimed, held_for, state
 ):
     keys = {"candidate_id": (await claimed()).candidate_id}

@@ -90,7 +90,7 @@ async def test_others_are_approved_meanwhile_and_an_admin_ends_it(admin, kind):
     assert (await admin.post(f"{odd}/reject")).status_code == 200
 
 
-async def test_what_is_not_answered_waits_as_long_as_billing_answers_nobody(admin, monkeypatch):
+async def test_an_approval_waits_while_billing_responds_to_none(admin, monkeypatch):
     """Billing is down: pending approvals complete by themselves when it is back."""
     monkeypatch.setattr(protection, "RECENT_SECONDS", -1.0)  # of the tests before
     odd = await register(admin, company_name=f"nothing at all{ODD}{uuid4().hex}")

@@ -86,7 +86,7 @@ async def test_a_pause_of_billing_does_not_hide_why_an_approval_waits(settings, 
     assert record["approval"]["attempts"] == 2
 
 
-async def test_a_lost_answer_leaves_the_approval_waiting_and_says_so(admin, register, billing):
+async def test_a_lost_response_leaves_the_approval_waiting(admin, register, billing):
     candidate = await register()
     await billing.fail("commit_then_500", times=1, names=[candidate["company_name"]])
 
@@ -133,7 +133,7 @@ async def test_retry_completes_it_now(admin, register, billing):
     assert events[1]["user_id"] == events[2]["user_id"] is not None
 
 
-async def test_a_waiting_approval_stands_in_the_way_of_a_rejection(admin, register, billing):
+async def test_a_waiting_approval_blocks_rejection(admin, register, billing):
     candidate = await register()
     await billing.fail("hang", names=[candidate["company_name"]])
     await admin.post(path(candidate, "/approve"))
@@ -156,7 +156,7 @@ async def test_approving_again_takes_a_waiting_approval_up(admin, register, bill
     assert len(await billing.providers(candidate["company_name"])) == 1
 
 
-async def test_a_name_taken_after_a_lost_answer_is_in_doubt_never_adopted(admin, in_doubt):
+async def test_a_name_taken_after_a_lost_response_is_in_doubt_never_adopted(admin, in_doubt):
     record = (await admin.get(path(in_doubt))).json()
 
     assert (record["status"], record["provider_id"]) == ("pending", None)
@@ -167,7 +167,7 @@ async def test_a_name_taken_after_a_lost_answer_is_in_doubt_never_adopted(admin,
         assert response.json()["type"].endswith(":approval-needs-resolution")
 
 
-async def test_linking_resolves_a_doubt(admin, in_doubt, billing):
+async def test_linking_resolves_an_approval_in_doubt(admin, in_doubt, billing):
     [provider] = await billing.providers(in_doubt["company_name"])
 
     response = await admin.post(
@@ -182,7 +182,7 @@ async def test_linking_resolves_a_doubt(admin, in_doubt, billing):
     assert newest["user_id"]
 
 
-async def test_letting_go_resolves_a_doubt(admin, in_doubt):
+async def test_let_go_resolves_an_approval_in_doubt(admin, in_doubt):
     response = await admin.post(path(in_doubt, "/approval/resolve"), json={"resolution": "let_go"})
 
     assert response.status_code == 200
@@ -206,7 +206,7 @@ async def test_a_provider_of_another_candidate_cannot_be_linked(admin, in_doubt,
     assert (await admin.get(path(in_doubt))).json()["approval"]["state"] == "in_doubt"
 
 
-async def test_only_a_doubt_can_be_resolved(admin, register, billing):
+async def test_only_an_approval_in_doubt_can_be_resolved(admin, register, billing):
     candidate = await register()
     resolution = {"resolution": "let_go"}
     assert (await admin.post(path(candidate, "/approval/resolve"), json=resolution)).status_code == 404
@@ -304,7 +304,7 @@ async def test_without_repeats_an_ambiguous_try_is_left_to_an_admin(settings, to
     + [{"mode": "bad_id", "bad_id": bad_id} for bad_id in (0, "7", 2**31, None)],
     ids=str,
 )
-async def test_an_answer_that_never_becomes_usable_is_left_to_an_admin(admin, register, billing, fault):
+async def test_an_unusable_response_is_left_to_an_admin(admin, register, billing, fault):
     candidate = await register()
     await billing.fail(**fault, names=[candidate["company_name"]])
 
@@ -316,7 +316,7 @@ async def test_an_answer_that_never_becomes_usable_is_left_to_an_admin(admin, re
     assert ended.status_code == 200
 
 
-async def test_an_approval_of_who_was_decided_otherwise_ends_with_one_orphan(admin, register, billing, database):
+async def test_an_approval_of_a_decided_candidate_ends_with_one_orphan(admin, register, billing, database):
     candidate = await register()
     name = candidate["company_name"]
     await billing.fail("slow", delay=0.2, names=[name])
@@ -373,9 +373,7 @@ async def overruled(admin, register, billing, database):
     return candidate, path(candidate, "/approval/resolve")
 
 
-async def test_linking_in_doubt_for_who_was_decided_otherwise_ends_the_approval_with_an_orphan(
-    admin, overruled, database
-):
+async def test_linking_for_a_decided_candidate_ends_the_approval_with_an_orphan(admin, overruled, database):
     candidate, resolve = overruled
     link = {"resolution": "link", "provider_id": 2**31 - 1}
 
@@ -392,7 +390,7 @@ async def test_linking_in_doubt_for_who_was_decided_otherwise_ends_the_approval_
     await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # others look for none
 
 
-async def test_letting_go_in_doubt_of_who_was_decided_otherwise_ends_the_approval(admin, overruled):
+async def test_let_go_for_a_decided_candidate_ends_the_approval(admin, overruled):
     candidate, resolve = overruled
 
     answer = await admin.post(resolve, json={"resolution": "let_go"})
@@ -404,9 +402,7 @@ async def test_letting_go_in_doubt_of_who_was_decided_otherwise_ends_the_approva
     assert [event["event"] for event in events] == ["let_go", "in_doubt", "requested"]
 
 
-async def test_a_provider_linked_elsewhere_is_no_orphan_of_who_was_decided_otherwise(
-    admin, overruled, register, database
-):
+async def test_a_provider_linked_elsewhere_is_no_orphan_of_a_decided_candidate(admin, overruled, register, database):
     candidate, resolve = overruled
     other = (await admin.post(path(await register(), "/approve"))).json()
 

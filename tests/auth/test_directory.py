@@ -25,7 +25,7 @@ async def test_the_first_admin_is_made_once(own_database_url):
         assert not await users.create_first_admin("second@example.com", PASSWORD)
 
 
-async def test_of_two_who_make_the_first_admin_at_once_one_does(own_database_url):
+async def test_two_concurrent_starts_create_one_first_admin(own_database_url):
     connection = await asyncpg.connect(own_database_url)
     async with user_directory(own_database_url) as users:
         async with connection.transaction():
@@ -42,7 +42,7 @@ async def test_of_two_who_make_the_first_admin_at_once_one_does(own_database_url
     await connection.close()
 
 
-async def test_whom_an_older_release_wrote_is_found_by_any_spelling(own_database_url):
+async def test_a_user_of_an_older_release_is_found_by_any_spelling(own_database_url):
     connection = await asyncpg.connect(own_database_url)
     await connection.execute("INSERT INTO users (email, password_hash, role) VALUES ('JOSÉ@x.example', 'x', 'viewer')")
     await connection.close()
@@ -53,9 +53,7 @@ async def test_whom_an_older_release_wrote_is_found_by_any_spelling(own_database
 
 
 @pytest.mark.parametrize(("asked", "is_found"), [("MARIA@example.com", True), ("lena@example.com", False)])
-async def test_whom_an_older_release_wrote_logs_in_as_it_lets_them_and_nobody_else_does(
-    own_database_url, asked, is_found
-):
+async def test_only_a_user_of_an_older_release_signs_in_by_its_rules(own_database_url, asked, is_found):
     connection = await asyncpg.connect(own_database_url)
     await connection.execute("INSERT INTO users (email, password_hash, role) VALUES ($1, 'x', 'viewer')", MARIA)
     await connection.execute("UPDATE users SET email_canonical = NULL")
@@ -84,7 +82,7 @@ async def test_when_a_user_was_disabled_is_not_written_again(own_database_url):
     await connection.close()
 
 
-async def test_only_an_admin_who_can_log_in_is_one(own_database_url):
+async def test_only_an_enabled_admin_counts_as_admin(own_database_url):
     async with user_directory(own_database_url) as users:
         assert not await users.has_admin()
         await users.create("viewer@example.com", PASSWORD, Role.VIEWER)

@@ -87,7 +87,7 @@ async def test_a_form_need_not_name_its_grant_type(anonymous, user, grant_type):
 
 
 @pytest.mark.parametrize("name", ["", " ", "\u200b", "\u2060 \ufeff"])
-async def test_a_name_of_nothing_is_invalid(anonymous, name):
+async def test_an_empty_user_name_is_invalid(anonymous, name):
     response = await anonymous.post(LOGIN, json={"username": name, "password": PASSWORD})
 
     assert response.status_code == 422
@@ -134,7 +134,7 @@ async def test_the_password_is_taken_to_the_letter(anonymous, user, write):
 
 
 @pytest.mark.asvs("V6.3.8")
-async def test_whatever_is_wrong_the_answer_is_the_same(anonymous, user, disabled_user):
+async def test_every_wrong_input_gets_the_same_response(anonymous, user, disabled_user):
     attempts = [(user, "wrong password"), (disabled_user, PASSWORD), (f"{uuid4().hex}@example.com", PASSWORD)]
 
     responses = [
@@ -292,7 +292,7 @@ def held(monkeypatch):
 
 
 @pytest.mark.asvs("V15.1.3")
-async def test_a_log_in_that_was_abandoned_in_the_queue_is_skipped(service, anonymous, user, held):
+async def test_a_login_abandoned_in_the_queue_is_skipped(service, anonymous, user, held):
     def begin(number):
         body = json.dumps({"username": f"nobody-{number}@example.com", "password": f"abandoned {number}"}).encode()
         caller = socket.create_connection(("127.0.0.1", httpx.URL(service.url).port))

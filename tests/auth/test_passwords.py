@@ -40,7 +40,7 @@ async def test_what_is_no_hash_is_no_password_either(hasher):
 
 
 @pytest.mark.asvs("V15.1.3", "V15.2.2")
-def test_the_queue_of_log_ins_is_short(hasher):
+def test_the_login_queue_is_bounded(hasher):
     with ExitStack() as line:
         for number in range(passwords.MAX_QUEUED):
             line.enter_context(hasher.queue(f"192.0.2.{number}"))
@@ -51,7 +51,7 @@ def test_the_queue_of_log_ins_is_short(hasher):
     assert not hasher._queued  # nothing is kept of who has left
 
 
-async def test_a_check_that_nobody_waits_for_any_more_is_skipped_when_its_turn_comes(password_hash, monkeypatch):
+async def test_an_abandoned_check_is_skipped(password_hash, monkeypatch):
     checked, go_on = [], threading.Event()
     monkeypatch.setattr(passwords.ARGON2ID, "verify", lambda password, _: go_on.wait(20) and checked.append(password))
     hasher, has_left = PasswordHasher(threads=1), asyncio.Event()
@@ -74,7 +74,7 @@ async def test_a_check_that_nobody_waits_for_any_more_is_skipped_when_its_turn_c
     hasher.close()
 
 
-def test_nobody_takes_all_places_in_the_queue(hasher):
+def test_one_client_cannot_fill_the_queue(hasher):
     with ExitStack() as line:
         for _ in range(passwords.MAX_QUEUED_PER_NETWORK):
             line.enter_context(hasher.queue("192.0.2.1"))
@@ -129,13 +129,13 @@ async def test_all_128_characters_count(hasher):
     assert not (await hasher.verify("x" * 128, await hasher.hash(longest))).is_correct
 
 
-async def test_nobodys_password_is_wrong(hasher):
+async def test_without_a_hash_every_password_is_wrong(hasher):
     for password in (PASSWORD, "nobody's password"):
         assert not (await hasher.verify(password, None)).is_correct
 
 
 @pytest.mark.asvs("V6.3.8")
-async def test_nobody_costs_as_much_work_as_somebody(hasher, password_hash, monkeypatch):
+async def test_unknown_and_known_users_cost_the_same(hasher, password_hash, monkeypatch):
     verified = []
     monkeypatch.setattr(
         passwords.ARGON2ID,

@@ -127,7 +127,7 @@ def test_the_table_has_every_route(settings):
     ("route", "who", "code"),
     [(route, *case) for route, codes in ROUTES.items() for case in zip(EVERYBODY, codes, strict=True)],
 )
-async def test_everybody_gets_what_the_table_says(ask, anonymous, log_in, register, registration, route, who, code):
+async def test_every_client_gets_the_expected_status(ask, anonymous, log_in, register, registration, route, who, code):
     candidate_id = (await register())["candidate_id"] if "{candidate_id}" in route else None
     body, token, more = BODIES.get(route), None, {}
     match route:
@@ -157,7 +157,7 @@ async def test_everybody_gets_what_the_table_says(ask, anonymous, log_in, regist
 @pytest.mark.parametrize("route", BODIES)
 @pytest.mark.parametrize(("who", "status"), [("nobody", 401), ("expired", 401), ("disabled", 401), ("viewer", 403)])
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
-async def test_who_asks_is_settled_before_what_they_sent(ask, route, who, status, content_type):
+async def test_authentication_comes_before_validation(ask, route, who, status, content_type):
     response = await ask(route, who, content=b"{{{", headers={"Content-Type": content_type})
 
     assert response.status_code == status

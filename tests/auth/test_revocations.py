@@ -107,7 +107,7 @@ def wake_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocations, "time", clocks)
 
 
-async def test_who_hears_nothing_for_some_seconds_asks_before_answering(
+async def test_stale_revocations_are_read_before_responding(
     clock: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = await clock.fetchval(BEGIN_SESSION)
@@ -121,7 +121,7 @@ async def test_who_hears_nothing_for_some_seconds_asks_before_answering(
     assert await watch.is_revoked(session_id)
 
 
-async def test_who_cannot_ask_for_some_seconds_believes_no_token(
+async def test_no_token_is_accepted_while_revocations_cannot_be_read(
     clock: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = await clock.fetchval(BEGIN_SESSION)
@@ -136,7 +136,7 @@ async def test_who_cannot_ask_for_some_seconds_believes_no_token(
 
 
 @pytest.mark.parametrize(("trouble", "shown"), [(None, 1), ("no tables", 0), ("no answer", 0)])
-async def test_the_metric_tells_whether_the_database_can_be_asked(
+async def test_the_metric_shows_whether_the_database_responds(
     clock: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch, trouble: str | None, shown: int
 ) -> None:
     seen: list[int] = []

@@ -105,7 +105,7 @@ async def test_refreshes_are_counted_by_what_became_of_them(anonymous, maria, lo
 
 
 @pytest.mark.asvs("V10.4.5")
-async def test_a_refresh_whose_answer_was_lost_can_be_repeated(anonymous, maria, log_in):
+async def test_a_refresh_whose_response_was_lost_can_be_repeated(anonymous, maria, log_in):
     tokens = await log_in(maria)
 
     responses = await asyncio.gather(*(refresh(anonymous, tokens) for _ in range(8)))
@@ -155,7 +155,7 @@ async def test_logging_out_leaves_other_sessions_alone(anonymous, maria, log_in)
 
 @pytest.mark.asvs("V6.4.3", "V7.4.2", "V7.4.3", "V8.3.2")
 @pytest.mark.parametrize("change", ["disable", "set_role", "set_password"])
-async def test_taking_something_away_ends_every_session_within_a_second(
+async def test_revoking_access_ends_every_session_within_a_second(
     anonymous, maria, log_in, users, settings, run_service, change
 ):
     async with run_service(settings) as replica, httpx.AsyncClient(base_url=replica.url) as elsewhere:
@@ -241,7 +241,7 @@ async def test_a_key_is_changed_without_a_failed_request(anonymous, maria, log_i
 
 
 @pytest.mark.asvs("V11.2.2")
-async def test_a_weaker_hash_is_replaced_at_log_in(maria, log_in, database, anonymous):
+async def test_a_weaker_hash_is_replaced_at_login(maria, log_in, database, anonymous):
     weak = argon2.using(type="ID", memory_cost=8192, rounds=1, parallelism=1).hash(PASSWORD)
     await database.execute("UPDATE users SET password_hash = $1 WHERE email = $2", weak, maria)
 

@@ -86,7 +86,7 @@ def test_another_key_verifies_nothing(signer):
 
 
 @pytest.mark.asvs("V9.1.3")
-def test_the_previous_key_is_believed_while_it_is_named():
+def test_the_previous_key_is_accepted_while_it_is_set():
     old = TokenSigner(PREVIOUS_KEY).issue(VIEWER)
 
     assert TokenSigner(KEY, PREVIOUS_KEY).verify(old) == VIEWER

@@ -45,7 +45,7 @@ def names(measurements):
     return {(found.stage, found.scenario, found.contender) for found in measurements}
 
 
-async def test_every_answer_is_as_expected_and_in_the_report(pair, tmp_path):
+async def test_every_response_is_as_expected_and_in_the_report(pair, tmp_path):
     plan = Plan(Httpx(), rounds=1, seconds=0.02, decisions_per_second=200, tell=lambda _: None, settle=0.01)
     stages = [
         Stage(ROWS, auth=True, scenarios=SCENARIOS),

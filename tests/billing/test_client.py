@@ -216,14 +216,14 @@ async def test_a_fault_that_does_not_pass_is_given_up_after_four_tries_as_uncert
 
 
 @pytest.mark.parametrize("mode", ["hang", "commit_then_hang", "slow"])
-async def test_an_answer_that_does_not_come_is_uncertain(hurried_billing, fail, name, key, mode):
+async def test_a_missing_response_is_uncertain(hurried_billing, fail, name, key, mode):
     await fail(mode, **({"delay": 1.0} if mode == "slow" else {}))
 
     with pytest.raises(BillingUncertain, match="ReadTimeout"):
         await hurried_billing.create_provider(name, key)
 
 
-async def test_an_answer_that_was_lost_is_found_again(hurried_billing, fail, requests, name, key):
+async def test_a_lost_response_is_recovered(hurried_billing, fail, requests, name, key):
     await fail("commit_then_hang", times=1)
 
     provider_id = await hurried_billing.create_provider(name, key)
@@ -242,7 +242,7 @@ async def test_a_broken_201_is_settled_by_the_next_try(billing, fail, requests, 
 
 @pytest.mark.asvs("API10")
 @pytest.mark.parametrize("mode", ["broken_201", "oversize", "wrong_name", "redirect"])
-async def test_an_answer_that_stays_unusable_is_said_to_be(billing, fail, requests, name, key, mode):
+async def test_a_response_that_stays_unusable_is_reported(billing, fail, requests, name, key, mode):
     await fail(mode)
 
     for _ in range(2):
@@ -409,7 +409,7 @@ async def test_a_refused_connection_has_certainly_sent_nothing(name, key, dead_p
             await billing.create_provider(name, key)
 
 
-async def test_unless_an_earlier_call_may_have(name, key, dead_port):
+async def test_a_refused_connection_is_uncertain_after_an_earlier_call(name, key, dead_port):
     async with billing_at(f"http://127.0.0.1:{dead_port}") as billing:
         with pytest.raises(BillingUncertain) as caught:
             await billing.create_provider(name, key, maybe_sent=True)
@@ -449,7 +449,7 @@ async def test_a_failure_before_refused_connections_leaves_it_uncertain(name, ke
 
 
 @pytest.mark.parametrize(("length", "is_read"), [(64 * 1024, True), (64 * 1024 + 1, False)])
-async def test_an_answer_may_have_64_kibibytes(play, name, key, length, is_read):
+async def test_a_response_may_have_64_kibibytes(play, name, key, length, is_read):
     body = json.dumps({"id": 7, "name": name}).ljust(length)
 
     async with play(Script((201, body, {})), max_tries=1) as billing:

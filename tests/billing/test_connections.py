@@ -65,14 +65,14 @@ async def test_one_after_the_other_use_the_same_connection(ask):
     assert len({await ask() for _ in range(5)}) == 1
 
 
-async def test_at_the_same_time_there_are_as_many_as_allowed_and_everybody_gets_a_turn(ask):
+async def test_concurrent_requests_share_the_allowed_connections(ask):
     ports = await asyncio.gather(*(ask(0.05) for _ in range(4 * COUNT)))
 
     assert len(ports) == 4 * COUNT
     assert len(set(ports)) == COUNT
 
 
-async def test_who_waits_too_long_for_a_connection_is_told_so(ask):
+async def test_waiting_too_long_for_a_connection_is_an_error(ask):
     users = [asyncio.create_task(ask(1.0)) for _ in range(COUNT)]
     await asyncio.sleep(0.1)
 

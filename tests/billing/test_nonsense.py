@@ -38,7 +38,7 @@ async def test_what_cannot_be_used_is_said_to_be_by_the_deadline(parts):
 
 
 @pytest.mark.parametrize("parts", NO_ANSWER.values(), ids=NO_ANSWER)
-async def test_what_may_be_answered_later_is_uncertain_by_the_deadline(parts):
+async def test_missing_responses_are_uncertain_by_the_deadline(parts):
     with pytest.raises(BillingUncertain) as caught:
         await ask(parts)
 
@@ -87,7 +87,7 @@ async def test_one_request_that_billing_does_not_answer_pauses_no_other():
 
 
 @pytest.mark.asvs("API10")
-async def test_an_encoded_answer_is_not_decoded():
+async def test_an_encoded_response_is_not_decoded():
     bomb = gzip.compress(gzip.compress(bytes(64 * 2**20)))
     sent = answer("201 Created", bomb, "Content-Encoding: gzip, gzip")
     tracemalloc.start()

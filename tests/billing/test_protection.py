@@ -49,7 +49,7 @@ def test_failures_in_a_row_open_it(breaker):
     assert breaker.retry_after == 5
 
 
-def test_billing_responded_recently_within_a_minute_of_an_answer_unless_it_is_given_a_pause(breaker, clock):
+def test_billing_responded_recently_within_a_minute_unless_the_breaker_is_open(breaker, clock):
     assert not breaker.responded_recently
     breaker.succeeded()
     clock.now += 60
@@ -136,7 +136,7 @@ def shown():
     return state
 
 
-def test_the_metric_tells_that_the_pause_is_over_though_nobody_asks_for_billing(breaker, clock):
+def test_the_metric_shows_half_open_without_a_call(breaker, clock):
     fail(breaker)
     assert shown() == "open"
 
@@ -146,7 +146,7 @@ def test_the_metric_tells_that_the_pause_is_over_though_nobody_asks_for_billing(
     assert shown() == "half_open"
 
 
-def test_the_metric_says_open_while_the_answer_to_the_probe_is_missing(breaker, clock):
+def test_the_metric_shows_open_while_a_probe_is_pending(breaker, clock):
     fail(breaker)
     clock.now += protection.OPEN_SECONDS
     breaker.update_metric()

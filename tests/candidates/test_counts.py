@@ -127,7 +127,7 @@ async def test_many_who_write_at_once_are_counted_and_wait_for_none(url, connect
     await check_exact(connection)
 
 
-async def test_a_recount_mends_what_came_past_the_trigger_while_others_write(url, connection):
+async def test_a_recount_corrects_rows_written_without_the_trigger(url, connection):
     await connection.fetch(INSERT, 100, ["apples"])
     await connection.execute("ALTER TABLE candidates DISABLE TRIGGER USER")  # as a restore of data alone may
     await connection.fetch(INSERT, 50, ["grapes"])

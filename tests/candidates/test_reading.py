@@ -47,7 +47,7 @@ async def test_any_writing_of_the_id_that_means_the_same_will_do(viewer, registe
     assert response.json() == candidate
 
 
-async def test_everyone_who_reads_at_once_gets_what_they_asked_for(viewer, register):
+async def test_concurrent_reads_get_their_own_candidates(viewer, register):
     candidates = [await register() for _ in range(5)]
     ids = [str(uuid4()) if number % 7 == 0 else candidates[number % 5]["candidate_id"] for number in range(100)]
 

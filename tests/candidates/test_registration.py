@@ -176,7 +176,7 @@ async def test_control_characters_are_refused(try_registering, field, character)
 @pytest.mark.parametrize(
     "half", [rb"\ud800", rb"\udfff", rb"\udc00\ud800", b"\xed\xa0\x80", b"\xff", b"\xc3", b"\xc0\x80"]
 )
-async def test_half_characters_are_refused(post, registration, field, half):
+async def test_lone_surrogates_are_refused(post, registration, field, half):
     body = json.dumps(registration(**{field: ["HALF"] if field == "products" else "HALF@example.com"}))
 
     response = await post(body.encode().replace(b"HALF", b"a" + half))
@@ -344,7 +344,7 @@ async def test_of_concurrent_registrations_of_one_address_one_succeeds(try_regis
     assert stored == 1
 
 
-async def test_everyone_who_registers_at_once_gets_their_own_record(try_registering):
+async def test_concurrent_registrations_get_their_own_records(try_registering):
     addresses = [f"{uuid4().hex}@example.com" for _ in range(100)]
 
     responses = await asyncio.gather(*(try_registering(contact_email=address) for address in addresses))

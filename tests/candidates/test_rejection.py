@@ -151,7 +151,7 @@ async def test_several_if_match_lines_are_one_list(admin, path):
     assert response.status_code == 200
 
 
-async def test_an_approval_under_way_stands_in_the_way(admin, candidate, path, billing):
+async def test_an_approval_in_progress_blocks_rejection(admin, candidate, path, billing):
     await billing.set(latency_ms=3000)
     approving = asyncio.create_task(admin.post(f"{path}/approve"))
     while not await billing.requests(candidate["company_name"]):
@@ -165,7 +165,7 @@ async def test_an_approval_under_way_stands_in_the_way(admin, candidate, path, b
     assert (record["status"], record["rejection_reason"], record["version"]) == ("approved", None, 2)
 
 
-async def test_of_those_who_reject_at_once_everyone_gets_their_own_answer(admin, register):
+async def test_concurrent_rejections_get_their_own_responses(admin, register):
     pending = [(await register())["candidate_id"] for _ in range(30)]
     approved = (await register())["candidate_id"]
     await admin.post(f"/candidates/{approved}/approve")
@@ -183,7 +183,7 @@ async def test_of_those_who_reject_at_once_everyone_gets_their_own_answer(admin,
     assert [response.json()["rejection_reason"] for response in responses[:29]] == [f"for {i}" for i in fresh]
 
 
-async def test_a_candidate_that_somebody_holds_keeps_nobody_else_waiting(admin, register, database):
+async def test_a_locked_candidate_delays_no_other_rejection(admin, register, database):
     held, free = [(await register())["candidate_id"] for _ in range(2)]
 
     async with database.transaction():

@@ -148,7 +148,7 @@ async def test_what_not_every_word_matches_is_not_found(register, found, asked):
     assert await found(asked) == []
 
 
-async def test_of_nothing_that_can_be_looked_for_everything_was_looked_at(database):
+async def test_a_search_without_words_finds_nothing(database):
     found = await BrowsingService(database).page(Selection(words="'"), limit=50)
 
     assert (found.candidates, found.is_partial) == ([], False)
@@ -228,7 +228,7 @@ async def test_a_change_that_writes_the_text_counts_as_a_change(connection):
     assert tuple(row) == (" fruit", 2)
 
 
-async def test_a_candidate_that_somebody_holds_is_filled_later(connection, database, url):
+async def test_a_locked_candidate_is_filled_later(connection, database, url):
     company = await connection.fetchval(AS_OLDER_RELEASE, "Obst", "info@held.example", None, None)
     holder = await asyncpg.connect(url)
     async with holder.transaction():
@@ -243,7 +243,7 @@ async def test_a_candidate_that_somebody_holds_is_filled_later(connection, datab
 
 
 @pytest.mark.parametrize("release", ["this", "an older one"])
-async def test_who_is_erased_is_never_found_again(register, connection, database, found, release):
+async def test_an_erased_candidate_is_never_found(register, connection, database, found, release):
     company = await register("Muñoz", contact_email="erase@me.example")
     if release == "this":
         await erase_person(database, "erase@me.example")

@@ -58,7 +58,7 @@ def id_of(response):
     return response.json()["candidate_id"]
 
 
-async def test_everyone_who_registers_at_once_gets_their_own_link(registered, database):
+async def test_concurrent_registrations_get_their_own_links(registered, database):
     responses = await asyncio.gather(*(registered() for _ in range(100)))
 
     assert len({secret_of(response) for response in responses}) == 100
@@ -66,7 +66,7 @@ async def test_everyone_who_registers_at_once_gets_their_own_link(registered, da
         assert await database.fetchval(KEPT, id_of(response)) == hash_of(secret_of(response))
 
 
-async def test_nobody_who_reads_the_candidate_sees_a_link(registered, viewer):
+async def test_reading_a_candidate_shows_no_link(registered, viewer):
     response = await registered()
 
     record = await viewer.get(f"{CANDIDATES}/{id_of(response)}")

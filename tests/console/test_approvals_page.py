@@ -120,7 +120,7 @@ async def test_what_was_found_in_billing_survives_signing_in(someone, accounts, 
     assert "What did you find?" in text_of(page)
 
 
-async def test_one_in_doubt_is_let_go_and_can_be_decided_anew(admin, in_doubt):
+async def test_an_approval_in_doubt_is_cancelled_and_can_be_decided_again(admin, in_doubt):
     address = f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve"
     page = await admin.submit(await admin.open(address), "/resolve", resolution="let_go", provider_id="7")
     assert "the approval was cancelled. You can decide again." in text_of(page)
@@ -140,7 +140,7 @@ async def test_one_in_doubt_is_let_go_and_can_be_decided_anew(admin, in_doubt):
         ({"resolution": "eat"}, "Select what you found in billing"),
     ],
 )
-async def test_an_answer_that_will_not_do_is_asked_for_again(admin, in_doubt, typed, sentence):
+async def test_an_invalid_resolution_shows_the_form_again(admin, in_doubt, typed, sentence):
     page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}/approval/resolve")
 
     page = await admin.submit(page, "/resolve", **typed)

@@ -60,7 +60,7 @@ async def test_an_approval_meanwhile_says_how_long_to_wait(paused):
     assert re.search(r"Nothing changed; try again in \d s\.", text_of(page))
 
 
-async def test_the_sign_is_there_until_billing_answers(paused, admin):
+async def test_the_banner_is_shown_until_billing_responds(paused, admin):
     app, _, person, _ = paused
 
     app.services.get(BillingClient).breaker._next_probe = 0.0
@@ -71,7 +71,7 @@ async def test_the_sign_is_there_until_billing_answers(paused, admin):
     assert "Billing" not in text_of(await admin.open("/admin/candidates?search=nobody"))
 
 
-async def test_the_sign_keeps_nobody_out(paused, browser, accounts):
+async def test_the_banner_is_accessible(paused, browser, accounts):
     app, url, _, _ = paused
     async with visit(browser, url, viewport=WIDE) as page:
         await page.goto("/admin/sign-in")

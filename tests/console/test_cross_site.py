@@ -57,7 +57,7 @@ async def sign_in(page: Page, url: str, email: str) -> None:
 @pytest.mark.asvs("V3.5.1", "V3.5.2")
 @pytest.mark.parametrize("policy", ["unsafe-url", "no-referrer"])
 @pytest.mark.parametrize("site", [NEIGHBOUR, STRANGER])
-async def test_another_site_decides_nothing_for_whoever_is_signed_in(
+async def test_another_site_cannot_decide_for_a_signed_in_user(
     browser, service_url, accounts, admin, register, site, policy
 ):
     path = f"/admin/candidates/{(await register())['candidate_id']}"
@@ -73,9 +73,7 @@ async def test_another_site_decides_nothing_for_whoever_is_signed_in(
 
 
 @pytest.mark.parametrize("policy", ["unsafe-url", "no-referrer"])
-async def test_another_site_applies_for_nobody_over_plain_http_where_only_the_origin_tells(
-    browser, service_url, policy
-):
+async def test_another_site_cannot_apply_over_plain_http(browser, service_url, policy):
     plain = service_url.replace("127.0.0.1", PLAIN_NAME)
     async with a_browser(browser, STRANGER, policy, f"{plain}/apply", proxy={"server": service_url}) as context:
         page = await context.new_page()

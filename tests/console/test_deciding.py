@@ -39,7 +39,7 @@ async def test_the_page_shows_everything_as_text(admin, register, path_of):
         assert value in shown
 
 
-async def test_approving_asks_first_by_name_and_then_leads_on(admin, register, path_of):
+async def test_approving_asks_for_confirmation_and_offers_the_next(admin, register, path_of):
     candidate = await register()
     page = await admin.open(f"{path_of(candidate)}/approve")
     assert f"Approve {candidate['company_name']}" in text_of(page)
@@ -93,7 +93,7 @@ async def test_rejecting_takes_a_usual_reason_ones_own_words_or_none(admin, regi
         {"choice": "own", "reason": "a\x07b"},
     ],
 )
-async def test_a_reason_that_will_not_do_is_asked_for_again_and_nothing_typed_is_lost(admin, register, path_of, typed):
+async def test_an_invalid_reason_shows_the_form_again_with_its_values(admin, register, path_of, typed):
     candidate = await register()
     page = await admin.open(f"{path_of(candidate)}/reject")
 
@@ -104,7 +104,7 @@ async def test_a_reason_that_will_not_do_is_asked_for_again_and_nothing_typed_is
     assert typed.get("reason", "").strip() in page.text
 
 
-async def test_whoever_is_slower_is_told_who_was_faster(admin, someone, accounts, users, register, path_of):
+async def test_the_second_admin_sees_who_decided_first(admin, someone, accounts, users, register, path_of):
     candidate = await register()
     approving, rejecting = [await admin.open(f"{path_of(candidate)}/{what}") for what in ("approve", "reject")]
     await admin.submit(approving, "/approve")
@@ -115,7 +115,7 @@ async def test_whoever_is_slower_is_told_who_was_faster(admin, someone, accounts
     assert "Your decision changed nothing." in text_of(page)
 
 
-async def test_a_rejection_that_was_faster_is_told_too(admin, register, path_of):
+async def test_an_earlier_rejection_is_shown_too(admin, register, path_of):
     candidate = await register()
     approving, rejecting = [await admin.open(f"{path_of(candidate)}/{what}") for what in ("approve", "reject")]
     await admin.submit(rejecting, "/reject", choice="none")
@@ -150,7 +150,7 @@ async def test_when_billing_is_down_the_page_says_so_and_nothing_changes(admin, 
     assert f"{path_of(candidate)}/approve" in page.text
 
 
-async def test_a_decided_candidate_is_not_asked_about_again(admin, register, path_of):
+async def test_a_decided_candidate_cannot_be_decided_again(admin, register, path_of):
     candidate = await register()
     await admin.submit(await admin.open(f"{path_of(candidate)}/reject"), "/reject", choice="none")
 
@@ -185,7 +185,7 @@ async def test_a_version_that_is_none_decides_nothing(admin, register, path_of, 
     assert "Pending" in text_of(page)
 
 
-async def test_the_script_is_told_in_json(admin, register, path_of):
+async def test_the_script_gets_json(admin, register, path_of):
     candidate = await register()
     address, form = form_of(await admin.open(f"{path_of(candidate)}/approve"), "/approve")
 
@@ -195,7 +195,7 @@ async def test_the_script_is_told_in_json(admin, register, path_of):
     assert response.json()["kind"] == "success"
 
 
-async def test_a_company_is_given_a_new_address_of_its_page(admin, someone, register, path_of):
+async def test_a_company_gets_a_new_status_link(admin, someone, register, path_of):
     candidate = await register()
     page = await admin.open(f"{path_of(candidate)}/status-link")
     assert (await someone.open(candidate["status_url"])).status_code == 200
@@ -208,14 +208,14 @@ async def test_a_company_is_given_a_new_address_of_its_page(admin, someone, regi
 
 
 @pytest.mark.parametrize("address", ["/admin/candidates/0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11", "/admin/nothing"])
-async def test_what_is_not_there_is_a_page_that_says_so(admin, address):
+async def test_an_unknown_candidate_is_an_error_page(admin, address):
     page = await admin.open(address)
 
     assert page.status_code == 404
     assert "Page not found" in text_of(page)
 
 
-async def test_next_leads_from_one_pending_candidate_to_the_next_and_around(admin, register, database):
+async def test_next_cycles_through_pending_candidates(admin, register, database):
     first, second = await register(), await register()
     await database.execute(
         "UPDATE candidates SET created_at = created_at - interval '90 years' WHERE id = $1::text::uuid",

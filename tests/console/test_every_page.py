@@ -192,7 +192,7 @@ PICTURES_ALONE = {
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if SCREENSHOTS or name not in PICTURES_ALONE])
-async def test_a_page_keeps_nobody_out(page, companies, name):
+async def test_a_page_is_accessible(page, companies, name):
     address, do = PAGES[name]
     await page.goto(address.format(**companies))
     if do:
@@ -233,13 +233,13 @@ async def test_a_word_that_never_ends_is_broken(page, endless, address):
     await page.set_viewport_size(WIDE)
 
 
-async def test_the_sign_in_page_keeps_nobody_out(browser, service_url):
+async def test_the_sign_in_page_is_accessible(browser, service_url):
     async with visit(browser, service_url, viewport=WIDE) as page:
         await page.goto("/admin/sign-in")
         await look_at(page, "sign-in")
 
 
-async def test_the_way_back_to_what_was_typed_keeps_nobody_out(signed_in, companies, accounts):
+async def test_the_page_with_the_kept_form_is_accessible(signed_in, companies, accounts):
     async with signed_in(viewport=WIDE) as page:
         await page.goto(f"{companies['huerta']}/reject")
         await page.get_by_label("Other reason").fill("Too far away")

@@ -135,7 +135,7 @@ async def test_numbers_and_instants_in_a_workbook_can_be_calculated_with():
     assert row["products"] == "apples grapes"
 
 
-async def test_a_workbook_of_nobody_has_the_headings():
+async def test_an_empty_workbook_has_the_headings():
     assert openpyxl.load_workbook(io.BytesIO(await xlsx_of())).active.max_row == 1
 
 
@@ -149,7 +149,7 @@ async def test_more_than_a_sheet_holds_goes_on_in_another(monkeypatch):
     assert all(sheet["A1"].value == "candidate_id" for sheet in workbook)
 
 
-async def test_a_long_workbook_leaves_while_it_is_written_and_keeps_nobody_waiting():
+async def test_a_long_workbook_is_streamed_without_blocking_requests():
     async def very_many():
         for _ in range(8_000):
             yield OBSTHOF.model_copy(update={"company_name": uuid4().hex})  # does not compress well

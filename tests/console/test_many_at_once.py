@@ -22,7 +22,7 @@ def rows_of(response):
     return list(csv.DictReader(io.StringIO(response.content.decode("utf-8-sig"))))
 
 
-async def test_a_csv_has_everybody_whom_the_list_shows(viewer, register, word, monkeypatch):
+async def test_a_csv_has_every_candidate_of_the_list(viewer, register, word, monkeypatch):
     monkeypatch.setattr(browsing, "MAX_PAGE", 2)
     names = [f'{word}, Obst & "Gemüse" {number}' for number in range(5)]
     for name in names:
@@ -85,7 +85,7 @@ def marks_of(page):
     return {"mark": [value.split('"')[0] for value in page.text.split('name="mark" value="')[1:]]}
 
 
-async def test_marked_ones_are_named_first_and_then_each_is_told_of(admin, register, mark):
+async def test_selected_candidates_are_confirmed_and_each_has_a_result(admin, register, mark):
     candidates = [await register() for _ in range(3)]
     page = await mark("approve", *candidates)
     assert "Approve these 3 candidates?" in text_of(page)
@@ -102,7 +102,7 @@ async def test_marked_ones_are_named_first_and_then_each_is_told_of(admin, regis
     assert f"{candidates[2]['company_name']} was approved as provider" in shown
 
 
-async def test_marked_ones_are_rejected_for_one_reason(admin, register, mark, database):
+async def test_selected_candidates_are_rejected_for_one_reason(admin, register, mark, database):
     candidates = [await register() for _ in range(2)]
     page = await mark("reject", *candidates)
 
@@ -129,7 +129,7 @@ async def test_what_there_is_no_time_for_stays_as_it_is(admin, register, mark, m
 
 
 @pytest.mark.parametrize("marks", [[], ["x"], ["0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11:1"], [":"]])
-async def test_marks_of_nobody_lead_back(admin, register, marks):
+async def test_an_empty_selection_redirects_to_the_list(admin, register, marks):
     await register()  # without a candidate there is nothing to select
     page = await admin.submit(
         await admin.open("/admin/candidates?order=newest"), "/marked", mark=marks, decision="approve"
@@ -148,7 +148,7 @@ async def test_a_version_that_no_candidate_has_decides_nothing(admin, register, 
     assert "0 of 1 decided" in text_of(page)
 
 
-async def test_a_viewer_marks_nobody(admin, viewer, register):
+async def test_a_viewer_cannot_select(admin, viewer, register):
     candidate = await register()
     page = await viewer.open("/admin/candidates?order=newest")
     assert 'name="mark"' not in page.text

@@ -73,7 +73,7 @@ async def test_without_the_setting_there_is_no_console(settings):
         ({"admin_pages": False, "public_pages": False}, None),
     ],
 )
-async def test_the_bare_address_leads_to_where_people_begin(settings, pages, leads_to):
+async def test_the_root_path_redirects_to_the_start_page(settings, pages, leads_to):
     some = settings.model_copy(update={"root_path": "/registry", **pages})
     async with serve_in_background(create_app(some)) as url, httpx.AsyncClient(base_url=url) as client:
         response = await client.get("/registry/")

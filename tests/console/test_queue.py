@@ -25,7 +25,7 @@ def word():
     return "w" + uuid4().hex[:10]
 
 
-async def test_those_who_wait_come_oldest_first(admin, register, word):
+async def test_pending_candidates_are_listed_oldest_first(admin, register, word):
     names = [f"{word} {number}" for number in range(3)]
     for name in names:
         await register(company_name=name)
@@ -44,14 +44,14 @@ async def test_no_name_hides_a_company_from_the_search(admin, register, word, na
         assert f"/admin/candidates/{company['candidate_id']}" in page.text
 
 
-async def test_who_searches_is_not_told_counts_of_others(admin, register, word):
+async def test_a_search_shows_no_counts(admin, register, word):
     await register(company_name=word)
 
     assert "Pending" in (shown := text_of(await admin.open(f"/admin/candidates?search={word}")))
     assert not re.search(r"Pending \d", shown)
 
 
-async def test_pages_lead_to_all_and_back_to_the_first(admin, register, word, monkeypatch):
+async def test_pages_reach_every_candidate_and_the_first_page_again(admin, register, word, monkeypatch):
     monkeypatch.setattr("provider_registration.console.candidates.PAGE_SIZE", 2)
     names = [f"{word} {number}" for number in range(5)]
     for name in names:
@@ -119,7 +119,7 @@ async def test_no_search_breaks_anything(admin, asked):
 
 
 @pytest.mark.parametrize("query", ["search=a%00b", "search=" + "a" * 101, "status=gone", "after=x", "order=name"])
-async def test_an_address_that_means_nothing_is_an_error_page(admin, query):
+async def test_an_invalid_url_is_an_error_page(admin, query):
     page = await admin.open(f"/admin/candidates?{query}")
 
     assert page.status_code == 422
@@ -154,7 +154,7 @@ async def test_columns_are_chosen_and_remembered(admin, register):
     del admin.cookies["__Host-columns"]
 
 
-async def test_choosing_columns_leads_nowhere_else(admin):
+async def test_choosing_columns_redirects_only_to_the_list(admin):
     address, form = form_of(await admin.open("/admin/candidates"), "/columns")
 
     response = await admin.send(address, form | {"list": "\r\nX: y//evil.example"})
@@ -169,7 +169,7 @@ async def test_a_viewer_sees_the_list(viewer, register, word):
     assert names_in(await viewer.open(f"/admin/candidates?search={word}")) == [word]
 
 
-async def test_the_front_page_says_how_things_stand(admin, register, monkeypatch):
+async def test_the_overview_shows_current_figures(admin, register, monkeypatch):
     monkeypatch.setattr(statistics, "CACHE_SECONDS", 0.0)
     approved, rejected = await register(products=["mangoes"], capacity_tons_per_day=123), await register()
     await admin.submit(await admin.open(f"/admin/candidates/{approved['candidate_id']}/approve"), "/approve")

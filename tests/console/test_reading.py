@@ -57,7 +57,7 @@ async def test_words_in_the_list_are_whole_where_there_is_room_for_them(signed_i
         assert set(await page.locator("th .row-link bdi").evaluate(LINES_OF_WORDS)) == {1}
 
 
-async def test_on_paper_there_is_what_can_be_read_and_nothing_to_press(signed_in, register):
+async def test_print_shows_content_without_buttons(signed_in, register):
     candidate = await register()
     async with signed_in(viewport=WIDE, color_scheme="dark") as page:
         for address in ("/admin", "/admin/candidates?order=newest", f"/admin/candidates/{candidate['candidate_id']}"):
@@ -96,7 +96,7 @@ async def test_the_statuses_need_no_bar_to_scroll_by(signed_in):
         ("/admin/candidates/no-id", "“candidate id” in the URL has an unknown value."),
     ],
 )
-async def test_what_was_asked_for_wrongly_is_said_in_words_for_people(admin, url, message):
+async def test_errors_in_the_url_are_explained(admin, url, message):
     page = await admin.open(url)
 
     assert page.status_code == 422

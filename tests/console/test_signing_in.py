@@ -30,7 +30,7 @@ async def account(users):
     return email
 
 
-async def test_a_page_of_the_console_leads_to_the_sign_in_page_and_then_back(someone, account):
+async def test_a_console_page_redirects_to_sign_in_and_back(someone, account):
     page = await someone.open("/admin/candidates?status=rejected&product=apples")
     assert page.url.path == "/admin/sign-in"
 
@@ -75,7 +75,7 @@ async def test_a_reason_that_was_typed_survives_signing_in_and_decides_nothing(s
     assert "was rejected." in text_of(page)
 
 
-async def test_what_was_typed_is_led_on_where_somebody_signed_in_on_another_page(someone, account, ended):
+async def test_typed_values_survive_signing_in_on_another_page(someone, account, ended):
     page = await someone.submit(ended[0], "/reject", **TYPED)
     await someone.submit(await someone.open("/admin/sign-in"), "/sign-in", username=account, password=PASSWORD)
 
@@ -85,7 +85,7 @@ async def test_what_was_typed_is_led_on_where_somebody_signed_in_on_another_page
     assert "Zu weit" in page.text
 
 
-async def test_what_was_typed_about_one_that_was_decided_meanwhile_leads_to_it(someone, account, admin, ended):
+async def test_typed_values_for_a_decided_candidate_redirect_to_it(someone, account, admin, ended):
     page, address = ended
     page = await someone.submit(page, "/reject", **TYPED)
     await admin.submit(await admin.open(address), "/reject", choice="none")
@@ -97,7 +97,7 @@ async def test_what_was_typed_about_one_that_was_decided_meanwhile_leads_to_it(s
     assert "This application was already decided." in text_of(page)
 
 
-async def test_marks_and_their_reason_survive_signing_in(someone, account, register):
+async def test_a_selection_and_its_reason_survive_signing_in(someone, account, register):
     candidates = [await register() for _ in range(2)]
     marks = [f"{one['candidate_id']}:{one['version']}" for one in candidates]
     await someone.sign_in(account)
@@ -166,7 +166,7 @@ async def test_the_password_is_masked_and_may_be_pasted(someone):
     assert "paste" not in field
 
 
-async def test_who_signed_in_on_another_page_meanwhile_is_led_on(someone, account):
+async def test_a_user_who_signed_in_on_another_page_is_redirected(someone, account):
     first, second = await someone.open("/admin/sign-in?next=/admin/candidates"), await someone.open("/admin/sign-in")
     await someone.submit(second, "/sign-in", username=account, password=PASSWORD)
 
@@ -233,7 +233,7 @@ async def test_a_wrong_password_keeps_the_name_and_a_right_one_then_works(someon
         "/admin?" + "a" * 2000,
     ],
 )
-async def test_signing_in_leads_to_no_place_but_the_console(someone, account, target):
+async def test_signing_in_redirects_only_to_the_console(someone, account, target):
     page = await someone.ask("GET", "/admin/sign-in", params={"next": target})
     address, form = form_of(page, "/sign-in", username=account, password=PASSWORD)
     assert form["next"] == "/admin"
@@ -323,7 +323,7 @@ async def test_a_program_without_a_session_gets_a_problem(someone):
 
 
 @pytest.mark.parametrize("address", ["/docs", "/redoc", "/openapi.json"])
-async def test_a_document_for_staff_leads_to_the_sign_in_page_and_then_back(someone, account, address):
+async def test_a_document_for_staff_redirects_to_sign_in_and_back(someone, account, address):
     console = await someone.sign_in(account)
     await someone.submit(console, "/sign-out")
 
@@ -369,9 +369,7 @@ async def test_an_access_token_opens_no_page_and_a_cookie_no_endpoint(someone, a
 
 
 @pytest.mark.parametrize("written", ["eva-{}@bücher.example", "eva-{}@xn--bcher-kva.example"])
-async def test_who_was_created_with_a_domain_in_unicode_signs_in_with_what_browsers_send(
-    someone, written, migrated_database_url
-):
+async def test_a_user_with_a_unicode_domain_signs_in_with_what_browsers_send(someone, written, migrated_database_url):
     unique = uuid4().hex[:8]
     created = await asyncio.to_thread(
         CliRunner().invoke,

@@ -56,12 +56,12 @@ async def test_a_caller_who_is_alone_does_not_wait(batcher, work):
     assert work.batches == [[1], [2]]
 
 
-async def test_those_who_come_at_once_go_together(batcher, work):
+async def test_concurrent_callers_share_a_batch(batcher, work):
     assert await asyncio.gather(*await begin(batcher, 1, 2, 3)) == [2, 4, 6]
     assert work.batches == [[1, 2, 3]]
 
 
-async def test_those_who_come_while_a_batch_is_under_way_are_not_in_it_and_go_together_after_it(batcher, work):
+async def test_callers_during_a_batch_share_the_next_one(batcher, work):
     work.is_let.clear()
     tasks = await begin(batcher, 1) + await begin(batcher, 2, 3)
     assert work.batches == [[1]]
@@ -129,7 +129,7 @@ async def test_an_outage_is_everyones_and_nothing_is_repeated(batcher, work):
     assert await batcher.do(3) == 6
 
 
-async def test_whoever_needs_a_row_that_is_held_fails_alone_and_the_next_who_does_at_once(work):
+async def test_only_callers_of_a_locked_row_fail_and_the_next_one_at_once(work):
     batcher = Batcher(work, time_limit=5, key=str)
 
     results = await asyncio.gather(*await begin(batcher, 1, "held", 3, "held"), return_exceptions=True)
@@ -141,7 +141,7 @@ async def test_whoever_needs_a_row_that_is_held_fails_alone_and_the_next_who_doe
     assert work.batches[-1] == [4]
 
 
-async def test_a_row_that_was_held_is_believed_to_be_free_after_a_while(work, monkeypatch):
+async def test_a_locked_row_is_tried_again_after_a_while(work, monkeypatch):
     monkeypatch.setattr(batching, "HELD_SECONDS", 0.05)
     batcher = Batcher(work, time_limit=5, key=str)
     with pytest.raises(RowHeld):
@@ -167,7 +167,7 @@ async def test_a_caller_who_leaves_before_their_batch_is_not_in_it(batcher, work
 
 
 @pytest.mark.parametrize("error", [None, DatabaseUnavailable(), ValueError()])
-async def test_a_caller_who_leaves_during_their_batch_takes_nothing_from_the_others(batcher, work, error):
+async def test_a_caller_who_leaves_during_a_batch_does_not_affect_others(batcher, work, error):
     work.is_let.clear()
     leaving, staying = await begin(batcher, 1, 2)
 
@@ -215,7 +215,7 @@ async def test_everyone_waits_as_long_as_the_others(work):
     assert await batcher.do(3) == 6
 
 
-async def test_who_comes_after_all_others_were_refused_does_not_wait_for_ever_either(work):
+async def test_a_caller_after_refused_ones_does_not_wait_forever(work):
     batcher = Batcher(work, time_limit=0.05)
     work.is_let.clear()
     with pytest.raises(DatabaseUnavailable):
@@ -226,7 +226,7 @@ async def test_who_comes_after_all_others_were_refused_does_not_wait_for_ever_ei
             await batcher.do(2)
 
 
-async def test_nobody_waits_for_ever(work):
+async def test_no_caller_waits_forever(work):
     batcher = Batcher(work, time_limit=0.05)
     work.is_let.clear()
     tasks = await begin(batcher, 1) + await begin(batcher, 2)
@@ -275,7 +275,7 @@ class Looking:
         return f"{what}, look {len(self.asked)}"
 
 
-async def test_those_who_ask_the_same_at_once_share_one_look_and_others_do_not_wait_for_them():
+async def test_equal_items_share_one_computation_and_others_do_not_wait():
     look = Looking()
     sharer = Sharer(look, time_limit=5)
     tasks = await begin(sharer, "a", "a", "b")
@@ -286,7 +286,7 @@ async def test_those_who_ask_the_same_at_once_share_one_look_and_others_do_not_w
     assert await asyncio.gather(*tasks) == ["a, look 2", "a, look 2", "b, look 2"]
 
 
-async def test_whoever_asks_later_gets_what_was_looked_for_later():
+async def test_a_later_caller_gets_a_later_result():
     look = Looking()
     sharer = Sharer(look, time_limit=5)
     first = await begin(sharer, "a")

@@ -56,7 +56,7 @@ async def values(database):
         return list(await session.scalars(text("SELECT value FROM scratch ORDER BY value")))
 
 
-async def test_the_patience_of_a_batch_ends_with_its_statement(database):
+async def test_the_lock_timeout_of_a_batch_ends_with_its_statement(database):
     async with database.transaction() as session:
         await session.execute(
             text(f"WITH {module.LOCK_TIMEOUT_CTE} SELECT FROM lock_timeout").bindparams(BATCH_LOCK_TIMEOUT)
@@ -217,7 +217,7 @@ async def test_sessions_whose_triggers_are_off_are_refused_and_why_is_logged(
     await database.close()
 
 
-async def test_a_violated_constraint_can_be_told_by_its_name(database, scratch):
+async def test_a_violated_constraint_is_identified_by_its_name(database, scratch):
     with pytest.raises(IntegrityError) as caught:
         async with database.transaction() as session:
             await session.execute(text("INSERT INTO scratch VALUES (7)"))
@@ -382,7 +382,7 @@ async def test_statements_that_take_too_long_together_are_given_up(hurried, capl
     await hurried.ping()
 
 
-async def test_a_block_that_dawdles_loses_its_connection_and_nobody_elses(hurried, scratch, database):
+async def test_a_slow_block_loses_only_its_own_connection(hurried, scratch, database):
     with pytest.raises(DatabaseUnavailable):
         async with hurried.transaction() as session:
             await session.execute(text("INSERT INTO scratch VALUES (1)"))
@@ -456,7 +456,7 @@ async def test_a_server_that_speaks_something_else_is_an_outage():
         await database.close()
 
 
-async def test_an_outage_is_not_told_for_every_request(dead_port, caplog):
+async def test_an_outage_is_not_logged_for_every_request(dead_port, caplog):
     database = Database(url_of(f"postgresql://user@127.0.0.1:{dead_port}/name"), pool_size=1)
 
     with caplog.at_level(logging.WARNING):

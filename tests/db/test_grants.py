@@ -94,7 +94,7 @@ async def test_the_role_may_connect_and_nobody_makes_temporary_tables(grant, own
         await owner.execute(f"GRANT CONNECT ON DATABASE {database} TO PUBLIC")
 
 
-async def test_every_table_is_thought_of(owner):
+async def test_every_table_is_covered(owner):
     tables = {
         row["table_name"]
         for row in await owner.fetch("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")

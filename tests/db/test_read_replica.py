@@ -289,12 +289,12 @@ async def test_how_far_the_replica_is_behind_is_measured(reader, clients, standb
             await asyncio.sleep(0.05)
 
 
-async def test_a_replica_that_does_not_answer_is_infinitely_behind(reader):
+async def test_an_unresponsive_replica_has_infinite_lag(reader):
     assert await reader["away"].measure_lag() == math.inf
     assert await reader["none"].measure_lag() == 0
 
 
-async def test_a_replica_that_hangs_costs_nobody_an_answer(urls, standby, shared_billing_url, run_service, clients):
+async def test_a_hanging_replica_fails_no_request(urls, standby, shared_billing_url, run_service, clients):
     settings = make_settings(
         urls[0],
         shared_billing_url,

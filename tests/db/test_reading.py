@@ -38,7 +38,7 @@ async def test_a_replica_that_was_promoted_is_read(server_url, empty_database_ur
 
 
 @pytest.mark.parametrize(("keeps_connections", "times"), [(True, 1), (False, 3)])
-async def test_what_a_replica_has_replayed_is_asked_of_each_server_that_may_be_another(
+async def test_the_replay_position_is_checked_on_each_server_of_a_pooler(
     server_url, empty_database_url, keeps_connections, times
 ):
     primary, promoted = open_database(server_url), open_database(empty_database_url, keeps_connections)
@@ -72,9 +72,7 @@ async def silent():
     server.close()
 
 
-async def test_a_replica_that_does_not_answer_is_left_alone_for_a_while_and_asked_again(
-    silent, server_url, monkeypatch
-):
+async def test_an_unresponsive_replica_is_skipped_for_a_while(silent, server_url, monkeypatch):
     url, connections = silent
     primary, away = open_database(server_url), open_database(url)
     reader = Reader(primary, away)

@@ -57,7 +57,7 @@ def test_no_statement_is_put_together():
 
 
 @pytest.mark.parametrize(("room", "files"), [("auth", {"queries.py"}), ("candidates", {"queries.py", "search.py"})])
-def test_every_statement_of_a_room_stands_in_its_queries(room, files):
+def test_every_statement_of_a_package_is_in_its_queries_module(room, files):
     calls = {
         path.name
         for path in (SOURCE / room).rglob("*.py")
@@ -101,7 +101,7 @@ def test_a_statement_put_together_would_be_found(code):
 @pytest.mark.parametrize(
     "code", ['text("SELECT 1")', 'text(f"SELECT 1")', "text(_PAGE + _RECORDS)", "session.execute(queries.FIND, values)"]
 )
-def test_a_constant_is_no_such_thing(code):
+def test_a_constant_is_not_reported(code):
     assert not list(statements_made_of_parts(ast.parse(code)))
 
 

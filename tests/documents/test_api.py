@@ -64,7 +64,7 @@ def test_the_table_at_the_top_names_every_endpoint() -> None:
     assert {name for row in table for name in re.findall(r"\[`([^`]+)`\]", row["endpoint"])} == set(_endpoints())
 
 
-def test_every_endpoint_names_the_answers_of_the_openapi_document(openapi: dict[str, Any]) -> None:
+def test_every_endpoint_names_the_responses_of_the_openapi_document(openapi: dict[str, Any]) -> None:
     documented = {title: dict(_documented_answers(one)) for title, one in _endpoints().items()}
 
     assert documented == {name: _answers(operation) for name, operation in _operations(openapi).items()}
@@ -87,7 +87,7 @@ def _answers(operation: dict[str, Any]) -> dict[str, set[str]]:
 
 
 @pytest.mark.asvs("V8.1.1")
-def test_every_endpoint_says_who_may_ask(openapi: dict[str, Any]) -> None:
+def test_every_endpoint_names_the_required_role(openapi: dict[str, Any]) -> None:
     who = {title: re.search(r"\*\*Who:\*\* (.+)\.", one.text)[1] for title, one in _endpoints().items()}  # type: ignore[index]
 
     assert who == {name: _who(operation) for name, operation in _operations(openapi).items()}
@@ -253,7 +253,7 @@ def test_every_endpoint_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("example", list(_examples()), ids=lambda example: example.title)
-async def test_the_example_answers_what_it_shows(example: Example, live: Live, shell: Shell) -> None:
+async def test_the_example_returns_the_response_shown(example: Example, live: Live, shell: Shell) -> None:
     candidate = await BEFORE.get(example.title, _registered)(live)
 
     finished = await shell(example.request, CANDIDATE=candidate, **live.variables)

@@ -385,7 +385,7 @@ async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path
 
 @pytest.mark.asvs("V4.1.3", "V15.3.4")
 @pytest.mark.parametrize(("gateway", "answers"), [("127.0.0.1", "401 401"), ("192.0.2.1", "401 429")])
-async def test_a_forwarded_address_is_believed_from_named_gateways_alone(
+async def test_forwarded_addresses_are_trusted_only_from_named_gateways(
     tmp_path: Path, shell: Shell, gateway: str, answers: str
 ) -> None:
     port = a_port()
@@ -455,7 +455,7 @@ def test_the_image_knows_its_commit_as_the_code_reads_it() -> None:
 
 
 @pytest.mark.asvs("V13.3.1")
-def test_the_image_stands_on_a_supported_python_and_has_no_secret() -> None:
+def test_the_image_has_a_supported_python_and_no_secret() -> None:
     tags = set(re.findall(r"(?m)^FROM python:(\d+\.\d+)-slim-bookworm\b", DOCKERFILE))
     supported = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
 

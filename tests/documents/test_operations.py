@@ -61,7 +61,7 @@ def test_every_code_exists() -> None:
 
 
 @pytest.mark.asvs("V11.1.1")
-def test_the_key_is_changed_so_that_every_step_believes_its_neighbours() -> None:
+def test_every_step_of_a_key_rotation_accepts_the_tokens_of_its_neighbours() -> None:
     one = section("OPERATIONS.md", "Changing the key")
     [table] = one.tables
     user = User(uuid4(), Role.VIEWER, uuid4())
@@ -137,7 +137,7 @@ IS_FOR_OPERATORS = re.compile(r"psql|pgbackrest|provider-registration")
 
 
 @pytest.mark.parametrize("script", [block.text for block in _blocks("bash") if not IS_FOR_OPERATORS.search(block.text)])
-async def test_the_request_is_answered(script: str, live: Live, shell: Shell) -> None:
+async def test_the_request_succeeds(script: str, live: Live, shell: Shell) -> None:
     finished = await shell(script, **live.variables)
 
     assert finished.status == 0, finished.errors

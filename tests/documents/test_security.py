@@ -50,7 +50,7 @@ def test_enough_common_passwords_are_long_enough() -> None:
 
 
 @pytest.mark.asvs("V3.4.1")
-async def test_every_answer_carries_the_documented_headers(live: Live) -> None:
+async def test_every_response_has_the_documented_headers(live: Live) -> None:
     [table] = section("SECURITY.md", "Headers").tables
     documented = {code(row["header"]): code(row["value"]) for row in table}
     came = (await live.ask("GET", "/nowhere")).headers

@@ -166,7 +166,7 @@ ANYONE_MAY_ASK_PGBOUNCER = pytest.mark.skipif(PGBOUNCER_PORT in os.environ, reas
 @pytest.mark.parametrize(
     "change", [{"path": "/nosuchdatabase"}, pytest.param({"user": "nosuchuser"}, marks=ANYONE_MAY_ASK_PGBOUNCER)]
 )
-async def test_a_database_that_lets_nobody_in_is_as_good_as_none(settings, run_service, connect, change):
+async def test_a_database_that_refuses_connections_counts_as_unavailable(settings, run_service, connect, change):
     parts = urlsplit(settings.database_url)
     user = change.get("user", parts.username)
     parts = parts._replace(

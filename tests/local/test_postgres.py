@@ -327,7 +327,7 @@ def test_another_users_folder_is_refused(folder: Path, monkeypatch: pytest.Monke
 
 
 @needs_root
-def test_root_without_an_account_to_lend_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_without_another_account_gets_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "UNPRIVILEGED", "no-such-user")
     with pytest.raises(LocalError, match="there is no user no-such-user; run this as another user"):
         accounts.account_for(folder)

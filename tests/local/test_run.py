@@ -280,7 +280,7 @@ def test_other_commands_find_the_database_of_a_running_service(runner: Runner) -
     assert "DATABASE_URL is not set" in error
 
 
-def test_billing_sandbox_answers_and_remembers(runner: Runner) -> None:
+def test_billing_sandbox_responds_and_stores_providers(runner: Runner) -> None:
     process = runner.start()
     providers = f"http://127.0.0.1:{runner.port + 1}"
     assert httpx.post(f"{providers}/provider", json={"name": "Orchard"}, timeout=READY_WITHIN).status_code == 201
@@ -297,7 +297,7 @@ def test_database_of_ones_own_is_used(new_runner: Runner, empty_database_url: st
     stop(process)
 
 
-def test_database_that_does_not_answer_is_named_without_its_password(new_runner: Runner) -> None:
+def test_database_that_does_not_respond_is_named_without_its_password(new_runner: Runner) -> None:
     port = free_port()
     refusal = new_runner.refusal(DATABASE_URL=f"postgresql://someone:hidden-word@127.0.0.1:{port}/registry")
     assert f"127.0.0.1:{port}/registry, does not respond" in refusal

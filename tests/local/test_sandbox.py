@@ -257,7 +257,7 @@ async def test_unknown_fault_is_refused_and_the_old_one_stays(sandbox: httpx.Asy
 
 
 @pytest.mark.parametrize(("mode", "committed"), [("reset", []), ("commit_then_reset", ["Huerta"])])
-async def test_reset_cuts_the_connection_without_an_answer(
+async def test_reset_closes_the_connection_without_a_response(
     sandbox: httpx.AsyncClient, mode: str, committed: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     await fail(sandbox, mode, times=1)
@@ -272,7 +272,7 @@ async def test_reset_cuts_the_connection_without_an_answer(
 
 
 @pytest.mark.parametrize(("mode", "committed"), [("hang", []), ("commit_then_hang", ["Huerta"])])
-async def test_hanging_fault_never_answers(sandbox: httpx.AsyncClient, mode: str, committed: list[str]) -> None:
+async def test_hanging_fault_never_responds(sandbox: httpx.AsyncClient, mode: str, committed: list[str]) -> None:
     await fail(sandbox, mode, times=1)
     with pytest.raises(httpx.ReadTimeout):
         await create(sandbox, "Huerta", seconds=0.5)
@@ -320,7 +320,7 @@ async def test_broken_201_is_not_json(sandbox: httpx.AsyncClient) -> None:
     assert await provider_names(sandbox) == ["Huerta"]
 
 
-async def test_oversize_answer_is_right_but_huge(sandbox: httpx.AsyncClient) -> None:
+async def test_oversize_response_is_valid_but_huge(sandbox: httpx.AsyncClient) -> None:
     await fail(sandbox, "oversize")
     answer = await create(sandbox, "Huerta")
     assert len(answer.content) > 32 * 2**20
@@ -411,7 +411,7 @@ async def sandbox_process(*arguments: str) -> AsyncIterator[tuple[asyncio.subpro
         await process.stdout.read()
 
 
-async def test_nothing_answered_is_lost_when_the_process_is_killed(state_file: Path) -> None:
+async def test_no_acknowledged_provider_is_lost_when_the_process_is_killed(state_file: Path) -> None:
     answered: dict[str, int] = {}
     enough = asyncio.Event()
 

@@ -57,7 +57,7 @@ def raised(error, cause=None):
     return caught.value
 
 
-def test_an_exception_is_told_by_where_it_came_from_and_its_kind(line):
+def test_an_exception_is_logged_as_its_traceback_and_type(line):
     story = line(error=raised(ValueError(f"{SENT} is strange")))["exc_info"]
 
     assert "in raised" in story
@@ -65,7 +65,7 @@ def test_an_exception_is_told_by_where_it_came_from_and_its_kind(line):
     assert SENT not in story
 
 
-def test_what_led_to_an_exception_is_told_before_it(line):
+def test_causes_are_logged_before_the_exception(line):
     story = line(error=raised(KeyError(SENT), raised(ValueError(SENT))))["exc_info"]
 
     before, after = story.split("\nwhich caused:\n")
@@ -74,7 +74,7 @@ def test_what_led_to_an_exception_is_told_before_it(line):
     assert SENT not in story
 
 
-def test_the_members_of_a_group_are_told(line):
+def test_the_members_of_a_group_are_logged(line):
     story = line(error=raised(ExceptionGroup(SENT, [raised(ValueError(SENT)), KeyError(SENT)])))["exc_info"]
 
     assert "ExceptionGroup" in story
@@ -83,7 +83,7 @@ def test_the_members_of_a_group_are_told(line):
     assert SENT not in story
 
 
-def test_exceptions_that_are_each_others_cause_are_told_once(line):
+def test_cyclic_causes_are_logged_once(line):
     first, second = raised(ValueError(SENT)), raised(KeyError(SENT))
     first.__cause__, second.__cause__ = second, first
 
@@ -166,7 +166,7 @@ def test_a_line_after_a_quiet_time_says_that_none_was_left_out(told):
     assert [suppressed for _, _, suppressed, _ in told()] == [0, 0, 0]
 
 
-def test_an_exception_is_told_with_its_story(caplog):
+def test_a_rate_limited_exception_is_logged_with_its_traceback(caplog):
     limited = RateLimitedLogger(logging.getLogger("limited"), Clock())
     for _ in range(2):
         try:
@@ -195,7 +195,7 @@ def test_a_warning_that_any_stranger_can_cause_is_written_seldom():
     assert passes(logging.WARNING) == (True, 3)
 
 
-def test_a_line_whose_arguments_do_not_fit_says_who_wrote_it_and_not_what_was_sent():
+def test_an_unformattable_line_names_its_logger_without_data():
     written = []
 
     class Writer:

@@ -103,7 +103,7 @@ async def test_random_paths_and_methods_add_a_few_series_at_most(samples, anonym
     assert len(new) <= 5 * 8 * 2
 
 
-async def test_no_series_names_what_was_asked_for(samples, admin, register):
+async def test_no_series_contains_request_data(samples, admin, register):
     candidate = await register()
     for path in (f"/candidates/{candidate['candidate_id']}", f"/nowhere/{candidate['candidate_id']}"):
         await admin.get(path, params={"status": candidate["candidate_id"]})
@@ -129,7 +129,7 @@ async def test_the_request_that_asks_is_in_flight(samples):
     assert (await samples("provider_service_requests_in_flight"))[frozenset()] >= 1
 
 
-async def test_the_version_is_told(samples):
+async def test_the_version_is_shown(samples):
     assert await samples("provider_service_build_info") == {
         frozenset({("version", __version__), ("commit", "unknown")}): 1.0
     }
@@ -175,7 +175,7 @@ async def eventually(condition):
             await asyncio.sleep(0.2)
 
 
-async def test_the_age_of_the_oldest_pending_candidate_is_told(samples, no_candidates, register, database):
+async def test_the_age_of_the_oldest_pending_candidate_is_shown(samples, no_candidates, register, database):
     async def age():
         return (await samples("provider_service_oldest_pending_candidate_seconds"))[frozenset()]
 

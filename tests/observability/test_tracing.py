@@ -231,7 +231,7 @@ def test_the_service_has_a_name(story):
     assert story.service_name == "provider-registration"
 
 
-async def test_a_fault_of_the_database_is_told_without_its_text(settings, run_service, monkeypatch, tokens, database):
+async def test_database_errors_are_traced_without_their_text(settings, run_service, monkeypatch, tokens, database):
     async with collecting(monkeypatch) as collector:
         monkeypatch.setenv("OTEL_SERVICE_NAME", "registry")
         impatient = settings.model_copy(update={"tracing": True, "database_timeout_seconds": 0.2})
@@ -264,9 +264,7 @@ def silent_collector() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("collector", ["no_collector", "silent_collector"])
-async def test_a_collector_that_does_not_answer_takes_nothing_from_anybody(
-    settings, run_service, monkeypatch, request, collector
-):
+async def test_an_unresponsive_collector_delays_no_request(settings, run_service, monkeypatch, request, collector):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", request.getfixturevalue(collector))
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")  # ms: it is tried while requests come
     async with run_service(settings.model_copy(update={"tracing": True})) as service:

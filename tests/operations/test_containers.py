@@ -193,7 +193,7 @@ def nginx(gate):
 
 
 @needs_nginx
-async def test_nginx_leads_to_the_service_and_hides_its_metrics(nginx, registration):
+async def test_nginx_forwards_to_the_service_and_hides_its_metrics(nginx, registration):
     assert (await nginx.post("/candidates", json=registration())).status_code == 201
     assert (await nginx.get("/metrics")).status_code == 404
     too_long = await nginx.post("/candidates", content=b"x" * 70_000, headers={"Content-Type": "application/json"})
@@ -207,7 +207,7 @@ async def register_thirty(client, registration, address):
 
 
 @needs_nginx
-async def test_nginx_believes_no_caller_about_its_address(limited, registration):
+async def test_nginx_ignores_forwarded_addresses_of_clients(limited, registration):
     await register_thirty(limited, registration, "203.0.113.9")
 
     liar = {"X-Forwarded-For": "203.0.113.10"}
@@ -216,7 +216,7 @@ async def test_nginx_believes_no_caller_about_its_address(limited, registration)
 
 @needs_nginx
 @pytest.mark.parametrize("limited", [{"set_real_ip_from 172.16.0.0/12": "set_real_ip_from 127.0.0.1"}], indirect=True)
-async def test_nginx_believes_the_gateway_of_its_machine(limited, registration):
+async def test_nginx_trusts_the_gateway_of_its_machine(limited, registration):
     await register_thirty(limited, registration, "203.0.113.9")
 
     other = {"X-Forwarded-For": "203.0.113.10"}
@@ -296,7 +296,7 @@ async def test_nginx_compresses_pages_and_leaves_the_entity_tags_of_json(nginx, 
 
 
 @needs_nginx
-async def test_an_answer_that_is_not_read_fills_no_disk(tmp_path):
+async def test_an_unread_response_fills_no_disk(tmp_path):
     sent = 0
 
     async def answer(reader, writer):

@@ -116,7 +116,7 @@ def test_an_alert_says_how_bad_it_is_and_where_to_read_on(name):
     assert f"| `{name}` | {alert['labels']['severity']} |" in OPERATIONS
 
 
-def test_the_documented_command_leads_every_alert_to_where_the_runbooks_are(tmp_path):
+def test_the_documented_command_sets_the_runbook_url_of_every_alert(tmp_path):
     copy = tmp_path / "rules/alerts.yml"
     copy.parent.mkdir()
     shutil.copy(PROMETHEUS / "rules/alerts.yml", copy)
@@ -173,7 +173,7 @@ def test_every_panel_has_a_place_and_asks_the_source_that_is_chosen():
     assert asked == variables
 
 
-def test_grafana_is_told_of_one_source_and_of_the_folder():
+def test_grafana_has_one_data_source_and_the_folder():
     source = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/provider-registration.yml").read_text())
 

@@ -173,7 +173,7 @@ def test_nothing_serves_before_its_settings_are_checked_and_the_schema_is_there(
     assert {check["args"][1], pod("migration")["containers"][0]["args"][1]} <= cli.main.commands.keys()
 
 
-def test_probes_ask_what_the_service_answers():
+def test_probes_use_paths_of_the_service():
     [container] = pod("deployment")["containers"]
     asked = {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
 

@@ -106,7 +106,7 @@ def test_a_backup_is_full_on_sundays_and_fails_as_pgbackrest_does(tmp_path, day,
     assert (tmp_path / "called").read_text() == f"--stanza=main --type={kind} backup\n"
 
 
-def test_node_exporter_is_told_when_the_backup_was_made(tmp_path):
+def test_node_exporter_gets_the_time_of_the_backup(tmp_path):
     file = tmp_path / "provider_registration_backup.prom"
     before = int(time.time())
 
@@ -119,7 +119,7 @@ def test_node_exporter_is_told_when_the_backup_was_made(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
-def test_nothing_is_told_after_a_backup_that_failed():
+def test_a_failed_backup_reports_no_time():
     [make, tell] = re.findall(r"(?m)^Exec\w+=.+$", UNITS[1].read_text())
 
     # systemd runs ExecStartPost only when ExecStart succeeded.

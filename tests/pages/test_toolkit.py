@@ -121,7 +121,7 @@ async def test_forms_of_other_sites_are_refused(client, headers):
 
 
 @pytest.mark.parametrize("body", [b"a=%ff", b"\xff", b"&".join(b"a=1" for _ in range(101))])
-async def test_what_is_no_form_is_refused(client, body):
+async def test_a_body_that_is_not_a_form_is_refused(client, body):
     assert (await client.post("/here/echo", content=body, headers=FORM)).status_code == 422
 
 
@@ -129,7 +129,7 @@ async def test_json_is_no_form(client):
     assert (await client.post("/here/echo", json={"a": 1})).status_code == 415
 
 
-async def test_static_files_are_kept_for_ever_and_a_page_names_them_by_their_content(client):
+async def test_static_files_are_cached_forever_and_named_by_their_content(client):
     page = await client.get("/here/page")
     address = page.text.split('rel="stylesheet" href="')[1].split('"')[0]
 
@@ -170,7 +170,7 @@ async def test_a_page_is_compressed_to_a_length_that_tells_nothing(client, monke
     assert len(lengths) > 5
 
 
-async def test_a_notice_is_shown_once_and_as_text(client):
+async def test_a_flash_message_is_shown_once_and_as_text(client):
     left = await client.post("/here/leave", data={"a": "1"})
     [cookie] = left.headers.get_list("set-cookie")
     assert cookie.startswith("__Host-notice=")
@@ -184,7 +184,7 @@ async def test_a_notice_is_shown_once_and_as_text(client):
 
 
 @pytest.mark.parametrize("value", ["x", "e30=", "WzFd", "eyJhIjoxfQ=="])
-async def test_a_notice_that_is_none_is_not_shown(app, value):
+async def test_an_invalid_flash_message_is_not_shown(app, value):
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}") as client:
         response = await client.get("/here/page", headers={"Cookie": f"__Host-notice={value}"})
@@ -258,20 +258,20 @@ FORGED = b'{"kind":"danger","text":"Call 900 123 123 and say your password"}'
         hmac.digest(b"another key", FORGED, "sha256") + FORGED,
     ],
 )
-def test_a_notice_that_this_service_did_not_write_is_ignored(app, content):
+def test_a_flash_message_that_this_service_did_not_write_is_ignored(app, content):
     assert read_flash(a_request(app, urlsafe_b64encode(content).decode())) is None
 
 
 @pytest.mark.parametrize(
     "content", [b"[" * 2000, b'{"kind":"success","text":7}', b'{"kind":"success","text":"x","link":"//evil"}']
 )
-def test_a_notice_of_another_release_is_ignored(app, content):
+def test_a_flash_message_of_another_release_is_ignored(app, content):
     sealed = hmac.digest(app.services.get(FlashKey), content, "sha256") + content
 
     assert read_flash(a_request(app, urlsafe_b64encode(sealed).decode())) is None
 
 
-def test_a_notice_that_was_changed_is_ignored(app):
+def test_a_changed_flash_message_is_ignored(app):
     page = Response()
     set_flash(a_request(app, ""), page, FlashMessage("success", "Obst & Söhne is approved."))
     cookie = page.headers["set-cookie"].partition("=")[2].partition(";")[0].strip('"')
@@ -283,7 +283,7 @@ def test_a_notice_that_was_changed_is_ignored(app):
 
 
 @pytest.mark.parametrize("letter", ["x", "\u00fc", "\U0001f34a", '"', "\\"])
-def test_a_notice_of_any_length_is_a_cookie_that_browsers_keep_and_is_shown(app, letter):
+def test_a_flash_message_of_any_length_fits_a_cookie_and_is_shown(app, letter):
     page = Response()
 
     set_flash(a_request(app, ""), page, FlashMessage("success", letter * 3000, "/admin/candidates", "Look"))
@@ -294,7 +294,7 @@ def test_a_notice_of_any_length_is_a_cookie_that_browsers_keep_and_is_shown(app,
     assert set(shown.text) == {letter}
 
 
-def test_a_cookie_longer_than_any_notice_is_not_decoded(app):
+def test_a_cookie_longer_than_any_flash_message_is_not_decoded(app):
     content = b'{"kind":"success","text":"' + b"x" * 8000 + b'"}'
     sealed = hmac.digest(app.services.get(FlashKey), content, "sha256") + content
 

@@ -145,7 +145,7 @@ def test_numbers_and_times_are_as_the_language_has_them(languages, tag, number, 
 
 
 @pytest.mark.parametrize(("seconds", "wait"), [(0, "in 1 second"), (121, "in 3 minutes"), (9000, "in 3 hours")])
-def test_nobody_is_told_to_come_back_too_early(languages, seconds, wait):
+def test_waiting_times_are_never_too_short(languages, seconds, wait):
     assert languages.english.wait(seconds) == wait
 
 
@@ -159,7 +159,7 @@ def test_a_language_says_its_own_name_and_which_way_it_is_written(languages):
     assert [language.tag for language in languages if language.is_right_to_left] == ["ar"]
 
 
-def test_what_nobody_translated_is_in_english(languages):
+def test_untranslated_texts_are_in_english(languages):
     assert languages.find("es").say("Apples") == "Apples"
 
 

@@ -72,7 +72,7 @@ async def test_everything_about_a_member_of_staff_is_exported_but_no_password(
 
 
 @pytest.mark.parametrize("command", ["export-data", "erase-data"])
-async def test_an_address_that_nobody_has_is_said_so(call, command):
+async def test_an_unknown_address_is_an_error(call, command):
     result = await call(command, "nobody@example.com", stdin="y\n")
 
     assert result.exit_code == 1
@@ -80,7 +80,7 @@ async def test_an_address_that_nobody_has_is_said_so(call, command):
 
 
 @pytest.mark.parametrize(("decision", "status"), [(None, "rejected"), ("reject", "rejected"), ("approve", "approved")])
-async def test_an_erased_candidate_names_nobody_and_is_still_counted(
+async def test_an_erased_candidate_is_anonymous_and_still_counted(
     call, admin, register, registration, database, decision, status
 ):
     candidate = await register(phone="+49 221 5550 199", location="Zollstock", language="es")
@@ -108,7 +108,7 @@ async def test_an_erased_candidate_names_nobody_and_is_still_counted(
     assert again.status_code == 201
 
 
-async def test_the_link_of_an_erased_company_leads_nowhere(call, anonymous, admin, registration):
+async def test_the_link_of_an_erased_company_stops_working(call, anonymous, admin, registration):
     candidate = (await anonymous.post("/candidates", json=registration())).json()
     assert (await anonymous.get(candidate["status_url"])).status_code == 200
 
@@ -136,7 +136,7 @@ async def test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back(call
     assert refresh.status_code == 401
 
 
-async def test_when_who_is_erased_was_disabled_stays(call, users, registration, database):
+async def test_the_time_of_disabling_survives_erasure(call, users, registration, database):
     email = registration()["contact_email"]
     await users.create(email, PASSWORD, "viewer")
     user_id = await users.disable(email)
@@ -148,7 +148,7 @@ async def test_when_who_is_erased_was_disabled_stays(call, users, registration, 
     assert await database.fetchval(when, user_id) == before
 
 
-async def test_nobody_signs_in_as_who_was_erased(call, users, anonymous, registration, database):
+async def test_an_erased_user_cannot_sign_in(call, users, anonymous, registration, database):
     email = registration()["contact_email"]
     await users.create(email, PASSWORD, "viewer")
     user_id = await database.fetchval("SELECT id FROM users WHERE email = $1", email)
@@ -205,7 +205,7 @@ async def unfilled(database, monkeypatch):
     await database.execute("DELETE FROM candidates WHERE id = ANY($1)", added)
 
 
-async def test_whoever_an_earlier_release_wrote_is_found_behind_any_number_of_others(call, export, unfilled, database):
+async def test_a_person_of_an_earlier_release_is_found_among_any_number_of_others(call, export, unfilled, database):
     address = f"JOSÉ{uuid4().hex}@x.example"
     await unfilled(address, 99)
 

@@ -110,7 +110,7 @@ async def test_what_was_sent_is_neither_logged_nor_measured(chatty, client, admi
 
 
 @pytest.mark.asvs("V16.2.1")
-async def test_a_line_says_which_member_of_staff_asked(chatty, client, admin_email, migrated_database_url):
+async def test_a_line_has_the_id_of_the_user(chatty, client, admin_email, migrated_database_url):
     ours = {"X-Request-ID": uuid4().hex}
     login = await client.post("/auth/login", json={"username": admin_email, "password": PASSWORD}, headers=ours)
     await client.get("/candidates", headers={"Authorization": f"Bearer {login.json()['access_token']}", **ours})

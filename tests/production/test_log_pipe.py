@@ -77,9 +77,7 @@ async def dropped(url):
 
 @pytest.mark.asvs("V16.5.2")
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
-async def test_a_pipe_that_nobody_reads_keeps_no_request_waiting_and_no_process_alive(
-    environment, tmp_path, pipe, options
-):
+async def test_an_unread_pipe_delays_no_request_and_no_exit(environment, tmp_path, pipe, options):
     async with serving_into(environment, tmp_path, pipe["write"], *options) as (url, process):
         slowest = await slowest_of(url, REQUESTS, limit=PROMISED)
         workers = workers_of(process.pid)
@@ -94,7 +92,7 @@ async def test_a_pipe_that_nobody_reads_keeps_no_request_waiting_and_no_process_
 
 
 @pytest.mark.asvs("V16.2.4")
-async def test_once_the_pipe_is_read_again_the_lines_are_whole_and_the_dropped_are_told(environment, tmp_path, pipe):
+async def test_once_the_pipe_is_read_lines_are_whole_and_drops_are_reported(environment, tmp_path, pipe):
     async with serving_into(environment, tmp_path, pipe["write"]) as (url, process):
         os.close(pipe["write"])
         pipe["write"] = None

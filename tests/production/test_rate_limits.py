@@ -86,7 +86,7 @@ async def test_registrations_at_any_process_count_together(pair, registration, f
 
 
 @needs_redis
-async def test_every_request_counts_wherever_it_is_asked(pair, from_here):
+async def test_requests_at_any_process_count_together(pair, from_here):
     codes = [(await pair[number % 2].get("/candidates", headers=from_here)).status_code for number in range(70)]
 
     assert codes == [401] * 60 + [429] * 10
@@ -94,7 +94,7 @@ async def test_every_request_counts_wherever_it_is_asked(pair, from_here):
 
 @pytest.mark.asvs("V16.5.2")
 @needs_redis
-async def test_while_redis_is_down_log_ins_are_refused_and_the_rest_goes_on(
+async def test_while_redis_is_down_logins_are_refused_and_other_requests_pass(
     pair, redis, admin_email, registration, from_here
 ):
     assert (await log_in(pair[0], admin_email, PASSWORD, from_here)).status_code == 200
@@ -165,7 +165,7 @@ async def test_a_redis_that_forgot_counts_tries_from_the_beginning(pair, redis, 
     assert len(counted) > 5
 
 
-async def test_what_a_stranger_says_of_addresses_is_not_believed(serving, environment, registration, tmp_path):
+async def test_forwarded_addresses_of_clients_are_ignored(serving, environment, registration, tmp_path):
     limits = {"RATE_LIMIT_REGISTRATION": "2/hour", "FORWARDED_ALLOW_IPS": "192.0.2.99"}
     async with (
         serving({**environment, **limits}, tmp_path) as process,
@@ -246,7 +246,7 @@ async def test_a_crowd_opens_a_bounded_number_of_connections_to_redis(redis, mon
 
 
 @needs_redis
-async def test_who_finds_no_free_connection_to_redis_has_no_answer_of_it(redis, monkeypatch):
+async def test_a_request_without_a_free_redis_connection_gets_no_result(redis, monkeypatch):
     monkeypatch.setattr(rate_limits, "MAX_STORAGE_CONNECTIONS", 1)
     monkeypatch.setattr(rate_limits, "PROBE_SECONDS", 0.2)
     limits = RateLimits(storage_url=redis.url, login="5/minute", registration="", default="1/minute")
@@ -273,7 +273,7 @@ async def test_who_finds_no_free_connection_to_redis_has_no_answer_of_it(redis, 
 
 
 @pytest.mark.parametrize("reply", [b":abc\r\n", b"?\r\n", b"\xff\xfe\r\n"])
-async def test_a_reply_that_redis_cannot_have_given_is_no_answer(reply):
+async def test_an_invalid_redis_reply_is_an_error(reply):
     async def answer(reader, writer):
         with suppress(ConnectionError), closing(writer):
             while await reader.read(4096):

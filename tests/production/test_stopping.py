@@ -71,7 +71,7 @@ async def test_no_request_fails_when_the_process_is_asked_to_end_under_load(
     assert answered > before
 
 
-async def test_an_approval_that_billing_keeps_waiting_is_answered_before_the_process_ends(
+async def test_an_approval_that_waits_for_billing_gets_a_response_before_the_process_ends(
     serving, environment, registration, admin_email, tmp_path
 ):
     body = registration()

@@ -27,7 +27,7 @@ async def turns_of(start, count):
     return began
 
 
-async def test_of_a_crowd_a_few_begin_in_each_turn():
+async def test_a_few_of_many_requests_start_in_each_iteration():
     began = await turns_of(Admission().start, 3 * MAX_STARTED_PER_ITERATION + 1)
 
     assert began[0] == 0  # who is alone does not wait
@@ -45,7 +45,7 @@ async def test_a_probe_does_not_wait_for_a_crowd():
     assert began == [*range(MAX_STARTED_PER_ITERATION), "probe"]
 
 
-async def test_who_comes_after_a_crowd_does_not_wait():
+async def test_a_request_after_a_crowd_does_not_wait():
     admission = Admission()
     await turns_of(admission.start, 3 * MAX_STARTED_PER_ITERATION)
     await asyncio.sleep(0)

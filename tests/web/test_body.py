@@ -53,6 +53,6 @@ def test_a_form_may_have_as_many_fields_and_lone_percent_signs_as_the_bounds_say
         b"a=%ed%a0%80",
     ],
 )
-def test_what_is_no_form_is_refused(form):
+def test_a_body_that_is_not_a_form_is_refused(form):
     with pytest.raises(InvalidRequest):
         form_fields(form)

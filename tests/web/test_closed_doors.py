@@ -59,14 +59,14 @@ async def test_a_scraper_shows_its_token(ask, tokens):
     assert (await ask("/metrics", tokens[Role.ADMIN], **closed)).status_code == 401
 
 
-async def test_without_a_token_set_nobody_scrapes(ask):
+async def test_without_a_token_scrapes_are_refused(ask):
     assert (await ask("/metrics", metrics_access="token")).status_code == 401
     assert (await ask("/metrics", "''", metrics_access="token")).status_code == 401
 
 
 @pytest.mark.asvs("V3.2.1", "V3.4.4", "V3.4.5", "V3.4.6", "V14.2.2", "V14.3.2")
 @pytest.mark.parametrize("path", ["/health", "/candidates", "/nowhere", "/docs", "/redoc", "/metrics", "/openapi.json"])
-async def test_every_answer_has_the_security_headers(anonymous, path):
+async def test_every_response_has_the_security_headers(anonymous, path):
     headers = (await anonymous.get(path)).headers
 
     assert headers["Cache-Control"] == "no-store"

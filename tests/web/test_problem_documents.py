@@ -175,7 +175,7 @@ async def failing(settings):
 
 @pytest.mark.asvs("V13.4.2", "V16.5.1")
 @pytest.mark.parametrize("path", ["/fails", "/fails-in-a-thread", "/fails-in-a-group"])
-async def test_an_unforeseen_fault_is_a_problem_without_details(failing, path, caplog):
+async def test_an_unhandled_exception_is_a_problem_without_details(failing, path, caplog):
     response = await failing.get(path, headers={"X-Request-ID": "find-me"})
 
     assert response.status_code == 500
@@ -193,7 +193,7 @@ async def test_an_unforeseen_fault_is_a_problem_without_details(failing, path, c
 
 
 @pytest.mark.asvs("V16.3.4")
-async def test_an_unforeseen_fault_is_counted(failing):
+async def test_an_unhandled_exception_is_counted(failing):
     await failing.get("/fails")
 
     metrics = (await failing.get("/metrics")).text
@@ -202,7 +202,7 @@ async def test_an_unforeseen_fault_is_counted(failing):
 
 
 @pytest.mark.asvs("V16.5.4")
-async def test_the_service_goes_on_after_an_unforeseen_fault(failing):
+async def test_the_service_continues_after_an_unhandled_exception(failing):
     await failing.get("/fails")
 
     assert (await failing.get("/health")).status_code == 200

@@ -46,7 +46,7 @@ def test_no_two_errors_share_a_name():
     assert len(set(codes)) == len(codes)
 
 
-def test_only_refusals_for_now_name_a_time_to_come_back():
+def test_only_temporary_errors_have_retry_after():
     hopeful = {status_of_class(kind) for kind in ERRORS if kind.retry_after is not None}
 
     assert hopeful <= {409, 429, 502, 503}
@@ -66,7 +66,7 @@ def test_a_problem_is_what_its_schema_says():
     assert problem.errors == error.errors
 
 
-def test_errors_stand_in_a_problem_with_422_alone():
+def test_only_problems_with_422_list_errors():
     problem = problem_of(problems.BodyTooLarge(7), "/x")
 
     assert problem == {

@@ -109,7 +109,7 @@ async def test_many_accounts_are_not_tried_from_one_address():
         pass
 
 
-async def test_nothing_is_kept_of_log_ins_that_are_over():
+async def test_nothing_is_kept_of_finished_logins():
     limits = RateLimits(storage_url="", login="500/minute", registration="", default="")
     for number in range(20):
         with suppress(InvalidCredentials):
@@ -119,7 +119,7 @@ async def test_nothing_is_kept_of_log_ins_that_are_over():
     assert not limits._login_turns
 
 
-async def test_log_ins_that_are_not_limited_do_without_the_storage():
+async def test_unlimited_logins_do_not_use_the_storage():
     limits = RateLimits(storage_url="redis://127.0.0.1:1", login="", registration="", default="")
     async with limits.guard_login("maria", "192.0.2.7"):
         pass
@@ -227,7 +227,9 @@ async def test_refusals_are_counted(limited, maria):
     assert float(lines['provider_service_logins_total{outcome="limited"}']) >= 1
 
 
-async def test_without_the_storage_log_ins_are_refused_and_the_rest_goes_on(settings, run_service, maria, registration):
+async def test_without_the_storage_logins_are_refused_and_other_requests_pass(
+    settings, run_service, maria, registration
+):
     unreachable = settings.model_validate(
         {
             **settings.model_dump(),
@@ -312,7 +314,7 @@ async def test_requests_of_one_address_wait_for_one_another(settings, run_servic
     assert served == [422, 422]
 
 
-async def test_an_answer_that_is_read_slowly_keeps_no_turn(monkeypatch):
+async def test_a_slowly_read_response_keeps_no_turn(monkeypatch):
     monkeypatch.setattr(rate_limit_middleware, "MAX_RUNNING", 1)
     is_read = asyncio.Event()
 

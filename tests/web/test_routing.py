@@ -108,7 +108,7 @@ async def ask(app, method, path, root_path="", **headers):
         ("DELETE", f"/things/{THING}", {}),
     ],
 )
-async def test_the_answer_is_fastapis(method, path, headers):
+async def test_the_response_is_the_same_as_fastapis(method, path, headers):
     assert await ask(application(), method, path, **headers) == await ask(
         application(APIRoute), method, path, **headers
     )

@@ -80,7 +80,7 @@ async def test_nothing_is_lost_when_the_connection_is_closed(bundling, transport
     assert transport.told == [b"body", "close"]
 
 
-async def test_nothing_is_sent_to_somebody_who_left(bundling, transport):
+async def test_nothing_is_sent_to_a_client_that_left(bundling, transport):
     bundling.write(b"body")
     transport.is_closed = True
     await asyncio.sleep(0)
@@ -133,7 +133,7 @@ def port(server):
 
 
 @pytest.mark.parametrize("path", ["/short", "/long"])
-async def test_answers_come_whole_over_a_connection_that_is_kept(port, path):
+async def test_responses_are_complete_on_a_kept_connection(port, path):
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     for _ in range(3):
         writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
@@ -149,7 +149,7 @@ async def test_answers_come_whole_over_a_connection_that_is_kept(port, path):
     await writer.wait_closed()
 
 
-async def test_a_request_that_is_on_its_way_when_the_server_stops_is_answered(server, port):
+async def test_a_request_in_transit_when_the_server_stops_gets_a_response(server, port):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n"
     writer.write(request)
@@ -262,14 +262,14 @@ async def test_a_refusal_reaches_a_caller_who_is_still_sending(port, beginning):
     assert rest == b""
 
 
-async def test_the_refusal_of_a_request_is_no_answer_to_the_one_before_it(port):
+async def test_a_refusal_is_not_the_response_to_the_earlier_request(port):
     async with connected(port) as (reader, writer):
         writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" + b"x\r\n\r\n")
         with suppress(ConnectionError):
             assert (await asyncio.wait_for(reader.read(), 5))[:12] in (b"", b"HTTP/1.1 200")
 
 
-async def test_a_request_that_was_answered_is_not_answered_again(port):
+async def test_a_request_gets_only_one_response(port):
     async with connected(port) as (reader, writer):
         writer.write(b"POST /short HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         await reader.readuntil(b"x" * 50)
@@ -311,7 +311,7 @@ async def test_trailers_without_end_are_not_read_without_end(port):
 
 
 @pytest.mark.asvs("API4")
-async def test_a_head_that_never_ends_is_answered_and_closed(port, impatient):
+async def test_a_head_that_never_ends_is_refused_and_closed(port, impatient):
     async with connected(port) as (reader, writer):
         writer.write(HEAD)
         answer = await asyncio.wait_for(reader.read(), 5)
@@ -393,7 +393,7 @@ async def test_trailers_are_no_headers(port):
     assert body.split(b"\n") == [b"host", b"transfer-encoding"]
 
 
-async def test_few_requests_wait_for_an_answer_to_an_earlier_one(server, port):
+async def test_pipelined_requests_are_bounded(server, port):
     async with connected(port) as (reader, writer):
         writer.write((b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n") * MAX_PIPELINED)
         for _ in range(MAX_PIPELINED):
@@ -464,7 +464,7 @@ async def test_a_caller_who_reads_slowly_but_steadily_is_waited_for(port, impati
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")
-async def test_the_kernel_does_not_offer_an_answer_for_long_once_the_connection_is_closed(server, port, monkeypatch):
+async def test_the_kernel_does_not_retransmit_for_long_after_a_close(server, port, monkeypatch):
     monkeypatch.setattr(web_server, "UNREAD_SECONDS", 0.5)
     with reader_of_little(port, b"Connection: close\r\n") as connection:
         own = f"{connection.getsockname()[1]:04X}"
@@ -501,7 +501,7 @@ def sockets_of(port):
         b"GET /short HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_told_so_in_a_problem_document(port, sent):
+async def test_invalid_http_gets_a_problem_document(port, sent):
     async with connected(port) as (reader, writer):
         writer.write(sent)
         answer = await asyncio.wait_for(reader.read(), 5)

@@ -52,7 +52,7 @@ def test_text_is_trimmed_and_composed(written, kept):
 @pytest.mark.parametrize(
     "character", [chr(code) for code in [*range(32), *range(127, 160), 0x2028, 0x2029, 0xD800, 0xDFFF]]
 )
-def test_control_characters_and_half_characters_are_refused(character):
+def test_control_characters_and_lone_surrogates_are_refused(character):
     with pytest.raises(ValidationError):
         text_adapter.validate_python(f"a{character}b")
 
@@ -186,7 +186,7 @@ def test_the_reason_for_a_refusal_does_not_repeat_the_address(wrong):
         ("👁\ufe0f\u200d🗨\ufe0f", "👁\ufe0f\u200d🗨\ufe0f"),
     ],
 )
-def test_what_cannot_be_seen_is_removed(sent, kept):
+def test_invisible_characters_are_removed(sent, kept):
     assert clean_text(sent) == kept
 
 
@@ -200,7 +200,7 @@ def test_names_that_look_the_same_are_the_same(invisible):
 
 
 @pytest.mark.parametrize("name", ["\u200b", "\u200d\u200d", "\u3164 \u2800", "\u115f\u1160\uffa0"])
-def test_a_name_that_nobody_can_see_is_refused(name):
+def test_an_invisible_name_is_refused(name):
     with pytest.raises(PydanticCustomError):
         visible(name)
 

@@ -65,7 +65,7 @@ async def test_upgrade_waits_while_another_process_migrates(
     assert await asyncio.to_thread(migrations.current, empty_database_url) == migrations.head()
 
 
-async def test_upgrade_does_not_wait_for_ever(
+async def test_upgrade_does_not_wait_forever(
     empty_database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "LOCK_TIMEOUT", migrations.LOCK_POLL)

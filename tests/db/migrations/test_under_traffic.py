@@ -198,7 +198,7 @@ async def owner_of_tables(empty_database_url: str, filled: asyncpg.Connection) -
     await filled.execute(f"DROP ROLE {name}")
 
 
-async def test_who_may_not_create_the_extension_is_told_and_goes_on_once_it_is_there(
+async def test_a_role_that_may_not_create_the_extension_continues_once_it_exists(
     filled: asyncpg.Connection, owner_of_tables: str
 ) -> None:
     with pytest.raises(MigrationError, match="CREATE EXTENSION pg_trgm"):

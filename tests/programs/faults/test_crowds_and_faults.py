@@ -19,7 +19,7 @@ async def test_two_replicas_sweep_each_approval_once(world, random):
 
 
 @pytest.mark.parametrize("mode", ["commit_then_hang", "commit_then_500", "commit_then_reset"])
-async def test_a_provider_whose_answer_was_lost_is_adopted(world, random, mode):
+async def test_a_provider_whose_response_was_lost_is_adopted(world, random, mode):
     findings = await lose_answers(world, random, mode=mode)
 
     assert not findings.problems
@@ -50,13 +50,13 @@ async def test_a_hanging_billing_service_holds_no_database_connection(world, ran
     assert not findings.problems
 
 
-async def test_billing_that_refuses_connections_is_asked_little_and_found_again(world, random):
+async def test_billing_that_refuses_connections_gets_few_requests_and_is_used_again(world, random):
     findings = await refuse_connections(world, random, approvals=30, settings=HURRIED)
 
     assert not findings.problems
 
 
-async def test_billing_that_never_answers_is_asked_little_and_found_again(world, random):
+async def test_billing_that_never_responds_gets_few_requests_and_is_used_again(world, random):
     findings = await never_answer(world, random, approvals=20, settings=HURRIED)
 
     assert not findings.problems

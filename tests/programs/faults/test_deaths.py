@@ -50,12 +50,12 @@ async def test_rejected_by_hand_during_the_call_an_approval_ends_with_one_orphan
     await at_each(everywhere(overrule_at, points, lambda: random.choice(CONTRACTS)))
 
 
-async def test_killed_while_nobody_reads_its_log_the_service_finishes_after_a_restart(at_each, random):
+async def test_killed_with_an_unread_log_the_service_finishes_after_a_restart(at_each, random):
     points = random.sample(FAILPOINTS, 3)  # the runner tries them all
     await at_each(everywhere(kill_without_a_log, points, lambda: random.choice([KEYS_HONOURED, KEYS_IGNORED])))
 
 
-async def test_approvals_go_on_while_nobody_reads_the_log(world, random):
+async def test_approvals_continue_with_an_unread_log(world, random):
     findings = await approve_without_a_log(world, random)
 
     assert not findings.problems

@@ -27,7 +27,7 @@ def test_nothing_in_the_source_sets_the_hook():
     assert failpoints.hook is None
 
 
-async def test_a_hook_is_told_which_point_is_reached(monkeypatch):
+async def test_a_hook_gets_the_name_of_the_point(monkeypatch):
     reached = []
 
     async def note(name):

@@ -18,7 +18,7 @@ async def everybody_is_live(_scope, _receive, send):
     await send({"type": "http.response.body", "body": b""})
 
 
-async def test_another_program_that_answers_on_the_port_is_not_taken_for_the_replica(world, monkeypatch):
+async def test_another_program_that_responds_on_the_port_is_not_taken_for_the_replica(world, monkeypatch):
     async with serve_in_background(everybody_is_live) as url:
         async with httpx.AsyncClient() as client:
             assert (await client.get(f"{url}/health/live")).status_code == 200

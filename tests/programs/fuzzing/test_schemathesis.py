@@ -9,7 +9,7 @@ import pytest
 from .fuzzer import fuzz
 
 
-async def test_requests_of_an_admin_are_answered_as_documented(stage, tmp_path):
+async def test_requests_of_an_admin_get_documented_responses(stage, tmp_path):
     seed = random.getrandbits(32)
 
     verdict = await fuzz(stage, "admin", examples=4, seed=seed, folder=tmp_path)
@@ -19,7 +19,7 @@ async def test_requests_of_an_admin_are_answered_as_documented(stage, tmp_path):
 
 
 @pytest.mark.asvs("V2.2.1")
-async def test_requests_of_nobody_are_answered_as_documented(stage, tmp_path):
+async def test_anonymous_requests_get_documented_responses(stage, tmp_path):
     seed = random.getrandbits(32)
 
     verdict = await fuzz(stage, "nobody", examples=15, limits=False, seed=seed, folder=tmp_path)

@@ -151,7 +151,7 @@ MUTANTS = (
         "web/rate_limits.py",
         "                del self._login_turns[key]",
         "                pass",
-        (LIMITS + "::test_nothing_is_kept_of_log_ins_that_are_over",),
+        (LIMITS + "::test_nothing_is_kept_of_finished_logins",),
     ),
     # Faults fixed at the same time.
     Mutant(
@@ -229,14 +229,14 @@ MUTANTS = (
         APPROVAL + "attempt.py",
         "self._claim.attempts >= MAX_UNANSWERED and",
         "False and",
-        (ODD_BILLING + "::test_what_is_not_answered_waits_as_long_as_billing_answers_nobody",),
+        (ODD_BILLING + "::test_an_approval_waits_while_billing_responds_to_none",),
     ),
     Mutant(
         "approvals that wait while billing is down are left to an admin",
         APPROVAL + "attempt.py",
         " and self._billing.breaker.responded_recently",
         "",
-        (ODD_BILLING + "::test_what_is_not_answered_waits_as_long_as_billing_answers_nobody",),
+        (ODD_BILLING + "::test_an_approval_waits_while_billing_responds_to_none",),
     ),
     Mutant(
         "a decision accepts a lease far in the future",
@@ -264,7 +264,7 @@ MUTANTS = (
         "web/disconnects.py",
         "if await request.is_disconnected():",
         "if False:",
-        ("tests/auth/test_login.py::test_a_log_in_that_was_abandoned_in_the_queue_is_skipped",),
+        ("tests/auth/test_login.py::test_a_login_abandoned_in_the_queue_is_skipped",),
     ),
     Mutant(
         "a refresh may be repeated for an hour",
