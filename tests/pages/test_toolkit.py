@@ -227,6 +227,7 @@ async def test_an_unknown_page_says_so(client):
 
     assert response.status_code == 404
     assert "Page not found" in response.text
+    assert "Not found." not in response.text
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,9 @@ class ErrorPages:
             wait = headers.get("retry-after")
             errors = [negotiated.say(WAIT, when=negotiated.wait(int(wait)))] if wait else []
         else:
-            errors = _field_errors(problem.get("errors", [])) or [problem["detail"]]
+            errors = _field_errors(problem.get("errors", []))
+            if not errors and problem["detail"] != f"{problem['title']}.":  # which would repeat the heading
+                errors = [problem["detail"]]
         page = self._renderer.render(
             "pages/error.html",
             language,
