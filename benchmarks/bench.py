@@ -41,7 +41,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Stage:
-    """A table of so many rows, with authentication or without; and what is asked there."""
+    """A table of a given size, with or without authentication, and its scenarios."""
 
     rows: int
     auth: bool
@@ -97,7 +97,7 @@ async def started(contenders: Sequence[Contender], pair: Pair, *, auth: bool) ->
 
 
 def takes_part(contender: Contender, scenario: Scenario) -> bool:
-    """Whether a contender is asked this."""
+    """Whether a contender gets this scenario."""
     if contender.only:
         return scenario.name in contender.only
     return contender.database is not None
@@ -113,7 +113,7 @@ async def measure_stage(plan: Plan, stage: Stage, contenders: Sequence[Contender
             for one in running:
                 await _warm_up(plan, one, scenario, loads[one.contender.name])
             for number in range(plan.rounds):
-                shift = number % max(1, len(running))  # nobody always comes after the same one
+                shift = number % max(1, len(running))  # so that the order differs
                 for one in running[shift:] + running[:shift]:
                     sample = await _measure(plan, stage, one, scenario, loads[one.contender.name], number, postgres)
                     plan.measurements.append(sample)
@@ -128,7 +128,7 @@ async def _walk(one: Running, scenario: Scenario) -> list[str]:
 
 
 async def _load(one: Running, scenario: Scenario, paths: list[str], decisions: int) -> Load:
-    """What to send; a deciding scenario gets pending candidates of its own each time."""
+    """What to send; a scenario that decides gets new pending candidates each time."""
     word = f"{time.time_ns()}"
     if not scenario.decision:
         return Load(scenario, paths, word)
@@ -137,7 +137,7 @@ async def _load(one: Running, scenario: Scenario, paths: list[str], decisions: i
 
 
 async def _warm_up(plan: Plan, one: Running, scenario: Scenario, paths: list[str]) -> None:
-    """See that the answers are right, and let caches fill and compilers compile."""
+    """Check the responses, and warm up caches and compilers."""
     await check(one, await _load(one, scenario, paths, 1))
     seconds = min(WARM_UP_SECONDS, plan.seconds)
     load = await _load(one, scenario, paths, _decisions(plan, seconds))
@@ -155,7 +155,7 @@ async def _measure(
     plan: Plan, stage: Stage, one: Running, scenario: Scenario, paths: list[str], number: int, postgres: int | None
 ) -> Measurement:
     load = await _load(one, scenario, paths, _decisions(plan, plan.seconds))
-    one.headers()  # a new token, where it is time for one, before the clock runs
+    one.headers()  # a new token if needed, before time is measured
     await until_idle(one.database_url)
     before, database_before = usage(one.process.pid), usage(postgres)
     sample = await plan.driver.run(one, load, seconds=plan.seconds)

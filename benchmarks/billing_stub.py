@@ -18,7 +18,7 @@ END_OF_HEAD = b"\r\n\r\n"
 
 
 class Billing(asyncio.Protocol):
-    """One connection, kept alive; reads requests that say their length."""
+    """One keep-alive connection; requests have a Content-Length."""
 
     ids = count(FIRST_ID)
 
@@ -28,7 +28,7 @@ class Billing(asyncio.Protocol):
         self._received = b""
 
     def data_received(self, data: bytes) -> None:
-        """Answer each whole request after a while."""
+        """Respond to each complete request after a delay."""
         self._received += data
         while END_OF_HEAD in self._received:
             head, _, rest = self._received.partition(END_OF_HEAD)
@@ -59,7 +59,7 @@ def _length(head: bytes) -> int:
 
 
 async def serve(port: int) -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process is stopped."""
     server = await asyncio.get_running_loop().create_server(Billing, "127.0.0.1", port)
     await server.serve_forever()
 

@@ -28,7 +28,7 @@ ISSUER, AUDIENCE = "provider-registration-service", "provider-registration-api"
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a contender is started with."""
+    """The settings that a contender is started with."""
 
     pair: Pair
     billing_url: str
@@ -38,14 +38,14 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Contender:
-    """One that is measured. `database` says whose it uses; without one it has only a static route."""
+    """A measured service. `database` says whose it uses; without one it has only a static route."""
 
     name: str
     command: Callable[[Surroundings], list[str]]
     database: str | None
     folder: Path = WORK
     environment: Mapping[str, str] = field(default_factory=dict)
-    only: tuple[str, ...] = ()  # names of the scenarios that it takes part in, when not in all
+    only: tuple[str, ...] = ()  # names of its scenarios, if not all
 
     @property
     def is_ours(self) -> bool:
@@ -53,7 +53,7 @@ class Contender:
         return self.database == "ours"
 
     def start(self, around: Surroundings) -> Running:
-        """Start it and wait until it answers."""
+        """Start it and wait until it responds."""
         log = WORK / "logs" / f"{self.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = _inherited(self) | self._settings(around) | dict(self.environment)
@@ -91,7 +91,7 @@ class Contender:
 
 
 def _inherited(contender: Contender) -> dict[str, str]:
-    """What a server needs to know of its surroundings; where Python finds this checkout concerns ours alone."""
+    """The environment of a server; PYTHONPATH of this checkout is only for ours."""
     names = ("PATH", "HOME", "LANG", *(["PYTHONPATH"] if contender.is_ours else []))
     return {name: os.environ[name] for name in names if name in os.environ}
 
@@ -113,7 +113,7 @@ class Running:
         return self.around.pair.ours if self.contender.is_ours else self.around.pair.peers
 
     def headers(self) -> dict[str, str]:
-        """What makes its caller an admin."""
+        """The headers of an admin."""
         if self.contender.database is None or not (self.around.auth or self.contender.is_ours):
             return {}
         if time.monotonic() - self._token_made > TOKEN_SECONDS or not self._token:
@@ -188,5 +188,5 @@ CONTENDERS = {c.name: c for c in (OURS, USUAL_FASTAPI, LITESTAR, FASTIFY, DJANGO
 
 
 def surroundings(pair: Pair, billing_url: str, *, auth: bool) -> Surroundings:
-    """The same for everyone, but for the port."""
+    """The same for all, except for the port."""
     return Surroundings(pair, billing_url, auth, free_port())

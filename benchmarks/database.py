@@ -96,7 +96,7 @@ PREPARE_PENDING = """
     RETURNING id
 """
 
-# Ours keeps a history of approvals that refers to candidates.
+# Ours has approval events that refer to candidates.
 FORGET_HISTORY = """
     DELETE FROM approval_events USING candidates
     WHERE candidates.id = candidate_id AND contact_email LIKE 'bench-%'
@@ -161,14 +161,14 @@ async def make_pair(server_url: str, rows: int, prefix: str = "bench") -> Pair:
 async def fill(
     connection: Any, first: int, last: int, *, begun: datetime, step: timedelta, analyze: bool = True
 ) -> None:
-    """Add rows and let the planner know."""
+    """Add rows and update the planner's statistics."""
     await connection.execute(FILL, first, last, begun, step.total_seconds())
     if analyze:
         await connection.execute("VACUUM ANALYZE")
 
 
 async def add_admin(url: str) -> None:
-    """Add the user who asks, to our database."""
+    """Add the user of the requests to our database."""
     database = Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1)
     hasher = PasswordHasher()
     await UserDirectory(database, hasher).create(ADMIN_EMAIL, ADMIN_PASSWORD, Role.ADMIN)
@@ -186,7 +186,7 @@ async def prepare_pending(url: str, count: int) -> list[UUID]:
 
 
 async def forget_made(url: str) -> None:
-    """Delete what a run made, so that the next one finds the same table."""
+    """Delete what a run created, so that the next one has the same table."""
     async with connected(url) as connection:
         statements = [FORGET_MADE]
         if await connection.fetchval(HAS_HISTORY):
@@ -198,7 +198,7 @@ async def forget_made(url: str) -> None:
                         await connection.execute(statement)
                 break
             except (asyncpg.IntegrityConstraintViolationError, asyncpg.DeadlockDetectedError):
-                # An approval goes on to its end though its caller left.
+                # An approval continues after its client has left.
                 if not tries_left:
                     raise
                 await asyncio.sleep(FORGET_PAUSE)
@@ -212,7 +212,7 @@ async def places_at(url: str, offset: int, count: int) -> list[tuple[datetime, U
 
 
 async def until_idle(url: str) -> None:
-    """Wait until PostgreSQL is done with what callers who left had asked for, a minute at most."""
+    """Wait, at most a minute, until PostgreSQL has finished requests of clients that left."""
     async with connected(url) as connection:
         for _ in range(IDLE_TRIES):
             if not await connection.fetchval(COUNT_BUSY):
@@ -221,7 +221,7 @@ async def until_idle(url: str) -> None:
 
 
 async def server_pid(url: str) -> int | None:
-    """The process that a server's others descend from; None when the server is on another machine."""
+    """The server's first process; None if the server is on another machine."""
     async with connected(url) as connection:
         try:
             return parent_of(await connection.fetchval("SELECT pg_backend_pid()"))

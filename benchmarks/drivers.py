@@ -24,7 +24,7 @@ LEAST_FOR_QUANTILES = 2
 
 
 class BadAnswer(Exception):
-    """A contender gave another answer than it must; its figures would mean nothing."""
+    """A contender's response is wrong, so its figures would mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Driver(Protocol):
     """Sends a load over so many connections for so many seconds."""
 
     async def run(self, running: Running, load: Load, *, seconds: float) -> Sample:
-        """Send it; every answer must be a good one."""
+        """Send it; every response must be successful."""
         ...
 
 
-LONGEST = 20.0  # seconds that one answer may take
+LONGEST = 20.0  # seconds for one response
 
 
 class Wrk:
@@ -70,7 +70,7 @@ class Wrk:
         self._folder = folder
 
     async def run(self, running: Running, load: Load, *, seconds: float) -> Sample:
-        """Send it; wrk counts answers from 400 on."""
+        """Send it; wrk counts responses from 400 on as errors."""
         scenario = load.scenario
         arguments = ["register", load.word]
         if load.paths:
@@ -107,7 +107,7 @@ class Wrk:
 
 
 class Httpx:
-    """A few coroutines: slow, but it looks at every answer."""
+    """A few coroutines: slow, but every response is checked."""
 
     async def run(self, running: Running, load: Load, *, seconds: float) -> Sample:
         """Send it; every status must be the scenario's."""

@@ -35,7 +35,7 @@ async def _log_in_over_and_over(running: Running) -> None:
 
 
 async def during_logins(plan: Plan, pair: Pair) -> list[str]:
-    """A sentence on the reads' 99th percentile without and with log-ins, in turn."""
+    """A sentence about the 99th percentile of reads, alternately without and with logins."""
     idle: list[Sample] = []
     busy: list[Sample] = []
     async with started([OURS], pair, auth=True) as (running,):
@@ -55,7 +55,7 @@ async def during_logins(plan: Plan, pair: Pair) -> list[str]:
 
 
 def of_approval(measurements: Sequence[Measurement]) -> list[str]:
-    """A sentence on what ours adds to billing's own time."""
+    """A sentence about the time that ours adds to billing's."""
     times = [m.p50_ms for m in measurements if (m.scenario, m.contender) == ("approve_16", OURS.name)]
     if not times:
         return []
@@ -64,7 +64,7 @@ def of_approval(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def of_many_callers(measurements: Sequence[Measurement], pool_size: int) -> list[str]:
-    """A sentence on the tail with more callers than connections to the database."""
+    """A sentence about the slowest requests with more clients than database connections."""
     found = [m for m in measurements if (m.scenario, m.contender) == ("get_64", OURS.name)]
     if not found:
         return []

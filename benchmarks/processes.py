@@ -26,7 +26,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class NotStarted(Exception):
-    """A server did not answer in time, or ended."""
+    """A server did not respond in time, or ended."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Process:
         raise NotStarted(f"{url} gave no answer:\n{self.log.read_text(errors='replace')[-2000:]}")
 
     def stop(self) -> None:
-        """End it, by force when it does not do so by itself."""
+        """Stop it, by SIGKILL if necessary."""
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT)

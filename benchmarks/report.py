@@ -19,7 +19,7 @@ from benchmarks.scenarios import ALL
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "ours"
 TITLES = {scenario.name: scenario.title for scenario in ALL}
-LEAST_MS = 0.01  # less CPU than this a request is noise, to which nothing is compared
+LEAST_MS = 0.01  # less CPU time per request is noise and is not compared
 
 HEADER = (
     "| request | contender | requests/s | ours ÷ this | p50 ms | p95 ms | p99 ms | p99 ÷ p50 "
@@ -29,7 +29,7 @@ RULE = "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine and versions of the measurement."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
@@ -47,7 +47,7 @@ def commit() -> str:
 
 
 def _of(measurements: Sequence[Measurement], value: Callable[[Measurement], float | None]) -> float | None:
-    """The median over the rounds; None when there is nothing to take it of."""
+    """The median over the rounds; None without values."""
     found = [number for measurement in measurements if (number := value(measurement)) is not None]
     return median(found) if found else None
 

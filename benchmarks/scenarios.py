@@ -47,14 +47,14 @@ class Scenario:
     decision: str = ""
     body: str | None = None
     status: int = 200
-    repeated: int = 0  # the status of the same request once more, where it leaves something behind
+    repeated: int = 0  # the status of the same request when repeated, if it changes data
     fields: frozenset[str] = PAGE_FIELDS
-    large: bool = False  # whether it is asked of the large table too
-    open: bool = False  # whether it is asked without authentication too
+    large: bool = False  # whether the large table is measured too
+    open: bool = False  # whether it is measured without authentication too
 
     @property
     def writes(self) -> bool:
-        """Whether it leaves something behind."""
+        """Whether it changes data."""
         return self.paths is None
 
 

@@ -19,7 +19,7 @@ PYTHON_PEERS = frozenset({"litestar_asyncpg", "django_ninja"})
 
 
 class Missing(Exception):
-    """A program is not there and cannot be installed."""
+    """A program is missing and cannot be installed."""
 
 
 def prepare(contenders: Sequence[Contender]) -> None:

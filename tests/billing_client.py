@@ -1,4 +1,4 @@
-"""A client of a billing service over HTTP, as patient as a test likes."""
+"""A client of a billing service over HTTP, with the timeouts of a test."""
 
 from __future__ import annotations
 

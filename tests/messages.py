@@ -1,4 +1,4 @@
-"""Bring the catalogues of translations up to date with the source: `python -m tests.messages [TAG]`.
+"""Update the translation catalogues from the source: `python -m tests.messages [TAG]`.
 
 With the RFC 5646 tag of a language that has none, it begins one, in which nothing is translated yet.
 """
@@ -31,7 +31,7 @@ def extract() -> Catalog:
 
 
 def update(catalog: Catalog, source: Catalog) -> bytes:
-    """A catalogue with the messages that the source has, and no others, as its file has to be."""
+    """A catalogue with exactly the messages of the source, as its file must be."""
     catalog.update(source, no_fuzzy_matching=True, update_creation_date=False)
     written = BytesIO()
     write_po(written, catalog, width=120, sort_by_file=True, include_lineno=False, ignore_obsolete=True)

@@ -87,7 +87,7 @@ UNUSABLE = {
     "a status of four digits": (answer("2010 Created"),),
     "a status below all": (answer("99 Odd"),),
 }
-# Billing that does not answer this time, and may the next.
+# Billing that does not respond this time, but may the next time.
 NO_ANSWER = {
     "nothing at all": (b"",),
     "a head without end": (b"HTTP/1.1 201 Created\r\n", b"X-More: more\r\n", ENDLESS),

@@ -10,17 +10,17 @@ GIT = ("git", "-C", str(ROOT))
 
 
 class NoHistory(Exception):
-    """The repository is a part of itself."""
+    """Only a part of the repository's history is available."""
 
     def __init__(self) -> None:
         super().__init__("The history with the older release is not here: this needs a full clone.")
 
 
 def sources_before(step: str, folder: Path) -> None:
-    """Put `src`, as it was before a migration came, into a new folder; `step` is the migration's path.
+    """Copy `src`, as it was before a migration was added, to a new folder; `step` is the migration's path.
 
     Raises:
-        NoHistory: git does not know when that was.
+        NoHistory: git has no such commit.
     """
     added = _git("log", "--diff-filter=A", "--format=%H", "--", step).decode().split()
     if not added:

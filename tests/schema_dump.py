@@ -171,7 +171,7 @@ def main() -> None:
         sys.stdout.write(asyncio.run(dump(sys.argv[1])))
         return
     with tempfile.TemporaryDirectory(prefix="provider-registration-schema-") as folder:
-        Path(folder).chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+        Path(folder).chmod(0o755)  # for root, whose PostgreSQL runs as another account
         postgres = PrivatePostgres(Path(folder) / "postgres", options={"fsync": "off"})
         url = postgres.start()
         try:

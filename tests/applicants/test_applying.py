@@ -79,7 +79,7 @@ async def test_the_form_asks_for_what_the_api_takes(client):
     page = await client.get("/apply")
 
     names = set(re.findall(r'name="(\w+)"', page.text)) - {"viewport", "color", "key", "website", SWITCH}
-    assert names | {"language"} == set(CandidateRegistration.model_fields)  # which the form's URL has
+    assert names | {"language"} == set(CandidateRegistration.model_fields)  # the form's URL has it
     assert page.headers["Cache-Control"] == "private, no-cache"
     assert "Set-Cookie" not in page.headers
 

@@ -60,7 +60,7 @@ async def test_a_company_applies_from_a_phone_without_javascript(visiting, typed
         assert await summary.get_by_role("link").all_inner_texts() == [NOT_A_NUMBER]
 
         await summary.get_by_role("link").click()
-        await page.keyboard.type("7")  # the link put the cursor into the field
+        await page.keyboard.type("7")  # the link moved the focus to the field
         assert await page.input_value("#truck_count") in ("7seven", "seven7")
         await page.fill("#truck_count", "7")
         await page.get_by_role("button", name="Send application").click()

@@ -50,7 +50,7 @@ def test_a_catalogue_has_every_message_of_the_source_and_no_other(path, source):
             for text in (*originals, *translations):
                 assert sorted(PLACEHOLDERS.findall(text)) == sorted(PLACEHOLDERS.findall(originals[-1])), text
                 if values := dict.fromkeys(re.findall(r"%\((\w+)\)s", text), ""):
-                    assert text % values  # else a percent sign in it is not doubled
+                    assert text % values  # otherwise a percent sign in it is not doubled
 
 
 def test_spanish_is_there_and_every_product_has_a_name():

@@ -81,7 +81,7 @@ async def answer():
 
 @pytest.fixture
 async def hanging_billing():
-    """Billing that takes requests and never answers."""
+    """Billing that accepts requests and never responds."""
     held: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -94,7 +94,7 @@ async def hanging_billing():
 
 @pytest.fixture
 async def claimed(database, users):
-    """Make a candidate with a claimed approval; return the claim too."""
+    """Create a candidate with a claimed approval; return the claim too."""
 
     async def claimed(*, attempts=1):
         unique = uuid4().hex
@@ -229,7 +229,7 @@ async def test_an_approval_without_responses_leaves_the_probe_to_others(
     await approvals.sweep()
     assert await database.fetchval(attempts, claim.candidate_id) == MAX_UNANSWERED
 
-    now += 1  # nobody else has called billing
+    now += 1  # no one else has called billing
     await approvals.sweep()
     assert await database.fetchval("SELECT provider_id FROM candidates WHERE id = $1", claim.candidate_id) == 82
 
@@ -304,7 +304,7 @@ async def test_a_process_that_ends_waits_for_attempts_but_not_long(
         while not approvals._running:
             await asyncio.sleep(0.01)
         await approvals.stop(stopping)
-        await sweeping  # those who wait are told that the approval stands
+        await sweeping  # waiting callers get ApprovalWaiting
 
     assert not approvals._running
     assert await database.fetchrow(READ_CLAIM, claim.candidate_id)
@@ -321,7 +321,7 @@ async def test_a_process_that_ends_waits_for_attempts_but_not_long(
 )
 async def test_only_a_waiting_approval_shows_its_next_attempt(service_database, claimed, change, state):
     keys = {"candidate_id": (await claimed()).candidate_id}
-    async with service_database.transaction() as session:  # one, so that no sweep comes between
+    async with service_database.transaction() as session:  # one connection, so that no sweep runs in between
         await session.execute(text(f"UPDATE approval_intents SET {change} WHERE candidate_id = :candidate_id"), keys)
         row = (await session.execute(candidate_queries.FIND_CANDIDATE, keys)).mappings().one()
 
@@ -385,7 +385,7 @@ async def test_a_lease_longer_than_any_is_over(service_database, database, claim
     ids = {"candidate_id": claim.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
     asked = {**{key: str(value) for key, value in ids.items()}, "expected": None, "is_retry": False}
     parameters = {"requests": json.dumps([asked]), "lease_seconds": LEASE_SECONDS}
-    async with service_database.transaction() as session:  # one, so that no sweep comes between
+    async with service_database.transaction() as session:  # one connection, so that no sweep runs in between
         held = f"UPDATE approval_intents SET next_attempt_at = now() + interval '{held_for}' WHERE candidate_id = :id"
         await session.execute(text(held), {"id": claim.candidate_id})
         taken = (await session.execute(queries.CLAIM, parameters)).mappings().one()["claim_id"]
@@ -399,7 +399,7 @@ async def test_a_retry_claims_no_other_waiting_approval(service_database, databa
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
     ids = {"candidate_id": mine.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
     asked = {**{key: str(value) for key, value in ids.items()}, "expected": None, "is_retry": True}
-    async with service_database.transaction() as session:  # one, so that no sweep comes between
+    async with service_database.transaction() as session:  # one connection, so that no sweep runs in between
         await session.execute(waits)
         parameters = {"requests": json.dumps([asked]), "lease_seconds": LEASE_SECONDS}
         claim = (await session.execute(queries.CLAIM, parameters)).mappings().one()
@@ -418,7 +418,7 @@ async def test_reject_and_resolve_treat_a_lease_longer_than_the_maximum_as_expir
     service_database, claimed, held_for, state
 ):
     keys = {"candidate_id": (await claimed()).candidate_id}
-    async with service_database.transaction() as session:  # one, so that no sweep comes between
+    async with service_database.transaction() as session:  # one connection, so that no sweep runs in between
         held = f"UPDATE approval_intents SET next_attempt_at = now() + interval '{held_for}' WHERE candidate_id = :id"
         await session.execute(text(held), {"id": keys["candidate_id"]})
         seen = await session.execute(candidate_queries.FIND_OBSTACLE, keys | {"expected": None})

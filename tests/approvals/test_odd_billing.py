@@ -31,7 +31,7 @@ ANSWERS = {
 
 @pytest.fixture(scope="module")
 async def own_database_url(server_url):
-    """A database of its own, so that no other test's service takes its approvals over."""
+    """Its own database, so that no other test's service takes over its approvals."""
     name = f"test_{uuid4().hex}"
     url = await create_database(server_url, name)
     await asyncio.to_thread(migrations.upgrade, url)
@@ -91,7 +91,7 @@ async def test_others_are_approved_meanwhile_and_an_admin_ends_it(admin, kind):
 
 
 async def test_an_approval_waits_while_billing_responds_to_none(admin, monkeypatch):
-    """Billing is down: pending approvals complete by themselves when it is back."""
+    """Billing is down: waiting approvals complete automatically when it is back."""
     monkeypatch.setattr(protection, "RECENT_SECONDS", -1.0)  # of the tests before
     odd = await register(admin, company_name=f"nothing at all{ODD}{uuid4().hex}")
     async with asyncio.timeout(60):

@@ -83,7 +83,7 @@ async def test_a_session_that_begins_while_something_is_taken_away_ends_too(
     migrated_database_url, users, patient, member, database, take_away
 ):
     email, user_id = member
-    share = ("SELECT FROM users WHERE id = $1 FOR SHARE", user_id)  # as a log-in does
+    share = ("SELECT FROM users WHERE id = $1 FOR SHARE", user_id)  # as a login does
     async with holding(migrated_database_url, share, (BEGIN_SESSION, user_id)):
         taking = asyncio.create_task(take_away(users, patient, email))
         await until_waiting(migrated_database_url)
@@ -167,7 +167,7 @@ async def test_a_decision_that_waited_sees_what_was_decided_meanwhile(
     async with holding(migrated_database_url, (LOCK, candidate_id)) as holder:
         deciding = asyncio.create_task(slow_billing.post(f"/candidates/{candidate_id}/{decision}"))
         await until_waiting(migrated_database_url)
-        await asyncio.sleep(0.2)  # so that what comes now is later than the wait began
+        await asyncio.sleep(0.2)  # so that later events are later than the start of the wait
         await holder.execute(meanwhile, candidate_id)
     answer = await deciding
 

@@ -334,7 +334,7 @@ async def test_an_approval_of_a_decided_candidate_ends_with_one_orphan(admin, re
     events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
     assert [event["event"] for event in events] == ["orphaned", "requested"]
     assert len(await billing.requests(name)) == 1
-    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # others look for none
+    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # no other process sweeps
 
 
 async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(admin, register, hurried, database):
@@ -343,7 +343,7 @@ async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(ad
         VALUES ($1::text::uuid, gen_random_uuid(), 'orphaned', $2)
     """
     candidates = [(await register())["candidate_id"] for _ in range(3)]
-    async with database.transaction():  # no sweep sees a part of them
+    async with database.transaction():  # no sweep sees only some of them
         await database.executemany(add, zip(candidates, (900_001, 900_001, 900_002), strict=True))
 
     async def orphans():
@@ -351,10 +351,10 @@ async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(ad
         return float(line.removeprefix(ORPHANS))
 
     async def counted():
-        return await orphans() == 2  # whatever was counted before
+        return await orphans() == 2  # regardless of earlier counts
 
     await until(counted)
-    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # others look for none
+    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # no other process sweeps
 
     async def forgotten():
         return await orphans() == 0
@@ -387,7 +387,7 @@ async def test_linking_for_a_decided_candidate_ends_the_approval_with_an_orphan(
     assert (record["status"], record["provider_id"], record["approval"]) == ("rejected", None, None)
     events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
     assert [event["event"] for event in events] == ["orphaned", "in_doubt", "requested"]
-    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # others look for none
+    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # no other process sweeps
 
 
 async def test_let_go_for_a_decided_candidate_ends_the_approval(admin, overruled):

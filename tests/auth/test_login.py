@@ -312,7 +312,7 @@ async def test_a_login_abandoned_in_the_queue_is_skipped(service, anonymous, use
     await queued(len(callers) + 1)
     for caller in callers:
         caller.close()
-    await anonymous.get("/health/live")  # the server has seen them leave
+    await anonymous.get("/health/live")  # the server has noticed the disconnects
     held.go_on.set()
 
     assert (await honest).status_code == 200

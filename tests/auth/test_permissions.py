@@ -18,7 +18,7 @@ from provider_registration.auth.models import Role
 PASSWORD = "correct horse battery staple"
 EVERYBODY = ("nobody", "viewer", "admin", "expired", "disabled")
 
-# What each of EVERYBODY is answered who asks for a pending candidate, with a body by the rules.
+# The status that each client gets for a pending candidate, with a valid body.
 ROUTES = {
     "POST /candidates": (201, 201, 201, 201, 201),
     "GET /candidates": (401, 200, 200, 401, 401),
@@ -41,7 +41,7 @@ ROUTES = {
     "GET /apply": (200, 200, 200, 200, 200),
     "POST /apply": (303, 303, 303, 303, 303),
     "GET /applications/{secret}": (200, 200, 200, 200, 200),
-    "GET /static/{name}": (404, 404, 404, 404, 404),  # names hold a hash: tests of pages know them
+    "GET /static/{name}": (404, 404, 404, 404, 404),  # names contain a hash: tests of pages know them
     "GET /docs": (200, 200, 200, 200, 200),
     "GET /docs/{asset}": (200, 200, 200, 200, 200),
     "GET /redoc": (200, 200, 200, 200, 200),
@@ -142,7 +142,7 @@ async def test_every_client_gets_the_expected_status(ask, anonymous, log_in, reg
             body = {"username": (await log_in(Role.VIEWER))[0], "password": PASSWORD}
         case "POST /auth/refresh":
             body = {"refresh_token": (await log_in(Role.VIEWER))[1]["refresh_token"]}
-        case "POST /auth/logout" if code == 204:  # which ends the session, that others still need
+        case "POST /auth/logout" if code == 204:  # it ends the session, which other tests need
             token = (await log_in(Role(who)))[1]["access_token"]
 
     more |= {"json": body} if body else {}

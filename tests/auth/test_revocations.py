@@ -93,7 +93,7 @@ async def test_a_process_that_starts_knows_of_ends_for_as_long_as_any_token_may_
     started = RevocationWatch(database)
     await started.refresh()
 
-    assert await started.is_revoked(session_id) is is_known  # a token may be of a process whose clock is ahead
+    assert await started.is_revoked(session_id) is is_known  # a token may come from a process whose clock is ahead
 
 
 def wake_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ async def test_stale_revocations_are_read_before_responding(
     watch = RevocationWatch(database)
     await watch.refresh()
     await clock.execute("UPDATE sessions SET revoked_at = now()")
-    assert not await watch.is_revoked(session_id)  # nobody asks so soon
+    assert not await watch.is_revoked(session_id)  # no poll happens so soon
 
     wake_after(3, monkeypatch)
 
@@ -127,7 +127,7 @@ async def test_no_token_is_accepted_while_revocations_cannot_be_read(
     session_id = await clock.fetchval(BEGIN_SESSION)
     watch = RevocationWatch(database)
     await watch.refresh()
-    await clock.execute("DROP TABLE sessions CASCADE")  # what asks now fails
+    await clock.execute("DROP TABLE sessions CASCADE")  # polls now fail
 
     wake_after(3, monkeypatch)
 
@@ -149,7 +149,7 @@ async def test_the_metric_shows_whether_the_database_responds(
     watching = asyncio.create_task(watch.run())
 
     def record(value: int) -> None:
-        if asyncio.current_task() is watching:  # services of other tests watch too
+        if asyncio.current_task() is watching:  # services of other tests poll too
             seen.append(value)
 
     monkeypatch.setattr(revocations, "DATABASE_UP", SimpleNamespace(set=record))
@@ -168,7 +168,7 @@ async def test_an_end_that_is_committed_after_a_later_one_was_seen_is_not_missed
     slow = await asyncpg.connect(own_database_url)
     async with slow.transaction():
         await slow.execute("UPDATE sessions SET revoked_at = clock_timestamp()")
-        await watch.refresh()  # sees nothing of it, and asks from here on
+        await watch.refresh()  # does not see it, and polls from here on
         assert not await watch.is_revoked(session_id)
     await slow.close()
 

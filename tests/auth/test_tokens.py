@@ -153,7 +153,7 @@ def signed(changes="", header=None, *, lacks=None):
     return jws.sign(payload.encode(), KEY, headers={"kid": tokens.key_id(KEY)} | (header or {}))
 
 
-# By what reading it raises, within what this module catches.
+# The errors that reading a token raises, and that the module catches.
 ODD_TOKENS = {
     "JWTError: one part": "x",
     "JWTError: a header of many levels": f"{base64.urlsafe_b64encode(b'[' * 1000).decode()}.e30.x",

@@ -1,4 +1,4 @@
-"""The benchmarks run: everyone who needs no installing answers every scenario as expected and is in the report."""
+"""The benchmarks run: every contender that needs no installation passes every scenario and is in the report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..conftest import drop_database  # noqa: TID252 - tests are no package that
 
 ROWS = 400
 CONTENDERS = (OURS, USUAL_FASTAPI, STATIC)
-# The others ask the same over more connections.
+# The others send the same over more connections.
 SCENARIOS = [replace(scenario, connections=2) for scenario in ALL if scenario.connections == 16]
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="what a process used is read from /proc")

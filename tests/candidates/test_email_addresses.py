@@ -18,7 +18,7 @@ from provider_registration.db.database import Database
 from tests.conftest import create_database, drop_database
 from tests.service import PASSWORD, a_registration, make_settings, user_directory
 
-# As the release before 016 writes them.
+# As the release before migration 016 writes them.
 INSERT_CANDIDATE = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
     VALUES ('Obsthof', $1, '{apples}', 1, 1)
@@ -168,7 +168,7 @@ async def test_spellings_of_one_account_share_its_limit_and_others_do_not(settin
         right = await log_in(client, ways[3])
 
     assert wrong == [401] * 5 + [429]
-    assert dotted == 401  # another account, which nobody has
+    assert dotted == 401  # an account that does not exist
     assert right == 429
 
 

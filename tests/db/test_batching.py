@@ -1,4 +1,4 @@
-"""Batching: which callers share a batch, which fail alone, and that none waits for ever."""
+"""Batching: which callers share a batch, which fail alone, and that none waits forever."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ async def test_everyone_waits_as_long_as_the_others(work):
         return loop.time() - began
 
     waits = []
-    for _ in range(4):  # the first one's batch is under way, the others wait behind it
+    for _ in range(4):  # the first one's batch is running, the others wait for it
         waits.append(asyncio.create_task(wait()))
         await asyncio.sleep(0.05)
 

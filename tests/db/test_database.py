@@ -288,7 +288,7 @@ async def test_connections_that_were_cut_while_idle_are_replaced_unnoticed(datab
             )
         )
 
-    await asyncio.sleep(0.1)  # the client hears of it
+    await asyncio.sleep(0.1)  # the client notices it
 
     await asyncio.gather(database.ping(), values_in_use(database))
 

@@ -21,7 +21,7 @@ from provider_registration.db.reading import Reader
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD
 
-SOON = 4.0  # seconds; whoever waited for the held row would take 9
+SOON = 4.0  # seconds; waiting for the locked row would take 9
 INSERT = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
     VALUES ('Held', $1, '{apples}', 1, 1) RETURNING id
@@ -86,7 +86,7 @@ async def test_an_address_that_was_held_is_refused_in_any_spelling(
     async with open_transaction(migrated_database_url, (INSERT_WITH_CANONICAL, canonical)):
         assert (await anonymous.post("/candidates", json=registration(contact_email=spellings[0]))).status_code == 503
 
-    # The row is free, and nobody asks for it.
+    # The row is free, and no one requests it.
     for spelling in (canonical, *spellings):
         assert (await anonymous.post("/candidates", json=registration(contact_email=spelling))).status_code == 503
 
@@ -125,7 +125,7 @@ async def test_a_provider_name_that_is_held_keeps_no_other_approval_waiting(
 
     assert [claim.candidate_id for claim in claims] == [UUID(c["candidate_id"]) for c in candidates[1:]]
     assert seconds < SOON
-    assert (await first).candidate_id == UUID(candidates[0]["candidate_id"])  # the name was let go of
+    assert (await first).candidate_id == UUID(candidates[0]["candidate_id"])  # the name was released
 
 
 async def test_a_candidate_that_is_held_keeps_no_other_approval_from_ending(

@@ -15,7 +15,7 @@ from tests.service import PASSWORD
 
 TIME_LIMIT = 0.9  # as production has it
 PROMISED = 1.0
-BUSY_MACHINE = 3.0  # what a machine that is busy with tests may add; without limits nobody would be answered at all
+BUSY_MACHINE = 3.0  # what a busy machine may add; without limits there would be no response at all
 CALLERS = 40
 
 
@@ -107,7 +107,7 @@ async def test_an_ended_session_is_known_though_every_connection_is_taken(
                     await asyncio.sleep(0.02)
             await database.execute("UPDATE sessions SET revoked_at = clock_timestamp() WHERE user_id = $1", user_id)
 
-            statuses = [422]  # of a request that is refused for its query, once it is known who asks
+            statuses = [422]  # of a request whose query is refused after authentication
             async with asyncio.timeout(20):
                 while statuses[-1] == 422:
                     refused = await client.get("/candidates", params={"limit": 0}, headers=token)

@@ -157,7 +157,7 @@ async def test_a_decision_is_seen_at_once_however_late_the_replica_is(clients, s
 
         listed = (await here.get("/candidates", params={"status": status})).json()["candidates"]
         assert candidate["candidate_id"] in [one["candidate_id"] for one in listed]
-        for client in (here, there):  # by its id, through any replica of the service
+        for client in (here, there):  # by its ID, through any replica of the service
             assert (await client.get(path)).json()["status"] == status
 
 
@@ -193,7 +193,7 @@ async def test_no_list_shows_a_decided_candidate_as_pending_when_one_of_two_repl
                 asked = len(await standby.fetch(SERVING_SESSIONS))
 
     assert stale == 0
-    assert asked  # the late one was among those that were asked
+    assert asked  # the late one was among those that were read
 
 
 async def test_a_registration_is_found_by_its_id_however_late_the_replica_is(clients, standby):

@@ -17,7 +17,7 @@ FENCE = re.compile(r"```(\w*)")
 TABLE_RULE = re.compile(r"[|\s:-]+")
 CELL_BORDER = re.compile(r"(?<!\\)\|")
 
-# Each is replaced by its name, in what a document shows and in what really came.
+# Each is replaced by its name, in documents and in actual output.
 VARYING = {
     "<id>": re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
     "<time>": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"),

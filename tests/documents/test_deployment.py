@@ -143,7 +143,7 @@ async def test_the_serving_role_can_do_all_that_the_service_does(own_migrated: R
             answers = [answer async for answer in _everything(service)]
 
     refused = [(name.rpartition("/")[2], status) for name, status in answers if status not in (200, 201, 204, 303)]
-    assert refused == [("approve", 502), ("approve", 502), ("retry", 409)]  # two lost answers, one of them in doubt
+    assert refused == [("approve", 502), ("approve", 502), ("retry", 409)]  # two lost responses, one of them in doubt
     asked = {name for name, _ in answers}
     assert asked == {
         f"{method} {route.path_format}"
@@ -198,7 +198,7 @@ async def test_behind_pgbouncer_the_role_has_the_limits_that_the_service_would_s
 
 
 async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
-    """Every route, and what it answers: one candidate is approved, one swept, one let go in doubt, one rejected."""
+    """Every route and its response: candidates are approved, swept, cancelled in doubt, and rejected."""
 
     async def ask(endpoint: str, body: object = None, **places: str) -> tuple[str, int]:
         method, path = endpoint.split()

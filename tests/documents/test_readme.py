@@ -26,7 +26,7 @@ PACKAGE = ROOT / "src/provider_registration"
 
 @asynccontextmanager
 async def _running(database_url: str, folder: Path) -> AsyncIterator[dict[str, str]]:
-    """`provider-registration run` while the block runs; what it announced, by the words at the left."""
+    """`provider-registration run` while the block runs; its announcement, by label."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "provider_registration", "run"),
         cwd=folder,

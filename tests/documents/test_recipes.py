@@ -1,4 +1,4 @@
-"""README.md, "Changing it": two recipes are followed in a copy of the project, and what they promise is there."""
+"""README.md, "Changing it": two recipes are followed in a copy of the project, and work as promised."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .recipes import FILTER, PACKAGE, SECOND_BILLING_SYSTEM, Change
 
 PROGRAMS = Path(sys.executable).parent
 FILE = re.compile(r"(?<![\w/])[\w./-]*\w\.(?:py|html|md|toml|yml|example)\b")
-ACCOUNT = 7001  # the number that the ledger gives
+ACCOUNT = 7001  # the number that the ledger returns
 START_SECONDS = 60.0
 
 
@@ -77,7 +77,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def followed(copy: Path) -> dict[str, tuple[set[str], set[str]]]:
-    """What each recipe changed and made in the copy, which has both afterwards."""
+    """The files that each recipe changed and created in the copy."""
     recipes = {"A filter of the lists": FILTER, "A second billing system": SECOND_BILLING_SYSTEM}
     return {name: _follow(recipe, copy) for name, recipe in recipes.items()}
 

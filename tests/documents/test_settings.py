@@ -24,7 +24,7 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 
 
 def _shown(field: FieldInfo) -> str:
-    """A default as one writes it into an environment variable; nothing when there is none."""
+    """A default as an environment variable; empty if there is none."""
     default = field.default
     if default is PydanticUndefined or default is None or isinstance(default, SecretStr):
         return ""

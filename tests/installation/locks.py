@@ -70,7 +70,7 @@ def read(path: Path) -> Lock:
 
 
 def unpinned(lock: Lock) -> Iterator[str]:
-    """Lines that do not name one version and the hashes of its files."""
+    """Lines without exactly one version and the hashes of its files."""
     for locked in chain.from_iterable(lock.values()):
         if [each.operator for each in locked.requirement.specifier] != ["=="] or not locked.hashes:
             yield f"{locked.requirement} is not pinned to one version with hashes"
@@ -86,7 +86,7 @@ def disagreements(locks: dict[str, Lock]) -> Iterator[str]:
 
 
 def roots(extras: set[str] | None, groups: set[str]) -> list[Requirement]:
-    """What pyproject.toml asks for; without `extras`, groups alone."""
+    """The requirements in pyproject.toml; without `extras`, only groups."""
     described = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, group_table = described["project"], described["dependency-groups"]
     wanted = list(project["dependencies"]) if extras is not None else []
@@ -134,7 +134,7 @@ def applies(requirement: Requirement, environment: dict[str, str]) -> bool:
 
 
 def needs_of(name: NormalizedName) -> list[Requirement]:
-    """What a package asks for, by its metadata; nothing where this Python does not install it."""
+    """The requirements of a package, by its metadata; none if this Python does not install it."""
     try:
         return [Requirement(each) for each in metadata.requires(name) or ()]
     except metadata.PackageNotFoundError:
@@ -142,7 +142,7 @@ def needs_of(name: NormalizedName) -> list[Requirement]:
 
 
 def failures_of_installing(lock: Lock) -> Iterator[str]:
-    """What goes wrong when the oldest pip installs the lock while newer releases are out."""
+    """The error of the oldest pip if it installs the lock while newer releases exist."""
     with tempfile.TemporaryDirectory() as folder:
         index, environment, rewritten = Path(folder, "index"), Path(folder, "venv"), Path(folder, "lock.txt")
         index.mkdir()
@@ -169,7 +169,7 @@ def failures_of_installing(lock: Lock) -> Iterator[str]:
 
 
 def _make_wheel(index: Path, name: str, version: str) -> Path:
-    """An empty package that asks for what the real one asks for."""
+    """An empty package with the requirements of the real one."""
     escaped = name.replace("-", "_")
     info = f"{escaped}-{version}.dist-info"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
@@ -187,7 +187,7 @@ def _run(*arguments: object, check: bool = True, **options: object) -> subproces
 
 
 def main() -> None:
-    """Print what is wrong, and exit with 1 if anything is."""
+    """Print the problems, and exit with 1 if there are any."""
     locks = {name: read(ROOT / "requirements" / name) for name in CONTENTS}
     problems = list(disagreements(locks))
     for name, lock in locks.items():

@@ -1,4 +1,4 @@
-"""The check of the locks sees what would keep a stranger from installing, today or after newer releases."""
+"""The check of the locks finds what would break an installation, today or after newer releases."""
 
 from __future__ import annotations
 

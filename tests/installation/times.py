@@ -1,4 +1,4 @@
-"""Measure what a newcomer waits for: `python -m tests.installation.times python3.11 python3.13`.
+"""Measure how long an installation takes: `python -m tests.installation.times python3.11 python3.13`.
 
 For each Python, clones this checkout's HEAD and measures three times, in seconds:
 
@@ -66,7 +66,7 @@ def _seconds_until_answer(command: list[str], folder: Path, environment: dict[st
         cwd=folder,
         env={**environment, "APP_PORT": str(port)},
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # so that Ctrl-C reaches make and what it started, and not us
+        start_new_session=True,  # so that Ctrl-C reaches make and its children, but not this process
     )
     try:
         while not _answers(port):

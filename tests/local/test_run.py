@@ -158,7 +158,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 @contextmanager
 def runner_in_new_folder() -> Iterator[Runner]:
     folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+    folder.chmod(0o755)  # for root, whose PostgreSQL runs as another account
     runner = Runner(folder)
     yield runner
     runner.kill_all()

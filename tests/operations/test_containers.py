@@ -28,7 +28,7 @@ BIN = Path(sys.executable).parent
 HADOLINT = shutil.which("hadolint", path=str(BIN))
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: apt install nginx-light)")
-SECRET = "s3cr3t-of-an-applicant"  # nobody's
+SECRET = "s3cr3t-of-an-applicant"  # an unused port
 
 
 def run(*command):
@@ -270,7 +270,7 @@ async def test_nginx_logs_no_secret_of_an_applicant(gate, nginx, tmp_path_factor
 async def test_nginx_passes_on_a_refusal_while_the_body_is_still_sent(gate):
     """The service closed the connection while nginx was sending, and nginx responded 502."""
     head = b"POST /candidates HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    chunk = b"1;" + b"e" * 1000 + b"\r\na\r\n"  # nginx reads a few at a time and hands on as many reads
+    chunk = b"1;" + b"e" * 1000 + b"\r\na\r\n"  # nginx reads and forwards a few at a time
 
     answer = await send(gate.port, head + chunk * 5000 + b"0\r\n\r\n")
 
@@ -317,7 +317,7 @@ async def test_an_unread_response_fills_no_disk(tmp_path):
             writer.write(b"GET /candidates HTTP/1.1\r\nHost: example.com\r\n\r\n")
             await reader.readline()
             before = -1
-            while sent != before:  # until nothing moves any more
+            while sent != before:  # until nothing is sent any more
                 before = sent
                 await asyncio.sleep(0.5)
             writer.close()

@@ -178,7 +178,7 @@ def test_probes_use_paths_of_the_service():
     asked = {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
 
     assert asked == {"/health/live", "/health/ready"} <= {route.path for route in router.routes}
-    assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"  # a restart does not mend the database
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"  # a restart does not repair the database
     assert container["ports"] == [{"name": "http", "containerPort": Settings.model_fields["app_port"].default}]
 
 
@@ -213,7 +213,7 @@ def test_all_replicas_together_leave_postgresql_connections():
     most = read("horizontalpodautoscaler")["spec"]["maxReplicas"] + deployment["strategy"]["rollingUpdate"]["maxSurge"]
     each = int(variables["DATABASE_POOL_SIZE"]) + 1  # for probes
 
-    # One more ends meanwhile, and no second one: the next is replaced when that one's time is over.
+    # One more is terminating, but not two: the next one is replaced after its grace period.
     assert deployment["minReadySeconds"] >= pod("deployment")["terminationGracePeriodSeconds"]
     assert (most + 1) * each + MIGRATION + RESERVED <= 0.9 * MAX_CONNECTIONS, "10 % are for others"
 

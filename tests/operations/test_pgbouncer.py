@@ -82,7 +82,7 @@ class Callers:
     def __init__(self, url, registration):
         self.url = url
         self.answers = []
-        self.arrived = defaultdict(set)  # callers that were answered, by address
+        self.arrived = defaultdict(set)  # clients that got a response, by address
         self._registration = registration
 
     @asynccontextmanager

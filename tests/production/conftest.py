@@ -58,7 +58,7 @@ async def serving(
         running = await asyncio.create_subprocess_exec(
             *(*inside, sys.executable, "-m", "provider_registration", "serve", *options),
             env={**others, **environment, "APP_PORT": str(port)},
-            cwd=folder,  # where no .env is
+            cwd=folder,  # without .env
             stdout=log,
             stderr=log,
         )

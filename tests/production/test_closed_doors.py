@@ -110,13 +110,13 @@ async def test_a_key_rotates_across_replicas_with_no_failed_request(serving, env
     old, new = environment["JWT_SECRET_KEY"], uuid4().hex
     steps = [
         {"JWT_SECRET_KEY": old},
-        {"JWT_SECRET_KEY": old, "JWT_PREVIOUS_SECRET_KEY": new},  # believed, before anybody signs with it
+        {"JWT_SECRET_KEY": old, "JWT_PREVIOUS_SECRET_KEY": new},  # accepted before any process signs with it
         {"JWT_SECRET_KEY": new, "JWT_PREVIOUS_SECRET_KEY": old},
     ]
     async with AsyncExitStack() as stack:
         replicas = [await stack.enter_async_context(serving({**environment, **step}, tmp_path)) for step in steps]
         client = await stack.enter_async_context(httpx.AsyncClient())
-        for side_by_side in pairwise(replicas):  # as while a restart goes from replica to replica
+        for side_by_side in pairwise(replicas):  # as during a rolling restart
             for issuer, reader in product(side_by_side, repeat=2):
                 login = {"username": admin_email, "password": PASSWORD}
                 tokens = (await client.post(f"{issuer.url}/auth/login", json=login)).json()

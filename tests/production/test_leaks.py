@@ -89,7 +89,7 @@ async def use_pages(client, candidate, admin, typed, guess):
     assert (await client.post("/apply", data={**typed, "truck_count": typed["company_name"]})).status_code == 422
     links = [candidate["status_url"], replaced.json()["status_url"], applied.headers["Location"]]
     assert [(await client.get(link)).status_code for link in links] == [404, 200, 200]
-    for method in ("GET", "POST", "PATCH"):  # also where no route takes it
+    for method in ("GET", "POST", "PATCH"):  # also where no route accepts it
         await client.request(method, f"/applications/{guess}")
         await client.request(method, f"{links[2]}/more")
     return [link.rpartition("/")[2] for link in links]

@@ -24,7 +24,7 @@ async def test_silent_connections_that_take_every_file_handle_are_closed(serving
             while status is None:
                 try:
                     status = (await client.get(f"{process.url}/health/live")).status_code
-                except httpx.TransportError:  # closed at once, rather than left without an answer
+                except httpx.TransportError:  # closed at once instead of left without a response
                     refused += 1
                     await asyncio.sleep(0.2)
         for _, writer in silent:

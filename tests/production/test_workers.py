@@ -38,7 +38,7 @@ async def metrics(url):
 
 
 async def eventually(condition):
-    async with asyncio.timeout(90):  # uvicorn waits 60 s for a worker that does not answer
+    async with asyncio.timeout(90):  # uvicorn waits 60 s for an unresponsive worker
         while not await condition():
             await asyncio.sleep(0.2)
 

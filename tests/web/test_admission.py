@@ -30,7 +30,7 @@ async def turns_of(start, count):
 async def test_a_few_of_many_requests_start_in_each_iteration():
     began = await turns_of(Admission().start, 3 * MAX_STARTED_PER_ITERATION + 1)
 
-    assert began[0] == 0  # who is alone does not wait
+    assert began[0] == 0  # a single request does not wait
     assert max(map(began.count, began)) == MAX_STARTED_PER_ITERATION
     assert began == sorted(began)
     assert began[-1] == 3

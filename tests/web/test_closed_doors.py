@@ -1,4 +1,4 @@
-"""What anonymous users must not see, and the security headers of every response."""
+"""What anonymous clients must not see, and the security headers of every response."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Bearer(HttpBearer):
         self._roles = roles
 
     def authenticate(self, request: HttpRequest, token: str) -> str | None:
-        """The role that the token says."""
+        """The role in the token."""
         key = os.environ["JWT_SECRET_KEY"]
         try:
             claims = jwt.decode(
@@ -170,7 +170,7 @@ def find(candidate_id: UUID) -> Candidate:
 
 
 def find_pending(candidate_id: UUID) -> Candidate:
-    """The same, or 400 when it was decided before."""
+    """The same, or 400 if it was already decided."""
     candidate = find(candidate_id)
     if candidate.status != Status.PENDING:
         raise HttpError(400, f"Candidate is {candidate.status} already")
@@ -178,7 +178,7 @@ def find_pending(candidate_id: UUID) -> Candidate:
 
 
 def decide(candidate: Candidate, **values: object) -> None:
-    """Change a pending candidate unless someone else did meanwhile."""
+    """Change a pending candidate unless someone else already did."""
     same = Candidate.objects.filter(pk=candidate.id, version=candidate.version, status=Status.PENDING.value)
     if same.update(version=F("version") + 1, updated_at=Now(), **values) == 0:
         raise HttpError(409, "Changed meanwhile")
@@ -199,7 +199,7 @@ def reject(request: HttpRequest, candidate_id: UUID, body: Rejection | None = No
 
 
 def create_provider(name: str) -> int:
-    """Make the provider in billing, with a few tries."""
+    """Create the provider in billing, with a few attempts."""
     retrying = Retrying(
         stop=stop_after_attempt(BILLING_TRIES),
         wait=wait_exponential(multiplier=0.5, max=4),
@@ -215,7 +215,7 @@ def create_provider(name: str) -> int:
 
 @api.post("/candidates/{uuid:candidate_id}/approve", response=Approved, auth=ADMIN)
 def approve(request: HttpRequest, candidate_id: UUID) -> dict[str, Any]:
-    """Make the provider and mark the candidate approved."""
+    """Create the provider and mark the candidate approved."""
     candidate = find_pending(candidate_id)
     try:
         provider_id = create_provider(candidate.company_name)
@@ -227,7 +227,7 @@ def approve(request: HttpRequest, candidate_id: UUID) -> dict[str, Any]:
 
 @api.get("/health/live", auth=None)
 def live(request: HttpRequest) -> dict[str, str]:
-    """Answer that the process lives."""
+    """Return 200: the process is alive."""
     return {"status": "ok"}
 
 

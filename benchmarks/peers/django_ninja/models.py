@@ -16,7 +16,7 @@ MAX_INTEGER = 2**31 - 1
 
 
 class Status(StrEnum):
-    """Where a candidate stands."""
+    """The status of a candidate."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -52,7 +52,7 @@ class Candidate(models.Model):
     rejection_reason = models.CharField(max_length=1000, null=True)
 
     class Meta:
-        """Where it is kept."""
+        """The table."""
 
         app_label = "candidates"
         db_table = "candidates"
@@ -60,7 +60,7 @@ class Candidate(models.Model):
 
 
 class Registration(Schema):
-    """What a company says of itself."""
+    """The facts about a company."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
@@ -81,7 +81,7 @@ class Registration(Schema):
 
 
 class Rejection(Schema):
-    """Why a candidate is rejected."""
+    """The reason for a rejection."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
@@ -89,7 +89,7 @@ class Rejection(Schema):
 
 
 class CandidateOut(Schema):
-    """A candidate as callers see it."""
+    """A candidate in responses."""
 
     candidate_id: uuid.UUID = Field(alias="id")
     status: Status
@@ -109,7 +109,7 @@ class CandidateOut(Schema):
 
 
 class Pagination(Schema):
-    """Where a page stands."""
+    """The position of a page in the list."""
 
     total: int
     limit: int

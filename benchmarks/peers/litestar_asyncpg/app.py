@@ -143,7 +143,7 @@ def access_log(app: ASGIApp) -> ASGIApp:
 
 
 def candidate_of(row: asyncpg.Record) -> Candidate:
-    """A row as callers see it."""
+    """A row in responses."""
     return Candidate(**row)
 
 
@@ -202,7 +202,7 @@ async def find(pool: asyncpg.Pool, candidate_id: UUID) -> asyncpg.Record:
 
 
 async def find_pending(pool: asyncpg.Pool, candidate_id: UUID) -> asyncpg.Record:
-    """The same, or 400 when it was decided before."""
+    """The same, or 400 if it was already decided."""
     row = await find(pool, candidate_id)
     if row["status"] != Status.PENDING:
         raise HTTPException(status_code=400, detail=f"Candidate is {row['status']} already")
@@ -225,7 +225,7 @@ async def reject(candidate_id: UUID, data: Rejection | None, pool: asyncpg.Pool)
 
 
 async def create_provider(billing: httpx.AsyncClient, name: str) -> int:
-    """Make the provider in billing, with a few tries."""
+    """Create the provider in billing, with a few attempts."""
     retrying = AsyncRetrying(
         stop=stop_after_attempt(BILLING_TRIES),
         wait=wait_exponential(multiplier=0.5, max=4),
@@ -241,7 +241,7 @@ async def create_provider(billing: httpx.AsyncClient, name: str) -> int:
 
 @post("/candidates/{candidate_id:uuid}/approve", status_code=200, guards=[require_staff, require_admin])
 async def approve(candidate_id: UUID, request: Request[Any, Any, Any], pool: asyncpg.Pool) -> Approved:
-    """Make the provider and mark the candidate approved."""
+    """Create the provider and mark the candidate approved."""
     row = await find_pending(pool, candidate_id)
     try:
         provider_id = await create_provider(request.app.state.billing, row["company_name"])
@@ -254,7 +254,7 @@ async def approve(candidate_id: UUID, request: Request[Any, Any, Any], pool: asy
 
 @get("/health/live")
 async def live() -> dict[str, str]:
-    """Answer that the process lives."""
+    """Return 200: the process is alive."""
     return {"status": "ok"}
 
 

@@ -14,7 +14,7 @@ PositiveInteger = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 
 
 class Status(StrEnum):
-    """Where a candidate stands."""
+    """The status of a candidate."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -44,13 +44,13 @@ class Registration(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Rejection(Struct, forbid_unknown_fields=True):
-    """Why a candidate is rejected."""
+    """The reason for a rejection."""
 
     reason: Annotated[str, Meta(max_length=1000)] | None = None
 
 
 class Candidate(Struct):
-    """A candidate as callers see it."""
+    """A candidate in responses."""
 
     candidate_id: UUID
     status: str
@@ -70,7 +70,7 @@ class Candidate(Struct):
 
 
 class Pagination(Struct):
-    """Where a page stands."""
+    """The position of a page in the list."""
 
     total: int
     limit: int

@@ -113,7 +113,7 @@ bearer = HTTPBearer(auto_error=False)
 
 
 def current_role(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
-    """The role that the bearer's token says."""
+    """The role in the bearer token."""
     if os.environ["AUTH"] == "off":
         return "admin"
     try:
@@ -135,7 +135,7 @@ RoleDep = Annotated[str, Depends(current_role)]
 
 
 def require_admin(role: RoleDep) -> None:
-    """Refuse everybody else."""
+    """Refuse all others."""
     if role != "admin":
         raise HTTPException(403, "Not allowed")
 
@@ -198,7 +198,7 @@ async def read(candidate_id: UUID, session: SessionDep, _role: RoleDep) -> Candi
 
 
 async def decide(session: AsyncSession, candidate: Candidate, **values: object) -> None:
-    """Change a pending candidate unless someone else did meanwhile."""
+    """Change a pending candidate unless someone else already did."""
     statement = (
         update(Candidate)
         .where(Candidate.id == candidate.id, Candidate.version == candidate.version, Candidate.status == "pending")
@@ -221,7 +221,7 @@ async def reject(candidate_id: UUID, session: SessionDep, body: Rejection | None
 
 
 async def create_provider(name: str) -> int:
-    """Make the provider in billing, with a few tries."""
+    """Create the provider in billing, with a few attempts."""
     retrying = AsyncRetrying(
         stop=stop_after_attempt(BILLING_TRIES),
         wait=wait_exponential(multiplier=0.5, max=4),
@@ -239,7 +239,7 @@ async def create_provider(name: str) -> int:
 
 @app.post("/candidates/{candidate_id}/approve", response_model=Approved, dependencies=[Depends(require_admin)])
 async def approve(candidate_id: UUID, session: SessionDep) -> dict[str, Any]:
-    """Make the provider and mark the candidate approved."""
+    """Create the provider and mark the candidate approved."""
     candidate = await find(session, candidate_id)
     if candidate.status != Status.PENDING:
         raise HTTPException(400, f"Candidate is {candidate.status} already")
@@ -253,7 +253,7 @@ async def approve(candidate_id: UUID, session: SessionDep) -> dict[str, Any]:
 
 @app.get("/health/live")
 async def live() -> dict[str, str]:
-    """Answer that the process lives."""
+    """Return 200: the process is alive."""
     return {"status": "ok"}
 
 

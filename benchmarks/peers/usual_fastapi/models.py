@@ -15,7 +15,7 @@ MAX_INTEGER = 2**31 - 1
 
 
 class Status(StrEnum):
-    """Where a candidate stands."""
+    """The status of a candidate."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -33,7 +33,7 @@ class Product(StrEnum):
 
 
 class Base(DeclarativeBase):
-    """Of the tables."""
+    """The base of the tables."""
 
 
 class Candidate(Base):
@@ -60,7 +60,7 @@ class Candidate(Base):
 
 
 class CandidateCreate(BaseModel):
-    """What a company says of itself."""
+    """The facts about a company."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
@@ -81,7 +81,7 @@ class CandidateCreate(BaseModel):
 
 
 class Rejection(BaseModel):
-    """Why a candidate is rejected."""
+    """The reason for a rejection."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
@@ -89,7 +89,7 @@ class Rejection(BaseModel):
 
 
 class CandidateOut(BaseModel):
-    """A candidate as callers see it."""
+    """A candidate in responses."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
@@ -111,7 +111,7 @@ class CandidateOut(BaseModel):
 
 
 class Pagination(BaseModel):
-    """Where a page stands."""
+    """The position of a page in the list."""
 
     total: int
     limit: int

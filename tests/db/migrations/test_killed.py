@@ -36,7 +36,7 @@ async def writer(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def until_building(connection: asyncpg.Connection) -> int:
-    """Wait for the index that waits for the writer; the pid of its session."""
+    """Wait for the index build that waits for the writer; return the pid of its session."""
     async with asyncio.timeout(30):
         while (pid := await connection.fetchval(BUILDING_SESSION)) is None:
             await asyncio.sleep(0.05)
@@ -66,7 +66,7 @@ async def test_a_killed_migration_leaves_neither_its_session_nor_its_lock(
     process.kill()
     await process.wait()
 
-    async with asyncio.timeout(GONE_SECONDS):  # though what its statement waits for is still there
+    async with asyncio.timeout(GONE_SECONDS):  # although its statement still waits
         while await connection.fetchval(BUILDING_SESSION) is not None:
             await asyncio.sleep(0.05)
     assert await connection.fetchval(INVALID_INDEXES) == "uq_candidates_contact_email_lower"

@@ -25,7 +25,7 @@ REGISTER = """
     VALUES ('Obsthof', $1 || '@obsthof.example', '{apples}', 1, 1)
 """
 BEFORE_SEARCH_TEXT = REVISIONS[REVISIONS.index("017_search_text") - 1]
-LONGEST_WAIT = 1.0  # seconds; a step gives way after half of it
+LONGEST_WAIT = 1.0  # seconds; a step gives up after half of it
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def test_nobody_queues_behind_a_step_that_waits_for_a_long_reader(
     caller = await asyncpg.connect(upgraded)
     loop = asyncio.get_running_loop()
     waits = []
-    while sum(wait > 0.1 for wait in waits) < 2:  # it tried, gave way, and tried again
+    while sum(wait > 0.1 for wait in waits) < 2:  # it tried, gave up, and tried again
         begun = loop.time()
         await caller.execute("SELECT FROM candidates LIMIT 1")
         waits.append(loop.time() - begun)
@@ -101,7 +101,7 @@ async def test_the_serving_role_writes_before_and_after_the_counts_come(
 
     await asyncio.to_thread(migrations.upgrade, empty_database_url)
 
-    await service.execute(REGISTER, "after")  # nobody has granted anything since
+    await service.execute(REGISTER, "after")  # no one has granted anything since
     assert await service.fetchval("SELECT sum(count) FROM candidate_counts WHERE product = ''") == 2
     await service.close()
 

@@ -28,20 +28,20 @@ CHUNK = b"1\r\na\r\n"
 TICKS = os.sysconf("SC_CLK_TCK")
 ESTABLISHED = 1  # tcpi_state of tcp(7)
 FAILURES = ("500", "502", "504")
-DROP_SECONDS = 0.5  # between two bytes of what is sent slowly
+DROP_SECONDS = 0.5  # between two bytes that are sent slowly
 COSTLY_SECONDS = 0.3  # of the service's CPU, for one request
 
 
 @dataclass
 class Attack:
-    """Where an attack goes, from where, how big it is, and what came of it."""
+    """The target, source, size and results of an attack."""
 
     port: int
     addresses: Iterator[str]
     routes: list[tuple[str, str]]  # method and path
-    share: int  # of the payloads that are sent one by one, every so many
+    share: int  # send every n-th payload separately
     crowd: int  # connections at once
-    times: int  # requests of a crowd in all
+    times: int  # requests of a crowd in total
     held_seconds: float  # for which connections are held at most
     service_pid: int
     answers: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Attack:
         self.move()
 
     def move(self) -> None:
-        """Go on from another address."""
+        """Continue from another IP address."""
         self.address = next(self.addresses)
 
     async def connect(self, limit: int = 2**16) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -61,11 +61,11 @@ class Attack:
         return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(self.address, 0), limit=limit)
 
     async def ask(self, request: bytes) -> None:
-        """Send a request on a connection of its own, and count how it was answered."""
+        """Send a request on a new connection, and count its outcome."""
         with self.counting():
             reader, writer = await self.connect()
             try:
-                with suppress(ConnectionError):  # it may be refused before it is sent; the answer is there to read
+                with suppress(ConnectionError):  # it may be refused before it is sent; the response can still be read
                     writer.write(request)
                     await writer.drain()
                 self.answers[await status_of(reader)] += 1
@@ -73,11 +73,11 @@ class Attack:
                 await leave(writer)
 
     def counting(self) -> _Counting:
-        """Count what kept a block from an answer."""
+        """Count the error that a block got instead of a response."""
         return _Counting(self.answers)
 
     def service_seconds(self) -> float:
-        """What the service has used of CPU."""
+        """CPU time used by the service."""
         fields = Path(f"/proc/{self.service_pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
@@ -104,7 +104,7 @@ class _Counting:
 
 
 async def status_of(reader: asyncio.StreamReader) -> str:
-    """The status of the next answer, or that the connection was closed."""
+    """The status of the next response, or `closed`."""
     async with asyncio.timeout(ANSWER_SECONDS):
         line = await reader.readline()
     return line[9:12].decode("latin-1") if line.startswith(b"HTTP/1.") else "closed"
@@ -146,7 +146,7 @@ def worst_requests(routes: Iterable[tuple[str, str]]) -> Iterator[tuple[str, byt
 
 
 async def one_by_one(attack: Attack) -> None:
-    """Each of the worst requests alone; those that cost much of the service's CPU or get no good answer are named."""
+    """Send each of the most expensive requests alone; report those with much CPU time or without a proper response."""
     chosen = [each for number, each in enumerate(worst_requests(attack.routes)) if number % attack.share == 0]
     for number, (name, data) in enumerate(chosen):
         if number % REQUESTS_AN_ADDRESS == REQUESTS_AN_ADDRESS - 1:
@@ -164,7 +164,7 @@ def _answered(attack: Attack) -> int:
 
 
 async def in_a_crowd(attack: Attack, requests: Callable[[int], bytes], times: int | None = None) -> None:
-    """Send requests by number over so many connections at once, each anew."""
+    """Send numbered requests over several connections at once, each on a new one."""
     numbers = iter(range(times or attack.times))
 
     async def caller() -> None:
@@ -175,7 +175,7 @@ async def in_a_crowd(attack: Attack, requests: Callable[[int], bytes], times: in
 
 
 async def abandoned_logins(attack: Attack) -> None:
-    """Made-up sign-ins, all at once, by callers who leave before they are answered."""
+    """Invalid sign-ins, all at once, by clients that leave before the response."""
 
     async def caller(number: int) -> None:
         with attack.counting():
@@ -246,7 +246,7 @@ NO_HTTP = (
 
 
 async def health(attack: Attack) -> None:
-    """Probes, which have no limit of requests, as fast as they are answered, over connections that are kept."""
+    """Probes, which are not rate-limited, as fast as possible over keep-alive connections."""
     data = request("GET", "/health") + request("GET", "/health/ready")
     loop = asyncio.get_running_loop()
     end = loop.time() + min(attack.held_seconds, 5)
@@ -272,7 +272,7 @@ async def health(attack: Attack) -> None:
 
 
 async def churn(attack: Attack) -> None:
-    """Connections that are opened and cut, with and without a request."""
+    """Connections that are opened and reset, with and without a request."""
 
     async def caller(number: int) -> None:
         for turn in range(attack.times // attack.crowd):
@@ -281,7 +281,7 @@ async def churn(attack: Attack) -> None:
                 if turn % 2:
                     writer.write(request("GET", "/apply"))
                 connection: socket.socket = writer.get_extra_info("socket")
-                if turn % 3:  # with a reset instead of an end
+                if turn % 3:  # with a reset instead of an orderly close
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.close()
                 attack.answers["left"] += 1
@@ -290,7 +290,7 @@ async def churn(attack: Attack) -> None:
 
 
 async def pipelines(attack: Attack) -> None:
-    """A thousand requests sent at once on each connection, and no answer waited for."""
+    """A thousand requests sent at once on each connection, without waiting for responses."""
 
     async def caller() -> None:
         with attack.counting():
@@ -307,7 +307,7 @@ async def pipelines(attack: Attack) -> None:
 
 
 async def floods(attack: Attack) -> None:
-    """Heads, bodies, chunks and trailers without an end, as fast as they are taken."""
+    """Endless heads, bodies, chunks and trailers, as fast as they are accepted."""
     chunked = request("POST", "/candidates", b"Transfer-Encoding: chunked")
     beginnings = (
         (b"GET / HTTP/1.1\r\nHost: a\r\n", b"a:\r\n" * 16_000),
@@ -340,7 +340,7 @@ async def floods(attack: Attack) -> None:
 
 
 async def tiny_chunks(attack: Attack) -> None:
-    """Bodies of 60,000 chunks of one byte, which come at once, and small ones that come byte by byte."""
+    """Bodies of 60,000 one-byte chunks sent at once, and small ones sent byte by byte."""
     data = request("POST", "/candidates", b"Content-Type: application/json", b"Transfer-Encoding: chunked")
     await in_a_crowd(attack, lambda _: data + CHUNK * 60_000 + b"0\r\n\r\n", times=min(attack.crowd, 60))
 
@@ -371,7 +371,7 @@ async def hold(attack: Attack, beginning: bytes, drop: bytes = b"", *, half: boo
 
 
 def is_open(writer: asyncio.StreamWriter) -> bool:
-    """Whether the other side has not closed a connection: the kernel knows it, although nobody reads."""
+    """Whether the other side has not closed a connection: the kernel knows, even if no one reads."""
     if writer.is_closing():
         return False
     connection: socket.socket = writer.get_extra_info("socket")
@@ -444,7 +444,7 @@ def addresses(number: int) -> Iterator[str]:
 
 
 async def main() -> None:
-    """Attack as each line says; as many at once as lines have come."""
+    """Run the attack of each line; all lines that have arrived run concurrently."""
     under_way: set[asyncio.Task[None]] = set()
     while line := await asyncio.to_thread(sys.stdin.readline):
         task = asyncio.create_task(_attack(json.loads(line)))
@@ -462,5 +462,5 @@ async def _attack(order: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     with suppress(PermissionError):
-        os.nice(5)  # a stranger's machine is another: what measures goes first
+        os.nice(5)  # a real attacker has another machine: the measurement has priority
     asyncio.run(main())

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 KIB = 1024
-BODY = 64 * KIB  # what the service reads at most
-HEAD = 30 * KIB  # just below what it reads at most
+BODY = 64 * KIB  # the most that the service reads
+HEAD = 30 * KIB  # just below the most that it reads
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 TEXT_FIELDS = ("company_name", "location", "phone", "contact_email", "username", "password", "refresh_token", "reason")

@@ -25,25 +25,25 @@ ROOT = Path(__file__).parents[3]
 LIVE_P99_SECONDS = 0.1
 SIGN_IN_SECONDS = 2.0
 MEMORY_MIB = 64
-LEAVING_SECONDS = 10.0  # until no connection of an attack that is over is open
+LEAVING_SECONDS = 10.0  # until all connections of finished attacks are closed
 IDLE_SECONDS = 3.0
-WARM_SIGN_INS = 16  # before memory is measured: each thread that hashes keeps what it needed once
+WARM_SIGN_INS = 16  # before memory is measured: each hashing thread keeps its peak memory
 MAX_HELD = 100  # connections of one address
 ONE_BY_ONE, *_ = ATTACKS
-HOLDING = list(ATTACKS)[list(ATTACKS).index("silent connections") :]  # those that wait for the service to close
+HOLDING = list(ATTACKS)[list(ATTACKS).index("silent connections") :]  # those that wait until the service closes them
 FAULTS = ("500", "502", "504", "no answer")
 NEVER_CLOSED = "held to the end"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How big attacks are."""
+    """The size of attacks."""
 
     share: int = 1  # of the payloads, every so many is sent alone
     crowd: int = 300
     times: int = 1200
-    held_seconds: float = 100.0  # longer than anything may be kept open
-    together: bool = False  # whether all attacks but the first go on at once
+    held_seconds: float = 100.0  # longer than any connection may stay open
+    together: bool = False  # whether all attacks except the first run concurrently
 
 
 FULL = Scale()
@@ -52,7 +52,7 @@ QUICK = Scale(share=23, crowd=25, times=25, held_seconds=1.5, together=True)
 
 @dataclass
 class Row:
-    """One attack and what it did."""
+    """One attack and its effects."""
 
     attack: str
     answers: Counter[str]
@@ -64,7 +64,7 @@ class Row:
     connections: int
 
     def faults(self, *, with_times: bool) -> list[str]:
-        """What is not as it must be; without times on a machine that may stand still."""
+        """The violations; without times on a machine that may stall."""
         found = [f"answers: {answer} × {self.answers[answer]}" for answer in FAULTS if self.answers[answer]]
         found += [f"honest callers: {what} × {times}" for what, times in self.measured.failures.items()]
         if with_times and self.answers[NEVER_CLOSED]:
@@ -110,7 +110,7 @@ class Attacker:
         self._process = process
 
     async def attack(self, names: Sequence[str]) -> dict[str, tuple[Counter[str], list[str], list[str]]]:
-        """Attack in these ways at once; the answers, the costly and the unanswered requests of each."""
+        """Run these attacks concurrently; return the responses, and the expensive and unanswered requests of each."""
         assert self._process.stdin
         assert self._process.stdout
         for name in names:
@@ -153,7 +153,7 @@ async def attacker_of(stage: Stage, scale: Scale) -> AsyncIterator[Attacker]:
 
 
 async def attack_all(stage: Stage, scale: Scale, names: Sequence[str]) -> list[Row]:
-    """Attack in each of these ways, and tell what came of it."""
+    """Run each of these attacks, and report its effects."""
     watch = Watch(stage)
     await asyncio.gather(*(watch.sign_in(f"127.0.4.{host}") for host in range(1, WARM_SIGN_INS)))
     waiting = Waiting(stage)
@@ -179,14 +179,14 @@ async def attack_all(stage: Stage, scale: Scale, names: Sequence[str]) -> list[R
 
 
 class Waiting:
-    """How long a service's event loop waits for a core from now on."""
+    """Measures how long a service's event loop waits for a core."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._began, self._waited = perf_counter(), stage.waited
 
     def share(self) -> float:
-        """Of the time since the beginning."""
+        """The share of the time since the start."""
         return (self._stage.waited - self._waited) / (perf_counter() - self._began)
 
 
@@ -201,7 +201,7 @@ async def _connections_left(stage: Stage) -> int:
 async def measure(
     folder: Path, scale: Scale, ways: Sequence[str], names: Sequence[str], *, with_times: bool
 ) -> list[str]:
-    """Everything that is not as it must be."""
+    """All violations."""
     faults: list[str] = []
     for number, way in enumerate(ways):
         place = folder / str(number)
@@ -223,7 +223,7 @@ def tell(line: str) -> None:
 
 
 def main() -> None:
-    """Read the command line, attack, and end with status 1 when something is not as it must be."""
+    """Read the command line, attack, and exit with status 1 on a violation."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few requests, without time limits")
     parser.add_argument("--way", action="append", choices=WAYS, help="how the service is reached; default: all ways")
@@ -232,7 +232,7 @@ def main() -> None:
     names = [name for name in ATTACKS if not options.only or any(words in name for words in options.only)]
     ways = [way for way in options.way or WAYS if _is_installed(way)]
     folder = Path(tempfile.mkdtemp(prefix="provider-registration-abuse-"))
-    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+    folder.chmod(0o755)  # for root, whose PostgreSQL runs as another account
     try:
         scale = QUICK if options.quick else FULL
         faults = asyncio.run(measure(folder, scale, ways, names, with_times=not options.quick))

@@ -26,13 +26,13 @@ EMAIL = "honest@example.com"
 PASSWORD = f"password-of-staff-{uuid4().hex}"
 UNREACHABLE = "http://127.0.0.1:1"
 DIRECTLY, WITH_REDIS, THROUGH_NGINX = WAYS = ("directly", "with Redis", "through nginx")
-# Everything that can be switched on is on, and every limit is the default one.
+# Everything optional is on, and every limit has its default.
 PAGES = {"ADMIN_PAGES": "true", "PUBLIC_PAGES": "true", "DOCS_ACCESS": "anyone", "METRICS_TOKEN": secrets.token_hex(32)}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A service, and the port where strangers reach it."""
+    """A service, and its public port."""
 
     process: Process
     port: int
@@ -45,7 +45,7 @@ class Stage:
 
     @property
     def memory(self) -> float:
-        """What the service holds of it, in MiB."""
+        """The service's memory in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [kib] = re.findall(r"VmRSS:\s+(\d+) kB", status)
         return int(kib) / 1024
@@ -99,7 +99,7 @@ async def staged(database_url: str, folder: Path, way: str, **environment: str) 
 
 
 def routes() -> list[tuple[str, str]]:
-    """Method and path of every route, with something for its parameters."""
+    """Method and path of every route, with values for its parameters."""
     on = {name.lower(): value for name, value in PAGES.items()}
     settings: Settings = make_settings("postgresql://nobody@127.0.0.1:1/none", UNREACHABLE, **on)
     found = set()

@@ -23,7 +23,7 @@ SIGN_IN_ADDRESSES = 100
 
 @dataclass
 class Measured:
-    """What honest callers met: seconds of each kind of request, and what was no 200."""
+    """Results of the honest clients: seconds of each kind of request, and failures."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: Counter[str] = field(default_factory=Counter)
@@ -34,7 +34,7 @@ class Measured:
 
     @property
     def live_p99(self) -> float:
-        return quantiles(self.seconds[LIVE] * 2, n=100)[98]  # which asks for two at least
+        return quantiles(self.seconds[LIVE] * 2, n=100)[98]  # which needs at least two
 
     @property
     def slowest_sign_in(self) -> float:
@@ -42,7 +42,7 @@ class Measured:
 
 
 class Watch:
-    """The honest callers of one service."""
+    """The honest clients of one service."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -56,7 +56,7 @@ class Watch:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[Measured]:
-        """Ask all the time while the block runs, each kind once at least."""
+        """Send requests during the block, each kind at least once."""
         if not self._token:
             self._token = (await self.sign_in()).raise_for_status().json()["access_token"]
         measured = Measured()

@@ -7,12 +7,12 @@ from tests.programs.faults.world import Candidate, World
 
 from .traffic import Acknowledged, Traffic
 
-SETTLED_SECONDS = 120.0  # a lease of 30 s, and another try
+SETTLED_SECONDS = 120.0  # a lease of 30 s, and another attempt
 READ_STATUSES = "SELECT id, status, provider_id FROM candidates WHERE id = ANY($1::uuid[])"
 
 
 async def lost_writes(world: World, traffic: Traffic) -> list[Acknowledged]:
-    """Registrations and decisions that were acknowledged and are not there."""
+    """Acknowledged registrations and decisions that are missing."""
     rows = {row["id"]: row for row in await world.fetch(READ_STATUSES, list(traffic.names))}
     lost = [one for one in traffic.registered.values() if one.candidate_id not in rows]
     for decided, wanted in ((traffic.approved, "approved"), (traffic.rejected, "rejected")):
@@ -24,7 +24,7 @@ async def lost_writes(world: World, traffic: Traffic) -> list[Acknowledged]:
 
 
 async def compare(world: World, traffic: Traffic) -> list[str]:
-    """What is wrong once every approval has come to its end."""
+    """Violations after every approval has ended."""
     known = [Candidate(candidate_id, name) for candidate_id, name in traffic.names.items()]
     await world.until_count("in_doubt_since IS NULL", known, 0, SETTLED_SECONDS)
     problems = (await examine(world, known)).problems

@@ -15,7 +15,7 @@ from .traffic import Traffic, registration
 
 DOCUMENTED_NAME = "Huerta del Sol S.L."
 NAME_TAKEN = "provider-name-taken"
-SWEPT_SECONDS = 120.0  # a lease of 30 s, and another try
+SWEPT_SECONDS = 120.0  # a lease of 30 s, and another attempt
 READ_STANDING = """
     SELECT candidates.id, company_name, status, in_doubt_since IS NOT NULL AS in_doubt
     FROM candidates LEFT JOIN approval_intents ON candidate_id = candidates.id
@@ -31,7 +31,7 @@ COUNT_SWEPT = """
 
 
 class Aftermath:
-    """Sets right what a restore left, and counts what there was to do."""
+    """Repairs what a restore left, and counts the repairs."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Aftermath:
         self.registered_again = 0
 
     async def set_right(self) -> None:
-        """Let the sweep do what it can, then go through what billing has made."""
+        """Wait for the sweep, then check the providers in billing."""
         await self._world.log_in(self._replica)
         known = [Candidate(candidate_id, name) for candidate_id, name in self._names.items()]
         await self._world.until_count("in_doubt_since IS NULL", known, 0, SWEPT_SECONDS)
@@ -74,7 +74,7 @@ class Aftermath:
                 await self._approve_again(Candidate(row["id"], name), provider_id)
 
     async def examine(self) -> Findings:
-        """Compare what the service says now with what billing has."""
+        """Compare the service's records with billing's providers."""
         rows = await self._world.fetch(READ_STANDING, list(self._names.values()))
         return await examine(self._world, [Candidate(row["id"], row["company_name"]) for row in rows])
 

@@ -49,7 +49,7 @@ Step = Callable[[], Awaitable[object]]
 
 @dataclass
 class Trials:
-    """Makes faults, waits for their alerts, and takes the times."""
+    """Causes faults, waits for their alerts, and measures the times."""
 
     report: Report
     alerts: Alerts
@@ -68,7 +68,7 @@ class Trials:
         return pending, pending + await self.alerts.until(name, {"firing"}, MOST_SECONDS)
 
     async def silent(self, fault: str, name: str, seconds: float) -> None:
-        """A fault that is over already: its alert does not fire."""
+        """A fault that is already over: its alert does not fire."""
         await self.alerts.stays_silent(name, seconds)
         self.add(fault, name, "–", "never", "–")
 
@@ -82,7 +82,7 @@ class Trials:
 
 @dataclass
 class Stage:
-    """One service with all that it has behind it, and a second one with a database of its own on the same server."""
+    """One service with its dependencies, and a second one with its own database on the same server."""
 
     world: World
     cluster: PostgresCluster
@@ -141,27 +141,27 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
         client = await stopping.enter_async_context(httpx.AsyncClient(base_url=main.url, timeout=30, trust_env=False))
         targets = [urlsplit(one.url).netloc for one in (main, second)]
         stage = Stage(world, cluster, redis, main, second_url, standby, client, targets)
-        stopping.push_async_callback(stage.thaw)  # a server that stands still cannot be stopped
+        stopping.push_async_callback(stage.thaw)  # a suspended server cannot be stopped
         yield stage
 
 
 async def nothing() -> None:
-    """For a fault that another trial makes."""
+    """For a fault that another trial causes."""
 
 
 async def database_hangs(trials: Trials, stage: Stage) -> None:
-    """PostgreSQL hangs while people ask."""
+    """PostgreSQL hangs during traffic."""
     await trials.run(DATABASE_HANGS, "DatabaseDown", stage.freeze, stage.thaw)
     stage.is_thawed.set()
 
 
 async def errors_are_503(trials: Trials, stage: Stage) -> None:
-    """What people got meanwhile."""
+    """The responses during the fault."""
     await trials.run(DATABASE_HANGS, "ErrorBudgetBurnsFast 503", nothing, stage.is_thawed.wait)
 
 
 async def database_dies(trials: Trials, stage: Stage) -> None:
-    """PostgreSQL dies while nobody asks."""
+    """PostgreSQL dies without traffic."""
 
     async def die() -> None:
         stage.cluster.kill()
@@ -187,7 +187,7 @@ async def redis_fails(trials: Trials, stage: Stage) -> None:
 
 
 async def billing_fails(trials: Trials, stage: Stage) -> None:
-    """Twice: once nobody asks billing after the cure, once people do."""
+    """Twice: after the cure once without and once with calls to billing."""
     name = "BillingBreakerOpen"
     approving: list[asyncio.Task[None]] = []
     is_back = asyncio.Event()
@@ -223,7 +223,7 @@ async def replica_stands_still(trials: Trials, stage: Stage) -> None:
 
 
 async def transaction_stays_open(trials: Trials, stage: Stage) -> None:
-    """Somebody's, idle."""
+    """An idle transaction."""
     connection = await asyncpg.connect(stage.world.database_url)
     try:
         await trials.run(
@@ -247,7 +247,7 @@ async def candidate_waits(trials: Trials, stage: Stage) -> None:
 
 
 async def sweep_stands_still(trials: Trials, stage: Stage) -> None:
-    """Somebody locks the second service's table of approvals."""
+    """A session locks the second service's approvals table."""
     connection = await asyncpg.connect(stage.second_url)
     try:
         await trials.run(
@@ -261,7 +261,7 @@ async def sweep_stands_still(trials: Trials, stage: Stage) -> None:
 
 
 async def refresh_storm(trials: Trials, stage: Stage) -> None:
-    """A client shows one refresh token again and again."""
+    """A client sends one refresh token repeatedly."""
     login = await stage.client.post("/auth/login", json={"username": EMAIL, "password": PASSWORD})
     token = {"refresh_token": login.raise_for_status().json()["refresh_token"]}
     storm: list[asyncio.Task[None]] = []
@@ -281,7 +281,7 @@ async def refresh_storm(trials: Trials, stage: Stage) -> None:
 
 
 async def drill(_options: Namespace) -> bool:
-    """Every fault; whether each alert did what it should."""
+    """Run every fault; return whether each alert behaved as expected."""
     report = Report(COLUMNS)
     with temporary_folder("alerts") as folder:
         async with (

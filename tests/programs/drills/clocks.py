@@ -21,13 +21,13 @@ from .sessions import Sessions
 from .stage import METRICS_TOKEN, prepared
 from .traffic import Traffic
 
-OLD_TOKEN = 25 * 60  # seconds; with ten minutes more, past the half an hour that a token lives
+OLD_TOKEN = 25 * 60  # seconds; with ten minutes more, beyond the token lifetime of half an hour
 BILLING_LATENCY = 400  # milliseconds
-DEADLINE = "4"  # seconds; an approval's lease is one and a half times as long
-AT_ONCE = 8  # approvals under way when a process is killed
+DEADLINE = "4"  # seconds; an approval's lease is 1.5 times as long
+AT_ONCE = 8  # approvals in progress when a process is killed
 FINISHED_SECONDS = 20.0
 ENDED_SECONDS = 1.0
-ENDED_MARGIN = 0.3  # to find out
+ENDED_MARGIN = 0.3  # to detect it
 COLUMNS = (
     *("clocks", "requests", "failed", "tokens refused that are good", "an ended session ends everywhere after, s"),
     *("approvals under way at a kill -9", "finished after, s"),
@@ -36,7 +36,7 @@ COLUMNS = (
 
 @dataclass
 class Drill:
-    """Two processes and PostgreSQL, each with a clock of its own."""
+    """Two processes and PostgreSQL, each with its own clock."""
 
     world: World
     fleet: Fleet
@@ -49,7 +49,7 @@ class Drill:
     killed: float = 0.0
 
     async def go_through(self, name: str, *ahead: int) -> None:
-        """Set the clocks so many seconds ahead of the right time, look at everything, and add a row."""
+        """Set the clocks this many seconds ahead, check everything, and add a row."""
         tell(name)
         self.traffic.forget_times()
         for clock, seconds in zip(self.clocks, ahead, strict=True):
@@ -70,7 +70,7 @@ class Drill:
         self.report.promise(finished is not None, f"{name}: approvals are unfinished")
 
     async def set_back_after_kill(self) -> None:
-        """A lease that was taken before PostgreSQL's clock is set back is over, for it ends farther ahead than any."""
+        """A lease taken before PostgreSQL's clock was set back counts as expired: it ends later than any lease can."""
         name = "PostgreSQL's set back ten minutes after the kill"
         tell(name)
         self.traffic.forget_times()
@@ -84,7 +84,7 @@ class Drill:
         self.report.promise(finished is not None, f"{name}: approvals are unfinished")
 
     async def tokens_expire(self) -> None:
-        """A token lives for half an hour of the clock of the process that is asked."""
+        """A token is valid for half an hour by the clock of the process that verifies it."""
         for clock in self.clocks:
             clock.set(0)
         self.clocks[1].set(-OLD_TOKEN)
@@ -104,7 +104,7 @@ class Drill:
         await asyncio.sleep(NOTICED_SECONDS)
 
     async def kill_one(self) -> list[Candidate]:
-        """Kill the first process while it approves, and start it again; what it was approving."""
+        """Kill the first process during approvals, and restart it; return its approvals."""
         candidates = await self.world.register(AT_ONCE)
         self.traffic.names |= {one.id: one.name for one in candidates}
         tokens = await self.sessions.log_in(0)
@@ -119,7 +119,7 @@ class Drill:
         return candidates
 
     async def until_finished(self, candidates: list[Candidate], seconds: float) -> float | None:
-        """Seconds since the kill until every one is approved; None: not yet."""
+        """Seconds from the kill until all are approved; None: not yet."""
         try:
             await self.world.until_count("true", candidates, 0, seconds)
         except AssertionError:
@@ -128,7 +128,7 @@ class Drill:
 
 
 async def drill(options: Namespace) -> bool:
-    """Every way in which clocks may differ; whether all promises were kept."""
+    """Run every combination of clocks; return whether all promises were kept."""
     report = Report(COLUMNS)
     random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
     release = Release("service", ROOT)
@@ -156,7 +156,7 @@ async def drill(options: Namespace) -> bool:
 
 
 async def go_through_all(stage: Drill) -> None:
-    """Everybody's clock, ten minutes ahead and behind, and two processes ten minutes apart."""
+    """All clocks ten minutes ahead and behind, and two processes ten minutes apart."""
     ahead, behind = TEN_MINUTES, -TEN_MINUTES
     await stage.go_through("right", 0, 0, 0)
     await stage.go_through("the service's ten minutes ahead", ahead, ahead, 0)

@@ -28,20 +28,20 @@ OWNER = "provider_registration"
 DATABASE = "provider_registration"
 DOCUMENTED_DATA = "/var/lib/postgresql/15/main"
 DOCUMENTED_MOMENT = re.compile(r"--target='[^']+'")
-STARTED_SECONDS = 600.0  # to replay what is to be replayed
+STARTED_SECONDS = 600.0  # to replay the WAL
 
 
 class DebianCluster:
-    """One cluster `15 main` below a folder of its own; nothing of the machine's own clusters is touched."""
+    """One cluster `15 main` in its own folder; the machine's own clusters are not touched."""
 
     def __init__(self, folder: Path) -> None:
         self._account = account()
         self._home = lend_folder(folder / "postgresql", self._account)
         self._etc, self._sockets, self._logs = (self._lend(name) for name in ("etc", "sockets", "logs"))
         self.data = self._home / "data"
-        self.port = free_port(next(PORTS))  # one that no outgoing connection takes while nothing listens
+        self.port = free_port(next(PORTS))  # one that no outgoing connection can take while nothing listens
         self._password = secrets.token_hex(16)
-        # What pgBackRest takes from here it does not take from the documented file.
+        # Options given here override the documented file.
         self._configuration = self._home / "pgbackrest.conf"
         self._pgbackrest = {
             "PGBACKREST_CONFIG": str(self._configuration),
@@ -65,11 +65,11 @@ class DebianCluster:
 
     @property
     def url(self) -> str:
-        """The owner's address of the service's database."""
+        """The owner's URL of the service's database."""
         return f"postgresql://{OWNER}:{self._password}@127.0.0.1:{self.port}/{DATABASE}"
 
     async def create(self) -> None:
-        """Make it with the documented settings, and a first backup."""
+        """Create it with the documented settings, and a first backup."""
         settings, configuration, commands = documented_backups()
         self._configuration.write_text(configuration)
         await self.operate(
@@ -109,7 +109,7 @@ class DebianCluster:
         await self.operate(commands.replace(DOCUMENTED_DATA, str(self.data)))
 
     async def until_writable(self) -> None:
-        """Return when it has replayed everything and takes writes."""
+        """Return when it has replayed everything and accepts writes."""
         async with asyncio.timeout(STARTED_SECONDS):
             while (await self.operate("psql -Atc 'SELECT pg_is_in_recovery()' || true")).strip() != "f":
                 await asyncio.sleep(0.2)
@@ -119,7 +119,7 @@ class DebianCluster:
         return await shell(script, run_as=self._account, environment=self._environment, cwd=self._home)
 
     async def command_line(self, script: str) -> str:
-        """Run commands of the service as its owner does."""
+        """Run commands of the service as the owner."""
         environment = {"PATH": f"{Path(sys.executable).parent}:{PATH}", "OWNER_URL": self.url}
         environment |= {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
         return await shell(script, run_as=Account(None), environment=environment, cwd=ROOT)
@@ -138,7 +138,7 @@ class DebianCluster:
         shutil.rmtree(self.data)
 
     def remove(self) -> None:
-        """End it; its files go with the folder."""
+        """Stop it; its files are deleted with the folder."""
         self._kill()
 
     def _kill(self) -> None:
@@ -155,7 +155,7 @@ def documented_backups() -> list[str]:
 
 
 def documented_restore() -> list[str]:
-    """Commands: restore to the newest moment, to a given one; see that the counts are right; back up; end sessions."""
+    """Commands: restore to the latest time or a given one; check the counts; back up; end sessions."""
     return _documented("OPERATIONS.md", "The database is lost")
 
 

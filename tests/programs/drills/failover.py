@@ -26,7 +26,7 @@ from .traffic import Traffic
 
 WRITING_SECONDS = 30.0
 GIVEN_UP_SECONDS = 180.0
-# 502: an approval that waits. A candidate that is not found, or an error that was not foreseen, would be wrong.
+# 502: a waiting approval. A missing candidate or an unexpected error would be a violation.
 OUTAGE = (502, 503)
 BILLING_LATENCY = 50  # milliseconds
 CALM_SECONDS = 6.0  # of traffic between two kills
@@ -39,7 +39,7 @@ KINDS = (MACHINE, POSTGRESQL, HANG, MACHINE)
 
 
 async def drill(options: Namespace) -> bool:
-    """Kill so often; whether all promises were kept."""
+    """Kill this many times; return whether all promises were kept."""
     report = Report(COLUMNS)
     with temporary_folder("failover") as folder:
         async with prepared(folder) as (cluster, world):
@@ -78,7 +78,7 @@ async def prepared(folder: Path) -> AsyncIterator[tuple[PatroniCluster, World]]:
 
 
 async def kill(number: int, kind: str, cluster: PatroniCluster, traffic: Traffic, report: Report) -> None:
-    """Kill the primary in one of the ways, wait until writes are answered again, bring the server back, add a row."""
+    """Kill the primary, wait until writes succeed again, bring the server back, and add a row."""
     victim = await cluster.primary()
     traffic.forget_times()
     killed = time.time()
@@ -86,9 +86,9 @@ async def kill(number: int, kind: str, cluster: PatroniCluster, traffic: Traffic
     writing = await until_writing(traffic, killed)
     successor = await cluster.primary()
     if kind == HANG:
-        victim.kill()  # somebody presses the button
+        victim.kill()  # an operator restarts it
     copied = await cluster.rejoin(victim)
-    writing = await until_writing(traffic, killed)  # what came in between counts too
+    writing = await until_writing(traffic, killed)  # requests in between count too
     failures = traffic.failures
     cells = (number, kind, victim.name, successor.name, writing, len(failures), traffic.slowest_request[0])
     report.add(*cells, "no" if copied else "yes")
@@ -104,7 +104,7 @@ async def kill(number: int, kind: str, cluster: PatroniCluster, traffic: Traffic
 
 
 async def until_writing(traffic: Traffic, killed: float) -> float:
-    """Wait until registrations are answered again for good; how long that took from the kill, in seconds."""
+    """Wait until registrations succeed permanently again; return the seconds since the kill."""
     async with asyncio.timeout(GIVEN_UP_SECONDS):
         while (writing := traffic.writing_again_after(killed)) is None:
             await asyncio.sleep(0.1)

@@ -35,7 +35,7 @@ class Release:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes its commands its own."""
+        """The environment of its commands."""
         return {"PATH": COMMANDS, "PYTHONPATH": str(self.folder / "src")}
 
     async def run(self, command: str, database_url: str) -> str:
@@ -88,11 +88,11 @@ class Fleet:
 
     @property
     def url(self) -> str:
-        """Where callers ask."""
+        """The URL for clients."""
         return self.gateway.url
 
     async def replace(self, release: Release, **settings: str) -> str:
-        """Replace every process, one at a time: leave it out, let it finish, start the new one, let it in.
+        """Replace every process, one at a time: remove it from nginx, stop it, start the new one, add it.
 
         `settings` are changed for the new ones.
         """
@@ -121,7 +121,7 @@ class Fleet:
         )
 
     async def until_ready(self, port: int) -> None:
-        """Return when a process answers and has its database."""
+        """Return when a process responds and has its database."""
         async with asyncio.timeout(READY_SECONDS), httpx.AsyncClient(trust_env=False) as client:
             while True:
                 assert self.processes[port].is_alive, self.processes[port].tail()

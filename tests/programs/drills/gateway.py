@@ -39,7 +39,7 @@ http {{
 
 
 class Gateway:
-    """nginx in a folder of its own; every process of the service has a port behind it."""
+    """nginx in its own folder; each process of the service has a port behind it."""
 
     def __init__(self, folder: Path, ports: Sequence[int]) -> None:
         self._folder = folder
@@ -51,11 +51,11 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """Where callers ask."""
+        """The URL for clients."""
         return f"http://127.0.0.1:{self._port}"
 
     def leave_out(self, ports: Collection[int]) -> None:
-        """Send requests to the other processes from now on; those under way end where they are."""
+        """Send new requests to the other processes; running ones end where they are."""
         self._write(ports)
         Program([*self._command, "-e", "stderr", "-s", "reload"], self._folder / "log").wait()
 

@@ -38,7 +38,7 @@ BASE = re.compile(r"(?m)^FROM (python:(\d+\.\d+)-slim-(\w+))")
 LIBRARIES = "ca-certificates,libbz2-1.0,libffi8,liblzma5,libncursesw6,libreadline8,libsqlite3-0,libssl3,zlib1g"
 DEBIANS_PYTHON = "python3-pip,python3-venv"
 NOT_NEEDED = shutil.ignore_patterns("test", "tests", "site-packages", "__pycache__", "idlelib", "*.a", "config-*")
-# How this machine reaches its package index: the base image has it for the build, and no container is given it.
+# How this machine reaches its package index: only the base image gets it, for the build.
 FOR_THE_BUILD = re.compile(r"(?i)(PIP_|UV_|SSL_CERT_|REQUESTS_CA_BUNDLE$|(https?|no|all)_proxy$)")
 FILES_FOR_THE_BUILD = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/uv", "/root/.config/pip", "/root/.config/uv")
 # As `docker run --read-only` lays a container out; the rest of the image cannot be written to.
@@ -71,7 +71,7 @@ COLUMNS = ("what", "figure")
 
 
 class Buildah:
-    """buildah with a storage of its own, which goes with its folder."""
+    """buildah with its own storage, which is deleted with its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._storage = ("--root", folder / "storage", "--runroot", folder / "run", "--log-level", "error")
@@ -98,7 +98,7 @@ class Buildah:
         self("bud", *options, *volumes, "--tag", IMAGE, ROOT)
 
     def inspect(self) -> dict[str, object]:
-        """What the image says of itself."""
+        """The configuration of the image."""
         shown: dict[str, object] = json.loads(self("inspect", "--type", "image", IMAGE))
         return shown
 
@@ -131,7 +131,7 @@ def run(*command: str | Path, environment: Mapping[str, str] | None = None) -> s
 
 
 def mirror(codename: str) -> str:
-    """Where this machine gets a release of Debian from."""
+    """The mirror from which this machine gets a Debian release."""
     shown = run("apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Identifier: Packages")
     found = [line.split()[2] for line in shown.splitlines() if line.startswith(f"{codename} main ")]
     if not found:
@@ -173,7 +173,7 @@ def put_python(root: Path, version: str, prefix: Path | None) -> str:
 
 
 def make_base(buildah: Buildah) -> tuple[str, str]:
-    """Make what the Dockerfile stands on, under the name that it has there; the name, and the version of its Python."""
+    """Create the Dockerfile's base image under its name; return the name and the version of its Python."""
     name, version, codename = BASE.findall((ROOT / "Dockerfile").read_text())[0]
     prefix = prefix_of(version)
     included = LIBRARIES if prefix else f"{LIBRARIES},{DEBIANS_PYTHON}"
@@ -190,7 +190,7 @@ def make_base(buildah: Buildah) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Container:
-    """The image as it is started: nothing is given but what it says itself and these variables."""
+    """The image as it is started: with its own configuration and only these variables."""
 
     root: Path
     user: str
@@ -200,14 +200,14 @@ class Container:
 
     @classmethod
     def of(cls, inspected: dict[str, object], root: Path) -> Container:
-        """What an image says of itself."""
+        """The configuration of an image."""
         config = inspected["OCIv1"]["config"]
         variables = dict(one.split("=", 1) for one in config["Env"])
         variables = {name: value for name, value in variables.items() if not FOR_THE_BUILD.match(name)}
         return cls(root, config["User"], config["WorkingDir"], variables, config["Cmd"])
 
     def start(self, log: Path, *command: str, tmpfs: str = "", **variables: str) -> Program:
-        """Start a command, or the image's own."""
+        """Start a command, or the image's default one."""
         uid, gid = self.user.split(":")
         given = [f"{name}={value}" for name, value in {**self.variables, **variables}.items()]
         return Program(
@@ -229,7 +229,7 @@ class Container:
 
 
 async def drill(_options: Namespace) -> bool:
-    """Build and start; whether every promise was kept."""
+    """Build and start; return whether every promise was kept."""
     report = Report(COLUMNS)
     with temporary_folder("image") as folder:
         buildah = Buildah(folder)
@@ -287,7 +287,7 @@ async def start(report: Report, container: Container, folder: Path) -> None:
 async def serve(
     container: Container, folder: Path, workers: int, tmpfs: str, database_url: str
 ) -> tuple[float, set[int]]:
-    """Serve until a registration was answered; the seconds until ready, and who the processes are."""
+    """Serve until a registration succeeds; return the seconds until ready, and the processes."""
     port = next(PORTS)
     process = container.start(
         folder / f"workers-{workers}.log",
@@ -315,7 +315,7 @@ async def serve(
 
 
 async def until_ready(client: httpx.AsyncClient, process: Program) -> float:
-    """Seconds until it answers and has its database."""
+    """Seconds until it responds and has its database."""
     begun = time.monotonic()
     async with asyncio.timeout(START_SECONDS):
         while True:
@@ -341,7 +341,7 @@ def owners(pid: int) -> set[int]:
 
 
 async def make_role(owner_url: str) -> str:
-    """Make the role that serves; its URL."""
+    """Create the serving role; return its URL."""
     password = secrets.token_hex(16)
     connection = await asyncpg.connect(owner_url)
     try:

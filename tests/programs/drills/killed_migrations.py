@@ -64,7 +64,7 @@ COLUMNS = (
 )
 INVALID_INDEXES = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT (indisvalid AND indisready AND indislive)"
 WRONG_COUNTS = "SELECT count(*) FROM recount_candidates()"
-# Of the candidates that no caller touches, in columns that every revision has.
+# A digest of candidates that no client changes, over columns that every revision has.
 FINGERPRINT = """
     SELECT count(*) || ' ' || sum(hashtextextended(concat_ws('|', id, status, company_name, contact_email, phone,
         products, truck_count, capacity_tons_per_day, location, provider_id), 0))
@@ -74,34 +74,34 @@ FINGERPRINT = """
 
 
 class Callers(Protocol):
-    """Who asks while migrations are killed."""
+    """Clients during the killed migrations."""
 
     failures: list[Failure]
     requests: Counter[str]
 
     @property
     def slowest_request(self) -> tuple[float, str]:
-        """Seconds, and which."""
+        """Seconds, and which request."""
 
     def forget_times(self) -> None:
-        """Begin anew with all three."""
+        """Reset all three."""
 
 
 @dataclass
 class Part:
-    """One migration of one database, killed again and again while somebody is served."""
+    """One migration of one database, killed repeatedly during traffic."""
 
     serving: str
     url: str
     callers: Callers
     migrator: Migrator
     back: Release
-    before: str  # the revision from where it goes
+    before: str  # the revision before it
     schema: str = ""
     stored: str = ""
 
     async def begin(self) -> None:
-        """Run it undisturbed, and note what it comes to."""
+        """Run it without kills, and record the result."""
         connection = await connect(self.url)
         self.stored = await connection.fetchval(FINGERPRINT)
         await connection.close()
@@ -109,7 +109,7 @@ class Part:
         self.schema = await dump(self.url)
 
     async def go_through(self, how: str, rounds: Iterable[Sequence[Kill]], report: Report) -> None:
-        """Every round begins at `before`; add a row for all of them."""
+        """Every round starts at `before`; add one row for all rounds."""
         done: list[Round] = []
         watches: list[LockWatch] = []
         requests, failures, slowest = 0, [], 0.0
@@ -117,7 +117,7 @@ class Part:
             await self.back.run(f"alembic downgrade {self.before}", self.url)
             self.callers.forget_times()
             async with AsyncExitStack() as watching:
-                if how != SERVER:  # which cuts the watch as well
+                if how != SERVER:  # which also disconnects the watch
                     watches.append(await watching.enter_async_context(LockWatch.watching(self.url)))
                 done.append(await self.migrator.go_through(kills))
             requests += self.callers.requests.total()
@@ -141,7 +141,7 @@ class Part:
                 report.promise(kept=False, otherwise=f"{self.serving}; {how}: {failure}")
 
     async def _problems(self) -> list[str]:
-        """What is not as it is without kills."""
+        """Differences from the result without kills."""
         connection = await connect(self.url)
         try:
             invalid = [row[0] for row in await connection.fetch(INVALID_INDEXES)]
@@ -159,7 +159,7 @@ class Part:
 
 @dataclass
 class Stage:
-    """What the parts have in common."""
+    """Shared by all parts."""
 
     folder: Path
     present: Release
@@ -168,7 +168,7 @@ class Stage:
     report: Report
 
     async def without_service(self, cluster: PostgresCluster) -> None:
-        """Every step from the oldest revision; where no release serves, others use the table by SQL."""
+        """Every step from the oldest revision; where no release can serve, clients use SQL."""
         url = await cluster.create_database()
         engine_url = DatabaseSettings(_env_file=None, database_url=url).database_url
         await load_demo_data(engine_url, self.options.rows, seed=1, progress=lambda _: None)
@@ -239,7 +239,7 @@ class Stage:
 
 
 async def drill(options: Namespace) -> bool:
-    """Every part; whether all promises were kept."""
+    """Run every part; return whether all promises were kept."""
     report = Report(COLUMNS)
     random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
     with temporary_folder("killed") as folder:

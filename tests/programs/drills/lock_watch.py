@@ -1,4 +1,4 @@
-"""Watches the locks of a migration, and the sessions that wait for them."""
+"""Watches the locks of a migration and the sessions that wait for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-PERIOD = 0.02  # seconds between two looks: what lasts less may be missed
+PERIOD = 0.02  # seconds between two checks: shorter locks may be missed
 
 # Locks that keep others from reading or writing a table that callers use, by whoever migrates; and how long callers
 # have waited for locks that somebody who migrates holds, or waits for before them.
@@ -40,7 +40,7 @@ TABLES_IN_USE = """
 
 @dataclass
 class LockWatch:
-    """The longest strong lock on a table that was there before, and the longest wait of a caller; in seconds."""
+    """The longest strong lock on an existing table, and the longest wait of a client, in seconds."""
 
     longest_lock: float = 0.0
     locked: str = "none"

@@ -1,4 +1,4 @@
-"""One `migrate` that is killed, at a step or during an index build or a count, and run again."""
+"""One `migrate` that is killed at a step or during an index build or a count, and repeated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .programs import Program
 CLIENT, SESSION, SERVER = "the command, SIGKILL", "its session, terminated", "PostgreSQL, SIGKILL"
 INDEX, COUNT, SOME_MOMENT = "an index", "the recount", "some moment"
 LOOK_SECONDS = 0.003
-WITHIN_STEP, WITHIN_STATEMENT = 0.02, 0.4  # seconds, at most, from when the moment has come to the kill
+WITHIN_STEP, WITHIN_STATEMENT = 0.02, 0.4  # maximum seconds from the chosen moment to the kill
 STUCK_SECONDS = 60.0
 GONE = "nothing: it was over before"
 
@@ -47,7 +47,7 @@ class Kill:
     moment: str
 
     def is_due(self, query: str, at: str | None) -> bool:
-        """Whether the moment has come, with this statement under way at this revision."""
+        """Whether this is the chosen moment, given the running statement and the revision."""
         if self.moment == INDEX:
             return "INDEX CONCURRENTLY" in query
         if self.moment == COUNT:
@@ -57,11 +57,11 @@ class Kill:
 
 @dataclass
 class Round:
-    """Kills one after the other, each of the same command, which goes on to its end at last."""
+    """Successive kills of the same command, which finally completes."""
 
     gone: float = 0.0  # seconds from a kill until its session had ended and its lock was free, the worst
     again: float = 0.0  # seconds that the last run took
-    hit: list[str] = field(default_factory=list)  # what was under way at each
+    hit: list[str] = field(default_factory=list)  # what was running at each
 
 
 class Migrator:
@@ -73,10 +73,10 @@ class Migrator:
         self._command = [sys.executable, "-m", "provider_registration", "migrate", *arguments]
         self._url = url
         self._random = random
-        self._seconds = 0.0  # that a run takes which nothing disturbs, from when it has the lock
+        self._seconds = 0.0  # of a run without kills, after it has the lock
 
     async def measure(self) -> None:
-        """Run it undisturbed."""
+        """Run it without kills."""
         async with self._looking() as looking:
             program = self._start()
             await self._until_due(Kill(CLIENT, SOME_MOMENT), program, looking)
@@ -85,7 +85,7 @@ class Migrator:
             self._seconds = time.monotonic() - begun
 
     async def go_through(self, kills: Sequence[Kill]) -> Round:
-        """Kill it so often, then let it come to its end."""
+        """Kill it this many times, then let it finish."""
         one = Round()
         for kill in kills:
             await self._kill(kill, one)
@@ -122,7 +122,7 @@ class Migrator:
         one.gone = max(one.gone, time.monotonic() - killed)
 
     async def _until_due(self, kill: Kill, program: Program, looking: asyncpg.Connection) -> bool:
-        """Look until the moment has come; False when the run was over before."""
+        """Wait for the chosen moment; False if the run ended before."""
         while program.is_alive:
             row = await looking.fetchrow(FIND_MIGRATION)
             if row is not None and kill.is_due(row["query"], await revision(looking)):
@@ -149,7 +149,7 @@ class Migrator:
 
 
 async def connect(url: str) -> asyncpg.Connection:
-    """A connection, as soon as PostgreSQL gives one."""
+    """A connection, as soon as PostgreSQL accepts one."""
     async with asyncio.timeout(STUCK_SECONDS):
         while True:
             try:
@@ -159,7 +159,7 @@ async def connect(url: str) -> asyncpg.Connection:
 
 
 async def revision(connection: asyncpg.Connection) -> str | None:
-    """Where the schema is; None before the first step."""
+    """The schema's revision; None before the first step."""
     try:
         return await connection.fetchval(FIND_REVISION)
     except asyncpg.UndefinedTableError:

@@ -36,9 +36,9 @@ LOCK_SECONDS = 1.0
 OLDER_SCHEMA = "008_sessions"
 LAST_OF_INDEXES = "010_product_indexes"
 BEFORE_TEXTS = "015_rejected_by"
-# Those that fill a column of every candidate, and those since.
+# Migrations that fill a column of every candidate, and later ones.
 STEPS_OF_TEXTS = ("016_canonical_email", "017_search_text", "018_functions_and_sessions", "019_language")
-# What a release may bring: a column in every table, an index, and a rule.
+# What a release may add: a column in every table, an index, and a constraint.
 NEXT_STEP = """
 from alembic import op
 
@@ -77,7 +77,7 @@ class JsonFormatter(logging.Formatter):
 """
 SERVING_ROLE = "provider_registration_api"
 SETTLED_SECONDS = 5.0  # of traffic after each step
-REPORTS = 2  # long readers at a time
+REPORTS = 2  # concurrent long readers
 LONGEST_PAUSE = 4.0  # seconds between two reports of one
 # The older release sorts and counts the whole table for a list, which keeps a core busy for a while.
 PACE, LISTS_A_SECOND = 0.5, 0.5
@@ -86,7 +86,7 @@ COLUMNS = (*("step", "seconds", "requests", "failed", "slowest, s", "longest loc
 
 @dataclass
 class Steps:
-    """What operators do, each step watched."""
+    """What operators do, with each step observed."""
 
     report: Report
     traffic: Traffic
@@ -117,7 +117,7 @@ class Steps:
 
 
 async def drill(options: Namespace) -> bool:
-    """Every step on one database; whether all promises were kept."""
+    """Run every step on one database; return whether all promises were kept."""
     report = Report(COLUMNS)
     with temporary_folder("migrations") as folder:
         present, next_one = Release("present", ROOT), make_next_release(folder)
@@ -126,7 +126,7 @@ async def drill(options: Namespace) -> bool:
             "016": (
                 release_before(folder, "018_functions_and_sessions"),
                 fill_texts,
-            ),  # the first of the first three to come
+            ),  # the first of the first three
             "next": (present, upgrade_and_roll_back),
         }
         async with loaded(folder, options.rows) as world:
@@ -161,7 +161,7 @@ async def under_traffic(
     report: Report,
     options: Namespace,
 ) -> Traffic:
-    """Do a part of the drill while callers ask and others read the table."""
+    """Do a part of the drill under traffic and long reads of the table."""
     random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
     traffic = Traffic(
         *([fleet.url], EMAIL, PASSWORD),
@@ -208,17 +208,17 @@ async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, present: Release, ne
     down = f"alembic downgrade {migrations.head()}"
     await steps.do("downgrade by its step, this release serves", next_one.run(down, url))
     await steps.do("migrate to the next release again", next_one.run(up, url))
-    await next_one.run(down, url)  # what comes after knows no such step
+    await next_one.run(down, url)  # later parts do not know this step
 
 
 async def nothing() -> None:
-    """See how callers fare by themselves."""
+    """Measure clients without a migration."""
     await asyncio.sleep(SETTLED_SECONDS)
 
 
 @asynccontextmanager
 async def loaded(folder: Path, rows: int) -> AsyncIterator[World]:
-    """So many candidates in a database of the older release's schema; everything ends with the block."""
+    """A database with this many candidates at the older release's schema; removed after the block."""
     async with prepared(folder) as world:
         url = world.database_url
         engine_url = DatabaseSettings(_env_file=None, database_url=url).database_url

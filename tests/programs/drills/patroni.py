@@ -26,7 +26,7 @@ OWNER = DATABASE = "provider_registration"
 SUPERUSER, REPLICATION = "postgres", "replicator"
 NAMES = ("one", "two", "three")
 STARTED_SECONDS = 120.0
-REJOINED_SECONDS = 60.0  # until a server that does not come back is copied anew
+REJOINED_SECONDS = 60.0  # until a server that does not recover is copied again
 COPIED_SECONDS = 120.0
 POLL = 0.25
 
@@ -42,32 +42,32 @@ class Server:
     patroni: Program | None = None
 
     def kill(self) -> None:
-        """What a machine that loses its power does."""
+        """Simulate a power failure."""
         postgres = self.postgres_pid()
         if self.patroni is not None:
             self.patroni.kill()
         signal_tree(postgres, signal.SIGKILL)
 
     def kill_postgres(self) -> None:
-        """End PostgreSQL alone, as the kernel does when memory runs out."""
+        """Kill only PostgreSQL, as the kernel's OOM killer does."""
         signal_tree(self.postgres_pid(), signal.SIGKILL)
 
     def stop_all(self) -> None:
-        """Have it stand still, connections open: a machine that hangs."""
+        """Suspend it with open connections: a machine that hangs."""
         postgres = self.postgres_pid()
         assert self.patroni is not None
         self.patroni.signal_all(signal.SIGSTOP)
         signal_tree(postgres, signal.SIGSTOP)
 
     def postgres_pid(self) -> int | None:
-        """The process of its PostgreSQL; None when there is none."""
+        """The process of its PostgreSQL; None if there is none."""
         with suppress(FileNotFoundError, ValueError):
             return int((self.folder / "data/postmaster.pid").read_text().split("\n")[0])
         return None
 
 
 class PatroniCluster:
-    """The three, what they agree with, and the way to the one that is primary."""
+    """Three servers, etcd, and HAProxy in front of the primary."""
 
     def __init__(self, folder: Path) -> None:
         self._account = account()
@@ -82,19 +82,19 @@ class PatroniCluster:
 
     @property
     def url(self) -> str:
-        """The owner's address of the service's database, by way of HAProxy."""
+        """The owner's URL of the service's database, through HAProxy."""
         return self._url(OWNER, self._port, DATABASE)
 
     @property
     def read_url(self) -> str:
-        """The same database on one that follows."""
+        """The same database on a standby."""
         return self._url(OWNER, self._read_port, DATABASE)
 
     def _url(self, user: str, port: int, database: str) -> str:
         return f"postgresql://{user}:{self._passwords[user]}@127.0.0.1:{port}/{database}"
 
     async def start(self) -> None:
-        """Start everything, and wait for a primary and two that follow."""
+        """Start everything, and wait for a primary and two standbys."""
         etcd = lend_folder(self._folder / "etcd", self._account)
         client, peer = (f"http://127.0.0.1:{port}" for port in (self._etcd_port, self._peer_port))
         self._run(
@@ -126,11 +126,11 @@ class PatroniCluster:
         )
 
     async def primary(self) -> Server:
-        """The server that is primary now."""
+        """The current primary."""
         return await self._until(lambda members: members.get("leader"), STARTED_SECONDS, "a primary")
 
     async def until_whole(self, seconds: float) -> None:
-        """Return when two follow the primary, one of them so that commits wait for it."""
+        """Return when the primary has two standbys, one of them synchronous."""
         await self._until(
             lambda members: members.get("leader") if members.keys() == {"leader", "sync_standby", "replica"} else None,
             seconds,
@@ -138,7 +138,7 @@ class PatroniCluster:
         )
 
     async def rejoin(self, server: Server) -> bool:
-        """Bring a server back; whether that took a new copy of the data."""
+        """Bring a server back; return whether it needed a new copy of the data."""
         if server.patroni is None or not server.patroni.is_alive:
             self.start_server(server)
         try:
@@ -151,7 +151,7 @@ class PatroniCluster:
         return False
 
     async def stop(self) -> None:
-        """End everything."""
+        """Stop everything."""
         await self._client.aclose()
         for server in self.servers.values():
             server.kill()
@@ -169,7 +169,7 @@ class PatroniCluster:
         return self.servers[name]
 
     async def _members(self) -> dict[str, str]:
-        """Who is what, as far as they run; those whose PostgreSQL does not answer are left out."""
+        """The roles of the running servers; without those whose PostgreSQL does not respond."""
         for server in self.servers.values():
             try:
                 answer = (await self._client.get(f"http://127.0.0.1:{server.api_port}/cluster")).json()

@@ -24,7 +24,7 @@ READ_STATUSES = "SELECT id, status FROM candidates WHERE id = ANY($1::uuid[])"
 
 
 class PlainCallers:
-    """They register, reject and read, and remember what was committed."""
+    """Register, reject and read, and remember what was committed."""
 
     def __init__(self, url: str, random: Random) -> None:
         self._url = url
@@ -36,19 +36,19 @@ class PlainCallers:
 
     @property
     def slowest_request(self) -> tuple[float, str]:
-        """Seconds, and which."""
+        """Seconds, and which request."""
         return max(((seconds, what) for what, seconds in self.slowest.items()), default=(0.0, "none"))
 
     def forget_times(self) -> None:
-        """Begin anew with failures, the slowest requests and how many there were."""
+        """Reset the failures, the slowest requests and the counts."""
         self.failures, self.slowest, self.requests = [], {}, Counter()
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Send requests until cancelled."""
         await asyncio.gather(*(self._ask() for _ in range(CALLERS)))
 
     async def lost(self) -> list[UUID]:
-        """What was committed and is not there."""
+        """Committed changes that are missing."""
         connection = await connect(self._url)
         rows = {row["id"]: row["status"] for row in await connection.fetch(READ_STATUSES, list(self.stored))}
         await connection.close()
@@ -86,7 +86,7 @@ class PlainCallers:
 
     async def _reject(self, connection: asyncpg.Connection, ours: list[UUID]) -> None:
         candidate_id = ours.pop(self._random.randrange(len(ours)))
-        # Whether a change was stored whose answer does not come, nobody knows.
+        # Without a response, a change may or may not have been stored.
         del self.stored[candidate_id]
         await connection.execute(REJECT_CANDIDATE, candidate_id)
         self.stored[candidate_id] = "rejected"

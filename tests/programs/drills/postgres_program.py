@@ -1,4 +1,4 @@
-"""The server of a data folder, run by a drill itself: stopped, killed, restarted, with its own environment."""
+"""The server of a data folder, run by a drill: stopped, killed, restarted, with its own environment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PostgresProgram:
         self._server: Program | None = None
 
     async def start(self, url: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start it where it was, and wait until it answers at a URL."""
+        """Restart it, and wait until it responds at a URL."""
         settings = {
             "port": self._port,
             "listen_addresses": HOST,
@@ -53,17 +53,17 @@ class PostgresProgram:
                     await asyncio.sleep(POLL)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self._server is not None:
             self._server.kill()
 
     def hang(self) -> None:
-        """Have it stand still, connections open."""
+        """Suspend it with open connections."""
         assert self._server is not None
         self._server.signal_all(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """End that."""
+        """Resume it."""
         assert self._server is not None
         signal_tree(self._server.pid, signal.SIGCONT)
 

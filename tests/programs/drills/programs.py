@@ -21,7 +21,7 @@ from provider_registration.local.accounts import Account
 
 DEBIANS_ACCOUNT = "postgres"  # made by the package
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-STOP_SECONDS = 60.0  # until a program that was asked to end is made to
+STOP_SECONDS = 60.0  # until SIGKILL follows SIGTERM
 POLL = 0.05  # seconds
 PACKAGES = {
     "pg_createcluster": "postgresql-15",
@@ -40,18 +40,18 @@ PACKAGES = {
 
 
 def missing(*programs: str) -> list[str]:
-    """The packages that have to be installed for these programs."""
+    """The packages of these programs."""
     return list(dict.fromkeys(PACKAGES[name] for name in programs if shutil.which(name, path=PATH) is None))
 
 
 def need(*programs: str) -> None:
-    """End with a sentence when a program is not there."""
+    """Exit with a message if a program is missing."""
     if packages := missing(*programs):
         sys.exit(f"This drill runs the real programs. On Debian 12, as root: apt install {' '.join(packages)}")
 
 
 def account() -> Account:
-    """Who runs PostgreSQL, which refuses root: we, or for root the account that Debian's package made."""
+    """The account that runs PostgreSQL, which refuses root: ours or, for root, that of Debian's package."""
     if os.geteuid() != 0:
         return Account(None)
     entry = pwd.getpwnam(DEBIANS_ACCOUNT)
@@ -60,7 +60,7 @@ def account() -> Account:
 
 @contextmanager
 def temporary_folder(name: str) -> Iterator[Path]:
-    """A folder that other accounts may enter, gone after the block."""
+    """A folder that other accounts may enter, deleted after the block."""
     folder = Path(tempfile.mkdtemp(prefix=f"provider-registration-{name}-"))
     folder.chmod(0o755)
     try:
@@ -77,7 +77,7 @@ def lend_folder(path: Path, to: Account, mode: int = 0o700) -> Path:
 
 
 class Program:
-    """One running program, in a session of its own, so that Ctrl-C is ours alone to act on."""
+    """One running program in its own session, so that Ctrl-C only reaches this process."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Program:
 
     @property
     def status(self) -> int | None:
-        """What it ended with; None while it runs."""
+        """Its exit status; None while it runs."""
         return self._process.poll()
 
     def signal_all(self, number: int) -> None:
@@ -121,13 +121,13 @@ class Program:
         signal_tree(self.pid, number)
 
     def kill(self) -> None:
-        """End it and its descendants at once."""
+        """Kill it and its descendants."""
         if self.is_alive:
             self.signal_all(signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:
-        """Ask it to end; make it when it does not."""
+        """Stop it, by SIGKILL if necessary."""
         if self.is_alive:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -135,7 +135,7 @@ class Program:
         self.kill()
 
     def wait(self) -> None:
-        """Return when it has ended by itself."""
+        """Return when it has exited by itself."""
         self._process.wait(STOP_SECONDS)
 
     def tail(self, characters: int = 2000) -> str:
@@ -156,7 +156,7 @@ def postgresql_programs() -> Path:
 
 
 def descendants(pid: int) -> list[int]:
-    """Processes that a process started, and theirs."""
+    """The descendants of a process."""
     parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError):
@@ -172,7 +172,7 @@ def descendants(pid: int) -> list[int]:
 
 
 async def shell(script: str, *, run_as: Account, environment: Mapping[str, str], cwd: Path) -> str:
-    """Run a script of bash to its end; what it printed. It stops at the first command that fails."""
+    """Run a bash script and return its output. It stops at the first command that fails."""
     process = await asyncio.create_subprocess_exec(
         *("bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", script),
         stdin=asyncio.subprocess.DEVNULL,
@@ -227,6 +227,6 @@ def run_drill(drill: Callable[[Namespace], Coroutine[Any, Any, bool]], parser: A
 
 
 def tell(*lines: str) -> None:
-    """Say how far it is."""
+    """Print the progress."""
     stamp = time.strftime("%H:%M:%S")
     print(*(f"{stamp} {line}" for line in lines), sep="\n", flush=True)  # noqa: T201 - what the command is for

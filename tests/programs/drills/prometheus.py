@@ -21,7 +21,7 @@ POLL = 0.5
 
 
 class Alerts:
-    """What Prometheus says of its alerts."""
+    """The alerts of a Prometheus."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -47,7 +47,7 @@ class Alerts:
             await asyncio.sleep(POLL)
 
     async def stays_silent(self, name: str, seconds: float) -> None:
-        """Watch that an alert does not fire."""
+        """Check that an alert does not fire."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             assert "firing" not in (await self.states()).get(name, set()), f"{name} fires"

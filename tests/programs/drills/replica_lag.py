@@ -20,10 +20,10 @@ from .standby import Standby
 from .traffic import Traffic
 from .watchers import Watchers
 
-SETTLED_SECONDS = 5.0  # until the first connections are there
+SETTLED_SECONDS = 5.0  # until the first connections are open
 DELAY_SECONDS = 3.0
 CAUGHT_UP_SECONDS = 10.0
-# A replica that did not answer is left alone for a while, and then noticed by the next read.
+# A replica that did not respond is skipped for a while, and then used by the next read.
 BACK_SECONDS = 20.0
 COLUMNS = (
     *("replica", "until it was so, s", "requests", "failed", "slowest, s", "reads after a decision", "missed"),
@@ -41,7 +41,7 @@ class Phases:
         self._seconds = seconds
 
     async def go_through(self, name: str, work: Awaitable[object] | None = None, *, within: float = 0.0) -> None:
-        """Do what is to be done, let callers ask for a while, and add a row."""
+        """Run the phase, continue the traffic for a while, and add a row."""
         tell(name)
         self._traffic.forget_times()
         self._watchers.forget()
@@ -66,7 +66,7 @@ class Phases:
 
 
 async def drill(options: Namespace) -> bool:
-    """Every phase; whether all promises were kept."""
+    """Run every phase; return whether all promises were kept."""
     report = Report(COLUMNS)
     random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
     with temporary_folder("replica") as folder:
@@ -105,7 +105,7 @@ async def go_through_all(phases: Phases, standby: Standby) -> None:
 
 
 async def resume(standby: Standby) -> None:
-    """Replay what came in the meantime."""
+    """Replay the pending WAL."""
     await standby.resume()
     await standby.until_caught_up()
 
@@ -117,23 +117,23 @@ async def no_delay(standby: Standby) -> None:
 
 
 async def hang(standby: Standby) -> None:
-    """Have it stand still."""
+    """Suspend it."""
     standby.server.hang()
 
 
 async def go_on(standby: Standby) -> None:
-    """Have it answer again."""
+    """Resume it."""
     standby.server.go_on()
     await standby.until_asked()
 
 
 async def kill(standby: Standby) -> None:
-    """End it at once."""
+    """Kill it."""
     standby.server.kill()
 
 
 async def start(standby: Standby) -> None:
-    """Start it where it was."""
+    """Restart it."""
     await standby.start()
     await standby.until_asked()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """A table, and what was promised and not kept."""
+    """A table, and the broken promises."""
 
     columns: Sequence[str]
     rows: list[Sequence[object]] = field(default_factory=list)
@@ -21,24 +21,24 @@ class Report:
         self.rows.append(cells)
 
     def promise(self, kept: bool, otherwise: str) -> None:
-        """Note what was promised: `otherwise` says what came instead."""
+        """Record a promise: `otherwise` says what happened instead."""
         if not kept:
             self.broken.append(otherwise)
 
     def at_most(self, value: float, limit: float, what: str) -> None:
-        """Note a promise about a measured number."""
+        """Record a promise about a measured number."""
         self.promise(value <= limit, f"{what}: {value:.2f}, at most {limit:g} were promised")
 
     @contextmanager
     def failures(self, logs: Callable[[], list[str]]) -> Iterator[None]:
-        """Whatever goes wrong in the block is a broken promise, told with the ends of the logs."""
+        """An error in the block is a broken promise, reported with the ends of the logs."""
         try:
             yield
         except Exception:  # noqa: BLE001 - the table is to be shown all the same
             self.broken.append("\n".join([traceback.format_exc(), *logs()]))
 
     def show(self, title: str) -> bool:
-        """Print it all; whether every promise was kept."""
+        """Print everything; return whether every promise was kept."""
         lines = ["", title, "", _line(self.columns), "|---" + "|---:" * (len(self.columns) - 1) + "|"]
         lines += [_line(row) for row in self.rows]
         lines += ["", *(f"BROKEN: {one}" for one in self.broken), "" if self.broken else "Every promise was kept."]

@@ -27,7 +27,7 @@ from .traffic import Traffic
 
 LOST_SECONDS = 60.0  # of writes, at most
 BACK_SECONDS = 15 * 60.0
-BILLING_LATENCY = 300  # milliseconds, so that approvals are under way whenever something happens
+BILLING_LATENCY = 300  # milliseconds, so that approvals are always in progress
 AFTER_SECONDS = 8.0  # of traffic once it is back
 ACCIDENT = "DROP TABLE approval_events"
 COLUMNS = (
@@ -46,14 +46,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One destruction. Without `to_a_moment` the data folder is lost; with it somebody drops a table."""
+    """One data loss: without `to_a_moment` the data folder, with it a dropped table."""
 
     honours_keys: bool
     to_a_moment: bool
 
     @property
     def names(self) -> tuple[str, str]:
-        """As the table has it."""
+        """Its name in the table."""
         return (
             "a moment" if self.to_a_moment else "the newest moment",
             "keys honoured" if self.honours_keys else "keys ignored",
@@ -64,7 +64,7 @@ RUNS = [Run(honours_keys=keys, to_a_moment=moment) for moment in (False, True) f
 
 
 async def drill(options: Namespace) -> bool:
-    """Every run on one database; whether all promises were kept."""
+    """Run everything on one database; return whether all promises were kept."""
     report = Report(COLUMNS)
     with temporary_folder("restore") as folder:
         async with prepared(folder, options.rows) as (cluster, world):
@@ -79,7 +79,7 @@ async def drill(options: Namespace) -> bool:
 
 @asynccontextmanager
 async def prepared(folder: Path, rows: int) -> AsyncIterator[tuple[DebianCluster, World]]:
-    """A cluster with so many candidates and a backup; everything ends with the block."""
+    """A cluster with this many candidates and a backup; removed after the block."""
     async with AsyncExitStack() as stopping:
         cluster = DebianCluster(folder)
         stopping.callback(cluster.remove)
@@ -99,7 +99,7 @@ async def prepared(folder: Path, rows: int) -> AsyncIterator[tuple[DebianCluster
 async def destroy_and_restore(
     cluster: DebianCluster, world: World, run: Run, report: Report, random: Random, options: Namespace
 ) -> None:
-    """Traffic, destruction, restore, what comes afterwards, and a row of the table."""
+    """Traffic, data loss, restore, repair, and a row of the table."""
     await world.billing.recover()
     await world.billing.set(honour_idempotency_key=run.honours_keys, latency_ms=BILLING_LATENCY)
     replica = await world.start(**as_in_production())
@@ -146,7 +146,7 @@ async def destroy_and_restore(
 
 
 async def recount(cluster: DebianCluster) -> str:
-    """What the documented command says."""
+    """The output of the documented command."""
     _newest, _to_a_moment, command, *_others = documented_restore()
     return (await cluster.command_line(command)).strip()
 

@@ -41,7 +41,7 @@ class Steps:
     async def do(
         self, name: str, work: Awaitable[object], losing: Awaitable[float] | None = None, *, allowed: int = 0
     ) -> None:
-        """Do one step, and add a row; `losing` takes a user's sessions meanwhile, and `allowed` is no failure."""
+        """Do one step, and add a row; `losing` ends a user's sessions during it; `allowed` are no failures."""
         tell(name)
         self._traffic.forget_times()
         begun = time.monotonic()
@@ -61,7 +61,7 @@ class Steps:
 
 
 async def drill(options: Namespace) -> bool:
-    """All changes; whether no request failed that had a right to an answer."""
+    """Run all changes; return whether no valid request failed."""
     report = Report(COLUMNS)
     release = Release("service", ROOT)
     random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
@@ -86,14 +86,14 @@ async def drill(options: Namespace) -> bool:
 
 
 async def log_in_when_refused(traffic: Traffic) -> None:
-    """Log in again when the callers' session has ended, as they do who are told 401."""
+    """Log in again if the clients' session has ended, as clients do after a 401."""
     while not any(one.status == NOT_AUTHENTICATED for one in traffic.failures):
         await asyncio.sleep(POLL)
     traffic.log_in_again()
 
 
 async def change_key(steps: Steps, fleet: Fleet, release: Release, traffic: Traffic, staff: Staff) -> None:
-    """Go through the document's table of steps; in the middle of each, somebody's sessions end."""
+    """Run the document's table of steps; during each, a user's sessions end."""
     losing = iter(
         (
             ("a user is disabled", staff.disable),
@@ -105,7 +105,7 @@ async def change_key(steps: Steps, fleet: Fleet, release: Release, traffic: Traf
     keys = {"the old key": fleet.settings["JWT_SECRET_KEY"], "the new key": secrets.token_hex(32), "": ""}
     for row in table[1:]:
         if row is table[-1]:
-            traffic.log_in_again()  # in the place of waiting until the old tokens are over
+            traffic.log_in_again()  # instead of waiting until the old tokens expire
             await asyncio.sleep(SETTLED_SECONDS)
         settings = {name.strip("`"): keys[cell] for name, cell in row.items() if name.startswith("`")}
         what, lose = next(losing)

@@ -13,20 +13,20 @@ import httpx
 TIMEOUT_SECONDS = 30.0
 GIVEN_UP_SECONDS = 5.0
 POLL = 0.02
-TRIES, BUSY = 5, 503  # on a machine with much else to do
+TRIES, BUSY = 5, 503  # on a busy machine
 PATH = "/candidates?limit=1"
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a log-in or a refresh gives."""
+    """The tokens of a login or a refresh."""
 
     access: str
     refresh: str
 
 
 class Sessions:
-    """Asks processes directly, each by its number."""
+    """Sends requests to processes directly, by their numbers."""
 
     def __init__(self, urls: Sequence[str], email: str, password: str) -> None:
         self._urls = list(urls)
@@ -49,7 +49,7 @@ class Sessions:
         return await self._tokens(process, "refresh", {"refresh_token": tokens.refresh})
 
     async def is_good(self, process: int, tokens: Tokens) -> bool:
-        """Whether a process takes the access token."""
+        """Whether a process accepts the access token."""
         for _ in range(TRIES):
             status = (await self._ask(process, "GET", PATH, tokens)).status_code
             if status != BUSY:
@@ -57,12 +57,12 @@ class Sessions:
         return status == 200
 
     async def approve(self, process: int, tokens: Tokens, candidate_id: str) -> None:
-        """Ask for an approval, whose answer may not come."""
+        """Request an approval, whose response may be lost."""
         with suppress(httpx.HTTPError):
             await self._ask(process, "POST", f"/candidates/{candidate_id}/approve", tokens)
 
     async def refused(self) -> list[str]:
-        """Good tokens that are refused: of each process, shown to every one, and refreshed there."""
+        """Valid tokens that are refused: of each process, sent to and refreshed at every process."""
         found = []
         for issuer in range(len(self._urls)):
             for other in range(len(self._urls)):
@@ -75,7 +75,7 @@ class Sessions:
         return found
 
     async def end_one(self) -> float:
-        """End a session at one process; seconds until no process takes its token."""
+        """End a session at one process; return the seconds until no process accepts its token."""
         tokens = await self.log_in(0)
         (await self._ask(0, "POST", "/auth/logout", tokens)).raise_for_status()
         self._ended.append(tokens)
@@ -86,7 +86,7 @@ class Sessions:
         return time.monotonic() - begun
 
     async def revived(self) -> list[str]:
-        """Ended sessions whose tokens some process takes."""
+        """Ended sessions whose tokens a process still accepts."""
         return [
             f"session {number} at {process}"
             for number, tokens in enumerate(self._ended)

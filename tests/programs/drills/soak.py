@@ -22,16 +22,16 @@ from .stage import METRICS_TOKEN, prepared
 from .traffic import Traffic
 
 SAMPLE_SECONDS = 5.0
-WARM_SHARE = 0.25  # of the time, until every cache is full and every connection has been made
-MORE_MEMORY = 1.05  # times, from the first to the last part of what follows
-MORE_MEMORY_MIB = 4.0  # and so much besides
+WARM_SHARE = 0.25  # of the time, until caches are full and connections are open
+MORE_MEMORY = 1.05  # times, from the first to the last part after it
+MORE_MEMORY_MIB = 4.0  # plus this much
 MORE_FILES = 3
 COLUMNS = ("process", "memory, MiB: first", "last", "file handles: first", "last", "threads: first", "last")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a process holds."""
+    """The resources of a process."""
 
     memory_mib: float
     files: int
@@ -55,7 +55,7 @@ class Sample:
 
 
 async def drill(options: Namespace) -> bool:
-    """Watch two processes behind nginx; whether both stayed as they were."""
+    """Observe two processes behind nginx; return whether neither grew."""
     report = Report(COLUMNS)
     random = Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
     samples: dict[int, list[Sample]] = defaultdict(list)
@@ -82,7 +82,7 @@ async def drill(options: Namespace) -> bool:
 
 
 def judge(report: Report, name: str, held: list[Sample]) -> None:
-    """Compare the beginning of what came after the warm part with its end."""
+    """Compare the start of the time after the warm-up with its end."""
     warm = held[int(len(held) * WARM_SHARE) :]
     part = max(1, len(warm) // 4)
     first, last = Sample.middle(warm[:part]), Sample.middle(warm[-part:])

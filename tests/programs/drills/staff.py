@@ -18,7 +18,7 @@ from .programs import beside
 
 ENDED_SECONDS = 1.0
 BEFORE_SECONDS, AFTER_SECONDS = 2.0, 3.0  # of requests, around the change
-PERIOD = 0.04  # seconds between two requests with one token at one place
+PERIOD = 0.04  # seconds between two requests with one token at one process
 SESSIONS_EACH = 2
 PATH = "/candidates?limit=1"
 ENDED_AT = """
@@ -28,7 +28,7 @@ ENDED_AT = """
 
 
 class Staff:
-    """Users that a drill makes and changes with the documented commands."""
+    """Users that a drill creates and changes with the documented commands."""
 
     def __init__(self, fleet: Fleet, release: Release, owner_url: str) -> None:
         self._fleet = fleet
@@ -51,7 +51,7 @@ class Staff:
         return seconds
 
     async def change_role(self) -> float:
-        """Make a viewer of an admin."""
+        """Change an admin to a viewer."""
         email, password = await self._employ("demoted")
         seconds = await self._lose(email, password, lambda: self._run(f"set-role {email} --role viewer"))
         token = (await self._log_in(email, password)).json()["access_token"]
@@ -60,7 +60,7 @@ class Staff:
         return seconds
 
     async def change_password(self) -> float:
-        """Give an admin another password."""
+        """Change an admin's password."""
         email, password = await self._employ("renewed")
         other = secrets.token_urlsafe(16)
         command = f"set-password {email} --password-stdin <<< {other}"
@@ -70,7 +70,7 @@ class Staff:
         return seconds
 
     async def end_all(self) -> float:
-        """End everybody's sessions, with the document's statement."""
+        """End all sessions with the documented command."""
         email, password = await self._employ("one-of-all")
         [statement] = [
             block.text for block in section("OPERATIONS.md", "Users").blocks if block.text.startswith("UPDATE sessions")
@@ -112,7 +112,7 @@ class Staff:
             try:
                 status = (await self._ask(url, "GET", PATH, token)).status_code
             except httpx.HTTPError:
-                # A process that is being replaced answers nobody who does not come through the gateway.
+                # A process that is being replaced only responds through the gateway.
                 self._expect(url == self._fleet.url, False, "a request through the gateway without an answer")
             else:
                 seen[status] += 1

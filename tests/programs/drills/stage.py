@@ -1,4 +1,4 @@
-"""What the drills have in common: settings of the replicas, a database and billing."""
+"""Shared by the drills: settings of the replicas, a database and billing."""
 
 from __future__ import annotations
 

@@ -20,14 +20,14 @@ CAUGHT_UP_SECONDS = 60.0
 POLL = 0.02
 IS_BEHIND = "SELECT pg_last_wal_replay_lsn() < $1::text::pg_lsn"
 END_OF_LOG = "SELECT pg_current_wal_lsn()::text"
-# When the service asked here last.
+# When the service last read here.
 LAST_ASKED = """
     SELECT max(query_start) > $1 FROM pg_stat_activity WHERE application_name = 'provider-registration'
 """
 
 
 class Standby:
-    """Follows the server of one URL, whose role has to be a superuser."""
+    """A standby of the server at one URL, whose role must be a superuser."""
 
     def __init__(self, folder: Path, primary_url: str) -> None:
         self._primary_url = primary_url
@@ -45,17 +45,17 @@ class Standby:
         return parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@{HOST}:{self._port}").geturl()
 
     async def create(self) -> None:
-        """Copy the primary, and follow it."""
+        """Copy the primary, and start streaming."""
         copy = f"{self._programs}/pg_basebackup -d '{self._primary_url}' -D {self._data} -R -X stream -c fast"
         await shell(copy, run_as=self._account, environment={}, cwd=self._data.parent)
         await self.start()
 
     async def start(self) -> None:
-        """Start it where it was, and wait until it answers."""
+        """Restart it, and wait until it responds."""
         await self.server.start(self.url)
 
     async def pause(self) -> None:
-        """Replay nothing more."""
+        """Pause replay."""
         await self.execute("SELECT pg_wal_replay_pause()")
 
     async def resume(self) -> None:
@@ -63,12 +63,12 @@ class Standby:
         await self.execute("SELECT pg_wal_replay_resume()")
 
     async def delay(self, seconds: float) -> None:
-        """Replay everything so much later."""
+        """Delay replay by this much."""
         await self.execute(f"ALTER SYSTEM SET recovery_min_apply_delay = '{seconds * 1000:.0f}ms'")
         await self.execute("SELECT pg_reload_conf()")
 
     async def until_caught_up(self) -> None:
-        """Return when it has everything that the primary has now."""
+        """Return when it has replayed the primary's current WAL."""
         primary = await asyncpg.connect(self._primary_url)
         place = await primary.fetchval(END_OF_LOG)
         await primary.close()
@@ -77,7 +77,7 @@ class Standby:
                 await asyncio.sleep(POLL)
 
     async def until_asked(self) -> None:
-        """Return when the service has asked it something again."""
+        """Return when the service has read from it again."""
         moment = await self._value("SELECT clock_timestamp()")
         async with asyncio.timeout(CAUGHT_UP_SECONDS):
             while not await self._value(LAST_ASKED, moment):

@@ -18,7 +18,7 @@ PORTS = [20_001, 20_002]
 
 
 def check(*command):
-    """Have a program check its own configuration, where it is installed."""
+    """Let a program check its configuration, if it is installed."""
     if shutil.which(command[0], path=PATH) is None:
         pytest.skip(f"{command[0]} is not installed")
     return subprocess.run(

@@ -14,14 +14,14 @@ import httpx
 
 PRODUCTS = ("apples", "oranges", "grapes", "bananas", "mangoes")
 ANSWER_TIMEOUT = 60.0  # seconds
-TOKEN_SECONDS = 600.0  # the callers' token is replaced so often; it lives three times as long
+TOKEN_SECONDS = 600.0  # how often the clients' token is replaced; it is valid three times as long
 PAUSE_AFTER_FAILURE = 0.2  # seconds
-UNANSWERED = 0  # in the place of a status
+UNANSWERED = 0  # instead of a status
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that got a 5xx, an answer nobody expects, or none. Times are of the wall clock."""
+    """A request that got a 5xx, an unexpected response, or none. Times are wall-clock times."""
 
     began: float
     ended: float
@@ -32,7 +32,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """A write that the service confirmed; `at` is when the answer was here."""
+    """A write that the service acknowledged; `at` is the time of the response."""
 
     candidate_id: UUID
     name: str
@@ -41,7 +41,7 @@ class Acknowledged:
 
 
 class Traffic:
-    """Callers who ask again and again, of one address or another; `pace` 2 is twice as often, but for lists."""
+    """Clients that send requests repeatedly; `pace` 2 is twice as often, except for lists."""
 
     def __init__(
         self,
@@ -72,14 +72,14 @@ class Traffic:
         self.registered: dict[UUID, Acknowledged] = {}
         self.approved: dict[UUID, Acknowledged] = {}
         self.rejected: dict[UUID, Acknowledged] = {}
-        self.names: dict[UUID, str] = {}  # of all candidates that anybody was told of
+        self.names: dict[UUID, str] = {}  # of all candidates in any response
         self.requests: Counter[str] = Counter()
         self.slowest: dict[str, float] = {}
         self.failures: list[Failure] = []
-        self.written: list[tuple[float, float]] = []  # beginning and end of each registration that succeeded
+        self.written: list[tuple[float, float]] = []  # start and end of each successful registration
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Send requests until cancelled."""
         async with self._client:
             await asyncio.gather(
                 *(self._repeat(self._register, 0.2) for _ in range(2)),
@@ -94,19 +94,19 @@ class Traffic:
 
     @property
     def slowest_request(self) -> tuple[float, str]:
-        """Seconds, and which."""
+        """Seconds, and which request."""
         return max(((seconds, endpoint) for endpoint, seconds in self.slowest.items()), default=(0.0, "none"))
 
     def forget_times(self) -> None:
-        """Begin anew with failures, the slowest requests and how many there were."""
+        """Reset the failures, the slowest requests and the counts."""
         self.failures, self.slowest, self.requests = [], {}, Counter()
 
     def log_in_again(self) -> None:
-        """Use no token any longer that was given out before."""
+        """Stop using earlier tokens."""
         self._token_until = 0.0
 
     def writing_again_after(self, moment: float) -> float | None:
-        """When registrations were answered again for good after a moment; None: they are not yet."""
+        """When registrations permanently succeeded again after a time; None: not yet."""
         failed = [one.ended for one in self.failures if one.endpoint == "POST /candidates" and one.ended > moment]
         since = max(failed, default=moment)
         return next((ended for began, ended in self.written if began > moment and ended > since), None)
@@ -130,7 +130,7 @@ class Traffic:
         token: str = "",
         **how: object,
     ) -> httpx.Response | None:
-        """The answer, if it is one of the expected ones; everything else is noted as a failure."""
+        """The response, if it is expected; all others are recorded as failures."""
         method, _, template = endpoint.partition(" ")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         began = time.time()
@@ -212,7 +212,7 @@ class Traffic:
             path = f"/candidates/{candidate_id}/approval"
             events = "GET /candidates/{candidate_id}/approval/events"
             await self._ask(events, path=f"{path}/events", token=token)
-            # Nothing of it waits or is in doubt, as a rule; what counts is that the question is answered.
+            # Usually nothing waits or is in doubt; what counts is that there is a response.
             retry = "POST /candidates/{candidate_id}/approval/retry"
             await self._ask(retry, path=f"{path}/retry", expected=(200, 400, 404, 409), token=token)
             resolve = "POST /candidates/{candidate_id}/approval/resolve"
@@ -236,7 +236,7 @@ class Traffic:
 
 
 def registration(name: str, random: Random) -> dict[str, object]:
-    """What a company sends."""
+    """A registration."""
     return {
         "company_name": name,
         "contact_email": f"{name}@example.com",

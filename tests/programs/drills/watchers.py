@@ -1,4 +1,4 @@
-"""Users who decide and read at once, from the same process and from another: do they see the decision?"""
+"""Users who decide and read at once, at the same process and at another: do they see the decision?"""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .traffic import UNANSWERED, Failure, registration
 
 WATCHERS = 3
 PAUSE_SECONDS = 0.15
-GIVEN_UP_SECONDS = 60.0  # a list of another process that is still behind by then
+GIVEN_UP_SECONDS = 60.0  # a list of another process that is still out of date then
 POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 30.0
 
 
 class Watchers:
-    """Each registers at one process, decides at the first, and looks at every one."""
+    """Each registers at one process, decides at the first, and reads from all."""
 
     def __init__(self, urls: Sequence[str], email: str, password: str, random: Random) -> None:
         self._urls = list(urls)
@@ -34,7 +34,7 @@ class Watchers:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew with what was seen."""
+        """Reset what was seen."""
         self.requests: Counter[str] = Counter()
         self.failures: list[Failure] = []
         self.slowest: dict[str, float] = {}
@@ -44,11 +44,11 @@ class Watchers:
 
     @property
     def slowest_request(self) -> tuple[float, str]:
-        """Seconds, and which."""
+        """Seconds, and which request."""
         return max(((seconds, what) for what, seconds in self.slowest.items()), default=(0.0, "none"))
 
     async def run(self) -> None:
-        """Decide and look until cancelled."""
+        """Decide and read until cancelled."""
         async with self._client:
             response = await self._client.post(f"{self._urls[0]}/auth/login", json=self._credentials)
             self._token = response.raise_for_status().json()["access_token"]
@@ -103,7 +103,7 @@ class Watchers:
         while time.monotonic() - begun < GIVEN_UP_SECONDS:
             rows = await self._list(url, decided["status"])
             if rows and (_has(rows, decided) or rows[-1]["created_at"] > decided["created_at"]):
-                return  # it is there, or so many newer ones are
+                return  # it is listed, or this many newer ones are
             self.longest_behind = max(self.longest_behind, time.monotonic() - begun)
             await asyncio.sleep(POLL_SECONDS)
 
@@ -119,7 +119,7 @@ class Watchers:
             self.missed.append(f"{what}: {record['status']}")
 
     async def _ask(self, method: str, url: str, path: str, **how: object) -> dict[str, Any] | None:
-        """The answer's content; None, and a failure noted, when it is not as it should be."""
+        """The response's content; None, with a recorded failure, if it is wrong."""
         what = f"{method} {path.split('/')[1]} at {self._name(url)}"
         self.requests[what] += 1
         began = time.time()

@@ -17,7 +17,7 @@ CHUNK = 65_536
 
 
 class AcknowledgementProxy:
-    """Passes everything on, but once: `swallow` names a statement whose commit nobody is to hear of."""
+    """Forwards everything, except once: `swallow` names a statement whose commit is not acknowledged."""
 
     def __init__(self, host: str, port: int) -> None:
         self._upstream = (host, port)
@@ -40,7 +40,7 @@ class AcknowledgementProxy:
             await asyncio.gather(*self._connections, return_exceptions=True)
 
     def swallow(self, statement: str) -> None:
-        """Swallow the answer to the next commit of a transaction with a statement that contains this text."""
+        """Drop the response to the next commit of a transaction with a statement that contains this text."""
         self._wanted = statement.encode()
         self.swallowed.clear()
 
@@ -67,7 +67,7 @@ class AcknowledgementProxy:
             server_writer.close()
 
     def take(self, executed: set[bytes]) -> bool:
-        """Whether a transaction that executed these statements is the wanted one; then it is wanted no more."""
+        """Whether a transaction that executed these statements is the wanted one; if so, no other is."""
         if self._wanted is None or not any(self._wanted in statement for statement in executed):
             return False
         self._wanted = None
@@ -92,13 +92,13 @@ class _Connection:
         self._is_mute = False
 
     async def pass_up(self) -> None:
-        """Pass on what the client says, message by message, until one side is gone."""
+        """Forward the client's messages, one by one, until one side disconnects."""
         with suppress(OSError, EOFError):
             await self._pass_up()
 
     async def _pass_up(self) -> None:
         code = SSL_REQUEST
-        while code == SSL_REQUEST:  # its answer, N, passes down before the client goes on
+        while code == SSL_REQUEST:  # its response, N, is forwarded before the client continues
             length = await self._reader.readexactly(4)
             body = await self._reader.readexactly(struct.unpack("!I", length)[0] - 4)
             code = struct.unpack("!I", body[:4])[0]
@@ -136,7 +136,7 @@ class _Connection:
         self._in_transaction = False
 
     async def pass_down(self) -> None:
-        """Pass on what the server says; once mute, hear it, and end the connection instead."""
+        """Forward the server's data; once muted, read it and close the connection instead."""
         with suppress(OSError):
             await self._pass_down()
 

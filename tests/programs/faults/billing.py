@@ -1,4 +1,4 @@
-"""The billing sandbox for scenarios: they make it fail, stop it, and read what it did."""
+"""The billing sandbox for scenarios: they make it fail, stop it, and read its requests."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Billing:
         self.url = ""
 
     async def start(self) -> None:
-        """Start it, on the port it had."""
+        """Start it, on its earlier port."""
         port = urlsplit(self.url).port or 0
         self.url = await self._running.enter_async_context(serve_in_background(create_sandbox(self._state), port))
-        # Without the pool's own end of idle connections, which may meet a request; the sandbox keeps them longer.
+        # The pool must not close idle connections, which could hit a request; the sandbox keeps them longer.
         client = httpx.AsyncClient(base_url=self.url, timeout=30, limits=httpx.Limits(keepalive_expiry=60))
         self._client = await self._running.enter_async_context(client)
 
@@ -38,7 +38,7 @@ class Billing:
         await self._running.aclose()
 
     async def recover(self) -> None:
-        """Work again, honour keys, and forget the requests so far."""
+        """Work normally, honour keys, and forget earlier requests."""
         if self._client.is_closed:
             await self.start()
         await self.fail("none")
@@ -46,11 +46,11 @@ class Billing:
         await self.forget_requests()
 
     async def forget_requests(self) -> None:
-        """Begin the list of requests anew."""
+        """Clear the list of requests."""
         (await self._client.delete("/sandbox/requests")).raise_for_status()
 
     async def fail(self, mode: str, **how: object) -> None:
-        """Make the next requests fail in a way that the sandbox knows."""
+        """Make the next requests fail in a mode of the sandbox."""
         (await self._client.put("/sandbox/faults", json={"mode": mode, **how})).raise_for_status()
 
     async def set(self, **settings: object) -> None:
@@ -58,13 +58,13 @@ class Billing:
         (await self._client.put("/sandbox/settings", json=settings)).raise_for_status()
 
     async def plant(self, name: str) -> int:
-        """Make another company's provider; its id."""
+        """Create another company's provider; return its ID."""
         response = await self._client.post("/provider", json={"name": name})
         assert response.status_code == 201, response.text
         return response.json()["id"]
 
     async def provider_ids(self, names: set[str]) -> dict[str, list[int]]:
-        """Ids of the providers of these names."""
+        """IDs of the providers with these names."""
         found: dict[str, list[int]] = defaultdict(list)
         if len(names) < PAGE // 10:
             for name in names:
@@ -84,6 +84,6 @@ class Billing:
         return response.raise_for_status().json()["providers"]
 
     async def requests(self) -> list[dict[str, Any]]:
-        """Requests for providers since the last recovery, the last 10,000 at most."""
+        """Requests for providers since the last recovery, at most the last 10,000."""
         response = await self._client.get("/sandbox/requests")
         return response.raise_for_status().json()["requests"]

@@ -8,13 +8,13 @@ from random import Random
 from .invariants import Findings, conclude, examine
 from .world import World
 
-AT_ONCE = 4  # fewer than the failures in a row that make the service give billing a pause
+AT_ONCE = 4  # fewer than the successive failures that open the service's breaker
 
 
 async def lose_answers(world: World, random: Random, *, mode: str, approvals: int = 4) -> Findings:
-    """Approve while billing makes the provider and its answer is lost: the same provider is adopted.
+    """Approve while billing creates the provider and its response is lost: the same provider is adopted.
 
-    In the same request, unless the machine is so busy that the service gives billing a pause; then by a sweep.
+    In the same request or, if a busy machine made the breaker open, by a sweep.
     """
     replica = await world.start(BILLING_DEADLINE_SECONDS=4)
     await world.log_in(replica)

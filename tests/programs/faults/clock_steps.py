@@ -19,25 +19,25 @@ from .pauses import pause_at
 from .postgres_cluster import PostgresCluster
 from .world import World
 
-STEPS = (-TEN_MINUTES, 0, TEN_MINUTES)  # from the right time
+STEPS = (-TEN_MINUTES, 0, TEN_MINUTES)  # relative to the real time
 
 
 @dataclass(frozen=True)
 class Clocks:
-    """What PostgreSQL and the service take for the time."""
+    """The clocks of PostgreSQL and the service."""
 
     database: Clock
     service: Clock
 
     async def step(self, random: Random) -> None:
-        """Set one of them, or both, to another time than they have."""
+        """Change one of them, or both."""
         for clock in random.choice([(self.database,), (self.service,), (self.database, self.service)]):
             clock.set(random.choice([step for step in STEPS if step != clock.ahead]))
         await asyncio.sleep(NOTICED_SECONDS)
 
 
 async def step_at(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
-    """Set clocks while a replica is dead, or stands still at a failpoint; all is finished as if they were right."""
+    """Change clocks while a replica is dead or stopped at a failpoint; all is finished as with correct clocks."""
     async with _clocks(world) as clocks:
         await clocks.step(random)
         run = random.choice([kill_at, pause_at])
@@ -46,13 +46,13 @@ async def step_at(world: World, failpoint: str, contract: Contract, random: Rand
 
 @asynccontextmanager
 async def _clocks(world: World) -> AsyncIterator[Clocks]:
-    """PostgreSQL and the service have clocks of their own during the block."""
+    """PostgreSQL and the service have their own clocks during the block."""
     assert shutil.which("faketime"), "this needs libfaketime (Debian, Ubuntu: apt install faketime)"
     cluster = world.cluster
     assert isinstance(cluster, PostgresCluster), "this PostgreSQL's clock is not ours to set"
     clocks = Clocks(Clock(cluster.home.parent / "database.clock"), Clock(world.folder / "service.clock"))
     fork_server = await world.other_fork_server("clock", clocks.service.environment)
-    world.forget_token()  # it is of another time
+    world.forget_token()  # it is from another time
     try:
         async with started_instead(cluster, world.folder, world.database_url, clocks.database.environment):
             try:

@@ -31,20 +31,20 @@ class TestServer:
         self._made: list[str] = []
 
     async def create_database(self) -> str:
-        """Make a migrated database; return its URL."""
+        """Create a migrated database; return its URL."""
         name = f"faults_{uuid4().hex}"
         self._made.append(name)
         return await create_database(self._url, name, self._template)
 
     async def drop_databases(self) -> None:
-        """Remove what was made."""
+        """Remove what was created."""
         for name in self._made:
             await drop_database(self._url, name)
 
 
 @pytest.fixture(scope="session")
 def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    """Where the services of this process come from."""
+    """The fork server of this process's services."""
     server = ForkServer(tmp_path_factory.mktemp("services"))
     yield server
     server.close()
@@ -54,7 +54,7 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
 async def worlds(
     server_url: str, template: str, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[list[World]]:
-    """Worlds side by side."""
+    """Several worlds at once."""
     folder = tmp_path_factory.mktemp("worlds")
     server = TestServer(server_url, template)
     async with AsyncExitStack() as stopping:
@@ -67,7 +67,7 @@ async def worlds(
 
 @pytest.fixture
 def random() -> Random:
-    """As random as the order of the tests, whose seed is told at the start of the run."""
+    """Seeded like the order of the tests; the seed is printed at the start of the run."""
     return Random(global_random.getrandbits(64))  # noqa: S311 - to be repeated, not to be secret
 
 
@@ -80,7 +80,7 @@ async def world(worlds: list[World]) -> AsyncIterator[World]:
 
 @pytest.fixture
 def at_each(worlds: list[World], random: Random) -> Callable[[dict[str, Run]], Awaitable[None]]:
-    """Tries a scenario at each of its places, some side by side; what failed is told by the place."""
+    """Runs a scenario at each of its points, some concurrently; failures name the point."""
 
     async def at_each(runs: dict[str, Run]) -> None:
         failures: list[str] = []

@@ -1,4 +1,4 @@
-"""Many decisions about one candidate at the same moment: one of them counts."""
+"""Many concurrent decisions about one candidate: only one counts."""
 
 from __future__ import annotations
 

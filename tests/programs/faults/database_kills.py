@@ -13,7 +13,7 @@ from .world import World
 
 @tried_until_reached
 async def kill_database_at(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
-    """Kill PostgreSQL while a replica is at a failpoint; it goes on before, or after, PostgreSQL is back."""
+    """Kill PostgreSQL while a replica is at a failpoint; it continues before or after PostgreSQL is back."""
     await world.billing.set(honour_idempotency_key=contract.honours_keys)
     candidates = await world.register(random.randint(1, 3))
     replica, foreign = await come_to(world, failpoint, contract, candidates, random, action="wait")

@@ -1,4 +1,4 @@
-"""Billing that is down for long: it gets few requests, and is used again soon after it is back."""
+"""Billing that is down for a long time: it gets few requests, and is used again soon after it is back."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .world import IMPATIENT, Candidate, World
 
 AT_ONCE = 10
 RETRIES_IN_A_BURST = 20  # the service's retry budget when it is full
-SPENDING = RETRIES_IN_A_BURST + 5  # approvals that fail, and spend it
-CALLS_AN_APPROVAL = 1.1  # at most, once that is spent
+SPENDING = RETRIES_IN_A_BURST + 5  # approvals that fail and use it up
+CALLS_AN_APPROVAL = 1.1  # at most, once it is used up
 CALLS = "calls per approval"
 FOUND_AGAIN_WITHIN = 10.0  # seconds
-LONGEST_PAUSE = 5.0  # seconds, so that billing is back at any moment of the pause that it is given
+LONGEST_PAUSE = 5.0  # seconds, so that billing is back at any time of the breaker's pause
 
-PRODUCTION: Mapping[str, object] = dict.fromkeys(IMPATIENT)  # nothing set: the service's own defaults
+PRODUCTION: Mapping[str, object] = dict.fromkeys(IMPATIENT)  # the service's own defaults
 HURRIED = {"BILLING_TIMEOUT_SECONDS": 1, "BILLING_DEADLINE_SECONDS": 4}
 
 
 async def refuse_connections(
     world: World, random: Random, *, approvals: int = 300, settings: Mapping[str, object] = PRODUCTION
 ) -> Findings:
-    """Nothing listens at billing's address."""
+    """Nothing listens at billing's port."""
     replica = await _start(world, settings)
     await world.billing.close()
     candidates, calls = await _approve_in_vain(world, replica, approvals)
@@ -39,7 +39,7 @@ async def refuse_connections(
 async def never_answer(
     world: World, random: Random, *, approvals: int = 300, settings: Mapping[str, object] = PRODUCTION
 ) -> Findings:
-    """Billing takes requests and never answers."""
+    """Billing accepts requests and never responds."""
     replica = await _start(world, settings)
     await world.billing.fail("hang")
     candidates, calls = await _approve_in_vain(world, replica, approvals)
@@ -49,8 +49,8 @@ async def never_answer(
 
 
 async def fail_for_some(world: World, random: Random, *, approvals: int = 200) -> Findings:
-    """Billing fails for every other company, so that no pause is given it: the retry budget alone holds back."""
-    # So long a lease that the sweep, whose tries would count too, comes after the end.
+    """Billing fails for every other company, so the breaker stays closed: only the retry budget limits retries."""
+    # A lease so long that the sweep, whose attempts would count too, runs after the end.
     replica = await _start(
         world, {"BILLING_MAX_TRIES": 2, "BILLING_TIMEOUT_SECONDS": 5, "BILLING_DEADLINE_SECONDS": 300}
     )
@@ -111,7 +111,7 @@ async def _find_it_again(world: World, replica: Replica, candidates: list[Candid
 
 
 async def _calls(world: World, replica: Replica) -> int:
-    """Requests that the service has sent, or tried to send, to billing."""
+    """Requests that the service sent or tried to send to billing."""
     response = await world.ask(replica, "GET", "/metrics")
     assert response is not None, "no metrics"
     return sum(

@@ -13,8 +13,8 @@ from .service_process import Replica
 from .world import Answer, Candidate, World
 
 AT_ONCE = 6
-STAGGERED_SECONDS = 0.1  # in which both come, so that either may be the first to wait
-WAITING_SECONDS = 4.0  # until all wait for the rows; the service gives up after 5
+STAGGERED_SECONDS = 0.1  # within which both start, so that either may wait first
+WAITING_SECONDS = 4.0  # until all wait for the rows; the service times out after 5
 
 
 async def erase_during_claims(world: World, random: Random, *, rounds: int = 2) -> Findings:
@@ -44,7 +44,7 @@ async def erase_during_claims(world: World, random: Random, *, rounds: int = 2) 
 
 
 async def _race(world: World, replica: Replica, candidate: Candidate, random: Random) -> tuple[Answer, bool]:
-    """The answer to an approval, and whether the candidate was erased."""
+    """The response to an approval, and whether the candidate was erased."""
     return await asyncio.gather(
         _later(random, world.approve(replica, candidate)), _later(random, _erase(world, candidate))
     )

@@ -15,7 +15,7 @@ SAMPLE_EVERY = 0.1  # seconds
 READ_EVERY = 0.01  # seconds
 LONGEST_TRANSACTION = 1.0  # seconds; a claim takes some milliseconds, and waits for a turn with 99 others
 
-# Connections of the service that have been in one transaction for longer than a short one takes.
+# Connections of the service with a transaction that is longer than a short one.
 HELD = """
     SELECT state, now() - xact_start AS since, query
     FROM pg_stat_activity
@@ -46,15 +46,17 @@ async def hang_during_approvals(
         world.in_background(replica, world.approve(replica, candidate))
     end = loop.time() + seconds
     watching = asyncio.create_task(_watch(world, end))
-    await world.until_count("claim_id IS NOT NULL", candidates, approvals, seconds)  # a crowd's arrival is not a hang
-    await world.log_in(replica, again=True)  # a session may have a hundred requests at once, and that one has them
+    await world.until_count(
+        "claim_id IS NOT NULL", candidates, approvals, seconds
+    )  # the start of many requests is not a hang
+    await world.log_in(replica, again=True)  # a session may have a hundred concurrent requests, and that one has them
     latencies = await _read(world, replica, candidates[0], end)
     held = await watching
     await world.billing.fail("none")
 
     assert not held, f"a connection was held: {held[0]}"
     slow = _slow(latencies)
-    # On a machine that has much else to do reads are slow anyway.
+    # On a busy machine reads are slow anyway.
     allowed = max(longest_read, 2 * before)
     assert slow < allowed, f"1 % of {len(latencies)} reads took longer than {slow:.3f} s; it was {before:.3f} s before"
     answers = await world.answers(replica)
@@ -82,7 +84,7 @@ async def _watch(world: World, end: float) -> list[asyncpg.Record]:
 
 
 async def _read(world: World, replica: Replica, candidate: Candidate, end: float) -> list[float]:
-    """How long each read took, in seconds, quickest first."""
+    """The seconds of each read, fastest first."""
     loop = asyncio.get_running_loop()
     latencies = []
     while (begun := loop.time()) < end:

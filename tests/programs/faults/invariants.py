@@ -11,8 +11,8 @@ from .service_process import Replica
 from .world import Candidate, World
 
 NOBODY: Mapping[str, int] = {}
-DECISIONS = 5  # tries to decide what is left
-REACHED_BILLING = ("created", "name_taken", "key_reused")  # each would be a provider if billing guarded nothing
+DECISIONS = 5  # attempts to decide the rest
+REACHED_BILLING = ("created", "name_taken", "key_reused")  # each would create a provider if billing had no protection
 
 READ_DECISIONS = """
     SELECT id, status, provider_id, version, contact_email LIKE 'erased-%@erased.invalid' AS is_erased,
@@ -38,17 +38,17 @@ VERSIONS = {
 
 @dataclass
 class Findings:
-    """What a run came to; it failed if there are problems."""
+    """The result of a run; it failed if there are problems."""
 
     problems: list[str] = field(default_factory=list)
     duplicates: int = 0
     orphans: int = 0
     in_doubt: int = 0
     recovery_seconds: float = 0.0
-    measured: dict[str, float] = field(default_factory=dict)  # the worst of each
+    measured: dict[str, float] = field(default_factory=dict)  # the maximum of each
 
     def add(self, other: Findings) -> None:
-        """Take another run into account."""
+        """Add the result of another run."""
         self.problems += other.problems
         self.duplicates += other.duplicates
         self.orphans += other.orphans
@@ -67,7 +67,7 @@ async def conclude(
     overruled: Collection[Candidate] = (),
     at_most_one_request: bool = False,
 ) -> Findings:
-    """Wait for what completes by itself, do what is left for an admin, and examine the end.
+    """Wait for automatic completion, resolve the rest as an admin, and check the final state.
 
     `foreign` has the ids of other companies' providers, by name. `overruled` are those that were rejected past the
     service: a provider that billing made for one is an orphan, recorded once. `at_most_one_request` is for a billing
@@ -100,7 +100,7 @@ async def _resolve(
     foreign: Mapping[str, int],
     overruled: Collection[Candidate],
 ) -> int:
-    """Resolve what is in doubt, as an admin does who has looked into billing; how many that were."""
+    """Resolve approvals in doubt, as an admin does after looking in billing; return their number."""
     doubtful = {row["candidate_id"] for row in await world.fetch(READ_IN_DOUBT, _ids(candidates))}
     in_billing = await world.billing.provider_ids({one.name for one in candidates if one.id in doubtful})
     for candidate in candidates:
@@ -110,7 +110,7 @@ async def _resolve(
             response = await world.resolve(replica, candidate, **resolution)
             assert response is not None, "no answer to a resolution"
             expected = 409 if ours and candidate in overruled else 200
-            # 400: a worker that lost its claim came back with the provider, and was quicker than the admin.
+            # 400: a worker that had lost its claim returned with the provider before the admin.
             assert response.status_code in ((expected, 400) if ours else (200,)), response.text
     return len(doubtful)
 
@@ -118,15 +118,15 @@ async def _resolve(
 async def _decide_the_undecided(
     world: World, replica: Replica, candidates: Sequence[Candidate], foreign: Mapping[str, int]
 ) -> bool:
-    """Decide about candidates nobody approves any more, as if nothing had happened; whether there were any."""
+    """Decide candidates without an approval as usual; return whether there were any."""
     undecided = await _undecided(world, candidates)
     for candidate in candidates:
         if candidate.id in undecided:
             decide = world.reject if candidate.name in foreign else world.approve
             response = await decide(replica, candidate)
             assert response is not None, "no answer to a decision"
-            # 502: on a machine that has much else to do, billing may be too slow for an impatient service.
-            # 409: the approval's end was not acknowledged, and had been stored when it was repeated.
+            # 502: on a busy machine, billing may be too slow for a service with short timeouts.
+            # 409: the end of the approval was stored but not acknowledged, and was then repeated.
             assert response.status_code in (200, 409, 502), response.text
     return bool(undecided)
 
@@ -143,7 +143,7 @@ async def examine(
     overruled: Collection[Candidate] = (),
     at_most_one_request: bool = False,
 ) -> Findings:
-    """Compare what the service says of the candidates with what billing has."""
+    """Compare the service's candidates with billing's providers."""
     findings = Findings()
     problem = findings.problems.append
     names = {candidate.id: candidate.name for candidate in candidates}
@@ -171,7 +171,7 @@ async def examine(
 
 
 def _problems_of(row: Mapping[str, Any], name: str, ours: Sequence[int]) -> Iterator[str]:
-    """What is wrong with a candidate's record, by itself and beside its providers in billing."""
+    """Violations in a candidate's record, alone and compared with its providers in billing."""
     status, provider_id = row["status"], row["provider_id"]
     if status == "approved" and provider_id not in ours:
         yield f"{name} is approved with provider {provider_id}, and billing has {ours}"
@@ -184,7 +184,7 @@ def _problems_of(row: Mapping[str, Any], name: str, ours: Sequence[int]) -> Iter
 
 
 async def _repeats_under_another_key(world: World, names: Sequence[str], at_most_one_request: bool) -> int:
-    """How many more providers there were if billing did not guard names, and relied on keys or on nothing at all."""
+    """The additional providers that there would be if billing checked only keys, or nothing."""
     keys: dict[str, set[str]] = defaultdict(set)
     sent: Counter[str] = Counter()
     wanted = set(names)

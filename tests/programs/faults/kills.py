@@ -32,7 +32,7 @@ FAILPOINTS = ASKING + RELEASING + SWEEPING + RESOLVING
 
 @dataclass(frozen=True)
 class Contract:
-    """What billing does against a second provider, and what the service is told about that."""
+    """How billing prevents a second provider, and the service's setting for it."""
 
     name: str
     honours_keys: bool = True
@@ -40,18 +40,18 @@ class Contract:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the service is told."""
+        """The service's settings."""
         return {"BILLING_RETRY_AMBIGUOUS": self.retries_ambiguous}
 
 
 KEYS_HONOURED = Contract("keys honoured")
-KEYS_IGNORED = Contract("keys ignored", honours_keys=False)  # names are guarded: what the real service does today
+KEYS_IGNORED = Contract("keys ignored", honours_keys=False)  # names are unique: what the real service does today
 NOTHING_GUARDED = Contract("nothing guarded", honours_keys=False, retries_ambiguous=False)
 CONTRACTS = (KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED)
 
 
 def tried_until_reached(scenario: Scenario) -> Scenario:
-    """Try again, with other candidates, when the failpoint was not reached."""
+    """Retry with other candidates if the failpoint was not reached."""
 
     @wraps(scenario)
     async def tried(*arguments: Any, **how: Any) -> Findings:
@@ -69,9 +69,9 @@ def tried_until_reached(scenario: Scenario) -> Scenario:
 async def kill_at(
     world: World, failpoint: str, contract: Contract, random: Random, *, meanwhile: Meanwhile | None = None
 ) -> Findings:
-    """Kill the service at a failpoint, start it again, and see that every approval comes to its one end.
+    """Kill the service at a failpoint, restart it, and check that every approval ends in exactly one way.
 
-    `meanwhile` is done between the two.
+    `meanwhile` runs between the two.
     """
     await world.billing.set(honour_idempotency_key=contract.honours_keys)
     candidates = await world.register(random.randint(1, 3))
@@ -94,9 +94,9 @@ async def kill_at(
 async def come_to(
     world: World, failpoint: str, contract: Contract, candidates: Sequence[Candidate], random: Random, *, action: str
 ) -> tuple[Replica, dict[str, int]]:
-    """Start a replica that has come to a failpoint on the candidates' behalf, and the foreign providers planted.
+    """Start a replica that has reached a failpoint for the candidates; return it and the foreign providers.
 
-    Requests it has not answered are left to themselves.
+    Its unanswered requests are abandoned.
     """
     how = {"failpoint": failpoint, "action": action, **contract.settings}
     foreign: dict[str, int] = {}
@@ -120,14 +120,14 @@ async def come_to(
 
 
 async def _make_billing_fail(world: World, candidates: Sequence[Candidate], random: Random) -> dict[str, object]:
-    """Have each approval released once: dropped, left waiting, or in doubt where billing ignores keys."""
+    """Cause each kind of release: dropped, left waiting, or in doubt where billing ignores keys."""
     mode = random.choice(["refuse_400", "commit_then_reset", "commit_then_500"])
     await world.billing.fail(mode, times=len(candidates), names=[candidate.name for candidate in candidates])
     return {"BILLING_MAX_TRIES": 1 if mode != "refuse_400" else 4}
 
 
 async def leave_intents(world: World, contract: Contract, candidates: Sequence[Candidate], random: Random) -> int:
-    """Kill a worker in the middle and wait until its leases are over; how many intents it left."""
+    """Kill a worker during approvals and wait until its leases expire; return the number of intents left."""
     point = random.choice(["approval.after-claim-commit", "billing.before-send", "billing.after-response"])
     worker, _ = await come_to(world, point, contract, candidates, random, action="kill")
     await worker.wait_until_dead()
@@ -139,7 +139,7 @@ async def leave_intents(world: World, contract: Contract, candidates: Sequence[C
 async def leave_in_doubt(
     world: World, contract: Contract, candidates: Sequence[Candidate], random: Random
 ) -> dict[str, int]:
-    """Bring every candidate in doubt, some about another company's provider; ids of those, by name."""
+    """Put every candidate in doubt, some with another company's provider; return their IDs by name."""
     await world.billing.set(honour_idempotency_key=False)
     worker = await world.start("worker", **contract.settings)
     await world.log_in(worker)

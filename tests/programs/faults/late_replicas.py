@@ -26,7 +26,7 @@ DECISIONS = {"approve": "approved", "reject": "rejected"}
 
 
 async def read_from_late_replicas(world: World, random: Random, *, decisions: int = 8) -> Findings:
-    """Decide, and read through a balancer over two replicas, while one of them and then the other stands still."""
+    """Decide, and read through a balancer over two replicas, while one and then the other is suspended."""
     async with _two_standbys(world) as urls, round_robin(*urls) as port:
         settings = {**PATIENT, "DATABASE_POOL_SIZE": 4, "DATABASE_READ_URL": at(urls[0], port)}
         deciding, other = await world.start("one", **settings), await world.start("other", **settings)
@@ -44,7 +44,7 @@ async def read_from_late_replicas(world: World, random: Random, *, decisions: in
 async def _decide_and_look(
     world: World, replicas: tuple[Replica, Replica], candidates: list[Candidate], random: Random
 ) -> None:
-    """Decide about the last one; it and those before it are decided wherever they are read."""
+    """Decide the last one; it and those before it are decided in every response."""
     deciding, _ = replicas
     candidate, decision = candidates[-1], random.choice(list(DECISIONS))
     response = await world.ask(deciding, "POST", f"/candidates/{candidate.id}/{decision}")
@@ -53,7 +53,7 @@ async def _decide_and_look(
     decided = {str(one.id) for one in candidates}
     lists = await asyncio.gather(
         *(
-            # Lists of different lengths, which share no statement.
+            # Lists with different limits, which share no statement.
             world.ask(deciding, "GET", "/candidates", params={"status": "pending", "limit": 100 - n})
             for n in range(LISTS_AT_ONCE)
         )
@@ -71,7 +71,7 @@ async def _decide_and_look(
 
 @asynccontextmanager
 async def _two_standbys(world: World) -> AsyncIterator[list[str]]:
-    """Two that stream from the world's PostgreSQL during the block; URLs of the world's database there."""
+    """Two standbys of the world's PostgreSQL during the block; URLs of the world's database there."""
     cluster = world.cluster
     assert isinstance(cluster, PostgresCluster), "this PostgreSQL is not ours to copy"
     async with AsyncExitStack() as stopping:
@@ -80,7 +80,7 @@ async def _two_standbys(world: World) -> AsyncIterator[list[str]]:
             home = cluster.home.parent / f"standby-{uuid4().hex[:8]}"
             stopping.callback(shutil.rmtree, home, ignore_errors=True)
             urls.append(await stopping.enter_async_context(_standby(world.database_url, home, cluster.options)))
-        stopping.push_async_callback(world.clear)  # who reads from them ends first
+        stopping.push_async_callback(world.clear)  # its readers end first
         yield urls
 
 

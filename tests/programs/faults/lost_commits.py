@@ -10,7 +10,7 @@ from .invariants import Findings, conclude
 from .kills import Contract, leave_intents
 from .world import World
 
-# By what each transaction does, as PostgreSQL gets to read it.
+# A part of a statement of each transaction.
 TRANSACTIONS = {
     "claim": "INTO approval_intents",
     "finish": "SET status = 'approved'",
@@ -32,7 +32,7 @@ async def lose_commit_of(world: World, transaction: str, contract: Contract, ran
     proxy = AcknowledgementProxy(database.hostname, database.port)
     async with proxy.serve():
         url = world.database_url.replace(f":{database.port}/", f":{proxy.port}/")
-        if transaction == "sweep":  # its first one finds an intent; those that find nothing would prove nothing
+        if transaction == "sweep":  # its first one finds an intent; later ones, which find none, prove nothing
             proxy.swallow(TRANSACTIONS[transaction])
         replica = await world.start(database_url=url, BILLING_MAX_TRIES=tries, **contract.settings)
         await world.log_in(replica)
@@ -50,7 +50,7 @@ async def lose_commit_of(world: World, transaction: str, contract: Contract, ran
 
 
 async def _make_billing_fail(world: World, transaction: str, names: list[str]) -> tuple[dict[str, int], int]:
-    """Have each approval come to the transaction; the foreign providers planted, and how often to try."""
+    """Bring each approval to the transaction; return the foreign providers and the number of attempts."""
     match transaction:
         case "drop":
             await world.billing.fail("refuse_400", times=len(names), names=names)

@@ -1,4 +1,4 @@
-"""The previous release beside this one, on this schema: they take over from each other and decide together."""
+"""The previous release beside this one, on this schema: each takes over approvals of the other."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ async def race_between_versions(world: World, random: Random, *, races: int = 16
     present = await world.start("present", **PATIENT)
     with world.starting_from(await _older_release(world)):
         other = await world.start("older", **PATIENT)
-    await world.log_in(random.choice([present, other]))  # a token of one release is good at the other
+    await world.log_in(random.choice([present, other]))  # a token of one release is valid at the other
     return await race_decisions(world, random, races=races, replicas=[present, other])
 
 
 async def _older_release(world: World) -> ForkServer:
-    """The release from before the newest migration.
+    """The release before the newest migration.
 
     Raises:
         NoHistory: the repository does not have it.

@@ -17,7 +17,7 @@ SEEN_SECONDS = 10.0  # until a sweep has set the metric
 
 @tried_until_reached
 async def overrule_at(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
-    """Reject candidates by hand while a replica is at a failpoint; it goes on, or is killed and another one does."""
+    """Reject candidates in SQL while a replica is at a failpoint; it continues, or another one does after its death."""
     await world.billing.set(honour_idempotency_key=contract.honours_keys)
     candidates = await world.register(random.randint(1, 3))
     dies = random.random() < 0.5
@@ -59,7 +59,7 @@ async def _orphans_shown(world: World, replica: Replica) -> float:
 
 
 async def _see_that_billing_is_left_alone(world: World, replica: Replica, overruled: list[Candidate]) -> None:
-    """Whatever an admin asks for now, billing hears nothing of it."""
+    """No request of an admin now reaches billing."""
     before = len(await world.billing.requests())
     for candidate in overruled:
         for path in ("approve", "approval/retry"):

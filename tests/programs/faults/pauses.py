@@ -11,7 +11,7 @@ from .invariants import Findings, conclude
 from .kills import Contract, Meanwhile, come_to, tried_until_reached
 from .world import LEASE_SECONDS, World
 
-# As the service counts: after a clock was set back, the end of a lease may be further ahead than any lease is long.
+# As in the service: after a clock was set back, a lease may end later than any lease can.
 IS_LEASED = f"claim_id IS NOT NULL AND next_attempt_at BETWEEN now() AND now() + interval '{LONGEST_SECONDS} s'"
 OPEN_TRANSACTIONS_END_AFTER = 15.0  # seconds: the service's idle_in_transaction_session_timeout
 
@@ -26,9 +26,9 @@ async def pause_at(
     longer_than_a_transaction: bool = False,
     meanwhile: Meanwhile | None = None,
 ) -> Findings:
-    """Stop a replica at a failpoint, let another do what it may, and continue the first.
+    """Stop a replica at a failpoint, let another one work, and continue the first.
 
-    `meanwhile` is done before the other one is started.
+    `meanwhile` runs before the other one is started.
 
     Stopped in the middle of a transaction, it keeps its locks, so that nobody takes over until PostgreSQL ends the
     transaction: `longer_than_a_transaction` waits for that.
@@ -43,7 +43,7 @@ async def pause_at(
     if longer_than_a_transaction:
         await asyncio.sleep(OPEN_TRANSACTIONS_END_AFTER)
     await world.until_count(IS_LEASED, candidates, 0, 4 * LEASE_SECONDS)
-    await asyncio.sleep(random.uniform(0.0, LEASE_SECONDS))  # what the other one is at when the first goes on
+    await asyncio.sleep(random.uniform(0.0, LEASE_SECONDS))  # the failpoint of the other one when the first continues
     paused.continue_()
     await world.stop(paused)
     return await conclude(world, other, candidates, foreign=foreign, at_most_one_request=not contract.retries_ambiguous)

@@ -19,7 +19,7 @@ TEMPLATE = "migrated"
 
 
 class PostgresCluster:
-    """One server on one port, whatever happens to it; databases on it are copies of a migrated one."""
+    """One server with a fixed port; its databases are copies of a migrated one."""
 
     def __init__(self, folder: Path) -> None:
         self._home = folder / "postgres"
@@ -32,7 +32,7 @@ class PostgresCluster:
         return PrivatePostgres(self._home, port=self.port, options=self.options)
 
     async def start(self) -> None:
-        """Start the server and make the database that others are copied from."""
+        """Start the server and create the template database."""
         self._url = await asyncio.to_thread(self._server.start)
         await self._execute(f'CREATE DATABASE "{TEMPLATE}"')
         await asyncio.to_thread(migrations.upgrade, self.url_of(TEMPLATE))
@@ -42,7 +42,7 @@ class PostgresCluster:
         return urlsplit(self._url)._replace(path=f"/{database}").geturl()
 
     async def create_database(self) -> str:
-        """Make a migrated database; return its URL."""
+        """Create a migrated database; return its URL."""
         name = f"faults_{uuid4().hex[:12]}"
         await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
         return self.url_of(name)
@@ -55,7 +55,7 @@ class PostgresCluster:
             await connection.close()
 
     def kill(self) -> None:
-        """End the server at once, as the kernel does when memory runs out."""
+        """Kill the server, as the kernel's OOM killer does."""
         os.kill(self.pid, signal.SIGKILL)
 
     @property
@@ -65,18 +65,18 @@ class PostgresCluster:
 
     @property
     def home(self) -> Path:
-        """Where its files are."""
+        """The folder of its files."""
         return self._home.resolve()
 
     async def restart(self) -> None:
-        """Start a killed server again, where it was."""
-        await asyncio.to_thread(self._server.stop)  # waits for its end, and lets go of the folder
+        """Restart a killed server."""
+        await asyncio.to_thread(self._server.stop)  # waits for its end, and releases the folder
         self._server = self._new_server()
         url = await asyncio.to_thread(self._server.start)
         assert urlsplit(url).port == self.port, "another program took the server's port"
 
     async def halt(self) -> None:
-        """Stop the server; another may be started where it was."""
+        """Stop the server; another one may be started in its place."""
         await asyncio.to_thread(self._server.stop)
 
     async def stop(self) -> None:

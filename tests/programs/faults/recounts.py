@@ -11,7 +11,7 @@ from .invariants import Findings, conclude
 from .world import World
 
 PRODUCT = "apples"  # what the candidates of a world have
-HELD_SECONDS = (0.05, 0.3)  # that nobody may add to the counts: every recount has looked by then
+HELD_SECONDS = (0.05, 0.3)  # seconds in which the counts are locked: every recount has read them by then
 WRITERS = 6
 
 ADD = """
@@ -23,7 +23,7 @@ ADD = """
 
 
 async def recount_together(world: World, random: Random, *, recounts: int = 4, writes: int = 18) -> Findings:
-    """Make the counts wrong, recount several times at once while others write, and recount once more."""
+    """Make the counts wrong, recount several times at once during writes, and recount once more."""
     replica = await world.start(**PATIENT)
     await world.log_in(replica)
     candidates = await world.register(writes)
@@ -54,7 +54,7 @@ async def add_to_counts(world: World, number: int) -> None:
 
 
 async def recount_at_once(world: World, recounts: int, missing: int) -> None:
-    """Recount several times at once; all together add what is missing."""
+    """Recount several times at once; the difference is added once."""
     added: Counter[tuple[str, str]] = Counter()
     for one in await asyncio.gather(*(world.recount() for _ in range(recounts))):
         for key, (number, _tons) in one.items():

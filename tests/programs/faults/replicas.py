@@ -9,12 +9,12 @@ from random import Random
 from .invariants import Findings, conclude
 from .world import World
 
-PATIENT = {"BILLING_TIMEOUT_SECONDS": 4, "BILLING_DEADLINE_SECONDS": 4}  # while the intents are made
+PATIENT = {"BILLING_TIMEOUT_SECONDS": 4, "BILLING_DEADLINE_SECONDS": 4}  # while the intents are created
 LEASE_SECONDS = 1.5 * PATIENT["BILLING_DEADLINE_SECONDS"]
 
 
 async def sweep_together(world: World, random: Random, *, intents: int = 50) -> Findings:
-    """Leave intents with a dead worker, start two replicas, and count what billing is asked."""
+    """Leave intents of a dead worker, start two replicas, and count the requests to billing."""
     candidates = await world.register(intents)
     await world.billing.fail("hang")
     worker = await world.start("worker", **PATIENT)

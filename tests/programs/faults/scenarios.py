@@ -32,9 +32,9 @@ HOLDING_LOCKS = ("approval.before-release-commit", "sweep.before-claim-commit", 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One scenario. `runs` is how often the full run tries it; `group` is its row in the table.
+    """One scenario. `runs` is its number of runs in the full run; `group` is its row in the table.
 
-    Those that are `alone` measure time, or kill what others use, so nothing else runs meanwhile.
+    Those that are `alone` measure time or kill shared servers, so nothing else runs at the same time.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _at_every(
         Scenario(f"{group}: {place}, {contract.name}", f"{group}, {contract.name}", at(place, contract), runs, alone)
         for place in places
         for contract in contracts
-        if (place, contract) != ("keep waiting", NOTHING_GUARDED)  # which never repeats, so nothing waits for that
+        if (place, contract) != ("keep waiting", NOTHING_GUARDED)  # which never repeats, so nothing waits for it
     ]
 
 
@@ -99,7 +99,7 @@ SCENARIOS = [
     ),
     Scenario("two replicas sweep", "two replicas sweep 50 intents", sweep_together, 10),
     *(
-        # So few on one replica that its retry budget lasts.
+        # Few enough for the retry budget of one replica.
         Scenario(f"answer lost: {mode}", f"{mode}, 20 approvals", partial(lose_answers, mode=mode, approvals=20), 10)
         for mode in ("commit_then_hang", "commit_then_500", "commit_then_reset")
     ),

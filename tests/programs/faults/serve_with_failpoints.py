@@ -27,7 +27,7 @@ import uvicorn
 
 from provider_registration import cli, failpoints
 
-# What the service imports only when it starts; loaded before forking, it is loaded once.
+# Modules that the service imports at startup; loaded before forking, so only once.
 LOADED_LATER = (
     *("asyncpg", "httpcore", "uvicorn.lifespan.on", "uvicorn.loops.auto"),
     *("uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto"),
@@ -44,7 +44,7 @@ class Failpoint:
         self._mark = mark
 
     async def __call__(self, name: str) -> None:
-        """Pass every point but the one this is about."""
+        """Pass every point except this one."""
         if name != self._name:
             return
         self._hits_left -= 1
@@ -64,7 +64,7 @@ class Failpoint:
 
 
 def mark_when_listening(mark: Path) -> None:
-    """Make a file when the server of this process has got its port, which another program may have."""
+    """Create a file once this process listens on the port, which another program may use."""
     startup = uvicorn.Server.startup
 
     async def start_and_mark(self, *arguments, **how):
@@ -129,7 +129,7 @@ def _serve_as_child(environment: dict[str, str], log: str) -> None:
         serve()
         status = 0
     finally:
-        os._exit(status)  # what the fork server registered for its own end is not the child's to do
+        os._exit(status)  # exit handlers of the fork server must not run in the child
 
 
 if __name__ == "__main__":

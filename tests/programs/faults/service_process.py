@@ -29,7 +29,7 @@ PORTS = itertools.cycle((*range(_FIRST, 32_000), *range(20_000, _FIRST)))
 
 
 class NotReached(AssertionError):
-    """A failpoint was not reached: on a busy machine an impatient service can take billing's silence for an answer."""
+    """A failpoint was not reached: on a busy machine, short timeouts can end a call to billing first."""
 
 
 async def until(condition, seconds: float, what: str) -> None:
@@ -43,10 +43,10 @@ async def until(condition, seconds: float, what: str) -> None:
 
 
 class ForkServer:
-    """A process that has loaded the service once and forks it as often as asked; what it forked ends with it."""
+    """A process that loads the service once and forks it on request; forked services end with it."""
 
     def __init__(self, folder: Path, others: Mapping[str, str] = NOTHING) -> None:
-        """`others` are environment variables beside our own, or instead of them."""
+        """`others` are environment variables that are added to or replace our own."""
         environment = {
             name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "PYTHONPATH", "TMPDIR")
         }
@@ -56,21 +56,21 @@ class ForkServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=folder,  # where no .env is
+            cwd=folder,  # without .env
             env=environment,
             start_new_session=True,  # Ctrl-C is for the runner
         )
         self._is_loaded = False
 
     def load(self) -> None:
-        """Return when it has loaded the service; until then, forking waits for that."""
+        """Return when it has loaded the service; forking waits for that."""
         assert self._process.stdout is not None
         if not self._is_loaded:
             assert self._process.stdout.readline(), "the fork server did not start"
             self._is_loaded = True
 
     def fork(self, environment: dict[str, str], log: Path) -> int:
-        """Start a service; its pid."""
+        """Start a service; return its pid."""
         self.load()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -79,7 +79,7 @@ class ForkServer:
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        """End it, and every service it forked."""
+        """Stop it, and every service that it forked."""
         self._process.communicate()
 
 
@@ -105,7 +105,7 @@ class Replica:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process is there; a stopped one is."""
+        """Whether the process exists, including a stopped one."""
         try:
             os.kill(self._pid, 0)
         except ProcessLookupError:
@@ -114,11 +114,11 @@ class Replica:
 
     @property
     def reached(self) -> bool:
-        """Whether it has come to its failpoint."""
+        """Whether it has reached its failpoint."""
         return self.mark.exists()
 
     async def wait_until_ready(self, client: httpx.AsyncClient) -> None:
-        """Return when it answers, and not another program that has its port, or has reached its failpoint already."""
+        """Return when this process, not another program on its port, responds or has reached its failpoint."""
         async with asyncio.timeout(START_TIMEOUT):
             while not self.reached:
                 assert self.is_alive, f"the service did not start:\n{self.tail()}"
@@ -139,7 +139,7 @@ class Replica:
         await until(lambda: not self.is_alive, seconds, "the service's death")
 
     def pass_failpoint(self) -> None:
-        """Let the task that waits at the failpoint go on."""
+        """Let the task at the failpoint continue."""
         self.mark.unlink()
 
     def continue_(self) -> None:
@@ -147,12 +147,12 @@ class Replica:
         os.kill(self._pid, signal.SIGCONT)
 
     async def terminate(self) -> None:
-        """Ask it to end, which it does when it has finished what it was at."""
+        """Send SIGTERM; it ends after finishing its requests."""
         os.kill(self._pid, signal.SIGTERM)
         await self.wait_until_dead(30)
 
     async def kill(self) -> None:
-        """End it at once; it may be dead already."""
+        """Kill it, unless it is already dead."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
         await self.wait_until_dead()

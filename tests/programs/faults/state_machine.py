@@ -1,4 +1,4 @@
-"""Any actions of an admin in any order, with failing billing and crashes: each candidate gets one decision."""
+"""Any actions of an admin in any order, with billing failures and crashes: each candidate gets one decision."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .service_process import Replica
 from .world import LEASE_SECONDS, Answer, Candidate, Staff, World
 
 STEPS = 18
-ENDED_SECONDS = 1.5  # until a token of somebody who was erased is refused everywhere: a second, and some to find out
-SLOW_SECONDS = 0.3  # that billing takes while a candidate is decided otherwise
+ENDED_SECONDS = 1.5  # until a token of an erased user is refused everywhere: one second, plus a margin
+SLOW_SECONDS = 0.3  # billing's delay while a candidate is decided in SQL
 FAULTS = [
     *("none", "fail_500", "fail_503", "refuse_400", "hang", "reset"),
     *("commit_then_hang", "commit_then_500", "commit_then_reset", "broken_201", "wrong_name"),
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class Approvals(RuleBasedStateMachine):
-    """The model: who is known to be decided, and how. Decisions never change."""
+    """The model: the known decisions, which never change."""
 
     world: ClassVar[World]
     loop: ClassVar[asyncio.AbstractEventLoop]
@@ -50,11 +50,11 @@ class Approvals(RuleBasedStateMachine):
         self.erased: set[Candidate | Staff] = set()
 
     def do(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Work in the event loop, from the thread of the machine."""
+        """Run work in the event loop, from the state machine's thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(180)
 
     async def service(self) -> Replica:
-        """A replica that was alive a moment ago."""
+        """A replica that was alive recently."""
         if self.replica is not None and not self.replica.is_alive:
             await self.world.kill(self.replica)
             self.replica = None
@@ -73,7 +73,7 @@ class Approvals(RuleBasedStateMachine):
 
     @rule(target=candidates)
     def register_under_a_foreign_name(self) -> Candidate:
-        """A company registers, and billing has another one's provider of its name."""
+        """A company registers, and billing has another company's provider with its name."""
         candidate = self.register()
         self.foreign[candidate.name] = self.do(self.world.billing.plant(candidate.name))
         return candidate
@@ -100,17 +100,17 @@ class Approvals(RuleBasedStateMachine):
 
     @rule(candidate=candidates)
     def retry(self, candidate: Candidate) -> None:
-        """An admin has an approval tried again now."""
+        """An admin retries an approval."""
         answer = self.do(self.try_again(candidate))
         self.note(candidate, "approved", answer, {200, 400, 404, 409, 502, 503})
 
     async def try_again(self, candidate: Candidate) -> Answer:
-        """Retry an approval, unless it is over."""
+        """Retry an approval, unless it has ended."""
         return await self.world.ask(await self.service(), "POST", f"/candidates/{candidate.id}/approval/retry")
 
     @rule(candidate=candidates)
     def resolve(self, candidate: Candidate) -> None:
-        """An admin looks into billing, and resolves what is in doubt as that tells."""
+        """An admin looks in billing and resolves approvals in doubt accordingly."""
 
         async def resolve() -> tuple[str, Answer]:
             replica = await self.service()
@@ -127,7 +127,7 @@ class Approvals(RuleBasedStateMachine):
 
     @rule(candidate=candidates, fault=st.sampled_from(["slow", *FAULTS]), seconds=st.floats(0.0, 1.3 * SLOW_SECONDS))
     def overrule(self, candidate: Candidate, fault: str, seconds: float) -> None:
-        """An admin approves, and somebody rejects past the service meanwhile, or before, or after."""
+        """An admin approves, and the candidate is rejected in SQL during, before or after it."""
 
         async def overrule() -> tuple[bool, Answer]:
             replica = await self.service()
@@ -147,7 +147,7 @@ class Approvals(RuleBasedStateMachine):
 
     @rule(candidate=candidates)
     def erase(self, candidate: Candidate) -> None:
-        """A company asks to be forgotten, which is done unless its approval stands."""
+        """A company's data is erased, unless it has an unfinished approval."""
 
         async def erase() -> str:
             try:
@@ -180,7 +180,7 @@ class Approvals(RuleBasedStateMachine):
 
     @rule(candidate=candidates, member=staff, fault=st.sampled_from(FAULTS))
     def erase_staff(self, candidate: Candidate, member: Staff, fault: str) -> None:
-        """An admin approves and is erased meanwhile: the approval ends as any, and they may do nothing more."""
+        """An admin approves and is erased during it: the approval ends normally, and the admin has no more access."""
 
         async def erase() -> tuple[Answer, Answer, Answer]:
             replica = await self.service()
@@ -199,13 +199,13 @@ class Approvals(RuleBasedStateMachine):
             assert member not in self.erased, "somebody approved who was erased"
             self.note(candidate, "approved", answer, {200, 400, 409, 502, 503})
         self.erased.add(member)
-        # None: it came to its failpoint meanwhile, and died.
+        # None: it reached its failpoint and died.
         assert read is None or read.status_code == 401, "somebody reads who was erased"
         assert log_in is None or log_in.status_code == 401, "somebody logs in who was erased"
 
     @rule(missing=st.integers(-2, 3))
     def recount(self, missing: int) -> None:
-        """Counts are wrong by some, and two operators recount at once."""
+        """Counts are wrong, and two operators recount at once."""
 
         async def recount() -> None:
             if missing:
@@ -216,7 +216,7 @@ class Approvals(RuleBasedStateMachine):
 
     @rule(failpoint=st.sampled_from(FAILPOINTS), hit=st.integers(1, 3))
     def crash(self, failpoint: str, hit: int) -> None:
-        """The service is killed now, and again when it comes to a certain point."""
+        """The service is killed now, and again when it reaches a failpoint."""
 
         async def crash() -> None:
             await self.world.kill(await self.service())
@@ -226,12 +226,12 @@ class Approvals(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0.0, 1.5 * LEASE_SECONDS))
     def wait(self, seconds: float) -> None:
-        """Time passes, in which the service sweeps."""
+        """Time passes, and the service sweeps."""
         self.do(self.service())
         self.do(asyncio.sleep(seconds))
 
     def expect(self, answer: Answer, allowed: set[int]) -> None:
-        """An answer has one of these statuses; there is none when the service died."""
+        """A response has one of these statuses; None if the service died."""
         if answer is None:
             assert self.replica is not None
             self.do(self.replica.wait_until_dead())
@@ -239,7 +239,7 @@ class Approvals(RuleBasedStateMachine):
             assert answer.status_code in allowed, answer.text
 
     def note(self, candidate: Candidate, decision: str, answer: Answer, allowed: set[int]) -> None:
-        """Compare an answer with what is known, and remember what it tells."""
+        """Compare a response with the model, and update the model."""
         self.expect(answer, allowed)
         if answer is None:
             return
@@ -249,13 +249,13 @@ class Approvals(RuleBasedStateMachine):
             self.decided[candidate] = decision
 
     def teardown(self) -> None:
-        """Let everything come to its end, and examine that."""
+        """Let everything finish, and check the result."""
         if self.registered:
             self.do(self.finish())
         self.do(self.world.clear())
 
     async def finish(self) -> None:
-        """Restart, complete what is unfinished, and compare the decisions with those that were seen."""
+        """Restart, complete unfinished approvals, and compare the decisions with the model."""
         await self.world.clear()
         self.replica = None
         await self.service()
@@ -276,7 +276,7 @@ class Approvals(RuleBasedStateMachine):
 
 
 async def explore(world: World, random: Random, *, examples: int = 3, steps: int = STEPS) -> Findings:
-    """Try so many random histories."""
+    """Run this many random histories."""
     machine = type(
         "Approvals",
         (Approvals,),
@@ -292,7 +292,7 @@ async def explore(world: World, random: Random, *, examples: int = 3, steps: int
         stateful_step_count=steps,
         deadline=None,
         database=None,  # the runner's seed repeats a history
-        phases=[Phase.generate],  # a history takes seconds, too long to look for the shortest
+        phases=[Phase.generate],  # a history takes seconds, too long for shrinking
         suppress_health_check=list(HealthCheck),
     )
     seeded = seed(random.getrandbits(64))(machine)

@@ -20,20 +20,20 @@ from .world import World
 
 PIPE_BYTES = 4096  # the least that Linux has
 CHATTY = {"LOG_LEVEL": "INFO"}  # a line for each request
-LINES = 8000  # of about 250 characters: more than the service keeps
+LINES = 8000  # of about 250 characters: more than the service buffers
 ANSWERED_SECONDS = 5.0
 STOPPED_SECONDS = 15.0  # as documented
 DROPPED = "provider_service_log_lines_dropped_total"
 
 
 async def kill_without_a_log(world: World, failpoint: str, contract: Contract, random: Random) -> Findings:
-    """Kill the service at a failpoint; neither it nor the one that finishes can write a line."""
+    """Kill the service at a failpoint; neither it nor its successor can write a log line."""
     with _nobody_reads(world):
         return await kill_at(world, failpoint, contract, random)
 
 
 async def approve_without_a_log(world: World, random: Random, *, lines: int = LINES) -> Findings:
-    """Approve while more lines come than the service keeps, then end it with SIGTERM."""
+    """Approve while there are more lines than the service buffers, then stop it with SIGTERM."""
     with _nobody_reads(world):
         replica = await world.start(**PATIENT, **CHATTY)
         await world.log_in(replica)
@@ -61,7 +61,7 @@ async def approve_without_a_log(world: World, random: Random, *, lines: int = LI
 
 @contextmanager
 def _nobody_reads(world: World) -> Iterator[None]:
-    """Replicas that start during the block write their logs into a pipe that is full already."""
+    """Replicas that start during the block write their logs to a full pipe."""
     pipe = world.folder / f"log-{uuid4().hex[:8]}"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # otherwise it waits for a writer

@@ -24,15 +24,15 @@ from .scenarios import SCENARIOS, Scenario
 from .service_process import ForkServer
 from .world import World
 
-LANES = 4  # worlds in which scenarios run side by side; most of their time is waiting
-SHARE_BESIDE = 0.7  # of the minutes; the rest is for the scenarios that run alone
+LANES = 4  # worlds in which scenarios run concurrently; they mostly wait
+SHARE_BESIDE = 0.7  # share of the minutes; the rest is for scenarios that run alone
 LONGEST_RUN = 900.0  # seconds
 COLUMNS = ("runs", "failures", "duplicates", "orphans", "in doubt", "slowest recovery")
 
 
 @dataclass
 class Row:
-    """What the runs of a group came to."""
+    """The results of a group's runs."""
 
     runs: int = 0
     failures: int = 0
@@ -41,7 +41,7 @@ class Row:
 
 @asynccontextmanager
 async def prepared_worlds(folder: Path, lanes: int) -> AsyncIterator[list[World]]:
-    """Worlds on one PostgreSQL; everything they started ends with the block."""
+    """Worlds on one PostgreSQL; everything that they started ends with the block."""
     async with AsyncExitStack() as stopping:
         cluster = PostgresCluster(folder)
         stopping.push_async_callback(cluster.stop)
@@ -64,11 +64,11 @@ class Suite:
 
     @property
     def names(self) -> list[str]:
-        """The scenarios that would run."""
+        """The selected scenarios."""
         return [scenario.name for scenario in self._scenarios]
 
     async def run(self, folder: Path) -> bool:
-        """Run everything, with its files in a folder; whether all went well."""
+        """Run everything, with files in a folder; return whether all succeeded."""
         beside = [one for one in self._scenarios if not one.alone]
         alone = [one for one in self._scenarios if one.alone]
         begun = time.monotonic()
@@ -82,7 +82,7 @@ class Suite:
         return not any(row.failures for row in self._rows.values())
 
     def _plan(self, scenarios: list[Scenario]) -> Iterator[tuple[Scenario, int]]:
-        """Each scenario once a round, until it had its number of runs; a run's number and the seed tell how it goes."""
+        """Each scenario once per round, up to its number of runs; a run is determined by its number and the seed."""
         options = self._options
         for index in count(options.first):
             done = index - options.first
@@ -160,14 +160,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.minutes is None and not options.long and not options.trials:
         options.minutes = 10.0
-    # Of connections that are cut on purpose the sandbox's server has nothing to say that matters.
+    # The sandbox's messages about connections that are reset on purpose do not matter.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
     suite = Suite(options)
     if options.list or not suite.names:
         print(*suite.names or ["No scenario has such a name; --list shows them."], sep="\n")  # noqa: T201 - as above
         raise SystemExit(0 if options.list else 2)
     folder = Path(tempfile.mkdtemp(prefix="provider-registration-faults-"))
-    folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+    folder.chmod(0o755)  # for root, whose PostgreSQL runs as another account
     try:
         went_well = asyncio.run(suite.run(folder))
     finally:

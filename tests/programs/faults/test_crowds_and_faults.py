@@ -1,4 +1,4 @@
-"""Crowds, races, replicas and a failing billing service: one provider for each approved candidate, none for others."""
+"""Concurrency, replicas and a failing billing service: one provider for each approved candidate, none for others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_of_approval_and_rejection_one_counts(world, random):
 
 
 async def test_a_hanging_billing_service_holds_no_database_connection(world, random):
-    # Other tests run beside this one: how quick reads are is for the runner to measure.
+    # Other tests run concurrently: only the full run measures the speed of reads.
     findings = await hang_during_approvals(world, random, approvals=30, seconds=3, longest_read=3)
 
     assert not findings.problems

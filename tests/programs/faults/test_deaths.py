@@ -46,12 +46,12 @@ async def test_lost_acknowledgements_of_commits_change_nothing(at_each, random):
 
 
 async def test_rejected_by_hand_during_the_call_an_approval_ends_with_one_orphan(at_each, random):
-    points = random.sample(DURING, 2)  # the runner tries them all
+    points = random.sample(DURING, 2)  # the full run tests them all
     await at_each(everywhere(overrule_at, points, lambda: random.choice(CONTRACTS)))
 
 
 async def test_killed_with_an_unread_log_the_service_finishes_after_a_restart(at_each, random):
-    points = random.sample(FAILPOINTS, 3)  # the runner tries them all
+    points = random.sample(FAILPOINTS, 3)  # the full run tests them all
     await at_each(everywhere(kill_without_a_log, points, lambda: random.choice([KEYS_HONOURED, KEYS_IGNORED])))
 
 
@@ -63,7 +63,7 @@ async def test_approvals_continue_with_an_unread_log(world, random):
 
 @pytest.fixture
 def open_folder():
-    """A folder for root's PostgreSQL, which runs as somebody else; pytest closes its own to others."""
+    """A folder for root's PostgreSQL, which runs as another account; pytest's own is closed to others."""
     folder = Path(tempfile.mkdtemp(prefix="provider-registration-faults-"))
     folder.chmod(0o755)
     yield folder
@@ -81,7 +81,7 @@ async def mortal_world(fork_server, open_folder):
 
 
 async def test_postgresql_killed_at_any_failpoint_is_survived(mortal_world, random):
-    for failpoint in random.sample(FAILPOINTS, 5):  # the runner tries them all
+    for failpoint in random.sample(FAILPOINTS, 5):  # the full run tests them all
         contract = random.choice(CONTRACTS)
         findings = await kill_database_at(mortal_world, failpoint, contract, random)
         assert not findings.problems, (failpoint, contract, findings.problems)

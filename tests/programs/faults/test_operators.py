@@ -1,4 +1,4 @@
-"""What operators do during approvals: erase, recount, change releases.
+"""Actions of operators during approvals: erase, recount, change releases.
 
 Only the runner changes clocks, and reads from late replicas; tests/db/test_read_replica.py does the latter too.
 """

@@ -27,17 +27,17 @@ from .billing import Billing
 from .service_process import ForkServer, Replica
 
 EMAIL, PASSWORD = "admin@example.com", "correct horse battery staple"
-TOKEN_SECONDS = 900  # a token is used for so long; it is valid for twice as long
+TOKEN_SECONDS = 900  # seconds for which a token is used; it is valid for twice as long
 ANSWER_TIMEOUT = 60.0  # seconds
-RECOVERY_SECONDS = 60.0  # what an unfinished approval may take once the service is back
+RECOVERY_SECONDS = 60.0  # time for an unfinished approval once the service is back
 RECONNECTING = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError)
 
-# Short, so that waiting for a lease is not what a run spends its time on; the lease is 1.5 deadlines.
+# Short, so that runs do not mostly wait for leases; the lease is 1.5 deadlines.
 IMPATIENT = {
     "BILLING_CONNECT_TIMEOUT_SECONDS": 0.5,
     "BILLING_TIMEOUT_SECONDS": 0.5,
     "BILLING_DEADLINE_SECONDS": 1.4,
-    # Patient with PostgreSQL: a dozen services on a busy machine are not what is looked at.
+    # A long database timeout: a dozen services on a busy machine are slow.
     "DATABASE_TIMEOUT_SECONDS": 5.0,
     "DATABASE_POOL_SIZE": 5,
 }
@@ -50,7 +50,7 @@ COUNT_WAITING = """
     SELECT count(*) AS waiting FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND datname = current_database()
 """
-# What somebody does by hand who knows nothing of approvals.
+# A manual rejection without regard for approvals.
 OVERRULE = """
     UPDATE candidates SET status = 'rejected' WHERE id = $1 AND status = 'pending' RETURNING id
 """
@@ -61,7 +61,7 @@ INSERT_CANDIDATES = """
 """
 
 
-Answer = httpx.Response | None  # None when none came
+Answer = httpx.Response | None  # None without a response
 
 
 @dataclass(frozen=True)
@@ -73,27 +73,27 @@ class Candidate:
 
     @property
     def email(self) -> str:
-        """The address it registered with."""
+        """Its e-mail address."""
         return f"{self.name}@example.com"
 
 
 @dataclass(frozen=True)
 class Staff:
-    """An admin beside the one who asks for everything else, logged in."""
+    """Another admin than the one of all other requests, logged in."""
 
     email: str
     token: str
 
 
 class DatabaseServer(Protocol):
-    """Where a world gets its database; PostgresCluster is one that can be killed."""
+    """The server of a world's database; PostgresCluster can be killed."""
 
     async def create_database(self) -> str:
-        """Make a migrated database; return its URL."""
+        """Create a migrated database; return its URL."""
 
 
 class World:
-    """One database, one billing service and some replicas; scenarios follow one another in it."""
+    """One database, one billing service and some replicas, for successive scenarios."""
 
     def __init__(self, fork_server: ForkServer, cluster: DatabaseServer, billing: Billing, folder: Path) -> None:
         self.cluster = cluster
@@ -113,7 +113,7 @@ class World:
     @classmethod
     @asynccontextmanager
     async def open(cls, fork_server: ForkServer, cluster: DatabaseServer, folder: Path) -> AsyncIterator[World]:
-        """A fresh one; everything it started ends with the block."""
+        """A new one; everything that it started ends with the block."""
         await asyncio.to_thread(folder.mkdir)
         async with AsyncExitStack() as stopping:
             billing = Billing(folder)
@@ -124,8 +124,8 @@ class World:
             await world._add_admin(EMAIL)
             world._pool = await asyncpg.create_pool(world.database_url, min_size=0, max_size=4)
             stopping.push_async_callback(world._pool.close)
-            # As many connections as there may be callers: requests must compete in the service, not in the client.
-            # Idle ones stay open: httpcore may close one for its age that it has just given to a request.
+            # One connection per client: requests must compete in the service, not in the HTTP client.
+            # Idle ones stay open: httpcore may close an expired one that it has just given to a request.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60)
             world._client = await stopping.enter_async_context(
                 httpx.AsyncClient(timeout=ANSWER_TIMEOUT, limits=limits, trust_env=False)
@@ -146,7 +146,7 @@ class World:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
-        """What the commands of operators work on."""
+        """The database for commands of operators."""
         url = DatabaseSettings(_env_file=None, database_url=self.database_url).database_url
         database = Database(url, pool_size=1)
         try:
@@ -155,24 +155,24 @@ class World:
             await database.close()
 
     async def erase(self, email: str) -> list[str]:
-        """Forget a person as `erase-data` does; what was done."""
+        """Erase a person's data as `erase-data` does; return what was done."""
         async with self.database() as database:
             return await erase_person(database, email)
 
     async def recount(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """Count as `recount` does; what was missing, which is nothing unless somebody saw to that."""
+        """Recount as `recount` does; return the corrections."""
         async with self.database() as database:
             return await recount(database)
 
     @asynccontextmanager
     async def holding(self, candidates: Iterable[Candidate]) -> AsyncIterator[None]:
-        """Keep the candidates' rows locked during the block: whoever decides about them waits for its end."""
+        """Lock the candidates' rows during the block: decisions about them wait for its end."""
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK_CANDIDATES, [candidate.id for candidate in candidates])
             yield
 
     async def until_waiting(self, sessions: int, seconds: float) -> None:
-        """Return when so many sessions wait for locks, or so much time is over."""
+        """Return when this many sessions wait for locks, or after this time."""
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
             [row] = await self.fetch(COUNT_WAITING)
@@ -182,13 +182,13 @@ class World:
 
     @asynccontextmanager
     async def keeping_counts(self) -> AsyncIterator[None]:
-        """Keep everybody from adding to the counts during the block: whoever does waits for its end."""
+        """Lock the counts during the block: changes wait for its end."""
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("LOCK TABLE candidate_counts IN SHARE MODE")
             yield
 
     async def other_fork_server(self, name: str, environment: Mapping[str, str]) -> ForkServer:
-        """A fork server with further environment variables, the same for the same name; it ends with the world."""
+        """The fork server of a name, with more environment variables; it ends with the world."""
         if name not in self._other_fork_servers:
             self._other_fork_servers[name] = ForkServer(self.folder, environment)
             await asyncio.to_thread(self._other_fork_servers[name].load)
@@ -205,7 +205,7 @@ class World:
 
     @contextmanager
     def logs_into(self, path: Path) -> Iterator[None]:
-        """Have replicas that start during the block write their logs there."""
+        """Let replicas that start during the block write their logs there."""
         self._logs_into = path
         try:
             yield
@@ -213,7 +213,7 @@ class World:
             self._logs_into = None
 
     async def clear(self) -> None:
-        """End every replica, and make billing well again: what a scenario leaves, whether or not it succeeded."""
+        """Stop every replica and reset billing, whether or not the scenario succeeded."""
         for replica in list(self._running):
             await self.kill(replica)
         await self.billing.recover()
@@ -228,14 +228,14 @@ class World:
         database_url: str | None = None,
         **settings: object,
     ) -> Replica:
-        """Start a replica; `settings` are environment variables beside or instead of the impatient ones."""
+        """Start a replica; `settings` are environment variables that are added to or replace the default ones."""
         environment = {
             "DATABASE_URL": database_url or self.database_url,
             "JWT_SECRET_KEY": self._secret,
             "BILLING_SERVICE_URL": self.billing.url,
             "LOG_LEVEL": "WARNING",
-            "RATE_LIMIT_DEFAULT": "",  # one admin asks for everything
-            "RATE_LIMIT_LOGIN": "",  # and all staff have one address
+            "RATE_LIMIT_DEFAULT": "",  # one admin sends all requests
+            "RATE_LIMIT_LOGIN": "",  # and all staff have one IP address
             "METRICS_ACCESS": "anyone",
             **IMPATIENT,
             **settings,
@@ -249,29 +249,29 @@ class World:
         return replica
 
     def logs(self) -> list[str]:
-        """The ends of the logs of the replicas that are left, for whoever looks for the reason of a failure."""
+        """The ends of the logs of the remaining replicas, to explain a failure."""
         return [f"{replica.log.name}:\n{replica.tail()}" for replica in self._running]
 
     async def kill(self, replica: Replica) -> None:
-        """End a replica at once, if it is not dead already."""
+        """Kill a replica, unless it is already dead."""
         await replica.kill()
         await asyncio.gather(*self._pending.pop(replica, []))
         self._running.remove(replica)
 
     async def stop(self, replica: Replica) -> None:
-        """Have a replica finish what it is at, and end."""
+        """Stop a replica gracefully."""
         await self.answers(replica)
         await replica.terminate()
         self._running.remove(replica)
 
     def in_background(self, replica: Replica, asking: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
-        """Ask a replica without waiting; that ends with the replica, if not before."""
+        """Send a request without waiting; it ends with the replica at the latest."""
         task = asyncio.create_task(asking)
         self._pending[replica].append(task)
         return task
 
     async def answers(self, replica: Replica) -> list[Answer]:
-        """What came of everything that was asked in the background: an answer each, and none of bewilderment."""
+        """The responses to all background requests, none of which may be unexpected."""
         answers = await asyncio.gather(*self._pending.pop(replica, []))
         for answer in answers:
             assert answer is not None, "the service left a request unanswered"
@@ -279,7 +279,7 @@ class World:
         return answers
 
     async def log_in(self, replica: Replica, *, again: bool = False) -> None:
-        """Have a token that will do for a while, before a failpoint or a fault makes that impossible."""
+        """Get a token that is valid for a while, before a failpoint or a fault makes that impossible."""
         now = asyncio.get_running_loop().time()
         if now < self._token_ends and not again:
             return
@@ -293,7 +293,7 @@ class World:
         self._token_ends = 0.0
 
     async def try_to_log_in(self, replica: Replica, email: str) -> Answer:
-        """What a replica answers to an address and the right password; None when no answer came."""
+        """A replica's response to an e-mail address and the correct password; None without a response."""
         credentials = {"username": email, "password": PASSWORD}
         try:
             return await self._client.post(f"{replica.url}/auth/login", json=credentials)
@@ -301,7 +301,7 @@ class World:
             return None
 
     async def hire(self, replica: Replica) -> Staff:
-        """Another admin, who logs in."""
+        """Create another admin and log in."""
         email = f"{uuid4().hex}@staff.example"
         await self._add_admin(email)
         response = await self.try_to_log_in(replica, email)
@@ -310,7 +310,7 @@ class World:
         return Staff(email, response.json()["access_token"])
 
     async def ask(self, replica: Replica, method: str, path: str, *, token: str | None = None, **how: Any) -> Answer:
-        """Ask as an admin, or with another token; None when no answer came."""
+        """Send a request as an admin, or with another token; None without a response."""
         headers = {"Authorization": f"Bearer {token or self._token}"}
         try:
             return await self._client.request(method, replica.url + path, headers=headers, **how)
@@ -318,29 +318,29 @@ class World:
             return None
 
     async def approve(self, replica: Replica, candidate: Candidate, *, token: str | None = None) -> Answer:
-        """Approve as an admin, or with another token; None when no answer came."""
+        """Approve as an admin, or with another token; None without a response."""
         return await self.ask(replica, "POST", f"/candidates/{candidate.id}/approve", token=token)
 
     async def reject(self, replica: Replica, candidate: Candidate) -> Answer:
-        """Reject as an admin; None when no answer came."""
+        """Reject as an admin; None without a response."""
         return await self.ask(replica, "POST", f"/candidates/{candidate.id}/reject")
 
     async def overrule(self, candidate: Candidate) -> bool:
-        """Reject past the service, whatever goes on; whether it was undecided."""
+        """Reject in SQL, in any state; return whether it was undecided."""
         return bool(await self.fetch(OVERRULE, candidate.id))
 
     async def resolve(self, replica: Replica, candidate: Candidate, **resolution: object) -> Answer:
-        """Resolve an approval in doubt as an admin; None when no answer came."""
+        """Resolve an approval in doubt as an admin; None without a response."""
         return await self.ask(replica, "POST", f"/candidates/{candidate.id}/approval/resolve", json=resolution)
 
     async def register(self, count: int = 1) -> list[Candidate]:
-        """Companies nobody knew before; straight into the database, since registering is not what is tried here."""
+        """New companies, inserted directly into the database, since registration is not tested here."""
         names = [f"company-{uuid4().hex}" for _ in range(count)]
         rows = await self.fetch(INSERT_CANDIDATES, names)
         return [Candidate(row["id"], row["company_name"]) for row in rows]
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """What the database says, however often it has to be asked."""
+        """The result of a query, retried while the database is unavailable."""
         async with asyncio.timeout(RECOVERY_SECONDS):
             while True:
                 try:
@@ -349,12 +349,12 @@ class World:
                     await asyncio.sleep(0.05)
 
     async def count(self, condition: str, candidates: Iterable[Candidate]) -> int:
-        """How many of the candidates' intents meet a condition, which is SQL."""
+        """The number of the candidates' intents that meet an SQL condition."""
         statement = f"SELECT FROM unfinished_approvals WHERE candidate_id = ANY($1::uuid[]) AND {condition}"
         return len(await self.fetch(statement, [candidate.id for candidate in candidates]))
 
     async def until_count(self, condition: str, candidates: Sequence[Candidate], wanted: int, seconds: float) -> float:
-        """Wait until so many of the candidates' intents meet the condition; how long that took, in seconds."""
+        """Wait until this many of the candidates' intents meet the condition; return the seconds that it took."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         while (found := await self.count(condition, candidates)) != wanted:
@@ -364,5 +364,5 @@ class World:
         return loop.time() - begun
 
     async def settle(self, candidates: Sequence[Candidate]) -> float:
-        """Wait until nothing is left to be done by itself; how long that took, in seconds."""
+        """Wait until nothing is left to complete automatically; return the seconds that it took."""
         return await self.until_count("in_doubt_since IS NULL", candidates, 0, RECOVERY_SECONDS)

@@ -17,11 +17,11 @@ from provider_registration.observability.metrics import REQUESTS
 from .fuzzer import ROLES, Verdict, fuzz
 from .stage import staged
 
-EXAMPLES = 400  # of each operation in a round, by role; a round comes to some 10,000 cases
+EXAMPLES = 400  # examples of each operation in a round, by role; a round has about 10,000 cases
 
 
 async def fuzz_in_rounds(options: Namespace) -> bool:
-    """Fuzz as everybody at once until there were enough cases; whether all went well."""
+    """Fuzz with all roles at once until there are enough cases; return whether all passed."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     begun = time.monotonic()
     verdicts: dict[str, list[Verdict]] = {role: [] for role in ROLES}
@@ -43,7 +43,7 @@ async def fuzz_in_rounds(options: Namespace) -> bool:
 
 
 def _answers() -> Counter[str]:
-    """How often the service has answered with each status code."""
+    """The number of responses with each status code."""
     answers: Counter[str] = Counter()
     for family in REQUESTS.collect():
         for sample in family.samples:
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="cases of each operation and role in a round")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="repeats the generated requests")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.ERROR)  # the service's faults; refusals are what it is asked for here
+    logging.basicConfig(level=logging.ERROR)  # only errors of the service; refusals are expected here
     raise SystemExit(0 if asyncio.run(fuzz_in_rounds(options)) else 1)
 
 

@@ -14,14 +14,14 @@ from typing import Any
 from .stage import EMAIL, PASSWORD, Stage
 
 HERE = Path(__file__).parent
-FAILED = 1  # schemathesis's exit status when checks failed; 0 is success, and others mean that it could not work
+FAILED = 1  # schemathesis's exit status if checks failed; 0 is success, others mean that it could not run
 
 ROLES = ("nobody", "admin")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run found. `output` is for people, with a command for each failure that repeats its request."""
+    """The result of a run. `output` has a command for each failure that repeats its request."""
 
     report: dict[str, Any]
     output: str
@@ -33,13 +33,13 @@ class Verdict:
 
     @property
     def problems(self) -> Counter[str]:
-        """What went wrong, such as ServerError, and how often."""
+        """The failures, such as ServerError, and their numbers."""
         failures = {each["type"]: each["count"] for each in self.report["failures"]}
         return Counter(failures) + Counter({each["title"]: each["count"] for each in self.report["errors"]})
 
     @property
     def is_good(self) -> bool:
-        """Whether everything was tried and nothing went wrong."""
+        """Whether everything was tried and passed."""
         operations = self.report["operations"]
         return self.report["exit_code"] == 0 and operations["tested"] == operations["total"]
 

@@ -16,16 +16,16 @@ from provider_registration.candidates.schemas import EXAMPLE_REGISTRATION
 
 IS_ADMIN = os.environ["FUZZ_ROLE"] == "admin"
 LOGIN = {"username": os.environ["FUZZ_USERNAME"], "password": os.environ["FUZZ_PASSWORD"]}
-TOKEN_SECONDS = 600  # a token is used for so long; it is valid for three times as long
+TOKEN_SECONDS = 600  # seconds for which a token is used; it is valid for three times as long
 LOGOUT = "/auth/logout"
 
-# Addresses that nobody has registered yet: most of the others that schemathesis makes are one and the same.
+# New e-mail addresses: most of those that schemathesis generates are the same.
 schemathesis.openapi.format("email", st.uuids(version=4).map("{}@example.com".format))
 
 
 @schemathesis.hook.apply_to(name="POST /candidates")
 def before_call(_context, case, _kwargs):
-    """Give each registration that is made from the document's example a name and an address of its own."""
+    """Give each registration generated from the document's example a unique name and e-mail address."""
     for field, value in (("company_name", f"Orchard {uuid4()}"), ("contact_email", f"{uuid4()}@example.com")):
         if isinstance(case.body, dict) and case.body.get(field) == EXAMPLE_REGISTRATION[field]:
             case.body = {**case.body, field: value}
@@ -43,7 +43,7 @@ class Admin:
 
 
 class Nobody:
-    """Sends no token, or one that is made up."""
+    """Sends no token, or an invalid one."""
 
     def get(self, _case, _context):
         claims = {"sub": "00000000-0000-0000-0000-000000000000", "role": "admin", "exp": 2**33}
@@ -56,18 +56,18 @@ class Nobody:
 
 if IS_ADMIN:
     schemathesis.auth(refresh_interval=TOKEN_SECONDS).skip_for(path=LOGOUT)(Admin)
-    schemathesis.auth(refresh_interval=None).apply_to(path=LOGOUT)(Admin)  # one of its own for each: it ends there
+    schemathesis.auth(refresh_interval=None).apply_to(path=LOGOUT)(Admin)  # a separate one for each: it ends there
 else:
     schemathesis.auth(refresh_interval=None)(Nobody)
 
 
 @schemathesis.check
 def doors_stay_closed(_context, response, case):
-    """Staff's operations answer nobody but with 401, whatever else is wrong; and an admin never so."""
+    """Operations of staff return 401 to anonymous clients, whatever else is wrong, and never to an admin."""
     is_closed = bool(case.operation.definition.raw.get("security"))
     if not is_closed or case.method.upper() != case.operation.method.upper():
         return
     if response.status_code == HTTPStatus.NOT_FOUND and case.path_parameters:
-        return  # what was generated for the path may lead to another path
+        return  # the generated path may be another path
     is_refused = response.status_code == HTTPStatus.UNAUTHORIZED
     assert is_refused is not IS_ADMIN, f"{response.status_code} for {os.environ['FUZZ_ROLE']}"

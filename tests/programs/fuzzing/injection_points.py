@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
-MARK = "*"  # sqlmap puts what it tries where this stands
+MARK = "*"  # sqlmap replaces this with its payloads
 JSON = "application/json"
-# What the service reads beside the headers that the document names, tried on one operation for all.
+# Headers that the service reads but the document does not name, tested on one operation.
 READ_EVERYWHERE, THE_ONE = {"Authorization": "Bearer x", "X-Request-ID": "x"}, "GET /candidates"
-STAND_IN = "0STAND0IN0"  # for a value, until it can be written with the mark
+STAND_IN = "0STAND0IN0"  # for a value, until it can be written with the marker
 
 
 @dataclass(frozen=True)
 class InjectionPoint:
-    """One parameter, and the request that has the mark behind its value."""
+    """One parameter, and a request with the marker after its value."""
 
     operation: str
     parameter: str
@@ -32,7 +32,7 @@ class InjectionPoint:
 
     @property
     def name(self) -> str:
-        """For people, and to choose by."""
+        """The name to show and to select by."""
         return f"{self.operation} {self.parameter}"
 
 
@@ -77,7 +77,7 @@ def _in_parameter(
 
 
 def _valid(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """A value that a parameter's schema allows, as far as the schema says it."""
+    """A value that a parameter's schema allows."""
     if "$ref" in schema:
         return _valid(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     for values in (schema.get("examples"), schema.get("enum")):
@@ -91,7 +91,7 @@ def _valid(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
 
 
 def _in_body(whole: InjectionPoint, media_type: str, body: dict[str, Any]) -> Iterator[InjectionPoint]:
-    """The body once for each value in it, with the mark behind that value; of a list the first item stands for all."""
+    """The body once for each value, with the marker after that value; only the first item of a list is used."""
     for key, value in body.items():
         is_list = isinstance(value, list)
         text = _encode(media_type, body | {key: [STAND_IN, *value[1:]] if is_list else STAND_IN})

@@ -28,7 +28,7 @@ FELL = "sqlmap identified the following injection point"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a parameter stood it."""
+    """The result of a parameter."""
 
     role: str
     point: InjectionPoint
@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def is_good(self) -> bool:
-        """Whether sqlmap tried everything in vain."""
+        """Whether sqlmap tried everything and found nothing."""
         return self.verdict == "resisted"
 
 
@@ -52,7 +52,7 @@ class Attack:
         self.outcomes: list[Outcome] = []
 
     async def run(self) -> None:
-        """Try every parameter that was chosen, as everybody."""
+        """Test every selected parameter, with every role."""
         jobs = iter([(role, point) for point in await self._points() for role in ROLES])
 
         async def work() -> None:
@@ -81,7 +81,7 @@ class Attack:
         process = await asyncio.create_subprocess_exec(
             *("sqlmap", "--batch", "--flush-session", "--disable-coloring", "--skip-waf", "--dbms=PostgreSQL"),
             *(f"--level={self._options.level}", f"--risk={self._options.risk}"),
-            "--ignore-code=401",  # to sqlmap it is the end; here it is what a wrong password is answered with
+            "--ignore-code=401",  # sqlmap would stop; here it is the response to a wrong password
             *("--threads=2", "--timeout=20", "--retries=1", "--answers=keep testing=N"),
             *(f"--output-dir={folder}", "-t", traffic),
             *(f"--url={self._stage.url}{point.path}", f"--method={point.method}"),
@@ -148,7 +148,7 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("sqlmap") is None:
         parser.exit(2, "This needs sqlmap, which is not installed (Debian, Ubuntu: apt install sqlmap).\n")
-    logging.basicConfig(level=logging.ERROR)  # the service's faults; refusals are what it is asked for here
+    logging.basicConfig(level=logging.ERROR)  # only errors of the service; refusals are expected here
     raise SystemExit(0 if asyncio.run(attack(options)) else 1)
 
 

@@ -29,14 +29,14 @@ from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
 
-# Those of the OpenAPI document's example: the attackers' log-ins that come from it succeed.
+# Those of the OpenAPI document's example, so that logins generated from it succeed.
 EMAIL, PASSWORD = "admin@example.com", "correct horse battery staple"
-IN_DOUBT = 4  # approvals; one more failure in a row, and the service gives billing a pause
+IN_DOUBT = 4  # approvals; one more failure in a row would open the breaker
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the service is."""
+    """The URL of the service."""
 
     url: str
 
@@ -51,7 +51,7 @@ class Stage:
 async def staged_on(database_url: str, folder: Path) -> AsyncIterator[Stage]:
     """Serve on an empty database while the block runs; the billing sandbox keeps its file in `folder`."""
     await asyncio.to_thread(migrations.upgrade, database_url)
-    sandbox = create_sandbox(folder / "billing.sqlite3", honour_idempotency_key=False)  # as the real one today
+    sandbox = create_sandbox(folder / "billing.sqlite3", honour_idempotency_key=False)  # like the real one today
     async with serve_in_background(sandbox) as billing_url:
         settings = Settings(
             _env_file=None,
@@ -74,9 +74,9 @@ async def staged_on(database_url: str, folder: Path) -> AsyncIterator[Stage]:
 
 @asynccontextmanager
 async def staged() -> AsyncIterator[Stage]:
-    """The same on a PostgreSQL of its own; nothing of it is left after the block."""
+    """The same on its own PostgreSQL, which is removed after the block."""
     folder = Path(tempfile.mkdtemp(prefix="provider-registration-fuzzing-"))
-    await asyncio.to_thread(folder.chmod, 0o755)  # for root, whose PostgreSQL runs as somebody else
+    await asyncio.to_thread(folder.chmod, 0o755)  # for root, whose PostgreSQL runs as another account
     postgres = PrivatePostgres(folder / "postgres", options={"fsync": "off", "full_page_writes": "off"})
     try:
         async with staged_on(await asyncio.to_thread(postgres.start), folder) as stage:
@@ -95,7 +95,7 @@ async def _add_admin(database_url: str) -> None:
 
 
 async def _leave_approvals_in_doubt(stage: Stage, billing_url: str) -> None:
-    """Approve while billing makes the provider, loses the answer and refuses the name when it is asked again."""
+    """Approve while billing creates the provider, loses the response, and refuses the name on the retry."""
     names = [f"Doubtful {number}" for number in range(IN_DOUBT)]
     headers = {"Authorization": f"Bearer {await stage.token()}"}
     async with httpx.AsyncClient(base_url=stage.url, headers=headers, trust_env=False, timeout=30) as client:

@@ -1,4 +1,4 @@
-"""Faults to be put into the source one by one, each with the tests that have to notice it."""
+"""Faults to put into the source one by one, each with the tests that must detect it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ APPROVAL = "approvals/"
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`old`, which stands `times` times in a file of the source, becomes `new`; `tests` are enough to notice."""
+    """`old`, which occurs `times` times in a source file, becomes `new`; `tests` must detect it."""
 
     name: str
     file: str
@@ -34,7 +34,7 @@ class Mutant:
 
 
 def _release(name: str, statement: str) -> Mutant:
-    """A statement that releases a claim, whoever holds it."""
+    """A statement that releases a claim of any worker."""
     end = "WHERE candidate_id = :candidate_id AND claim_id = :claim_id"
     old = f"{statement}\n    {end}"
     new = f"{statement}\n    WHERE candidate_id = :candidate_id"

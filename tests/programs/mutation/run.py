@@ -250,7 +250,7 @@ def main() -> None:
     KEPT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="provider-registration-mutation-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # for root, whose PostgreSQL runs as somebody else
+        folder.chmod(0o755)  # for root, whose PostgreSQL runs as another account
         python = copy_to(folder / "copy")
         _compile(python)
         sampled = sample(mutants_of(folder / "copy" / SOURCE), chosen.seed, chosen.size)

@@ -1,4 +1,4 @@
-"""A change that tests notice is told from one that they do not, and what was judged is not judged again."""
+"""Detected and undetected changes are distinguished, and a judged change is not judged again."""
 
 from __future__ import annotations
 

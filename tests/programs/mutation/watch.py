@@ -1,4 +1,4 @@
-"""A plugin of pytest that writes what came of each test, and its seconds, to a file: `--outcomes FILE`."""
+"""A pytest plugin that writes the outcome and the seconds of each test to a file: `--outcomes FILE`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def read(path: Path) -> dict[str, tuple[str, float]]:
-    """What came of each test, and its seconds."""
+    """The outcome and the seconds of each test."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 
