@@ -218,7 +218,7 @@ AS $function$
     DECLARE
         mine integer := pg_backend_pid() % 16;
     BEGIN
-        -- Counts that another open transaction adds to keep nobody waiting: the next that are free will do.
+        -- Skip counts that another open transaction has locked, and use the next free ones.
         FOR _ IN 1..16 LOOP
             EXIT WHEN pg_try_advisory_xact_lock(1668183155, mine);
             mine := (mine + 1) % 16;

@@ -1,4 +1,4 @@
-"""What alembic runs for every command: online through asyncpg, or `--sql` without any database."""
+"""Runs alembic's commands: online through asyncpg, or with `--sql` without a database."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
 
 # A migration that waits for a table's lock makes every request wait behind it: give up soon, and retry.
 TIMEOUTS = ("SET lock_timeout = '500ms'", "SET statement_timeout = 0")
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two tries; random, to avoid a periodic lock
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two attempts; random, to avoid a periodic lock
 JITTER = secrets.SystemRandom()
 
 log = logging.getLogger("alembic.env")
 
 
 class TableLocked(CommandError):
-    """Another transaction kept a table locked."""
+    """Another transaction held a lock on a table for too long."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -131,11 +131,11 @@ def migrate() -> None:
 
 
 def try_to_migrate(*, is_last: bool) -> bool:
-    """Whether it finished; a locked table may be free at the next try."""
+    """Whether it finished; a locked table may be free at the next attempt."""
     try:
         run(on_locked_connection(database_url(), run_online))
     except TableLocked:
-        # A relative target such as -1 would be counted from where this try ended.
+        # A relative target such as -1 would be counted from where this attempt ended.
         if is_last or str(context.get_revision_argument()).startswith(("+", "-")):
             raise
         return False

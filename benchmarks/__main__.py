@@ -95,7 +95,7 @@ def main() -> None:
     seconds = asked.seconds or (QUICK_SECONDS if asked.quick else SECONDS)
     plan = Plan(Wrk(WORK), rounds, seconds, DECISIONS_PER_SECOND, tell)
     with cluster() as server_url:
-        sentences = ["The run was not finished."]
+        sentences = ["The run did not finish."]
         try:
             sentences = asyncio.run(measure(server_url, plan, contenders, asked))
         finally:  # what was measured is not lost

@@ -19,7 +19,7 @@ from benchmarks.scenarios import Scenario
 from provider_registration.local.postgres import free_port
 
 WARM_UP_SECONDS = 1.0
-SETTLE_SECONDS = 0.2  # between two runs, for what goes on after the last answer
+SETTLE_SECONDS = 0.2  # between two runs, for work after the last response
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Billing(asyncio.Protocol):
     ids = count(FIRST_ID)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Start without data."""
         self._transport = transport
         self._received = b""
 

@@ -98,7 +98,7 @@ def _inherited(contender: Contender) -> dict[str, str]:
 
 @dataclass
 class Running:
-    """A contender that answers at `url`."""
+    """A contender at `url`."""
 
     contender: Contender
     process: Process

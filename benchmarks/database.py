@@ -35,7 +35,7 @@ COUNT_BUSY = """
     SELECT count(*) FROM pg_stat_activity
     WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
-OWN_MARK = "bench-"  # addresses of the rows that the runs make begin so
+OWN_MARK = "bench-"  # the e-mail addresses of rows created by runs start with this
 
 # What a server of 8 GB would have; one cluster serves all, with every commit made durable.
 SERVER_OPTIONS = {
@@ -108,14 +108,14 @@ FORGET_INTENTS = """
 FORGET_MADE = "DELETE FROM candidates WHERE contact_email LIKE 'bench-%'"
 HAS_HISTORY = "SELECT to_regclass('approval_events') IS NOT NULL"
 
-# Where the pages around a depth begin, for cursors.
+# The positions of pages around a depth, for cursors.
 PLACES = """
     SELECT created_at, id FROM candidates ORDER BY created_at DESC, id DESC OFFSET $1 LIMIT $2
 """
 
 
 def row_id(number: int) -> UUID:
-    """The id of a row that FILL made."""
+    """The ID of a row that FILL created."""
     return UUID(md5(str(number).encode(), usedforsecurity=False).hexdigest())
 
 

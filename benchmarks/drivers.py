@@ -19,7 +19,7 @@ from benchmarks.processes import NO_TLS
 from benchmarks.scenarios import Scenario
 
 SCRIPT = Path(__file__).parent / "run.lua"
-MARGIN = 30.0  # seconds that wrk may take beyond what it was told
+MARGIN = 30.0  # seconds that wrk may take beyond its duration
 LEAST_FOR_QUANTILES = 2
 
 
@@ -53,7 +53,7 @@ class Load:
 
 
 class Driver(Protocol):
-    """Sends a load over so many connections for so many seconds."""
+    """Sends a load over a number of connections for a number of seconds."""
 
     async def run(self, running: Running, load: Load, *, seconds: float) -> Sample:
         """Send it; every response must be successful."""

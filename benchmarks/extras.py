@@ -1,4 +1,4 @@
-"""Measurements of this service only: reads during twenty simultaneous log-ins, and the cost of approvals."""
+"""Measurements of this service only: reads during twenty simultaneous logins, and the cost of approvals."""
 
 from __future__ import annotations
 

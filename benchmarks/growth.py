@@ -33,7 +33,7 @@ TRIES = 9  # ids or places, of which the median counts
 DEPTH = 0.9
 DATABASE = "bench_growth"
 
-# Indexes that are cheaper to build once than to keep while millions of rows come in.
+# Indexes that are cheaper to build once than to maintain while millions of rows are added.
 PLAIN_INDEXES = """
     SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition
     FROM pg_index
@@ -56,7 +56,7 @@ async def grow(connection: Any, first: int, last: int) -> None:
 
 
 async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
-    """Median blocks of each statement in a table of so many rows."""
+    """Median blocks of each statement in a table of this size."""
     rng = Random(rows)  # noqa: S311 - no secret
     numbers = [rng.randint(1, rows) for _ in range(TRIES)]
     pending = [await connection.fetchval(PENDING_IDS, row_id(number)) for number in numbers]

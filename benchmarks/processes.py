@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-START_TIMEOUT = 30.0  # seconds until the first answer
-STOP_TIMEOUT = 15.0  # seconds to end by itself
+START_TIMEOUT = 30.0  # seconds until the first response
+STOP_TIMEOUT = 15.0  # seconds until it exits by itself
 POLL_INTERVAL = 0.05
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 # Fields of /proc/PID/stat after the name: parent, and time in user and system mode, own and of children that ended.
@@ -105,7 +105,7 @@ class Process:
                     if client.get(url).status_code == httpx.codes.OK:
                         return
                 time.sleep(POLL_INTERVAL)
-        raise NotStarted(f"{url} gave no answer:\n{self.log.read_text(errors='replace')[-2000:]}")
+        raise NotStarted(f"{url} did not respond:\n{self.log.read_text(errors='replace')[-2000:]}")
 
     def stop(self) -> None:
         """Stop it, by SIGKILL if necessary."""

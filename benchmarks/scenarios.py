@@ -12,7 +12,7 @@ from provider_registration.web.pagination import Position
 
 IDS = 10_000  # of the rows that are read by id
 PLACES = 200  # deep pages to choose from
-DEPTH = 0.9  # share of the rows that come before them
+DEPTH = 0.9  # share of the rows before them
 PAGE = 20  # rows
 REGISTRATION = (
     '{"company_name": "Huerta UNIQUE S.L.", "contact_email": "bench-UNIQUE@example.com", "phone": "+34 963 555 017", '

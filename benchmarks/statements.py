@@ -90,7 +90,7 @@ def _quoted(value: object) -> str:
     if isinstance(value, list):
         return f"'{{{','.join(value)}}}'"
     text = value.isoformat(" ") if isinstance(value, datetime) else str(value)
-    quoted = "'" + text.replace("'", "''").replace(":", "' || chr(58) || '") + "'"  # pgbench's variables begin with :
+    quoted = "'" + text.replace("'", "''").replace(":", "' || chr(58) || '") + "'"  # pgbench's variables start with :
     return f"({quoted})" if ":" in text else quoted
 
 

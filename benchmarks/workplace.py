@@ -69,7 +69,7 @@ def _install_python() -> None:
 
 
 def _install_node() -> None:
-    """The peer's files are copied to where its modules are, for Node looks beside the file that asks."""
+    """The peer's files are copied to its modules, because Node looks beside the importing file."""
     folder = WORK / "node"
     folder.mkdir(exist_ok=True)
     mark = folder / "installed"

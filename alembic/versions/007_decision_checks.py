@@ -16,7 +16,7 @@ depends_on = None
 
 CHECKS = {
     "ck_candidates_approved_has_provider": "(status = 'approved') = (provider_id IS NOT NULL)",
-    "ck_candidates_provider_id": "provider_id >= 1",  # an integer goes no further than 2147483647 by itself
+    "ck_candidates_provider_id": "provider_id >= 1",  # the type's maximum is 2147483647
     "ck_candidates_reason_only_when_rejected": "rejection_reason IS NULL OR status = 'rejected'",
     "ck_candidates_company_name_trimmed": "company_name <> '' AND company_name = btrim(company_name)",
 }

@@ -112,7 +112,7 @@ TRIGGERS = (
     """,
 )
 
-# One statement sees one snapshot: add what is missing in it to what others have counted meanwhile.
+# A statement has one snapshot: add the difference found in it, because others may have changed the counts since.
 RECOUNT = """
     CREATE OR REPLACE FUNCTION recount_candidates() RETURNS TABLE (product text, status varchar, missing bigint)
     LANGUAGE sql AS $$

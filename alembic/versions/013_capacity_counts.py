@@ -61,7 +61,7 @@ DROP_RECOUNT = """
     DROP FUNCTION IF EXISTS recount_candidates
 """
 
-# One statement sees one snapshot: add what is missing in it to what others have counted meanwhile.
+# A statement has one snapshot: add the difference found in it, because others may have changed the counts since.
 RECOUNT = """
     CREATE FUNCTION recount_candidates()
     RETURNS TABLE (product text, status varchar, missing bigint, missing_tons bigint)

@@ -141,7 +141,7 @@ def _refuse_collisions() -> None:
         more = " …" if len(found) > SHOWN else ""
         raise CommandError(
             f"{len(found)} address(es) are written in different ways by those who share them; nothing was changed. "
-            f"Give all but one of each another address, as OPERATIONS.md has it: {'; '.join(found[:SHOWN])}{more}"
+            f"Give all but one of each another address, as OPERATIONS.md describes: {'; '.join(found[:SHOWN])}{more}"
         )
 
 

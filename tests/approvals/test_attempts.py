@@ -447,7 +447,7 @@ async def test_a_candidate_that_another_transaction_decides_about_is_not_claimed
 async def test_names_are_claimed_in_their_order(service_database, database, users, claimed):
     """Two statements that claim the same names in different orders would deadlock."""
     del users
-    await claimed()  # a user to ask for them
+    await claimed()  # a user to request them
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
     prefix = uuid4().hex
     requests = []

@@ -263,7 +263,7 @@ async def test_an_id_that_is_none_is_uncertain(billing, fail, name, key, bad_id)
 
 
 class OtherSystem:
-    """A billing system that answers with an id, or raises an error."""
+    """A billing system that returns an ID or raises an error."""
 
     def __init__(self, outcome):
         self._outcome = outcome

@@ -180,7 +180,7 @@ async def test_what_an_older_release_writes_is_kept_apart_and_found(client, conn
     assert (await client.post("/candidates", json=again)).status_code == 409
     assert await connection.fetchval(INSERT_CANDIDATE, plain.upper()) is None  # refused
 
-    held = json.loads(await call("export-data", first[3]))  # which fills what is empty
+    held = json.loads(await call("export-data", first[3]))  # it fills what is empty
     assert held["candidate"]["contact_email"] == first[1]
     for way in first:
         assert (await client.post("/candidates", json=a_registration(contact_email=way))).status_code == 409

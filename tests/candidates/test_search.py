@@ -166,7 +166,9 @@ async def test_the_index_looks_for_the_words(register, connection):
 
 
 def test_the_text_is_bounded_and_nothing_pushes_the_address_out():
-    text = search_text("\u337f" * 255, "a@b.example", "1" * 50, "🍎" * 255)  # one that stands for twelve letters
+    text = search_text(
+        "\u337f" * 255, "a@b.example", "1" * 50, "🍎" * 255
+    )  # one that is transliterated to twelve letters
 
     assert len(text) < 2000
     assert text.startswith(" a b example ")
@@ -262,7 +264,7 @@ async def test_an_erased_candidate_is_never_found(register, connection, database
 async def test_what_was_read_before_an_erasure_is_not_written_after_it(connection, database, erase):
     company = await connection.fetchval(AS_OLDER_RELEASE, "Muñoz", "late@me.example", None, None)
     async with database.statement() as session:
-        [row] = (await session.execute(queries.FIND_WITHOUT_SEARCH_TEXT, {"most": 10})).all()
+        [row] = (await session.execute(queries.FIND_WITHOUT_SEARCH_TEXT, {"max_rows": 10})).all()
     if erase:
         await connection.execute(ERASE_AS_OLDER_RELEASE, company)
 

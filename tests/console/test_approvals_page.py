@@ -32,7 +32,7 @@ async def waiting(register, approve, billing):
 
 @pytest.fixture
 async def in_doubt(register, billing, shared_billing_url, admin, approve):
-    """A candidate whose provider exists in billing, which cannot tell to whom it belongs."""
+    """A candidate whose provider exists in billing, which does not know whose it is."""
     candidate = await register()
     await billing("commit_then_reset", times=1)
     await admin.client.put(

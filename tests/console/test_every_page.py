@@ -66,7 +66,7 @@ async def leave_in_doubt(admin, sandbox, path):
 
 
 async def keep_waiting(database_url):
-    """Postpone automatic retries while a test looks at an approval."""
+    """Postpone automatic retries while a test checks an approval."""
     connection = await asyncpg.connect(database_url)
     await connection.execute("UPDATE approval_intents SET next_attempt_at = now() + interval '1 h'")
     await connection.close()

@@ -389,7 +389,7 @@ async def test_a_user_with_a_unicode_domain_signs_in_with_what_browsers_send(som
 
 @pytest.mark.parametrize("value", ["x" * 8000, "\u00ff" * 1000, "not-one-of-ours"])
 async def test_the_sign_in_page_sends_back_no_cookie_that_it_did_not_make(service_url, value):
-    """Bytes beyond ASCII were returned four times as long, and nginx answered 502 to the long header."""
+    """Bytes beyond ASCII were returned four times as long, and nginx responded 502 to the long header."""
     async with httpx.AsyncClient(base_url=service_url) as client:
         first = await client.get("/admin/sign-in")
         page = await client.get("/admin/sign-in", headers=[(b"cookie", f"__Host-visit={value}".encode("latin-1"))])

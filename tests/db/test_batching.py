@@ -261,7 +261,7 @@ async def test_what_a_batch_logs_has_no_callers_request_id():
 
 
 class Looking:
-    """Looks items up when the test allows it; `asked` records its arguments."""
+    """Looks up items when the test allows it; `asked` records its arguments."""
 
     def __init__(self):
         self.asked = []

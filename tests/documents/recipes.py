@@ -23,7 +23,7 @@ class Change:
     instead: str = ""
 
     def make(self, root: Path) -> None:
-        """Make it in a copy of the project."""
+        """Apply it to a copy of the project."""
         path = root / self.file
         if not (self.before or self.after or self.instead):
             with path.open("x") as file:
@@ -42,7 +42,7 @@ class Change:
         path.write_text("".join(lines))
 
 
-# Candidates with so many trucks or more. The counts behind the lists' totals do not know trucks.
+# Candidates with at least this many trucks. The counts behind the lists' totals do not include trucks.
 FILTER = (
     Change(
         f"{PACKAGE}/candidates/search.py",

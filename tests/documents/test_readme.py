@@ -1,4 +1,4 @@
-"""README.md: its first approval runs as written, and its tables are what is there."""
+"""README.md: its first approval runs as written, and its tables are correct."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _contents(root: Path) -> dict[str, str]:
 
 
 def _follow(recipe: Sequence[Change], root: Path) -> tuple[set[str], set[str]]:
-    """Make the changes of a recipe; the files that it changed, and those that it made."""
+    """Apply a recipe; return the files that it changed and created."""
     before = _contents(root)
     for change in recipe:
         change.make(root)

@@ -1,4 +1,4 @@
-"""SECURITY.md: its numbers are those of the code, and its tables name what is there."""
+"""SECURITY.md: its numbers are those of the code, and its tables are complete."""
 
 from __future__ import annotations
 

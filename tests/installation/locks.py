@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 OLDEST_PIP = Path(__file__).with_name("oldest-pip.txt")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORMS = ("linux", "darwin")
-NEWER = "9999"  # the version of every package's made-up newer release
+NEWER = "9999"  # the version of every package's fictitious newer release
 
 # What each file has to install: optional dependencies of the project, and groups of [dependency-groups].
 CONTENTS = {

@@ -47,7 +47,7 @@ class Runner:
             "LOCAL_DATA_DIR": str(self.data),
             "APP_PORT": str(self.port),
             "ADMIN_PASSWORD": FIRST_PASSWORD,
-            "DATABASE_TIMEOUT_SECONDS": "10",  # a machine that is busy with tests may stand still for a second
+            "DATABASE_TIMEOUT_SECONDS": "10",  # a busy machine may stall for a second
         }
         self.folder = folder
         self.started: list[subprocess.Popen[str]] = []

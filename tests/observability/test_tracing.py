@@ -199,7 +199,7 @@ def test_a_statement_for_several_requests_is_found_from_each(story):
             linked += 1
         assert ["INSERT INTO candidates" in attributes(span)["db.query.text"] for span in statements] == [True]
 
-    assert linked == CROWD - 2  # one came first and alone; of the others, one has the statement in its trace
+    assert linked == CROWD - 2  # the first one was alone; of the others, one has the statement in its trace
 
 
 def test_a_request_for_nothing_has_neither_its_method_nor_its_path(story):
@@ -266,7 +266,7 @@ def silent_collector() -> Iterator[str]:
 @pytest.mark.parametrize("collector", ["no_collector", "silent_collector"])
 async def test_an_unresponsive_collector_delays_no_request(settings, run_service, monkeypatch, request, collector):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", request.getfixturevalue(collector))
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")  # ms: it is tried while requests come
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")  # ms: exports happen during requests
     async with run_service(settings.model_copy(update={"tracing": True})) as service:
         async with httpx.AsyncClient(base_url=service.url) as client:
             for _ in range(20):

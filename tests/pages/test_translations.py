@@ -1,4 +1,4 @@
-"""Which language a request gets, and what a catalogue makes of texts, numbers and times."""
+"""The language of a request, and translated texts, numbers and times."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def a_request(*accepted, query=""):
         ("ES-mx", "es"),
         ("zh-Hant-TW, en;q=0.5", "zh-Hant"),
         ("pt-br-x-a", "pt-BR"),  # its file is named as translators' tools do
-        ("zh", "en"),  # a range is no less than what it asks for (RFC 4647 section 3.4)
+        ("zh", "en"),  # a range never matches a less specific tag (RFC 4647 section 3.4)
         ("en-US,en;q=0.9,es;q=0.8", "en"),
         ("fr;q=0.9, es;q=0.2, pl;q=0.3", "pl"),
         ("es;q=0.5, en;q=0.5", "es"),

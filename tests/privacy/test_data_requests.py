@@ -159,7 +159,7 @@ async def test_an_erased_user_cannot_sign_in(call, users, anonymous, registratio
         assert (await anonymous.post("/auth/login", json=login)).status_code == 401
 
 
-@pytest.mark.usefixtures("tokens")  # whose users ask for the approval
+@pytest.mark.usefixtures("tokens")  # its users request the approval
 async def test_an_approval_that_begins_while_erasing_waits_is_seen(call, register, database, migrated_database_url):
     candidate = await register()
     async with database.transaction():

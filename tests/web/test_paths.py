@@ -1,4 +1,4 @@
-"""What is below a path prefix."""
+"""Which paths are below a path prefix."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ async def test_unlimited_logins_do_not_use_the_storage():
     async with limits.guard_login("maria", "192.0.2.7"):
         pass
 
-    with pytest.raises(InvalidCredentials):  # what the block raises comes out as it is
+    with pytest.raises(InvalidCredentials):  # exceptions of the block are not changed
         async with limits.guard_login("maria", "192.0.2.7"):
             raise InvalidCredentials
 

@@ -417,7 +417,7 @@ async def test_a_caller_who_reads_nothing_is_not_waited_for(server, port, impati
         while server.server_state.connections:
             await asyncio.sleep(0.05)
         while writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:
-            await asyncio.sleep(0.05)  # the kernel does not go on offering it
+            await asyncio.sleep(0.05)  # the kernel does not retransmit it
     writer.close()
 
 

@@ -1,4 +1,4 @@
-"""Slow bodies: a client cannot keep a request open for ever, and an incomplete body is never stored."""
+"""Slow bodies: a client cannot keep a request open forever, and an incomplete body is never stored."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Approving: exactly one provider in billing, whatever dies on the way."""
+"""Approvals: exactly one provider in billing, whatever fails."""

@@ -71,7 +71,7 @@ class Attempt:
         self._lease_ends = asyncio.get_running_loop().time() + lease_seconds
 
     async def carry_out(self) -> Candidate:
-        """Take the approval as far as possible now.
+        """Carry the approval out, as far as possible now.
 
         Raises:
             ApprovalFailed, BillingPaused, ProviderNameTaken: billing created no provider; the approval has ended.

@@ -111,8 +111,8 @@ class ApprovalService:
             async with self._database.transaction() as session:
                 approval, version = await self._lock_in_doubt(session, candidate_id, expected)
                 key, event = approval.idempotency_key, ApprovalEvent.LINKED
-                made = CreatedProvider(candidate_id, version, key, provider_id, event, user_id)
-                candidate = await finish_locked(session, made)
+                created = CreatedProvider(candidate_id, version, key, provider_id, event, user_id)
+                candidate = await finish_locked(session, created)
                 await reach("resolve.before-commit")
         except IntegrityError as error:
             if constraint_name(error) == "uq_candidates_provider_id":

@@ -13,7 +13,7 @@ async def recount(database: Database) -> dict[tuple[str, str], tuple[int, int]]:
     the trigger. It reads the whole table, so the database needs a long time limit.
     """
     async with database.transaction() as session:
-        # Two concurrent recounts would add the same. A statement of its own, so that the next has a new snapshot.
+        # Two concurrent recounts would add the same. A separate statement, so that the next one has a new snapshot.
         await session.execute(queries.LOCK_RECOUNT)
         rows = await session.execute(queries.RECOUNT)
         return {(row.product, row.status): (row.missing, row.missing_tons) for row in rows}

@@ -20,7 +20,7 @@ BATCH = 500  # candidates at a time
 async def fill_search_texts(database: Database) -> int:
     """Fill one batch of empty search texts and return its size. No lock is held while the texts are computed."""
     async with database.statement() as session:
-        rows = (await session.execute(queries.FIND_WITHOUT_SEARCH_TEXT, {"most": BATCH})).all()
+        rows = (await session.execute(queries.FIND_WITHOUT_SEARCH_TEXT, {"max_rows": BATCH})).all()
     if rows:
         filled = [
             {

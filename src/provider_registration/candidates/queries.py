@@ -233,7 +233,7 @@ FIND_WITHOUT_SEARCH_TEXT = text("""
     FROM candidates
     WHERE search_text IS NULL
     ORDER BY id
-    LIMIT :most
+    LIMIT :max_rows
 """)
 
 # Fill search texts, except of candidates that are locked, or were changed, filled or erased since they were read.

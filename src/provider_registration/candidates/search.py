@@ -93,14 +93,14 @@ _PAGE = """
     )
 """
 
-# The same for candidates that have every word: at most :most, in the order in which the index finds them. So a very
+# The same for candidates that have every word: at most :max_rows, in the order in which the index finds them. So a very
 # common word costs no more than one with a thousand matches.
 _PAGE_OF_MATCHES = """
     WITH matched AS (
         SELECT id, status, products, created_at
         FROM candidates
         WHERE search_text LIKE ALL (CAST(:other_words AS text[])) {words}
-        LIMIT :most
+        LIMIT :max_rows
     ), page AS (
         SELECT id, row_number() OVER (ORDER BY {order}) AS place
         FROM matched
@@ -108,7 +108,7 @@ _PAGE_OF_MATCHES = """
         ORDER BY {order}
         LIMIT :limit + 1
     ), summary AS (
-        SELECT count(*) = :most AS is_partial FROM matched
+        SELECT count(*) = :max_rows AS is_partial FROM matched
     )
 """
 
@@ -192,7 +192,7 @@ async def find_candidates(session: AsyncSession, selection: Selection, page: Pag
             return Found([], None)
         indexed = patterns[:MAX_INDEXED_WORDS]
         parameters |= {f"word_{number}": pattern for number, pattern in enumerate(indexed, 1)}
-        parameters |= {"other_words": patterns[MAX_INDEXED_WORDS:], "most": MAX_MATCHES}
+        parameters |= {"other_words": patterns[MAX_INDEXED_WORDS:], "max_rows": MAX_MATCHES}
     query = PAGES_OF_ROWS[selection.order, frozenset(selection.filters), len(indexed)]
     rows = (await session.execute(query, parameters)).mappings().all()
     candidates = [Candidate.from_row(row) for row in rows[: page.limit] if row["id"] is not None]

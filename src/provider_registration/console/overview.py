@@ -44,8 +44,8 @@ async def overview(statistics: StatisticsServiceDep, layout: LayoutDep) -> Respo
         registrations=daily_plot([(day.date, {"registered": day.registered}) for day in found.days]),
         decisions=daily_plot([(day.date, {"approved": day.approved, "rejected": day.rejected}) for day in found.days]),
         outcomes=[(*words, found.approvals.get(event, 0)) for event, words in OUTCOMES.items()],
-        most_outcomes=max((found.approvals.get(event, 0) for event in OUTCOMES), default=0),
-        most_tons=max(offer.tons_per_day for offer in found.offers),
+        max_outcomes=max((found.approvals.get(event, 0) for event in OUTCOMES), default=0),
+        max_tons=max(offer.tons_per_day for offer in found.offers),
         share=share,
     )
 

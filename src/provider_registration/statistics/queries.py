@@ -43,14 +43,14 @@ TIME_TO_DECISION = text("""
         FROM candidates
         WHERE status <> 'pending' AND updated_at >= :since
         ORDER BY updated_at DESC
-        LIMIT :most
+        LIMIT :max_rows
     ) AS latest
 """).bindparams(_SINCE)
 
 # Outcomes of approvals, among the latest events.
 APPROVAL_OUTCOMES = text("""
     SELECT event, count(*) AS happened
-    FROM (SELECT event, at FROM approval_events ORDER BY id DESC LIMIT :most) AS latest
+    FROM (SELECT event, at FROM approval_events ORDER BY id DESC LIMIT :max_rows) AS latest
     WHERE at >= :since
     GROUP BY event
 """).bindparams(_SINCE)

@@ -41,7 +41,7 @@ class StatisticsService:
 
     async def _compute(self) -> Overview:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        parameters = {"since": today - timedelta(days=DAYS - 1), "most": MAX_ROWS}
+        parameters = {"since": today - timedelta(days=DAYS - 1), "max_rows": MAX_ROWS}
         async with self._database.transaction() as session:
             sums = {
                 (row.product, row.status): (row.candidates, row.tons_per_day)

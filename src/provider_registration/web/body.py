@@ -141,7 +141,7 @@ def parse_form(model: type[Body], body: bytes) -> Body:
 
 
 def form_fields(body: bytes) -> list[tuple[str, str]]:
-    """Names and values of a form; a percent sign without two hex digits stands for itself.
+    """Names and values of a form; a percent sign without two hex digits is literal.
 
     `urllib.parse.parse_qsl` takes 54 ms for 64 KiB of percent signs; this takes at most 6 ms for any body.
 

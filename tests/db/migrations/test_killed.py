@@ -15,7 +15,7 @@ from provider_registration.db import migrations
 from provider_registration.db.migrations import MigrationError
 
 ROOT = Path(__file__).parents[3]
-GONE_SECONDS = 10  # some times as long as PostgreSQL takes to look whether anybody waits for its answer
+GONE_SECONDS = 10  # several times PostgreSQL's interval for checking whether the client is still connected
 BEFORE_AN_INDEX = "003_timestamps_with_time_zone"
 BUILDING_SESSION = """
     SELECT pid FROM pg_stat_activity

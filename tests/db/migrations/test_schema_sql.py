@@ -22,7 +22,7 @@ from provider_registration.db.orm import Base
 ROOT = Path(__file__).parents[3]
 
 # Everything PostgreSQL knows of a schema but names that it chose itself and numbers that differ from run to run.
-# More than schema_dump.py looks at: what that forgets shows here.
+# More than schema_dump.py reads: this detects what it misses.
 CATALOGUE = """
     SELECT 'relation' AS kind, relname::text AS name,
         jsonb_build_array(relkind, relpersistence, reloptions, relrowsecurity, relreplident, relacl)::text AS facts

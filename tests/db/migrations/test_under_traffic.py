@@ -142,7 +142,7 @@ async def test_search_texts_are_filled_while_an_older_release_writes(
         await asyncio.sleep(0.005)
     await migrating
     renamed.add(last := next(ids))
-    await filled.execute(rename, last)  # an older process goes on for a while
+    await filled.execute(rename, last)  # an older process continues for a while
     assert await filled.fetchval("SELECT search_text FROM candidates WHERE id = $1", last) is None
 
     database = Database(DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url, pool_size=1)

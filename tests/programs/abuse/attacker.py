@@ -42,7 +42,7 @@ class Attack:
     share: int  # send every n-th payload separately
     crowd: int  # connections at once
     times: int  # requests of a crowd in total
-    held_seconds: float  # for which connections are held at most
+    held_seconds: float  # maximum seconds for which connections are held
     service_pid: int
     answers: Counter[str] = field(default_factory=Counter)
     costly: list[str] = field(default_factory=list)
@@ -391,7 +391,7 @@ def numbered(make: Callable[[int], bytes]) -> Callable[[Attack], Awaitable[None]
 
 
 LARGE = request("GET", "/docs/swagger-ui-bundle.js")
-UNREAD = LARGE * 8  # as many as may wait on a connection; of one alone, the kernel takes the whole answer
+UNREAD = LARGE * 8  # as many as may wait on a connection; the kernel buffers the whole response of a single one
 SLOW_BODY = request("POST", "/candidates", b"Content-Type: application/json", b"Content-Length: 1000")
 ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
     "every payload to every route, one at a time": one_by_one,

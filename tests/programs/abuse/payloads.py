@@ -117,7 +117,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def paths() -> Iterator[tuple[str, str]]:
-    """Name and path; what a route's own parameters are filled with stands in `routes`."""
+    """Name and path; values of the routes' own parameters are in `routes`."""
     yield "a path of 30 KiB", "/" + "a" * HEAD
     yield "a path of 15,000 slashes", "/" * (HEAD // 2)
     yield "a path of dots", "/static" + "/.." * 8000

@@ -39,7 +39,7 @@ NEVER_CLOSED = "held to the end"
 class Scale:
     """The size of attacks."""
 
-    share: int = 1  # of the payloads, every so many is sent alone
+    share: int = 1  # every n-th payload is sent alone
     crowd: int = 300
     times: int = 1200
     held_seconds: float = 100.0  # longer than any connection may stay open

@@ -1,4 +1,4 @@
-"""The real service under attack: `serve` in a process of its own, with PostgreSQL, and Redis or nginx if asked for."""
+"""The real service under attack: `serve` in its own process, with PostgreSQL and, if requested, Redis or nginx."""
 
 from __future__ import annotations
 

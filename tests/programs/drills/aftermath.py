@@ -80,7 +80,7 @@ class Aftermath:
 
     async def _approve_again(self, candidate: Candidate, provider_id: int) -> None:
         response = await self._world.approve(self._replica, candidate)
-        assert response is not None, "no answer to an approval"
+        assert response is not None, "no response to an approval"
         if self._honours_keys:
             assert response.status_code == 200, response.text
             assert response.json()["provider_id"] == provider_id, "another provider than before the restore"
@@ -93,7 +93,7 @@ class Aftermath:
     async def _register_again(self, name: str, provider_id: int) -> None:
         body = registration(name, self._random)
         response = await self._world.ask(self._replica, "POST", "/candidates", json=body)
-        assert response is not None, "no answer to a registration"
+        assert response is not None, "no response to a registration"
         assert response.status_code == 201, response.text
         await self._link_forgotten(Candidate(UUID(response.json()["candidate_id"]), name), provider_id)
         self.registered_again += 1
@@ -108,6 +108,6 @@ class Aftermath:
 
     async def _link(self, candidate: Candidate, provider_id: int) -> None:
         response = await self._world.resolve(self._replica, candidate, resolution="link", provider_id=provider_id)
-        assert response is not None, "no answer to a resolution"
+        assert response is not None, "no response to a resolution"
         assert response.status_code == 200, response.text
         self.linked += 1

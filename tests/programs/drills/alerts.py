@@ -34,7 +34,7 @@ COLUMNS = ("fault", "alert", "severity", "pending after, s", "firing after, s", 
 BLIP_SECONDS = 1.5
 BLIP_WATCHED_SECONDS = 240.0  # longer than the alert's window and `for` together
 MOST_SECONDS = 660.0  # until an alert fires, or has ended
-PROBING_SECONDS = 6.0  # between approvals: longer than the breaker's pause, so that each asks billing
+PROBING_SECONDS = 6.0  # between approvals: longer than the breaker's pause, so that each calls billing
 
 DATABASE_HANGS = "PostgreSQL hangs, requests go on"
 BILLING_IS_BACK = "billing is down, then back, and nobody asks it"

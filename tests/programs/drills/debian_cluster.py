@@ -150,7 +150,7 @@ class DebianCluster:
 
 
 def documented_backups() -> list[str]:
-    """PostgreSQL's settings, pgBackRest's file, and the commands that begin to back up."""
+    """PostgreSQL's settings, pgBackRest's file, and the commands of the first backup."""
     return _documented("DEPLOYMENT.md", "Backups")[:3]  # the rest is for systemd
 
 

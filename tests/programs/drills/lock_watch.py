@@ -12,8 +12,8 @@ import asyncpg
 
 PERIOD = 0.02  # seconds between two checks: shorter locks may be missed
 
-# Locks that keep others from reading or writing a table that callers use, by whoever migrates; and how long callers
-# have waited for locks that somebody who migrates holds, or waits for before them.
+# Locks of a migration that block reads or writes of a table that clients use; and how long clients
+# have waited for locks that a migration holds, or waits for before them.
 LOOK = """
     WITH migrating AS (
         SELECT pid, query FROM pg_stat_activity

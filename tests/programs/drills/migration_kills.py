@@ -41,7 +41,7 @@ FIND_REVISION = "SELECT version_num FROM alembic_version"
 
 @dataclass(frozen=True)
 class Kill:
-    """What is killed, and when: at the step to a revision or the next after it, or at INDEX, COUNT or SOME_MOMENT."""
+    """What is killed, and when: at the step to a revision or the next one, or at INDEX, COUNT or SOME_MOMENT."""
 
     how: str
     moment: str

@@ -229,7 +229,7 @@ async def loaded(folder: Path, rows: int) -> AsyncIterator[World]:
 
 
 async def serving_role(owner_url: str) -> str:
-    """Make the role that serves, with what it needs of the older schema; its URL."""
+    """Create the serving role with privileges on the older schema; return its URL."""
     password = secrets.token_hex(16)
     connection = await asyncpg.connect(owner_url)
     await connection.execute(f"CREATE ROLE {SERVING_ROLE} LOGIN PASSWORD '{password}'")

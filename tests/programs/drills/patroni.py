@@ -111,7 +111,7 @@ class PatroniCluster:
         await self.until_whole(STARTED_SECONDS)
 
     async def create_database(self) -> str:
-        """Make the service's role and its migrated database; the owner's URL."""
+        """Create the service's role and its migrated database; return the owner's URL."""
         connection = await asyncpg.connect(self._url(SUPERUSER, self._port, "postgres"))
         await connection.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{self._passwords[OWNER]}'")
         await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")

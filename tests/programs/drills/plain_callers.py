@@ -16,7 +16,7 @@ from .migration_kills import connect
 from .traffic import UNANSWERED, Failure
 
 CALLERS = 3
-PERIOD = 0.03  # seconds between two statements of one caller
+PERIOD = 0.03  # seconds between two statements of one client
 REGISTER, READ, REJECT = "register", "read", "reject"
 READ_STATUS = "SELECT status FROM candidates WHERE id = $1"
 REJECT_CANDIDATE = "UPDATE candidates SET status = 'rejected' WHERE id = $1 AND status = 'pending'"

@@ -1,4 +1,4 @@
-"""Debian's programs: found or asked for, run under an account that PostgreSQL accepts, ended with all they started."""
+"""Debian's programs: found, run under an account that PostgreSQL accepts, and stopped with their children."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from provider_registration.local.accounts import Account
 
-DEBIANS_ACCOUNT = "postgres"  # made by the package
+DEBIANS_ACCOUNT = "postgres"  # created by the package
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 STOP_SECONDS = 60.0  # until SIGKILL follows SIGTERM
 POLL = 0.05  # seconds
@@ -70,7 +70,7 @@ def temporary_folder(name: str) -> Iterator[Path]:
 
 
 def lend_folder(path: Path, to: Account, mode: int = 0o700) -> Path:
-    """Make a folder that belongs to an account."""
+    """Create a folder that belongs to an account."""
     path.mkdir(mode=mode)
     to.own(path)
     return path
@@ -196,7 +196,7 @@ async def shell(script: str, *, run_as: Account, environment: Mapping[str, str],
 
 @asynccontextmanager
 async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do work while the block runs; its errors come out at the end of the block."""
+    """Run work during the block; its errors are raised at the end of the block."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
         yield
@@ -223,7 +223,7 @@ def run_drill(drill: Callable[[Namespace], Coroutine[Any, Any, bool]], parser: A
     try:
         sys.exit(0 if asyncio.run(run()) else 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit("Interrupted; everything that was started has ended.")
+        sys.exit("Interrupted; everything that was started has stopped.")
 
 
 def tell(*lines: str) -> None:

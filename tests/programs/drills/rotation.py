@@ -113,7 +113,7 @@ async def change_key(steps: Steps, fleet: Fleet, release: Release, traffic: Traf
 
 
 async def change_role(steps: Steps, fleet: Fleet, release: Release, owner_url: str) -> None:
-    """Make a second role that serves, use it, and remove the first, with the document's statements."""
+    """Create a second serving role, use it, and remove the first, with the document's statements."""
     create, drop = (
         block.text
         for block in section("OPERATIONS.md", "Changing database passwords").blocks
@@ -129,7 +129,7 @@ async def change_role(steps: Steps, fleet: Fleet, release: Release, owner_url: s
 async def make_role(
     owner_url: str, release: Release, role: str, create: str = f"CREATE ROLE {FIRST_ROLE} LOGIN PASSWORD 'choose-one';"
 ) -> str:
-    """Make a role that may serve; its URL."""
+    """Create a serving role; return its URL."""
     password = secrets.token_hex(16)
     await execute(owner_url, re.sub(r"PASSWORD '[^']*'", f"PASSWORD '{password}'", create))
     await release.run(f"provider-registration migrate --grant-to {role}", owner_url)

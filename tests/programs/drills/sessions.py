@@ -41,7 +41,7 @@ class Sessions:
         await self._client.aclose()
 
     async def log_in(self, process: int) -> Tokens:
-        """Begin a session."""
+        """Log in."""
         return await self._tokens(process, "login", self._credentials)
 
     async def refresh(self, process: int, tokens: Tokens) -> Tokens:

@@ -106,14 +106,14 @@ class Staff:
         return max(0.0, max(worked) - ended)
 
     async def _go_on(self, url: str, token: str, seen: Counter[int], worked: list[float]) -> None:
-        """Ask with a token until cancelled; note when each request began that succeeded."""
+        """Send requests with a token until cancelled; record the start of each successful one."""
         while True:
             began = time.time()
             try:
                 status = (await self._ask(url, "GET", PATH, token)).status_code
             except httpx.HTTPError:
                 # A process that is being replaced only responds through the gateway.
-                self._expect(url == self._fleet.url, False, "a request through the gateway without an answer")
+                self._expect(url == self._fleet.url, False, "a request through the gateway without a response")
             else:
                 seen[status] += 1
                 if status == 200:

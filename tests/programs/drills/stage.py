@@ -15,7 +15,7 @@ METRICS_TOKEN = secrets.token_hex(32)
 
 
 def as_in_production(**others: object) -> dict[str, object]:
-    """Settings for World.start: the defaults of production, except for limits, since one address asks for everybody."""
+    """Settings for World.start: production defaults without rate limits, because all requests have one IP address."""
     return {
         **dict.fromkeys(IMPATIENT),  # None: not set
         "RATE_LIMIT_LOGIN": "",

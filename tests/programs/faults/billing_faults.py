@@ -29,7 +29,7 @@ async def lose_answers(world: World, random: Random, *, mode: str, approvals: in
         assert set(codes) <= {200, 502}, codes
         later += codes.count(502)
         findings.add(await conclude(world, replica, candidates))
-        assert findings.in_doubt == 0, "keys tell what happened, so nobody has to be asked"
+        assert findings.in_doubt == 0, "keys identify the provider, so no admin is needed"
     findings.measured = {"adopted by a sweep": later}
     return findings
 
@@ -46,5 +46,5 @@ async def meet_foreign_companies(world: World, _random: Random, *, approvals: in
         assert [answer and answer.status_code for answer in answers] == [409] * AT_ONCE
         findings.add(await examine(world, candidates, foreign=foreign))
         findings.add(await conclude(world, replica, candidates, foreign=foreign))
-        assert findings.in_doubt == 0, "a first try is not in doubt"
+        assert findings.in_doubt == 0, "a first attempt is not in doubt"
     return findings

@@ -49,7 +49,7 @@ async def _clocks(world: World) -> AsyncIterator[Clocks]:
     """PostgreSQL and the service have their own clocks during the block."""
     assert shutil.which("faketime"), "this needs libfaketime (Debian, Ubuntu: apt install faketime)"
     cluster = world.cluster
-    assert isinstance(cluster, PostgresCluster), "this PostgreSQL's clock is not ours to set"
+    assert isinstance(cluster, PostgresCluster), "this PostgreSQL's clock must not be changed"
     clocks = Clocks(Clock(cluster.home.parent / "database.clock"), Clock(world.folder / "service.clock"))
     fork_server = await world.other_fork_server("clock", clocks.service.environment)
     world.forget_token()  # it is from another time

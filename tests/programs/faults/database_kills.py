@@ -18,7 +18,7 @@ async def kill_database_at(world: World, failpoint: str, contract: Contract, ran
     candidates = await world.register(random.randint(1, 3))
     replica, foreign = await come_to(world, failpoint, contract, candidates, random, action="wait")
     cluster = world.cluster
-    assert isinstance(cluster, PostgresCluster), "this PostgreSQL is not ours to kill"
+    assert isinstance(cluster, PostgresCluster), "this PostgreSQL must not be killed"
     cluster.kill()
     goes_on_before = random.random() < 0.5
     try:

@@ -35,7 +35,7 @@ async def erase_during_claims(world: World, random: Random, *, rounds: int = 2) 
             row = rows[candidate.id]
             stood += not was_erased
             assert row["is_erased"] == was_erased, f"{dict(row)}, erased: {was_erased}"
-            assert answer is not None, "an approval was not answered"
+            assert answer is not None, "an approval got no response"
             # 400: the erasure came first and decided.
             assert answer.status_code == {"approved": 200, "rejected": 400}[row["status"]], answer.text
         findings.add(await conclude(world, replica, candidates))

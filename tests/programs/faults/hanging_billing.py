@@ -90,7 +90,7 @@ async def _read(world: World, replica: Replica, candidate: Candidate, end: float
     while (begun := loop.time()) < end:
         response = await world.ask(replica, "GET", f"/candidates/{candidate.id}")
         latencies.append(loop.time() - begun)
-        assert response is not None, "a read was not answered"
-        assert response.json()["status"] == "pending", "billing has not answered yet"
+        assert response is not None, "a read got no response"
+        assert response.json()["status"] == "pending", "billing has not responded yet"
         await asyncio.sleep(READ_EVERY)
     return sorted(latencies)

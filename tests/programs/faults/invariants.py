@@ -108,7 +108,7 @@ async def _resolve(
             ours = [number for number in in_billing[candidate.name] if number != foreign.get(candidate.name)]
             resolution = {"resolution": "link", "provider_id": ours[0]} if ours else {"resolution": "let_go"}
             response = await world.resolve(replica, candidate, **resolution)
-            assert response is not None, "no answer to a resolution"
+            assert response is not None, "no response to a resolution"
             expected = 409 if ours and candidate in overruled else 200
             # 400: a worker that had lost its claim returned with the provider before the admin.
             assert response.status_code in ((expected, 400) if ours else (200,)), response.text
@@ -124,7 +124,7 @@ async def _decide_the_undecided(
         if candidate.id in undecided:
             decide = world.reject if candidate.name in foreign else world.approve
             response = await decide(replica, candidate)
-            assert response is not None, "no answer to a decision"
+            assert response is not None, "no response to a decision"
             # 502: on a busy machine, billing may be too slow for a service with short timeouts.
             # 409: the end of the approval was stored but not acknowledged, and was then repeated.
             assert response.status_code in (200, 409, 502), response.text

@@ -87,7 +87,7 @@ async def kill_at(
         world, survivor, candidates, foreign=foreign, at_most_one_request=not contract.retries_ambiguous
     )
     if contract is KEYS_HONOURED and failpoint not in RESOLVING:
-        assert findings.in_doubt == 0, "keys tell what happened, so nobody has to be asked"
+        assert findings.in_doubt == 0, "keys identify the provider, so no admin is needed"
     return findings
 
 
@@ -150,7 +150,7 @@ async def leave_in_doubt(
             foreign[candidate.name] = await world.billing.plant(candidate.name)
         await world.billing.fail("commit_then_500" if is_ours else "fail_500", times=1, names=[candidate.name])
         response = await world.approve(worker, candidate)
-        assert response is not None, "no answer to an approval"
+        assert response is not None, "no response to an approval"
         assert response.status_code == 502, response.text
     await world.settle(candidates)
     assert await world.count("state = 'in_doubt'", candidates) == len(candidates)

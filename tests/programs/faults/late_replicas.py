@@ -37,7 +37,7 @@ async def read_from_late_replicas(world: World, random: Random, *, decisions: in
             async with _connected(url) as late, lagging(late):
                 for done in range(len(some)):
                     await _decide_and_look(world, (deciding, other), some[: done + 1], random)
-                assert await late.fetch(SERVING_SESSIONS), "the late replica was not asked"
+                assert await late.fetch(SERVING_SESSIONS), "the late replica was not read"
         return await conclude(world, deciding, candidates)
 
 
@@ -48,7 +48,7 @@ async def _decide_and_look(
     deciding, _ = replicas
     candidate, decision = candidates[-1], random.choice(list(DECISIONS))
     response = await world.ask(deciding, "POST", f"/candidates/{candidate.id}/{decision}")
-    assert response is not None, "a decision was not answered"
+    assert response is not None, "a decision got no response"
     assert response.status_code == 200, response.text
     decided = {str(one.id) for one in candidates}
     lists = await asyncio.gather(
@@ -59,13 +59,13 @@ async def _decide_and_look(
         )
     )
     for answer in lists:
-        assert answer is not None, "a list was not answered"
+        assert answer is not None, "a list got no response"
         assert answer.status_code == 200, answer.text
         late = decided & {one["candidate_id"] for one in answer.json()["candidates"]}
         assert not late, f"{len(late)} decided candidates are listed as pending"
     for replica in replicas:
         record = await world.ask(replica, "GET", f"/candidates/{candidate.id}")
-        assert record is not None, "a read was not answered"
+        assert record is not None, "a read got no response"
         assert record.json()["status"] == DECISIONS[decision], record.text
 
 
@@ -73,7 +73,7 @@ async def _decide_and_look(
 async def _two_standbys(world: World) -> AsyncIterator[list[str]]:
     """Two standbys of the world's PostgreSQL during the block; URLs of the world's database there."""
     cluster = world.cluster
-    assert isinstance(cluster, PostgresCluster), "this PostgreSQL is not ours to copy"
+    assert isinstance(cluster, PostgresCluster), "this PostgreSQL must not be copied"
     async with AsyncExitStack() as stopping:
         urls = []
         for _ in range(2):

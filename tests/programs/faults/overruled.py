@@ -53,7 +53,7 @@ async def _see_the_metric(world: World, replica: Replica) -> None:
 
 async def _orphans_shown(world: World, replica: Replica) -> float:
     response = await world.ask(replica, "GET", "/metrics")
-    assert response is not None, "metrics were not answered"
+    assert response is not None, "metrics got no response"
     lines = dict(line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#"))
     return float(lines[ORPHANED])
 
@@ -64,6 +64,6 @@ async def _see_that_billing_is_left_alone(world: World, replica: Replica, overru
     for candidate in overruled:
         for path in ("approve", "approval/retry"):
             response = await world.ask(replica, "POST", f"/candidates/{candidate.id}/{path}")
-            assert response is not None, "a request was not answered"
+            assert response is not None, "a request got no response"
             assert response.status_code == 400, response.text
-    assert len(await world.billing.requests()) == before, "billing was asked about a candidate that is rejected"
+    assert len(await world.billing.requests()) == before, "billing got a request for a rejected candidate"

@@ -35,7 +35,7 @@ async def recount_together(world: World, random: Random, *, recounts: int = 4, w
         while waiting:
             decide = random.choice([world.approve, world.reject])
             response = await decide(replica, waiting.pop())
-            assert response is not None, "a decision was not answered"
+            assert response is not None, "a decision got no response"
             assert response.status_code == 200, response.text
             registered.extend(await world.register(random.randint(0, 2)))
 

@@ -164,7 +164,7 @@ class Approvals(RuleBasedStateMachine):
 
         status = self.do(erase())
         if status == "stands":
-            assert candidate not in self.erased, "an approval stands of somebody who was erased"
+            assert candidate not in self.erased, "an erased candidate has an unfinished approval"
             return
         self.erased.add(candidate)
         assert status == self.decided.setdefault(candidate, status), f"it was {self.decided[candidate]}, now {status}"
@@ -196,12 +196,12 @@ class Approvals(RuleBasedStateMachine):
 
         answer, read, log_in = self.do(erase())
         if answer is None or answer.status_code != 401:
-            assert member not in self.erased, "somebody approved who was erased"
+            assert member not in self.erased, "an erased user approved"
             self.note(candidate, "approved", answer, {200, 400, 409, 502, 503})
         self.erased.add(member)
         # None: it reached its failpoint and died.
-        assert read is None or read.status_code == 401, "somebody reads who was erased"
-        assert log_in is None or log_in.status_code == 401, "somebody logs in who was erased"
+        assert read is None or read.status_code == 401, "an erased user reads"
+        assert log_in is None or log_in.status_code == 401, "an erased user signs in"
 
     @rule(missing=st.integers(-2, 3))
     def recount(self, missing: int) -> None:

@@ -46,9 +46,9 @@ async def approve_without_a_log(world: World, random: Random, *, lines: int = LI
         answers = await world.answers(replica)
         assert [answer.status_code for answer in answers] == [200] * len(candidates)
         response = await world.ask(replica, "GET", "/metrics")
-        assert response is not None, "metrics were not answered"
+        assert response is not None, "metrics got no response"
         dropped = next(line for line in response.text.splitlines() if line.startswith(f"{DROPPED} "))
-        assert lines < LINES or float(dropped.split()[1]) > 0, "every line was kept, so nothing was tried"
+        assert lines < LINES or float(dropped.split()[1]) > 0, "every line was buffered, so nothing was tested"
         findings = await conclude(world, replica, candidates)
         begun = time.monotonic()
         await world.stop(replica)

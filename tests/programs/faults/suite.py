@@ -164,7 +164,7 @@ def main() -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
     suite = Suite(options)
     if options.list or not suite.names:
-        print(*suite.names or ["No scenario has such a name; --list shows them."], sep="\n")  # noqa: T201 - as above
+        print(*suite.names or ["No scenario has this name; --list shows all."], sep="\n")  # noqa: T201 - as above
         raise SystemExit(0 if options.list else 2)
     folder = Path(tempfile.mkdtemp(prefix="provider-registration-faults-"))
     folder.chmod(0o755)  # for root, whose PostgreSQL runs as another account

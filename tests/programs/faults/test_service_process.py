@@ -13,7 +13,7 @@ from . import service_process
 
 
 async def everybody_is_live(_scope, _receive, send):
-    """Another program that answers 200 to everything."""
+    """Another program that responds 200 to everything."""
     await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body", "body": b""})
 

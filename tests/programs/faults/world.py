@@ -274,8 +274,8 @@ class World:
         """The responses to all background requests, none of which may be unexpected."""
         answers = await asyncio.gather(*self._pending.pop(replica, []))
         for answer in answers:
-            assert answer is not None, "the service left a request unanswered"
-            assert answer.status_code != 500, "the service did not understand what had happened"
+            assert answer is not None, "the service sent no response"
+            assert answer.status_code != 500, "the service returned an unexpected response"
         return answers
 
     async def log_in(self, replica: Replica, *, again: bool = False) -> None:

@@ -72,7 +72,7 @@ def _in_parameter(
     value = _valid(parameter["schema"], schemas) + MARK
     if where == "query":
         return replace(point, path=f"{whole.path}?{what}={value}")
-    assert where == "header", f"nobody has told how to try a parameter in a {where}"
+    assert where == "header", f"there is no way to test a parameter in a {where}"
     return replace(point, headers=whole.headers | {what: value})
 
 

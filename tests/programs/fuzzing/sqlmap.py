@@ -75,7 +75,7 @@ class Attack:
     async def _try(self, role: str, point: InjectionPoint) -> Outcome:
         seconds = min(LONGEST, self._end - time.monotonic())
         if seconds <= 0:
-            return Outcome(role, point, 0, "not tried: the time was over")
+            return Outcome(role, point, 0, "not tested: out of time")
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         traffic = folder / "traffic"
         process = await asyncio.create_subprocess_exec(
@@ -103,7 +103,7 @@ class Attack:
         text = output.decode(errors="replace")
         if FELL in text or RESISTED not in text:
             tell(text)
-        verdict = "INJECTABLE" if FELL in text else "resisted" if RESISTED in text else "sqlmap could not work"
+        verdict = "INJECTABLE" if FELL in text else "resisted" if RESISTED in text else "sqlmap failed"
         return Outcome(role, point, _requests(traffic), verdict)
 
     async def _headers(self, role: str, point: InjectionPoint) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The faults can be put into the source as it is now, and what is judged is the copy."""
+"""The faults can be put into the current source, and the copy is what is judged."""
 
 from __future__ import annotations
 

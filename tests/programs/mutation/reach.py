@@ -103,7 +103,7 @@ class Reach:
             texts, owners = source.splitlines(), owners_of(source)
             for number, contexts in measured.contexts_by_lineno(path).items():
                 tests = {context.rpartition("|")[0] for context in contexts} & self.seconds.keys()
-                if not tests:  # of what is imported
+                if not tests:  # of imported code
                     continue
                 known = self._lines.setdefault(line_of(file, owners[number], texts[number - 1]), [])
                 known.extend(sorted(tests.difference(known)))
@@ -142,7 +142,7 @@ class Uses:
     def __init__(self, source: Path) -> None:
         self._lines: dict[str, set[str]] = defaultdict(set)  # of functions, by the names used in them
         self._names: dict[str, set[str]] = defaultdict(set)  # of modules, by the names that they are built from
-        self._functions: dict[str, set[str]] = defaultdict(set)  # that they stand in, of modules
+        self._functions: dict[str, set[str]] = defaultdict(set)  # functions or classes, by the names used in them
         self.functions: set[tuple[str, str]] = set()
         for path in source.glob("**/*.py"):
             self._read(str(path.relative_to(source)), path.read_text())
