@@ -43,7 +43,7 @@ async def fill_in(page, form):
         await page.get_by_label(product.capitalize()).check()
 
 
-async def check_that_everybody_can_use(page):
+async def check_accessibility(page):
     """Check that axe-core finds nothing and that nothing is wider than the screen."""
     found = await Axe().run(page, options={"runOnly": {"type": "tag", "values": list(WCAG_AA)}})
     assert found.violations_count == 0, found.generate_report()
@@ -155,11 +155,11 @@ async def test_every_page_is_accessible_small_and_from_this_host(
         for address in ("/apply", *links, "/applications/unknown", "/apply/unknown"):
             await page.goto(address)
             assert await page.evaluate("document.documentElement.lang") == locale[:2]
-            await check_that_everybody_can_use(page)
+            await check_accessibility(page)
         await page.goto("/apply")
         await page.locator(".actions button").click()
         await page.get_by_role("alert").wait_for()
-        await check_that_everybody_can_use(page)
+        await check_accessibility(page)
 
         assert all(url.startswith(service_url) for url in page.asked)
         assert [text for text in page.complaints if "status of 4" not in text] == []  # it mentions the 404 and the 422

@@ -205,7 +205,7 @@ async def test_billing_is_called_again_after_the_stated_pause(carry_out, claimed
 async def test_a_sweep_updates_the_breaker_metric_even_if_nothing_is_due(service_database, answer, monkeypatch):
     billing, shown = answer(201, id=80), []
     approvals = ApprovalService(service_database, Reader(service_database, None), billing)
-    monkeypatch.setattr(billing.breaker, "show", lambda: shown.append(billing.breaker.state))
+    monkeypatch.setattr(billing.breaker, "update_metric", lambda: shown.append(billing.breaker.state))
 
     await approvals.sweep()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from secrets import token_hex
 
 import asyncpg
 import httpx
@@ -46,7 +47,10 @@ Visit = Callable[[Page], Awaitable[None]]
 async def companies(register, admin, shared_billing_url, settings):
     """Companies in every state, among demo data."""
     await load_demo_data(settings.database_url, 400, seed=1, progress=lambda _: None)
-    made = {name: await register(**company) for name, company in COMPANIES.items()}
+    made = {
+        name: await register(**company, contact_email=f"{name}-{token_hex(2)}@{name}.example")
+        for name, company in COMPANIES.items()
+    }
     paths = {name: f"/admin/candidates/{candidate['candidate_id']}" for name, candidate in made.items()}
     async with httpx.AsyncClient(base_url=shared_billing_url) as sandbox:
         await admin.submit(await admin.open(f"{paths['vergers']}/approve"), "/approve")
