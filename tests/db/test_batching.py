@@ -8,7 +8,7 @@ import pytest
 
 from provider_registration.db import batching
 from provider_registration.db.batching import MAX_ITEMS, Batcher, Sharer
-from provider_registration.db.database import DatabaseUnavailable, RowHeld
+from provider_registration.db.database import DatabaseUnavailable, RowLocked
 from provider_registration.observability.logs import request_id_var
 
 
@@ -29,7 +29,7 @@ class Work:
         if "bad" in items:
             raise ValueError("bad")
         if "held" in items:
-            raise RowHeld
+            raise RowLocked
         return [2 * item for item in items]
 
 
@@ -135,20 +135,20 @@ async def test_only_callers_of_a_locked_row_fail_and_the_next_one_at_once(work):
     results = await asyncio.gather(*await begin(batcher, 1, "held", 3, "held"), return_exceptions=True)
     again = await asyncio.gather(*await begin(batcher, 4, "held"), return_exceptions=True)
 
-    assert [results[0], type(results[1]), results[2], type(results[3])] == [2, RowHeld, 6, RowHeld]
+    assert [results[0], type(results[1]), results[2], type(results[3])] == [2, RowLocked, 6, RowLocked]
     assert sorted(map(str, work.batches[1:-1])) in (["['held']", "[1]", "[3]"], ["['held']", "['held']", "[1]", "[3]"])
-    assert [again[0], type(again[1])] == [8, RowHeld]
+    assert [again[0], type(again[1])] == [8, RowLocked]
     assert work.batches[-1] == [4]
 
 
 async def test_a_locked_row_is_tried_again_after_a_while(work, monkeypatch):
-    monkeypatch.setattr(batching, "HELD_SECONDS", 0.05)
+    monkeypatch.setattr(batching, "LOCKED_SECONDS", 0.05)
     batcher = Batcher(work, time_limit=5, key=str)
-    with pytest.raises(RowHeld):
+    with pytest.raises(RowLocked):
         await batcher.do("held")
     await asyncio.sleep(0.06)
 
-    with pytest.raises(RowHeld):
+    with pytest.raises(RowLocked):
         await batcher.do("held")
 
     assert work.batches == [["held"], ["held"]]

@@ -172,7 +172,7 @@ class Attempt:
         claim = self._claim
         created = CreatedProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
         try:
-            # `_durably` retries after RowHeld until the lease expires; a claim only has the time of a request.
+            # `_durably` retries after RowLocked until the lease expires; a claim only has the time of a request.
             candidate = await self._batches.finish(created)
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":

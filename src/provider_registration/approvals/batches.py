@@ -20,7 +20,7 @@ from provider_registration.candidates.deciding import refusal_of
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateNotFound
 from provider_registration.candidates.models import ApprovalState, Candidate
 from provider_registration.db.batching import Batcher
-from provider_registration.db.database import NO_LOCK_TIMEOUT, Database, RowHeld
+from provider_registration.db.database import NO_LOCK_TIMEOUT, Database, RowLocked
 from provider_registration.failpoints import reach
 
 REQUESTS = TypeAdapter(list[ClaimRequest])
@@ -46,7 +46,7 @@ class ApprovalBatches:
             DatabaseUnavailable: PostgreSQL does not respond; the claim may have been stored.
         """
         claim = None
-        with suppress(RowHeld):
+        with suppress(RowLocked):
             claim = await self._claims.do(request)
         return claim or await self._claim_alone(request)
 
@@ -56,7 +56,7 @@ class ApprovalBatches:
         Raises:
             CandidateNotFound: the candidate no longer exists.
             IntegrityError: another candidate has this provider.
-            RowHeld, DatabaseUnavailable: PostgreSQL does not respond; the write may have been stored.
+            RowLocked, DatabaseUnavailable: PostgreSQL does not respond; the write may have been stored.
         """
         return await self._finishes.do(created) or await self._finish_alone(created)
 

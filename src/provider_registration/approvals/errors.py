@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from provider_registration.candidates.errors import OfCandidate
+from provider_registration.candidates.errors import CandidateError
 from provider_registration.errors import ConflictError, NotFoundError, UnavailableError, UpstreamError
 
 
-class ApprovalNotInDoubt(OfCandidate, ConflictError):
+class ApprovalNotInDoubt(CandidateError, ConflictError):
     """Only an approval in doubt can be resolved by an admin."""
 
     code = "approval-not-in-doubt"
@@ -16,7 +16,7 @@ class ApprovalNotInDoubt(OfCandidate, ConflictError):
         return f"The approval of candidate {self.candidate_id} is not in doubt; it completes automatically."
 
 
-class ApprovalNotFound(OfCandidate, NotFoundError):
+class ApprovalNotFound(CandidateError, NotFoundError):
     """The candidate has no unfinished approval."""
 
     code = "approval-not-found"

@@ -62,7 +62,7 @@ class UserDirectory:
             UnacceptablePassword: the password is too short, too long or too common.
         """
         password_hash = await self._hasher.hash(password)
-        return await self._take_away(queries.UPDATE_PASSWORD, email, password_hash=password_hash)
+        return await self._update_and_end_sessions(queries.UPDATE_PASSWORD, email, password_hash=password_hash)
 
     async def set_role(self, email: str, role: Role) -> UUID:
         """Change a user's role.
@@ -70,7 +70,7 @@ class UserDirectory:
         Raises:
             UserNotFound: no user has this e-mail address.
         """
-        return await self._take_away(queries.UPDATE_ROLE, email, role=str(role))
+        return await self._update_and_end_sessions(queries.UPDATE_ROLE, email, role=str(role))
 
     async def disable(self, email: str) -> UUID:
         """Disable a user.
@@ -78,7 +78,7 @@ class UserDirectory:
         Raises:
             UserNotFound: no user has this e-mail address.
         """
-        return await self._take_away(queries.DISABLE_USER, email)
+        return await self._update_and_end_sessions(queries.DISABLE_USER, email)
 
     async def enable(self, email: str) -> UUID:
         """Enable a disabled user.
@@ -99,7 +99,7 @@ class UserDirectory:
             await session.execute(queries.LOCK_SESSIONS, {"user_id": None})
             return int(await session.scalar(queries.END_ALL_SESSIONS) or 0)
 
-    async def _take_away(self, statement: TextClause, address: str, **parameters: str) -> UUID:
+    async def _update_and_end_sessions(self, statement: TextClause, address: str, **parameters: str) -> UUID:
         parameters["email_canonical"] = canonical_email(address)
         async with self._database.transaction() as session:
             await fill_users_with(session, parameters["email_canonical"])

@@ -12,14 +12,14 @@ from provider_registration.errors import (
 )
 
 
-class OfCandidate:
+class CandidateError:
     """An error about one candidate."""
 
     def __init__(self, candidate_id: UUID) -> None:
         self.candidate_id = candidate_id
 
 
-class CandidateNotFound(OfCandidate, NotFoundError):
+class CandidateNotFound(CandidateError, NotFoundError):
     """There is no candidate with this ID."""
 
     code = "candidate-not-found"
@@ -53,7 +53,7 @@ class CandidateNotPending(InvalidStateError):
         return f"Candidate {self.candidate_id} is already {self.status}."
 
 
-class CandidateChanged(OfCandidate, ConflictError):
+class CandidateChanged(CandidateError, ConflictError):
     """Someone else changed the candidate during the request."""
 
     code = "candidate-changed"
@@ -77,7 +77,7 @@ class VersionMismatch(PreconditionFailedError):
         return f"Candidate {self.candidate_id} is now at version {self.version}; reload it before you decide."
 
 
-class ApprovalInProgress(OfCandidate, ConflictError):
+class ApprovalInProgress(CandidateError, ConflictError):
     """An approval of the candidate is in progress."""
 
     code = "approval-in-progress"
@@ -87,7 +87,7 @@ class ApprovalInProgress(OfCandidate, ConflictError):
         return f"An approval of candidate {self.candidate_id} is in progress; check again in a moment."
 
 
-class ApprovalUnfinished(OfCandidate, ConflictError):
+class ApprovalUnfinished(CandidateError, ConflictError):
     """An approval of the candidate is waiting for billing, so it cannot be rejected."""
 
     code = "approval-unfinished"
@@ -100,7 +100,7 @@ class ApprovalUnfinished(OfCandidate, ConflictError):
         )
 
 
-class ApprovalNeedsResolution(OfCandidate, ConflictError):
+class ApprovalNeedsResolution(CandidateError, ConflictError):
     """The approval is in doubt: an admin must resolve it."""
 
     code = "approval-needs-resolution"

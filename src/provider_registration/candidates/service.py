@@ -32,7 +32,7 @@ from provider_registration.candidates.models import (
 from provider_registration.candidates.search import Selection, find_records
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.db.batching import Batcher, Sharer
-from provider_registration.db.database import Database, RowHeld
+from provider_registration.db.database import Database, RowLocked
 from provider_registration.db.reading import Reader
 from provider_registration.errors import ServiceError
 from provider_registration.web.pagination import Page
@@ -67,7 +67,7 @@ class CandidateService:
 
         Raises:
             EmailTaken: the e-mail address is already registered, in any spelling.
-            RowHeld: another transaction has locked this address.
+            RowLocked: another transaction has locked this address.
         """
         secret = status_secret or (new_status_secret() if self.gives_status_secrets else None)
         record = await self._registrations.do(Registration.of(company, secret, language))
@@ -142,7 +142,7 @@ class CandidateService:
         """
         rejection = Rejection(candidate_id, reason, user_id, expected)
         outcome = None
-        with suppress(RowHeld):
+        with suppress(RowLocked):
             outcome = await self._rejections.do(rejection)
         if outcome is None:
             [outcome] = await self._reject([rejection], lock=queries.LOCK_CANDIDATES)

@@ -13,7 +13,7 @@ from itertools import chain
 from math import inf
 from typing import Generic, TypeVar
 
-from provider_registration.db.database import DatabaseUnavailable, RowHeld
+from provider_registration.db.database import DatabaseUnavailable, RowLocked
 from provider_registration.errors import UnavailableError
 from provider_registration.observability.callers import callers_var
 
@@ -21,7 +21,7 @@ MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
 MAX_SINGLE_ITEMS = 4  # concurrent items of a batch that failed as a whole
 LAST_SHARE = 0.25  # of a caller's time limit: work is not started then, as it could finish after the caller was refused
-HELD_SECONDS = 1.0  # during which callers that need the same row are refused immediately
+LOCKED_SECONDS = 1.0  # during which callers that need the same row are refused immediately
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +57,7 @@ class Batcher(Generic[Item, Result]):
         self._work = work
         self._time_limit = inf if time_limit is None else time_limit
         self._key = key
-        self._held: dict[Hashable, float] = {}  # by the key of a locked row: until when its callers are refused
+        self._locked: dict[Hashable, float] = {}  # by the key of a locked row: until when its callers are refused
         self._on_idle = on_idle
         self._waiting: deque[_Call[Item, Result]] = deque()
         self._batch: list[_Call[Item, Result]] = []  # running
@@ -68,7 +68,7 @@ class Batcher(Generic[Item, Result]):
         """Return the result for `item`.
 
         Raises:
-            RowHeld: another transaction has locked a row that it needs.
+            RowLocked: another transaction has locked a row that it needs.
             DatabaseUnavailable: too many callers wait, or it took too long; it may have been done.
             Exception: what `work` raises for this item.
         """
@@ -97,7 +97,7 @@ class Batcher(Generic[Item, Result]):
     def _take_batch(self) -> bool:
         self._batch = []
         now = asyncio.get_running_loop().time()
-        self._held = {key: until for key, until in self._held.items() if until > now}
+        self._locked = {key: until for key, until in self._locked.items() if until > now}
         while self._waiting and len(self._batch) < MAX_ITEMS:
             call = self._waiting.popleft()
             if self._may_start(call):
@@ -107,8 +107,8 @@ class Batcher(Generic[Item, Result]):
     def _may_start(self, call: _Call[Item, Result]) -> bool:
         """Whether the caller still waits, has time left and its row is not locked; otherwise refuse it."""
         if not call.result.done():
-            if self._key is not None and self._held and self._key(call.item) in self._held:
-                _fail([call], RowHeld())
+            if self._key is not None and self._locked and self._key(call.item) in self._locked:
+                _fail([call], RowLocked())
             elif call.until - asyncio.get_running_loop().time() < self._time_limit * LAST_SHARE:
                 _fail([call], DatabaseUnavailable())
         return not call.result.done()
@@ -142,11 +142,11 @@ class Batcher(Generic[Item, Result]):
             for call, value in list(zip(batch, values, strict=True)):
                 if not call.result.done():
                     call.result.set_result(value)
-        except RowHeld as error:
+        except RowLocked as error:
             if len(batch) > 1:
                 await self._do_each(batch)
             else:
-                self._refuse_held(batch[0], error)
+                self._refuse_locked(batch[0], error)
         except UnavailableError as error:
             _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for the callers
@@ -167,9 +167,9 @@ class Batcher(Generic[Item, Result]):
 
         await asyncio.gather(*map(do_alone, batch))
 
-    def _refuse_held(self, call: _Call[Item, Result], error: RowHeld) -> None:
+    def _refuse_locked(self, call: _Call[Item, Result], error: RowLocked) -> None:
         if self._key:
-            self._held[self._key(call.item)] = asyncio.get_running_loop().time() + HELD_SECONDS
+            self._locked[self._key(call.item)] = asyncio.get_running_loop().time() + LOCKED_SECONDS
         _fail([call], error)
 
 

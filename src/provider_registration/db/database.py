@@ -106,7 +106,7 @@ class UnsafeSession(ConnectionError):
     """The settings of the role's sessions would make the service corrupt data."""
 
 
-class RowHeld(DatabaseUnavailable):
+class RowLocked(DatabaseUnavailable):
     """Another transaction held a row lock longer than the statement waits; nothing was written."""
 
 
@@ -223,7 +223,7 @@ class Database:
             raise DatabaseUnavailable from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if sqlstate_of(error) == LOCK_NOT_AVAILABLE:
-                raise RowHeld from error
+                raise RowLocked from error
             if is_unavailable(error):
                 reason = f"no response within {self.time_limit} s" if turn.is_over else reason_of(error)
                 self._logger.warning("the database is unavailable", reason=reason)

@@ -43,7 +43,7 @@ class ResettableProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-class PromptServer(uvicorn.Server):
+class QuickStopServer(uvicorn.Server):
     """A server that stops within about a second, even with active clients."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -66,7 +66,7 @@ class PromptServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class _BackgroundServer(PromptServer):
+class _BackgroundServer(QuickStopServer):
     """A server that does not change the signal handlers of the process."""
 
     @contextlib.contextmanager
@@ -118,7 +118,7 @@ def serve_in_foreground(app: ASGIApp, host: str, port: int, announce: Callable[[
     listener = listen(host, port)
     with contextlib.closing(listener), contextlib.suppress(KeyboardInterrupt):
         announce(base_url(listener))
-        PromptServer(app).run(sockets=[listener])
+        QuickStopServer(app).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:

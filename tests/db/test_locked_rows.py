@@ -16,7 +16,7 @@ from provider_registration.auth.models import Role
 from provider_registration.candidates.models import Rejection
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db import batching
-from provider_registration.db.database import Database, RowHeld
+from provider_registration.db.database import Database, RowLocked
 from provider_registration.db.reading import Reader
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD
@@ -71,7 +71,7 @@ async def test_an_address_that_is_held_fails_alone(migrated_database_url, anonym
     assert {answer.status_code for answer in refused} == {503}
     assert all("Retry-After" in answer.headers for answer in refused)
     assert [answer.status_code for n, answer in enumerate(answers) if n % 20] == 399 * [201]
-    async with asyncio.timeout(10):  # it is refused until HELD_SECONDS are over
+    async with asyncio.timeout(10):  # it is refused until LOCKED_SECONDS are over
         while (await anonymous.post("/candidates", json=registration(contact_email=held))).status_code == 503:
             await asyncio.sleep(0.1)
     assert (await anonymous.post("/candidates", json=registration(contact_email=held))).status_code == 409
@@ -80,7 +80,7 @@ async def test_an_address_that_is_held_fails_alone(migrated_database_url, anonym
 async def test_an_address_that_was_held_is_refused_in_any_spelling(
     migrated_database_url, anonymous, registration, monkeypatch
 ):
-    monkeypatch.setattr(batching, "HELD_SECONDS", 600)
+    monkeypatch.setattr(batching, "LOCKED_SECONDS", 600)
     unique = uuid4().hex
     canonical, *spellings = (f"{name}-{unique}@x.example" for name in ("strasse", "straße", "STRASSE"))
     async with open_transaction(migrated_database_url, (INSERT_WITH_CANONICAL, canonical)):
@@ -142,7 +142,7 @@ async def test_a_candidate_that_is_held_keeps_no_other_approval_from_ending(
     async with open_transaction(migrated_database_url, lock):
         results, seconds = await timed(asyncio.gather(*map(batches.finish, made), return_exceptions=True))
 
-    assert [isinstance(result, RowHeld) for result in results] == [True] + 11 * [False]
+    assert [isinstance(result, RowLocked) for result in results] == [True] + 11 * [False]
     assert [candidate.provider_id for candidate in results[1:]] == [each.provider_id for each in made[1:]]
     assert seconds < SOON
     assert (await batches.finish(made[0])).provider_id == first
