@@ -310,7 +310,7 @@ async def test_a_database_without_tables_is_a_sentence(call, arguments, empty_da
 async def test_create_user_adds_a_user_of_the_role(call_here, find_user, email, options, role):
     result = await call_here("create-user", email, "--password-stdin", *options, stdin=f"{PASSWORD}\nignored\n")
 
-    assert (result.exit_code, result.output) == (0, f"{email} can now log in as {role}.\n")
+    assert (result.exit_code, result.output) == (0, f"{email} can now sign in as {role}.\n")
     user = await find_user(email)
     assert (user["role"], user["disabled_at"]) == (role, None)
     assert argon2.verify(PASSWORD, user["password_hash"])

@@ -46,6 +46,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables: all users must log in again."""
+    """Drop the tables: all users must sign in again."""
     op.execute("DROP TABLE refresh_tokens")
     op.execute("DROP TABLE sessions")

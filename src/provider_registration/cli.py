@@ -194,7 +194,7 @@ def create_user(email: str, role: str, password_stdin: bool) -> None:
     """Add a user who signs in as EMAIL."""
     password = _read_password(from_stdin=password_stdin)
     _with_users(lambda users: users.create(email, password, Role(role)))
-    click.echo(f"{email} can now log in as {role}.")
+    click.echo(f"{email} can now sign in as {role}.")
 
 
 @main.command()
@@ -221,7 +221,7 @@ def disable_user(email: str) -> None:
 def enable_user(email: str) -> None:
     """Enable the user EMAIL again."""
     _with_users(lambda users: users.enable(email))
-    click.echo(f"{email} can log in again.")
+    click.echo(f"{email} can sign in again.")
 
 
 @main.command()

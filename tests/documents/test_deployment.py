@@ -371,7 +371,7 @@ async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path
     assert finished.output.splitlines() == [
         f"The schema is at {migrations.head()}.",
         f"{roles.service} has the privileges that the service needs.",
-        "admin@example.com can now log in as admin.",
+        "admin@example.com can now sign in as admin.",
         answer.replace("\n ", ""),  # shown on two lines
     ]
     assert f'"version":"{__version__}"' in answer

@@ -60,7 +60,7 @@ async def test_run_says_what_is_shown_and_the_first_approval_runs_as_written(
 
     async with _running(empty_database_url, tmp_path) as announced:
         assert list(announced) == [line.strip().partition("  ")[0] for line in announcement.splitlines()]
-        login = re.fullmatch(r"admin@example\.com with the password (\S+) \(shown only now\)", announced["Log in as"])
+        login = re.fullmatch(r"admin@example\.com with the password (\S+) \(shown only now\)", announced["Sign in"])
         assert login
         for name, value in (("API", announced["API"]), ("BILLING", announced["Billing"]), ("PASSWORD", login[1])):
             script, times = re.subn(rf"(?m)^{name}=.*$", f"{name}={shlex.quote(value)}", script)

@@ -212,7 +212,7 @@ def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password
         "Reference": f"{api_url}/redoc",
         **({"Apply": f"{api_url}/apply"} if settings.public_pages else {}),
         **({"Console": f"{api_url}/admin"} if settings.admin_pages else {}),
-        "Log in as": login,
+        "Sign in": login,
         "Billing": settings.billing_service_url,
         "Database": f'{psql} "$(cat {url_file})"',
         "Demo data": f"{program} demo-data --count 1000",
