@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from provider_registration.applicants.applying import EMAIL_TAKEN, NOT_SAVED
+from provider_registration.applicants.questions import sentence
 from provider_registration.applicants.router import ALREADY_SENT, SWITCH
-from provider_registration.applicants.sentences import sentence
 from provider_registration.candidates.schemas import CandidateRegistration
 from provider_registration.pages.translations import Languages
 from tests.chromium import text_of

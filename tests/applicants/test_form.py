@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider_registration.applicants.form import NUMBERS, ORDER, TEXTS, ApplicationForm, FormRefused
-from provider_registration.applicants.sentences import DEFAULT, SENTENCES, sentence
-from provider_registration.candidates.company import FACTS
+from provider_registration.applicants.form import TEXTS, ApplicationForm, FormRefused
+from provider_registration.applicants.questions import DEFAULT, QUESTIONS, SECTIONS, sentence
+from provider_registration.candidates.company import FACTS, NUMBERS
 from provider_registration.pages.forms import Form
 from provider_registration.pages.translations import Languages
 
@@ -35,7 +35,8 @@ def errors_of(form):
 
 
 def test_the_form_asks_for_every_fact_and_says_what_is_wrong_with_each():
-    assert set(ORDER) == set(SENTENCES) == set(FACTS)
+    assert set(QUESTIONS) == set(FACTS)
+    assert {question.section for question in QUESTIONS.values()} == set(SECTIONS)
 
 
 def test_a_field_without_sentences_has_one_too():

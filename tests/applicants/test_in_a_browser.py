@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
+from provider_registration.applicants.questions import QUESTIONS
 from provider_registration.applicants.router import ALREADY_SENT
-from provider_registration.applicants.sentences import SENTENCES
 
-NOT_A_NUMBER = SENTENCES["truck_count"]["int_type"]
+NOT_A_NUMBER = QUESTIONS["truck_count"].sentences["int_type"]
 PHONE = {"width": 360, "height": 740}
 MAX_BYTES = 100_000  # of a page with all that it loads
 WCAG_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")

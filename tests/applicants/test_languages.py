@@ -12,7 +12,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 from provider_registration import app
-from provider_registration.applicants.sentences import PRODUCTS
+from provider_registration.applicants.questions import PRODUCTS
 from provider_registration.candidates.company import Product
 from tests import messages
 from tests.chromium import text_of

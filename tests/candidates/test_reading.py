@@ -7,6 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from provider_registration.candidates.company import EXAMPLE, FACTS, LABELS
+
+
+def test_every_fact_has_a_label_and_an_example():
+    assert set(LABELS) == set(EXAMPLE) == set(FACTS)
+
 
 async def test_the_record_comes_with_its_version_as_etag(viewer, admin, register):
     candidate = await register()

@@ -145,7 +145,7 @@ async def test_columns_are_chosen_and_remembered(admin, register):
     page = await admin.open("/admin/candidates?order=newest")
     assert "Köln" in page.text
 
-    page = await admin.submit(page, "/columns", column=["email", "trucks", "nonsense"])
+    page = await admin.submit(page, "/columns", column=["contact_email", "truck_count", "nonsense"])
 
     assert page.url.query == b"order=newest"
     [head] = re.findall(r"<thead>(.*?)</thead>", page.text, re.DOTALL)

@@ -13,15 +13,14 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from provider_registration.applicants.sentences import sentence
+from provider_registration.applicants.questions import QUESTIONS, sentence
+from provider_registration.candidates.company import NUMBERS
 from provider_registration.candidates.schemas import CandidateRegistration
 from provider_registration.pages.forms import Form
 from provider_registration.pages.translations import Language, mark
 from provider_registration.web.text import canonical_email, whole_number
 
-TEXTS = ("company_name", "location", "contact_email", "phone")
-NUMBERS = ("truck_count", "capacity_tons_per_day")
-ORDER = (*TEXTS, "products", *NUMBERS)  # from top to bottom
+TEXTS = tuple(fact for fact in QUESTIONS if fact not in (*NUMBERS, "products"))
 HONEYPOT = "website"  # hidden from people; spam programs fill it in
 SPAM_CHECK = mark("Leave this empty (spam check)")
 KEY_BYTES = 32
@@ -79,7 +78,7 @@ class ApplicationForm:
         if self.typed[HONEYPOT]:
             errors[HONEYPOT] = language.say(SPAM_CHECK)
         if errors:
-            raise FormRefused({name: errors[name] for name in (*ORDER, HONEYPOT) if name in errors})
+            raise FormRefused({name: errors[name] for name in (*QUESTIONS, HONEYPOT) if name in errors})
         return registration
 
     def status_secret(self, contact_email: str) -> str:

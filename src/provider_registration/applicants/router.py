@@ -9,7 +9,8 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.applicants.applying import Attempt, apply
 from provider_registration.applicants.form import ApplicationForm
-from provider_registration.applicants.sentences import products_in
+from provider_registration.applicants.questions import QUESTIONS, SECTIONS, products_in
+from provider_registration.candidates.company import REQUIRED
 from provider_registration.candidates.dependencies import CandidateServiceDep, RateLimitsDep
 from provider_registration.candidates.links import APPLICATIONS, status_url
 from provider_registration.pages.flash import FlashMessage, set_flash
@@ -77,6 +78,9 @@ def _form_page(request: Request, renderer: Renderer, language: Language, attempt
         headers=headers,
         language=language,
         attempt=attempt,
+        sections=SECTIONS,
+        questions=QUESTIONS,
+        required=REQUIRED,
         products=products_in(language),
     )
 
@@ -103,5 +107,6 @@ async def show_application(
         headers=NO_REFERRER,
         language=language,
         application=application,
+        questions=QUESTIONS,
         products=products_in(language),
     )

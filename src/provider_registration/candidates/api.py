@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response, status
 
 from provider_registration.auth.dependencies import AdminDep, StaffDep
+from provider_registration.candidates.company import EXAMPLE, REQUIRED
 from provider_registration.candidates.dependencies import (
     CandidateId,
     CandidateServiceDep,
@@ -28,7 +29,6 @@ from provider_registration.candidates.errors import (
 from provider_registration.candidates.links import CANDIDATES, candidate_url, status_links
 from provider_registration.candidates.schemas import (
     EXAMPLE_CANDIDATE,
-    EXAMPLE_REGISTRATION,
     EXAMPLE_STATUS_URL,
     CandidateListQuery,
     CandidateListResponse,
@@ -76,12 +76,7 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
         (
             "application/json",
             CandidateRegistration,
-            {
-                "All fields": EXAMPLE_REGISTRATION,
-                "Required fields only": {
-                    name: value for name, value in EXAMPLE_REGISTRATION.items() if name not in ("phone", "location")
-                },
-            },
+            {"All fields": EXAMPLE, "Required fields only": {fact: EXAMPLE[fact] for fact in REQUIRED}},
         )
     ),
 )

@@ -1,12 +1,12 @@
 """The facts about a company, each with its validation rule.
 
-Registrations, candidates and applications have these fields; statements, exports and forms refer to FACTS.
+Registrations, candidates and applications have these fields; statements, responses, exports and pages refer to FACTS.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -58,4 +58,27 @@ class Company(BaseModel):
     location: Annotated[Location | None, BlankIsAbsent] = None
 
 
+# What the console calls them, in its order.
+LABELS = {
+    "company_name": "Company",
+    "contact_email": "E-mail",
+    "phone": "Phone",
+    "location": "Location",
+    "products": "Products",
+    "truck_count": "Trucks",
+    "capacity_tons_per_day": "Capacity",
+}
+EXAMPLE: dict[str, Any] = {
+    "company_name": "Huerta del Sol S.L.",
+    "contact_email": "ventas@huertadelsol.example",
+    "phone": "+34 963 555 017",
+    "products": ["oranges", "grapes"],
+    "truck_count": 12,
+    "capacity_tons_per_day": 80,
+    "location": "Valencia, Spain",
+}
 FACTS = tuple(Company.model_fields)
+REQUIRED = tuple(fact for fact, field in Company.model_fields.items() if field.is_required())
+# Their types without the rules, which may have changed since a company was stored.
+TYPES: dict[str, Any] = {fact: get_type_hints(Company)[fact] for fact in FACTS}
+NUMBERS = tuple(fact for fact, kind in TYPES.items() if kind in (int, int | None))

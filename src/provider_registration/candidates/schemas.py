@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.json_schema import SkipJsonSchema
 
-from provider_registration.candidates.company import BlankIsAbsent, Company, Product
+from provider_registration.candidates.company import EXAMPLE, TYPES, BlankIsAbsent, Company, Product
 from provider_registration.candidates.models import ApprovalState, Status
 from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.pagination import CursorPagination, CursorQuery
@@ -17,19 +17,10 @@ from provider_registration.web.text import LANGUAGE_TAG, MAX_TAG_LENGTH, Text
 
 Reason = Annotated[str, Text(1000)]
 
-EXAMPLE_REGISTRATION: dict[str, Any] = {
-    "company_name": "Huerta del Sol S.L.",
-    "contact_email": "ventas@huertadelsol.example",
-    "phone": "+34 963 555 017",
-    "products": ["oranges", "grapes"],
-    "truck_count": 12,
-    "capacity_tons_per_day": 80,
-    "location": "Valencia, Spain",
-}
 EXAMPLE_CANDIDATE: dict[str, Any] = {
     "candidate_id": str(EXAMPLE_ID),
     "status": "pending",
-    **EXAMPLE_REGISTRATION,
+    **EXAMPLE,
     "created_at": "2026-03-14T09:26:53.589793Z",
     "updated_at": "2026-03-14T09:26:53.589793Z",
     "provider_id": None,
@@ -87,20 +78,20 @@ class ApprovalStandingResponse(BaseModel):
     last_error: str | None = Field(description="Why the last attempt failed")
 
 
-class CandidateResponse(BaseModel):
+# Two bases, because the facts are in the middle of the record.
+class _Identity(BaseModel):
+    candidate_id: UUID
+    status: Status
+
+
+_Facts = create_model("_Facts", **TYPES)
+
+
+class CandidateResponse(_Facts, _Identity):  # type: ignore[valid-type, misc]
     """The whole record of a candidate."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    candidate_id: UUID
-    status: Status
-    company_name: str
-    contact_email: str
-    phone: str | None
-    products: list[Product]
-    truck_count: int
-    capacity_tons_per_day: int
-    location: str | None
     created_at: datetime = Field(description="UTC")
     updated_at: datetime = Field(description="UTC")
     provider_id: int | None = Field(description="Provider ID in billing; null unless approved")

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, BeforeValidator
 from starlette.responses import Response, StreamingResponse
 
-from provider_registration.candidates.company import Product
+from provider_registration.candidates.company import LABELS, NUMBERS, Product
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.search import Order, Selection
@@ -32,20 +32,16 @@ MAX_SEARCH_LENGTH = 100
 COLUMNS_COOKIE = "columns"
 A_YEAR = 365 * 24 * 3600  # seconds
 
-# By name in URLs: the heading of each column, and whether it holds numbers. The company is always shown.
+# By name in forms: the heading of each column, and whether it holds numbers. The company is always shown.
 COLUMNS = {
     "status": ("Status", False),
-    "email": ("E-mail", False),
-    "phone": ("Phone", False),
-    "location": ("Location", False),
-    "products": ("Products", False),
-    "trucks": ("Trucks", True),
-    "capacity": ("Tonnes per day", True),
+    **{fact: (label, fact in NUMBERS) for fact, label in LABELS.items() if fact != "company_name"},
+    "capacity_tons_per_day": ("Tonnes per day", True),
     "registered": ("Registered", False),
     "decided": ("Decided", False),
     "provider": ("Provider", True),
 }
-DEFAULT_COLUMNS = ("location", "products", "trucks", "capacity", "registered", "status")
+DEFAULT_COLUMNS = ("location", "products", "truck_count", "capacity_tons_per_day", "registered", "status")
 
 
 def _empty_is_absent(value: object) -> object:

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from provider_registration.auth.models import BrowserUser
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.models import BreakerState
+from provider_registration.candidates.company import LABELS
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Outcome
 from provider_registration.console.dependencies import BrowserUserDep
@@ -87,6 +88,7 @@ class Layout:
             status=status,
             signed_in=self.signed_in,
             billing_pause=self._billing_pause(),
+            labels=LABELS,
             **values,
         )
 

@@ -21,7 +21,7 @@ from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
-from provider_registration.candidates.schemas import EXAMPLE_REGISTRATION
+from provider_registration.candidates.company import EXAMPLE
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.local.background_server import serve_in_background
@@ -102,7 +102,7 @@ async def _leave_approvals_in_doubt(stage: Stage, billing_url: str) -> None:
         for name in names:
             fault = {"mode": "commit_then_reset", "names": [name], "times": 1}
             (await client.put(f"{billing_url}/sandbox/faults", json=fault)).raise_for_status()
-            company = EXAMPLE_REGISTRATION | {"company_name": name, "contact_email": f"{uuid.uuid4()}@example.com"}
+            company = EXAMPLE | {"company_name": name, "contact_email": f"{uuid.uuid4()}@example.com"}
             candidate = (await client.post("/candidates", json=company)).raise_for_status().json()
             answer = await client.post(f"/candidates/{candidate['candidate_id']}/approve")
             assert answer.json()["type"].endswith(":approval-in-doubt"), answer.text
