@@ -22,8 +22,7 @@ from provider_registration.approvals.errors import (
     BillingPaused,
     ProviderNameTaken,
 )
-from provider_registration.approvals.events import record_event
-from provider_registration.approvals.models import ApprovalEvent, Claim, CreatedProvider
+from provider_registration.approvals.models import Claim, CreatedProvider
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.errors import (
     BillingCircuitOpen,
@@ -126,27 +125,21 @@ class Attempt:
         backoff = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._claim.attempts - 1, 10))
         wait_seconds = backoff * JITTER.uniform(0.75, 1.25)
         parameters = {"wait_seconds": wait_seconds, "last_error": reason, "was_called": was_called}
-        return await self._release(queries.KEEP_WAITING, parameters, None, "waiting", ApprovalWaiting(reason))
+        return await self._release(queries.KEEP_WAITING, parameters, "waiting", ApprovalWaiting(reason))
 
     async def _mark_in_doubt(self, reason: str) -> Candidate:
         parameters = {"last_error": reason}
-        event = ApprovalEvent.IN_DOUBT
-        return await self._release(queries.MARK_IN_DOUBT, parameters, event, "in_doubt", ApprovalInDoubt(reason))
+        return await self._release(queries.MARK_IN_DOUBT, parameters, "in_doubt", ApprovalInDoubt(reason))
 
     async def _drop(self, reason: str, outcome: str, error: ServiceError) -> Candidate:
         parameters = {"last_error": reason}
-        return await self._release(queries.DROP_CLAIM, parameters, ApprovalEvent.FAILED, outcome, error)
+        return await self._release(queries.DROP_CLAIM, parameters, outcome, error)
 
     async def _release(
-        self,
-        statement: TextClause,
-        parameters: dict[str, Any],
-        event: ApprovalEvent | None,
-        outcome: str,
-        error: ServiceError,
+        self, statement: TextClause, parameters: dict[str, Any], outcome: str, error: ServiceError
     ) -> Candidate:
         """Release the claim and raise `error`; if another worker has taken it over, return that worker's result."""
-        if not await self._durably(self._give_up, statement, parameters, event):
+        if not await self._durably(self._give_up, statement, parameters):
             APPROVAL_ATTEMPTS.labels("superseded").inc()
             self._log(logging.WARNING, "another worker took over the approval")
             return await self._result_of_other_worker()
@@ -154,15 +147,10 @@ class Attempt:
         self._log(logging.WARNING, f"approval {outcome}", reason=parameters["last_error"])
         raise error
 
-    async def _give_up(self, statement: TextClause, parameters: dict[str, Any], event: ApprovalEvent | None) -> bool:
-        claim = self._claim
-        keys = {"candidate_id": claim.candidate_id, "claim_id": claim.claim_id}
-        if statement is not queries.DROP_CLAIM:
-            keys |= parameters
+    async def _give_up(self, statement: TextClause, parameters: dict[str, Any]) -> bool:
+        keys = {"candidate_id": self._claim.candidate_id, "claim_id": self._claim.claim_id}
         async with self._database.transaction() as session:
-            still_ours = (await session.execute(statement, keys)).one_or_none() is not None
-            if still_ours and event is not None:
-                await record_event(session, claim, event, detail=parameters["last_error"])
+            still_ours = (await session.execute(statement, parameters | keys)).one_or_none() is not None
             await reach("approval.before-release-commit")
         await reach("approval.after-release-commit")
         return still_ours

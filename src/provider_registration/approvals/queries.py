@@ -210,30 +210,40 @@ KEEP_WAITING = text("""
     RETURNING candidate_id
 """)
 
-# Release a claim that is still ours and put the approval in doubt.
+# Release a claim that is still ours, put the approval in doubt and record that.
 MARK_IN_DOUBT = text("""
-    UPDATE approval_intents
-    SET claim_id = NULL, in_doubt_since = now(), last_error = :last_error
-    WHERE candidate_id = :candidate_id AND claim_id = :claim_id
+    WITH marked AS (
+        UPDATE approval_intents
+        SET claim_id = NULL, in_doubt_since = now(), last_error = :last_error
+        WHERE candidate_id = :candidate_id AND claim_id = :claim_id
+        RETURNING candidate_id, idempotency_key, last_error
+    )
+    INSERT INTO approval_events (candidate_id, idempotency_key, event, detail)
+    SELECT candidate_id, idempotency_key, 'in_doubt', last_error FROM marked
     RETURNING candidate_id
 """)
 
-# End an approval that created no provider, if the claim is still ours.
+# End an approval that created no provider, if the claim is still ours, and record that.
 DROP_CLAIM = text("""
-    DELETE FROM approval_intents
-    WHERE candidate_id = :candidate_id AND claim_id = :claim_id
+    WITH dropped AS (
+        DELETE FROM approval_intents
+        WHERE candidate_id = :candidate_id AND claim_id = :claim_id
+        RETURNING candidate_id, idempotency_key
+    )
+    INSERT INTO approval_events (candidate_id, idempotency_key, event, detail)
+    SELECT candidate_id, idempotency_key, 'failed', CAST(:last_error AS text) FROM dropped
     RETURNING candidate_id
 """)
 
-# End an approval, even if a worker holds it.
+# End an approval, even if a worker holds it, and record who did.
 DROP_APPROVAL = text("""
-    DELETE FROM approval_intents WHERE candidate_id = :candidate_id
-""")
-
-# Record an event of an approval and who caused it.
-RECORD_EVENT = text("""
-    INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id, detail)
-    VALUES (:candidate_id, :idempotency_key, :event, :user_id, :provider_id, :detail)
+    WITH dropped AS (
+        DELETE FROM approval_intents
+        WHERE candidate_id = :candidate_id
+        RETURNING candidate_id, idempotency_key
+    )
+    INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id)
+    SELECT candidate_id, idempotency_key, 'let_go', CAST(:user_id AS uuid) FROM dropped
 """)
 
 # The events of a candidate's approval, newest first.

@@ -22,7 +22,6 @@ from provider_registration.approvals.errors import (
     ApprovalWaiting,
     ProviderLinkedElsewhere,
 )
-from provider_registration.approvals.events import record_event
 from provider_registration.approvals.models import (
     Approval,
     ApprovalEvent,
@@ -135,9 +134,8 @@ class ApprovalService:
         """
         async with self._database.transaction() as session:
             approval, _ = await self._lock_in_doubt(session, candidate_id, expected)
-            await session.execute(queries.DROP_APPROVAL, {"candidate_id": candidate_id})
-            await record_event(session, approval, ApprovalEvent.LET_GO, user_id=user_id)
             keys = {"candidate_id": candidate_id}
+            await session.execute(queries.DROP_APPROVAL, keys | {"user_id": user_id})
             candidate = (await session.execute(candidate_queries.FIND_CANDIDATE, keys)).mappings().one()
             await reach("resolve.before-commit")
         await reach("resolve.after-commit")

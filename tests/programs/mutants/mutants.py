@@ -33,11 +33,11 @@ class Mutant:
     times: int = 1
 
 
-def _release(name: str, statement: str) -> Mutant:
+def _release(name: str, statement: str, indent: str = "        ") -> Mutant:
     """A statement that releases a claim of any worker."""
     end = "WHERE candidate_id = :candidate_id AND claim_id = :claim_id"
-    old = f"{statement}\n    {end}"
-    new = f"{statement}\n    WHERE candidate_id = :candidate_id"
+    old = f"{statement}\n{indent}{end}"
+    new = f"{statement}\n{indent}WHERE candidate_id = :candidate_id"
     return Mutant(name, APPROVAL + "queries.py", old, new, (ATTEMPTS,))
 
 
@@ -59,6 +59,7 @@ MUTANTS = (
     _release(
         "waiting overwrites another worker's claim",
         "last_error = CASE WHEN :was_called THEN :last_error ELSE coalesce(last_error, :last_error) END",
+        indent="    ",
     ),
     _release(
         "a doubt overwrites another worker's claim",
