@@ -1,10 +1,12 @@
-"""Two recipes of README.md as changes that a program can make: a filter, and a second billing system."""
+"""Three recipes of README.md as changes that a program can make: a filter, a field, and a second billing system."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from provider_registration.db.revisions import REVISIONS
 
 PACKAGE = "src/provider_registration"
 
@@ -116,6 +118,56 @@ FILTER = (
     ),
     Change("API.md", "\nWith `min_trucks`, only those with so many trucks or more.\n", after="### GET /candidates\n"),
 )
+
+# How many depots a company has. `make messages` writes the catalogue before it is translated: TRANSLATIONS.
+FIELD = (
+    Change(
+        f"{PACKAGE}/candidates/company.py",
+        "    depot_count: PositiveInteger | None = None\n",
+        after="    location: Annotated[Location | None, BlankIsAbsent] = None",
+    ),
+    Change(f"{PACKAGE}/candidates/company.py", '    "depot_count": "Depots",\n', after='    "location": "Location",'),
+    Change(f"{PACKAGE}/candidates/company.py", '    "depot_count": 3,\n', after='    "location": "Valencia, Spain",'),
+    Change(f"{PACKAGE}/db/orm.py", "    depot_count: Mapped[int | None]\n", after="    language: Mapped[str | None]"),
+    Change(
+        "alembic/versions/999_depots.py",
+        """\
+from alembic import op
+
+revision, down_revision = "999_depots", "{head}"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE candidates ADD COLUMN depot_count integer")
+""".replace("{head}", REVISIONS[-1]),
+    ),
+    Change(f"{PACKAGE}/db/revisions.py", '    "999_depots",\n', after=f'    "{REVISIONS[-1]}",'),
+    Change(
+        f"{PACKAGE}/applicants/questions.py",
+        """\
+    "depot_count": Question(
+        "company",
+        mark("Number of depots"),
+        {
+            "int_type": mark("Enter the number of depots in digits, for example 3"),
+            "greater_than_equal": mark("Number of depots must be %(ge)s or more"),
+            "less_than_equal": mark("Number of depots must be %(le)s or less"),
+        },
+        attributes=NUMBER,
+    ),
+""",
+        before='    "contact_email": Question(',
+    ),
+    Change(
+        "API.md", "| `depot_count` | whole number from 1 to 2,147,483,647, or null |\n", after="| `location` | at most"
+    ),
+)
+TRANSLATIONS = {
+    "Number of depots": "Número de almacenes",
+    "Enter the number of depots in digits, for example 3": "Escriba el número de almacenes en cifras, por ejemplo 3",
+    "Number of depots must be %(ge)s or more": "El número de almacenes debe ser %(ge)s o más",
+    "Number of depots must be %(le)s or less": "El número de almacenes debe ser %(le)s o menos",
+}
 
 # It takes `PUT /accounts/{key}` and returns the account's number.
 SECOND_BILLING_SYSTEM = (

@@ -1,4 +1,4 @@
-"""README.md, "Changing it": two recipes are followed in a copy of the project, and work as promised."""
+"""README.md, "Changing it": three recipes are followed in a copy of the project, and work as promised."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from provider_registration.local.background_server import serve_in_background
+from tests.chromium import text_of
 from tests.console.conftest import Person
 from tests.older import GIT
 from tests.ports import a_port
@@ -29,7 +30,7 @@ from tests.service import JWT_SECRET, PASSWORD, a_registration
 
 from .conftest import ADMIN, make_admin
 from .markdown import ROOT, section
-from .recipes import FILTER, PACKAGE, SECOND_BILLING_SYSTEM, Change
+from .recipes import FIELD, FILTER, PACKAGE, SECOND_BILLING_SYSTEM, TRANSLATIONS, Change
 
 PROGRAMS = Path(sys.executable).parent
 FILE = re.compile(r"(?<![\w/])[\w./-]*\w\.(?:py|html|md|toml|yml|example)\b")
@@ -75,11 +76,32 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def _translate(root: Path) -> None:
+    """`make messages`, and the translations of its new messages."""
+    subprocess.run([sys.executable, "-m", "tests.messages"], cwd=root, env=_environment(root), check=True)
+    catalogue = root / PACKAGE / "translations/es.po"
+    text = catalogue.read_text()
+    for message, translation in TRANSLATIONS.items():
+        assert f'msgid "{message}"\nmsgstr ""\n' in text
+        text = text.replace(f'msgid "{message}"\nmsgstr ""\n', f'msgid "{message}"\nmsgstr "{translation}"\n')
+    catalogue.write_text(text)
+
+
+def _environment(root: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(root / "src")}
+
+
 @pytest.fixture(scope="module")
 def followed(copy: Path) -> dict[str, tuple[set[str], set[str]]]:
-    """The files that each recipe changed and created in the copy."""
-    recipes = {"A filter of the lists": FILTER, "A second billing system": SECOND_BILLING_SYSTEM}
-    return {name: _follow(recipe, copy) for name, recipe in recipes.items()}
+    """The files that each recipe changed and created in the copy, which has all afterwards."""
+    recipes = {
+        "A filter of the lists": FILTER,
+        "A field of a company": FIELD,
+        "A second billing system": SECOND_BILLING_SYSTEM,
+    }
+    done = {name: _follow(recipe, copy) for name, recipe in recipes.items()}
+    _translate(copy)
+    return done
 
 
 def test_recipes_name_files_that_there_are() -> None:
@@ -90,6 +112,13 @@ def test_recipes_name_files_that_there_are() -> None:
 
 def test_a_filter_changes_the_files_that_its_recipe_names(followed: dict[str, tuple[set[str], set[str]]]) -> None:
     assert followed["A filter of the lists"] == (_named("A filter of the lists"), set())
+
+
+def test_a_field_changes_the_files_that_its_recipe_names(followed: dict[str, tuple[set[str], set[str]]]) -> None:
+    changed, new = followed["A field of a company"]
+
+    assert changed == _named("A field of a company")
+    assert {str(Path(name).parent) for name in new} == {"alembic/versions"}
 
 
 def test_a_second_billing_system_is_a_class_and_a_setting(followed: dict[str, tuple[set[str], set[str]]]) -> None:
@@ -108,13 +137,18 @@ def test_a_second_billing_system_is_a_class_and_a_setting(followed: dict[str, tu
         ("ruff", "check", "src"),
         ("ruff", "format", "--check", "src"),
         ("pytest", "-q", "-n0", "tests/documents/test_settings.py", "tests/documents/test_readme.py", "-k", "not runs"),
+        ("pytest", "-q", "-n0", "tests/applicants", "-k", "every_fact or catalogue"),
     ],
-    ids=["imports", "style", "format", "documents"],
+    ids=["imports", "style", "format", "documents", "questions"],
 )
 def test_the_checks_pass(copy: Path, check: tuple[str, ...]) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
     finished = subprocess.run(
-        [PROGRAMS / check[0], *check[1:]], cwd=copy, env=environment, capture_output=True, text=True, check=False
+        [PROGRAMS / check[0], *check[1:]],
+        cwd=copy,
+        env=_environment(copy),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -162,23 +196,32 @@ async def _serving(root: Path, **settings: str) -> AsyncIterator[httpx.AsyncClie
         await process.communicate()
 
 
+@pytest.fixture
+def migrated(copy: Path, own_database_url: str) -> str:
+    """The URL of a database that the copy has migrated, and whose tables are those of its models."""
+    for command in (("provider_registration", "migrate"), ("alembic", "check")):
+        environment = _environment(copy) | {"DATABASE_URL": own_database_url}
+        subprocess.run([sys.executable, "-m", *command], cwd=copy, env=environment, check=True)
+    return own_database_url
+
+
 @pytest.mark.usefixtures("followed")
-async def test_the_service_does_what_was_added(
-    copy: Path, own_database_url: str, ledger: tuple[str, dict[UUID, str]]
-) -> None:
-    await make_admin(own_database_url)
+async def test_the_service_does_what_was_added(copy: Path, migrated: str, ledger: tuple[str, dict[UUID, str]]) -> None:
+    await make_admin(migrated)
     url, accounts = ledger
-    few, many = a_registration(truck_count=2), a_registration(truck_count=20)
+    few, many = a_registration(truck_count=2), a_registration(truck_count=20, depot_count=5)
     settings = {
-        "DATABASE_URL": own_database_url,
+        "DATABASE_URL": migrated,
         "JWT_SECRET_KEY": JWT_SECRET,
         "BILLING_SERVICE_URL": url,
         "BILLING_SYSTEM": "ledger",
         "ADMIN_PAGES": "true",
+        "PUBLIC_PAGES": "true",
     }
     async with _serving(copy, **settings) as admin:
         for registration in (few, many):
-            (await admin.post("/candidates", json=registration)).raise_for_status()
+            registered = (await admin.post("/candidates", json=registration)).raise_for_status().json()
+        assert registered["depot_count"] == 5
 
         found = (await admin.get("/candidates", params={"min_trucks": 10})).raise_for_status().json()
         [candidate] = found["candidates"]
@@ -190,8 +233,19 @@ async def test_the_service_does_what_was_added(
             person = Person(browser)
             await person.sign_in(ADMIN)
             page = await person.open("/admin/candidates?min_trucks=10&search=obsthof")
+            details = await person.open(f"/admin/candidates/{candidate['candidate_id']}")
+            export = await person.open("/admin/candidates/export.json")
         assert many["company_name"] in page.text
         assert few["company_name"] not in page.text
+        assert "Depots 5" in text_of(details)
+        assert [each["depot_count"] for each in export.json()] == [None, 5]
+
+        form = await admin.get("/apply?language=es")
+        assert 'name="depot_count"' in form.text
+        assert "Número de almacenes" in text_of(form)
+        assert "Number of depots 5" in text_of(await admin.get(registered["status_url"]))
+        wrong = await admin.post("/apply", data={"depot_count": "0"}, headers={"Sec-Fetch-Site": "same-origin"})
+        assert "Number of depots must be 1 or more" in text_of(wrong)
 
         approved = await admin.post(f"/candidates/{candidate['candidate_id']}/approve")
         assert approved.raise_for_status().json()["provider_id"] == ACCOUNT
