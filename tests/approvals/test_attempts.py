@@ -177,6 +177,24 @@ async def test_after_a_lost_response_only_a_final_refusal_is_left_to_an_admin(
     assert (await database.fetchrow(READ_WAIT, claim.candidate_id))["state"] == state
 
 
+@pytest.mark.parametrize(
+    ("attempts", "error", "event"), [(1, ApprovalFailed, "failed"), (2, ApprovalInDoubt, "in_doubt")]
+)
+async def test_an_approval_that_billing_refuses_is_recorded_with_the_reason(
+    carry_out, claimed, answer, database, attempts, error, event
+):
+    claim = await claimed(attempts=attempts)
+
+    with pytest.raises(error) as caught:
+        await carry_out(claim, answer(400))
+
+    [row] = await database.fetch(
+        "SELECT event, idempotency_key, user_id, detail FROM approval_events WHERE candidate_id = $1",
+        claim.candidate_id,
+    )
+    assert tuple(row) == (event, claim.idempotency_key, None, caught.value.reason)
+
+
 @pytest.mark.parametrize(("attempts", "seconds"), [(1, 2.5), (2, 5), (3, 10), (4, 20), (5, 30), (2000, 30)])
 async def test_waits_between_attempts_double_up_to_half_a_minute(
     carry_out, claimed, answer, database, attempts, seconds
