@@ -89,10 +89,11 @@ TRIGGER = """
     EXECUTE FUNCTION candidates_empty_search_text()
 """
 
-FIND_EMPTY = text("""
-    SELECT id, company_name, contact_email, phone, location
+# By the primary key alone: with IS NULL in the statement, the planner sorts the whole table for each batch.
+FIND_BATCH = text("""
+    SELECT id, company_name, contact_email, phone, location, search_text IS NULL AS is_empty
     FROM candidates
-    WHERE search_text IS NULL AND (CAST(:after AS uuid) IS NULL OR id > :after)
+    WHERE CAST(:after AS uuid) IS NULL OR id > :after
     ORDER BY id
     LIMIT :batch
 """)
@@ -139,7 +140,7 @@ def upgrade() -> None:
 
 def _fill() -> None:
     connection, after = op.get_bind(), None
-    while rows := connection.execute(FIND_EMPTY, {"after": after, "batch": BATCH}).all():
+    while rows := connection.execute(FIND_BATCH, {"after": after, "batch": BATCH}).all():
         made = [
             {
                 **row._asdict(),
@@ -147,6 +148,7 @@ def _fill() -> None:
                 "search_text": search_text(row.company_name, row.contact_email, row.phone, row.location),
             }
             for row in rows
+            if row.is_empty
         ]
         connection.execute(FILL, {"made": json.dumps(made)})
         after = rows[-1].id
