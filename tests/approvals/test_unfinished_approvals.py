@@ -29,7 +29,7 @@ async def until(condition, seconds=10):
             await asyncio.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def hurried(settings, run_service):
     """A service with short billing timeouts and a fast sweep; the shared service sweeps more slowly."""
     patience = settings.model_copy(
