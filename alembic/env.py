@@ -39,9 +39,7 @@ class TableLocked(CommandError):
     """Another transaction held a lock on a table for too long."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "A table stayed locked for too long; run the same command again. Steps already done stay done."
-        )
+        super().__init__("A table stayed locked for too long; run the same command again. Completed steps are kept.")
 
 
 def number_revision(
@@ -147,7 +145,7 @@ def try_to_migrate(*, is_last: bool) -> bool:
             raise
         raise CommandError(
             f"The database ended the connection ({reason_of(cause)}); run the same command again. "
-            "Steps already done stay done."
+            "Completed steps are kept."
         ) from error
     return True
 

@@ -23,7 +23,7 @@ FIRST_PLACE = {"after": NEWEST_END.at, "after_id": NEWEST_END.id}
 
 def get(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
     """Read one candidate: the statement of a batch, of one."""
-    return queries.FIND_CANDIDATES, {"candidate_ids": [candidate_id]}
+    return queries.FIND_RECORDS, {"candidate_ids": [candidate_id]}
 
 
 def register(email: str) -> tuple[TextClause, dict[str, Any]]:

@@ -207,7 +207,7 @@ async def test_migrate_to_an_unknown_revision_is_refused(call, empty_database_ur
 async def test_migrate_changes_nothing_for_what_no_role_can_be_called(call, empty_database_url, role):
     said = sentence(await call("migrate", "--grant-to", role, DATABASE_URL=empty_database_url))
 
-    assert said == "--grant-to is not the name of a role, which has 1 to 63 bytes of UTF-8 text."
+    assert said == "--grant-to must be the name of a role: 1 to 63 bytes of UTF-8 text."
     assert migrations.current(empty_database_url) is None
 
 
@@ -231,7 +231,7 @@ async def test_a_file_that_is_not_there_is_a_sentence_even_where_a_local_databas
 
     said = sentence(await call("migrate", DATABASE_URL_FILE="/nowhere/url"))
 
-    assert said.startswith("DATABASE_URL_FILE names /nowhere/url, which cannot be read")
+    assert said.startswith("DATABASE_URL_FILE points to /nowhere/url, which cannot be read")
 
 
 COMMANDS = [

@@ -418,7 +418,7 @@ def test_a_dot_env_file_that_is_not_utf_8_is_a_sentence(tmp_path, written):
         load_settings(Settings)
 
     [problem] = caught.value.problems
-    assert problem == f"{tmp_path / '.env'} is not text in UTF-8; save it as UTF-8"
+    assert problem == f"{tmp_path / '.env'} is not UTF-8 text; save it as UTF-8"
 
 
 def test_a_byte_order_mark_before_the_first_name_is_no_part_of_it(tmp_path):

@@ -151,7 +151,7 @@ OLD_INDEXES = {
 
 def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
+        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         for name, columns in new.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {columns}")

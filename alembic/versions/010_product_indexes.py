@@ -23,7 +23,7 @@ OLD_INDEXES = {"ix_candidates_products": "USING gin (products)"}
 
 def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
+        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         for name, definition in new.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")

@@ -56,7 +56,7 @@ COUNT_CHANGES = """
 """
 
 DROP_RECOUNT = """
-    -- The owner's command calls it, by the names of its columns, and finds the new one.
+    -- Only the command `recount` calls it, and finds the new one.
     -- squawk-ignore ban-drop-function
     DROP FUNCTION IF EXISTS recount_candidates
 """

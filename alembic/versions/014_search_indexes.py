@@ -29,7 +29,7 @@ INDEXES = {
 def upgrade() -> None:
     """Build the indexes concurrently."""
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
+        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         for name, definition in INDEXES.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")

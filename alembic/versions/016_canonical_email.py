@@ -26,7 +26,7 @@ branch_labels = None
 depends_on = None
 
 BATCH = 1000  # rows that are locked at a time, for some 50 ms
-SHOWN = 20  # addresses of which a refusal lists the ids
+SHOWN = 20  # addresses whose ids the error message lists
 
 
 class Addresses(NamedTuple):
@@ -140,8 +140,8 @@ def _refuse_collisions() -> None:
     if found:
         more = " …" if len(found) > SHOWN else ""
         raise CommandError(
-            f"{len(found)} address(es) are written in different ways by those who share them; nothing was changed. "
-            f"Give all but one of each another address, as OPERATIONS.md describes: {'; '.join(found[:SHOWN])}{more}"
+            f"{len(found)} address(es) are shared by rows that spell them differently; nothing was changed. Give all "
+            f"rows but one of each a different address, as OPERATIONS.md describes: {'; '.join(found[:SHOWN])}{more}"
         )
 
 
@@ -175,7 +175,7 @@ def upgrade() -> None:
         op.execute(BEFORE_UPDATE_OF_USERS)
         for addresses in (CANDIDATES, USERS):
             _fill(addresses)
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
+        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         for addresses in (CANDIDATES, USERS):
             # An interrupted run may have left an invalid index.
             op.execute(addresses.sql("DROP INDEX CONCURRENTLY IF EXISTS uq_{table}_{canonical}"))

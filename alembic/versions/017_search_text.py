@@ -21,7 +21,7 @@ down_revision = "016_canonical_email"
 branch_labels = None
 depends_on = None
 
-BATCH = 1000  # rows a statement
+BATCH = 1000  # rows per statement
 
 REFUSE_WITHOUT_EXTENSION = """
     DO $$
@@ -31,7 +31,7 @@ REFUSE_WITHOUT_EXTENSION = """
         ELSIF NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm') THEN
             RAISE EXCEPTION 'The server lacks the extension pg_trgm; install PostgreSQL''s contrib package there.';
         ELSIF NOT has_database_privilege(current_database(), 'CREATE') THEN
-            RAISE EXCEPTION '% may not create the extension pg_trgm; run as the database''s owner: %',
+            RAISE EXCEPTION '% is not allowed to create the extension pg_trgm; run as the database''s owner: %',
                 current_user, 'CREATE EXTENSION pg_trgm;';
         END IF;
     END
@@ -131,7 +131,7 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         if not op.get_context().as_sql:  # else the service's processes fill it
             _fill()
-        op.execute("SET lock_timeout = 0")  # they wait for running transactions, and block nothing
+        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         for name, definition in INDEXES.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")
@@ -166,7 +166,7 @@ def downgrade() -> None:
     op.execute(BEFORE_UPDATE_AS_BEFORE)
     op.execute("DROP TRIGGER IF EXISTS tr_candidates_empty_search_text ON candidates")
     op.execute("""
-        -- Its trigger alone calls it.
+        -- Only its trigger calls it.
         -- squawk-ignore ban-drop-function
         DROP FUNCTION IF EXISTS candidates_empty_search_text
     """)

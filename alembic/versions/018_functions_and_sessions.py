@@ -145,7 +145,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the limit of sessions, and let functions use the caller's search path."""
+    """Drop the limit on session length, and let functions use the caller's search path."""
     op.execute(DROP_LENGTH)
     for function in FUNCTIONS:
         op.execute(f"ALTER FUNCTION {function} RESET search_path")

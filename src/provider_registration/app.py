@@ -79,7 +79,7 @@ BODIES: list[type[BaseModel]] = [
     RefreshRequest,
 ]
 
-READERS = {
+ACCESS_CHECKS = {
     "anyone": [],
     "staff": [Depends(require_staff)],
     "token": [Depends(require_scrape_token)],
@@ -113,13 +113,13 @@ def create_app(settings: Settings) -> Application:
     # Added to the application's router: with `include_router`, FastAPI would match every path twice.
     app.router.routes += [*candidates_router.routes, *approvals_router.routes, *auth_router.routes]
     app.include_router(health_router)
-    readers_of_docs = READERS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
-    for router, access, readers, refused in (
-        (metrics_router, settings.metrics_access, READERS, problems("/metrics", NotAuthenticated())),
-        (docs_router, settings.docs_access, readers_of_docs, {}),
+    docs_checks = ACCESS_CHECKS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
+    for router, access, checks, refused in (
+        (metrics_router, settings.metrics_access, ACCESS_CHECKS, problems("/metrics", NotAuthenticated())),
+        (docs_router, settings.docs_access, docs_checks, {}),
     ):
         if access != "off":
-            app.include_router(router, dependencies=readers[access], responses=refused if readers[access] else {})
+            app.include_router(router, dependencies=checks[access], responses=refused if checks[access] else {})
     install_error_handlers(app)
     install_openapi(app, bodies=BODIES, tags=TAGS)
     if settings.public_pages:
@@ -168,13 +168,13 @@ def _middleware(
         *error_pages,
         # The request ID is the trace ID, so the trace starts first.
         *traces,
-        # Counts and logs also what the others refuse, and adds the request ID and security headers.
+        # Also counts and logs what the others refuse; adds the request ID and security headers.
         Middleware(RequestMiddleware, root_path=settings.root_path),
-        # Lets scripts of other origins read errors too; preflight requests are not rate-limited.
+        # Lets scripts from other origins read errors too; preflight requests are not rate-limited.
         *cross_origin,
         # Refuses requests over the limit before their body is read.
         Middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer)),
-        # Refuses forms of other sites before their body is read.
+        # Refuses forms from other sites before their body is read.
         *guards,
         # Limits the bodies that routes read.
         Middleware(BodyLimit),
@@ -235,7 +235,7 @@ def _rate_limits(settings: Settings) -> RateLimits:
 
 
 def _caller(signer: TokenSigner, request: Request) -> str:
-    """The caller to count a request for: its session, else its IP address, also if the token is invalid."""
+    """The caller to count a request for: the session of a valid token, else the IP address."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         try:

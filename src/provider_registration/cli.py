@@ -80,7 +80,7 @@ def run() -> None:
 
 
 def _ensure_admin(database_url: str, email: str, password: str | None) -> str | None:
-    """Make the first admin when there is no user; the password made up for it, None when none was."""
+    """Create the first admin if there are no users; return the password if it was generated."""
     first_password = password or secrets.token_urlsafe(12)
     is_new = asyncio.run(_call_with_users(database_url, lambda users: users.create_first_admin(email, first_password)))
     return first_password if is_new and not password else None
@@ -322,15 +322,15 @@ def _warn_without_admin() -> None:
 
 def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
     """Run `work` with the user directory; turn expected errors into messages."""
-    return _or_message(lambda: _call_with_users(_database_url(), work))
+    return _report_errors(lambda: _call_with_users(_database_url(), work))
 
 
 def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
     """Run `work` with the database; turn expected errors into messages."""
-    return _or_message(lambda: _call_with_database(_database_url(), work))
+    return _report_errors(lambda: _call_with_database(_database_url(), work))
 
 
-def _or_message(work: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
+def _report_errors(work: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     try:
         return asyncio.run(work())
     except DatabaseUnavailable as error:

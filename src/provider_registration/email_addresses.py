@@ -78,7 +78,7 @@ async def fill_candidates_with(session: AsyncSession, canonical: str) -> list[UU
 
 
 async def fill_users_with(session: AsyncSession, canonical: str) -> list[UUID]:
-    """The same for users. The serving role may not do this; the user commands do."""
+    """The same for users. The serving role is not allowed to do this; the user commands run as the owner."""
     return await _fill_with(session, canonical, PAGE_OF_USERS, FILL_USER)
 
 

@@ -47,7 +47,7 @@ MAX_SECRET_LENGTH = 4096  # characters
 
 
 class MayBeInFile:
-    """Marks a secret setting: a variable with the suffix _FILE can name a file with its value."""
+    """Marks a secret setting: a variable with the suffix _FILE can point to a file with its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _has(field: FieldInfo, mark: type) -> bool:
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """Reads values from files that variables name."""
+    """Reads values from the files that variables point to."""
 
     def __init__(self, kind: type[Environment], written: Iterable[EnvSettingsSource]) -> None:
         super().__init__(kind)
@@ -134,16 +134,16 @@ class _SecretFiles(PydanticBaseSettingsSource):
 def _secret_in(variable: str, path: str) -> str | _Refusal:
     try:
         if Path(path).exists() and not Path(path).is_file():
-            return _Refusal(f"{variable} names {path}, which cannot be read: it is not a file")
+            return _Refusal(f"{variable} points to {path}, which cannot be read: it is not a file")
         with Path(path).open(encoding="utf-8-sig") as file:
             secret = file.read(MAX_SECRET_LENGTH + 1).rstrip("\r\n")
     except OSError as error:
-        return _Refusal(f"{variable} names {path}, which cannot be read: {error.strerror}")
+        return _Refusal(f"{variable} points to {path}, which cannot be read: {error.strerror}")
     except ValueError:
-        return _Refusal(f"{variable} names {path}, which is not text in UTF-8")
+        return _Refusal(f"{variable} points to {path}, which is not UTF-8 text")
     if len(secret) > MAX_SECRET_LENGTH or not secret.isprintable():
-        return _Refusal(f"{variable} names {path}, which is not one line of up to {MAX_SECRET_LENGTH} characters")
-    return secret or _Refusal(f"{variable} names {path}, which is empty")
+        return _Refusal(f"{variable} points to {path}, which is not one line of up to {MAX_SECRET_LENGTH} characters")
+    return secret or _Refusal(f"{variable} points to {path}, which is empty")
 
 
 _Kind = TypeVar("_Kind", bound=Environment)
@@ -173,7 +173,7 @@ def find_unparsable() -> list[str]:
         return []
     with path.open(encoding="utf-8-sig") as file:
         lines = [binding.original.line for binding in parse_stream(file) if binding.error]
-    return [f"{path}, line {line}, is not NAME=value and is ignored" for line in lines]
+    return [f"{path}, line {line}, is not of the form NAME=value and is ignored" for line in lines]
 
 
 def _check_dotenv() -> None:
@@ -188,7 +188,7 @@ def _check_dotenv() -> None:
     except UnicodeDecodeError:
         is_text = False
     if not is_text:
-        raise SettingsError([f"{path} is not text in UTF-8; save it as UTF-8"])
+        raise SettingsError([f"{path} is not UTF-8 text; save it as UTF-8"])
 
 
 def _message(kind: type[Environment], problem: ErrorDetails) -> str:

@@ -47,7 +47,7 @@ async def lifespan(
     async with (
         tracing.exporting() if tracing else nullcontext(),
         _databases(settings, tracing) as (database, reserved, reader),
-        aclosing(open_billing(settings, around=tracing.around if tracing else None)) as billing,
+        aclosing(open_billing(settings, wrap=tracing.wrap if tracing else None)) as billing,
     ):
         revocations = RevocationWatch(reserved)
         approvals = ApprovalService(database, reader, billing)
@@ -56,7 +56,7 @@ async def lifespan(
             approvals,
             Readiness(reserved),
             AuthService(database, hasher, signer, revocations, limits),
-            CandidateService(database, reader, gives_status_secrets=settings.public_pages),
+            CandidateService(database, reader, creates_status_links=settings.public_pages),
             StatisticsService(database),
         )
         background = [

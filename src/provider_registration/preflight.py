@@ -82,7 +82,7 @@ async def check() -> list[Finding]:
     except SettingsError as error:
         found = [Finding("error", "settings", problem) for problem in error.problems]
     else:
-        return [Finding("ok", "settings", "all required settings are set"), *await _check_services(settings)]
+        return [Finding("ok", "settings", "all required settings are set and valid"), *await _check_services(settings)]
     try:
         url = load_settings(DatabaseSettings).database_url
     except SettingsError:
@@ -164,27 +164,27 @@ async def _database(url: str, *, pinned: bool = True) -> list[Finding]:
         async with asyncio.timeout(TIME_LIMIT), _connect(url) as connection:
             return [finding async for finding in _describe(connection, pinned=pinned)]
     except CANNOT_BE_USED as error:
-        return [Finding("error", "database", f"it cannot be used: {_reason(error)}")]
+        return [Finding("error", "database", f"cannot be used: {_reason(error)}")]
 
 
 async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterator[Finding]:
     database = (await connection.execute(DESCRIBE)).one()
     yield Finding("ok", "database", f"connected as {database.role}")
     if database.read_only:
-        yield Finding("error", "database", "it is read-only: a standby, or default_transaction_read_only is on")
+        yield Finding("error", "database", "read-only: a standby, or default_transaction_read_only is on")
     if database.version < OLDEST_SERVER:
-        yield Finding("error", "server", f"it is PostgreSQL {database.version_name}; 15 or later is required")
+        yield Finding("error", "server", f"PostgreSQL {database.version_name}; 15 or later is required")
     else:
-        yield Finding("ok", "server", f"it is PostgreSQL {database.version_name}")
+        yield Finding("ok", "server", f"PostgreSQL {database.version_name}")
     if refusal := refusal_of_encoding(database.encoding):
         yield Finding("error", "encoding", refusal)
     else:
-        yield Finding("ok", "encoding", "it is UTF8")
+        yield Finding("ok", "encoding", "UTF8")
     if database.ctype in ("C", "POSIX"):
         sentence = "PostgreSQL only knows ASCII letters; create the database with a UTF-8 locale, such as C.UTF-8"
-        yield Finding("warning", "LC_CTYPE", f"it is {database.ctype}: {sentence}")
+        yield Finding("warning", "LC_CTYPE", f"{database.ctype}: {sentence}")
     else:
-        yield Finding("ok", "LC_CTYPE", f"it is {database.ctype}")
+        yield Finding("ok", "LC_CTYPE", database.ctype)
     for finding in _sessions(database, pinned=pinned):
         yield finding
     schema = await find_schema(connection)
@@ -237,16 +237,16 @@ async def _replica(url: str) -> list[Finding]:
         async with asyncio.timeout(TIME_LIMIT), _connect(url) as connection:
             is_standby = await connection.scalar(IS_STANDBY)
     except CANNOT_BE_USED as error:
-        return [Finding("warning", "replica", f"it cannot be used, so the primary is used instead: {_reason(error)}")]
+        return [Finding("warning", "replica", f"cannot be used, so the primary is used instead: {_reason(error)}")]
     if not is_standby:
         return [Finding("warning", "replica", "DATABASE_READ_URL points to a primary, not to a standby")]
-    return [Finding("ok", "replica", "it responds, and is a standby")]
+    return [Finding("ok", "replica", "responds and is a standby")]
 
 
 async def _redis(url: str) -> list[Finding]:
     if await redis_responds(url):
-        return [Finding("ok", "redis", "it responds")]
-    return [Finding("warning", "redis", "it cannot be reached; no one can sign in until it can")]
+        return [Finding("ok", "redis", "responds")]
+    return [Finding("warning", "redis", "cannot be reached; until it can, no one can sign in")]
 
 
 @asynccontextmanager

@@ -80,7 +80,7 @@ class DatabaseSettings(Environment):
             raise ValueError("has no database name; use postgresql://user:password@host:5432/name")
         if not DATABASE_URL_PARAMETERS.issuperset(name for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
             known = ", ".join(sorted(DATABASE_URL_PARAMETERS))
-            raise ValueError(f"has an unknown parameter after ?; known are: {known}, sslmode")
+            raise ValueError(f"has an unknown parameter after ?; the known ones are {known}, sslmode")
         return value
 
 
@@ -113,7 +113,7 @@ class Settings(DatabaseSettings):
 
     rate_limit_login: RateLimit = Field(
         "5/minute",
-        description="failed sign-ins by account and IP address; all sign-ins by IP address: ten times; empty: no limit",
+        description="failed sign-ins by account and IP address; 10 times as many in all by IP address; empty: no limit",
     )
     rate_limit_registration: RateLimit = Field("30/hour", description="registrations by IP address; empty: no limit")
     rate_limit_default: RateLimit = Field(
@@ -224,7 +224,7 @@ class Settings(DatabaseSettings):
 
     @field_validator("forwarded_allow_ips")
     @classmethod
-    def _is_no_name(cls, value: str) -> str:
+    def _are_ip_networks(cls, value: str) -> str:
         # uvicorn would compare a host name, or a network with host bits, with IP addresses: it would never match.
         entries = [entry for each in value.split(",") if (entry := each.strip())]
         if entries != ["*"] and not all(_is_ip_address(entry) for entry in entries):
@@ -252,7 +252,7 @@ class Settings(DatabaseSettings):
         value = value.removesuffix("/")
         if not _PREFIX.fullmatch(value):
             raise ValueError(
-                "must be like /registry or /a/b: each segment is of letters, digits and the characters - . _ ~, and is "
+                "must be like /registry or /a/b: each segment has only letters, digits and - . _ ~, and is "
                 "neither . nor .."
             )
         return value

@@ -274,7 +274,7 @@ async def test_applications_count_together_with_registrations(settings, run_serv
 
     assert page.status_code == api.status_code == 429
     assert int(page.headers["Retry-After"]) > 0
-    assert re.search(r"You can send it again in \d+ minutes", text_of(page))
+    assert re.search(r"You can send yours in \d+ minutes", text_of(page))
     assert values_of(page)["company_name"] == form["company_name"]
 
 

@@ -56,13 +56,13 @@ async def test_an_abandoned_check_is_skipped(password_hash, monkeypatch):
     monkeypatch.setattr(passwords.ARGON2ID, "verify", lambda password, _: go_on.wait(20) and checked.append(password))
     hasher, has_left = PasswordHasher(threads=1), asyncio.Event()
 
-    async def still_wanted():
+    async def check_client():
         if has_left.is_set():
             raise ConnectionError
 
-    first = asyncio.create_task(hasher.verify("first", password_hash, still_wanted=still_wanted))
+    first = asyncio.create_task(hasher.verify("first", password_hash, check_client=check_client))
     await asyncio.sleep(0)
-    abandoned = [asyncio.create_task(hasher.verify("late", password_hash, still_wanted=still_wanted)) for _ in range(9)]
+    abandoned = [asyncio.create_task(hasher.verify("late", password_hash, check_client=check_client)) for _ in range(9)]
     last = asyncio.create_task(hasher.verify("last", password_hash))
     await asyncio.sleep(0)
     has_left.set()

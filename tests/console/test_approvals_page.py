@@ -91,7 +91,7 @@ async def test_one_in_doubt_is_linked(admin, in_doubt, shared_billing_url):
 
     assert f"{in_doubt['company_name']} was approved as provider {provider['id']}." in text_of(page)
     page = await admin.open(f"/admin/candidates/{in_doubt['candidate_id']}")
-    assert f"Matched manually with a provider in billing (provider {provider['id']})" in text_of(page)
+    assert f"Linked manually to a provider in billing (provider {provider['id']})" in text_of(page)
 
 
 @pytest.mark.parametrize("confirmed", [{}, {"confirmed": ""}, {"confirmed": "99999"}])

@@ -249,7 +249,7 @@ async def test_the_page_with_the_kept_form_is_accessible(signed_in, companies, a
         await page.get_by_label("Other reason").fill("Too far away")
         await page.context.clear_cookies()
         await page.get_by_role("button", name="Reject").click()
-        await page.get_by_text("with what you entered").wait_for()
+        await page.get_by_text("We kept what you entered").wait_for()
         await look_at(page, "sign-in-again")
         await page.get_by_label("E-mail address").fill(accounts[Role.ADMIN])
         await page.get_by_label("Password").fill(PASSWORD)

@@ -180,7 +180,7 @@ async def test_several_after_signing_out_elsewhere(signed_in, register):
 
         await page.get_by_role("button", name="Approve").click()
 
-        await has(page, "Your session has ended and nothing was saved.")
+        await has(page, "Your session has ended and nothing was decided.")
 
 
 async def test_exporting_what_is_filtered(signed_in, register):

@@ -59,7 +59,7 @@ async def test_a_reason_that_was_typed_survives_signing_in_and_decides_nothing(s
 
     page = await someone.submit(page, "/reject", **TYPED)
     assert page.status_code == 401
-    assert "Your session has ended and nothing was saved." in text_of(page)
+    assert "Your session has ended and nothing was decided." in text_of(page)
     page = await someone.submit(page, "/sign-in", username=account, password="wrong")
     page = await someone.submit(page, "/sign-in", username=account, password=PASSWORD)
     assert "Nothing has been decided yet." in text_of(page)

@@ -29,7 +29,7 @@ async def test_a_replica_that_was_promoted_is_read(server_url, empty_database_ur
     """A promoted replica replays nothing; it is recognised because it no longer matches the primary."""
     primary, promoted = open_database(server_url), open_database(empty_database_url)
     reader = Reader(primary, promoted)
-    reader.decided()
+    reader.note_decision()
 
     assert await reader.read(which_database) == empty_database_url.rpartition("/")[2]
 
@@ -48,7 +48,7 @@ async def test_the_replay_position_is_checked_on_each_server_of_a_pooler(
     def note(connection, cursor, statement, *_):
         asked.append("pg_last_wal_replay_lsn" in statement)
 
-    reader.decided()
+    reader.note_decision()
     for _ in range(3):
         await reader.read(which_database)
 

@@ -238,7 +238,7 @@ async def test_start_after_making_the_cluster_was_interrupted(
 
 def test_two_starters_get_one_server_and_one_clear_sentence(server: PrivatePostgres, home: Path) -> None:
     server.start()
-    with pytest.raises(LocalError, match=rf"already running \(pid {os.getpid()}\).* choose another LOCAL_DATA_DIR"):
+    with pytest.raises(LocalError, match=rf"in use by process {os.getpid()};.* choose another LOCAL_DATA_DIR"):
         PrivatePostgres(home).start()
 
 

@@ -260,7 +260,7 @@ def test_start_after_being_killed_alone_and_with_the_database(runner: Runner) ->
 
 def test_two_at_once_and_a_port_in_use(runner: Runner) -> None:
     process = runner.start()
-    assert f"already running (pid {process.pid}); stop it" in runner.refusal()
+    assert f"in use by process {process.pid}; stop" in runner.refusal()
     assert f"Port {runner.port} is in use; stop what uses it or set APP_PORT." in runner.refusal(
         LOCAL_DATA_DIR=str(runner.folder / "other")
     )

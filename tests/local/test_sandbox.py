@@ -459,7 +459,7 @@ async def test_command_names_a_file_that_is_something_else(not_a_state_file: Pat
     result = await asyncio.to_thread(run_command, "--state-file", str(not_a_state_file))
     assert result.exit_code == 1
     assert result.output == (
-        f"Error: {not_a_state_file} cannot be the billing sandbox's state file: file is not a database.\n"
+        f"Error: {not_a_state_file} cannot be used as the billing sandbox's state file: file is not a database.\n"
     )
 
 

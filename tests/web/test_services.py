@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 
-from provider_registration.web.services import Application, Services, given
+from provider_registration.web.services import Application, Services, provide
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 
 async def ask(app):
     @app.get("/hour")
-    async def hour(clock: Annotated[Clock, Depends(given(Clock))]):
+    async def hour(clock: Annotated[Clock, Depends(provide(Clock))]):
         return clock.hour
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:

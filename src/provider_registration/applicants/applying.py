@@ -19,13 +19,13 @@ EMAIL_TAKEN = mark(
     "new link."
 )
 TOO_MANY = mark(
-    "Too many applications were sent from your network. You can send it again %(when)s. Your answers are still here."
+    "Too many applications were sent from your network. You can send yours %(when)s. Your answers are still here."
 )
 NOT_SAVED = mark("We could not save your application just now. Send it again in a moment. Your answers are still here.")
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class Submission:
     """The result of a submission: the secret of the status link, or the form with its errors.
 
     `is_changed`: the form was sent before with other values; the first ones were kept.
@@ -41,7 +41,7 @@ class Attempt:
 
 async def apply(
     form: ApplicationForm, *, language: Language, service: CandidateService, limits: RateLimits, caller: str
-) -> Attempt:
+) -> Submission:
     """Register the company with the API's rules and rate limit.
 
     A form sent again returns the application that it created first.
@@ -49,7 +49,7 @@ async def apply(
     try:
         company = form.to_company(language)
     except FormRefused as error:
-        return Attempt(form, refusal=InvalidRequest([]), errors=error.errors)
+        return Submission(form, refusal=InvalidRequest([]), errors=error.errors)
     secret = form.status_secret(company.contact_email)
     try:
         await limits.count_registration(caller)
@@ -57,11 +57,11 @@ async def apply(
     except EmailTaken as error:
         sent = await service.find_application(secret)
         if sent is None:
-            return Attempt(form, refusal=error, errors={"contact_email": language.say(EMAIL_TAKEN)})
-        return Attempt(form, status_secret=secret, is_changed=not sent.matches(company))
+            return Submission(form, refusal=error, errors={"contact_email": language.say(EMAIL_TAKEN)})
+        return Submission(form, status_secret=secret, is_changed=not sent.matches(company))
     except TooManyRequests as error:
         problem = language.say(TOO_MANY, when=language.wait(error.retry_after or 0))
-        return Attempt(form, refusal=error, problem=problem)
+        return Submission(form, refusal=error, problem=problem)
     except DatabaseUnavailable as error:
-        return Attempt(form, refusal=error, problem=language.say(NOT_SAVED))
-    return Attempt(form, status_secret=secret)
+        return Submission(form, refusal=error, problem=language.say(NOT_SAVED))
+    return Submission(form, status_secret=secret)

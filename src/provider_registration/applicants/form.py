@@ -21,7 +21,7 @@ from provider_registration.pages.translations import Language, mark
 from provider_registration.web.text import canonical_email, whole_number
 
 TEXTS = tuple(fact for fact in QUESTIONS if fact not in (*NUMBERS, "products"))
-HONEYPOT = "website"  # hidden from people; spam programs fill it in
+HONEYPOT = "website"  # hidden from people; spam bots fill it in
 SPAM_CHECK = mark("Leave this empty (spam check)")
 KEY_BYTES = 32
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}")

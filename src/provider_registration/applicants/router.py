@@ -7,7 +7,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from provider_registration.applicants.applying import Attempt, apply
+from provider_registration.applicants.applying import Submission, apply
 from provider_registration.applicants.form import ApplicationForm
 from provider_registration.applicants.questions import QUESTIONS, SECTIONS, products_in
 from provider_registration.candidates.company import REQUIRED
@@ -31,7 +31,7 @@ NO_REFERRER = {"Referrer-Policy": "no-referrer"}
 REVALIDATED = {"Cache-Control": "private, no-cache"}
 ALREADY_SENT = mark(
     "You have already sent this application. We kept your first version. To change it, write to us from the e-mail "
-    "address in it."
+    "address that you applied with."
 )
 SWITCH = "switch"  # name of the buttons that show the form in another language and keep what was typed
 
@@ -39,7 +39,7 @@ SWITCH = "switch"  # name of the buttons that show the form in another language 
 @router.get(APPLY)
 async def show_form(request: Request, renderer: RendererDep) -> Response:
     """Show an empty form."""
-    page = _form_page(request, renderer, renderer.languages.of(request), Attempt(ApplicationForm.blank()))
+    page = _form_page(request, renderer, renderer.languages.of(request), Submission(ApplicationForm.blank()))
     page.headers.update(REVALIDATED)
     return page
 
@@ -54,30 +54,30 @@ async def post_form(
         path = f"{request.scope.get('root_path', '')}{APPLY}"
         return RedirectResponse(renderer.languages.keep_choice(request, path), HTTPStatus.SEE_OTHER)
     if form.get(SWITCH):
-        return _form_page(request, renderer, language, Attempt(typed))
-    attempt = await apply(typed, language=language, service=service, limits=limits, caller=network_of_client(request))
-    if attempt.status_secret:
-        location = status_url(request, attempt.status_secret)
-        if attempt.is_changed:  # it may have been sent in another language before
+        return _form_page(request, renderer, language, Submission(typed))
+    sent = await apply(typed, language=language, service=service, limits=limits, caller=network_of_client(request))
+    if sent.status_secret:
+        location = status_url(request, sent.status_secret)
+        if sent.is_changed:  # it may have been sent in another language before
             location = renderer.languages.keep_choice(request, location)
         response = RedirectResponse(location, HTTPStatus.SEE_OTHER)
-        if attempt.is_changed:
+        if sent.is_changed:
             set_flash(request, response, FlashMessage("warning", language.say(ALREADY_SENT)))
         return response
-    return _form_page(request, renderer, language, attempt)
+    return _form_page(request, renderer, language, sent)
 
 
-def _form_page(request: Request, renderer: Renderer, language: Language, attempt: Attempt) -> Response:
+def _form_page(request: Request, renderer: Renderer, language: Language, submission: Submission) -> Response:
     status, headers = HTTPStatus.OK, {}
-    if attempt.refusal is not None:
-        status, headers = status_of(attempt.refusal), headers_of(attempt.refusal)
+    if submission.refusal is not None:
+        status, headers = status_of(submission.refusal), headers_of(submission.refusal)
     return renderer.page(
         request,
         "applicants/apply.html",
         status=status,
         headers=headers,
         language=language,
-        attempt=attempt,
+        submission=submission,
         sections=SECTIONS,
         questions=QUESTIONS,
         required=REQUIRED,

@@ -165,7 +165,7 @@ class Attempt:
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":
                 raise
-            return await self._mark_in_doubt(f"billing returned provider {provider_id}, linked to another candidate")
+            return await self._mark_in_doubt(f"billing returned provider {provider_id}, which another candidate has")
         await reach("approval.after-finish-commit")
         if candidate.provider_id != provider_id:
             APPROVAL_ATTEMPTS.labels("superseded").inc()

@@ -8,6 +8,6 @@ from fastapi import Depends
 
 from provider_registration.approvals.service import ApprovalService
 from provider_registration.db.database import DatabaseUnavailable
-from provider_registration.web.services import given
+from provider_registration.web.services import provide
 
-ApprovalServiceDep = Annotated[ApprovalService, Depends(given(ApprovalService, DatabaseUnavailable()))]
+ApprovalServiceDep = Annotated[ApprovalService, Depends(provide(ApprovalService, DatabaseUnavailable()))]

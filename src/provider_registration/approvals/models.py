@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping
 
-from provider_registration.candidates.models import ApprovalStanding, ApprovalState
+from provider_registration.candidates.models import ApprovalState, ApprovalSummary
 
 
 class ApprovalEvent(StrEnum):
@@ -27,7 +27,7 @@ class ApprovalEvent(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Approval(ApprovalStanding):
+class Approval(ApprovalSummary):
     """An approval that is not finished: the intent that the claim wrote."""
 
     candidate_id: UUID

@@ -1,13 +1,13 @@
 """The SQL of approvals.
 
-An intent with a `claim_id` is leased until `next_attempt_at`; one without waits until then or is in doubt: STANDING.
+An intent with a `claim_id` is leased until `next_attempt_at`; one without it waits until then, or is in doubt.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
-from provider_registration.candidates.queries import CANDIDATE_COLUMNS, LONGEST, OBSTACLE, STANDING
+from provider_registration.candidates.queries import APPROVAL_STATE, CANDIDATE_COLUMNS, LONGEST, OBSTACLE
 from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
 from provider_registration.db.statements import statement
 
@@ -49,7 +49,7 @@ CLAIM = statement(
             next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds),
             attempts = intent.attempts + 1
         FROM free
-        WHERE intent.candidate_id = free.candidate_id AND free.has_intent AND {standing} = 'waiting'
+        WHERE intent.candidate_id = free.candidate_id AND free.has_intent AND {approval_state} = 'waiting'
         RETURNING intent.candidate_id, intent.claim_id, intent.idempotency_key, intent.provider_name, intent.attempts
     ), claimed AS (
         SELECT * FROM started UNION ALL SELECT * FROM taken_over
@@ -68,7 +68,7 @@ CLAIM = statement(
     """,
     lock_timeout=LOCK_TIMEOUT_CTE,
     obstacle=OBSTACLE,
-    standing=STANDING,
+    approval_state=APPROVAL_STATE,
 ).bindparams(BATCH_LOCK_TIMEOUT, LONGEST)
 
 # Mark pending candidates approved, each at its expected version; end their approvals and record the events. If a
@@ -149,12 +149,12 @@ CLAIM_DUE = text("""
 LOCK_APPROVAL = statement(
     """
     SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
-           last_error, {standing} AS state
+           last_error, {approval_state} AS state
     FROM approval_intents AS intent
     WHERE candidate_id = :candidate_id
     FOR UPDATE
     """,
-    standing=STANDING,
+    approval_state=APPROVAL_STATE,
 ).bindparams(LONGEST)
 
 # One page of the unfinished approvals, oldest first.
@@ -188,7 +188,7 @@ COUNT_ORPHANS = text("""
     SELECT count(DISTINCT provider_id) FROM approval_events WHERE event = 'orphaned'
 """)
 
-# For the metrics: the age of the oldest transaction in this database in seconds; NULL if the role may not see the
+# For the metrics: the age of the oldest transaction in this database in seconds; NULL if the role cannot see the
 # transactions of other roles.
 OLDEST_TRANSACTION_SECONDS = text("""
     SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE')

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from provider_registration.approvals.models import ApprovalEvent
 from provider_registration.billing.port import MAX_PROVIDER_ID
 from provider_registration.candidates.models import ApprovalState, Status
-from provider_registration.candidates.schemas import EXAMPLE_STANDING, ApprovalStandingResponse
+from provider_registration.candidates.schemas import EXAMPLE_SUMMARY, ApprovalSummaryResponse
 from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.pagination import PageQuery, Pagination
 
@@ -21,7 +21,7 @@ EXAMPLE_APPROVAL: dict[str, Any] = {
     "idempotency_key": "6f1c1c5e-0f5c-5d5e-8f0b-3c2a1d0e9f87",
     "provider_name": "Huerta del Sol S.L.",
     "requested_by": "5d2c0a0e-7f3b-4a53-9f2f-0a9d7c1b2e3f",
-    **EXAMPLE_STANDING,
+    **EXAMPLE_SUMMARY,
 }
 EXAMPLE_EVENT: dict[str, Any] = {
     "event": "requested",
@@ -32,7 +32,7 @@ EXAMPLE_EVENT: dict[str, Any] = {
 }
 
 
-class ApprovalDetailResponse(ApprovalStandingResponse):
+class ApprovalDetailResponse(ApprovalSummaryResponse):
     """An unfinished approval."""
 
     candidate_id: UUID
@@ -42,7 +42,7 @@ class ApprovalDetailResponse(ApprovalStandingResponse):
 
 
 class ApprovalResponse(BaseModel):
-    """A candidate was approved."""
+    """An approved candidate."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -72,8 +72,8 @@ class ApprovalEventResponse(BaseModel):
     event: ApprovalEvent
     at: datetime = Field(description="UTC")
     user_id: UUID | None = Field(description="The user who caused it; null if the service did")
-    provider_id: int | None = Field(description="The provider concerned")
-    detail: str | None = Field(description="The reason")
+    provider_id: int | None = Field(description="Provider ID in billing, if the event has one")
+    detail: str | None = Field(description="Why the approval failed or is in doubt")
 
 
 class ApprovalHistoryResponse(BaseModel):

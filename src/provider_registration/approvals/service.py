@@ -61,7 +61,7 @@ SWEEPS_AT_ONCE = 5
 LAST_RESORT_SECONDS = (
     15.0  # after which a half-open breaker is also probed with approvals that failed MAX_UNANSWERED times
 )
-STOP_SECONDS = 10.0  # that approvals may still take during shutdown
+STOP_SECONDS = 10.0  # for which shutdown waits for running approvals
 MAX_EVENTS = 100
 KEY_NAMESPACE = UUID("8f0d3b5e-6c0a-5f0e-9f6e-2b1c4f7d9a10")  # never change it: existing keys in billing depend on it
 
@@ -118,7 +118,7 @@ class ApprovalService:
                 raise ProviderLinkedElsewhere(provider_id) from None
             raise
         await reach("resolve.after-commit")
-        self._reader.decided()
+        self._reader.note_decision()
         if candidate.provider_id != provider_id:
             _log("approval in doubt ended; the provider is an orphan", approval, provider_id=provider_id)
             raise CandidateChanged(candidate_id)
@@ -222,7 +222,7 @@ class ApprovalService:
 
     def _done(self, task: asyncio.Task[Candidate]) -> None:
         self._running.discard(task)
-        self._reader.decided()  # before the caller continues, and also if it has left
+        self._reader.note_decision()  # before the caller continues, and even if it has left
         if not task.cancelled():
             task.exception()  # mark it as retrieved; the caller gets it, if there is one
 

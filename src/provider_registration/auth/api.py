@@ -12,7 +12,7 @@ from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshR
 from provider_registration.auth.service import Tokens
 from provider_registration.auth.tokens import ACCESS_TOKEN_SECONDS
 from provider_registration.web.body import BODY_SECONDS, json_body, media_type_of, parse_form
-from provider_registration.web.disconnects import still_wanted
+from provider_registration.web.disconnects import client_check
 from provider_registration.web.openapi import links, refuses, request_body, success
 from provider_registration.web.problems import (
     BodyTooSlow,
@@ -72,13 +72,13 @@ async def login(
     """Exchange a user name and a password for an access token.
 
     Send JSON, or the form of the OAuth2 password grant, which is what the Authorize button here does.
-    Send the token in `Authorization: Bearer …`. A wrong name, a wrong password and a disabled user get the same error.
+    Send the token in `Authorization: Bearer …`. A wrong user name or password and a disabled user get the same error.
     """
     tokens = await auth.login(
         credentials.username,
         credentials.password,
         address=network_of_client(request),
-        still_wanted=still_wanted(request),
+        check_client=client_check(request),
     )
     return _response(tokens)
 

@@ -12,7 +12,7 @@ from provider_registration.auth.models import Role, User
 from provider_registration.auth.service import AuthService
 from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.web.openapi import refuses
-from provider_registration.web.services import given
+from provider_registration.web.services import provide
 
 bearer = OAuth2PasswordBearer(
     tokenUrl="auth/login",  # relative, so that it is correct behind a gateway's prefix
@@ -21,7 +21,7 @@ bearer = OAuth2PasswordBearer(
 )
 
 
-AuthServiceDep = Annotated[AuthService, Depends(given(AuthService, DatabaseUnavailable()))]
+AuthServiceDep = Annotated[AuthService, Depends(provide(AuthService, DatabaseUnavailable()))]
 
 
 @refuses(NotAuthenticated())

@@ -123,6 +123,6 @@ class UserDirectory:
 
 
 async def end_sessions(session: AsyncSession, user_id: UUID) -> None:
-    """End a user's sessions. The transaction has changed the user's row, so no other session starts meanwhile."""
+    """End a user's sessions. The transaction has changed the user's row, so no session can start in the meantime."""
     await session.execute(queries.LOCK_SESSIONS, {"user_id": user_id})
     await session.execute(queries.END_SESSIONS, {"user_id": user_id})

@@ -28,7 +28,7 @@ COMMON_PASSWORDS = frozenset(FREQUENCY_LISTS["passwords"])
 WRONG_LENGTH = f"A password must have {MIN_LENGTH} to {MAX_PASSWORD_LENGTH} characters."
 
 Result = TypeVar("Result")
-StillWanted = Callable[[], Awaitable[None]]  # raises if the client has disconnected
+CheckClient = Callable[[], Awaitable[None]]  # raises if the client has disconnected
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,15 @@ class PasswordHasher:
         return await self._run(ARGON2ID.hash, prepared)
 
     async def verify(
-        self, password: str, password_hash: str | None, *, still_wanted: StillWanted | None = None
+        self, password: str, password_hash: str | None, *, check_client: CheckClient | None = None
     ) -> PasswordCheck:
         """Check `password` against the hash; without a hash, take the same time and return False.
 
-        `still_wanted` is called when a thread is free; if it raises, nothing is hashed.
+        `check_client` is called when a thread is free; if it raises, nothing is hashed.
         """
         async with self._turns:
-            if still_wanted is not None:
-                await still_wanted()
+            if check_client is not None:
+                await check_client()
             return await self._verify(password, password_hash)
 
     async def _verify(self, password: str, password_hash: str | None) -> PasswordCheck:

@@ -35,7 +35,7 @@ INSERT_FIRST_ADMIN = text("""
 # Whether there is any user.
 ANY_USER_EXISTS = text("SELECT EXISTS (SELECT FROM users)")
 
-# Store a better hash of the password that was just verified, unless the password was changed meanwhile.
+# Replace the outdated hash of the password that was just verified, unless the password has changed since.
 UPGRADE_HASH = text("""
     UPDATE users SET password_hash = :new_hash
     WHERE id = :user_id AND password_hash = :password_hash

@@ -61,7 +61,7 @@ class RevocationWatch:
             except DatabaseUnavailable:
                 DATABASE_UP.set(0)
                 self._logger.warning("the database does not respond; cannot check for ended sessions")
-            except Exception:  # there are no tables, or the role may not read them
+            except Exception:  # there are no tables, or the role cannot read them
                 DATABASE_UP.set(0)
                 self._logger.exception("ended sessions could not be read")
             await asyncio.sleep(POLL_SECONDS)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from provider_registration.auth import queries
 from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy, NotAuthenticated
 from provider_registration.auth.models import BrowserUser, Role, User
-from provider_registration.auth.passwords import PasswordCheck, PasswordHasher, StillWanted
+from provider_registration.auth.passwords import CheckClient, PasswordCheck, PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.db.database import Database
@@ -59,29 +59,29 @@ class AuthService:
         self._revocations = revocations
         self._limits = limits
 
-    async def login(self, username: str, password: str, *, address: str, still_wanted: StillWanted) -> Tokens:
+    async def login(self, username: str, password: str, *, address: str, check_client: CheckClient) -> Tokens:
         """Begin a session of the user with this e-mail address, in any spelling.
 
         `address` is the caller's IP network. Failures are counted by account and network, so that an attacker elsewhere
         cannot lock the owner out, and before the password is checked; a correct password resets the count.
-        `still_wanted` raises if the caller has disconnected: then no password is checked.
+        `check_client` raises if the caller has disconnected: then no password is checked.
 
         Raises:
-            InvalidCredentials: whatever was wrong, after the same time.
+            InvalidCredentials: the same error, after the same time, for whatever was wrong.
             TooManyRequests, RateLimitsUnavailable, LoginsBusy: try again later.
         """
-        return await self._begin(username, password, address, still_wanted, SESSION_SECONDS, self._first_tokens)
+        return await self._begin(username, password, address, check_client, SESSION_SECONDS, self._first_tokens)
 
-    async def sign_in(self, username: str, password: str, *, address: str, still_wanted: StillWanted) -> str:
+    async def sign_in(self, username: str, password: str, *, address: str, check_client: CheckClient) -> str:
         """Begin a browser session and return the secret for its cookie. Otherwise as `login`."""
-        return await self._begin(username, password, address, still_wanted, BROWSER_SESSION_SECONDS, self._new_browser)
+        return await self._begin(username, password, address, check_client, BROWSER_SESSION_SECONDS, self._new_browser)
 
     async def _begin(
         self,
         username: str,
         password: str,
         address: str,
-        still_wanted: StillWanted,
+        check_client: CheckClient,
         seconds: int,
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
@@ -94,7 +94,7 @@ class AuthService:
             account = hashlib.sha256(parameters["email_canonical"].encode()).hexdigest()
             async with self._limits.guard_login(account, address):
                 with self._hasher.queue(address):  # after the rate limit, so that refused attempts take no place
-                    check = await self._hasher.verify(password, found["password_hash"], still_wanted=still_wanted)
+                    check = await self._hasher.verify(password, found["password_hash"], check_client=check_client)
                     result = await self._begin_checked(found, check, seconds, then)
         except InvalidCredentials:
             LOGINS.labels("failed").inc()

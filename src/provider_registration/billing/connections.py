@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-Around = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
+Wrap = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 
 # Close idle connections before common servers do, at 5 s: a request on a closed connection would look ambiguous.
 LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=4.0)
@@ -23,10 +23,10 @@ class Connections:
     connections and requests several times per call.
     """
 
-    def __init__(self, count: int, *, around: Around | None = None) -> None:
-        """`around` may wrap each transport."""
+    def __init__(self, count: int, *, wrap: Wrap | None = None) -> None:
+        """`wrap` is applied to each transport, for tracing."""
         self._tls = httpx.create_ssl_context(trust_env=False)
-        self._around = around
+        self._wrap = wrap
         self._idle = [self._transport() for _ in range(count)]
         self._turns = asyncio.Semaphore(count)
 
@@ -63,11 +63,11 @@ class Connections:
 
     def _transport(self) -> httpx.AsyncBaseTransport:
         transport = _Transport(verify=self._tls, limits=LIMITS, trust_env=False)
-        return self._around(transport) if self._around else transport
+        return self._wrap(transport) if self._wrap else transport
 
 
 class _Transport(httpx.AsyncHTTPTransport):
-    """Sends no request on a connection with bytes behind the last response: they would be taken for the next one."""
+    """Sends no request on a connection with bytes after the last response: they would be read as the next one."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if any(_has_bytes_left(connection) for connection in self._pool.connections):
@@ -75,8 +75,8 @@ class _Transport(httpx.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
-def _has_bytes_left(connection: Any) -> bool:  # noqa: ANN401 - httpcore's; nothing public tells
-    """Whether the parser has bytes, or the TLS layer; httpcore looks for those in the socket."""
+def _has_bytes_left(connection: Any) -> bool:  # noqa: ANN401 - httpcore's; no public API shows this
+    """Whether the parser or the TLS layer has unread bytes; httpcore itself checks only the socket."""
     http = connection._connection
     if http is None:
         return False

@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from provider_registration.billing.connections import Around, Connections
+from provider_registration.billing.connections import Connections, Wrap
 from provider_registration.billing.errors import (
     BillingNameTaken,
     BillingNotSent,
@@ -41,9 +41,9 @@ class Provider(BaseModel):
 class HttpBillingSystem:
     """A BillingSystem; create one for the life of the process, since that takes 20 ms."""
 
-    def __init__(self, base_url: str, *, connect_timeout: float, timeout: float, around: Around | None = None) -> None:
-        """Times are seconds of one request. `around` may wrap each transport."""
-        self._connections = Connections(MAX_CONNECTIONS, around=around)
+    def __init__(self, base_url: str, *, connect_timeout: float, timeout: float, wrap: Wrap | None = None) -> None:
+        """Timeouts are in seconds, per request. `wrap` is applied to each transport, for tracing."""
+        self._connections = Connections(MAX_CONNECTIONS, wrap=wrap)
         self._url = httpx.URL(f"{base_url}/provider")
         self._timeout = timeout
         self._extensions = {"timeout": httpx.Timeout(timeout, connect=connect_timeout).as_dict()}

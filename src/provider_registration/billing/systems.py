@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from provider_registration.billing.client import BillingClient
-from provider_registration.billing.connections import Around
+from provider_registration.billing.connections import Wrap
 from provider_registration.billing.http_system import HttpBillingSystem
 from provider_registration.billing.port import BillingSystem
 from provider_registration.settings import Settings
 
 
-def open_billing(settings: Settings, *, around: Around | None = None) -> BillingClient:
-    """A client of the billing system; `around` may wrap each HTTP transport."""
+def open_billing(settings: Settings, *, wrap: Wrap | None = None) -> BillingClient:
+    """A client of the billing system; `wrap` is applied to each HTTP transport, for tracing."""
     return BillingClient(
-        _choose(settings, around),
+        _choose(settings, wrap),
         max_tries=settings.billing_max_tries,
         deadline=settings.billing_deadline_seconds,
         retry_ambiguous=settings.billing_retry_ambiguous,
@@ -26,10 +26,10 @@ def find_mistakes(settings: Settings) -> list[str]:
     return []
 
 
-def _choose(settings: Settings, around: Around | None) -> BillingSystem:
+def _choose(settings: Settings, wrap: Wrap | None) -> BillingSystem:
     return HttpBillingSystem(
         settings.billing_service_url,
         connect_timeout=settings.billing_connect_timeout_seconds,
         timeout=settings.billing_timeout_seconds,
-        around=around,
+        wrap=wrap,
     )

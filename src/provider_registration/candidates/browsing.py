@@ -62,7 +62,7 @@ class BrowsingService:
     async def candidates(self, candidate_ids: list[UUID]) -> list[Candidate]:
         """The candidates with these IDs that exist, oldest first."""
         async with self._database.statement() as session:
-            rows = (await session.execute(queries.FIND_NAMED, {"candidate_ids": candidate_ids})).mappings().all()
+            rows = (await session.execute(queries.FIND_CANDIDATES, {"candidate_ids": candidate_ids})).mappings().all()
         return [Candidate.from_row(row) for row in rows]
 
     async def next_pending(self, after: Candidate | None = None) -> UUID | None:
@@ -77,10 +77,10 @@ class BrowsingService:
                     return None if after and found == after.candidate_id else found
         return None
 
-    async def names(self, user_ids: set[UUID]) -> dict[UUID, str]:
+    async def user_emails(self, user_ids: set[UUID]) -> dict[UUID, str]:
         """The e-mail addresses of users."""
         if not user_ids:
             return {}
         async with self._database.statement() as session:
-            rows = await session.execute(queries.NAME_USERS, {"user_ids": list(user_ids)})
+            rows = await session.execute(queries.FIND_USER_EMAILS, {"user_ids": list(user_ids)})
             return {row.id: row.email for row in rows}

@@ -42,7 +42,7 @@ class ApprovalState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalStanding:
+class ApprovalSummary:
     """The state of an unfinished approval; `next_attempt_at` is set only if it waits for a retry."""
 
     state: ApprovalState
@@ -66,7 +66,7 @@ class Candidate(Company):
     version: int
     rejection_reason: str | None
     rejected_by: UUID | None
-    approval: ApprovalStanding | None
+    approval: ApprovalSummary | None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
@@ -81,7 +81,7 @@ class Candidate(Company):
             version=row["version"],
             rejection_reason=row["rejection_reason"],
             rejected_by=row["rejected_by"],
-            approval=_standing(row),
+            approval=_approval_of(row),
         )
 
 
@@ -90,12 +90,12 @@ def facts_of(row: RowMapping) -> dict[str, Any]:
     return {**{fact: row[fact] for fact in FACTS}, "products": [Product(product) for product in row["products"]]}
 
 
-def _standing(row: RowMapping) -> ApprovalStanding | None:
+def _approval_of(row: RowMapping) -> ApprovalSummary | None:
     """The unfinished approval of a candidate, if the statement selects it."""
     if not row.get("approval_state"):
         return None
     state = ApprovalState(row["approval_state"])
-    return ApprovalStanding(
+    return ApprovalSummary(
         state=state,
         requested_at=row["approval_requested_at"],
         attempts=row["approval_attempts"],

@@ -46,7 +46,7 @@ RECORD_COLUMNS = f"""
                           candidates.version,
                           candidates.rejection_reason,
                           (
-                              SELECT row_to_json(standing)
+                              SELECT row_to_json(summary)
                               FROM (
                                   SELECT state,
                                          replace(to_char(requested_at, :instant), '.000000Z', 'Z') AS requested_at,
@@ -57,7 +57,7 @@ RECORD_COLUMNS = f"""
                                          last_error
                                   FROM unfinished_approvals
                                   WHERE candidate_id = candidates.id
-                              ) AS standing
+                              ) AS summary
                           ) AS approval
                ) AS record
            ) AS json
@@ -84,7 +84,7 @@ INSERT_CANDIDATES = statement(
 ).bindparams(INSTANT, BATCH_LOCK_TIMEOUT)
 
 # Read candidates, each with its unfinished approval.
-FIND_CANDIDATES = statement(
+FIND_RECORDS = statement(
     "SELECT {record} FROM candidates WHERE candidates.id = ANY(:candidate_ids)", record=RECORD_COLUMNS
 ).bindparams(INSTANT)
 
@@ -101,7 +101,7 @@ FIND_CANDIDATE = statement(
 )
 
 # Read some candidates, each with its unfinished approval, oldest first.
-FIND_NAMED = statement(
+FIND_CANDIDATES = statement(
     """
     SELECT {candidate}, {approval}
     FROM candidates
@@ -131,7 +131,7 @@ RECOUNT = text("SELECT product, status, missing, missing_tons FROM recount_candi
 # The state of the unfinished approval named `intent`; NULL without one. A claim ends when its lease expires, or if the
 # expiry is further ahead than any process sets it, because the database's clock was set back. It is compared with
 # clock_timestamp(), because now() may be from before a lock wait.
-STANDING = """
+APPROVAL_STATE = """
     CASE
         WHEN intent.in_doubt_since IS NOT NULL THEN 'in_doubt'
         WHEN intent.claim_id IS NOT NULL
@@ -149,7 +149,7 @@ OBSTACLE = f"""
         WHEN candidates.id IS NULL THEN 'not_found'
         WHEN NOT candidates.version = ANY(request.expected) THEN 'version_mismatch'
         WHEN candidates.status <> 'pending' THEN 'not_pending'
-        ELSE {STANDING}
+        ELSE {APPROVAL_STATE}
     END
 """
 
@@ -160,7 +160,7 @@ LOCK_CANDIDATES = text("""
 """)
 
 # The same, but skip those locked by another transaction, and wait only briefly for other locks.
-LOCK_FREE_CANDIDATES = statement(
+LOCK_UNLOCKED_CANDIDATES = statement(
     """
     WITH {lock_timeout}
     SELECT id FROM candidates, lock_timeout WHERE id = ANY(:candidate_ids)
@@ -272,4 +272,4 @@ NEXT_PENDING = text("""
 """).bindparams(bindparam("after", type_=DateTime(timezone=True)))
 
 # The e-mail addresses of users.
-NAME_USERS = text("SELECT id, email FROM users WHERE id = ANY(:user_ids)")
+FIND_USER_EMAILS = text("SELECT id, email FROM users WHERE id = ANY(:user_ids)")

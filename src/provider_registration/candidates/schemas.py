@@ -28,7 +28,7 @@ EXAMPLE_CANDIDATE: dict[str, Any] = {
     "rejection_reason": None,
     "approval": None,
 }
-EXAMPLE_STANDING: dict[str, Any] = {
+EXAMPLE_SUMMARY: dict[str, Any] = {
     "state": "waiting",
     "requested_at": "2026-03-14T10:00:00.123456Z",
     "attempts": 2,
@@ -64,7 +64,7 @@ class CandidateListQuery(CursorQuery):
     product: Product | None = Field(None, description="Only candidates that deliver this product")
 
 
-class ApprovalStandingResponse(BaseModel):
+class ApprovalSummaryResponse(BaseModel):
     """The state of an unfinished approval."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -97,7 +97,7 @@ class CandidateResponse(_Facts, _Identity):  # type: ignore[valid-type, misc]
     provider_id: int | None = Field(description="Provider ID in billing; null unless approved")
     version: int = Field(description="1 at registration, 2 after the decision; also the ETag")
     rejection_reason: str | None
-    approval: ApprovalStandingResponse | None = Field(description="The unfinished approval, if any")
+    approval: ApprovalSummaryResponse | None = Field(description="The unfinished approval, if any")
 
 
 STATUS_PAGE_URL = Field(None, description="The full URL of the status page, only if `PUBLIC_URL` is set")
@@ -127,7 +127,7 @@ class CandidateListResponse(BaseModel):
 
 
 class RejectionResponse(BaseModel):
-    """A candidate was rejected."""
+    """A rejected candidate."""
 
     model_config = ConfigDict(from_attributes=True)
 

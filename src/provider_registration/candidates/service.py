@@ -45,11 +45,11 @@ REJECTIONS = TypeAdapter(list[Rejection])
 class CandidateService:
     """Registers, lists, reads and rejects candidates; `browsing` reads them for the console."""
 
-    def __init__(self, database: Database, reader: Reader, *, gives_status_secrets: bool) -> None:
-        """`gives_status_secrets`: public pages are on, so each registration gets a status secret."""
+    def __init__(self, database: Database, reader: Reader, *, creates_status_links: bool) -> None:
+        """`creates_status_links`: public pages are on, so each registration gets a status secret."""
         self._database = database
         self._reader = reader
-        self.gives_status_secrets = gives_status_secrets
+        self.creates_status_links = creates_status_links
         self.browsing = BrowsingService(database)
         self._registrations = Batcher(
             self._register,
@@ -69,7 +69,7 @@ class CandidateService:
             EmailTaken: the e-mail address is already registered, in any spelling.
             RowLocked: another transaction has locked this address.
         """
-        secret = status_secret or (new_status_secret() if self.gives_status_secrets else None)
+        secret = status_secret or (new_status_secret() if self.creates_status_links else None)
         record = await self._registrations.do(Registration.of(company, secret, language))
         if record is None:
             raise EmailTaken
@@ -151,7 +151,7 @@ class CandidateService:
         raise outcome or CandidateChanged(candidate_id)
 
     async def _reject(
-        self, rejections: Sequence[Rejection], *, lock: TextClause = queries.LOCK_FREE_CANDIDATES
+        self, rejections: Sequence[Rejection], *, lock: TextClause = queries.LOCK_UNLOCKED_CANDIDATES
     ) -> list[Candidate | ServiceError | None]:
         """The outcome of each; None for those that are locked by others or repeated, which are retried one by one."""
         first = {rejection.candidate_id: rejection for rejection in reversed(rejections)}
@@ -162,7 +162,7 @@ class CandidateService:
             parameters = {"rejections": REJECTIONS.dump_json(wanted).decode()}
             for row in (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings():
                 outcomes[row["candidate_id"]] = Candidate.from_row(row) if row["id"] else refusal_of(row)
-        self._reader.decided()
+        self._reader.note_decision()
         return [
             outcomes.get(rejection.candidate_id) if first[rejection.candidate_id] is rejection else None
             for rejection in rejections
@@ -170,5 +170,5 @@ class CandidateService:
 
 
 async def _find(session: AsyncSession, *, candidate_ids: Sequence[UUID]) -> dict[UUID, CandidateRecord]:
-    rows = await session.execute(queries.FIND_CANDIDATES, {"candidate_ids": candidate_ids})
+    rows = await session.execute(queries.FIND_RECORDS, {"candidate_ids": candidate_ids})
     return {row.id: CandidateRecord.from_row(row) for row in rows}

@@ -38,7 +38,7 @@ async def list_approvals(
         approvals, total = await approval_service.list_unfinished(Page(MAX_SHOWN), state=state)
         lists.append((state, approvals, total))
     requesters = {approval.requested_by for _, approvals, _ in lists for approval in approvals}
-    names = await service.browsing.names(requesters)
+    names = await service.browsing.user_emails(requesters)
     return layout.page("approvals.html", lists=lists, names=names)
 
 

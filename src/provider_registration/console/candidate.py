@@ -38,10 +38,10 @@ EVENTS = {
     ApprovalEvent.RETRY_REQUESTED: "Retry requested",
     ApprovalEvent.FAILED: "Approval failed",
     ApprovalEvent.IN_DOUBT: "Approval needs checking",
-    ApprovalEvent.LINKED: "Matched manually with a provider in billing",
+    ApprovalEvent.LINKED: "Linked manually to a provider in billing",
     ApprovalEvent.LET_GO: "Cancelled manually",
     ApprovalEvent.APPROVED: "Approved: billing created the provider",
-    ApprovalEvent.ORPHANED: "Billing created a provider that matches no candidate",
+    ApprovalEvent.ORPHANED: "Billing created a provider that is linked to no candidate",
 }
 
 
@@ -68,7 +68,7 @@ async def show_candidate(
         "candidate.html",
         candidate=candidate,
         history=await history_of(service, approvals if signed_in.may_decide else None, candidate),
-        gives_links=service.gives_status_secrets,
+        can_create_links=service.creates_status_links,
     )
 
 
@@ -167,7 +167,7 @@ async def history_of(
     """The events of a candidate, newest first; without `approvals` the steps of an approval are left out."""
     records = await approvals.history(candidate.candidate_id) if approvals else []
     people = {record.user_id for record in records} | {candidate.rejected_by}
-    names = await candidates.browsing.names({user_id for user_id in people if user_id})
+    names = await candidates.browsing.user_emails({user_id for user_id in people if user_id})
     events = [
         Event(
             record.at,

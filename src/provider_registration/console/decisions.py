@@ -144,15 +144,15 @@ class Decisions:
                 f"{now.company_name} was changed {when}, after you opened it. Review it before you decide.",
             )
         who = await self._decided_by(now) or "Someone else"
-        verb = f"approved it as provider {now.provider_id}" if now.provider_id else "rejected it"
-        return Outcome("warning", f"{now.company_name}: {who} {verb} {when}. Your decision changed nothing.")
+        what = f"approved it {when} (provider {now.provider_id})" if now.provider_id else f"rejected it {when}"
+        return Outcome("warning", f"{now.company_name}: {who} {what}. Your decision was not applied.")
 
     async def _decided_by(self, candidate: Candidate) -> str | None:
         """Who decided; None if that is not recorded."""
         user_id = candidate.rejected_by
         if candidate.status is Status.APPROVED:
             user_id = last_requester(await self._approvals.history(candidate.candidate_id))
-        return (await self._candidates.browsing.names({user_id})).get(user_id) if user_id else None
+        return (await self._candidates.browsing.user_emails({user_id})).get(user_id) if user_id else None
 
 
 def last_requester(records: list[ApprovalRecord]) -> UUID | None:

@@ -15,7 +15,7 @@ ADMIN_HOME = HOME
 
 
 def install_admin(app: FastAPI, *, public_pages: bool) -> None:
-    """Add the console's pages; without a session, browsers are redirected to sign in and programs get 401."""
+    """Add the console's pages; without a session, browsers are redirected to sign in and other clients get 401."""
     for page in (sign_in, overview, candidates, bulk, candidate, approvals):
         app.include_router(page.router)
     if public_pages:

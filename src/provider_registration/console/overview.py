@@ -19,11 +19,11 @@ router = APIRouter(include_in_schema=False)
 # Labels of the outcomes of approvals.
 OUTCOMES = {
     ApprovalEvent.APPROVED: ("Approved", "good"),
-    ApprovalEvent.LINKED: ("Matched manually", "good"),
+    ApprovalEvent.LINKED: ("Linked manually", "good"),
     ApprovalEvent.FAILED: ("Failed", "bad"),
     ApprovalEvent.IN_DOUBT: ("Needs checking", "warn"),
     ApprovalEvent.LET_GO: ("Cancelled manually", "muted"),
-    ApprovalEvent.ORPHANED: ("Unmatched provider", "bad"),
+    ApprovalEvent.ORPHANED: ("Unlinked provider", "bad"),
 }
 
 # A plot holds coordinates. The template draws it as SVG, with the same numbers in a table.
@@ -107,7 +107,7 @@ def daily_plot(days: list[tuple[date, dict[str, int]]]) -> DailyPlot:
 
 
 def round_up(highest: int) -> int:
-    """The next round number, not below `highest`, that divides by TICKS: 3, 6, 9, 12, 15, 30, 60, 90, 120 …"""
+    """The next round number, not below `highest`, that is divisible by TICKS: 3, 6, 9, 12, 15, 30, 60, 90, 120 …"""
     if highest <= TICKS:
         return TICKS
     power = 10 ** int(log10(highest))

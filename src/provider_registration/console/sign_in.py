@@ -25,7 +25,7 @@ from provider_registration.pages.forms import Form, FormDep, read_form
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
 from provider_registration.web.body import form_fields
-from provider_registration.web.disconnects import still_wanted
+from provider_registration.web.disconnects import client_check
 from provider_registration.web.problems import InvalidRequest, headers_of, problem_response, status_of
 from provider_registration.web.rate_limit_middleware import network_of_client
 from provider_registration.web.services import services_of
@@ -40,27 +40,27 @@ SIGNED_OUT = FlashMessage("success", "You are signed out.")
 
 MAX_KEPT_LENGTH = 16 * 1024  # characters, encoded
 _KEPT_FORMS = re.compile(f"{CANDIDATES}/[0-9a-f-]{{36}}/(?:reject|approval/resolve)|{SELECTED}")
-_MARKED = re.compile(f"({SELECTED})/(approve|reject)")
+_SELECTED = re.compile(f"({SELECTED})/(approve|reject)")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptForm:
     """The fields of a form, and the path whose page shows them again."""
 
     path: str
     fields: list[tuple[str, str]]
 
     @classmethod
-    def of(cls, path: str, form: Form) -> Kept | None:
+    def of(cls, path: str, form: Form) -> KeptForm | None:
         """The fields of a form sent to a path; None if that form is not kept or is too long."""
         fields = [(name, value) for name, values in form.fields.items() for value in values]
-        if match := _MARKED.fullmatch(path):
+        if match := _SELECTED.fullmatch(path):
             path, fields = match[1], [("decision", match[2]), *fields]
         kept = cls(path, fields)
         return kept if _KEPT_FORMS.fullmatch(path) and len(kept.to_text()) <= MAX_KEPT_LENGTH else None
 
     @classmethod
-    def from_text(cls, path: str, text: str) -> Kept | None:
+    def from_text(cls, path: str, text: str) -> KeptForm | None:
         """Read the hidden field of the sign-in form."""
         if not text or len(text) > MAX_KEPT_LENGTH or not _KEPT_FORMS.fullmatch(path):
             return None
@@ -75,7 +75,7 @@ class Kept:
 
 
 async def sign_in_first(request: Request, _error: Exception) -> Response:
-    """Redirect browsers to the sign-in page, keeping the form they sent; programs get 401."""
+    """Redirect browsers to the sign-in page, keeping the form they sent; other clients get 401."""
     if "text/html" not in request.headers.get("accept", ""):
         return problem_response(NotAuthenticated(), request)
     root = request.scope.get("root_path", "")
@@ -90,9 +90,9 @@ async def sign_in_first(request: Request, _error: Exception) -> Response:
     return response
 
 
-async def _kept_of(request: Request, path: str) -> Kept | None:
+async def _kept_of(request: Request, path: str) -> KeptForm | None:
     try:
-        return Kept.of(path, await read_form(request))
+        return KeptForm.of(path, await read_form(request))
     except ServiceError:  # not a form
         return None
 
@@ -110,7 +110,7 @@ async def post_sign_in(
     """Start a session, or show the form again with the error; redirect if the browser is already signed in."""
     keeps_cookies = read_cookie(request, VISIT_COOKIE) is not None
     target, username = safe_target(form.get("next")), form.get("username")
-    kept = Kept.from_text(target, form.get("kept"))
+    kept = KeptForm.from_text(target, form.get("kept"))
     if not keeps_cookies and signed_in is not None:
         return _redirect(request, renderer, target, kept)
     if not keeps_cookies:
@@ -136,7 +136,7 @@ async def _sign_in(auth: AuthService, username: str, password: str, request: Req
     except ValidationError:
         raise InvalidCredentials from None
     return await auth.sign_in(
-        typed.username, typed.password, address=network_of_client(request), still_wanted=still_wanted(request)
+        typed.username, typed.password, address=network_of_client(request), check_client=client_check(request)
     )
 
 
@@ -145,7 +145,7 @@ def _sign_in_page(
     renderer: Renderer,
     *,
     target: str,
-    kept: Kept | None = None,
+    kept: KeptForm | None = None,
     username: str = "",
     refusal: ServiceError | None = None,
 ) -> Response:
@@ -165,7 +165,7 @@ def _sign_in_page(
     return page
 
 
-def _redirect(request: Request, renderer: Renderer, target: str, kept: Kept | None) -> Response:
+def _redirect(request: Request, renderer: Renderer, target: str, kept: KeptForm | None) -> Response:
     """Redirect to the requested page; a kept form is shown again through a POST that the user confirms."""
     if kept is None:
         return RedirectResponse(request.scope.get("root_path", "") + target, HTTPStatus.SEE_OTHER)

@@ -45,7 +45,7 @@ STYLES = (
 class Workbook:
     """A workbook of one sheet, or several if there are too many rows; `take` returns the new bytes.
 
-    Cells keep their type: text stays text, whatever it starts with, also after it is edited.
+    Cells keep their type: text stays text, whatever it starts with, even after it is edited.
     """
 
     def __init__(self, title: str, headings: Sequence[str]) -> None:

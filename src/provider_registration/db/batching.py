@@ -20,7 +20,7 @@ from provider_registration.observability.callers import callers_var
 MAX_ITEMS = 64  # in one batch
 MAX_WAITING = 2048  # callers
 MAX_SINGLE_ITEMS = 4  # concurrent items of a batch that failed as a whole
-LAST_SHARE = 0.25  # of a caller's time limit: work is not started then, as it could finish after the caller was refused
+LAST_SHARE = 0.25  # of a caller's time limit, in which no work is started: it could finish after the caller was refused
 LOCKED_SECONDS = 1.0  # during which callers that need the same row are refused immediately
 
 Item = TypeVar("Item")
@@ -149,7 +149,7 @@ class Batcher(Generic[Item, Result]):
                 self._refuse_locked(batch[0], error)
         except UnavailableError as error:
             _fail(batch, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is for the callers
+        except Exception as error:  # noqa: BLE001 - the callers get any error
             if len(batch) == 1:
                 if not batch[0].result.done():
                     batch[0].result.set_exception(error)

@@ -75,8 +75,8 @@ def check_name(role: str) -> None:
     Raises:
         GrantError: no role can have it.
     """
-    if not (role.isprintable() and 0 < len(role.encode()) <= MAX_NAME_BYTES):  # bytes that are no UTF-8 are unprintable
-        raise GrantError(f"--grant-to is not the name of a role, which has 1 to {MAX_NAME_BYTES} bytes of UTF-8 text.")
+    if not (role.isprintable() and 0 < len(role.encode()) <= MAX_NAME_BYTES):  # invalid UTF-8 is unprintable
+        raise GrantError(f"--grant-to must be the name of a role: 1 to {MAX_NAME_BYTES} bytes of UTF-8 text.")
 
 
 async def grant_service(database: Database, role: str) -> None:

@@ -107,7 +107,7 @@ def find_config() -> Path:
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run `work` to its end, even if an event loop is running, which is blocked meanwhile."""
+    """Run `work` to its end, even if an event loop is running, which is then blocked."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

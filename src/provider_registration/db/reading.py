@@ -60,7 +60,7 @@ class Reader:
         self._covered = 0  # of these, the number before `_position` in the WAL
         self._position = 0
 
-    def decided(self) -> None:
+    def note_decision(self) -> None:
         """Record a decision: later reads here must see it."""
         self._decisions += 1
 

@@ -47,7 +47,7 @@ class SchemaState(StrEnum):
     NEWER = "newer"  # an unknown revision: this release still works while a newer one migrates
     OLDER = "older"
     MISSING = "missing"
-    UNKNOWN = "unknown"  # the role may not read it, or the database does not respond
+    UNKNOWN = "unknown"  # the role cannot read it, or the database does not respond
 
 
 STATE_OF_ERROR = {
@@ -71,7 +71,7 @@ class Schema:
     def __str__(self) -> str:
         match self.state:
             case SchemaState.CURRENT:
-                return f"the database's schema is at {self.revision}, as this release needs"
+                return f"the database's schema is at {self.revision}, which this release needs"
             case SchemaState.NEWER:
                 return f"the database's schema is at {self.revision}, which is newer than this release"
             case SchemaState.OLDER:
@@ -88,7 +88,7 @@ class Schema:
                 )
             case SchemaState.UNKNOWN:
                 return (
-                    "the role may not read the revision of the database's schema; "
+                    "the role cannot read the revision of the database's schema; "
                     "run as the owner: provider-registration migrate --grant-to ROLE"
                 )
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends, Response
 from provider_registration.db.revisions import Schema, SchemaState
 from provider_registration.health.readiness import Readiness
 from provider_registration.health.schemas import HealthResponse, ProbeResponse
-from provider_registration.web.services import given
+from provider_registration.web.services import provide
 
 router = APIRouter(tags=["health"])
 
 
-async def found_schema(readiness: Annotated[Readiness, Depends(given(Readiness))]) -> Schema | None:
+async def found_schema(readiness: Annotated[Readiness, Depends(provide(Readiness))]) -> Schema | None:
     """The database's schema; None if it does not respond in time."""
     return await readiness.find_schema()
 

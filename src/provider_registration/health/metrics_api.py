@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.observability.metrics import exposition
 from provider_registration.web.openapi import refuses
-from provider_registration.web.services import given
+from provider_registration.web.services import provide
 
 router = APIRouter(tags=["health"])
 
@@ -26,7 +26,7 @@ class ScrapeToken(str):
 @refuses(NotAuthenticated())
 async def require_scrape_token(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(scrape_token)],
-    expected: Annotated[ScrapeToken, Depends(given(ScrapeToken))],
+    expected: Annotated[ScrapeToken, Depends(provide(ScrapeToken))],
 ) -> None:
     """Accept only METRICS_TOKEN; refuse everyone if it is not set."""
     shown = credentials.credentials if credentials else ""

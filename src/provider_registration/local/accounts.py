@@ -48,7 +48,7 @@ class Account:
 
 
 def prepare_home(home: Path) -> None:
-    """Create the folder of a server; for root, in another place with a link, if others cannot reach it.
+    """Create the folder of a server; for root, elsewhere with a symbolic link, if other accounts cannot reach it.
 
     Root owns the folder and the server only owns its content, so no one can plant links where root writes.
     """

@@ -85,7 +85,7 @@ async def load_demo_data(database_url: str, count: int, *, seed: int | None, pro
             last_provider_id = await connection.fetchval(LAST_USED_PROVIDER_ID, FIRST_PROVIDER_ID)
             first_provider_id = max(last_provider_id + 1, FIRST_PROVIDER_ID)
             if last_number + count > LAST_NUMBER or first_provider_id + count > MAX_PROVIDER_ID:
-                raise LocalError("There are not enough free numbers for so many companies; use an empty database.")
+                raise LocalError("There are not enough free numbers for this many companies; use an empty database.")
             rows = demo_rows(
                 count,
                 # The second load must not repeat the IDs of the first.
@@ -104,7 +104,7 @@ async def load_demo_data(database_url: str, count: int, *, seed: int | None, pro
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise LocalError(f"The database is not up to date ({error}); run migrate first.") from error
         except asyncpg.UniqueViolationError as error:
-            raise LocalError(f"A value is already used ({error}); run it again.") from error
+            raise LocalError(f"A value is already used ({error}); run the command again.") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise LocalError(f"The database refused the rows: {error}") from error
 

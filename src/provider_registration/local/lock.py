@@ -31,7 +31,7 @@ class FolderLock:
             pid = file.read().strip()
             file.close()
             raise LocalError(
-                f"{self._path.parent} is in use: already running (pid {pid}); stop it or choose another LOCAL_DATA_DIR."
+                f"{self._path.parent} is in use by process {pid}; stop it or choose another LOCAL_DATA_DIR."
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -39,7 +39,7 @@ class FolderLock:
         self._file = file
 
     def release(self) -> None:
-        """Release the lock. The file stays: if it were removed, two processes could lock two files of one name."""
+        """Release the lock. The file stays: otherwise two processes could lock two files with the same name."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -30,7 +30,7 @@ from provider_registration.local.sandbox_faults import (
     response_after_commit,
     response_before_commit,
 )
-from provider_registration.local.sandbox_store import Outcome, ProviderStore
+from provider_registration.local.sandbox_store import CreateOutcome, ProviderStore
 
 MAX_BODY = 65_536  # bytes
 MAX_NAME = MAX_KEY = 255  # characters
@@ -62,7 +62,7 @@ class SandboxSettings(BaseModel):
     latency_ms: int = Field(0, ge=0, le=60_000)  # delay before every request
 
 
-class Page(BaseModel):
+class ProviderQuery(BaseModel):
     """Filter and pagination of providers."""
 
     name: str | None = None
@@ -194,7 +194,7 @@ class _Sandbox:
         return fault
 
     async def show_providers(self, request: Request) -> Response:
-        page = _valid(Page, dict(request.query_params))
+        page = _valid(ProviderQuery, dict(request.query_params))
         total, providers = self.store.providers(page.name, limit=page.limit, offset=page.offset)
         paging = {"limit": page.limit, "offset": page.offset}
         return JSONResponse({"total": total, **paging, "providers": providers})
@@ -228,7 +228,7 @@ class _Sandbox:
         return await self.show_settings(request)
 
 
-def _response_for(outcome: Outcome, name: str) -> Response:
+def _response_for(outcome: CreateOutcome, name: str) -> Response:
     match outcome.kind:
         case "created" | "repeated":
             return JSONResponse({"id": outcome.provider_id, "name": name}, status_code=201)

@@ -49,7 +49,7 @@ LIST_PROVIDERS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CreateOutcome:
     """The outcome of a request; `provider_id` is set if it was created or repeated."""
 
     kind: Literal["created", "repeated", "name_taken", "key_reused"]
@@ -73,7 +73,7 @@ class ProviderStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise LocalError(f"{path} cannot be the billing sandbox's state file: {error}.") from error
+            raise LocalError(f"{path} cannot be used as the billing sandbox's state file: {error}.") from error
         try:
             for pragma in PRAGMAS:
                 connection.execute(pragma)
@@ -81,7 +81,7 @@ class ProviderStore:
             connection.execute(FIND_BY_KEY, {"key": None})
         except sqlite3.Error as error:
             connection.close()
-            raise LocalError(f"{path} cannot be the billing sandbox's state file: {error}.") from error
+            raise LocalError(f"{path} cannot be used as the billing sandbox's state file: {error}.") from error
         connection.row_factory = sqlite3.Row
         return cls(connection)
 
@@ -89,14 +89,14 @@ class ProviderStore:
         """Close the file."""
         self._connection.close()
 
-    def create(self, name: str, key: str | None) -> Outcome:
+    def create(self, name: str, key: str | None) -> CreateOutcome:
         """Create the provider, or return the outcome of an earlier request; at most once per key."""
         connection = self._connection
         if key is not None and (earlier := connection.execute(FIND_BY_KEY, {"key": key}).fetchone()):
             same = earlier["name"] == name
-            return Outcome("repeated", earlier["id"]) if same else Outcome("key_reused")
+            return CreateOutcome("repeated", earlier["id"]) if same else CreateOutcome("key_reused")
         inserted = connection.execute(INSERT_PROVIDER, {"name": name, "key": key})  # autocommit
-        return Outcome("created", inserted.lastrowid) if inserted.rowcount == 1 else Outcome("name_taken")
+        return CreateOutcome("created", inserted.lastrowid) if inserted.rowcount == 1 else CreateOutcome("name_taken")
 
     def providers(self, name: str | None, *, limit: int, offset: int) -> tuple[int, list[dict[str, object]]]:
         """The total, and one page."""

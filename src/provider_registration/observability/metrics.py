@@ -42,7 +42,7 @@ DATABASE_UP = Gauge(
 OLDEST_TRANSACTION_SECONDS = Gauge(
     "provider_service_oldest_transaction_seconds",
     "Age of the oldest open transaction in the database, as of the last sweep; "
-    "NaN if the serving role may not see the transactions of other roles.",
+    "NaN if the serving role cannot see the transactions of other roles.",
     multiprocess_mode="livemostrecent",
 )
 REPLICA_LAG_SECONDS = Gauge(
@@ -128,7 +128,7 @@ RATE_LIMIT_REFUSALS = Counter(
 )
 RATE_LIMIT_STORAGE_ERRORS = Counter(
     "provider_service_rate_limit_storage_errors",
-    "Failures of the rate limit storage; meanwhile sign-ins are refused and everything else passes.",
+    "Failures of the rate limit storage; sign-ins are then refused, and other requests are not limited.",
 )
 LOG_LINES_DROPPED = Counter(
     "provider_service_log_lines_dropped",

@@ -64,7 +64,7 @@ class Tracing:
         event.listen(engine, "after_cursor_execute", _end_statement)
         event.listen(engine, "handle_error", _fail_statement)
 
-    def around(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+    def wrap(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         """Wrap a transport to create a span for every request that it sends."""
         return _TracedTransport(transport, self._tracer)
 
@@ -175,7 +175,7 @@ def _resource() -> Resource:
 
 @cache
 def _summary(statement: str) -> str:
-    """The first table that a statement writes, else reads. The cache is bounded, because statements are constants."""
+    """The first table that is written or, if none, read. The cache is bounded, because statements are constants."""
     match = WRITES.search(statement) or READS.search(statement)
     return " ".join(match.groups()) if match else statement.split(maxsplit=1)[0]
 

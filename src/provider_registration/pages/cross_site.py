@@ -49,7 +49,7 @@ class CrossSiteGuard:
             scheme, host = _split(origin)
             is_requested = host == _without_default_port(headers.get("host", ""), scheme)
             return host != "" and (is_requested or (scheme, host) == self._public_origin)  # a gateway may change Host
-        return "cookie" not in headers  # a program; or an old browser, which must not use a session
+        return "cookie" not in headers  # not a browser, or an old one, which must not use a session
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -40,7 +40,7 @@ ADVICE = {
 ADVICE_BY_TYPE = {
     TYPE_PREFIX + CrossSiteRequest.code: (
         mark("The form came from another site"),
-        mark("Nothing changed. Open the page here and try again."),
+        mark("Nothing changed. Open the page on this site and try again."),
     ),
 }
 # Reloading the response to a form sends the form again.

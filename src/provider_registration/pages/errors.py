@@ -21,4 +21,4 @@ class CrossSiteRequest(PermissionDeniedError):
     title = "Cross-site request"
 
     def __str__(self) -> str:
-        return "The request came from another site. Open the page on this site and try again."
+        return "The browser reported that the request came from another site."

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.pages.compression import accepts_gzip
 from provider_registration.pages.rendering import Renderer
-from provider_registration.web.services import given
+from provider_registration.web.services import provide
 
 router = APIRouter(include_in_schema=False)
 
@@ -22,13 +22,13 @@ class StartPage(str):
     """The path of the start page."""
 
 
-RendererDep = Annotated[Renderer, Depends(given(Renderer))]
+RendererDep = Annotated[Renderer, Depends(provide(Renderer))]
 
 
 @router.get("/")
-async def redirect_to_start(request: Request, start_page: Annotated[StartPage, Depends(given(StartPage))]) -> Response:
+async def redirect_to_start(request: Request, start: Annotated[StartPage, Depends(provide(StartPage))]) -> Response:
     """Redirect to the start page."""
-    return RedirectResponse(request.scope.get("root_path", "") + start_page, HTTPStatus.SEE_OTHER)
+    return RedirectResponse(request.scope.get("root_path", "") + start, HTTPStatus.SEE_OTHER)
 
 
 @router.get("/static/{name}")

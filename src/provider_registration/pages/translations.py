@@ -104,14 +104,14 @@ class Languages:
         """Read the folder.
 
         Raises:
-            UnusableTranslation: a file in it is not named by another language, or is damaged.
+            UnusableTranslation: a file in it is not named after another language, or is damaged.
         """
         self.english = Language.of(ENGLISH, NullTranslations())
         self._languages = {ENGLISH: self.english}
         for path in sorted(folder.glob("*.po")) if folder else ():
             tag = path.stem.replace("_", "-")  # translators' tools write pt_BR.po
             if not re.fullmatch(LANGUAGE_TAG, tag) or tag.lower() in self._languages:
-                raise UnusableTranslation(path, "its name must be the tag of one more language, such as pt-BR")
+                raise UnusableTranslation(path, "its name must be the tag of another language, such as pt-BR")
             try:
                 self._languages[tag.lower()] = Language.of(tag, _read(path))
             except (UnknownLocaleError, ValueError) as error:

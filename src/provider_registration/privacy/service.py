@@ -51,7 +51,7 @@ async def erase_person(database: Database, email: str) -> list[str]:
             done.append(f"Candidate {candidate_id} ({status}): personal data erased.")
             if status == "approved":
                 done.append(
-                    "The company's name stays, because billing has a provider with it: ask billing to erase it."
+                    "The company's name stays, because billing has a provider with this name: ask billing to erase it."
                 )
         if user_id := await session.scalar(queries.ERASE_USER, parameters):
             await end_sessions(session, user_id)

@@ -7,6 +7,6 @@ from typing import Annotated
 from fastapi import Depends
 
 from provider_registration.statistics.service import StatisticsService
-from provider_registration.web.services import given
+from provider_registration.web.services import provide
 
-StatisticsServiceDep = Annotated[StatisticsService, Depends(given(StatisticsService))]
+StatisticsServiceDep = Annotated[StatisticsService, Depends(provide(StatisticsService))]

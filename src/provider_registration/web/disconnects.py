@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 
-def still_wanted(request: Request) -> Callable[[], Awaitable[None]]:
+def client_check(request: Request) -> Callable[[], Awaitable[None]]:
     """A check that raises ClientDisconnect once the client has left; use it after the body was read."""
 
     async def check() -> None:

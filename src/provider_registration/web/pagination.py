@@ -19,7 +19,7 @@ from provider_registration.web.text import OpaqueText
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_OFFSET = 100_000  # PostgreSQL reads every skipped row
-TOO_FAR = f"Rows after the first {MAX_OFFSET} need a cursor; see pagination.next_cursor and Link"
+TOO_FAR = f"Rows after the first {MAX_OFFSET} need a cursor; see pagination.next_cursor or the Link header"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -134,11 +134,9 @@ class Pagination(BaseModel):
     """The position of a page in the whole list."""
 
     total: int = Field(description="Rows in the whole list", examples=[42])
-    limit: int = Field(description="Maximum rows of a page", examples=[20])
+    limit: int = Field(description="Maximum rows per page", examples=[20])
     offset: int | None = Field(description="Rows before this page; null with a cursor", examples=[0])
-    page: int | None = Field(
-        description="Number of the page that has the first row, from 1; null with a cursor", examples=[1]
-    )
+    page: int | None = Field(description="Page number of the first row, from 1; null with a cursor", examples=[1])
     page_size: int = Field(description="The same as limit", examples=[20])
     total_pages: int = Field(description="Pages of this size in the whole list", examples=[3])
 

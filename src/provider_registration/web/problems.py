@@ -33,7 +33,7 @@ MAX_ERRORS = 20  # listed in one response
 
 
 class BodyTooLarge(ServiceError):
-    """The request body is too long, or comes in too many parts."""
+    """The request body is too long, or has too many parts."""
 
     code = "body-too-large"
     title = "Request body too large"
@@ -44,7 +44,7 @@ class BodyTooLarge(ServiceError):
 
     def __str__(self) -> str:
         if self.parts is not None:
-            return f"The request body comes in more than {self.parts} chunks or trailers."
+            return f"The request body has more than {self.parts} chunks and trailers."
         return f"The request body is longer than {self.limit} bytes."
 
 
@@ -72,7 +72,7 @@ class HeadTooLarge(ServiceError):
         self.headers = headers
 
     def __str__(self) -> str:
-        return f"The request line and headers are longer than {self.limit} bytes, or more than {self.headers} headers."
+        return f"The request has more than {self.headers} headers, or its head is longer than {self.limit} bytes."
 
 
 class HeadTooSlow(ServiceError):

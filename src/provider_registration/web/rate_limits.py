@@ -180,7 +180,7 @@ def _storage(url: str) -> Storage:
 
 
 def _redis_connections(url: str) -> object:
-    """A pool in which requests wait for a free connection, as long as for a response of Redis."""
+    """A pool in which requests wait up to STORAGE_TIMEOUT for a free connection."""
     from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 - takes 60 ms, and few need it
 
     return BlockingConnectionPool.from_url(

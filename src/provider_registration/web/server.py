@@ -56,10 +56,10 @@ UNREAD_SECONDS = 30  # in which a client must read MIN_READ_BYTES of a response,
 MIN_READ_BYTES = 32 * 1024  # 1 KiB/s: GPRS is four times as fast
 REFUSED_SECONDS = 2.0  # during which a refused client may go on sending: a reset could overtake the refusal
 CHECK_SECONDS = 2.5  # between two checks for slow senders and readers
-MAX_CONNECTIONS_PER_NETWORK = 100  # with idle ones, except trusted proxies; a process has 1,024 files or more
+MAX_CONNECTIONS_PER_NETWORK = 100  # idle ones included; a process can open 1,024 files or more. Not for trusted proxies
 RETRY_SECONDS = 1  # for clients with too many connections
 NO_LINGER = struct.pack("ii", 1, 0)  # of SO_LINGER: on, for 0 s
-LINGER_SECONDS = 1.0  # that idle connections stay open at shutdown: a request may be on its way
+LINGER_SECONDS = 1.0  # for which idle connections stay open at shutdown: a request may be on its way
 HTTP_VERSIONS = ("1.1", "1.0")
 HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|[A-Za-z0-9._~%!$&'()*+,=-]*)(?::([0-9]{0,5}))?")  # RFC 9110, 7.2
 MAX_PORT = 65_535

@@ -53,7 +53,7 @@ def services_of(request: Request) -> Services:
     return app.services
 
 
-def given(kind: type[Service], *refusals: ServiceError) -> Callable[[Request], Awaitable[Service]]:
+def provide(kind: type[Service], *refusals: ServiceError) -> Callable[[Request], Awaitable[Service]]:
     """A dependency that provides the service of a type; routes that use it can also return `refusals`."""
 
     @refuses(*refusals)

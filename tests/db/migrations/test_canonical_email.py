@@ -95,7 +95,7 @@ async def test_addresses_that_collide_stop_it_by_their_ids(
         await upgrade(url)
 
     sentence = str(refused.value)
-    assert sentence.startswith("4 address(es) are written in different ways")
+    assert sentence.startswith("4 address(es) are shared by rows that spell them differently")
     for group in (*ids, staff):
         assert ", ".join(group) in sentence or ", ".join(group[::-1]) in sentence
     assert "@" not in sentence
