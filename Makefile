@@ -34,10 +34,10 @@ run: $(LOCAL)  ## start the service, its database and a billing sandbox on this 
 test: $(DEV)  ## run the tests; ARGS="-k approve" passes options to pytest
 	$(PYTEST) $(ARGS)
 
-coverage: $(DEV)  ## run the tests more slowly, and report lines and branches without coverage
+coverage: $(DEV)  ## run the tests, more slowly, and report the lines and branches that they do not run
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
-faults: $(DEV)  ## kill and cut everything for MINUTES, and check that each approval creates one provider; also SEED, ONLY
+faults: $(DEV)  ## kill processes and cut connections for MINUTES, and check that each approval creates one provider; also SEED, ONLY
 	$(BIN)/python -m tests.programs.faults.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)")
 

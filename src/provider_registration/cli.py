@@ -259,9 +259,9 @@ def erase_data(email: str) -> None:
 
 @main.command()
 @click.option("--count", required=True, type=click.IntRange(1, 10_000_000), help="number of companies to add")
-@click.option("--seed", type=int, help="add the same companies to every empty database")
+@click.option("--seed", type=int, help="the same seed adds the same companies to an empty database")
 def demo_data(count: int, seed: int | None) -> None:
-    """Add realistic companies to the database of DATABASE_URL, or to that of a running `run`."""
+    """Add realistic companies to the database of DATABASE_URL, or to that of a `run` in progress."""
     # Production never loads `local` or Faker: the commands that need them import them themselves.
     try:
         from provider_registration.local.demo_data import load_demo_data  # noqa: PLC0415 - see above
@@ -288,7 +288,7 @@ def demo_data(count: int, seed: int | None) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="IP address to listen on")
-@click.option("--port", default=5005, show_default=True, type=click.IntRange(0, 65535), help="port; 0: any free port")
+@click.option("--port", default=5005, show_default=True, type=click.IntRange(0, 65535), help="port; 0 for a free one")
 @click.option(
     "--state-file",
     default=".local/billing-sandbox.sqlite3",
@@ -296,7 +296,7 @@ def demo_data(count: int, seed: int | None) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="file for the providers; created if missing",
 )
-@click.option("--ignore-idempotency-key", is_flag=True, help="ignore idempotency keys, as real billing does today")
+@click.option("--ignore-idempotency-key", is_flag=True, help="ignore idempotency keys, as billing does today")
 def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_key: bool) -> None:
     """Run a simulated billing service, with configurable failures."""
     # Production never loads `local`: the commands that need it import it themselves.

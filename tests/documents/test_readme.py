@@ -53,7 +53,7 @@ async def _running(database_url: str, folder: Path) -> AsyncIterator[dict[str, s
 async def test_run_says_what_is_shown_and_the_first_approval_runs_as_written(
     empty_database_url: str, tmp_path: Path, shell: Shell
 ) -> None:
-    [announcement] = [block.text for block in section("README.md", "Two commands").blocks if block.language == "text"]
+    [announcement] = [block.text for block in section("README.md", "Quick start").blocks if block.language == "text"]
     blocks = section("README.md", "A first approval").blocks
     script = f"\necho {shlex.quote(MARK)}\n".join(block.text for block in blocks if block.language == "bash")
     shown = [block.text for block in blocks if block.language != "bash"]

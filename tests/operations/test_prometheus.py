@@ -14,7 +14,7 @@ from tests.production.conftest import PASSWORD
 
 from .deployed import alerts, config, needs_prometheus, panel_expressions, rules
 
-FAULTS = {"BillingBreakerOpen", "ApprovalInDoubt", "PasswordsGuessed", "CallersRefused"}
+FAULTS = {"BillingBreakerOpen", "ApprovalInDoubt", "PasswordsGuessed", "ClientsRefused"}
 WAIT_SECONDS = 60  # a busy machine takes its time
 TOKEN = uuid4().hex + uuid4().hex
 

@@ -110,7 +110,7 @@ def test_node_exporter_gets_the_time_of_the_backup(tmp_path):
     file = tmp_path / "provider_registration_backup.prom"
     before = int(time.time())
 
-    subprocess.run([BACKUP, "tell", file], check=True)
+    subprocess.run([BACKUP, "record", file], check=True)
 
     [family] = text_string_to_metric_families(file.read_text())
     assert (family.name, family.type) == (METRIC, "gauge")
@@ -124,4 +124,4 @@ def test_a_failed_backup_reports_no_time():
 
     # systemd runs ExecStartPost only when ExecStart succeeded.
     assert make == "ExecStart=/usr/local/sbin/provider-registration-backup make"
-    assert re.match(r"ExecStartPost=!/usr/local/sbin/provider-registration-backup tell /\S+\.prom$", tell)
+    assert re.match(r"ExecStartPost=!/usr/local/sbin/provider-registration-backup record /\S+\.prom$", tell)

@@ -94,7 +94,7 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
 async def approve_candidate(
     candidate_id: CandidateId, service: ApprovalServiceDep, user: AdminDep, expected: ExpectedVersions
 ) -> Response:
-    """Create the candidate's provider in billing, exactly once, and mark the candidate approved."""
+    """Create the candidate's provider in billing, exactly once, and mark the candidate as approved."""
     candidate = await service.approve(candidate_id, user_id=user.user_id, expected=expected)
     return json_response(ApprovalResponse.model_validate(candidate).model_dump_json())
 
@@ -201,10 +201,10 @@ async def resolve_approval(
     service: ApprovalServiceDep,
     expected: ExpectedVersions,
 ) -> CandidateResponse:
-    """Resolve an approval in doubt, after looking for its name in billing.
+    """Resolve an approval in doubt, after looking for its provider name in billing.
 
-    `link` marks the candidate approved with the existing provider; `let_go` cancels the approval, and the candidate
-    can be approved again or rejected.
+    `link` marks the candidate as approved, with the existing provider; `let_go` cancels the approval, and the
+    candidate can be approved again or rejected.
     """
     if resolution.provider_id is not None:
         candidate = await service.link(candidate_id, resolution.provider_id, user_id=user.user_id, expected=expected)

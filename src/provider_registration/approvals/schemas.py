@@ -85,8 +85,8 @@ class ApprovalHistoryResponse(BaseModel):
 class ResolutionRequest(BaseModel):
     """The resolution of an approval in doubt.
 
-    `link`: the provider `provider_id` in billing belongs to the candidate. `let_go`: billing has no provider of the
-    candidate, so the approval is cancelled and the candidate can be approved or rejected again.
+    `link`: the provider `provider_id` in billing belongs to the candidate. `let_go`: billing has no provider for the
+    candidate, so the approval is cancelled and the candidate can be approved again or rejected.
     """
 
     model_config = ConfigDict(extra="forbid")

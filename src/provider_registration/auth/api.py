@@ -69,10 +69,10 @@ async def read_login(request: Request) -> LoginRequest:
 async def login(
     credentials: Annotated[LoginRequest, Depends(read_login)], auth: AuthServiceDep, request: Request
 ) -> TokenResponse:
-    """Exchange a user name and a password for an access token.
+    """Exchange an e-mail address and a password for an access token and a refresh token.
 
     Send JSON, or the form of the OAuth2 password grant, which is what the Authorize button here does.
-    Send the token in `Authorization: Bearer …`. A wrong user name or password and a disabled user get the same error.
+    Send the token in `Authorization: Bearer …`. Unknown and disabled users and wrong passwords get the same error.
     """
     tokens = await auth.login(
         credentials.username,
@@ -106,6 +106,7 @@ async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
     "/logout",
     summary="Sign out",
     status_code=status.HTTP_204_NO_CONTENT,
+    response_description="Signed out",
 )
 async def logout(user: StaffDep, auth: AuthServiceDep) -> None:
     """End the session: its access token and refresh token become invalid everywhere within a second."""

@@ -17,7 +17,7 @@ from provider_registration.web.services import provide
 bearer = OAuth2PasswordBearer(
     tokenUrl="auth/login",  # relative, so that it is correct behind a gateway's prefix
     auto_error=False,
-    description="User name and password of a staff user, as in `POST /auth/login`.",
+    description="E-mail address and password of a user, as in `POST /auth/login`.",
 )
 
 

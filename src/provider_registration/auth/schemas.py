@@ -10,7 +10,7 @@ from provider_registration.web.text import OpaqueText, Password, Text
 
 
 class LoginRequest(BaseModel):
-    """A user name and a password."""
+    """A user's e-mail address and password."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -167,7 +167,7 @@ async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep,
         links=links("get_candidate", parameters=THIS_CANDIDATE),
     ),
     openapi_extra=request_body(
-        ("application/json", RejectionRequest, {"With a reason": {"reason": "No cold chain"}, "Without": {}}),
+        ("application/json", RejectionRequest, {"With a reason": {"reason": "No cold chain"}, "Without a reason": {}}),
         required=False,
     ),
 )

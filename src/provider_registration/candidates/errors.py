@@ -108,6 +108,6 @@ class ApprovalNeedsResolution(CandidateError, ConflictError):
 
     def __str__(self) -> str:
         return (
-            f"The approval of candidate {self.candidate_id} is in doubt; look for its name in billing, "
+            f"The approval of candidate {self.candidate_id} is in doubt; look for its provider name in billing, "
             "then link the provider or cancel the approval."
         )

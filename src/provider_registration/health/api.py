@@ -44,7 +44,7 @@ def _example(description: str, body: HealthResponse | ProbeResponse) -> dict[str
     },
 )
 async def health(schema: FoundSchema, response: Response) -> HealthResponse:
-    """For people and monitoring: the version, whether the database responds, and whether its schema fits."""
+    """For people and monitoring: the version, whether the database responds, and whether its schema is compatible."""
     found = _health(schema)
     if found.status != "healthy":
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
@@ -66,7 +66,7 @@ async def live() -> ProbeResponse:
     },
 )
 async def ready(schema: FoundSchema, response: Response) -> ProbeResponse:
-    """Whether requests can be served: the database responds, and its schema is not older than the code."""
+    """Whether requests can be served: the database responds, and its schema is not older than this release needs."""
     if schema and schema.is_usable:
         return ProbeResponse(status="ready")
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

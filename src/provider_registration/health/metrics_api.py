@@ -51,5 +51,5 @@ async def require_scrape_token(
     },
 )
 def metrics() -> Response:
-    """The metrics of this process and its sibling workers."""
+    """The metrics of all workers of this `serve`."""
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -26,7 +26,7 @@ EXAMPLE_ID = UUID("0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11")
 REF_TEMPLATE = "#/components/schemas/{model}"
 
 HEADER_DESCRIPTIONS = {
-    "Connection": "Always close (RFC 9110)",
+    "Connection": "Always `close` (RFC 9110)",
     "WWW-Authenticate": "How to authenticate (RFC 6750)",
     "Retry-After": "Seconds to wait before the next request",
 }

@@ -81,7 +81,7 @@ class PageQuery(BaseModel):
     limit: int | None = Field(None, ge=1, le=MAX_LIMIT, description=f"Maximum rows; default {DEFAULT_LIMIT}")
     offset: int | None = Field(None, ge=0, le=MAX_OFFSET, description="Rows to skip")
     page: int | None = Field(
-        None, ge=1, le=MAX_OFFSET + 1, description=f"Page number, from 1; at most {MAX_OFFSET} rows can be skipped"
+        None, ge=1, le=MAX_OFFSET + 1, description=f"Page number, from 1; at most {MAX_OFFSET:,} rows can be skipped"
     )
     page_size: int | None = Field(None, ge=1, le=MAX_LIMIT, description=f"Rows per page; default {DEFAULT_LIMIT}")
 

@@ -30,14 +30,14 @@ from .prometheus import Alerts, watching
 from .report import Report
 from .stage import METRICS_TOKEN, as_in_production, prepared
 
-COLUMNS = ("fault", "alert", "severity", "pending after, s", "firing after, s", "ended after the cure, s")
+COLUMNS = ("fault", "alert", "severity", "pending after, s", "firing after, s", "ended after the fix, s")
 BLIP_SECONDS = 1.5
 BLIP_WATCHED_SECONDS = 240.0  # longer than the alert's window and `for` together
 MOST_SECONDS = 660.0  # until an alert fires, or has ended
 PROBING_SECONDS = 6.0  # between approvals: longer than the breaker's pause, so that each calls billing
 
-DATABASE_HANGS = "PostgreSQL hangs, requests go on"
-BILLING_IS_BACK = "billing is down, then back, and nobody asks it"
+DATABASE_HANGS = "PostgreSQL hangs, requests continue"
+BILLING_IS_BACK = "billing is down, then back, without calls"
 
 INSERT_OLD = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day, created_at)
@@ -208,7 +208,7 @@ async def billing_fails(trials: Trials, stage: Stage) -> None:
         trials.run(BILLING_IS_BACK, name, die, come_back_unasked),
         trials.run(BILLING_IS_BACK, "ErrorBudgetBurnsFast 502", nothing, is_back.wait),
     )
-    await trials.run("billing is down, then back, and is asked", name, die, come_back)
+    await trials.run("billing is down, then back, with calls", name, die, come_back)
     approving.pop().cancel()
 
 

@@ -29,8 +29,8 @@ FINISHED_SECONDS = 20.0
 ENDED_SECONDS = 1.0
 ENDED_MARGIN = 0.3  # to detect it
 COLUMNS = (
-    *("clocks", "requests", "failed", "tokens refused that are good", "an ended session ends everywhere after, s"),
-    *("approvals under way at a kill -9", "finished after, s"),
+    *("clocks", "requests", "failed", "valid tokens refused", "an ended session ends everywhere after, s"),
+    *("approvals running at the kill", "finished after, s"),
 )
 
 
@@ -158,15 +158,15 @@ async def drill(options: Namespace) -> bool:
 async def go_through_all(stage: Drill) -> None:
     """All clocks ten minutes ahead and behind, and two processes ten minutes apart."""
     ahead, behind = TEN_MINUTES, -TEN_MINUTES
-    await stage.go_through("right", 0, 0, 0)
+    await stage.go_through("correct", 0, 0, 0)
     await stage.go_through("the service's ten minutes ahead", ahead, ahead, 0)
     await stage.go_through("the service's ten minutes behind", behind, behind, 0)
     await stage.go_through("one process ten minutes ahead of the other", ahead, 0, 0)
     await stage.go_through("one process ten minutes behind the other", behind, 0, 0)
     await stage.go_through("PostgreSQL's set ten minutes ahead", 0, 0, ahead)
-    await stage.go_through("PostgreSQL's set right, ten minutes back", 0, 0, 0)
+    await stage.go_through("PostgreSQL's corrected, ten minutes back", 0, 0, 0)
     await stage.go_through("PostgreSQL's set ten minutes back", 0, 0, behind)
-    await stage.go_through("PostgreSQL's set right, ten minutes on", 0, 0, 0)
+    await stage.go_through("PostgreSQL's corrected, ten minutes forward", 0, 0, 0)
     await stage.set_back_after_kill()
     await stage.tokens_expire()
 

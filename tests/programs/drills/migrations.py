@@ -182,7 +182,7 @@ async def go_up_and_down(steps: Steps, _fleet: Fleet, present: Release, _next_on
     url = steps.owner_url
     await steps.do("nothing, the release before 009 serves", nothing())
     up = f"provider-registration migrate --revision {LAST_OF_INDEXES} --grant-to {SERVING_ROLE}"
-    await steps.do("migrate 008 to 010, it goes on serving", present.run(up, url))
+    await steps.do("migrate 008 to 010, it continues to serve", present.run(up, url))
     await steps.do("downgrade 010 to 008", present.run(f"alembic downgrade {OLDER_SCHEMA}", url))
     await steps.do("migrate 008 to 010 again", present.run(up, url))
 
@@ -191,7 +191,7 @@ async def fill_texts(steps: Steps, _fleet: Fleet, present: Release, _next_one: R
     """Fill columns of every candidate, and undo that, while the release from before serves."""
     url = steps.owner_url
     await steps.do("nothing, the release before 016 serves", nothing())
-    await steps.do("downgrade to 015, it goes on serving", present.run(f"alembic downgrade {BEFORE_TEXTS}", url))
+    await steps.do("downgrade to 015, it continues to serve", present.run(f"alembic downgrade {BEFORE_TEXTS}", url))
     for revision in STEPS_OF_TEXTS:
         up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
         await steps.do(f"migrate to {revision[:3]}", present.run(up, url))
@@ -203,8 +203,8 @@ async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, present: Release, ne
     await steps.do("nothing, this release serves", nothing())
     up = f"provider-registration migrate --grant-to {SERVING_ROLE}"
     await steps.do("migrate to the next release, this one serves", next_one.run(up, url))
-    await steps.do("replace the processes by the next release", fleet.replace(next_one))
-    await steps.do("replace the processes by this release", fleet.replace(present))
+    await steps.do("replace the processes with the next release", fleet.replace(next_one))
+    await steps.do("replace the processes with this release", fleet.replace(present))
     down = f"alembic downgrade {migrations.head()}"
     await steps.do("downgrade by its step, this release serves", next_one.run(down, url))
     await steps.do("migrate to the next release again", next_one.run(up, url))

@@ -26,7 +26,7 @@ CAUGHT_UP_SECONDS = 10.0
 # A replica that did not respond is skipped for a while, and then used by the next read.
 BACK_SECONDS = 20.0
 COLUMNS = (
-    *("replica", "until it was so, s", "requests", "failed", "slowest, s", "reads after a decision", "missed"),
+    *("replica", "reached after, s", "requests", "failed", "slowest, s", "reads after a decision", "missed"),
     *("lists of the other process", "of them behind", "longest, s"),
 )
 
@@ -97,11 +97,11 @@ async def go_through_all(phases: Phases, standby: Standby) -> None:
     await phases.go_through("replays nothing", standby.pause())
     await phases.go_through("replays again", resume(standby), within=CAUGHT_UP_SECONDS)
     await phases.go_through(f"is {DELAY_SECONDS:g} s behind", standby.delay(DELAY_SECONDS))
-    await phases.go_through("is not behind any more", no_delay(standby), within=CAUGHT_UP_SECONDS + DELAY_SECONDS)
+    await phases.go_through("has caught up", no_delay(standby), within=CAUGHT_UP_SECONDS + DELAY_SECONDS)
     await phases.go_through("hangs", hang(standby))
-    await phases.go_through("goes on, until it is asked again", go_on(standby), within=BACK_SECONDS)
+    await phases.go_through("continues, until it is tried again", go_on(standby), within=BACK_SECONDS)
     await phases.go_through("is killed", kill(standby))
-    await phases.go_through("is started, until it is asked again", start(standby), within=BACK_SECONDS)
+    await phases.go_through("is started, until it is tried again", start(standby), within=BACK_SECONDS)
 
 
 async def resume(standby: Standby) -> None:

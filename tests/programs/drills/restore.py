@@ -37,10 +37,10 @@ COLUMNS = (
         "acknowledged before",
         "of them lost",
         "seconds of writes lost",
-        "answering again after, s",
+        "responding again after, s",
     ),
     *("approvals swept", "in doubt, linked", "approved again", "registered again"),
-    *("second providers", "counts"),
+    *("duplicate providers", "counts"),
 )
 
 
@@ -55,7 +55,7 @@ class Run:
     def names(self) -> tuple[str, str]:
         """Its name in the table."""
         return (
-            "a moment" if self.to_a_moment else "the newest moment",
+            "a chosen time" if self.to_a_moment else "the latest state",
             "keys honoured" if self.honours_keys else "keys ignored",
         )
 
@@ -133,7 +133,7 @@ async def destroy_and_restore(
         *run.names,
         *(before, len(lost), lost_seconds, answering - destroyed),
         *(aftermath.swept, aftermath.linked, aftermath.approved_again, aftermath.registered_again),
-        *(findings.duplicates, "right" if counts == "The counts are correct." else counts),
+        *(findings.duplicates, "correct" if counts == "The counts are correct." else counts),
     )
     where = f"to {run.names[0]}, {run.names[1]}"
     report.at_most(lost_seconds, LOST_SECONDS, f"seconds of writes lost, restored {where}")

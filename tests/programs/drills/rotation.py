@@ -123,7 +123,7 @@ async def change_role(steps: Steps, fleet: Fleet, release: Release, owner_url: s
     assert FIRST_ROLE in drop, "the document removes another role"
     second_url = await make_role(owner_url, release, SECOND_ROLE, create)
     await steps.do("the role: replace the processes", fleet.replace(release, DATABASE_URL=second_url))
-    await steps.do("the role: remove the first", execute(owner_url, drop))
+    await steps.do("the role: drop the first", execute(owner_url, drop))
 
 
 async def make_role(
