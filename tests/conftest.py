@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from provider_registration.local.lock import FolderLock
 from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.local.sandbox import create_sandbox
 from tests.chromium import PROGRAM, chromium
+from tests.forked import ForkServer, running_fork_server
 from tests.pgbouncer import PORT as PGBOUNCER_PORT
 from tests.pgbouncer import PgBouncer
 from tests.processor_time import ProcessorTime
@@ -200,6 +201,13 @@ async def users(migrated_database_url: str) -> AsyncIterator[UserDirectory]:
     """The users of the shared database."""
     async with user_directory(migrated_database_url) as users:
         yield users
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Starts processes of the program without loading it each time."""
+    with running_fork_server(tmp_path_factory.mktemp("forked")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,7 @@ import pytest
 from provider_registration.local import run as local_run
 from provider_registration.local.errors import LocalError
 from provider_registration.local.postgres import free_port
+from tests.forked import Forked, ForkServer
 from tests.ports import END, FIRST, a_port
 
 PROGRAM = Path(sys.executable).with_name("provider-registration")
@@ -37,9 +39,9 @@ COMPANY = {
 
 
 class Runner:
-    """Run the program in its own folder, with its own ports."""
+    """Run the program in its own folder, with its own ports; processes are forked if there is a server for that."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: ForkServer | None = None) -> None:
         self.data = folder / "data"
         self.port = free_ports()
         self.environment = {name: value for name, value in os.environ.items() if name not in OURS}
@@ -50,31 +52,36 @@ class Runner:
             "DATABASE_TIMEOUT_SECONDS": "10",  # a busy machine may stall for a second
         }
         self.folder = folder
-        self.started: list[subprocess.Popen[str]] = []
+        self.server = server
+        self.started: list[Forked | subprocess.Popen[str]] = []
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
+    def start(self, **environment: str) -> Forked | subprocess.Popen[str]:
         """Start `run` and return when it has responded to a request."""
         process = self.popen("run", **environment)
         deadline = time.monotonic() + READY_WITHIN
         while True:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "not ready in time"
-            try:
-                if httpx.get(self.url("/health/ready"), timeout=READY_WITHIN).is_success:
-                    return process
-            except httpx.TransportError:
-                time.sleep(0.01)
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), READY_WITHIN):
+                break
+            time.sleep(0.02)
+        assert httpx.get(self.url("/health/ready"), timeout=READY_WITHIN).is_success  # it listens before it is ready
+        return process
 
-    def popen(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [PROGRAM, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-            env=self.environment | environment,
-        )
+    def popen(self, *arguments: str, stdin: str = "", **environment: str) -> Forked | subprocess.Popen[str]:
+        process: Forked | subprocess.Popen[str]
+        if self.server:
+            process = self.server.start([*arguments], self.environment | environment, self.folder, stdin=stdin)
+        else:
+            process = subprocess.Popen(
+                [PROGRAM, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=self.folder,
+                env=self.environment | environment,
+            )
         self.started.append(process)
         return process
 
@@ -96,24 +103,22 @@ class Runner:
             connection.sendall(request)
             return int(connection.recv(4096).split()[1])
 
-    def log_in(self, password: str = FIRST_PASSWORD) -> httpx.Response:
-        return httpx.post(
-            self.url("/auth/login"), json={"username": "admin@example.com", "password": password}, timeout=READY_WITHIN
-        )
+    def log_in(self, password: str, email: str = "admin@example.com") -> httpx.Response:
+        return httpx.post(self.url("/auth/login"), json={"username": email, "password": password}, timeout=READY_WITHIN)
 
-    def token(self) -> str:
-        return str(self.log_in().json()["access_token"])
+    def token(self, password: str) -> str:
+        return str(self.log_in(password).json()["access_token"])
 
     def companies(self, token: str) -> list[str]:
         page = httpx.get(self.url("/candidates"), headers={"Authorization": f"Bearer {token}"}, timeout=READY_WITHIN)
         return [candidate["company_name"] for candidate in page.json()["candidates"]]
 
     def processes(self) -> list[int]:
-        """Every process with our folder in its command line or environment."""
+        """Every process with our folder in its command line, or as its working directory."""
         return [
             int(process.name)
             for process in Path("/proc").glob("[0-9]*")
-            if str(self.folder).encode() in read(process / "cmdline") + read(process / "environ")
+            if str(self.folder) in read(process / "cmdline") + target(process / "cwd")
         ]
 
     def kill_all(self) -> None:
@@ -121,7 +126,8 @@ class Runner:
             process.kill()
             process.communicate()
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the database stops without its launcher
+                os.kill(pid, signal.SIGKILL)
 
 
 def free_ports() -> int:
@@ -132,14 +138,21 @@ def free_ports() -> int:
             return port
 
 
-def read(path: Path) -> bytes:
+def read(path: Path) -> str:
     try:
-        return path.read_bytes()
+        return path.read_text(errors="replace")
     except OSError:
-        return b""
+        return ""
 
 
-def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
+def target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def stop(process: Forked | subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
     """Stop a `run`; return its output."""
     process.send_signal(number)
     output, error = process.communicate(timeout=READY_WITHIN)
@@ -156,83 +169,114 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 @contextmanager
-def runner_in_new_folder() -> Iterator[Runner]:
+def runner_in_new_folder(server: ForkServer | None = None) -> Iterator[Runner]:
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)  # for root, whose PostgreSQL runs as another account
-    runner = Runner(folder)
+    runner = Runner(folder, server)
     yield runner
     runner.kill_all()
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def new_runner() -> Iterator[Runner]:
+@dataclass(frozen=True)
+class FirstRun:
+    """What a first run left in its folder and wrote to standard output."""
+
+    runner: Runner
+    output: str
+    left_processes: list[int]
+
+    @property
+    def password(self) -> str:
+        """The generated one of the first admin."""
+        match = re.search(r"with the password (\S+)", self.output)
+        assert match
+        return match[1]
+
+
+@pytest.fixture(scope="module")
+def first_run() -> Iterator[FirstRun]:
+    """A company was registered and a provider created, and the terminal was closed."""
     with runner_in_new_folder() as runner:
+        process = runner.start(ADMIN_PASSWORD="")
+        assert httpx.post(runner.url("/candidates"), json=COMPANY, timeout=READY_WITHIN).status_code == 201
+        provider = f"http://127.0.0.1:{runner.port + 1}/provider"
+        assert httpx.post(provider, json={"name": "Orchard"}, timeout=READY_WITHIN).status_code == 201
+        assert runner.processes()
+        output = stop(process, signal.SIGHUP)
+        yield FirstRun(runner, output, runner.processes())
+
+
+@pytest.fixture
+def new_runner(fork_server: ForkServer) -> Iterator[Runner]:
+    with runner_in_new_folder(fork_server) as runner:
         yield runner
 
 
-@pytest.fixture(scope="session")
-def used_data() -> Iterator[Path]:
-    """The folder after a first run; copying it is quicker than another first run."""
-    with runner_in_new_folder() as runner:
-        stop(runner.start())
-        yield runner.data
+def copy_data(first_run: FirstRun, runner: Runner) -> None:
+    """Quicker than another first run."""
+    subprocess.run(["cp", "-a", first_run.runner.data, runner.data], check=True)  # noqa: S607 - any cp does
 
 
 @pytest.fixture
-def runner(new_runner: Runner, used_data: Path) -> Runner:
+def runner(new_runner: Runner, first_run: FirstRun) -> Runner:
     """A folder in which `run` has run before."""
-    subprocess.run(["cp", "-a", used_data, new_runner.data], check=True)  # noqa: S607 - any cp does
+    copy_data(first_run, new_runner)
     return new_runner
 
 
-def test_first_start_shows_the_way_and_the_second_keeps_what_was_registered(new_runner: Runner) -> None:
-    first = new_runner.start(ADMIN_PASSWORD="")
-    assert httpx.post(new_runner.url("/candidates"), json=COMPANY, timeout=READY_WITHIN).status_code == 201
-    output = stop(first)
-    for part in (new_runner.url("/docs"), "admin@example.com", "database-url", "demo-data --count 1000", "Ctrl-C"):
-        assert part in output
-    password = re.search(r"with the password (\S+)", output)
-    assert password
+@pytest.fixture(scope="module")
+def running(fork_server: ForkServer, first_run: FirstRun) -> Iterator[Runner]:
+    """The second run, for tests that do not stop it."""
+    with runner_in_new_folder(fork_server) as runner:
+        copy_data(first_run, runner)
+        process = runner.start()
+        yield runner
+        stop(process)
 
-    second = new_runner.start(ADMIN_PASSWORD="")
-    assert new_runner.log_in(password[1]).status_code == 200
-    output = stop(second)
+
+def test_first_start_shows_the_way_and_stops_with_the_terminal(first_run: FirstRun) -> None:
+    url = first_run.runner.url("/docs")
+    for part in (url, "admin@example.com", "database-url", "demo-data --count 1000", "Ctrl-C"):
+        assert part in first_run.output
+    assert first_run.left_processes == []
+
+
+def test_second_start_keeps_what_was_registered(running: Runner, first_run: FirstRun) -> None:
+    assert running.companies(running.token(first_run.password)) == [COMPANY["company_name"]]
+    providers = f"http://127.0.0.1:{running.port + 1}/sandbox/providers"
+    assert httpx.get(providers, timeout=READY_WITHIN).json()["total"] == 1
+
+
+def test_what_is_secret_is_readable_by_its_owner_alone(running: Runner, first_run: FirstRun) -> None:
+    for name in ("database-url", "jwt-secret", "postgres/password"):
+        assert (running.data / name).stat().st_mode & 0o077 == 0, name
+    for name in ("jwt-secret", "postgres/password"):
+        assert (first_run.runner.data / name).read_text() not in first_run.output
+    assert not (first_run.runner.data / "database-url").exists()
+
+
+def test_ctrl_c_stops_a_later_run_which_shows_no_password_and_moves_the_sandbox(runner: Runner) -> None:
+    with socket.create_server(("127.0.0.1", runner.port + 1)):
+        process = runner.start(ADMIN_PASSWORD="")
+        assert len(runner.processes()) > 1
+        output = stop(process, signal.SIGINT)
+    assert runner.processes() == []
     assert "with the password" not in output
     assert "set-password admin@example.com" in output
+    assert re.search(r"Billing +http", output)
+    assert f":{runner.port + 1}" not in output
 
 
-def test_what_is_secret_is_readable_by_its_owner_alone(runner: Runner) -> None:
-    process = runner.start()
-    for name in ("database-url", "jwt-secret", "postgres/password"):
-        assert (runner.data / name).stat().st_mode & 0o077 == 0, name
-    secret = (runner.data / "jwt-secret").read_text()
-    url = (runner.data / "database-url").read_text()
-    output = stop(process)
-    assert secret not in output
-    assert url not in output
-    assert not (runner.data / "database-url").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_everything(runner: Runner, number: signal.Signals) -> None:
-    process = runner.start()
-    assert len(runner.processes()) > 1
-    stop(process, number)
-    assert runner.processes() == []
-
-
-def test_heads_are_bounded_as_where_it_is_deployed(runner: Runner) -> None:
-    process = runner.start()
+def test_heads_are_bounded_as_where_it_is_deployed(running: Runner) -> None:
     headers = {
         400: "Host: x\r\nHost: y",
         431: f"Host: x\r\nX-Long: {'x' * 50_000}",
     }
     heads = {status: f"GET /health HTTP/1.1\r\n{lines}" for status, lines in headers.items()}
     heads[414] = f"GET /{'x' * 9_000} HTTP/1.1\r\nHost: x"
-    answered = {status: runner.status_of(f"{head}\r\n\r\n".encode()) for status, head in heads.items()}
+    answered = {status: running.status_of(f"{head}\r\n\r\n".encode()) for status, head in heads.items()}
     assert answered == {status: status for status in heads}
-    stop(process)
 
 
 def test_a_signal_while_starting_stops_everything(new_runner: Runner) -> None:
@@ -242,57 +286,46 @@ def test_a_signal_while_starting_stops_everything(new_runner: Runner) -> None:
     assert new_runner.processes() == []
 
 
-def test_start_after_being_killed_alone_and_with_the_database(runner: Runner) -> None:
+def test_start_after_being_killed_alone_and_with_the_database(runner: Runner, first_run: FirstRun) -> None:
     process = runner.start()
-    assert httpx.post(runner.url("/candidates"), json=COMPANY, timeout=READY_WITHIN).status_code == 201
-    token = runner.token()
+    other = COMPANY | {"company_name": "Late Orchard", "contact_email": "late@example.com"}
+    assert httpx.post(runner.url("/candidates"), json=other, timeout=READY_WITHIN).status_code == 201
+    token = runner.token(first_run.password)
     process.kill()
     process.communicate()
     assert runner.processes(), "the database outlives it"
     runner.start()
-    assert runner.companies(token) == ["Orchard & Sons"]
+    assert other["company_name"] in runner.companies(token)
     runner.kill_all()
     process = runner.start()
-    assert runner.companies(token) == ["Orchard & Sons"]
+    assert other["company_name"] in runner.companies(token)
     stop(process)
     assert runner.processes() == []
 
 
-def test_two_at_once_and_a_port_in_use(runner: Runner) -> None:
-    process = runner.start()
-    assert f"in use by process {process.pid}; stop" in runner.refusal()
-    assert f"Port {runner.port} is in use; stop what uses it or set APP_PORT." in runner.refusal(
-        LOCAL_DATA_DIR=str(runner.folder / "other")
+def test_two_at_once_and_a_port_in_use(running: Runner) -> None:
+    [process] = [process for process in running.started if process.poll() is None]
+    assert f"in use by process {process.pid}; stop" in running.refusal()
+    assert f"Port {running.port} is in use; stop what uses it or set APP_PORT." in running.refusal(
+        LOCAL_DATA_DIR=str(running.folder / "other")
     )
-    assert not (runner.folder / "other/postgres").exists(), "nothing slow before the port is ours"
-    stop(process)
+    assert not (running.folder / "other/postgres").exists(), "nothing slow before the port is ours"
 
 
-def test_other_commands_find_the_database_of_a_running_service(runner: Runner) -> None:
-    process = runner.start()
-    command = runner.popen("set-password", "--password-stdin", "admin@example.com")
-    output, error = command.communicate("another-password\n", timeout=READY_WITHIN)
-    assert command.returncode == 0, output + error
-    assert runner.log_in("another-password").status_code == 200
-    stop(process)
-    command = runner.popen("set-password", "--password-stdin", "admin@example.com")
-    _, error = command.communicate("another-password\n", timeout=READY_WITHIN)
+def test_other_commands_find_the_database_of_a_running_service(running: Runner, new_runner: Runner) -> None:
+    command = ("create-user", "--password-stdin", "--role", "viewer", "viewer@example.com")
+    process = running.popen(*command, stdin="another-password\n")
+    output, error = process.communicate(timeout=READY_WITHIN)
+    assert process.returncode == 0, output + error
+    assert running.log_in("another-password", "viewer@example.com").status_code == 200
+    process = new_runner.popen(*command, stdin="another-password\n")
+    _, error = process.communicate(timeout=READY_WITHIN)
     assert "DATABASE_URL is not set" in error
-
-
-def test_billing_sandbox_responds_and_stores_providers(runner: Runner) -> None:
-    process = runner.start()
-    providers = f"http://127.0.0.1:{runner.port + 1}"
-    assert httpx.post(f"{providers}/provider", json={"name": "Orchard"}, timeout=READY_WITHIN).status_code == 201
-    stop(process, signal.SIGHUP)
-    process = runner.start()
-    assert httpx.get(f"{providers}/sandbox/providers", timeout=READY_WITHIN).json()["total"] == 1
-    stop(process)
 
 
 def test_database_of_ones_own_is_used(new_runner: Runner, empty_database_url: str) -> None:
     process = new_runner.start(DATABASE_URL=empty_database_url)
-    assert new_runner.companies(new_runner.token()) == []
+    assert new_runner.companies(new_runner.token(FIRST_PASSWORD)) == []
     assert not (new_runner.data / "postgres").exists()
     stop(process)
 
@@ -341,10 +374,3 @@ def test_first_admin_needs_an_acceptable_password(new_runner: Runner) -> None:
 def test_settings_are_checked_before_anything_starts(new_runner: Runner) -> None:
     assert "LOG_LEVEL" in new_runner.refusal(LOG_LEVEL="LOUD")
     assert not new_runner.data.exists()
-
-
-def test_sandbox_moves_to_another_port_when_its_own_is_taken(runner: Runner) -> None:
-    with socket.create_server(("127.0.0.1", runner.port + 1)):
-        output = stop(runner.start())
-    assert re.search(r"Billing +http", output)
-    assert f":{runner.port + 1}" not in output

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,6 +23,7 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.db.database import Database
 from provider_registration.local.postgres import free_port
 from provider_registration.settings import DatabaseSettings, Settings
+from tests.forked import Forked, ForkServer
 from tests.pgbouncer import database_settings
 
 START_SECONDS = 120  # a busy machine takes its time
@@ -45,28 +48,33 @@ class Process:
 
 @asynccontextmanager
 async def serving(
-    environment: dict[str, str], folder: Path, *options: str, inside: tuple[str, ...] = ()
+    environment: dict[str, str],
+    folder: Path,
+    *options: str,
+    inside: tuple[str, ...] = (),
+    fork_server: ForkServer | None = None,
 ) -> AsyncIterator[Process]:
     """Run `serve` with only these variables and options while the block runs.
 
-    `inside` is a command that executes the command after it.
+    `inside` is a command that executes the command after it. Without it and options, a fork server saves CPU time.
     """
     port = free_port()
     others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
-    process = Process(f"http://127.0.0.1:{port}", folder / f"{port}.log")
-    with process.log.open("wb") as log:
-        running = await asyncio.create_subprocess_exec(
-            *(*inside, sys.executable, "-m", "provider_registration", "serve", *options),
-            env={**others, **environment, "APP_PORT": str(port)},
-            cwd=folder,  # without .env
-            stdout=log,
-            stderr=log,
-        )
-    process.pid = running.pid
+    variables = {**others, **environment, "APP_PORT": str(port)}
+    log = folder / f"{port}.log"
+    running: Forked | subprocess.Popen[bytes]
+    if fork_server and not inside and not options:
+        running = fork_server.start(["serve"], variables, folder, log=log)
+    else:
+        command = (*inside, sys.executable, "-m", "provider_registration", "serve", *options)
+        with log.open("wb") as output:
+            # The folder has no .env.
+            running = subprocess.Popen(command, env=variables, cwd=folder, stdout=output, stderr=output)  # noqa: ASYNC220
+    process = Process(f"http://127.0.0.1:{port}", log, running.pid)
     try:
         async with asyncio.timeout(START_SECONDS), httpx.AsyncClient() as client:
             while True:
-                assert running.returncode is None, process.log.read_text()
+                assert running.poll() is None, process.log.read_text()
                 try:
                     await client.get(f"{process.url}/health/live")
                     break
@@ -74,16 +82,17 @@ async def serving(
                     await asyncio.sleep(0.05)
         yield process
     finally:
-        if running.returncode is None:
+        if running.poll() is None:
             running.terminate()
         async with asyncio.timeout(STOP_SECONDS):
-            await running.wait()
+            while running.poll() is None:
+                await asyncio.sleep(0.02)
 
 
 @pytest.fixture(name="serving", scope="session")
-def serving_fixture():
+def serving_fixture(fork_server):
     """Run `serve` while a block runs."""
-    return serving
+    return partial(serving, fork_server=fork_server)
 
 
 @pytest.fixture(scope="session")
