@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import tempfile
@@ -60,6 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # thousands of collected tests stay: looking through them again and again takes a second
     if config.getoption("processor_time"):
         config.pluginmanager.register(ProcessorTime())
     if hasattr(config, "workerinput"):  # an xdist worker: it inherits the variables
@@ -71,6 +73,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("pgbouncer"):
         pgbouncer = config.stash[_pgbouncer] = PgBouncer(folder / "pgbouncer", os.environ[SERVER_URL])
         os.environ[PGBOUNCER_PORT] = str(pgbouncer.port)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def _remove_what_killed_runs_left() -> None:

@@ -149,7 +149,7 @@ def folder_of_all():
 
 @pytest.mark.skipif(PROGRAM is None, reason="there is no pgbouncer")
 async def test_changing_the_role_as_documented_loses_no_request(
-    serving, environment, migrated_database_url, registration, tmp_path, folder_of_all
+    serving, fork_server, environment, migrated_database_url, registration, tmp_path, folder_of_all
 ):
     name = f"test_{uuid4().hex}"
     first, second = f"{name}_api", f"{name}_api_2"
@@ -164,10 +164,10 @@ async def test_changing_the_role_as_documented_loses_no_request(
     async def make(role, create, limits, line):
         connection = await asyncpg.connect(migrated_database_url)
         await connection.execute(create)
-        command = (sys.executable, "-m", "provider_registration", "migrate", "--grant-to", role)
         variables = {**os.environ, "DATABASE_URL": migrated_database_url}
-        migrating = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=variables)
-        assert await migrating.wait() == 0
+        migrating = fork_server.start(["migrate", "--grant-to", role], variables, ROOT)
+        await asyncio.to_thread(migrating.communicate)
+        assert migrating.returncode == 0
         await connection.execute(limits)
         users.write_text(f"{users.read_text() if users.exists() else ''}{await connection.fetchval(line)}\n")
         await connection.close()
