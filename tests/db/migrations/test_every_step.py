@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -208,19 +209,21 @@ async def tables_of(connection: asyncpg.Connection) -> list[str]:
 async def fill(connection: asyncpg.Connection) -> None:
     """Insert a thousand rows into each table."""
     for table in await tables_of(connection):
-        rows = [TABLES[table].row(n) for n in range(ROWS)]
-        await connection.execute(TABLES[table].insert, json.dumps(rows))
+        await connection.execute(TABLES[table].insert, rows_of(table))
+
+
+@cache
+def rows_of(table: str) -> str:
+    """A thousand rows as JSON."""
+    return json.dumps([TABLES[table].row(n) for n in range(ROWS)])
 
 
 async def read(connection: asyncpg.Connection) -> Contents:
     """Every row of every table, with all timestamps in one format."""
     contents: Contents = {}
     for table in await tables_of(connection):
-        rows = [json.loads(row[0]) for row in await connection.fetch(TABLES[table].select)]
-        contents[table] = [
-            {name: value.removesuffix("+00:00") if isinstance(value, str) else value for name, value in row.items()}
-            for row in rows
-        ]
+        rows = await connection.fetchval(f"SELECT json_agg(row) FROM ({TABLES[table].select}) AS _(row)")
+        contents[table] = json.loads(rows.replace('+00:00"', '"'))
     return contents
 
 
