@@ -222,7 +222,9 @@ async def read(connection: asyncpg.Connection) -> Contents:
     """Every row of every table, with all timestamps in one format."""
     contents: Contents = {}
     for table in await tables_of(connection):
-        rows = await connection.fetchval(f"SELECT json_agg(row) FROM ({TABLES[table].select}) AS _(row)")
+        rows = await connection.fetchval(
+            f"SELECT coalesce(json_agg(row), '[]') FROM ({TABLES[table].select}) AS _(row)"
+        )
         contents[table] = json.loads(rows.replace('+00:00"', '"'))
     return contents
 
