@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -91,6 +92,25 @@ def server(home: Path) -> Iterator[PrivatePostgres]:
     server.stop()
 
 
+@dataclass(frozen=True)
+class Started:
+    """A server that is running."""
+
+    url: str
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def started(made_home: Path) -> Iterator[Started]:
+    """For tests that only look at it."""
+    with passable_folder() as folder:
+        home = folder / "postgres"
+        subprocess.run(["cp", "-a", made_home, home], check=True)  # noqa: S607 - any cp does
+        server = PrivatePostgres(home, options=FAST)
+        yield Started(server.start(), home)
+        server.stop()
+
+
 @pytest.fixture
 def launcher(home: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that starts a server in `home`."""
@@ -145,19 +165,18 @@ async def test_stop_leaves_no_process_and_can_be_repeated(server: PrivatePostgre
     assert not exists(pid)
 
 
-async def test_text_is_utf8_and_sorts_the_same_everywhere(server: PrivatePostgres) -> None:
-    url = server.start()
-    assert await execute(url, "SHOW server_encoding") == "UTF8"
-    assert await execute(url, "SELECT 'Z' < 'a' AND 'z' < 'ä' AND upper('ä') = 'Ä'") is True
+async def test_text_is_utf8_and_sorts_the_same_everywhere(started: Started) -> None:
+    assert await execute(started.url, "SHOW server_encoding") == "UTF8"
+    assert await execute(started.url, "SELECT 'Z' < 'a' AND 'z' < 'ä' AND upper('ä') = 'Ä'") is True
 
 
-async def test_nobody_gets_in_without_the_password_or_from_elsewhere(server: PrivatePostgres, home: Path) -> None:
-    url = server.start()
+async def test_nobody_gets_in_without_the_password_or_from_elsewhere(started: Started) -> None:
+    url = started.url
     with pytest.raises(asyncpg.InvalidPasswordError):
         await execute(url.replace(str(urlsplit(url).password), "guess"), "SELECT 1")
     assert await execute(url, "SHOW listen_addresses") == "127.0.0.1"
     assert await execute(url, "SHOW unix_socket_directories") == ""
-    assert (home / "password").stat().st_mode & 0o777 == 0o600
+    assert (started.home / "password").stat().st_mode & 0o777 == 0o600
 
 
 async def test_preferred_port_is_used_unless_it_is_taken(home: Path) -> None:
@@ -236,10 +255,9 @@ async def test_start_after_making_the_cluster_was_interrupted(
     assert await execute(server.start(), "SELECT 42") == 42
 
 
-def test_two_starters_get_one_server_and_one_clear_sentence(server: PrivatePostgres, home: Path) -> None:
-    server.start()
+def test_two_starters_get_one_server_and_one_clear_sentence(started: Started) -> None:
     with pytest.raises(LocalError, match=rf"in use by process {os.getpid()};.* choose another LOCAL_DATA_DIR"):
-        PrivatePostgres(home).start()
+        PrivatePostgres(started.home).start()
 
 
 def test_data_of_another_major_version_are_left_alone(server: PrivatePostgres, home: Path) -> None:
@@ -284,16 +302,14 @@ def test_a_setting_that_postgresql_refuses_is_reported_at_once(home: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find a process's session")
-def test_ctrl_c_on_the_terminal_does_not_reach_the_server(server: PrivatePostgres, home: Path) -> None:
-    server.start()
-    assert os.getsid(postmaster_pid(home)) != os.getsid(0)
+def test_ctrl_c_on_the_terminal_does_not_reach_the_server(started: Started) -> None:
+    assert os.getsid(postmaster_pid(started.home)) != os.getsid(0)
 
 
 @needs_root
-def test_root_lends_the_server_to_an_account_that_cannot_write_around_it(server: PrivatePostgres, home: Path) -> None:
-    server.start()
-    assert (home / "data").stat().st_uid != 0
-    assert home.stat().st_uid == 0
+def test_root_lends_the_server_to_an_account_that_cannot_write_around_it(started: Started) -> None:
+    assert (started.home / "data").stat().st_uid != 0
+    assert started.home.stat().st_uid == 0
 
 
 @needs_root
