@@ -60,7 +60,8 @@ async def test_what_is_wrong_around_it_is_logged_and_it_starts(serving, environm
 async def test_a_start_where_all_is_well_warns_of_nothing_and_tells_its_commit(
     serving, environment, migrated_database_url, tmp_path
 ):
-    async with serving(environment | OPEN | {"SOURCE_COMMIT": "0badcafe"}, tmp_path) as process:
+    # Read when the program is loaded.
+    async with serving(environment | OPEN, tmp_path, inside=("env", "SOURCE_COMMIT=0badcafe")) as process:
         lines, told = process.lines(), await metrics(process.url)
 
     assert told["provider_service_build_info", *sorted((__version__, "0badcafe"))] == 1
