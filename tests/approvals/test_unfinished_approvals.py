@@ -67,7 +67,10 @@ async def retry_until_settled(admin, candidate):
     await until(settled)
 
 
-async def test_a_pause_of_billing_does_not_hide_why_an_approval_waits(settings, run_service, tokens, register, billing):
+async def test_a_pause_of_billing_does_not_hide_why_an_approval_waits(
+    settings, run_service, tokens, register, billing, database
+):
+    await database.execute("DELETE FROM approval_intents")  # a sweep that completes one would end the pause
     candidates = [await register() for _ in range(FAILURES_TO_OPEN)]
     await billing.fail("commit_then_500", names=[candidate["company_name"] for candidate in candidates])
     slow_to_sweep = {"billing_max_tries": 1, "billing_deadline_seconds": 300}

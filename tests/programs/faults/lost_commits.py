@@ -14,7 +14,7 @@ from .world import World
 TRANSACTIONS = {
     "claim": "INTO approval_intents",
     "finish": "SET status = 'approved'",
-    "drop": "DELETE FROM approval_intents\n    WHERE candidate_id = $1 AND claim_id = $2",
+    "drop": "DELETE FROM approval_intents\n        WHERE candidate_id = $1 AND claim_id = $2",
     "keep waiting": "SET claim_id = NULL,\n        next_attempt_at",
     "mark in doubt": "SET claim_id = NULL, in_doubt_since",
     "sweep": "SET claim_id = $1,",
