@@ -283,7 +283,7 @@ def test_a_signal_while_starting_stops_everything(new_runner: Runner) -> None:
     process = new_runner.popen("run")
     wait_until(lambda: list(new_runner.data.glob("postgres/data*")))
     stop(process)
-    assert new_runner.processes() == []
+    wait_until(lambda: new_runner.processes() == [])  # those that initdb started end on their own
 
 
 def test_start_after_being_killed_alone_and_with_the_database(runner: Runner, first_run: FirstRun) -> None:
