@@ -139,6 +139,26 @@ CREATE TABLE approval_intents (
 CREATE INDEX ix_approval_intents_next_attempt_at ON approval_intents USING btree (next_attempt_at);
 CREATE UNIQUE INDEX uq_approval_intents_provider_name ON approval_intents USING btree (provider_name);
 
+CREATE TABLE candidate_events (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    candidate_id uuid NOT NULL,
+    type text NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    actor_kind text NOT NULL,
+    actor_id uuid,
+    version integer,
+    data jsonb NOT NULL DEFAULT '{}'::jsonb,
+    approval_event_id bigint,
+    CONSTRAINT pk_candidate_events PRIMARY KEY (id),
+    CONSTRAINT fk_candidate_events_candidate_id FOREIGN KEY (candidate_id) REFERENCES candidates(id) ON DELETE RESTRICT,
+    CONSTRAINT ck_candidate_events_actor CHECK ((actor_kind = ANY (ARRAY['applicant'::text, 'user'::text, 'api_key'::text, 'service'::text])) AND (actor_id IS NOT NULL) = (actor_kind = ANY (ARRAY['user'::text, 'api_key'::text]))),
+    CONSTRAINT ck_candidate_events_type CHECK (type ~ '^candidate\.[a-z_]{1,40}$'::text)
+);
+
+CREATE INDEX ix_candidate_events_candidate_id ON candidate_events USING btree (candidate_id, at, id);
+CREATE INDEX ix_candidate_events_provider_orphaned ON candidate_events USING btree (candidate_id) WHERE type = 'candidate.provider_orphaned'::text;
+CREATE UNIQUE INDEX uq_candidate_events_approval_event_id ON candidate_events USING btree (approval_event_id) WHERE approval_event_id IS NOT NULL;
+
 CREATE TABLE browser_sessions (
     secret_hash bytea NOT NULL,
     session_id uuid NOT NULL,
@@ -160,6 +180,16 @@ CREATE TABLE refresh_tokens (
 
 CREATE INDEX ix_refresh_tokens_session_id ON refresh_tokens USING btree (session_id);
 
+CREATE TABLE candidate_event_details (
+    event_id bigint NOT NULL,
+    candidate_id uuid NOT NULL,
+    details jsonb NOT NULL,
+    CONSTRAINT pk_candidate_event_details PRIMARY KEY (event_id),
+    CONSTRAINT fk_candidate_event_details_event_id FOREIGN KEY (event_id) REFERENCES candidate_events(id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_candidate_event_details_candidate_id ON candidate_event_details USING btree (candidate_id);
+
 CREATE VIEW unfinished_approvals AS
  SELECT candidate_id,
     idempotency_key,
@@ -177,6 +207,49 @@ CREATE VIEW unfinished_approvals AS
             ELSE 'waiting'::text
         END AS state
    FROM approval_intents;
+
+CREATE OR REPLACE FUNCTION public.approval_events_copy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    BEGIN
+        PERFORM copy_approval_event(NEW.id);
+        RETURN NULL;
+    END;
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.candidate_events_copy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    DECLARE
+        event_there text := CASE NEW.type
+            WHEN 'candidate.approval_requested' THEN 'requested'
+            WHEN 'candidate.approval_retried' THEN 'retry_requested'
+            WHEN 'candidate.approval_failed' THEN 'failed'
+            WHEN 'candidate.approval_in_doubt' THEN 'in_doubt'
+            WHEN 'candidate.approval_linked' THEN 'linked'
+            WHEN 'candidate.approval_released' THEN 'let_go'
+            WHEN 'candidate.approved' THEN CASE WHEN NEW.data ? 'linked' THEN NULL ELSE 'approved' END
+            WHEN 'candidate.provider_orphaned' THEN 'orphaned'
+        END;
+    BEGIN
+        IF event_there IS NOT NULL THEN
+            INSERT INTO approval_events (candidate_id, idempotency_key, event, at, user_id, provider_id, detail)
+            VALUES (
+                NEW.candidate_id, CAST(NEW.data ->> 'idempotency_key' AS uuid), event_there, NEW.at,
+                CASE WHEN event_there <> 'approved' THEN NEW.actor_id END,
+                CAST(NEW.data ->> 'provider_id' AS integer),
+                (SELECT details ->> 'error' FROM candidate_event_details WHERE event_id = NEW.id)
+            );
+        END IF;
+        RETURN NULL;
+    END;
+    $function$;
 
 CREATE OR REPLACE FUNCTION public.candidates_before_update()
  RETURNS trigger
@@ -282,6 +355,113 @@ AS $function$
     END;
     $function$;
 
+CREATE OR REPLACE FUNCTION public.candidates_record_missing_events()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            INSERT INTO candidate_events (candidate_id, type, at, actor_kind, version, data)
+            SELECT id, 'candidate.registered', created_at, 'applicant', 1, '{"backfilled": true}'
+            FROM new_rows
+            WHERE NOT EXISTS (SELECT FROM candidate_events AS event WHERE event.candidate_id = new_rows.id);
+            IF NOT FOUND THEN
+                RETURN NULL;
+            END IF;
+            INSERT INTO candidate_events (candidate_id, type, at, actor_kind, actor_id, version, data)
+            SELECT id, 'candidate.' || status, updated_at,
+                   CASE WHEN rejected_by IS NULL THEN 'service' ELSE 'user' END, rejected_by, version,
+                   jsonb_strip_nulls(jsonb_build_object('backfilled', true, 'provider_id', provider_id))
+            FROM new_rows
+            WHERE status <> 'pending';
+        ELSE
+            INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
+            SELECT changed.id, 'candidate.' || changed.status,
+                   CASE WHEN changed.rejected_by IS NULL THEN 'service' ELSE 'user' END, changed.rejected_by,
+                   changed.version,
+                   jsonb_strip_nulls(jsonb_build_object('backfilled', true, 'provider_id', changed.provider_id))
+            FROM new_rows AS changed
+            JOIN old_rows USING (id)
+            WHERE changed.status <> old_rows.status
+              AND changed.status <> 'pending'
+              AND NOT EXISTS (
+                  SELECT FROM candidate_events AS event
+                  WHERE event.candidate_id = changed.id
+                    AND event.type IN ('candidate.' || changed.status, 'candidate.erased')
+                    AND event.version = changed.version
+              )
+              AND NOT EXISTS (
+                  SELECT FROM approval_events AS event
+                  WHERE event.candidate_id = changed.id
+                    AND event.event IN ('approved', 'linked')
+                    AND event.provider_id = changed.provider_id
+              );
+        END IF;
+        RETURN NULL;
+    END;
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.copy_approval_event(source_id bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    DECLARE
+        source record;
+        actor uuid;
+        version_now integer;
+        copied bigint;
+    BEGIN
+        SELECT * INTO source FROM approval_events WHERE id = source_id;
+        actor := source.user_id;
+        IF actor IS NULL AND source.event = 'approved' THEN
+            SELECT user_id INTO actor
+            FROM approval_events
+            WHERE candidate_id = source.candidate_id AND id < source.id AND event IN ('requested', 'retry_requested')
+            ORDER BY id DESC
+            LIMIT 1;
+        END IF;
+        SELECT CASE WHEN pg_trigger_depth() > 0 THEN version END INTO version_now
+        FROM candidates WHERE id = source.candidate_id;
+        INSERT INTO candidate_events
+            (candidate_id, type, at, actor_kind, actor_id, version, data, approval_event_id)
+        VALUES (
+            source.candidate_id,
+            CASE source.event
+                WHEN 'requested' THEN 'candidate.approval_requested'
+                WHEN 'retry_requested' THEN 'candidate.approval_retried'
+                WHEN 'failed' THEN 'candidate.approval_failed'
+                WHEN 'in_doubt' THEN 'candidate.approval_in_doubt'
+                WHEN 'linked' THEN 'candidate.approval_linked'
+                WHEN 'let_go' THEN 'candidate.approval_released'
+                WHEN 'approved' THEN 'candidate.approved'
+                WHEN 'orphaned' THEN 'candidate.provider_orphaned'
+            END,
+            source.at,
+            CASE WHEN actor IS NULL THEN 'service' ELSE 'user' END,
+            actor,
+            version_now,
+            jsonb_strip_nulls(jsonb_build_object(
+                'idempotency_key', source.idempotency_key, 'provider_id', source.provider_id
+            )),
+            source.id
+        )
+        ON CONFLICT DO NOTHING
+        RETURNING id INTO copied;
+        IF copied IS NOT NULL AND source.detail IS NOT NULL THEN
+            INSERT INTO candidate_event_details (event_id, candidate_id, details)
+            VALUES (copied, source.candidate_id, jsonb_build_object('error', source.detail));
+        END IF;
+        IF copied IS NOT NULL AND source.event = 'linked' THEN
+            INSERT INTO candidate_events (candidate_id, type, at, actor_kind, actor_id, version, data)
+            SELECT candidate_id, 'candidate.approved', at, actor_kind, actor_id, version, data || '{"linked": true}'
+            FROM candidate_events WHERE id = copied;
+        END IF;
+    END;
+    $function$;
+
 CREATE OR REPLACE FUNCTION public.recount_candidates()
  RETURNS TABLE(product text, status character varying, missing bigint, missing_tons bigint)
  LANGUAGE sql
@@ -336,6 +516,10 @@ AS $function$
     END;
     $function$;
 
+CREATE TRIGGER tr_approval_events_copy AFTER INSERT ON approval_events FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION approval_events_copy();
+
+CREATE TRIGGER tr_candidate_events_copy AFTER INSERT ON candidate_events FOR EACH ROW WHEN (new.data ? 'idempotency_key'::text AND pg_trigger_depth() = 0 AND new.approval_event_id IS NULL) EXECUTE FUNCTION candidate_events_copy();
+
 CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.status_secret_hash IS DISTINCT FROM new.status_secret_hash AND NOT old.contact_email_canonical IS DISTINCT FROM new.contact_email_canonical) EXECUTE FUNCTION candidates_before_update();
 
 CREATE TRIGGER tr_candidates_canonical_email_inserted BEFORE INSERT ON candidates FOR EACH ROW WHEN (new.contact_email_canonical IS NULL) EXECUTE FUNCTION candidates_canonical_email();
@@ -352,6 +536,10 @@ CREATE TRIGGER tr_candidates_empty_search_text BEFORE UPDATE ON candidates FOR E
 
 CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH STATEMENT EXECUTE FUNCTION candidates_forget_counts();
 
+CREATE TRIGGER tr_candidates_record_inserted AFTER INSERT ON candidates REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_record_missing_events();
+
+CREATE TRIGGER tr_candidates_record_updated AFTER UPDATE ON candidates REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_record_missing_events();
+
 CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW WHEN (NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_before_update();
 
 CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH ROW WHEN (new.email_canonical IS NULL) EXECUTE FUNCTION users_canonical_email();
@@ -359,4 +547,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('019_language');
+INSERT INTO alembic_version VALUES ('020_candidate_events');

@@ -96,9 +96,13 @@ PREPARE_PENDING = """
     RETURNING id
 """
 
-# Ours has approval events that refer to candidates.
+# Ours has events that refer to candidates.
 FORGET_HISTORY = """
-    DELETE FROM approval_events USING candidates
+    WITH forgotten AS (
+        DELETE FROM approval_events USING candidates
+        WHERE candidates.id = candidate_id AND contact_email LIKE 'bench-%'
+    )
+    DELETE FROM candidate_events USING candidates
     WHERE candidates.id = candidate_id AND contact_email LIKE 'bench-%'
 """
 FORGET_INTENTS = """
@@ -106,7 +110,7 @@ FORGET_INTENTS = """
     WHERE candidates.id = candidate_id AND contact_email LIKE 'bench-%'
 """
 FORGET_MADE = "DELETE FROM candidates WHERE contact_email LIKE 'bench-%'"
-HAS_HISTORY = "SELECT to_regclass('approval_events') IS NOT NULL"
+HAS_HISTORY = "SELECT to_regclass('candidate_events') IS NOT NULL"
 
 # The positions of pages around a depth, for cursors.
 PLACES = """

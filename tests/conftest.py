@@ -43,7 +43,9 @@ SERVER_OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": 
 FOLDER_PREFIX = "provider-registration-tests-"
 A_RUN_STARTS_WITHIN = 60.0  # seconds
 
-DELETE_CANDIDATES = "DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
+DELETE_CANDIDATES = (
+    "DELETE FROM candidate_events; DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
+)
 
 pytest_plugins = ["tests.running_service"]  # fixtures for every folder
 

@@ -53,14 +53,18 @@ async def owner(own_database_url):
     await connection.close()
 
 
+async def grant(database_url, role):
+    database = Database(DatabaseSettings(_env_file=None, database_url=database_url).database_url, pool_size=1)
+    await grant_service(database, role)
+    await database.close()
+
+
 @pytest.fixture
 async def role(owner, own_database_url):
     """The name of a role with the privileges of the service."""
     name = f"serving_{uuid4().hex}"
     await owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
-    database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
-    await grant_service(database, name)
-    await database.close()
+    await grant(own_database_url, name)
     yield name
     await owner.execute(f"DROP OWNED BY {name}")
     await owner.execute(f"DROP ROLE {name}")
@@ -177,7 +181,7 @@ async def test_an_older_schema_is_an_error_that_names_both_revisions(url, own_da
     assert migrations.head() in sentence
 
 
-async def test_waiting_ends_when_the_migration_has(url, owner, own_database_url, monkeypatch):
+async def test_waiting_ends_when_the_migration_has(url, role, owner, own_database_url, monkeypatch):
     monkeypatch.setattr(cli, "CHECK_AGAIN_SECONDS", 0.05)
     await asyncio.to_thread(migrations.downgrade, own_database_url, "014_search_indexes")
     waiting = asyncio.create_task(run_check(url, "--wait", "60"))
@@ -185,6 +189,7 @@ async def test_waiting_ends_when_the_migration_has(url, owner, own_database_url,
         await asyncio.sleep(0.01)
 
     await asyncio.to_thread(migrations.upgrade, own_database_url)
+    await grant(own_database_url, role)
 
     code, found = await waiting
     assert code == 0

@@ -29,6 +29,7 @@ from provider_registration.candidates.status_links_api import router as status_l
 from provider_registration.console.dependencies import require_reader
 from provider_registration.console.installation import ADMIN_FOLDER, ADMIN_HOME, install_admin
 from provider_registration.environment import load_settings
+from provider_registration.events.api import router as events_router
 from provider_registration.health.api import router as health_router
 from provider_registration.health.metrics_api import ScrapeToken, require_scrape_token
 from provider_registration.health.metrics_api import router as metrics_router
@@ -111,7 +112,8 @@ def create_app(settings: Settings) -> Application:
         FlashKey(hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")),
     )
     # Added to the application's router: with `include_router`, FastAPI would match every path twice.
-    app.router.routes += [*candidates_router.routes, *approvals_router.routes, *auth_router.routes]
+    for router in (candidates_router, events_router, approvals_router, auth_router):
+        app.router.routes += router.routes
     app.include_router(health_router)
     docs_checks = ACCESS_CHECKS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
     for router, access, checks, refused in (

@@ -22,6 +22,7 @@ from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
 from provider_registration.db.reading import Reader
 from provider_registration.email_addresses import keep_canonical
+from provider_registration.events.service import EventService
 from provider_registration.health.readiness import Readiness
 from provider_registration.observability.metrics import BUILD_INFO, UP
 from provider_registration.observability.standard_error import log_writer
@@ -58,6 +59,7 @@ async def lifespan(
             AuthService(database, hasher, signer, revocations, limits),
             CandidateService(database, reader, creates_status_links=settings.public_pages),
             StatisticsService(database),
+            EventService(database),
         )
         background = [
             asyncio.create_task(keep_sweeping(approvals)),

@@ -11,6 +11,7 @@ from provider_registration.auth.models import Role
 from provider_registration.billing.protection import FAILURES_TO_OPEN
 
 ROUTE = "/candidates/{candidate_id}"
+FORGET_ORPHANS = "DELETE FROM candidate_events WHERE type = 'candidate.provider_orphaned'"
 ORPHANS = "provider_service_orphaned_providers "
 HOLD_FOR = """
     UPDATE approval_intents SET claim_id = gen_random_uuid(), next_attempt_at = now() + $2::text::interval
@@ -337,7 +338,7 @@ async def test_an_approval_of_a_decided_candidate_ends_with_one_orphan(admin, re
     events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
     assert [event["event"] for event in events] == ["orphaned", "requested"]
     assert len(await billing.requests(name)) == 1
-    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # no other process sweeps
+    await database.execute(FORGET_ORPHANS)  # no other process sweeps
 
 
 async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(admin, register, hurried, database):
@@ -357,7 +358,7 @@ async def test_a_provider_that_is_recorded_twice_as_an_orphan_is_counted_once(ad
         return await orphans() == 2  # regardless of earlier counts
 
     await until(counted)
-    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # no other process sweeps
+    await database.execute(FORGET_ORPHANS)  # no other process sweeps
 
     async def forgotten():
         return await orphans() == 0
@@ -390,7 +391,7 @@ async def test_linking_for_a_decided_candidate_ends_the_approval_with_an_orphan(
     assert (record["status"], record["provider_id"], record["approval"]) == ("rejected", None, None)
     events = (await admin.get(path(candidate, "/approval/events"))).json()["events"]
     assert [event["event"] for event in events] == ["orphaned", "in_doubt", "requested"]
-    await database.execute("DELETE FROM approval_events WHERE event = 'orphaned'")  # no other process sweeps
+    await database.execute(FORGET_ORPHANS)  # no other process sweeps
 
 
 async def test_let_go_for_a_decided_candidate_ends_the_approval(admin, overruled):

@@ -28,6 +28,7 @@ ROUTES = {
     "POST /candidates/{candidate_id}/status-link": (401, 403, 200, 401, 401),
     "GET /approvals": (401, 403, 200, 401, 401),
     "GET /candidates/{candidate_id}/approval/events": (401, 403, 200, 401, 401),
+    "GET /candidates/{candidate_id}/events": (401, 200, 200, 401, 401),
     "POST /candidates/{candidate_id}/approval/retry": (401, 403, 404, 401, 401),
     "POST /candidates/{candidate_id}/approval/resolve": (401, 403, 404, 401, 401),
     "POST /auth/login": (200, 200, 200, 200, 200),

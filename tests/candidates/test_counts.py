@@ -74,6 +74,7 @@ async def test_every_kind_of_change_is_counted(connection):
     await connection.execute("UPDATE candidates SET products = '{oranges}' WHERE id = $1", ids[1])
     await connection.execute("UPDATE candidates SET location = 'elsewhere'")
     await connection.execute("UPDATE candidates SET capacity_tons_per_day = 2000000000 WHERE id = ANY($1)", ids[4:8])
+    await connection.execute("DELETE FROM candidate_events WHERE candidate_id = ANY($1)", ids[2:5])
     await connection.execute("DELETE FROM candidates WHERE id = ANY($1)", ids[2:5])
     await check_exact(connection)
 
@@ -119,7 +120,9 @@ async def test_many_who_write_at_once_are_counted_and_wait_for_none(url, connect
             await transaction.commit()
             await mine.execute(REJECT, chance.choice(ids))
             if chance.random() < 0.2:
-                await mine.execute("DELETE FROM candidates WHERE id = $1", chance.choice(ids))
+                gone = chance.choice(ids)
+                await mine.execute("DELETE FROM candidate_events WHERE candidate_id = $1", gone)
+                await mine.execute("DELETE FROM candidates WHERE id = $1", gone)
         await mine.close()
 
     await asyncio.gather(*(write(number) for number in range(12)))

@@ -236,6 +236,7 @@ async def test_two_that_share_an_address_are_named_by_their_ids_and_stop_nobody_
     empty = "SELECT id FROM candidates WHERE contact_email_canonical IS NULL"
     [row] = await connection.fetch(empty)
     assert taken == [row["id"]]
+    await connection.execute("DELETE FROM candidate_events WHERE candidate_id = $1", row["id"])
     await connection.execute("DELETE FROM candidates WHERE id = $1", row["id"])
 
 

@@ -58,7 +58,7 @@ async def database(url):
 async def connection(url):
     connection = await asyncpg.connect(url)
     yield connection
-    await connection.execute("DELETE FROM candidates")
+    await connection.execute("DELETE FROM candidate_events; DELETE FROM candidates")
     await connection.close()
 
 

@@ -170,7 +170,8 @@ async def test_approvals_are_for_admins_as_in_the_api(viewer, in_doubt):
     page = await viewer.open(f"/admin/candidates/{in_doubt['candidate_id']}")
     assert "Needs checking" in text_of(page)
     assert "/admin/approvals" not in page.text
-    assert "Approval requested" not in text_of(page)
+    assert "Approval requested" in text_of(page)
+    assert "already has a provider" not in text_of(page).partition("Activity")[2]  # the error
 
     for what in ("retry", "resolve"):
         address = f"/admin/candidates/{in_doubt['candidate_id']}/approval/{what}"

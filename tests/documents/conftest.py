@@ -166,7 +166,8 @@ async def service(database_url: str, billing: Billing) -> AsyncIterator[Live]:
 @pytest.fixture
 async def live(service: Live, billing: Billing, tmp_path: Path) -> AsyncIterator[Live]:
     """The service without candidates, a new billing sandbox, and a session of its admin."""
-    emptying = ("DELETE FROM approval_events", "DELETE FROM approval_intents", "DELETE FROM candidates")
+    tables = ("candidate_events", "approval_events", "approval_intents", "candidates")
+    emptying = [f"DELETE FROM {table}" for table in tables]
     await execute(service.database_url, *emptying)
     async with billing.fresh(tmp_path):
         yield await service.logged_in()

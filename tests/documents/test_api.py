@@ -15,7 +15,9 @@ from provider_registration.app import create_app
 from provider_registration.auth import service as auth_service
 from provider_registration.auth import tokens
 from provider_registration.auth.errors import UserExists, UserNotFound
+from provider_registration.console.candidate import EVENTS
 from provider_registration.errors import ServiceError
+from provider_registration.events.models import EventType
 from provider_registration.settings import Settings
 from provider_registration.web import addresses, body, error_handlers, pagination, rate_limit_middleware, rate_limits
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, status_of
@@ -99,6 +101,13 @@ def _who(operation: dict[str, Any]) -> str:
     if operation["security"] == [{"ScrapeToken": []}]:
         return "Prometheus"
     return "admin" if "403" in operation["responses"] else "viewer, admin"
+
+
+def test_every_type_of_event_is_explained_and_has_words_in_the_console() -> None:
+    [events] = [one for one in sections(read("API.md"), 3) if one.title == "GET /candidates/{candidate_id}/events"]
+
+    assert {name for row in events.tables[0] for name in re.findall(r"`([^`]+)`", row["type"])} == set(EventType)
+    assert set(EVENTS) == set(EventType)
 
 
 def test_every_code_of_the_code_is_explained_with_its_status() -> None:

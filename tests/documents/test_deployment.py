@@ -229,6 +229,7 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("GET /candidates/{candidate_id}/approval/events", candidate_id=ids[2])
     yield await ask("POST /candidates/{candidate_id}/reject", candidate_id=ids[3])
     yield await ask("POST /candidates/{candidate_id}/status-link", candidate_id=ids[3])
+    yield await ask("GET /candidates/{candidate_id}/events", candidate_id=ids[3])
     async with httpx.AsyncClient(base_url=service.api, follow_redirects=True) as applicant:
         form = await applicant.get("/apply")
         yield "GET /", (await applicant.get("/", follow_redirects=False)).status_code
@@ -273,6 +274,9 @@ def _company(number: int) -> dict[str, object]:
         "DELETE FROM candidates",
         "DELETE FROM approval_events",
         "UPDATE approval_events SET event = 'approved'",
+        "DELETE FROM candidate_events",
+        "UPDATE candidate_events SET actor_id = NULL",
+        "DELETE FROM candidate_event_details",
         "INSERT INTO users (email, password_hash, role) VALUES ('me@example.com', 'x', 'admin')",
         "UPDATE users SET role = 'admin'",
         "UPDATE users SET email = 'me@example.com'",

@@ -191,7 +191,7 @@ async def test_the_age_of_the_oldest_pending_candidate_is_shown(samples, no_cand
         "UPDATE candidates SET created_at = now() - interval '4 days' WHERE id = $1", old["candidate_id"]
     )
     await eventually(is_four_days)
-    await database.execute("DELETE FROM candidates")
+    await database.execute("DELETE FROM candidate_events; DELETE FROM candidates")
     await eventually(is_none)
 
 

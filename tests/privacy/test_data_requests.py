@@ -45,7 +45,11 @@ async def test_everything_about_a_candidate_is_exported(export, admin, register)
     for field in ("company_name", "contact_email", "phone", "location", "products", "truck_count"):
         assert held["candidate"][field] == candidate[field]
     assert held["candidate"]["language"] == "es"
-    assert [event["event"] for event in held["candidate"]["approval_events"]] == ["requested", "approved"]
+    assert [event["type"] for event in held["candidate"]["events"]] == [
+        "candidate.registered",
+        "candidate.approval_requested",
+        "candidate.approved",
+    ]
     assert not {"status_secret_hash", "rejected_by"} & set(held["candidate"])
 
 
@@ -64,9 +68,11 @@ async def test_everything_about_a_member_of_staff_is_exported_but_no_password(
 
     assert held["candidate"] is None
     assert (held["user"]["email"], held["user"]["role"]) == (email, "admin")
-    assert [rejection["candidate_id"] for rejection in held["user"]["rejections"]] == [candidate]
-    events = [(event["candidate_id"], event["event"]) for event in held["user"]["approval_events"]]
-    assert events == [(approved, "requested")]
+    assert [(event["candidate_id"], event["type"]) for event in held["user"]["events"]] == [
+        (candidate, "candidate.rejected"),
+        (approved, "candidate.approval_requested"),
+        (approved, "candidate.approved"),
+    ]
     assert len(held["user"]["sessions"]) == 1
     assert "password_hash" not in held["user"]
 
@@ -202,6 +208,7 @@ async def unfilled(database, monkeypatch):
     for number in range(10):
         await add(f"é{uuid4().hex}@x.example", number)
     yield add
+    await database.execute("DELETE FROM candidate_events WHERE candidate_id = ANY($1)", added)
     await database.execute("DELETE FROM candidates WHERE id = ANY($1)", added)
 
 

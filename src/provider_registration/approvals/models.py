@@ -11,10 +11,11 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 
 from provider_registration.candidates.models import ApprovalState, ApprovalSummary
+from provider_registration.events.models import EventType
 
 
 class ApprovalEvent(StrEnum):
-    """The kinds of events of an approval."""
+    """The kinds of events of an approval, as its list names them."""
 
     REQUESTED = "requested"
     RETRY_REQUESTED = "retry_requested"
@@ -24,6 +25,18 @@ class ApprovalEvent(StrEnum):
     LET_GO = "let_go"
     APPROVED = "approved"
     ORPHANED = "orphaned"
+
+
+EVENT_OF_TYPE = {
+    EventType.APPROVAL_REQUESTED: ApprovalEvent.REQUESTED,
+    EventType.APPROVAL_RETRIED: ApprovalEvent.RETRY_REQUESTED,
+    EventType.APPROVAL_FAILED: ApprovalEvent.FAILED,
+    EventType.APPROVAL_IN_DOUBT: ApprovalEvent.IN_DOUBT,
+    EventType.APPROVAL_LINKED: ApprovalEvent.LINKED,
+    EventType.APPROVAL_RELEASED: ApprovalEvent.LET_GO,
+    EventType.APPROVED: ApprovalEvent.APPROVED,
+    EventType.PROVIDER_ORPHANED: ApprovalEvent.ORPHANED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +110,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class CreatedProvider:
-    """The provider that billing created for an approval, and its event; without a user, the service caused it."""
+    """The provider that billing created for an approval; with a user, who linked it."""
 
     candidate_id: UUID
     candidate_version: int
     idempotency_key: UUID
     provider_id: int
-    event: ApprovalEvent = ApprovalEvent.APPROVED
     user_id: UUID | None = None
 
 
@@ -119,9 +131,9 @@ class ApprovalRecord:
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
-        """Make a record from a row of `approval_events`."""
+        """Make a record from a row of LIST_EVENTS."""
         return cls(
-            event=ApprovalEvent(row["event"]),
+            event=EVENT_OF_TYPE[EventType(row["type"])],
             at=row["at"],
             user_id=row["user_id"],
             provider_id=row["provider_id"],

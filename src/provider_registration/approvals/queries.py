@@ -54,9 +54,10 @@ CLAIM = statement(
     ), claimed AS (
         SELECT * FROM started UNION ALL SELECT * FROM taken_over
     ), recorded AS (
-        INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id)
-        SELECT claimed.candidate_id, claimed.idempotency_key,
-               CASE WHEN seen.has_intent THEN 'retry_requested' ELSE 'requested' END, seen.user_id
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
+        SELECT claimed.candidate_id,
+               CASE WHEN seen.has_intent THEN 'candidate.approval_retried' ELSE 'candidate.approval_requested' END,
+               'user', seen.user_id, seen.version, jsonb_build_object('idempotency_key', claimed.idempotency_key)
         FROM claimed
         JOIN seen USING (claim_id)
     )
@@ -79,8 +80,7 @@ FINISH = statement(
     WITH {lock_timeout}, created AS (
         SELECT *
         FROM json_to_recordset(CAST(:created AS json)) AS created (
-            candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer, event text,
-            user_id uuid
+            candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer, user_id uuid
         )
     ), approved AS (
         UPDATE candidates
@@ -98,21 +98,44 @@ FINISH = statement(
     ), ended AS (
         DELETE FROM approval_intents
         WHERE candidate_id IN (SELECT id FROM approved UNION ALL SELECT id FROM otherwise)
+        RETURNING candidate_id, requested_by
     ), recorded AS (
-        INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id)
-        SELECT created.candidate_id, created.idempotency_key, created.event, created.user_id, created.provider_id
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
+        SELECT approved.id, event.type, CASE WHEN actor.id IS NULL THEN 'service' ELSE 'user' END, actor.id,
+               approved.version,
+               jsonb_build_object('idempotency_key', created.idempotency_key, 'provider_id', created.provider_id)
+               || CASE WHEN event.is_after_link THEN jsonb_build_object('linked', true) ELSE '{{}}' END
         FROM created
         JOIN approved ON approved.id = created.candidate_id
+        LEFT JOIN ended ON ended.candidate_id = approved.id,
+        LATERAL (
+            SELECT coalesce(created.user_id, (
+                SELECT actor_id
+                FROM candidate_events AS request
+                WHERE request.candidate_id = approved.id
+                  AND request.type IN ('candidate.approval_requested', 'candidate.approval_retried')
+                ORDER BY request.at DESC, request.id DESC
+                LIMIT 1
+            ), ended.requested_by) AS id
+        ) AS actor,
+        LATERAL (
+            SELECT 1 AS position, 'candidate.approval_linked' AS type, false AS is_after_link
+            WHERE created.user_id IS NOT NULL
+            UNION ALL
+            SELECT 2, 'candidate.approved', created.user_id IS NOT NULL
+        ) AS event
+        ORDER BY approved.id, event.position
     ), recorded_orphans AS (
-        INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id, provider_id)
-        SELECT id, idempotency_key, 'orphaned', user_id, created_id
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
+        SELECT id, 'candidate.provider_orphaned', CASE WHEN user_id IS NULL THEN 'service' ELSE 'user' END, user_id,
+               version, jsonb_build_object('idempotency_key', idempotency_key, 'provider_id', created_id)
         FROM otherwise
         WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.created_id)
           AND NOT EXISTS (
-              SELECT FROM approval_events AS known
+              SELECT FROM candidate_events AS known
               WHERE known.candidate_id = otherwise.id
-                AND known.event = 'orphaned'
-                AND known.provider_id = otherwise.created_id
+                AND known.type = 'candidate.provider_orphaned'
+                AND known.data @> jsonb_build_object('provider_id', otherwise.created_id)
           )
     )
     SELECT {candidate} FROM approved AS candidates
@@ -185,7 +208,7 @@ SUMMARISE = text("""
 
 # For the metrics: the number of orphaned providers.
 COUNT_ORPHANS = text("""
-    SELECT count(DISTINCT provider_id) FROM approval_events WHERE event = 'orphaned'
+    SELECT count(DISTINCT data -> 'provider_id') FROM candidate_events WHERE type = 'candidate.provider_orphaned'
 """)
 
 # For the metrics: the age of the oldest transaction in this database in seconds; NULL if the role cannot see the
@@ -216,10 +239,17 @@ MARK_IN_DOUBT = text("""
         UPDATE approval_intents
         SET claim_id = NULL, in_doubt_since = now(), last_error = :last_error
         WHERE candidate_id = :candidate_id AND claim_id = :claim_id
-        RETURNING candidate_id, idempotency_key, last_error
+        RETURNING candidate_id, idempotency_key
+    ), recorded AS (
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, version, data)
+        SELECT candidate_id, 'candidate.approval_in_doubt', 'service', candidates.version,
+               jsonb_build_object('idempotency_key', idempotency_key)
+        FROM marked
+        JOIN candidates ON candidates.id = marked.candidate_id
+        RETURNING id, candidate_id
     )
-    INSERT INTO approval_events (candidate_id, idempotency_key, event, detail)
-    SELECT candidate_id, idempotency_key, 'in_doubt', last_error FROM marked
+    INSERT INTO candidate_event_details (event_id, candidate_id, details)
+    SELECT id, candidate_id, jsonb_build_object('error', CAST(:last_error AS text)) FROM recorded
     RETURNING candidate_id
 """)
 
@@ -229,9 +259,16 @@ DROP_CLAIM = text("""
         DELETE FROM approval_intents
         WHERE candidate_id = :candidate_id AND claim_id = :claim_id
         RETURNING candidate_id, idempotency_key
+    ), recorded AS (
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, version, data)
+        SELECT candidate_id, 'candidate.approval_failed', 'service', candidates.version,
+               jsonb_build_object('idempotency_key', idempotency_key)
+        FROM dropped
+        JOIN candidates ON candidates.id = dropped.candidate_id
+        RETURNING id, candidate_id
     )
-    INSERT INTO approval_events (candidate_id, idempotency_key, event, detail)
-    SELECT candidate_id, idempotency_key, 'failed', CAST(:last_error AS text) FROM dropped
+    INSERT INTO candidate_event_details (event_id, candidate_id, details)
+    SELECT id, candidate_id, jsonb_build_object('error', CAST(:last_error AS text)) FROM recorded
     RETURNING candidate_id
 """)
 
@@ -242,15 +279,22 @@ DROP_APPROVAL = text("""
         WHERE candidate_id = :candidate_id
         RETURNING candidate_id, idempotency_key
     )
-    INSERT INTO approval_events (candidate_id, idempotency_key, event, user_id)
-    SELECT candidate_id, idempotency_key, 'let_go', CAST(:user_id AS uuid) FROM dropped
+    INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
+    SELECT candidate_id, 'candidate.approval_released', 'user', CAST(:user_id AS uuid), candidates.version,
+           jsonb_build_object('idempotency_key', idempotency_key)
+    FROM dropped
+    JOIN candidates ON candidates.id = dropped.candidate_id
 """)
 
-# The events of a candidate's approval, newest first.
+# The events of a candidate's approval, newest first. An approval by linking a provider is one event here.
 LIST_EVENTS = text("""
-    SELECT event, at, user_id, provider_id, detail
-    FROM approval_events
-    WHERE candidate_id = :candidate_id
-    ORDER BY id DESC
+    SELECT event.type, event.at, CASE WHEN event.type <> 'candidate.approved' THEN event.actor_id END AS user_id,
+           CAST(event.data ->> 'provider_id' AS integer) AS provider_id, details.details ->> 'error' AS detail
+    FROM candidate_events AS event
+    LEFT JOIN candidate_event_details AS details ON details.event_id = event.id
+    WHERE event.candidate_id = :candidate_id
+      AND event.data ? 'idempotency_key'
+      AND NOT event.data ? 'linked'
+    ORDER BY event.at DESC, event.id DESC
     LIMIT :limit
 """)

@@ -24,7 +24,6 @@ from provider_registration.approvals.errors import (
 )
 from provider_registration.approvals.models import (
     Approval,
-    ApprovalEvent,
     ApprovalRecord,
     Claim,
     ClaimRequest,
@@ -109,8 +108,8 @@ class ApprovalService:
         try:
             async with self._database.transaction() as session:
                 approval, version = await self._lock_in_doubt(session, candidate_id, expected)
-                key, event = approval.idempotency_key, ApprovalEvent.LINKED
-                created = CreatedProvider(candidate_id, version, key, provider_id, event, user_id)
+                key = approval.idempotency_key
+                created = CreatedProvider(candidate_id, version, key, provider_id, user_id)
                 candidate = await finish_locked(session, created)
                 await reach("resolve.before-commit")
         except IntegrityError as error:

@@ -75,6 +75,9 @@ INSERT_CANDIDATES = statement(
         ORDER BY contact_email_canonical, ordinality
         ON CONFLICT DO NOTHING
         RETURNING *
+    ), recorded AS (
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, version)
+        SELECT id, 'candidate.registered', 'applicant', version FROM added
     )
     SELECT {record} FROM added AS candidates
     """,
@@ -199,6 +202,11 @@ REJECT_CANDIDATES = statement(
           AND candidates.version = seen.version
           AND seen.obstacle IS NULL
         RETURNING candidates.*
+    ), recorded AS (
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version)
+        SELECT id, 'candidate.rejected', CASE WHEN rejected_by IS NULL THEN 'service' ELSE 'user' END, rejected_by,
+               version
+        FROM rejected
     )
     SELECT seen.candidate_id, seen.obstacle, seen.status AS status_seen, seen.version AS version_seen, {candidate}
     FROM seen
@@ -221,10 +229,16 @@ FIND_APPLICATION = statement(
 
 # Replace a candidate's status secret; only its hash, in hexadecimal, is stored.
 REPLACE_STATUS_SECRET = text("""
-    UPDATE candidates
-    SET status_secret_hash = decode(:status_secret_hash, 'hex')
-    WHERE id = :candidate_id
-    RETURNING id
+    WITH replaced AS (
+        UPDATE candidates
+        SET status_secret_hash = decode(:status_secret_hash, 'hex')
+        WHERE id = :candidate_id
+        RETURNING id, version
+    ), recorded AS (
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version)
+        SELECT id, 'candidate.status_link_replaced', 'user', :user_id, version FROM replaced
+    )
+    SELECT id FROM replaced
 """)
 
 # Some candidates without a search text, written by an older release.

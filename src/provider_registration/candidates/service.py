@@ -117,14 +117,18 @@ class CandidateService:
             row = (await session.execute(queries.FIND_APPLICATION, parameters)).mappings().one_or_none()
         return Application.from_row(row) if row else None
 
-    async def replace_status_secret(self, candidate_id: UUID) -> str:
+    async def replace_status_secret(self, candidate_id: UUID, *, user_id: UUID) -> str:
         """Replace a candidate's status secret; the old link stops working.
 
         Raises:
             CandidateNotFound: there is none.
         """
         secret = new_status_secret()
-        parameters = {"candidate_id": candidate_id, "status_secret_hash": hash_of_secret(secret)}
+        parameters = {
+            "candidate_id": candidate_id,
+            "status_secret_hash": hash_of_secret(secret),
+            "user_id": user_id,
+        }
         async with self._database.statement() as session:
             if await session.scalar(queries.REPLACE_STATUS_SECRET, parameters) is None:
                 raise CandidateNotFound(candidate_id)

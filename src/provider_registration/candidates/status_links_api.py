@@ -23,11 +23,11 @@ router = APIRouter(prefix=CANDIDATES, tags=["candidates"], route_class=Route)
 )
 @refuses(CandidateNotFound(EXAMPLE_ID))
 async def replace_status_link(
-    candidate_id: CandidateId, _user: AdminDep, service: CandidateServiceDep, request: Request
+    candidate_id: CandidateId, user: AdminDep, service: CandidateServiceDep, request: Request
 ) -> StatusLinkResponse:
     """Create a new link if it was lost or shared; the old one stops working immediately.
 
     Send it only to the company: anyone who has it can see the application.
     """
-    secret = await service.replace_status_secret(candidate_id)
+    secret = await service.replace_status_secret(candidate_id, user_id=user.user_id)
     return StatusLinkResponse(**status_links(request, secret))

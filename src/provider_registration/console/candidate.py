@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
-from provider_registration.approvals.dependencies import ApprovalServiceDep
-from provider_registration.approvals.models import ApprovalEvent, ApprovalRecord
-from provider_registration.approvals.service import ApprovalService
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.links import absolute_url, status_url
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.candidates.service import CandidateService
 from provider_registration.console.decisions import Outcome, seen_version
 from provider_registration.console.dependencies import (
     BrowserUserDep,
@@ -25,6 +20,9 @@ from provider_registration.console.dependencies import (
 )
 from provider_registration.console.layout import AGAIN, CANDIDATE, CANDIDATES, NEXT, Layout, LayoutDep, page_of
 from provider_registration.console.reasons import parse_reason, reason_values
+from provider_registration.events.dependencies import EventServiceDep
+from provider_registration.events.models import EventType
+from provider_registration.events.schemas import MAX_EVENT_ID
 from provider_registration.pages.forms import FormDep
 
 router = APIRouter(include_in_schema=False)
@@ -33,16 +31,24 @@ status_link_router = APIRouter(include_in_schema=False)  # installed only with P
 ALREADY_DECIDED = Outcome("info", "This application was already decided.")
 NONE_PENDING = Outcome("success", "No candidates are pending.")
 
+EVENTS_SHOWN = 50
+
 EVENTS = {
-    ApprovalEvent.REQUESTED: "Approval requested",
-    ApprovalEvent.RETRY_REQUESTED: "Retry requested",
-    ApprovalEvent.FAILED: "Approval failed",
-    ApprovalEvent.IN_DOUBT: "Approval needs checking",
-    ApprovalEvent.LINKED: "Linked manually to a provider in billing",
-    ApprovalEvent.LET_GO: "Cancelled manually",
-    ApprovalEvent.APPROVED: "Approved: billing created the provider",
-    ApprovalEvent.ORPHANED: "Billing created a provider that is linked to no candidate",
+    EventType.REGISTERED: "Registered",
+    EventType.APPROVAL_REQUESTED: "Approval requested",
+    EventType.APPROVAL_RETRIED: "Retry requested",
+    EventType.APPROVAL_FAILED: "Approval failed",
+    EventType.APPROVAL_IN_DOUBT: "Approval needs checking",
+    EventType.APPROVAL_LINKED: "Linked manually to a provider in billing",
+    EventType.APPROVAL_RELEASED: "Approval cancelled manually",
+    EventType.APPROVED: "Approved",
+    EventType.REJECTED: "Rejected",
+    EventType.PROVIDER_ORPHANED: "Billing created a provider that is linked to no candidate",
+    EventType.STATUS_LINK_REPLACED: "Status link replaced",
+    EventType.ERASED: "Personal data erased",
 }
+
+BeforeEvent = Annotated[int | None, Query(ge=1, le=MAX_EVENT_ID)]
 
 
 @router.get(NEXT)
@@ -60,14 +66,17 @@ async def show_candidate(
     candidate: CandidateDep,
     signed_in: BrowserUserDep,
     service: CandidateServiceDep,
-    approvals: ApprovalServiceDep,
+    events: EventServiceDep,
     layout: LayoutDep,
+    before: BeforeEvent = None,
 ) -> Response:
-    """Show a candidate and the possible actions."""
+    """Show a candidate, the possible actions, and what happened to it: the latest, or `before` an event."""
     return layout.page(
         "candidate.html",
         candidate=candidate,
-        history=await history_of(service, approvals if signed_in.may_decide else None, candidate),
+        activity=await events.of_candidate(candidate.candidate_id, limit=EVENTS_SHOWN, after=before),
+        names_of_events=EVENTS,
+        shows_errors=signed_in.may_decide,
         can_create_links=service.creates_status_links,
     )
 
@@ -140,52 +149,11 @@ async def confirm_new_link(candidate: CandidateDep, _signed_in: DecidingUserDep,
 @status_link_router.post(f"{CANDIDATE}/status-link")
 async def replace(
     candidate: CandidateDep,
-    _signed_in: DecidingUserDep,
+    signed_in: DecidingUserDep,
     service: CandidateServiceDep,
     layout: LayoutDep,
 ) -> Response:
     """Replace the status link and show the new one once."""
-    secret = await service.replace_status_secret(candidate.candidate_id)
+    secret = await service.replace_status_secret(candidate.candidate_id, user_id=signed_in.user.user_id)
     link = absolute_url(layout.request, status_url(layout.request, secret))
     return layout.page("status_link.html", candidate=candidate, link=link)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One entry of the activity list. Without `who`, the service did it, or the user is not recorded."""
-
-    at: datetime
-    what: str
-    who: str | None = None
-    detail: str | None = None
-    provider_id: int | None = None
-
-
-async def history_of(
-    candidates: CandidateService, approvals: ApprovalService | None, candidate: Candidate
-) -> list[Event]:
-    """The events of a candidate, newest first; without `approvals` the steps of an approval are left out."""
-    records = await approvals.history(candidate.candidate_id) if approvals else []
-    people = {record.user_id for record in records} | {candidate.rejected_by}
-    names = await candidates.browsing.user_emails({user_id for user_id in people if user_id})
-    events = [
-        Event(
-            record.at,
-            EVENTS[record.event],
-            names.get(record.user_id) if record.user_id else None,
-            record.detail,
-            record.provider_id,
-        )
-        for record in records
-    ]
-    events.append(Event(candidate.created_at, "Registered"))
-    if candidate.status is Status.REJECTED:
-        who = names.get(candidate.rejected_by) if candidate.rejected_by else None
-        events.append(Event(candidate.updated_at, "Rejected", who, candidate.rejection_reason))
-    elif candidate.status is Status.APPROVED and not _has_approval(records):
-        events.append(Event(candidate.updated_at, "Approved", provider_id=candidate.provider_id))
-    return sorted(events, key=lambda event: event.at, reverse=True)
-
-
-def _has_approval(records: list[ApprovalRecord]) -> bool:
-    return any(record.event in (ApprovalEvent.APPROVED, ApprovalEvent.LINKED) for record in records)

@@ -17,7 +17,6 @@ from provider_registration.approvals.errors import (
     ProviderNameBusy,
     ProviderNameTaken,
 )
-from provider_registration.approvals.models import ApprovalEvent, ApprovalRecord
 from provider_registration.approvals.service import ApprovalService
 from provider_registration.candidates.errors import (
     ApprovalInProgress,
@@ -30,12 +29,15 @@ from provider_registration.candidates.errors import (
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.service import CandidateService
 from provider_registration.errors import ServiceError
+from provider_registration.events.models import EventType
+from provider_registration.events.service import EventService
 from provider_registration.pages.flash import Kind
 from provider_registration.pages.rendering import ago
+from provider_registration.web.pagination import MAX_LIMIT
 
 MAX_SELECTED = 50  # candidates decided by one form
 DECIDED_BY_OTHERS = (CandidateNotPending, VersionMismatch, CandidateChanged)
-REQUEST_EVENTS = (ApprovalEvent.REQUESTED, ApprovalEvent.RETRY_REQUESTED, ApprovalEvent.LINKED)
+DECISIONS = (EventType.APPROVED, EventType.REJECTED)
 
 # Expected errors, each with its message and the next step, as a format string of `error`. DatabaseUnavailable is not
 # listed: it shows an error page, because the decision may or may not have been stored.
@@ -87,9 +89,10 @@ class Outcome:
 class Decisions:
     """Carries out decisions of staff and returns their outcomes."""
 
-    def __init__(self, candidates: CandidateService, approvals: ApprovalService) -> None:
+    def __init__(self, candidates: CandidateService, approvals: ApprovalService, events: EventService) -> None:
         self._candidates = candidates
         self._approvals = approvals
+        self._events = events
 
     async def approve(self, candidate: Candidate, *, user_id: UUID, version: int) -> Outcome:
         """Approve a candidate if it still has this version."""
@@ -149,12 +152,5 @@ class Decisions:
 
     async def _decided_by(self, candidate: Candidate) -> str | None:
         """Who decided; None if that is not recorded."""
-        user_id = candidate.rejected_by
-        if candidate.status is Status.APPROVED:
-            user_id = last_requester(await self._approvals.history(candidate.candidate_id))
-        return (await self._candidates.browsing.user_emails({user_id})).get(user_id) if user_id else None
-
-
-def last_requester(records: list[ApprovalRecord]) -> UUID | None:
-    """Who last requested the approval, given records newest first."""
-    return next((record.user_id for record in records if record.event in REQUEST_EVENTS), None)
+        page = await self._events.of_candidate(candidate.candidate_id, limit=MAX_LIMIT)
+        return next((event.actor.name for event in page.events if event.type in DECISIONS), None)

@@ -15,6 +15,7 @@ from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Decisions
 from provider_registration.console.errors import SignInNeeded
+from provider_registration.events.dependencies import EventServiceDep
 from provider_registration.pages.cookies import read_cookie
 
 SESSION_COOKIE = "session"
@@ -70,9 +71,11 @@ async def find_candidate(candidate_id: UUID, _signed_in: BrowserUserDep, service
 CandidateDep = Annotated[Candidate, Depends(find_candidate)]
 
 
-async def get_decisions(service: CandidateServiceDep, approvals: ApprovalServiceDep) -> Decisions:
+async def get_decisions(
+    service: CandidateServiceDep, approvals: ApprovalServiceDep, events: EventServiceDep
+) -> Decisions:
     """The service that carries out decisions."""
-    return Decisions(service, approvals)
+    return Decisions(service, approvals, events)
 
 
 DecisionsDep = Annotated[Decisions, Depends(get_decisions)]

@@ -16,6 +16,8 @@ PRIVILEGES = {
     "candidate_counts": "SELECT, INSERT, UPDATE",  # its trigger runs as the role that writes to candidates
     "approval_intents": "SELECT, INSERT, UPDATE, DELETE",
     "approval_events": "SELECT, INSERT",
+    "candidate_events": "SELECT, INSERT",
+    "candidate_event_details": "SELECT, INSERT",
     "unfinished_approvals": "SELECT, UPDATE",
     "users": "SELECT, UPDATE (password_hash)",
     # Not created_at: the database sets it, and a constraint limits the length of a session from then on.

@@ -6,7 +6,7 @@ The service uses SQL; triggers and their functions are in the migrations and in 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -28,6 +28,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -265,3 +266,51 @@ class ApprovalEvent(Base):
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     provider_id: Mapped[int | None]
     detail: Mapped[str | None]
+
+
+class CandidateEvent(Base):
+    """One event of a candidate, without personal data."""
+
+    __tablename__ = "candidate_events"
+    __table_args__ = (
+        CheckConstraint("type ~ '^candidate\\.[a-z_]{1,40}$'::text", name="type"),
+        CheckConstraint(
+            "actor_kind IN ('applicant', 'user', 'api_key', 'service') "
+            "AND (actor_id IS NOT NULL) = (actor_kind IN ('user', 'api_key'))",
+            name="actor",
+        ),
+        Index("ix_candidate_events_candidate_id", "candidate_id", "at", "id"),
+        Index(
+            "ix_candidate_events_provider_orphaned",
+            "candidate_id",
+            postgresql_where=text("type = 'candidate.provider_orphaned'"),
+        ),
+        Index(
+            "uq_candidate_events_approval_event_id",
+            "approval_event_id",
+            unique=True,
+            postgresql_where=text("approval_event_id IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="RESTRICT"))
+    type: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    actor_kind: Mapped[str]
+    actor_id: Mapped[UUID | None]
+    version: Mapped[int | None]
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    approval_event_id: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class CandidateEventDetails(Base):
+    """What an event has of personal data, until it is erased."""
+
+    __tablename__ = "candidate_event_details"
+
+    event_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("candidate_events.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    candidate_id: Mapped[UUID] = mapped_column(index=True)
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB)

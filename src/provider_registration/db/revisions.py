@@ -31,6 +31,7 @@ REVISIONS = (
     "017_search_text",
     "018_functions_and_sessions",
     "019_language",
+    "020_candidate_events",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

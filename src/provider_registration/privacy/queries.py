@@ -8,9 +8,11 @@ from sqlalchemy import text
 # and its search text, which repeats the rest.
 EXPORT_CANDIDATE = text("""
     SELECT to_jsonb(candidates) - CAST('{status_secret_hash, rejected_by, search_text}' AS text[])
-           || jsonb_build_object('approval_events', coalesce(
-               (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'detail', detail) ORDER BY id)
-                FROM approval_events WHERE candidate_id = candidates.id), '[]'))
+           || jsonb_build_object('events', coalesce(
+               (SELECT jsonb_agg(jsonb_build_object('at', at, 'type', type, 'data', data || coalesce(details, '{}'))
+                                 ORDER BY at, id)
+                FROM candidate_events AS event LEFT JOIN candidate_event_details ON event_id = event.id
+                WHERE event.candidate_id = candidates.id), '[]'))
     FROM candidates WHERE contact_email_canonical = :email_canonical
 """)
 
@@ -22,13 +24,10 @@ EXPORT_USER = text("""
                         'created_at', created_at, 'expires_at', expires_at, 'revoked_at', revoked_at)
                         ORDER BY created_at)
                     FROM sessions WHERE user_id = users.id), '[]'),
-               'approval_events', coalesce(
-                   (SELECT jsonb_agg(jsonb_build_object('at', at, 'event', event, 'candidate_id', candidate_id)
-                        ORDER BY id)
-                    FROM approval_events WHERE user_id = users.id), '[]'),
-               'rejections', coalesce(
-                   (SELECT jsonb_agg(jsonb_build_object('at', updated_at, 'candidate_id', id) ORDER BY updated_at)
-                    FROM candidates WHERE rejected_by = users.id), '[]'))
+               'events', coalesce(
+                   (SELECT jsonb_agg(jsonb_build_object('at', at, 'type', type, 'candidate_id', candidate_id)
+                        ORDER BY at, id)
+                    FROM candidate_events WHERE actor_id = users.id), '[]'))
     FROM users WHERE email_canonical = :email_canonical
 """)
 
@@ -45,25 +44,35 @@ HAS_UNFINISHED_APPROVAL = text("""
 # The triggers do not change `version` and `updated_at` when the canonical address changes, so both erase statements
 # write them.
 
-# Erase a candidate's personal data and its status link. Counted facts and the decision stay; a pending candidate is
-# rejected. The name of an approved one stays too: it is the provider's name in billing. `updated_at` is the time of the
-# decision, which erasure does not change.
+# Erase a candidate's personal data, the errors of its approvals and its status link. Counted facts and the decision
+# stay; a pending candidate is rejected. The name of an approved one stays too: it is the provider's name in billing.
+# `updated_at` is the time of the decision, which erasure does not change.
 ERASE_CANDIDATE = text("""
-    UPDATE candidates
-    SET contact_email = 'erased-' || id || '@erased.invalid',
-        contact_email_canonical = 'erased-' || id || '@erased.invalid',
-        company_name = CASE status WHEN 'approved' THEN company_name ELSE 'erased' END,
-        phone = NULL,
-        location = NULL,
-        language = NULL,
-        rejection_reason = NULL,
-        status_secret_hash = NULL,
-        search_text = '',
-        status = CASE status WHEN 'pending' THEN 'rejected' ELSE status END,
-        version = version + 1,
-        updated_at = CASE status WHEN 'pending' THEN now() ELSE updated_at END
-    WHERE id = :candidate_id
-    RETURNING status
+    WITH erased AS (
+        UPDATE candidates
+        SET contact_email = 'erased-' || id || '@erased.invalid',
+            contact_email_canonical = 'erased-' || id || '@erased.invalid',
+            company_name = CASE status WHEN 'approved' THEN company_name ELSE 'erased' END,
+            phone = NULL,
+            location = NULL,
+            language = NULL,
+            rejection_reason = NULL,
+            status_secret_hash = NULL,
+            search_text = '',
+            status = CASE status WHEN 'pending' THEN 'rejected' ELSE status END,
+            version = version + 1,
+            updated_at = CASE status WHEN 'pending' THEN now() ELSE updated_at END
+        WHERE id = :candidate_id
+        RETURNING id, status, version
+    ), recorded AS (
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, version)
+        SELECT id, 'candidate.erased', 'service', version FROM erased
+    ), forgotten AS (
+        DELETE FROM candidate_event_details WHERE candidate_id = :candidate_id
+    ), forgotten_there AS (
+        UPDATE approval_events SET detail = NULL WHERE candidate_id = :candidate_id
+    )
+    SELECT status FROM erased
 """)
 
 # Erase a user's personal data and disable the user; events keep the user's ID.

@@ -155,7 +155,7 @@ class Table:
     update: str | None = None
 
 
-KEPT_BY_TRIGGERS = {"candidate_counts"}
+KEPT_BY_TRIGGERS = {"candidate_counts", "candidate_events", "candidate_event_details"}
 TABLES = {  # referenced ones first
     "users": Table(
         user,

@@ -39,6 +39,12 @@ PROBING_SECONDS = 6.0  # between approvals: longer than the breaker's pause, so 
 DATABASE_HANGS = "PostgreSQL hangs, requests continue"
 BILLING_IS_BACK = "billing is down, then back, without calls"
 
+FORGET_OLD = """
+    WITH old AS (SELECT id FROM candidates WHERE company_name = 'forgotten'), events AS (
+        DELETE FROM candidate_events WHERE candidate_id IN (SELECT id FROM old)
+    )
+    DELETE FROM candidates WHERE id IN (SELECT id FROM old)
+"""
 INSERT_OLD = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day, created_at)
     VALUES ('forgotten', 'forgotten@example.com', ARRAY['apples'], 1, 1, now() - interval '4 days')
@@ -242,7 +248,7 @@ async def candidate_waits(trials: Trials, stage: Stage) -> None:
         "a company has waited for four days",
         "CandidateWaits",
         lambda: stage.world.fetch(INSERT_OLD),
-        lambda: stage.world.fetch("DELETE FROM candidates WHERE company_name = 'forgotten'"),
+        lambda: stage.world.fetch(FORGET_OLD),
     )
 
 

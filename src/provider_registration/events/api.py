@@ -1,0 +1,46 @@
+"""The route of a candidate's events."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from provider_registration.auth.dependencies import StaffDep
+from provider_registration.auth.models import Role
+from provider_registration.candidates.dependencies import CandidateId
+from provider_registration.candidates.errors import CandidateNotFound
+from provider_registration.candidates.links import CANDIDATES
+from provider_registration.events.dependencies import EventServiceDep
+from provider_registration.events.schemas import EXAMPLE_EVENTS, EventListResponse, EventQuery
+from provider_registration.web.openapi import EXAMPLE_ID, links, refuses, success
+from provider_registration.web.parameters import ParametersOnce
+from provider_registration.web.problems import InvalidRequest
+from provider_registration.web.routing import Route
+
+router = APIRouter(tags=["candidates"], route_class=Route)
+
+
+@router.get(
+    f"{CANDIDATES}/{{candidate_id}}/events",
+    summary="List the events of a candidate",
+    responses=success(
+        200,
+        "Some events, newest first",
+        EXAMPLE_EVENTS,
+        links=links("list_candidate_events", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+    ),
+)
+@refuses(
+    CandidateNotFound(EXAMPLE_ID), InvalidRequest.at("query", "limit", "Input should be less than or equal to 100")
+)
+async def list_candidate_events(
+    candidate_id: CandidateId,
+    query: Annotated[EventQuery, Query()],
+    service: EventServiceDep,
+    user: StaffDep,
+    _once: ParametersOnce,
+) -> EventListResponse:
+    """List what happened to the candidate: who did what, and when."""
+    page = await service.of_candidate(candidate_id, limit=query.limit, after=query.cursor)
+    return EventListResponse.of(page, for_admin=user.role is Role.ADMIN)

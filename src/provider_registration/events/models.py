@@ -1,0 +1,85 @@
+"""Models of events."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+
+
+class EventType(StrEnum):
+    """What can happen to a candidate."""
+
+    REGISTERED = "candidate.registered"
+    APPROVAL_REQUESTED = "candidate.approval_requested"
+    APPROVAL_RETRIED = "candidate.approval_retried"
+    APPROVAL_FAILED = "candidate.approval_failed"
+    APPROVAL_IN_DOUBT = "candidate.approval_in_doubt"
+    APPROVAL_LINKED = "candidate.approval_linked"
+    APPROVAL_RELEASED = "candidate.approval_released"
+    APPROVED = "candidate.approved"
+    REJECTED = "candidate.rejected"
+    PROVIDER_ORPHANED = "candidate.provider_orphaned"
+    STATUS_LINK_REPLACED = "candidate.status_link_replaced"
+    ERASED = "candidate.erased"
+
+
+class ActorKind(StrEnum):
+    """Who caused an event: a company, a member of staff, a program with a key, or the service."""
+
+    APPLICANT = "applicant"
+    USER = "user"
+    API_KEY = "api_key"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who caused an event; `id` and `name`, an e-mail address, only of users."""
+
+    kind: ActorKind
+    id: UUID | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a candidate.
+
+    `version`: of the candidate after it; None for what a release without this log recorded. `data`: names, codes and
+    IDs. `error`: the reason of a failed approval, which may name the company; it is erased with the candidate's data.
+    """
+
+    id: int
+    type: EventType
+    at: datetime
+    actor: Actor
+    version: int | None
+    data: dict[str, Any]
+    error: str | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make an event from a row of LIST_EVENTS."""
+        return cls(
+            id=row["id"],
+            type=EventType(row["type"]),
+            at=row["at"],
+            actor=Actor(ActorKind(row["actor_kind"]), row["actor_id"], row["actor_name"]),
+            version=row["version"],
+            data=json.loads(row["data"]),
+            error=row["error"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events of a candidate, newest first; `next` continues after them, None at the end."""
+
+    events: list[Event]
+    next: int | None
