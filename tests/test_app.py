@@ -16,7 +16,7 @@ async def test_a_request_too_many_is_refused_unread_with_a_page_that_has_all_an_
         "postgresql://x:x@127.0.0.1/x",
         "http://127.0.0.1",
         admin_pages=True,
-        rate_limit_default="1/minute",
+        rate_limit_default="1/day",
         cors_allowed_origins=ORIGIN,
     )
     headers = {"Accept": "text/html", "Origin": ORIGIN}
