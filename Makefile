@@ -84,7 +84,7 @@ sqlmap: $(DEV)  ## run sqlmap, which must be installed, against every parameter 
 	$(BIN)/python -m tests.programs.fuzzing.sqlmap $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEVEL),--level $(LEVEL)) \
 		$(if $(ONLY),--only "$(ONLY)")
 
-timing: $(DEV)  ## measure whether sign-in times reveal known users, and whether sign-ins delay probes; TRIES of each
+timing: $(DEV)  ## measure whether sign-in times reveal which users exist, and whether sign-ins delay probes; TRIES of each
 	$(BIN)/python -m tests.programs.timing.run $(if $(TRIES),--tries $(TRIES))
 
 abuse: $(DEV)  ## attack the service as any client could, and measure the effect on others; ARGS="--quick --way directly"

@@ -129,7 +129,7 @@ def main() -> None:
     verdict = (
         f"Statements that read too many blocks in larger tables: {', '.join(too_many)}."
         if too_many
-        else "No statement reads more blocks in larger tables."
+        else "No statement exceeds the limit."
     )
     head = (
         f"Blocks that a statement reads, at {commit()}. The limit is {LIMIT} times those of the smallest table, plus "
