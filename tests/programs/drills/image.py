@@ -254,9 +254,9 @@ def measure(report: Report, buildah: Buildah, base: str) -> None:
     """How large the image is."""
     layers = len(buildah.inspect()["OCIv1"]["rootfs"]["diff_ids"])
     mib = (buildah.size(IMAGE) - buildah.size(base)) / 2**20
-    report.add("MiB besides the base image", mib)
-    report.add("layers, the base's one among them", layers)
-    report.at_most(mib, LARGEST_MIB, "MiB besides the base image")
+    report.add("MiB added to the base image", mib)
+    report.add("layers, including that of the base image", layers)
+    report.at_most(mib, LARGEST_MIB, "MiB added to the base image")
 
 
 def logs(folder: Path) -> list[str]:
