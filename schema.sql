@@ -34,6 +34,20 @@ CREATE TABLE candidate_counts (
     CONSTRAINT pk_candidate_counts PRIMARY KEY (product, status, shard)
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 
+CREATE TABLE event_dispatcher (
+    is_only boolean NOT NULL DEFAULT true,
+    last_position bigint NOT NULL,
+    pruned_position bigint NOT NULL DEFAULT 0,
+    CONSTRAINT pk_event_dispatcher PRIMARY KEY (is_only),
+    CONSTRAINT ck_event_dispatcher_is_only CHECK (is_only)
+) WITH (fillfactor=10);
+
+CREATE TABLE event_queue (
+    event_id bigint NOT NULL,
+    candidate_id uuid NOT NULL,
+    CONSTRAINT pk_event_queue PRIMARY KEY (event_id)
+) WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
+
 CREATE TABLE candidates (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     status character varying(20) NOT NULL DEFAULT 'pending'::character varying,
@@ -155,6 +169,7 @@ CREATE TABLE candidate_events (
     CONSTRAINT ck_candidate_events_type CHECK (type ~ '^candidate\.[a-z_]{1,40}$'::text)
 );
 
+CREATE INDEX ix_candidate_events_at_id ON candidate_events USING btree (at, id);
 CREATE INDEX ix_candidate_events_candidate_id ON candidate_events USING btree (candidate_id, at, id);
 CREATE INDEX ix_candidate_events_provider_orphaned ON candidate_events USING btree (candidate_id) WHERE type = 'candidate.provider_orphaned'::text;
 CREATE UNIQUE INDEX uq_candidate_events_approval_event_id ON candidate_events USING btree (approval_event_id) WHERE approval_event_id IS NOT NULL;
@@ -189,6 +204,43 @@ CREATE TABLE candidate_event_details (
 );
 
 CREATE INDEX ix_candidate_event_details_candidate_id ON candidate_event_details USING btree (candidate_id);
+
+CREATE TABLE deliveries (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    kind text NOT NULL,
+    target text NOT NULL,
+    event_id bigint,
+    state text NOT NULL DEFAULT 'pending'::text,
+    attempts integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamp with time zone DEFAULT clock_timestamp(),
+    last_status integer,
+    last_error text,
+    data jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pk_deliveries PRIMARY KEY (id),
+    CONSTRAINT uq_deliveries_event_id_kind_target UNIQUE (event_id, kind, target),
+    CONSTRAINT fk_deliveries_event_id FOREIGN KEY (event_id) REFERENCES candidate_events(id) ON DELETE CASCADE,
+    CONSTRAINT ck_deliveries_kind CHECK (kind ~ '^[a-z_]{1,40}$'::text),
+    CONSTRAINT ck_deliveries_state CHECK ((state = ANY (ARRAY['pending'::text, 'delivering'::text, 'delivered'::text, 'failed'::text, 'dead'::text, 'unknown'::text])) AND (next_attempt_at IS NOT NULL) = (state = ANY (ARRAY['pending'::text, 'delivering'::text])))
+) WITH (fillfactor=70);
+
+CREATE INDEX ix_deliveries_due ON deliveries USING btree (kind, target, next_attempt_at) WHERE state = ANY (ARRAY['pending'::text, 'delivering'::text]);
+CREATE INDEX ix_deliveries_kind_target_id ON deliveries USING btree (kind, target, id);
+CREATE INDEX ix_deliveries_state_id ON deliveries USING btree (state, id);
+CREATE INDEX ix_deliveries_updated_at ON deliveries USING btree (updated_at);
+CREATE INDEX ix_deliveries_waiting ON deliveries USING btree (kind, id) WHERE state = ANY (ARRAY['pending'::text, 'delivering'::text]);
+
+CREATE TABLE event_positions (
+    "position" bigint NOT NULL,
+    event_id bigint NOT NULL,
+    candidate_id uuid NOT NULL,
+    sequence integer NOT NULL,
+    CONSTRAINT pk_event_positions PRIMARY KEY ("position"),
+    CONSTRAINT uq_event_positions_candidate_id_sequence UNIQUE (candidate_id, sequence),
+    CONSTRAINT uq_event_positions_event_id UNIQUE (event_id),
+    CONSTRAINT fk_event_positions_event_id FOREIGN KEY (event_id) REFERENCES candidate_events(id) ON DELETE CASCADE
+);
 
 CREATE VIEW unfinished_approvals AS
  SELECT candidate_id,
@@ -247,6 +299,18 @@ AS $function$
                 (SELECT details ->> 'error' FROM candidate_event_details WHERE event_id = NEW.id)
             );
         END IF;
+        RETURN NULL;
+    END;
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.candidate_events_queue()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    BEGIN
+        INSERT INTO event_queue (event_id, candidate_id) SELECT id, candidate_id FROM new_rows;
         RETURN NULL;
     END;
     $function$;
@@ -520,6 +584,8 @@ CREATE TRIGGER tr_approval_events_copy AFTER INSERT ON approval_events FOR EACH 
 
 CREATE TRIGGER tr_candidate_events_copy AFTER INSERT ON candidate_events FOR EACH ROW WHEN (new.data ? 'idempotency_key'::text AND pg_trigger_depth() = 0 AND new.approval_event_id IS NULL) EXECUTE FUNCTION candidate_events_copy();
 
+CREATE TRIGGER tr_candidate_events_queue AFTER INSERT ON candidate_events REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidate_events_queue();
+
 CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.status_secret_hash IS DISTINCT FROM new.status_secret_hash AND NOT old.contact_email_canonical IS DISTINCT FROM new.contact_email_canonical) EXECUTE FUNCTION candidates_before_update();
 
 CREATE TRIGGER tr_candidates_canonical_email_inserted BEFORE INSERT ON candidates FOR EACH ROW WHEN (new.contact_email_canonical IS NULL) EXECUTE FUNCTION candidates_canonical_email();
@@ -547,4 +613,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` goes on from here.
-INSERT INTO alembic_version VALUES ('020_candidate_events');
+INSERT INTO alembic_version VALUES ('021_event_feed');

@@ -44,7 +44,8 @@ FOLDER_PREFIX = "provider-registration-tests-"
 A_RUN_STARTS_WITHIN = 60.0  # seconds
 
 DELETE_CANDIDATES = (
-    "DELETE FROM candidate_events; DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
+    "DELETE FROM event_queue; DELETE FROM candidate_events; "
+    "DELETE FROM approval_events; DELETE FROM approval_intents; DELETE FROM candidates"
 )
 
 pytest_plugins = ["tests.running_service"]  # fixtures for every folder

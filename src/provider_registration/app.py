@@ -28,8 +28,10 @@ from provider_registration.candidates.schemas import CandidateRegistration, Reje
 from provider_registration.candidates.status_links_api import router as status_links_router
 from provider_registration.console.dependencies import require_reader
 from provider_registration.console.installation import ADMIN_FOLDER, ADMIN_HOME, install_admin
+from provider_registration.deliveries.api import router as deliveries_router
 from provider_registration.environment import load_settings
 from provider_registration.events.api import router as events_router
+from provider_registration.events.feed_api import router as feed_router
 from provider_registration.health.api import router as health_router
 from provider_registration.health.metrics_api import ScrapeToken, require_scrape_token
 from provider_registration.health.metrics_api import router as metrics_router
@@ -67,6 +69,8 @@ At `/docs`, press **Authorize** and sign in to try the staff endpoints. Every er
 TAGS = [
     {"name": "candidates", "description": "Supplier companies: register, list, read, decide."},
     {"name": "approvals", "description": "Approvals that billing has not confirmed yet: list, retry, resolve."},
+    {"name": "events", "description": "What happened to candidates, in one order, for other systems."},
+    {"name": "deliveries", "description": "Messages about events, and what became of each."},
     {"name": "auth", "description": "Sign-in and sessions."},
     {"name": "health", "description": "Monitoring, probes and Prometheus metrics."},
 ]
@@ -80,6 +84,15 @@ BODIES: list[type[BaseModel]] = [
     RefreshRequest,
 ]
 
+API_ROUTERS = (
+    candidates_router,
+    events_router,
+    feed_router,
+    approvals_router,
+    deliveries_router,
+    auth_router,
+)
+
 ACCESS_CHECKS = {
     "anyone": [],
     "staff": [Depends(require_staff)],
@@ -87,8 +100,11 @@ ACCESS_CHECKS = {
 }
 
 
-def create_app(settings: Settings) -> Application:
-    """Create the application; nothing is opened before its lifespan starts."""
+def create_app(settings: Settings, *, api: bool = True) -> Application:
+    """Create the application; nothing is opened before its lifespan starts.
+
+    Without `api`, it has only health and metrics, for a process that only works in the background.
+    """
     signer, limits, tracing, pages = _signer(settings), _rate_limits(settings), _tracing(settings), _pages(settings)
     app = Application(
         title="Provider Registration Service",
@@ -112,7 +128,7 @@ def create_app(settings: Settings) -> Application:
         FlashKey(hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")),
     )
     # Added to the application's router: with `include_router`, FastAPI would match every path twice.
-    for router in (candidates_router, events_router, approvals_router, auth_router):
+    for router in API_ROUTERS if api else ():
         app.router.routes += router.routes
     app.include_router(health_router)
     docs_checks = ACCESS_CHECKS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})

@@ -90,15 +90,29 @@ def _ensure_admin(database_url: str, email: str, password: str | None) -> str | 
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="number of processes")
 def serve(workers: int) -> None:
     """Serve the API with the settings of the environment; refuse to start if one is missing or unsafe."""
+    _serve(_serving_settings(), workers=workers)
+
+
+@main.command()
+def work() -> None:
+    """Number events and send messages, without the API; only /health and /metrics are served."""
+    without_pages = {"workers": True, "admin_pages": False, "public_pages": False, "docs_access": "off"}
+    _serve(_serving_settings().model_copy(update=without_pages), workers=1, api=False)
+
+
+def _serving_settings() -> Settings:
     try:
-        settings = load_settings(Settings)
+        return load_settings(Settings)
     except SettingsError as error:
         raise click.ClickException(
             "The service does not start:\n" + "\n".join(f"  {p}" for p in error.problems)
         ) from None
+
+
+def _serve(settings: Settings, *, workers: int, api: bool = True) -> None:
     configure_logging(settings.log_level)
     try:
-        serving.serve(settings, workers=workers)
+        serving.serve(settings, workers=workers, api=api)
     except (serving.CannotServe, UnusableTranslation) as error:
         raise click.ClickException(str(error)) from None
 

@@ -38,6 +38,10 @@ class InvalidStateError(ServiceError):
     """The state of the object rules this out permanently."""
 
 
+class GoneError(ServiceError):
+    """The object existed and will not again."""
+
+
 class ConflictError(ServiceError):
     """Another operation conflicts with this one."""
 

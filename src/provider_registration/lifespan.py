@@ -21,8 +21,13 @@ from provider_registration.candidates.filling import keep_filled
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
 from provider_registration.db.reading import Reader
+from provider_registration.deliveries.service import DeliveryService
+from provider_registration.deliveries.upkeep import keep_up
 from provider_registration.email_addresses import keep_canonical
+from provider_registration.events.dispatcher import Dispatcher, keep_dispatching
+from provider_registration.events.feed import Feed
 from provider_registration.events.service import EventService
+from provider_registration.events.stream import EventStreams
 from provider_registration.health.readiness import Readiness
 from provider_registration.observability.metrics import BUILD_INFO, UP
 from provider_registration.observability.standard_error import log_writer
@@ -52,6 +57,8 @@ async def lifespan(
     ):
         revocations = RevocationWatch(reserved)
         approvals = ApprovalService(database, reader, billing)
+        feed, deliveries = Feed(database), DeliveryService(database)
+        streams = EventStreams(feed)
         app.services.add(
             billing,
             approvals,
@@ -60,13 +67,22 @@ async def lifespan(
             CandidateService(database, reader, creates_status_links=settings.public_pages),
             StatisticsService(database),
             EventService(database),
+            feed,
+            streams,
+            deliveries,
         )
         background = [
             asyncio.create_task(keep_sweeping(approvals)),
             asyncio.create_task(keep_canonical(database)),
             asyncio.create_task(revocations.run()),
             asyncio.create_task(keep_filled(database)),
+            asyncio.create_task(streams.run()),
         ]
+        if settings.workers:
+            background += [
+                asyncio.create_task(keep_dispatching(Dispatcher(database, subscriptions=[]))),
+                asyncio.create_task(keep_up(deliveries, settings.retention_deliveries_days)),
+            ]
         stopping = asyncio.Event()
         approvals_end = asyncio.create_task(approvals.stop(stopping))
         UP.set(1)

@@ -26,8 +26,10 @@ class CannotServe(Exception):
     """The service does not start; the message says why."""
 
 
-def serve(settings: Settings, *, workers: int) -> None:
+def serve(settings: Settings, *, workers: int, api: bool = True) -> None:
     """Serve until SIGINT or SIGTERM, in this process or in as many child processes as `workers`.
+
+    Without `api`, one process serves only health and metrics, and works in the background.
 
     Raises:
         CannotServe: the database or the machine is not ready for it.
@@ -45,7 +47,7 @@ def serve(settings: Settings, *, workers: int) -> None:
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=int(STOP_SECONDS) + SHUTDOWN_MARGIN_SECONDS,
     )
-    app = create_app(settings)  # first: importing redis in two threads at once fails
+    app = create_app(settings, api=api)  # first: importing redis in two threads at once fails
     _refuse_at_start(settings)
     if workers == 1:
         server(app)

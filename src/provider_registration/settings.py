@@ -50,6 +50,7 @@ def _rate_limit(value: str) -> str:
     return value
 
 
+Days = Annotated[int | None, Field(ge=1, le=36_500)]
 RateLimit = Annotated[str, AfterValidator(_rate_limit), EmptyMeansOff()]
 
 
@@ -137,6 +138,12 @@ class Settings(DatabaseSettings):
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
         description="IP addresses or networks of proxies whose X-Forwarded-For is trusted, separated by commas; *: any",
+    )
+    workers: bool = Field(
+        True, description="whether this process also numbers events and sends messages; false: `work` does it alone"
+    )
+    retention_deliveries_days: Days = Field(
+        None, description="days after which finished deliveries are deleted; empty: never"
     )
     billing_connect_timeout_seconds: float = Field(
         2.0, gt=0, le=60, description="time to connect to billing, per attempt"

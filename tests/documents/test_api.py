@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import asyncpg
 import pytest
 
 from provider_registration.app import create_app
@@ -229,9 +231,29 @@ async def _in_doubt(live: Live) -> str:
     return candidate
 
 
+async def _dead(live: Live) -> str:
+    connection = await asyncpg.connect(live.database_url)
+    try:
+        insert = "INSERT INTO deliveries (kind, target, state, next_attempt_at) VALUES ('email', 'staff', 'dead', NULL)"
+        return str(await connection.fetchval(f"{insert} RETURNING id"))
+    finally:
+        await connection.close()
+
+
+async def _in_feed(live: Live) -> str:
+    candidate = await _registered(live)
+    while not (await live.ask("GET", f"/candidates/{candidate}/events")).json()["events"][0]["sequence"]:
+        await asyncio.sleep(0.05)
+    return candidate
+
+
 # The preparation of a section's example; a pending candidate by default.
 BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "POST /candidates": _nothing,
+    "GET /candidates/{candidate_id}/events": _in_feed,
+    "GET /events": _in_feed,
+    "GET /deliveries": _nothing,
+    "POST /deliveries/{delivery_id}/retry": _dead,
     "GET /approvals": _waiting,
     "POST /candidates/{candidate_id}/approval/retry": _waiting,
     "POST /candidates/{candidate_id}/approval/resolve": _in_doubt,
@@ -265,7 +287,7 @@ def test_every_endpoint_has_an_example() -> None:
 async def test_the_example_returns_the_response_shown(example: Example, live: Live, shell: Shell) -> None:
     candidate = await BEFORE.get(example.title, _registered)(live)
 
-    finished = await shell(example.request, CANDIDATE=candidate, **live.variables)
+    finished = await shell(example.request, CANDIDATE=candidate, DELIVERY=candidate, **live.variables)
 
     assert finished.status == 0, finished.errors
     shown, came = _Answer.read(example.answer), _Answer.read(finished.output)

@@ -11,8 +11,11 @@ from provider_registration.auth.errors import NotAuthenticated, RoleNotAllowed
 from provider_registration.auth.models import Role, User
 from provider_registration.auth.service import AuthService
 from provider_registration.db.database import DatabaseUnavailable
+from provider_registration.pages.cookies import read_cookie
 from provider_registration.web.openapi import refuses
 from provider_registration.web.services import provide
+
+SESSION_COOKIE = "session"  # of the console
 
 bearer = OAuth2PasswordBearer(
     tokenUrl="auth/login",  # relative, so that it is correct behind a gateway's prefix
@@ -46,3 +49,21 @@ async def require_admin(user: StaffDep) -> User:
 
 
 AdminDep = Annotated[User, Depends(require_admin)]
+
+
+@refuses(NotAuthenticated(), RoleNotAllowed(Role.ADMIN))
+async def require_follower(
+    request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep
+) -> User:
+    """An admin with an access token or, since browsers send no token by themselves, with a console session."""
+    if token is not None:
+        return await require_admin(await require_staff(request, token, auth))
+    secret = read_cookie(request, SESSION_COOKIE)
+    signed_in = await auth.find_browser(secret, is_use=False) if secret else None
+    if signed_in is None:
+        raise NotAuthenticated
+    request.state.user_id = signed_in.user.user_id
+    return await require_admin(signed_in.user)
+
+
+FollowerDep = Annotated[User, Depends(require_follower)]

@@ -158,6 +158,7 @@ FIND_BROWSER_SESSION = text("""
         FROM found
         WHERE browser_sessions.secret_hash = found.secret_hash
           AND browser_sessions.seen_at < now() - interval '1 minute'
+          AND CAST(:is_use AS boolean)
     )
     SELECT session_id, user_id, role, email FROM found
 """)

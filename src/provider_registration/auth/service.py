@@ -182,9 +182,20 @@ class AuthService:
             raise NotAuthenticated
         return user
 
-    async def find_browser(self, secret: str) -> BrowserUser | None:
-        """The user of a browser's secret; looked up for every request, so that revocation takes effect at once."""
-        parameters = {"secret_hash": _hash(secret), "idle_seconds": BROWSER_IDLE_SECONDS}
+    async def has_ended(self, user: User) -> bool:
+        """Whether the session of a user was ended.
+
+        Raises:
+            DatabaseUnavailable: unknown.
+        """
+        return await self._revocations.is_revoked(user.session_id)
+
+    async def find_browser(self, secret: str, *, is_use: bool = True) -> BrowserUser | None:
+        """The user of a browser's secret; looked up for every request, so that revocation takes effect at once.
+
+        Without `is_use`, the session goes on to be idle: nobody did anything.
+        """
+        parameters = {"secret_hash": _hash(secret), "idle_seconds": BROWSER_IDLE_SECONDS, "is_use": is_use}
         async with self._database.statement() as session:
             row = (await session.execute(queries.FIND_BROWSER_SESSION, parameters)).one_or_none()
         if row is None:

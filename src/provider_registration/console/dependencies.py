@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from provider_registration.approvals.dependencies import ApprovalServiceDep
-from provider_registration.auth.dependencies import AuthServiceDep, bearer, require_staff
+from provider_registration.auth.dependencies import SESSION_COOKIE, AuthServiceDep, bearer, require_staff
 from provider_registration.auth.errors import RoleNotAllowed
 from provider_registration.auth.models import BrowserUser, Role
 from provider_registration.candidates.dependencies import CandidateServiceDep
@@ -17,8 +17,6 @@ from provider_registration.console.decisions import Decisions
 from provider_registration.console.errors import SignInNeeded
 from provider_registration.events.dependencies import EventServiceDep
 from provider_registration.pages.cookies import read_cookie
-
-SESSION_COOKIE = "session"
 
 
 async def find_browser_user(request: Request, auth: AuthServiceDep) -> BrowserUser | None:

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from provider_registration.auth.dependencies import AuthServiceDep
+from provider_registration.auth.dependencies import SESSION_COOKIE, AuthServiceDep
 from provider_registration.auth.errors import InvalidCredentials, NotAuthenticated
 from provider_registration.auth.schemas import LoginRequest
 from provider_registration.auth.service import AuthService
-from provider_registration.console.dependencies import SESSION_COOKIE, BrowserUserDep, FoundUserDep
+from provider_registration.console.dependencies import BrowserUserDep, FoundUserDep
 from provider_registration.console.errors import CookieMissing
 from provider_registration.console.layout import AGAIN, CANDIDATES, SELECTED, SIGN_IN, SIGN_OUT, page_above, safe_target
 from provider_registration.errors import ServiceError

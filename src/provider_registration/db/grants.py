@@ -18,6 +18,10 @@ PRIVILEGES = {
     "approval_events": "SELECT, INSERT",
     "candidate_events": "SELECT, INSERT",
     "candidate_event_details": "SELECT, INSERT",
+    "event_queue": "SELECT, DELETE",  # a trigger fills it
+    "event_positions": "SELECT, INSERT",
+    "event_dispatcher": "SELECT, UPDATE (last_position)",
+    "deliveries": "SELECT, INSERT, UPDATE, DELETE",
     "unfinished_approvals": "SELECT, UPDATE",
     "users": "SELECT, UPDATE (password_hash)",
     # Not created_at: the database sets it, and a constraint limits the length of a session from then on.

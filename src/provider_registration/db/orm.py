@@ -285,6 +285,7 @@ class CandidateEvent(Base):
             "candidate_id",
             postgresql_where=text("type = 'candidate.provider_orphaned'"),
         ),
+        Index("ix_candidate_events_at_id", "at", "id"),
         Index(
             "uq_candidate_events_approval_event_id",
             "approval_event_id",
@@ -314,3 +315,78 @@ class CandidateEventDetails(Base):
     )
     candidate_id: Mapped[UUID] = mapped_column(index=True)
     details: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class QueuedEvent(Base):
+    """An event without a position; a trigger writes it with the event."""
+
+    __tablename__ = "event_queue"
+    __table_args__ = (
+        {"postgresql_with": {"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "1000"}},
+    )
+
+    event_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    candidate_id: Mapped[UUID]
+
+
+class EventPosition(Base):
+    """The position of an event in the feed, and its number among the candidate's events."""
+
+    __tablename__ = "event_positions"
+    __table_args__ = (UniqueConstraint("event_id"), UniqueConstraint("candidate_id", "sequence"))
+
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    event_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("candidate_events.id", ondelete="CASCADE"))
+    candidate_id: Mapped[UUID]
+    sequence: Mapped[int]
+
+
+class EventDispatcher(Base):
+    """The last position; whoever locks the row may give the next ones."""
+
+    __tablename__ = "event_dispatcher"
+    __table_args__ = (CheckConstraint("is_only", name="is_only"), {"postgresql_with": {"fillfactor": "10"}})
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    last_position: Mapped[int] = mapped_column(BigInteger)
+    pruned_position: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class Delivery(Base):
+    """One message to one target, without personal data."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("event_id", "kind", "target"),
+        CheckConstraint("kind ~ '^[a-z_]{1,40}$'::text", name="kind"),
+        CheckConstraint(
+            "state IN ('pending', 'delivering', 'delivered', 'failed', 'dead', 'unknown') "
+            "AND (next_attempt_at IS NOT NULL) = (state IN ('pending', 'delivering'))",
+            name="state",
+        ),
+        Index(
+            "ix_deliveries_due",
+            "kind",
+            "target",
+            "next_attempt_at",
+            postgresql_where=text("state IN ('pending', 'delivering')"),
+        ),
+        Index("ix_deliveries_waiting", "kind", "id", postgresql_where=text("state IN ('pending', 'delivering')")),
+        Index("ix_deliveries_kind_target_id", "kind", "target", "id"),
+        Index("ix_deliveries_state_id", "state", "id"),
+        Index("ix_deliveries_updated_at", "updated_at"),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    kind: Mapped[str]
+    target: Mapped[str]
+    event_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("candidate_events.id", ondelete="CASCADE"))
+    state: Mapped[str] = mapped_column(server_default=text("'pending'::text"))
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=func.clock_timestamp())
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None]
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -32,6 +32,7 @@ REVISIONS = (
     "018_functions_and_sessions",
     "019_language",
     "020_candidate_events",
+    "021_event_feed",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

@@ -51,11 +51,13 @@ class Actor:
 class Event:
     """One event of a candidate.
 
-    `version`: of the candidate after it; None for what a release without this log recorded. `data`: names, codes and
-    IDs. `error`: the reason of a failed approval, which may name the company; it is erased with the candidate's data.
+    `sequence`: its number among the candidate's events, from 1; None until it is in the feed, soon after. `version`: of
+    the candidate after it; None for what a release without this log recorded. `data`: names, codes and IDs. `error`:
+    the reason of a failed approval, which may name the company; it is erased with the candidate's data.
     """
 
     id: int
+    sequence: int | None
     type: EventType
     at: datetime
     actor: Actor
@@ -68,6 +70,7 @@ class Event:
         """Make an event from a row of LIST_EVENTS."""
         return cls(
             id=row["id"],
+            sequence=row["sequence"],
             type=EventType(row["type"]),
             at=row["at"],
             actor=Actor(ActorKind(row["actor_kind"]), row["actor_id"], row["actor_name"]),
@@ -83,3 +86,43 @@ class EventPage:
 
     events: list[Event]
     next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """One event in the feed, without personal data."""
+
+    position: int
+    id: int
+    sequence: int
+    type: EventType
+    at: datetime
+    candidate_id: UUID
+    actor_kind: ActorKind
+    actor_id: UUID | None
+    version: int | None
+    data: dict[str, Any]
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make an event from a row of READ_FEED."""
+        return cls(
+            position=row["position"],
+            id=row["id"],
+            sequence=row["sequence"],
+            type=EventType(row["type"]),
+            at=row["at"],
+            candidate_id=row["candidate_id"],
+            actor_kind=ActorKind(row["actor_kind"]),
+            actor_id=row["actor_id"],
+            version=row["version"],
+            data=json.loads(row["data"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """Some events, oldest first; `next` is the position to continue after."""
+
+    events: list[FeedEvent]
+    next: int

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-from provider_registration.events.models import ActorKind, Event, EventPage, EventType
+from provider_registration.events.models import ActorKind, Event, EventPage, EventType, FeedEvent, FeedPage
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
 
 MAX_EVENT_ID = 2**63 - 1
+CURSOR = r"^[0-9]{1,18}$"
+CURSOR_OR_LATEST = r"^([0-9]{1,18}|latest)$"
+POSITION = re.compile("[0-9]{1,18}")
+MAX_FEED = 1000  # events in a page of the feed
 # What only an admin sees: how an approval went.
 OF_ADMINS = ("idempotency_key", "error")
 
@@ -19,6 +26,7 @@ EXAMPLE_EVENTS: dict[str, Any] = {
     "events": [
         {
             "id": "4182",
+            "sequence": 2,
             "type": "candidate.rejected",
             "at": "2026-03-14T10:00:00.123456Z",
             "actor": {
@@ -34,6 +42,23 @@ EXAMPLE_EVENTS: dict[str, Any] = {
 }
 
 
+EXAMPLE_FEED: dict[str, Any] = {
+    "events": [
+        {
+            "id": "4182",
+            "sequence": 2,
+            "type": "candidate.rejected",
+            "at": "2026-03-14T10:00:00.123456Z",
+            "candidate_id": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11",
+            "actor": {"kind": "user", "id": "5d2c0a0e-7f3b-4a53-9f2f-0a9d7c1b2e3f"},
+            "version": 2,
+            "data": {},
+        }
+    ],
+    "next_after": "4182",
+}
+
+
 class EventQuery(BaseModel):
     """Which events of a candidate to list."""
 
@@ -43,6 +68,47 @@ class EventQuery(BaseModel):
     cursor: int | None = Field(
         None, ge=1, le=MAX_EVENT_ID, description="Continue after a page: its `pagination.next_cursor`"
     )
+
+
+def _types(value: str | None) -> str | None:
+    if value is not None and not set(value.split(",")) <= set(EventType):
+        raise PydanticCustomError("event_types", "Input should be types of events, separated by commas")
+    return value
+
+
+def position_of(cursor: str | None) -> int | None:
+    """The position of a cursor; None if there is none, or none of ours."""
+    return int(cursor) if cursor is not None and POSITION.fullmatch(cursor) else None
+
+
+class StreamQuery(BaseModel):
+    """Which events to follow."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: str | None = Field(
+        None, pattern=CURSOR, description="Continue after this cursor: `next_after` of a page, or the `id` of an event"
+    )
+    types: Annotated[str | None, AfterValidator(_types)] = Field(
+        None, description="Only events of these types, separated by commas"
+    )
+
+    @property
+    def wanted(self) -> Sequence[EventType]:
+        """The types to read."""
+        return [EventType(each) for each in self.types.split(",")] if self.types else tuple(EventType)
+
+
+class FeedQuery(StreamQuery):
+    """Which events to read."""
+
+    after: str | None = Field(
+        None,
+        pattern=CURSOR_OR_LATEST,
+        description="Continue after this cursor: `next_after` of a page, or `latest` to begin with what happens from "
+        "now on; default: from the oldest event",
+    )
+    limit: int = Field(MAX_LIMIT, ge=1, le=MAX_FEED, description="Maximum events")
 
 
 class ActorResponse(BaseModel):
@@ -59,6 +125,9 @@ class EventResponse(BaseModel):
     """One event of a candidate."""
 
     id: str = Field(description="The same wherever the event appears")
+    sequence: int | None = Field(
+        description="Its number among the candidate's events, from 1; null until it is in the feed, a second later"
+    )
     type: EventType
     at: datetime = Field(description="UTC")
     actor: ActorResponse
@@ -74,12 +143,59 @@ class EventResponse(BaseModel):
         data = event.data if event.error is None else {**event.data, "error": event.error}
         return cls(
             id=str(event.id),
+            sequence=event.sequence,
             type=event.type,
             at=event.at,
             actor=ActorResponse.model_validate(event.actor),
             version=event.version,
             data=data if for_admin else {name: value for name, value in data.items() if name not in OF_ADMINS},
         )
+
+
+class FeedActor(BaseModel):
+    """Who caused an event, without a name: a feed is copied to other systems."""
+
+    kind: ActorKind
+    id: UUID | None = Field(description="The user or key; null for others")
+
+
+class FeedEventResponse(BaseModel):
+    """One event in the feed."""
+
+    id: str = Field(description="The same wherever the event appears")
+    sequence: int = Field(description="Its number among the candidate's events, from 1")
+    type: EventType
+    at: datetime = Field(description="UTC")
+    candidate_id: UUID
+    actor: FeedActor
+    version: int | None = Field(description="The candidate's version after it; null if it was not recorded")
+    data: dict[str, Any] = Field(description="As in the events of a candidate, without `error`")
+
+    @classmethod
+    def of(cls, event: FeedEvent) -> Self:
+        """Show an event."""
+        return cls(
+            id=str(event.id),
+            sequence=event.sequence,
+            type=event.type,
+            at=event.at,
+            candidate_id=event.candidate_id,
+            actor=FeedActor(kind=event.actor_kind, id=event.actor_id),
+            version=event.version,
+            data=event.data,
+        )
+
+
+class FeedResponse(BaseModel):
+    """Some events, oldest first."""
+
+    events: list[FeedEventResponse]
+    next_after: str = Field(description="`after` of the next request, also if there are no events")
+
+    @classmethod
+    def of(cls, page: FeedPage) -> Self:
+        """Show a page."""
+        return cls(events=[FeedEventResponse.of(event) for event in page.events], next_after=str(page.next))
 
 
 class EventPagination(BaseModel):

@@ -120,6 +120,27 @@ ORPHANED_PROVIDERS = Gauge(
     "Providers in billing that are linked to no candidate, as of the last sweep.",
     multiprocess_mode="livemostrecent",
 )
+EVENTS_DISPATCHED = Counter(
+    "provider_service_events_dispatched",
+    "Events that got their position in the feed.",
+)
+LAST_DISPATCH_TIMESTAMP = Gauge(
+    "provider_service_last_dispatch_timestamp_seconds",
+    "Unix time of the last successful look into the queue of events, or of the start.",
+    multiprocess_mode="livemax",
+)
+EVENT_STREAMS = Gauge("provider_service_event_streams", "Open streams of events.", multiprocess_mode="livesum")
+DELIVERIES = Counter(
+    "provider_service_deliveries",
+    "Attempts to deliver a message, by kind and outcome: delivered, retried, failed, dead, unknown.",
+    ["kind", "outcome"],
+)
+OLDEST_DELIVERY_SECONDS = Gauge(
+    "provider_service_oldest_delivery_seconds",
+    "Age of the oldest message that is not delivered and still tried, by kind; 0 if there is none.",
+    ["kind"],
+    multiprocess_mode="livemostrecent",
+)
 RATE_LIMIT_REFUSALS = Counter(
     "provider_service_rate_limit_refusals",
     "Requests and connections refused because a caller has too many, by limit: login, registration, default, "

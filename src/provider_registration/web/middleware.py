@@ -26,6 +26,7 @@ REQUEST_ID_HEADER = b"x-request-id"
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # Version, trace id, parent id, flags: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
 VALID_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+UNTIMED = frozenset({"/events/stream"})  # it lasts for minutes and says nothing about response times
 CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that disconnected before the response
 
 
@@ -78,7 +79,8 @@ class RequestMiddleware:
         endpoint = endpoint_of(scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
         _counter(method, endpoint, status).inc()
-        _histogram(method, endpoint).observe(seconds)
+        if endpoint not in UNTIMED:
+            _histogram(method, endpoint).observe(seconds)
         self._access_log.add(
             method=method,
             endpoint=endpoint,

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from provider_registration.errors import (
     AuthenticationError,
     ConflictError,
+    GoneError,
     InvalidInputError,
     InvalidStateError,
     LimitExceededError,
@@ -135,6 +136,7 @@ STATUS_BY_KIND: dict[type[ServiceError], HTTPStatus] = {
     HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     TargetTooLong: HTTPStatus.REQUEST_URI_TOO_LONG,
     ConflictError: HTTPStatus.CONFLICT,
+    GoneError: HTTPStatus.GONE,
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -155,7 +155,15 @@ class Table:
     update: str | None = None
 
 
-KEPT_BY_TRIGGERS = {"candidate_counts", "candidate_events", "candidate_event_details"}
+KEPT_BY_TRIGGERS = {
+    "candidate_counts",
+    "candidate_events",
+    "candidate_event_details",
+    "event_queue",
+    "event_positions",  # from the events
+    "event_dispatcher",
+    "deliveries",  # of the release that made them
+}
 TABLES = {  # referenced ones first
     "users": Table(
         user,

@@ -1,0 +1,63 @@
+"""The routes of deliveries."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from provider_registration.auth.dependencies import AdminDep
+from provider_registration.deliveries.dependencies import DeliveryServiceDep
+from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
+from provider_registration.deliveries.schemas import (
+    EXAMPLE_DELIVERIES,
+    MAX_ID,
+    DeliveryListResponse,
+    DeliveryQuery,
+)
+from provider_registration.web.openapi import links, refuses, success
+from provider_registration.web.parameters import ParametersOnce
+from provider_registration.web.problems import InvalidRequest
+from provider_registration.web.routing import Route
+
+router = APIRouter(tags=["deliveries"], route_class=Route)
+
+EXAMPLE_DELIVERY_ID = 913
+
+
+@router.get(
+    "/deliveries",
+    summary="List deliveries",
+    responses=success(
+        200,
+        "Some deliveries, newest first",
+        EXAMPLE_DELIVERIES,
+        links=links("list_deliveries", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+    ),
+)
+@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
+async def list_deliveries(
+    query: Annotated[DeliveryQuery, Query()], service: DeliveryServiceDep, _user: AdminDep, _once: ParametersOnce
+) -> DeliveryListResponse:
+    """List messages to applicants, staff and webhooks, and what became of each."""
+    page = await service.page(limit=query.limit, before=query.cursor, kind=query.kind, state=query.state)
+    return DeliveryListResponse.of(page)
+
+
+@router.post(
+    "/deliveries/{delivery_id}/retry",
+    summary="Send a message again",
+    status_code=HTTPStatus.ACCEPTED,
+    responses={202: {"description": "It is sent soon"}},
+)
+@refuses(
+    DeliveryNotFound(EXAMPLE_DELIVERY_ID),
+    AlreadyDelivered(EXAMPLE_DELIVERY_ID),
+    DeliveryInProgress(EXAMPLE_DELIVERY_ID),
+)
+async def retry_delivery(
+    delivery_id: Annotated[int, Path(ge=1, le=MAX_ID)], service: DeliveryServiceDep, _user: AdminDep
+) -> None:
+    """Send a message that was not delivered again, now. One in the state `unknown` may arrive twice."""
+    await service.retry(delivery_id)

@@ -1,0 +1,43 @@
+"""Errors of deliveries."""
+
+from __future__ import annotations
+
+from provider_registration.errors import ConflictError, InvalidStateError, NotFoundError
+
+
+class DeliveryError:
+    """An error about one delivery."""
+
+    def __init__(self, delivery_id: int) -> None:
+        self.delivery_id = delivery_id
+
+
+class DeliveryNotFound(DeliveryError, NotFoundError):
+    """There is no delivery with this ID."""
+
+    code = "delivery-not-found"
+    title = "Delivery not found"
+
+    def __str__(self) -> str:
+        return f"Delivery {self.delivery_id} not found."
+
+
+class AlreadyDelivered(DeliveryError, InvalidStateError):
+    """The message was delivered."""
+
+    code = "already-delivered"
+    title = "Already delivered"
+
+    def __str__(self) -> str:
+        return f"Delivery {self.delivery_id} was delivered; it is not sent again."
+
+
+class DeliveryInProgress(DeliveryError, ConflictError):
+    """The message is being sent."""
+
+    code = "delivery-in-progress"
+    title = "Delivery in progress"
+    retry_after = 30
+
+    def __str__(self) -> str:
+        return f"Delivery {self.delivery_id} is being sent. See in a moment what became of it."

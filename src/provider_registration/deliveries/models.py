@@ -1,0 +1,131 @@
+"""Models of deliveries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+
+
+class Kind(StrEnum):
+    """How a message is sent."""
+
+    EMAIL = "email"
+    WEBHOOK = "webhook"
+
+
+class State(StrEnum):
+    """What became of a message.
+
+    `failed`: refused for good. `dead`: not accepted until its tries were used up. `unknown`: it may have been accepted,
+    and is not sent again by itself.
+    """
+
+    PENDING = "pending"
+    DELIVERING = "delivering"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredEvent:
+    """The event that a message is about."""
+
+    id: int
+    type: str
+    at: datetime
+    candidate_id: UUID
+    version: int | None
+    sequence: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that was claimed: whoever holds it sends it before `lease_ends_at`, by the database's clock.
+
+    `attempts` includes this one. `data` and `event.data` have no personal data.
+    """
+
+    id: int
+    kind: Kind
+    target: str
+    attempts: int
+    lease_ends_at: datetime
+    created_at: datetime
+    data: dict[str, Any]
+    event: DeliveredEvent | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make a delivery from a row of CLAIM_DELIVERIES."""
+        event = None
+        if row["event_id"] is not None:
+            event = DeliveredEvent(
+                id=row["event_id"],
+                type=row["type"],
+                at=row["at"],
+                candidate_id=row["candidate_id"],
+                version=row["version"],
+                sequence=row["sequence"],
+                data=json.loads(row["event_data"]),
+            )
+        return cls(
+            id=row["id"],
+            kind=Kind(row["kind"]),
+            target=row["target"],
+            attempts=row["attempts"],
+            lease_ends_at=row["lease_ends_at"],
+            created_at=row["created_at"],
+            data=json.loads(row["data"]),
+            event=event,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a try; `error` and `status` name no person. `retry_after` is in seconds, only with PENDING."""
+
+    state: State
+    error: str | None = None
+    status: int | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """A delivery as staff see it."""
+
+    id: int
+    kind: str
+    target: str
+    event_id: int | None
+    event_type: str | None
+    candidate_id: UUID | None
+    state: State
+    attempts: int
+    next_attempt_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Make a record from a row of LIST_DELIVERIES."""
+        return cls(**{**row, "state": State(row["state"])})
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Some deliveries, newest first; `next` continues after them, None at the end."""
+
+    deliveries: list[DeliveryRecord]
+    next: int | None

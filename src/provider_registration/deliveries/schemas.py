@@ -1,0 +1,116 @@
+"""Request parameters and response bodies of deliveries."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from provider_registration.deliveries.models import DeliveryPage, DeliveryRecord, Kind, State
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
+
+MAX_ID = 2**63 - 1
+
+EXAMPLE_DELIVERIES: dict[str, Any] = {
+    "deliveries": [
+        {
+            "delivery_id": "913",
+            "kind": "email",
+            "target": "applicant",
+            "event": {
+                "id": "4182",
+                "type": "candidate.rejected",
+                "candidate_id": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11",
+            },
+            "state": "pending",
+            "attempts": 2,
+            "next_attempt_at": "2026-03-14T10:05:00.123456Z",
+            "last_status": 451,
+            "last_error": "refused for now",
+            "created_at": "2026-03-14T10:00:00.123456Z",
+            "updated_at": "2026-03-14T10:01:00.123456Z",
+        }
+    ],
+    "pagination": {"next_cursor": None},
+}
+
+
+class DeliveryQuery(BaseModel):
+    """Which deliveries to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind | None = Field(None, description="Only of this kind")
+    state: State | None = Field(None, description="Only in this state")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Maximum deliveries")
+    cursor: int | None = Field(None, ge=1, le=MAX_ID, description="Continue after a page: its `pagination.next_cursor`")
+
+
+class AboutEvent(BaseModel):
+    """The event that a message is about."""
+
+    id: str
+    type: str
+    candidate_id: UUID
+
+
+class DeliveryResponse(BaseModel):
+    """One message to one target."""
+
+    delivery_id: str
+    kind: Kind
+    target: str = Field(description="Who gets it: `applicant`, `staff`, or the ID of a webhook")
+    event: AboutEvent | None = Field(description="What it is about; null for a digest or a link that was asked for")
+    state: State = Field(
+        description="`failed`: refused for good; `dead`: its tries are used up; `unknown`: it may have been accepted, "
+        "and is not sent again by itself"
+    )
+    attempts: int
+    next_attempt_at: datetime | None = Field(description="UTC; null when it is not tried again")
+    last_status: int | None = Field(description="The last status code, of SMTP or HTTP")
+    last_error: str | None
+    created_at: datetime = Field(description="UTC")
+    updated_at: datetime = Field(description="UTC")
+
+    @classmethod
+    def of(cls, record: DeliveryRecord) -> Self:
+        """Show a delivery."""
+        event = None
+        if record.event_id is not None and record.event_type is not None and record.candidate_id is not None:
+            event = AboutEvent(id=str(record.event_id), type=record.event_type, candidate_id=record.candidate_id)
+        return cls(
+            delivery_id=str(record.id),
+            kind=Kind(record.kind),
+            target=record.target,
+            event=event,
+            state=record.state,
+            attempts=record.attempts,
+            next_attempt_at=record.next_attempt_at,
+            last_status=record.last_status,
+            last_error=record.last_error,
+            created_at=record.created_at,
+            updated_at=record.updated_at,
+        )
+
+
+class DeliveryPagination(BaseModel):
+    """The position of a page of deliveries."""
+
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last")
+
+
+class DeliveryListResponse(BaseModel):
+    """Some deliveries, newest first."""
+
+    deliveries: list[DeliveryResponse]
+    pagination: DeliveryPagination
+
+    @classmethod
+    def of(cls, page: DeliveryPage) -> Self:
+        """Show a page."""
+        return cls(
+            deliveries=[DeliveryResponse.of(record) for record in page.deliveries],
+            pagination=DeliveryPagination(next_cursor=str(page.next) if page.next is not None else None),
+        )

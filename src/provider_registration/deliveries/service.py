@@ -1,0 +1,93 @@
+"""Claims messages for those who send them, records what became of them, and lists them."""
+
+from __future__ import annotations
+
+from provider_registration.db.database import Database
+from provider_registration.deliveries import queries
+from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
+from provider_registration.deliveries.models import Delivery, DeliveryPage, DeliveryRecord, Kind, Outcome, State
+from provider_registration.observability.metrics import DELIVERIES, OLDEST_DELIVERY_SECONDS
+
+PRUNED_AT_ONCE = 1000
+
+
+class DeliveryService:
+    """The queue of messages. No transaction is open while one is sent."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def due_targets(self, kind: Kind, *, limit: int) -> list[str]:
+        """Targets of a kind with a message that is due, the one that waited longest first."""
+        async with self._database.statement() as session:
+            return list(await session.scalars(queries.LIST_DUE_TARGETS, {"kind": kind, "limit": limit}))
+
+    async def claim(self, kind: Kind, target: str, *, limit: int, lease_seconds: float) -> list[Delivery]:
+        """Lease at most `limit` messages to a target that are due; each counts as an attempt.
+
+        Whoever claims one records its outcome; after the lease, another process may claim it.
+        """
+        parameters = {"kind": kind, "target": target, "limit": limit, "lease_seconds": lease_seconds}
+        async with self._database.statement() as session:
+            rows = (await session.execute(queries.CLAIM_DELIVERIES, parameters)).mappings().all()
+        return [Delivery.from_row(row) for row in rows]
+
+    async def record(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Record what came of a try; nothing changes if its lease ended and another process took it over."""
+        parameters = {
+            "delivery_id": delivery.id,
+            "lease_ends_at": delivery.lease_ends_at,
+            "state": outcome.state,
+            "status": outcome.status,
+            "error": outcome.error,
+            "retry_after": outcome.retry_after or 0.0,
+        }
+        async with self._database.statement() as session:
+            await session.execute(queries.RECORD_OUTCOME, parameters)
+        DELIVERIES.labels(delivery.kind, "retried" if outcome.state is State.PENDING else outcome.state).inc()
+
+    async def retry(self, delivery_id: int) -> None:
+        """Have a message sent again, now and with all its tries.
+
+        Raises:
+            DeliveryNotFound: there is none.
+            AlreadyDelivered: it was delivered.
+            DeliveryInProgress: it is being sent.
+        """
+        async with self._database.statement() as session:
+            before = (await session.execute(queries.RETRY_DELIVERY, {"delivery_id": delivery_id})).one_or_none()
+        if before is None:
+            raise DeliveryNotFound(delivery_id)
+        if before.state == State.DELIVERED:
+            raise AlreadyDelivered(delivery_id)
+        if before.is_in_progress:
+            raise DeliveryInProgress(delivery_id)
+
+    async def page(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        kind: Kind | None = None,
+        target: str | None = None,
+        state: State | None = None,
+    ) -> DeliveryPage:
+        """At most `limit` messages, newest first, from the one before the message with the ID `before`."""
+        parameters = {"limit": limit + 1, "before": before, "kind": kind, "target": target, "state": state}
+        async with self._database.statement() as session:
+            rows = (await session.execute(queries.LIST_DELIVERIES, parameters)).mappings().all()
+        deliveries = [DeliveryRecord.from_row(row) for row in rows[:limit]]
+        return DeliveryPage(deliveries, deliveries[-1].id if len(rows) > limit else None)
+
+    async def observe(self) -> None:
+        """Set the metric of the oldest message that is still tried."""
+        async with self._database.statement() as session:
+            for row in await session.execute(queries.FIND_OLDEST, {"kinds": list(Kind)}):
+                OLDEST_DELIVERY_SECONDS.labels(row.kind).set(row.seconds)
+
+    async def prune(self, days: int) -> bool:
+        """Delete some messages that ended more than `days` ago; return whether there are more."""
+        parameters = {"days": days, "limit": PRUNED_AT_ONCE}
+        async with self._database.statement() as session:
+            result = await session.execute(queries.PRUNE_DELIVERIES, parameters)
+        return int(result.rowcount) == PRUNED_AT_ONCE  # type: ignore[attr-defined]  # of a DELETE

@@ -1,0 +1,25 @@
+"""The background task of every process that observes deliveries and deletes old ones."""
+
+from __future__ import annotations
+
+import logging
+
+from provider_registration.deliveries.service import DeliveryService
+from provider_registration.observability.logs import RateLimitedLogger
+from provider_registration.periodic import repeat
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 10.0
+
+
+async def keep_up(deliveries: DeliveryService, retention_days: int | None) -> None:
+    """Observe and prune until cancelled; None: keep deliveries for ever."""
+    limited = RateLimitedLogger(logger)
+
+    async def work() -> bool:
+        await deliveries.observe()
+        return retention_days is not None and await deliveries.prune(retention_days)
+
+    later = "the database does not respond; deliveries will be observed later"
+    await repeat(work, seconds=SECONDS, logger=limited, later=later, failed="deliveries could not be observed")

@@ -1,0 +1,123 @@
+"""The routes of the feed: pages, and a stream of server-sent events (HTML Living Standard, section 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, aclosing
+from time import monotonic
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from provider_registration.auth.dependencies import AdminDep, AuthServiceDep, FollowerDep
+from provider_registration.db.database import DatabaseUnavailable
+from provider_registration.events.dependencies import EventStreamsDep, FeedDep
+from provider_registration.events.errors import CursorExpired
+from provider_registration.events.models import FeedEvent
+from provider_registration.events.schemas import (
+    EXAMPLE_FEED,
+    FeedEventResponse,
+    FeedQuery,
+    FeedResponse,
+    StreamQuery,
+    position_of,
+)
+from provider_registration.web.openapi import links, refuses, success
+from provider_registration.web.parameters import ParametersOnce
+from provider_registration.web.problems import InvalidRequest
+from provider_registration.web.rate_limits import TooManyRequests
+from provider_registration.web.routing import Route
+from provider_registration.web.server import STOPPING
+
+router = APIRouter(tags=["events"], route_class=Route)
+
+COMMENT_SECONDS = 15.0  # without an event; shorter than gateways wait
+STREAM_SECONDS = 15 * 60.0  # then the client connects again, with a session that is checked again
+# nginx would keep events back: https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@router.get(
+    "/events",
+    summary="Read the feed of events",
+    responses=success(
+        200,
+        "Some events, oldest first",
+        EXAMPLE_FEED,
+        links=links("read_events", parameters={"after": "$response.body#/next_after"}),
+    ),
+)
+@refuses(CursorExpired(), InvalidRequest.at("query", "limit", "Input should be less than or equal to 1000"))
+async def read_events(
+    query: Annotated[FeedQuery, Query()], feed: FeedDep, _user: AdminDep, _once: ParametersOnce
+) -> FeedResponse:
+    """Read what happened to candidates after a cursor: every event once, in an order that does not change."""
+    if query.after == "latest":
+        return FeedResponse(events=[], next_after=str(await feed.last_position()))
+    page = await feed.page(position_of(query.after), limit=query.limit, types=query.wanted)
+    return FeedResponse.of(page)
+
+
+@router.get(
+    "/events/stream",
+    summary="Follow the feed of events",
+    response_class=StreamingResponse,
+    responses={200: {"description": "Server-sent events; `id` is the cursor", "content": {"text/event-stream": {}}}},
+)
+@refuses(TooManyRequests(30), InvalidRequest.at("query", "after", "String should match pattern '^[0-9]{1,18}$'"))
+async def stream_events(
+    request: Request,
+    query: Annotated[StreamQuery, Query()],
+    streams: EventStreamsDep,
+    feed: FeedDep,
+    auth: AuthServiceDep,
+    user: FollowerDep,
+    _once: ParametersOnce,
+    last_event_id: Annotated[str | None, Header(description="Continue after this `id`; browsers send it")] = None,
+) -> StreamingResponse:
+    """Follow what happens to candidates. Without a cursor, it begins with the next event."""
+    after = position_of(last_event_id if last_event_id is not None else query.after)
+    stopping: asyncio.Event = request.scope["state"][STOPPING]
+
+    async def frames() -> AsyncIterator[str]:
+        began = sent = monotonic()
+        yield "retry: 2000\n\n"
+        try:
+            async with aclosing(streams.follow(after, query.wanted)) as following:
+                async for position, events in following:
+                    now = monotonic()
+                    if events:
+                        yield "".join(_frame(event) for event in events)
+                        sent = now
+                    elif now - sent > COMMENT_SECONDS:
+                        yield f"id: {position}\n: nothing new\n\n"
+                        sent = now
+                    if stopping.is_set() or now - began > STREAM_SECONDS or await auth.has_ended(user):
+                        return
+        except CursorExpired:
+            last = await feed.last_position()
+            yield f"id: {last}\nevent: resync\ndata: {json.dumps({'next_after': str(last)})}\n\n"
+        except DatabaseUnavailable:
+            return  # the client connects again
+
+    return _AdmittedStream(streams.admit(user.session_id), frames())
+
+
+class _AdmittedStream(StreamingResponse):
+    """A stream that is counted while it is open."""
+
+    def __init__(self, admission: AbstractContextManager[None], frames: AsyncIterator[str]) -> None:
+        super().__init__(frames, media_type="text/event-stream", headers=STREAM_HEADERS)
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._admission:
+            await super().__call__(scope, receive, send)
+
+
+def _frame(event: FeedEvent) -> str:
+    return f"id: {event.position}\ndata: {FeedEventResponse.of(event).model_dump_json()}\n\n"

@@ -1,0 +1,186 @@
+"""Messages are claimed, tried, listed, retried and deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from provider_registration.db.database import Database
+from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
+from provider_registration.deliveries.models import Kind, Outcome, State
+from provider_registration.deliveries.service import DeliveryService
+from provider_registration.observability.metrics import OLDEST_DELIVERY_SECONDS
+from tests.events.candidates import add_candidate
+
+
+@pytest.fixture
+async def connection(own_database_url):
+    connection = await asyncpg.connect(own_database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def deliveries(own_database_url):
+    database = Database(own_database_url.replace("postgresql://", "postgresql+asyncpg://"), pool_size=4)
+    yield DeliveryService(database)
+    await database.close()
+
+
+@pytest.fixture
+def add(connection):
+    """Adds a message that is due."""
+
+    async def add(target="x", kind="webhook", due="clock_timestamp()", event_id=None):
+        return await connection.fetchval(
+            f"INSERT INTO deliveries (kind, target, event_id, next_attempt_at) VALUES ($1, $2, $3, {due}) RETURNING id",
+            kind,
+            target,
+            event_id,
+        )
+
+    return add
+
+
+async def claim(deliveries, target="x", limit=10, lease_seconds=60.0):
+    return await deliveries.claim(Kind.WEBHOOK, target, limit=limit, lease_seconds=lease_seconds)
+
+
+async def test_a_claimed_message_has_its_event(deliveries, connection, add):
+    candidate = await add_candidate(connection)
+    event_id = await connection.fetchval("SELECT id FROM candidate_events")
+    await connection.execute("INSERT INTO event_positions VALUES (7, $1, $2, 3)", event_id, candidate)
+    await add(event_id=event_id)
+
+    [delivery] = await claim(deliveries)
+
+    assert (delivery.event.id, delivery.event.candidate_id, delivery.event.sequence) == (event_id, candidate, 3)
+    assert (delivery.event.type, delivery.event.version, delivery.attempts) == ("candidate.registered", 1, 1)
+
+
+async def test_everyone_claims_other_messages_and_each_once(deliveries, add):
+    ids = {await add() for _ in range(40)}
+
+    claimed = await asyncio.gather(*(claim(deliveries, limit=5) for _ in range(12)))
+
+    found = [delivery.id for some in claimed for delivery in some]
+    assert sorted(found) == sorted(set(found))
+    rest = await claim(deliveries, limit=40)
+    assert {*found, *(delivery.id for delivery in rest)} == ids
+
+
+async def test_a_message_of_a_crashed_process_is_claimed_again_and_only_its_holder_records(deliveries, add):
+    await add()
+    [crashed] = await claim(deliveries, lease_seconds=0.05)
+    await asyncio.sleep(0.1)
+    [again] = await claim(deliveries)
+    await deliveries.record(crashed, Outcome(State.FAILED, "late"))
+
+    [record] = (await deliveries.page(limit=10)).deliveries
+    assert (record.state, record.attempts) == (State.DELIVERING, 2)
+    await deliveries.record(again, Outcome(State.DELIVERED, status=250))
+    [record] = (await deliveries.page(limit=10)).deliveries
+    assert (record.state, record.last_status, record.next_attempt_at) == (State.DELIVERED, 250, None)
+
+
+async def test_a_message_that_waits_is_not_claimed_before_its_time(deliveries, add):
+    await add()
+    [delivery] = await claim(deliveries)
+    await deliveries.record(delivery, Outcome(State.PENDING, "busy", 503, retry_after=0.3))
+
+    assert await claim(deliveries) == []
+    await asyncio.sleep(0.4)
+    [again] = await claim(deliveries)
+    assert again.attempts == 2
+
+
+async def test_targets_are_found_by_how_long_they_wait(deliveries, add):
+    for target, seconds in (("b", 5), ("c", 50), ("a", 20), ("later", -60)):
+        for more in range(3):
+            await add(target, due=f"clock_timestamp() - make_interval(secs => {seconds} + {more})")
+    await add("mail", kind="email")
+
+    assert await deliveries.due_targets(Kind.WEBHOOK, limit=10) == ["c", "a", "b"]
+    assert await deliveries.due_targets(Kind.WEBHOOK, limit=2) == ["c", "a"]
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.DEAD, State.UNKNOWN])
+async def test_a_message_that_was_given_up_is_sent_again_when_staff_ask(deliveries, add, state):
+    delivery_id = await add()
+    [delivery] = await claim(deliveries)
+    await deliveries.record(delivery, Outcome(state, "no"))
+    assert await claim(deliveries) == []
+
+    await deliveries.retry(delivery_id)
+
+    [again] = await claim(deliveries)
+    assert again.attempts == 1
+
+
+async def test_what_was_delivered_or_is_under_way_is_not_sent_again(deliveries, add):
+    delivery_id = await add()
+    [delivery] = await claim(deliveries)
+    with pytest.raises(DeliveryInProgress):
+        await deliveries.retry(delivery_id)
+    await deliveries.record(delivery, Outcome(State.DELIVERED))
+    with pytest.raises(AlreadyDelivered):
+        await deliveries.retry(delivery_id)
+    with pytest.raises(DeliveryNotFound):
+        await deliveries.retry(delivery_id + 1)
+    assert await claim(deliveries) == []
+
+
+async def test_only_old_messages_that_ended_are_deleted(deliveries, connection, add):
+    old, young, waiting = [await add() for _ in range(3)]
+    for delivery in await claim(deliveries, limit=2):
+        await deliveries.record(delivery, Outcome(State.DELIVERED))
+    days = "clock_timestamp() - make_interval(days => 31)"
+    await connection.execute(f"UPDATE deliveries SET updated_at = {days} WHERE id = ANY($1)", [old, waiting])
+
+    assert await deliveries.prune(30) is False
+
+    assert {record.id for record in (await deliveries.page(limit=10)).deliveries} == {young, waiting}
+
+
+async def test_the_oldest_message_that_is_tried_is_a_metric(deliveries, connection, add):
+    await add()
+    await connection.execute("UPDATE deliveries SET created_at = clock_timestamp() - make_interval(secs => 500)")
+    await add()
+
+    await deliveries.observe()
+
+    assert 500 <= OLDEST_DELIVERY_SECONDS.labels("webhook")._value.get() < 560
+    assert OLDEST_DELIVERY_SECONDS.labels("email")._value.get() == 0
+
+
+async def test_admins_list_and_retry_deliveries(admin, viewer, database):
+    target = uuid4().hex
+    ids = [
+        str(
+            await database.fetchval(
+                "INSERT INTO deliveries (kind, target, state, next_attempt_at, last_status, last_error) "
+                "VALUES ('webhook', $1, 'dead', NULL, 500, 'status 500') RETURNING id",
+                target,
+            )
+        )
+        for _ in range(3)
+    ]
+    assert (await viewer.get("/deliveries")).status_code == 403
+    found, cursor = [], None
+    while not found or cursor:
+        parameters = {"kind": "webhook", "state": "dead", "limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = (await admin.get("/deliveries", params=parameters)).json()
+        found += [each for each in page["deliveries"] if each["target"] == target]
+        cursor = page["pagination"]["next_cursor"]
+    assert [each["delivery_id"] for each in found] == ids[::-1]
+    assert found[0]["last_error"] == "status 500"
+
+    response = await admin.post(f"/deliveries/{ids[0]}/retry")
+
+    assert response.status_code == 202
+    assert await database.fetchval("SELECT state FROM deliveries WHERE id = $1", int(ids[0])) == "pending"
+    assert (await admin.post("/deliveries/9223372036854775807/retry")).status_code == 404
+    await database.execute("DELETE FROM deliveries")
