@@ -294,7 +294,7 @@ async def test_an_older_schema_is_a_sentence(call, own_database_url):
 
     said = sentence(await call("export-data", "anna@supply.example", DATABASE_URL=own_database_url))
 
-    assert said == "The database schema is older; run `provider-registration migrate`."
+    assert said == "The schema is out of date; run `provider-registration migrate`."
 
 
 @pytest.mark.parametrize("arguments", COMMANDS[1:])

@@ -55,7 +55,7 @@ def main() -> None:
 
 @main.command()
 def run() -> None:
-    """Run everything on this machine: PostgreSQL, a billing sandbox and the API."""
+    """Run PostgreSQL, a billing sandbox and the API on this machine."""
     # Production never loads `local`: the commands that need it import it themselves.
     from provider_registration.local import run as local_run  # noqa: PLC0415 - see above
     from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
@@ -89,7 +89,7 @@ def _ensure_admin(database_url: str, email: str, password: str | None) -> str | 
 @main.command()
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="number of processes")
 def serve(workers: int) -> None:
-    """Serve the API with the settings of the environment; refuse to start if one is missing or unsafe."""
+    """Serve the API with the settings from the environment. Refuse to start if one is missing or unsafe."""
     _serve(_serving_settings(), workers=workers)
 
 
@@ -127,7 +127,7 @@ def _serve(settings: Settings, *, workers: int, api: bool = True) -> None:
     help="repeat the checks for up to SECONDS until there is no error",
 )
 def check(wait: int) -> None:
-    """Check the settings, the database and Redis; exit with 1 if `serve` could not serve requests."""
+    """Check the settings, the database and Redis. Exit with 1 if `serve` could not serve requests."""
     deadline = time.monotonic() + wait
     shown: list[preflight.Finding] = []
     while True:
@@ -168,7 +168,7 @@ def migrate(revision: str, grant_to: str | None) -> None:
 
 @main.command()
 def recount() -> None:
-    """Check and correct the counts behind the lists' totals; only needed after a data-only restore."""
+    """Check and correct the counts behind the lists' totals. Only needed after a data-only restore."""
     corrections = _with_database(count_again)
     for (product, status), (missing, tons) in corrections.items():
         click.echo(f"{status}, {product or 'all products'}: {missing:+} candidates, {tons:+} tonnes per day")
@@ -215,7 +215,7 @@ def create_user(email: str, role: str, password_stdin: bool) -> None:
 @email_argument
 @password_stdin_option
 def set_password(email: str, password_stdin: bool) -> None:
-    """Set the password of the user EMAIL; their sessions end within a second."""
+    """Set the password of the user EMAIL. Their sessions end within a second."""
     password = _read_password(from_stdin=password_stdin)
     _with_users(lambda users: users.set_password(email, password))
     click.echo(f"{email} has a new password.")
@@ -224,7 +224,7 @@ def set_password(email: str, password_stdin: bool) -> None:
 @main.command()
 @email_argument
 def disable_user(email: str) -> None:
-    """Disable the user EMAIL; their sessions end within a second."""
+    """Disable the user EMAIL. Their sessions end within a second."""
     _with_users(lambda users: users.disable(email))
     click.echo(f"{email} is disabled.")
     _warn_without_admin()
@@ -242,7 +242,7 @@ def enable_user(email: str) -> None:
 @email_argument
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
 def set_role(email: str, role: str) -> None:
-    """Set the role of the user EMAIL; their sessions end within a second."""
+    """Set the role of the user EMAIL. Their sessions end within a second."""
     _with_users(lambda users: users.set_role(email, Role(role)))
     click.echo(f"{email} now has the role {role}.")
     _warn_without_admin()
@@ -250,7 +250,7 @@ def set_role(email: str, role: str) -> None:
 
 @main.command()
 def end_sessions() -> None:
-    """End the sessions of all users within a second, after a restore or a leak."""
+    """End the sessions of all users. They end within a second; needed after a restore or a leak."""
     click.echo(f"Sessions ended: {_with_users(lambda users: users.end_all_sessions())}")
 
 
@@ -266,7 +266,7 @@ def export_data(email: str) -> None:
 @email_argument
 @click.confirmation_option(prompt="This cannot be undone. Erase?")
 def erase_data(email: str) -> None:
-    """Erase the data held about EMAIL; decisions and counts stay."""
+    """Erase the data held about EMAIL. Decisions and counts stay."""
     for sentence in _with_database(lambda database: erase_person(database, email)):
         click.echo(sentence)
 
@@ -275,7 +275,7 @@ def erase_data(email: str) -> None:
 @click.option("--count", required=True, type=click.IntRange(1, 10_000_000), help="number of companies to add")
 @click.option("--seed", type=int, help="the same seed adds the same companies to an empty database")
 def demo_data(count: int, seed: int | None) -> None:
-    """Add realistic companies to the database of DATABASE_URL, or to that of a `run` in progress."""
+    """Add realistic companies. They go into the database at DATABASE_URL, or that of a `run` in progress."""
     # Production never loads `local` or Faker: the commands that need them import them themselves.
     try:
         from provider_registration.local.demo_data import load_demo_data  # noqa: PLC0415 - see above
@@ -312,7 +312,7 @@ def demo_data(count: int, seed: int | None) -> None:
 )
 @click.option("--ignore-idempotency-key", is_flag=True, help="ignore idempotency keys, as billing does today")
 def billing_sandbox(host: str, port: int, state_file: Path, ignore_idempotency_key: bool) -> None:
-    """Run a simulated billing service, with configurable failures."""
+    """Run a simulated billing service. Its failures can be configured."""
     # Production never loads `local`: the commands that need it import it themselves.
     from provider_registration.local.background_server import serve_in_foreground  # noqa: PLC0415 - see above
     from provider_registration.local.errors import LocalError  # noqa: PLC0415 - see above
@@ -355,7 +355,7 @@ def _report_errors(work: Callable[[], Coroutine[None, None, _Result]]) -> _Resul
         if _sqlstate(error) == UNDEFINED_TABLE:
             raise click.ClickException("The database has no tables yet; run `provider-registration migrate`.") from None
         if _sqlstate(error) == UNDEFINED_COLUMN:
-            raise click.ClickException("The database schema is older; run `provider-registration migrate`.") from None
+            raise click.ClickException("The schema is out of date; run `provider-registration migrate`.") from None
         if _sqlstate(error) == INSUFFICIENT_PRIVILEGE:
             raise NotTheOwner from None
         raise
