@@ -29,7 +29,7 @@ REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
 
 # A migration that waits for a table's lock makes every request wait behind it: give up soon, and retry.
 TIMEOUTS = ("SET lock_timeout = '500ms'", "SET statement_timeout = 0")
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two attempts; random, to avoid a periodic lock
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between attempts; random, to avoid a periodic lock
 JITTER = secrets.SystemRandom()
 
 log = logging.getLogger("alembic.env")
@@ -99,7 +99,7 @@ def run_online(connection: Connection) -> None:
             raise TableLocked from error
         if sqlstate == DUPLICATE_TABLE:
             raise CommandError(
-                "The tables exist already, and alembic_version does not contain their revision; "
+                "The tables already exist, but alembic_version does not contain their revision; "
                 "if they belong to the service, record it: alembic stamp REVISION"
             ) from error
         if sqlstate.startswith(INTEGRITY_CONSTRAINT_VIOLATION):

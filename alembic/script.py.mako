@@ -1,6 +1,6 @@
 """${message}.
 
-Why: say here what cannot go on as it is, and how this is safe on a table in use.
+Why: say here what is wrong without this change, and why it is safe on a table in use.
 """
 
 from __future__ import annotations

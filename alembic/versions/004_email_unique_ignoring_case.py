@@ -22,7 +22,7 @@ REFUSE_DUPLICATES = """
         SELECT count(*) INTO addresses
         FROM (SELECT FROM candidates GROUP BY lower(contact_email) HAVING count(*) > 1) AS duplicate;
         IF addresses > 0 THEN
-            RAISE EXCEPTION '% address(es) are registered more than once in different letter case; find them with: %',
+            RAISE EXCEPTION '% address(es) are registered more than once, differing only in case; find them with: %',
                 addresses,
                 'SELECT lower(contact_email), array_agg(id) FROM candidates GROUP BY 1 HAVING count(*) > 1;';
         END IF;
@@ -32,7 +32,7 @@ REFUSE_DUPLICATES = """
 
 
 def upgrade() -> None:
-    """Replace the constraint by an index on the lower-case address, unless there are duplicates."""
+    """Replace the constraint with an index on the lower-case address, unless there are duplicates."""
     op.execute(REFUSE_DUPLICATES)
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")  # building waits for running transactions, and blocks nothing
@@ -44,7 +44,7 @@ def upgrade() -> None:
         """)
         op.execute("SET lock_timeout = '500ms'")
     op.execute("""
-        -- The index refuses all that the constraint did.
+        -- The index refuses everything that the constraint did.
         -- squawk-ignore ban-drop-constraint
         ALTER TABLE candidates DROP CONSTRAINT IF EXISTS uq_candidates_contact_email
     """)

@@ -1,7 +1,7 @@
 """Browser sessions of staff: the secret is in a cookie, and its hash is stored.
 
-Why: browsers request pages with a cookie, not with an access token. Each belongs to a session, so that everything that
-ends sessions ends it too; the time of the last use ends idle ones.
+Why: browsers request pages with a cookie, not with an access token. Each cookie belongs to a session, so
+whatever ends the session ends it too; idle ones are found by the time of their last use.
 """
 
 from __future__ import annotations

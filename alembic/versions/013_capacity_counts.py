@@ -162,7 +162,7 @@ def upgrade() -> None:
     op.execute(COUNT_CHANGES)
     op.execute(DROP_RECOUNT)
     op.execute(RECOUNT)
-    with op.get_context().autocommit_block():  # commits: writers sum up while this sums up what they found
+    with op.get_context().autocommit_block():  # commits, so that writers sum while this sums existing rows
         op.execute("SELECT recount_candidates()")
 
 

@@ -4,7 +4,7 @@ Why: staff search for companies by words of the name, e-mail address or location
 any order. It makes storing a candidate cost a fifth more; a trigram index, which also finds the middle of words,
 doubled that cost and took three times as long for a word that all rows have. The pending list of new words is merged at
 256 kB, which delays a request by 20 ms, not by 120 ms as at the default of 4 MB; without the list, every registration
-would cost half more. The index of decisions costs registrations nothing.
+would cost 50% more. The index of decisions costs registrations nothing.
 """
 
 from __future__ import annotations

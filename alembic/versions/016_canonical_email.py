@@ -5,8 +5,8 @@ domain: `JOSÉ@bücher.example` and `josé@xn--bcher-kva.example` were different
 the column is unique.
 
 An earlier release keeps working: a trigger writes the form of plain ASCII addresses, which is lower case, and empties
-it where Unicode's rules are needed; the service, and every command about addresses, fills empty ones. The index on
-`lower()` stays, so that such a release finds its rows, and both indexes prevent duplicates.
+it where Unicode's rules are needed; the service, and every command that takes an e-mail address, fills in empty ones.
+The index on `lower()` stays, so that such a release finds its rows, and both indexes prevent duplicates.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ branch_labels = None
 depends_on = None
 
 BATCH = 1000  # rows that are locked at a time, for some 50 ms
-SHOWN = 20  # addresses whose ids the error message lists
+SHOWN = 20  # addresses whose IDs the error message lists
 
 
 class Addresses(NamedTuple):
@@ -62,7 +62,7 @@ FIND_BATCH = """
     ORDER BY id
     LIMIT :limit
 """
-# Lock in the order of ids, as all statements do that change several rows. The trigger handles concurrent changes.
+# Lock in the order of IDs, as all statements do that change several rows. The trigger handles concurrent changes.
 FILL = """
     WITH filled AS (
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:addresses AS text[]), CAST(:canonicals AS text[]))
@@ -84,7 +84,7 @@ WRITE_USUAL = """
     CREATE OR REPLACE FUNCTION {table}_canonical_email() RETURNS trigger
     LANGUAGE plpgsql AS $$
     BEGIN
-        -- Of ASCII it is lower case; the service fills the rest.
+        -- For ASCII it is the lower-case form; the service fills in the rest.
         NEW.{canonical} = CASE WHEN octet_length(NEW.{column}) = char_length(NEW.{column})
                           THEN lower(NEW.{column} COLLATE "C") END;
         RETURN NEW;
@@ -140,8 +140,8 @@ def _refuse_collisions() -> None:
     if found:
         more = " …" if len(found) > SHOWN else ""
         raise CommandError(
-            f"{len(found)} address(es) are shared by rows that spell them differently; nothing was changed. Give all "
-            f"rows but one of each a different address, as OPERATIONS.md describes: {'; '.join(found[:SHOWN])}{more}"
+            f"{len(found)} address(es) are shared by rows that spell them differently; nothing was changed. For each, "
+            f"give all rows but one a different address, as OPERATIONS.md describes: {'; '.join(found[:SHOWN])}{more}"
         )
 
 

@@ -74,7 +74,7 @@ EMPTY = """
     CREATE OR REPLACE FUNCTION candidates_empty_search_text() RETURNS trigger
     LANGUAGE plpgsql AS $$
     BEGIN
-        -- Not in the trigger's WHEN: PostgreSQL lets no column change its type that a trigger names.
+        -- Not in the trigger's WHEN: a column that a trigger's WHEN names cannot change its type.
         IF (OLD.company_name, OLD.contact_email, OLD.phone, OLD.location)
             IS DISTINCT FROM (NEW.company_name, NEW.contact_email, NEW.phone, NEW.location) THEN
             NEW.search_text = NULL;

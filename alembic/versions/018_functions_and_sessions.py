@@ -1,7 +1,7 @@
 """Functions for any search path, counts without waiting, and sessions of bounded length.
 
 Why: `pg_dump --data-only` restores with an empty search path, in which the triggers found no table. One write in
-sixteen waited for another open transaction that updates the same counts. And a stolen password of the serving role
+sixteen waited for another open transaction that had updated the same counts. And a stolen password of the serving role
 could create a session that outlives every password change.
 """
 

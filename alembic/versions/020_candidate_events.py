@@ -63,7 +63,7 @@ TABLES = (
     """,
 )
 
-# From approval_events: an event of the previous release. 'approved' names no user there: it is the last who asked.
+# From approval_events: an event of the previous release. 'approved' names no user: take the last who requested it.
 COPY_APPROVAL_EVENT = """
     CREATE OR REPLACE FUNCTION copy_approval_event(source_id bigint) RETURNS void
     LANGUAGE plpgsql AS $$
@@ -161,8 +161,8 @@ COPY_CANDIDATE_EVENT = """
     $$
 """
 
-# What a statement changed without an event: it was of the previous release, or by hand. The trigger runs at the end of
-# the statement, and sees the events that it wrote.
+# Changes without an event, made by the previous release or by hand. The trigger runs at the end of the statement, and
+# sees the events that it wrote.
 RECORD_MISSING = """
     CREATE OR REPLACE FUNCTION candidates_record_missing_events() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -318,7 +318,7 @@ RECORD_EXISTING = """
 """
 
 
-# A release without the log erased companies' data, and left the errors of their approvals.
+# A release without the log erased companies' data, but left the errors of their approvals.
 FORGET_ERASED = (
     """
     DELETE FROM candidate_event_details USING candidates
