@@ -1,6 +1,6 @@
 """The table of OWASP's requirements; `python -m tests.asvs` writes its last column from the tests' markers.
 
-A test that shows a requirement says so: `@pytest.mark.asvs("V6.2.1")`. The other columns are written by hand.
+A test that verifies a requirement names it: `@pytest.mark.asvs("V6.2.1")`. The other columns are written by hand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An adjustable clock of one program, by libfaketime (Debian's package `faketime`)."""
+"""An adjustable clock for one program, using libfaketime (Debian's package `faketime`)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 LIBRARY = "/usr/$LIB/faketime/libfaketime.so.1"  # $LIB: the loader's library folder
 TEN_MINUTES = 600  # seconds
-# libfaketime may give a signal's handler the real time: were that ahead of PostgreSQL's, statements would time out at
-# once. So the right time is that of ten minutes later, and PostgreSQL never behind the real one.
+# libfaketime may give a signal handler the real time: if that were ahead of PostgreSQL's, statements would time out at
+# once. So "right" is ten minutes ahead of the real time, and PostgreSQL is never behind the real time.
 RIGHT = TEN_MINUTES
 NOTICED_SECONDS = 2.5  # until the program reads the new clock
 

@@ -1,6 +1,6 @@
 """Runs `provider-registration` in processes forked from one that has loaded it: loading takes 2 s of CPU time.
 
-As a program, it reads an order a line (JSON) from standard input, and answers each on standard output.
+Run as a program, it reads one order (JSON) per line from standard input, and answers each on standard output.
 """
 
 from __future__ import annotations

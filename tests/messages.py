@@ -1,6 +1,6 @@
 """Update the translation catalogues from the source: `python -m tests.messages [TAG]`.
 
-With the RFC 5646 tag of a language that has none, it begins one, in which nothing is translated yet.
+With the RFC 5646 tag of a language that has no catalogue, it creates one without translations.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ async def send(writer, parts):
 async def answering(*parts, others=None):
     """A server on loopback that sends these parts to every request; its URL.
 
-    `others`, if it is there, says by the name that is asked for which parts are sent instead, if any.
+    `others`, if given, returns the parts to send instead for a requested name, if any.
     """
 
     async def serve(reader, writer):

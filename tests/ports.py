@@ -1,4 +1,4 @@
-"""Ports that nobody gets by chance."""
+"""Ports that no other program gets by chance."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ async def test_a_form_that_says_something_else_when_sent_again_changes_nothing_a
 async def test_a_form_that_is_sent_many_times_at_once_applies_once(send, typed, settings, run_service, database):
     form = typed()
 
-    async with run_service(settings) as other:  # which shares the database alone
+    async with run_service(settings) as other:  # which shares only the database
         responses = await asyncio.gather(
             *(httpx_post(other, form) if number % 2 else send(form) for number in range(20))
         )

@@ -123,7 +123,7 @@ async def test_a_company_changes_the_language_without_javascript_and_applies_in_
         assert await page.input_value("#company_name") == form["company_name"]
         assert await page.input_value("#truck_count") == "siete"
         assert await page.get_by_label("Manzanas").is_checked()
-        await page.press("#truck_count", "Enter")  # which sends the form, and changes no language
+        await page.press("#truck_count", "Enter")  # which sends the form and does not change the language
         [wrong] = await page.get_by_role("alert").get_by_role("link").all_inner_texts()
         assert wrong == "Indique el número de camiones en cifras, por ejemplo 12"
         await page.fill("#truck_count", "7")

@@ -137,7 +137,7 @@ async def test_a_worker_releases_its_own_claim(carry_out, claimed, answer, datab
 
 
 def attempts_that_were(outcome):
-    """How many attempts ended so, by the metric."""
+    """How many attempts had this outcome, according to the metric."""
     samples = [sample for metric in APPROVAL_ATTEMPTS.collect() for sample in metric.samples]
     return sum(one.value for one in samples if one.name.endswith("_total") and one.labels["outcome"] == outcome)
 
@@ -303,7 +303,7 @@ async def test_a_sweep_completes_what_is_due_and_keeps_nothing_of_it(service_dat
 
     assert await database.fetchval("SELECT provider_id FROM candidates WHERE id = $1", claim.candidate_id) == 81
     async with asyncio.timeout(10):
-        while approvals._running:  # the task that is done is forgotten in a later turn of the loop
+        while approvals._running:  # a finished task is removed in a later iteration of the event loop
             await asyncio.sleep(0.01)
 
 

@@ -92,7 +92,7 @@ async def test_others_are_approved_meanwhile_and_an_admin_ends_it(admin, kind):
 
 async def test_an_approval_waits_while_billing_responds_to_none(admin, monkeypatch):
     """Billing is down: waiting approvals complete automatically when it is back."""
-    monkeypatch.setattr(protection, "RECENT_SECONDS", -1.0)  # of the tests before
+    monkeypatch.setattr(protection, "RECENT_SECONDS", -1.0)  # ignore the responses of earlier tests
     odd = await register(admin, company_name=f"nothing at all{ODD}{uuid4().hex}")
     async with asyncio.timeout(60):
         await admin.post(f"{odd}/approve")

@@ -201,7 +201,7 @@ def _with_another_claim(chance, _token, claims, key):
     name = chance.choice(["iss", "aud", "sub", "role", "sid", "exp", "iat"])
     value = chance.choice([None, "", "x", -1, 0, 2**80, -(2**63), 1.5e308, float("nan"), [], {}, [[]], True])
     if (name, value) in (("exp", 2**80), ("exp", 1.5e308)) or (name == "iat" and isinstance(value, int | float)):
-        name = "sub"  # a token that lives long is not a forged one
+        name = "sub"  # a long-lived token is not a forged one
     return sign(claims | {name: value}, key)
 
 

@@ -1,4 +1,4 @@
-"""The list of users, as commands keep it."""
+"""The user directory that commands use."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_whoever_is_enabled_is_the_only_one(own_database_url):
     ],
 )
 async def test_no_session_begins_for_what_a_user_was_before_a_change(own_database_url, change, begins):
-    """As while the password was checked."""
+    """As if the change came while the password was being checked."""
     database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
     parameters = {"email": MARIA, "email_canonical": MARIA, "session_seconds": 60}
     async with user_directory(own_database_url) as users:

@@ -48,7 +48,7 @@ def test_the_login_queue_is_bounded(hasher):
             pass
     with hasher.queue("198.51.100.7"):
         pass
-    assert not hasher._queued  # nothing is kept of clients that left
+    assert not hasher._queued  # nothing is kept for clients that have left
 
 
 async def test_an_abandoned_check_is_skipped(password_hash, monkeypatch):

@@ -1,4 +1,4 @@
-"""Sessions: they are renewed, and a log-out takes effect at once, everywhere."""
+"""Sessions: they are renewed, and a logout takes effect at once, everywhere."""
 
 from __future__ import annotations
 

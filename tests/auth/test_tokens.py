@@ -1,4 +1,4 @@
-"""The signer of access tokens alone: what it issues, and that it raises no other error than its own."""
+"""The signer of access tokens on its own: what it issues, and that it raises only its own errors."""
 
 from __future__ import annotations
 

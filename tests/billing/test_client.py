@@ -374,7 +374,7 @@ async def test_a_name_that_is_taken_at_once_is_another_companys(billing, request
         await billing.create_provider(name, key)
 
     assert len(await requests(name)) == 2
-    assert str(caught.value)  # recorded as the reason of the approval's outcome
+    assert str(caught.value)  # recorded as the reason for the approval's outcome
 
 
 async def test_a_name_that_is_taken_after_an_ambiguous_try_may_be_ours(billing, sandbox, fail, name, key):

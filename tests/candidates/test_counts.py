@@ -132,7 +132,7 @@ async def test_many_who_write_at_once_are_counted_and_wait_for_none(url, connect
 
 async def test_a_recount_corrects_rows_written_without_the_trigger(url, connection):
     await connection.fetch(INSERT, 100, ["apples"])
-    await connection.execute("ALTER TABLE candidates DISABLE TRIGGER USER")  # as a restore of data alone may
+    await connection.execute("ALTER TABLE candidates DISABLE TRIGGER USER")  # as a data-only restore may
     await connection.fetch(INSERT, 50, ["grapes"])
     await connection.execute("ALTER TABLE candidates ENABLE TRIGGER USER")
     await connection.execute("UPDATE candidate_counts SET count = count + 7 WHERE product = 'apples'")
@@ -157,7 +157,7 @@ async def test_recounts_at_the_same_time_add_what_is_missing_once(url, connectio
     await connection.execute("UPDATE candidate_counts SET count = 0")
     databases = [Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1) for _ in "abc"]
     async with connection.transaction():
-        await connection.execute("LOCK TABLE candidate_counts IN SHARE MODE")  # all look before one of them writes
+        await connection.execute("LOCK TABLE candidate_counts IN SHARE MODE")  # all read before any of them writes
         recounting = [asyncio.create_task(recount(database)) for database in databases]
         async with asyncio.timeout(20):
             while await connection.fetchval(WAITING) < len(databases):

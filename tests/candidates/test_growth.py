@@ -1,4 +1,4 @@
-"""What a list costs does not grow with the table: measured in blocks that PostgreSQL reads, which do not vary."""
+"""The cost of a list does not grow with the table: measured in blocks that PostgreSQL reads, which do not vary."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from provider_registration.web.pagination import NEWEST_END
 from tests.conftest import create_database, drop_database
 
 SMALL, LARGE = 20_000, 100_000
-RARE_EVERY = 100  # has mangoes: as many in a hundred in every table
+RARE_EVERY = 100  # one candidate in this many has mangoes, in tables of any size
 MORE = 1.2  # times as many blocks at most
-LEVELS = 30  # and a level more of each index, for the page and for each of its candidates
+LEVELS = 30  # more blocks: one more level of each index, for the page and for each of its candidates
 
 FILL = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day, status,

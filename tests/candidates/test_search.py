@@ -39,7 +39,7 @@ TEXT_OF = "SELECT search_text FROM candidates WHERE id = $1"
 
 @pytest.fixture(scope="module", params=["LOCALE 'C' LOCALE_PROVIDER libc", ""], ids=["C", "as made"])
 async def url(request, server_url):
-    """A database at head, one with a locale that knows only ASCII letters."""
+    """A database at head; one has a locale with only ASCII letters."""
     name = f"test_{uuid4().hex}"
     url = await create_database(server_url, name, "template0", f"ENCODING 'UTF8' {request.param}")
     await asyncio.to_thread(migrations.upgrade, url)

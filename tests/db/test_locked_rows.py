@@ -181,4 +181,4 @@ async def test_a_member_of_staff_whose_row_is_held_keeps_no_other_rejection_wait
 
         assert {answer.status_code for answer in answers} == {200}
         assert seconds < SOON
-        assert (await waiting).status_code == 200  # it waited for the row alone
+        assert (await waiting).status_code == 200  # it waited only for the row

@@ -141,7 +141,7 @@ async def test_lists_are_read_from_the_replica(clients, standby):
         assert (await here.get("/candidates")).status_code == 200
 
     async with asyncio.timeout(SEEN_SECONDS):
-        while await calls_of(standby) < before + 5:  # a server counts with a delay
+        while await calls_of(standby) < before + 5:  # a server updates its statistics with a delay
             await here.get("/candidates")
             await asyncio.sleep(0.3)
 

@@ -13,7 +13,7 @@ PACKAGE = "src/provider_registration"
 
 @dataclass(frozen=True)
 class Change:
-    """Text added to a file: before or after the one line that begins so, or instead of what a pattern matches.
+    """Text added to a file: before or after the only line that starts with a text, or instead of a pattern's match.
 
     Without any of these, the file is new.
     """

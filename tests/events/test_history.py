@@ -1,4 +1,4 @@
-"""What the API tells of what happened to a candidate."""
+"""What the API reports about a candidate's history."""
 
 from __future__ import annotations
 

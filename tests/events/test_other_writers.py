@@ -1,4 +1,4 @@
-"""Events of what other writers change: the release before, and statements by hand."""
+"""Events for changes by other writers: the previous release, and manual statements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REGISTER = """
 """
 ADD_USER = "INSERT INTO users (email, password_hash, role) VALUES ($1, '!', 'admin') RETURNING id"
 REJECT = "UPDATE candidates SET status = 'rejected', rejected_by = $2 WHERE id = $1"
-# As the release before finishes an approval: one statement.
+# How the previous release finishes an approval: with one statement.
 APPROVE = """
     WITH approved AS (
         UPDATE candidates SET status = 'approved', provider_id = $2 WHERE id = $1 RETURNING id

@@ -2,8 +2,8 @@
 
 - They agree: a package that two of them name has one version and one set of hashes.
 - Each is complete: whatever a package in it needs is in it too, on Linux and macOS, with every supported Python.
-- The largest can be installed without a resolver by the oldest pip that this Python ever came with, also when every
-  package has a newer release. That is tried on an index made here, of packages that are empty but for their metadata.
+- The largest can be installed without a resolver by the oldest pip that this Python ever came with, even if every
+  package has a newer release. This is tested with an index built here, of packages that contain only metadata.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def missing(lock: Lock, wanted: Iterable[Requirement]) -> Iterator[str]:
 
 
 def applies(requirement: Requirement, environment: dict[str, str]) -> bool:
-    """Whether it is one where the environment is this."""
+    """Whether it applies in this environment."""
     return requirement.marker is None or requirement.marker.evaluate(environment)
 
 

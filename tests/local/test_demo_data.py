@@ -47,7 +47,7 @@ async def run_command(*arguments: str, **environment: str) -> Result:
 
 @pytest.fixture
 def emptied(database: asyncpg.Connection, no_candidates: None) -> asyncpg.Connection:
-    """A connection to the shared database, which holds no candidate."""
+    """A connection to the shared database, which holds no candidates."""
     return database
 
 
@@ -194,7 +194,7 @@ async def test_two_loads_at_once_are_refused(emptied: asyncpg.Connection, migrat
     finally:
         await emptied.execute("SELECT pg_advisory_unlock($1)", demo_data.ADVISORY_LOCK)
     await load(migrated_database_url, 10)
-    await load(migrated_database_url, 10)  # the first one's lock went with it
+    await load(migrated_database_url, 10)  # its lock ended with the first one
 
 
 async def test_load_into_a_database_without_tables_says_migrate(empty_database_url: str) -> None:

@@ -188,7 +188,7 @@ class FirstRun:
 
     @property
     def password(self) -> str:
-        """The generated one of the first admin."""
+        """The generated password of the first admin."""
         match = re.search(r"with the password (\S+)", self.output)
         assert match
         return match[1]

@@ -47,7 +47,7 @@ async def test_the_service_is_up_from_start_to_stop(samples, run_service, settin
     async with run_service(settings):
         assert await samples("provider_service_up") == {frozenset(): 1.0}
 
-    # The numbers are the process's, so that the service which still runs shows what the stopped one left.
+    # The metrics belong to the process, so the service that still runs shows the value that the stopped one set.
     assert await samples("provider_service_up") == {frozenset(): 0.0}
 
 

@@ -27,7 +27,7 @@ EXAMPLE = FOLDER / "overlays/production-example"
 VERSIONS = ("1.31", "1.37")  # of Kubernetes
 OF_THE_OPERATOR = ("ServiceMonitor", "PrometheusRule")  # whose schemas are not Kubernetes' own
 KUBECTL = shutil.which("kubectl")
-# PostgreSQL's defaults, and what `migrate` opens: the lock's connection, and one that looks.
+# PostgreSQL's defaults, and the connections of `migrate`: one for the lock, and one that checks.
 MAX_CONNECTIONS, RESERVED, MIGRATION = 100, 3, 2
 
 

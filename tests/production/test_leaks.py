@@ -19,7 +19,7 @@ from .conftest import PASSWORD
 
 SCRAPE_TOKEN = f"scrape-{uuid4().hex}"
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "MKCOL", "SEARCH", "LINK", "PURGE"]
-MORE_SERIES = 500  # every method at every route that random paths meet: a counter a status and 15 of a histogram
+MORE_SERIES = 500  # every method on every route that random paths match: a counter per status, 15 per histogram
 
 
 @pytest.fixture(scope="module")

@@ -160,7 +160,7 @@ async def test_a_redis_that_forgot_counts_tries_from_the_beginning(pair, redis, 
         await asyncio.to_thread(redis.start)
 
     answers = await tries(8)
-    counted = [answer for answer in answers if answer != 503]  # the connections to the one before may be found broken
+    counted = [answer for answer in answers if answer != 503]  # connections to the earlier Redis may be broken
     assert counted == [401] * 5 + [429] * (len(counted) - 5)
     assert len(counted) > 5
 
@@ -234,7 +234,7 @@ async def test_a_redis_that_hangs_keeps_a_crowd_waiting_once_and_is_found_again(
 @needs_redis
 async def test_a_crowd_opens_a_bounded_number_of_connections_to_redis(redis, monkeypatch):
     """A request without a free connection used to open another; now requests wait for the existing ones."""
-    monkeypatch.setattr(rate_limits, "STORAGE_TIMEOUT", 20.0)  # on a busy machine the last one waits long
+    monkeypatch.setattr(rate_limits, "STORAGE_TIMEOUT", 20.0)  # on a busy machine the last one waits a long time
     limits = RateLimits(storage_url=redis.url, login="", registration="", default="1000/minute")
     address = f"crowd-{uuid4().hex}"
 

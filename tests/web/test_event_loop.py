@@ -29,4 +29,4 @@ def routes(settings):
 def test_no_dependency_is_sent_to_a_thread(routes):
     sent = {call.__name__ for route in routes for call in dependencies_of(route.dependant) if not is_coroutine(call)}
 
-    assert sent == {"metrics"}  # rare, and the whole of it is work
+    assert sent == {"metrics"}  # rare, and all of it is CPU work

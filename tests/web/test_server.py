@@ -603,7 +603,7 @@ async def test_a_trusted_proxy_may_have_any_number_of_connections(monkeypatch):
 
 
 async def test_a_connection_that_is_cut_is_forgotten(server, port):
-    """A timer with a reference to it kept its requests as long: 55 MiB of closed connections."""
+    """A timer that referred to it kept its requests in memory until it ran: 55 MiB for closed connections."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(HEAD + b"\r\n")
     async with asyncio.timeout(10):

@@ -144,7 +144,7 @@ async def test_what_an_interrupted_run_left_is_no_obstacle(
 
 async def test_row_that_slips_in_between_is_not_quoted(empty_database_url: str, before_004: asyncpg.Connection) -> None:
     await before_004.execute(INSERT, "secret@example.org", "Acme", "pending", None, None)
-    # An uncommitted row is invisible to the look; the index build waits for it, and then finds it.
+    # An uncommitted row is invisible to the check; the index build waits for it, and then finds it.
     latecomer = await asyncpg.connect(empty_database_url)
     transaction = latecomer.transaction()
     await transaction.start()

@@ -21,7 +21,7 @@ from provider_registration.db.orm import Base
 
 ROOT = Path(__file__).parents[3]
 
-# Everything PostgreSQL knows of a schema but names that it chose itself and numbers that differ from run to run.
+# Everything PostgreSQL knows about a schema, except names that it chose and numbers that differ from run to run.
 # More than schema_dump.py reads: this detects what it misses.
 CATALOGUE = """
     SELECT 'relation' AS kind, relname::text AS name,

@@ -23,7 +23,7 @@ from typing import Any
 from . import payloads
 
 ANSWER_SECONDS = 40.0  # until the attacker gives up: longer than anything here may take
-REQUESTS_AN_ADDRESS = 1000  # below the limit of requests, so that each is looked at
+REQUESTS_AN_ADDRESS = 1000  # below the rate limit, so that each is processed
 CHUNK = b"1\r\na\r\n"
 TICKS = os.sysconf("SC_CLK_TCK")
 ESTABLISHED = 1  # tcpi_state of tcp(7)

@@ -1,6 +1,6 @@
 """The most expensive requests: bodies, heads, queries and paths, each with a name for the table.
 
-The standard library alone: the attacker is a process of its own that starts at once.
+Only the standard library: the attacker is a separate process that must start quickly.
 """
 
 from __future__ import annotations

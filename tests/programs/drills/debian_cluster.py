@@ -1,6 +1,6 @@
 """A PostgreSQL as Debian sets it up, archived by pgBackRest as DEPLOYMENT.md says, and operated as OPERATIONS.md says.
 
-The documents' settings and commands are used as they stand there; only folders, port and moment are this cluster's.
+The documents' settings and commands are used unchanged, except for folders, the port and the time to restore to.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class DebianCluster:
         await self.operate(back_up)
 
     async def restore(self, moment: str | None) -> None:
-        """Restore, with the documented commands, to the newest moment or to the one that is given."""
+        """Restore, with the documented commands, to the latest time or to a given one."""
         newest, to_a_moment, *_others = documented_restore()
         commands = DOCUMENTED_MOMENT.sub(f"--target='{moment}'", to_a_moment) if moment else newest
         await self.operate(commands.replace(DOCUMENTED_DATA, str(self.data)))

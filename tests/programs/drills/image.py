@@ -1,7 +1,7 @@
-"""Build the image without a registry of images, and start it as its user, read-only: `-m tests.programs.drills.image`.
+"""Build the image without an image registry, and start it as its user, read-only: `-m tests.programs.drills.image`.
 
-What the Dockerfile stands on is made here: Debian from the mirror that this machine uses, with the Python that the
-Dockerfile asks for where this machine has one, else Debian's own. Everything else is as an operator does it.
+The Dockerfile's base image is built here: Debian from this machine's mirror, with the Python version that the
+Dockerfile names if this machine has it, else Debian's own. Everything else is done as an operator does it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .report import Report
 
 IMAGE = "provider-registration:drill"
 BASE = re.compile(r"(?m)^FROM (python:(\d+\.\d+)-slim-(\w+))")
-# What a Python that was built elsewhere is linked with.
+# What a Python built elsewhere is linked against.
 LIBRARIES = "ca-certificates,libbz2-1.0,libffi8,liblzma5,libncursesw6,libreadline8,libsqlite3-0,libssl3,zlib1g"
 DEBIANS_PYTHON = "python3-pip,python3-venv"
 NOT_NEEDED = shutil.ignore_patterns("test", "tests", "site-packages", "__pycache__", "idlelib", "*.a", "config-*")

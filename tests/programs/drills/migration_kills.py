@@ -168,7 +168,7 @@ async def revision(connection: asyncpg.Connection) -> str | None:
 
 @cache
 def predecessors() -> dict[str, str]:
-    """The revisions but for the first, in their order, each with the one before it. Their names sort as they do."""
+    """The revisions except the first, in their order, each with the one before it. Their names sort as they do."""
     scripts = ScriptDirectory.from_config(Config(migrations.find_config()))
     oldest_first = sorted(one.revision for one in scripts.walk_revisions())
     return dict(zip(oldest_first[1:], oldest_first, strict=False))

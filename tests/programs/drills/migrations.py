@@ -66,7 +66,7 @@ def downgrade():
         with op.get_context().autocommit_block():
             op.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS note")
 """
-# The release before wrote its log with a package that is not installed any more.
+# The earlier release wrote its log with a package that is no longer installed.
 OLDER_LOG_PACKAGE = """
 import logging
 
@@ -198,7 +198,7 @@ async def fill_texts(steps: Steps, _fleet: Fleet, present: Release, _next_one: R
 
 
 async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, present: Release, next_one: Release) -> None:
-    """Upgrade to a release with one step more, roll back, and upgrade again, in the order that DEPLOYMENT.md has."""
+    """Upgrade to a release with one more step, roll back, and upgrade again, in the order given in DEPLOYMENT.md."""
     url = steps.owner_url
     await steps.do("nothing, this release serves", nothing())
     up = f"provider-registration migrate --grant-to {SERVING_ROLE}"
@@ -255,7 +255,7 @@ async def read_reports(url: str, seconds: float, random: Random) -> None:
 
 
 def release_before(folder: Path, step: str) -> Release:
-    """The version before a step of the migrations, out of the repository's history."""
+    """The version before a migration step, from the repository's history."""
     older = folder / f"before-{step}"
     try:
         sources_before(f"alembic/versions/{step}.py", older)
@@ -268,7 +268,7 @@ def release_before(folder: Path, step: str) -> Release:
 
 
 def make_next_release(folder: Path) -> Release:
-    """This version with a step more."""
+    """This version with one more step."""
     following = folder / "next"
     for name in ("src", "alembic"):
         shutil.copytree(ROOT / name, following / name, ignore=shutil.ignore_patterns("__pycache__"))

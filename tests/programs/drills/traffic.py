@@ -63,7 +63,7 @@ class Traffic:
         self._client = httpx.AsyncClient(
             timeout=ANSWER_TIMEOUT,
             trust_env=False,
-            # One connection a request: a gateway that is reloaded closes idle ones, and could meet a request on one.
+            # One connection per request: a reloaded gateway closes idle ones, perhaps as a request is sent on one.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
         self._token, self._token_until = "", 0.0

@@ -78,7 +78,7 @@ class Watchers:
         await self._look_at_lists(here, there, registered | decided)
 
     async def _look_at_lists(self, here: str, there: str, decided: dict[str, Any]) -> None:
-        """The newest of those that were decided so has it, and the list of those to be decided has not."""
+        """Check that the list with its new status contains it, and that the list of pending candidates does not."""
         status = decided["status"]
         for wanted, is_there in ((status, True), ("pending", False)):
             found = _has(await self._list(here, wanted), decided)

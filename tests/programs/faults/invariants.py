@@ -69,7 +69,7 @@ async def conclude(
 ) -> Findings:
     """Wait for automatic completion, resolve the rest as an admin, and check the final state.
 
-    `foreign` has the ids of other companies' providers, by name. `overruled` are those that were rejected past the
+    `foreign` has the ids of other companies' providers, by name. `overruled` are those that were rejected bypassing the
     service: a provider that billing made for one is an orphan, recorded once. `at_most_one_request` is for a billing
     service that guards nothing: a second request would have been a second provider.
     """

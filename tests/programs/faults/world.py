@@ -79,7 +79,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Staff:
-    """Another admin than the one of all other requests, logged in."""
+    """A logged-in admin other than the one who sends all other requests."""
 
     email: str
     token: str

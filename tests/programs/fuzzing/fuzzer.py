@@ -45,9 +45,9 @@ class Verdict:
 
 
 async def fuzz(stage: Stage, role: str, *, examples: int, limits: bool = True, seed: int, folder: Path) -> Verdict:
-    """Try some `examples` of each operation, sequences of operations and, if wanted, the `limits` of every schema.
+    """Try some `examples` of each operation, sequences of operations and, if `limits`, the limits of every schema.
 
-    `role` is one of ROLES. Files go to `folder`. The seed repeats what is made up, not what the service knows by then.
+    `role` is one of ROLES. Files go to `folder`. The seed repeats the generated data, not the service's state.
     """
     report = folder / f"{role}-{seed}.json"
     phases = ("examples", *(["coverage"] if limits else []), "fuzzing", "stateful")
