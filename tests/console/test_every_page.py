@@ -95,7 +95,7 @@ async def reject_without_a_reason(page: Page) -> None:
 
 async def make_link(page: Page) -> None:
     await page.get_by_role("button", name="Create new link").click()
-    await page.get_by_text("It is shown only once.").wait_for()
+    await page.get_by_text("The link is shown only once.").wait_for()
 
 
 async def open_keys(page: Page) -> None:
