@@ -91,7 +91,7 @@ async def check() -> list[Finding]:
 
 
 def find_refusal_at_start(settings: Settings) -> str | None:
-    """The reason not to start, if found in time: only a wrong encoding can never be fixed later.
+    """The reason not to start, if found in time: a wrong encoding, the only error that cannot be fixed later.
 
     All other findings of `check` are logged; the start does not wait for them.
     """
@@ -181,7 +181,7 @@ async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterat
     else:
         yield Finding("ok", "encoding", "UTF8")
     if database.ctype in ("C", "POSIX"):
-        sentence = "PostgreSQL only knows ASCII letters; create the database with a UTF-8 locale, such as C.UTF-8"
+        sentence = "PostgreSQL recognises only ASCII letters; create the database with a UTF-8 locale, such as C.UTF-8"
         yield Finding("warning", "LC_CTYPE", f"{database.ctype}: {sentence}")
     else:
         yield Finding("ok", "LC_CTYPE", database.ctype)

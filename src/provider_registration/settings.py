@@ -114,11 +114,11 @@ class Settings(DatabaseSettings):
 
     rate_limit_login: RateLimit = Field(
         "5/minute",
-        description="failed sign-ins by account and IP address; 10 times as many in all by IP address; empty: no limit",
+        description="failed sign-ins per account and IP address; 10 times as many per IP address; empty: no limit",
     )
-    rate_limit_registration: RateLimit = Field("30/hour", description="registrations by IP address; empty: no limit")
+    rate_limit_registration: RateLimit = Field("30/hour", description="registrations per IP address; empty: no limit")
     rate_limit_default: RateLimit = Field(
-        "1200/minute", description="all requests by session or IP address; empty: no limit"
+        "1200/minute", description="all requests per session or IP address; empty: no limit"
     )
     rate_limit_storage_url: OptionalSecret = Field(
         None, description="redis://…, shared by several processes; without it each counts separately"

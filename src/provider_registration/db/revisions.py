@@ -60,7 +60,7 @@ STATE_OF_ERROR = {
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The schema of a database; `str()` describes it in a sentence, with the cure if one is needed."""
+    """The schema of a database; `str()` describes it in a sentence, with what to do if necessary."""
 
     state: SchemaState
     revision: str | None = None
@@ -86,7 +86,7 @@ class Schema:
             case SchemaState.UNKNOWN if self.revision:
                 return (
                     f"{VERSION_TABLE} has more than one row ({self.revision}); "
-                    "delete all except that of the last migration"
+                    "keep only the row of the migration that ran last"
                 )
             case SchemaState.UNKNOWN:
                 return (

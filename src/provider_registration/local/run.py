@@ -141,7 +141,7 @@ def check_server(database_url: str) -> None:
     version = asyncio.run(_server_version(database_url))
     if version // 10_000 < OLDEST_SERVER:
         raise LocalError(
-            f"The server of DATABASE_URL is PostgreSQL {version // 10_000}; {OLDEST_SERVER} or later is required."
+            f"The server at DATABASE_URL is PostgreSQL {version // 10_000}; {OLDEST_SERVER} or later is required."
         )
 
 
@@ -156,7 +156,7 @@ async def _server_version(database_url: str) -> int:
             cause = cause.__cause__
         reason = f"{type(cause).__name__}: {cause}".strip(": ")
         raise LocalError(
-            f"The database of DATABASE_URL, {_location(database_url)}, does not respond ({reason})."
+            f"The database at DATABASE_URL, {_location(database_url)}, does not respond ({reason})."
         ) from error
 
 

@@ -26,7 +26,7 @@ class LocalSettings(Settings):
     public_pages: bool = Field(True, description="whether companies can apply and see their status on pages")
     docs_access: Literal["anyone", "staff", "off"] = Field("anyone", description="who may read /docs and /redoc")
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field("anyone", description="who may read /metrics")
-    rate_limit_registration: RateLimit = Field("", description="registrations by IP address; empty: no limit")
+    rate_limit_registration: RateLimit = Field("", description="registrations per IP address; empty: no limit")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="minimum log level")
     local_data_dir: Path = Field(Path(".local"), description="folder for the database and other local data")
     admin_email: EmailAddress = Field("admin@example.com", description="the first admin, created if there are no users")

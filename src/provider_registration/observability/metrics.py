@@ -47,7 +47,7 @@ OLDEST_TRANSACTION_SECONDS = Gauge(
 )
 REPLICA_LAG_SECONDS = Gauge(
     "provider_service_replica_lag_seconds",
-    "Lag of the replica of DATABASE_READ_URL, as of the last sweep; +Inf if it does not respond.",
+    "Lag of the replica at DATABASE_READ_URL, as of the last sweep; +Inf if it does not respond.",
     multiprocess_mode="livemax",
 )
 DATABASE_CONNECTIONS_IN_USE = Gauge(

@@ -29,6 +29,6 @@ class AddressShared(PersonalDataError):
 
     def __init__(self, ids: Sequence[UUID]) -> None:
         super().__init__(
-            f"Others have this e-mail address in another spelling: {', '.join(map(str, ids))}. Change theirs first: "
-            "OPERATIONS.md, Candidates share an e-mail address."
+            f"Others have this e-mail address in another spelling: {', '.join(map(str, ids))}. Change theirs first; "
+            "see OPERATIONS.md, Candidates share an e-mail address."
         )

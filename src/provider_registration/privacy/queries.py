@@ -1,4 +1,4 @@
-"""The SQL of export and erasure."""
+"""SQL for export and erasure."""
 
 from __future__ import annotations
 
