@@ -18,7 +18,7 @@ from provider_registration.web.text import canonical_email
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 60.0  # between two checks; the query uses an index, and finds nothing unless releases are mixed
+SECONDS = 60.0  # between checks; the query uses an index, and finds nothing unless releases are mixed
 BATCH = 1000  # rows at a time
 
 # Candidates without a canonical address, except those that another process is filling.
@@ -70,7 +70,7 @@ async def fill_candidates(session: AsyncSession) -> list[UUID]:
 
 
 async def fill_candidates_with(session: AsyncSession, canonical: str) -> list[UUID]:
-    """Fill every row with this canonical address, among any number of empty ones; waits for row locks.
+    """Fill every empty row whose canonical address is this one, however many are empty; waits for row locks.
 
     Returns the IDs of candidates that share the address with another one, in another spelling.
     """

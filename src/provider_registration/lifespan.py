@@ -48,7 +48,7 @@ REPLICA_SHARE = 0.5
 async def lifespan(
     app: Application, *, settings: Settings, tracing: Tracing | None
 ) -> AsyncIterator[dict[str, asyncio.Event]]:
-    """Open the services, start the background tasks, and yield the state with the event of the shutdown."""
+    """Open the services, start the background tasks, and yield the state with the shutdown event."""
     hasher, signer, limits = PasswordHasher(), app.services.get(TokenSigner), app.services.get(RateLimits)
     async with (
         tracing.exporting() if tracing else nullcontext(),
@@ -87,7 +87,7 @@ async def lifespan(
         approvals_end = asyncio.create_task(approvals.stop(stopping))
         UP.set(1)
         BUILD_INFO.labels(__version__, __commit__).set(1)
-        gc.freeze()  # objects of the startup stay: the collector can skip them
+        gc.freeze()  # objects created at startup stay: the collector can skip them
         yield {STOPPING: stopping}
         gc.unfreeze()
         UP.set(0)

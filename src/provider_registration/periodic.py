@@ -21,7 +21,7 @@ async def repeat(
     `work` returns whether more work is waiting; then it runs again after MORE_SECONDS.
 
     Errors are logged and do not stop the repetition: `later` is the message if the database does not respond, and
-    `failed` that of any other error.
+    `failed` the one for any other error.
     """
     while True:
         has_more = False

@@ -1,4 +1,4 @@
-"""Start uvicorn, in this process or in several."""
+"""Starts uvicorn, in this process or in several."""
 
 from __future__ import annotations
 

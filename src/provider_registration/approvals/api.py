@@ -1,4 +1,4 @@
-"""The routes of approvals: approve a candidate, and list, retry or resolve unfinished approvals."""
+"""Routes for approvals: approve a candidate, and list, retry or resolve unfinished approvals."""
 
 from __future__ import annotations
 

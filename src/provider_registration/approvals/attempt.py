@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 2.5  # doubled after each attempt
 MAX_RETRY_SECONDS = 30.0
-MAX_UNANSWERED = 4  # attempts at one approval, within two minutes, while billing responds to others
+MAX_UNANSWERED = 4  # attempts at one approval, all within two minutes, while billing responds to others
 JITTER = secrets.SystemRandom()
 
 Result = TypeVar("Result")
@@ -117,7 +117,7 @@ class Attempt:
             case BillingRefused(is_retryable=is_retryable):
                 return not is_retryable
             case _ if self._claim.attempts >= MAX_UNANSWERED and self._billing.breaker.responded_recently:
-                return True  # billing fails to respond to this request only
+                return True  # billing responds to other requests, but not to this one
             case _:
                 return not self._billing.retry_ambiguous
 
@@ -160,7 +160,7 @@ class Attempt:
         claim = self._claim
         created = CreatedProvider(claim.candidate_id, claim.candidate_version, claim.idempotency_key, provider_id)
         try:
-            # `_durably` retries after RowLocked until the lease expires; a claim only has the time of a request.
+            # After RowLocked, `_durably` retries until the lease expires; a claim must finish within its request.
             candidate = await self._batches.finish(created)
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":

@@ -60,7 +60,7 @@ class ProviderLinkedElsewhere(ConflictError):
 
 
 class ApprovalFailed(UpstreamError):
-    """Billing could not be reached or refused: it created no provider, and the candidate can be decided again."""
+    """Billing was unreachable or refused: it created no provider, and the candidate can be decided again."""
 
     code = "approval-failed"
     title = "Approval failed"

@@ -110,7 +110,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class CreatedProvider:
-    """The provider that billing created for an approval; with a user, who linked it."""
+    """The provider that billing created for an approval; `user_id`: the admin who linked it, if any."""
 
     candidate_id: UUID
     candidate_version: int

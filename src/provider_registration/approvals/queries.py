@@ -1,4 +1,4 @@
-"""The SQL of approvals.
+"""SQL for approvals.
 
 An intent with a `claim_id` is leased until `next_attempt_at`; one without it waits until then, or is in doubt.
 """

@@ -29,7 +29,7 @@ AuthServiceDep = Annotated[AuthService, Depends(provide(AuthService, DatabaseUna
 
 @refuses(NotAuthenticated())
 async def require_staff(request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep) -> User:
-    """The authenticated user, viewer or admin; the request's log line has their id."""
+    """The authenticated user, viewer or admin; the request's log line has their ID."""
     if token is None:
         raise NotAuthenticated
     user = await auth.authenticate(token)

@@ -1,4 +1,4 @@
-"""The SQL of users and sessions."""
+"""SQL for users and sessions."""
 
 from __future__ import annotations
 

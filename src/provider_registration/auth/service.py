@@ -73,7 +73,7 @@ class AuthService:
         return await self._begin(username, password, address, check_client, SESSION_SECONDS, self._first_tokens)
 
     async def sign_in(self, username: str, password: str, *, address: str, check_client: CheckClient) -> str:
-        """Begin a browser session and return the secret for its cookie. Otherwise as `login`."""
+        """Begin a browser session and return the secret for its cookie. Otherwise as for `login`."""
         return await self._begin(username, password, address, check_client, BROWSER_SESSION_SECONDS, self._new_browser)
 
     async def _begin(

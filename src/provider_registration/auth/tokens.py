@@ -26,8 +26,8 @@ REFUSALS = (
     JOSEError,
     KeyError,  # unknown key id, or missing claim
     ValueError,  # not a UUID, or not a role
-    TypeError,  # for example, a key id or time that is a list
-    AttributeError,  # a session id that is not a string
+    TypeError,  # for example, a key ID or time that is a list
+    AttributeError,  # a session ID that is not a string
     OverflowError,  # an infinite time
     RecursionError,  # deeply nested claims
 )

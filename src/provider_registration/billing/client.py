@@ -64,8 +64,8 @@ class BillingClient:
 
         Raises:
             BillingNotSent, BillingRefused: no provider was created.
-            BillingNameTaken: billing has another company's provider of this name, and created none for us.
-            BillingUncertain: a provider of ours may exist; `__cause__` is the last error.
+            BillingNameTaken: billing has another company's provider with this name, and created none for us.
+            BillingUncertain: our provider may exist; `__cause__` is the last error.
             BillingUnusable: the same, and retrying later is not expected to help.
         """
         call = _Call(self._system, self.breaker, name, idempotency_key)

@@ -13,9 +13,9 @@ class BillingSystem(Protocol):
     """Creates providers, one request per call; `BillingClient` adds retries and a deadline."""
 
     async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
-        """Send one request; return the id of the provider `name`, created now or earlier with the same key.
+        """Send one request; return the ID of the provider `name`, created now or earlier with the same key.
 
-        An id is from 1 to MAX_PROVIDER_ID; `BillingClient` treats any other as BillingUnusable. Call `responding` when
+        An ID is from 1 to MAX_PROVIDER_ID; `BillingClient` treats any other as BillingUnusable. Call `responding` when
         a response starts; it may never finish.
 
         Raises:

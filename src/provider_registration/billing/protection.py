@@ -102,7 +102,7 @@ class CircuitBreaker:
         self.update_metric()
 
     def update_metric(self) -> None:
-        """Set the metric. Call it periodically: the breaker becomes half-open by the passing of time."""
+        """Set the metric. Call it periodically: the breaker becomes half-open as time passes."""
         now = self.state
         for each in BreakerState:
             BILLING_BREAKER.labels(each).set(each is now)

@@ -1,4 +1,4 @@
-"""The routes of candidates."""
+"""Routes for candidates."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from provider_registration.periodic import repeat
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 2.0  # between two checks
+SECONDS = 2.0  # between checks
 BATCH = 500  # candidates at a time
 
 

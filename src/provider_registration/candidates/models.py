@@ -163,7 +163,7 @@ class CandidatePage:
 class Registration(Company):
     """A company as it is stored: with its ID, canonical e-mail, search text and the hash of its status secret.
 
-    The hash is in PostgreSQL's hex format of bytea. `language` is the one in which to write to the company.
+    The hash is in PostgreSQL's hex format for bytea. `language` is the one in which to write to the company.
     """
 
     candidate_id: UUID = Field(serialization_alias="id")

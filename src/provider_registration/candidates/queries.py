@@ -1,4 +1,4 @@
-"""The SQL of candidates."""
+"""SQL for candidates."""
 
 from __future__ import annotations
 

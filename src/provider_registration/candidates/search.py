@@ -30,7 +30,7 @@ MAX_INDEXED_WORDS = 3  # each costs time; further words filter what the index fi
 
 
 class Order(StrEnum):
-    """Order by registration time; each other order would need an index that slows down registrations."""
+    """Order by registration time; any other order would need an index that slows down registrations."""
 
     OLDEST = "oldest"
     NEWEST = "newest"

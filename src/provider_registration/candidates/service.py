@@ -104,7 +104,7 @@ class CandidateService:
     async def _read(self, candidate_ids: Sequence[UUID]) -> list[CandidateRecord | None]:
         found = await self._reader.read(partial(_find, candidate_ids=candidate_ids))
         if self._reader.has_replica:
-            # Decisions are final; the others may have been registered or decided since, also by other processes.
+            # Decisions are final; other candidates may have been registered or decided since, by any process.
             decided = {id_: record for id_, record in found.items() if record.version > FIRST_VERSION}
             if rest := [id_ for id_ in candidate_ids if id_ not in decided]:
                 found = decided | await self._reader.read_primary(partial(_find, candidate_ids=rest))

@@ -70,7 +70,7 @@ async def show_candidate(
     layout: LayoutDep,
     before: BeforeEvent = None,
 ) -> Response:
-    """Show a candidate, the possible actions, and what happened to it: the latest, or `before` an event."""
+    """Show a candidate, the possible actions, and its latest events, or those `before` an event."""
     return layout.page(
         "candidate.html",
         candidate=candidate,

@@ -116,7 +116,7 @@ class Decisions:
         return await self._outcome_of(candidate, work)
 
     async def let_go(self, candidate: Candidate, *, user_id: UUID) -> Outcome:
-        """Resolve an approval in doubt: cancel it, because billing has no provider of the candidate."""
+        """Resolve an approval in doubt: cancel it, because billing has no provider for the candidate."""
         return await self._outcome_of(candidate, self._approvals.let_go(candidate.candidate_id, user_id=user_id))
 
     async def _outcome_of(self, candidate: Candidate, work: Awaitable[Candidate]) -> Outcome:

@@ -69,7 +69,7 @@ class Batcher(Generic[Item, Result]):
 
         Raises:
             RowLocked: another transaction has locked a row that it needs.
-            DatabaseUnavailable: too many callers wait, or it took too long; it may have been done.
+            DatabaseUnavailable: too many callers are waiting, or it took too long; it may have been done.
             Exception: what `work` raises for this item.
         """
         if len(self._waiting) >= MAX_WAITING:
@@ -105,7 +105,7 @@ class Batcher(Generic[Item, Result]):
         return bool(self._batch)
 
     def _may_start(self, call: _Call[Item, Result]) -> bool:
-        """Whether the caller still waits, has time left and its row is not locked; otherwise refuse it."""
+        """Whether the caller is still waiting and has time left, and its row is not locked; otherwise refuse it."""
         if not call.result.done():
             if self._key is not None and self._locked and self._key(call.item) in self._locked:
                 _fail([call], RowLocked())

@@ -63,9 +63,8 @@ POOLER_OPTIONS = {
 }
 
 
-# The start of a batched statement: it waits at most 100 ms for each row lock by default. The writes of the statement
-# must be joined with it, otherwise it is not executed. PostgreSQL fails with 55P03; then the items are retried one by
-# one.
+# Starts a batched statement, which then waits at most 100 ms (by default) for each row lock. Its writes must join this
+# CTE; otherwise PostgreSQL does not execute the CTE. After error 55P03, the items are retried one by one.
 LOCK_TIMEOUT_CTE = "lock_timeout AS MATERIALIZED (SELECT set_config('lock_timeout', :lock_timeout, true))"
 BATCH_LOCK_TIMEOUT = bindparam("lock_timeout", "100ms", type_=Text)
 NO_LOCK_TIMEOUT = "0"  # for single items
@@ -292,7 +291,7 @@ UNAVAILABLE_SQLSTATE_CLASSES = (
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """PostgreSQL's code of a driver error."""
+    """PostgreSQL's error code (SQLSTATE) in a driver error."""
     return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
 
 

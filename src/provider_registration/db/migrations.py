@@ -124,8 +124,8 @@ async def on_locked_connection(database_url: str, work: Callable[[Connection], N
     """Call `work` with a connection while no other process migrates this database.
 
     Raises:
-        CommandError: the database does not respond, has an encoding other than UTF8, or another process migrates it
-            for too long.
+        CommandError: the database does not respond, has an encoding other than UTF8, or another process has
+            been migrating it for too long.
     """
     async with _connection(database_url) as connection:
         if refusal := refusal_of_encoding(await connection.scalar(SHOW_ENCODING)):

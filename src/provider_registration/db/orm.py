@@ -306,7 +306,7 @@ class CandidateEvent(Base):
 
 
 class CandidateEventDetails(Base):
-    """What an event has of personal data, until it is erased."""
+    """The personal data of an event, until it is erased."""
 
     __tablename__ = "candidate_event_details"
 

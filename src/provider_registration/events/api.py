@@ -1,4 +1,4 @@
-"""The route of a candidate's events."""
+"""The route that lists a candidate's events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dependencies of the endpoints of events."""
+"""Dependencies of the event routes."""
 
 from __future__ import annotations
 

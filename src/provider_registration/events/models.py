@@ -40,7 +40,7 @@ class ActorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who caused an event; `id` and `name`, an e-mail address, only of users."""
+    """Who caused an event. Only users have an `id` and a `name`, which is their e-mail address."""
 
     kind: ActorKind
     id: UUID | None
@@ -51,9 +51,9 @@ class Actor:
 class Event:
     """One event of a candidate.
 
-    `sequence`: its number among the candidate's events, from 1; None until it is in the feed, soon after. `version`: of
-    the candidate after it; None for what a release without this log recorded. `data`: names, codes and IDs. `error`:
-    the reason of a failed approval, which may name the company; it is erased with the candidate's data.
+    `sequence`: its number among the candidate's events, from 1; None until it is in the feed, soon after. `version`:
+    the candidate's version after it; None if a release without this log recorded it. `data`: names, codes and IDs.
+    `error`: why an approval failed, which may name the company; it is erased with the candidate's data.
     """
 
     id: int

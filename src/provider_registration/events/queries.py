@@ -1,4 +1,4 @@
-"""The SQL of events. The statements that change candidates write them."""
+"""SQL that reads events. The statements that change candidates write them."""
 
 from __future__ import annotations
 

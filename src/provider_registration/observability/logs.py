@@ -158,7 +158,7 @@ _ACCESS_PREFIX = json.dumps({"level": "INFO", "logger": access_logger.name, "mes
 
 
 class RateLimitedLogger:
-    """Logs each message at most once in QUIET_SECONDS, with the number left out."""
+    """Logs each message at most once in QUIET_SECONDS, with the number of those suppressed."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""

@@ -1,1 +1,1 @@
-"""Shared code of the HTML pages: templates, static files, forms, flash messages, error pages. It uses no feature."""
+"""Shared by the HTML pages: templates, static files, forms, flash messages, error pages. Independent of features."""

@@ -1,4 +1,4 @@
-"""The routes of static files and of `/`, and the dependencies of pages."""
+"""The routes for static files and `/`, and the dependencies of pages."""
 
 from __future__ import annotations
 

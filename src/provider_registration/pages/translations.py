@@ -1,6 +1,6 @@
 """Pages in several languages: a catalogue for each, and the choice of a language for a request.
 
-The source is in English. Every other language is one file, `pt-BR.po`, named by its RFC 5646 tag.
+The source is in English. Every other language is one file, named after its RFC 5646 tag, such as `pt-BR.po`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The SQL of statistics. Each reads an index range of some days, a bounded number of rows, or stored counts."""
+"""SQL for statistics. Each statement reads an index range of some days, a bounded number of rows, or stored counts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Shared HTTP code: routing, errors, limits, pagination, the server. It uses no feature."""
+"""Shared HTTP code: routing, errors, limits, pagination, the server. Independent of features."""

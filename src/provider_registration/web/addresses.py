@@ -36,7 +36,7 @@ def _network_of(host: str) -> str:
 
 
 def _embedded_ipv4(ip: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address behind an IPv6 one: its owner has 65,536 networks in 6to4, and a choice in Teredo."""
+    """The IPv4 address behind an IPv6 one: its owner has 65,536 networks in 6to4, and may choose one in Teredo."""
     if ip in NAT64:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

@@ -1,4 +1,4 @@
-"""Request bodies: limits of size and time, and validation of JSON and forms."""
+"""Request bodies: size and time limits, and validation of JSON and forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and Swagger UI and ReDoc served from installed packages, without any other host."""
+"""The OpenAPI document, and Swagger UI and ReDoc, served from installed packages and not from other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of query parameters: a maximum number, and no repetitions."""
+"""Limits on query parameters: a maximum number, and no repetitions."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class RateLimitMiddleware:
         turns.present += 1
         try:
             async with AsyncExitStack() as turn:
-                # Not for sessions: they belong to known users, whose approvals may take long.
+                # Not for sessions: they belong to known users, whose approvals may take a long time.
                 if caller == network_of_client(request):
                     await turn.enter_async_context(turns.free)
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 STORAGE_TIMEOUT = 0.5  # seconds
 MAX_STORAGE_CONNECTIONS = 50  # of a process; each serves about 5,000 requests/s. Other requests wait for one
-PROBE_SECONDS = 5.0  # between two requests that try a hanging storage; the others skip it
+PROBE_SECONDS = 5.0  # between requests that try a hanging storage; others skip it
 # The login limit of one IP address for all accounts, as a multiple of its limit for one account; successes count too.
 ACCOUNTS_PER_ADDRESS = 10
 INVALID_REPLY = (ArithmeticError, LookupError, TypeError, ValueError)  # raised for replies that Redis never sends

@@ -7,8 +7,8 @@
 3. Invisible characters are removed: format characters that change the text direction or have no width, and the grapheme
    joiner. ZWJ and ZWNJ stay between two letters or symbols beyond Latin, with their marks, because scripts and emoji
    need them. A name has at least one visible character.
-4. A phone number has a digit of any script. A whole number may have thousands separators (comma, point, apostrophe or
-   space, the same throughout) and a unit: `1,200 t`. Only the public form accepts numbers in this format.
+4. A phone number has at least one digit, in any script. A whole number may have thousands separators (comma, point,
+   apostrophe or space, the same throughout) and a unit: `1,200 t`. Only the public form accepts numbers in this format.
 5. E-mail addresses are stored as written, with the domain in Unicode, and compared by `canonical_email`: the local part
    in folded case, the domain as A-labels. A local part has at most 64 bytes, an address 254.
 6. Passwords are prepared with the OpaqueString profile of RFC 8265: form C, and every space is U+0020; case and width
@@ -35,8 +35,8 @@ LANGUAGE_TAG = r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$"
 # Cc: control characters, NUL among them, which PostgreSQL cannot store. Cs: half a surrogate pair. Zl, Zp: line breaks.
 REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Removed, because they make equal-looking texts differ, or change how a text reads (CVE-2021-42574): format characters
-# (Cf) and the grapheme joiner. Kept are visible format characters before numbers (Prepended_Concatenation_Mark), and
-# the two joiners between letters and symbols beyond Latin, which need them.
+# (Cf) and the grapheme joiner. Visible format characters before numbers (Prepended_Concatenation_Mark) are kept, and so
+# are the two joiners between letters and symbols beyond Latin, which need them.
 VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 JOINERS = frozenset("\u200c\u200d")
 END_OF_LATIN_1 = "\u00ff"
@@ -46,7 +46,7 @@ INVISIBLE = re.compile(
     r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     r"\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\u2800]"
 )
-SELECTORS = frozenset("\ufe0e\ufe0f")  # of the style of emoji
+SELECTORS = frozenset("\ufe0e\ufe0f")  # select the style of an emoji
 
 
 def clean_text(value: str) -> str:
@@ -139,7 +139,7 @@ def blank_is_absent(value: str | None) -> str | None:
 
 MAX_NUMBER_LENGTH = 50
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
-# A number with thousands must not start with 0: 0.500 is a half.
+# A number with thousands separators must not start with 0: 0.500 is one half.
 _SEPARATED_NUMBER = re.compile(r"-?[1-9][0-9]{0,2}([,.'\u2019\u066c\uff0c\s])[0-9]{3}(?:\1[0-9]{3}){0,8}")
 _UNIT = re.compile(r"\s*(?:t|tn|tons?|tonnes?|trucks?)\.?\Z", re.IGNORECASE)
 
