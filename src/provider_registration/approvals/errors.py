@@ -27,7 +27,7 @@ class ApprovalNotFound(CandidateError, NotFoundError):
 
 
 class ProviderNameBusy(ConflictError):
-    """Another candidate with the same name is being approved; billing must not get both requests at once."""
+    """Another candidate with the same name is being approved; billing must not get both requests at the same time."""
 
     code = "provider-name-busy"
     title = "Provider name busy"

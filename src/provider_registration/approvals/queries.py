@@ -11,7 +11,7 @@ from provider_registration.candidates.queries import APPROVAL_STATE, CANDIDATE_C
 from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
 from provider_registration.db.statements import statement
 
-# Claim approvals, record who requested them, and return the obstacle of each that was not claimed. Skip rows locked by
+# Claim approvals, record who requested them, and return the obstacle to each that was not claimed. Skip rows locked by
 # others. Names are inserted in order, so that two statements cannot deadlock. A waiting approval is taken over.
 CLAIM = statement(
     """

@@ -1,4 +1,4 @@
-"""The background task of every process that completes approvals left unfinished by crashes or billing failures."""
+"""The background task, in every process, that completes approvals left unfinished by crashes or billing failures."""
 
 from __future__ import annotations
 

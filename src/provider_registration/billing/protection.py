@@ -21,7 +21,7 @@ BUDGET_SHARE = 0.1  # retries earned by each call
 
 
 class RetryBudget:
-    """Allows retries as a share of the calls made, after a burst: a token bucket, as in gRPC's retry throttling."""
+    """Allows a burst of retries, then a share of the calls made: a token bucket, as in gRPC's retry throttling."""
 
     def __init__(self) -> None:
         self._tokens = BUDGET_CAPACITY

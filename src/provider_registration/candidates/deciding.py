@@ -1,4 +1,4 @@
-"""Turns the obstacle of a decision into an error."""
+"""Turns the obstacle to a decision into an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The background task of every process that fills search texts that an older release left empty."""
+"""The background task, in every process, that fills search texts left empty by an older release."""
 
 from __future__ import annotations
 

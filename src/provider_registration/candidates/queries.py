@@ -184,7 +184,7 @@ FIND_OBSTACLE = statement(
     obstacle=OBSTACLE,
 ).bindparams(LONGEST)
 
-# Reject locked candidates, and return the obstacle of each that was not rejected.
+# Reject locked candidates, and return the obstacle to each that was not rejected.
 REJECT_CANDIDATES = statement(
     """
     WITH seen AS (

@@ -18,7 +18,7 @@ from provider_registration.console.workbooks import Cell, Workbook
 
 CHUNK = 200  # candidates written at a time
 # Spreadsheets read a cell that starts with such a character, of any width, as a formula (OWASP, CSV injection); an
-# apostrophe makes it text. Where Excel separates cells by ; (most of Europe) or tab, it ignores our quotes: the text
+# apostrophe makes it text. Where Excel separates cells with ; (most of Europe) or tab, it ignores our quotes: the text
 # after a separator starts a cell there, and a separator at the end of a cell lets the next one start in it.
 FORMULA_START = re.compile(r"""(^|[;|])(?=[\s"\ufeff]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|(?<=[;|])\Z))""")
 SEVERAL_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # and tabs; names contain neither

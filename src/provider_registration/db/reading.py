@@ -46,7 +46,7 @@ class _Behind(Exception):
 
 
 class Reader:
-    """Runs single reading statements on the replica, unless it is unavailable or lacks a decision of this process.
+    """Runs single read statements on the replica, unless it is unavailable or lacks a decision of this process.
 
     The replica's URL may point to several servers, so the lag is checked on the connection that reads.
     """

@@ -1,1 +1,1 @@
-"""What happened to candidates: one log, which the statements that change a candidate write."""
+"""What happened to candidates: one log, written by the statements that change candidates."""

@@ -1,1 +1,1 @@
-"""What the service holds about one person: shown and erased when they ask for it."""
+"""What the service holds about one person: shown and erased on request."""

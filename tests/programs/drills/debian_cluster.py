@@ -115,7 +115,7 @@ class DebianCluster:
                 await asyncio.sleep(0.2)
 
     async def operate(self, script: str) -> str:
-        """Run commands as PostgreSQL's account; what they printed."""
+        """Run commands as PostgreSQL's account; return their output."""
         return await shell(script, run_as=self._account, environment=self._environment, cwd=self._home)
 
     async def command_line(self, script: str) -> str:

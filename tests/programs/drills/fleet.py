@@ -39,7 +39,7 @@ class Release:
         return {"PATH": COMMANDS, "PYTHONPATH": str(self.folder / "src")}
 
     async def run(self, command: str, database_url: str) -> str:
-        """Run a command of this release; what it printed."""
+        """Run a command of this release; return its output."""
         environment = {**self.environment, "DATABASE_URL": database_url}
         return await shell(command, run_as=Account(None), environment=environment, cwd=self.folder)
 

@@ -41,7 +41,7 @@ NOT_NEEDED = shutil.ignore_patterns("test", "tests", "site-packages", "__pycache
 # How this machine reaches its package index: only the base image gets it, for the build.
 FOR_THE_BUILD = re.compile(r"(?i)(PIP_|UV_|SSL_CERT_|REQUESTS_CA_BUNDLE$|(https?|no|all)_proxy$)")
 FILES_FOR_THE_BUILD = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/uv", "/root/.config/pip", "/root/.config/uv")
-# As `docker run --read-only` lays a container out; the rest of the image cannot be written to.
+# A container as `docker run --read-only` sets it up; the rest of the image cannot be written to.
 CONTAINER = """
 set -euo pipefail
 root=$1 tmpfs=$2; shift 2
@@ -77,7 +77,7 @@ class Buildah:
         self._storage = ("--root", folder / "storage", "--runroot", folder / "run", "--log-level", "error")
 
     def __call__(self, *arguments: str | Path) -> str:
-        """Run it; what it printed."""
+        """Run it; return its output."""
         known = {name: value for name, value in os.environ.items() if name in ("HOME", "TMPDIR")}
         return run("buildah", arguments[0], *self._storage, *arguments[1:], environment=known)
 
@@ -114,7 +114,7 @@ class Buildah:
 
 
 def run(*command: str | Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run a program to its end; what it printed."""
+    """Run a program to its end; return its output."""
     done = subprocess.run(
         command,
         env={"PATH": PATH, "LC_ALL": "C.UTF-8", **(environment or {})},
@@ -154,7 +154,7 @@ def prefix_of(version: str) -> Path | None:
 
 
 def put_python(root: Path, version: str, prefix: Path | None) -> str:
-    """Let /usr/local/bin have `python` and `pip`, as the image that the Dockerfile names; the Python's version."""
+    """Put `python` and `pip` into /usr/local/bin, as in the image that the Dockerfile names; return the version."""
     local = root / "usr/local"
     if prefix is None:
         for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
@@ -222,7 +222,7 @@ class Container:
         )
 
     async def finish(self, log: Path, *command: str, **variables: str) -> str:
-        """Run a command to its end; what it printed."""
+        """Run a command to its end; return its output."""
         process = self.start(log, *command, **variables)
         await asyncio.to_thread(process.wait)
         return process.tail()

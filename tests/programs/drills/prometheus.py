@@ -36,7 +36,7 @@ class Alerts:
         return found
 
     async def until(self, name: str, states: set[str], seconds: float) -> float:
-        """Wait until an alert is in one of the states, or in none if there are none; how long that took, in seconds."""
+        """Wait until an alert is in one of the states, or in none if `states` is empty; return the seconds it took."""
         begun = time.monotonic()
         while True:
             now = (await self.states()).get(name, set())

@@ -110,7 +110,7 @@ def fork_services() -> None:
             _serve_as_child(order["environment"], order["log"])
         children.add(pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        print(pid, flush=True)  # noqa: T201 - the answer to whoever ordered
+        print(pid, flush=True)  # noqa: T201 - the answer to the order
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     for pid in children:
         os.kill(pid, signal.SIGKILL)
