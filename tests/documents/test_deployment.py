@@ -235,17 +235,8 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("POST /candidates/{candidate_id}/reject", candidate_id=ids[3])
     yield await ask("POST /candidates/{candidate_id}/status-link", candidate_id=ids[3])
     yield await ask("GET /candidates/{candidate_id}/events", candidate_id=ids[3])
-    async with asyncio.timeout(20):
-        while not (await service.ask("GET", "/events")).json()["events"]:
-            await asyncio.sleep(0.05)
-    yield await ask("GET /events")
-    async with (
-        httpx.AsyncClient(base_url=service.api, headers={"Authorization": f"Bearer {service.token}"}) as follower,
-        follower.stream("GET", "/events/stream") as stream,
-    ):
-        yield "GET /events/stream", stream.status_code
-    yield await ask("GET /deliveries")
-    yield await ask("POST /deliveries/{delivery_id}/retry", delivery_id="1")
+    async for answer in _events(service):
+        yield answer
     async with httpx.AsyncClient(base_url=service.api, follow_redirects=True) as applicant:
         form = await applicant.get("/apply")
         yield "GET /", (await applicant.get("/", follow_redirects=False)).status_code
@@ -265,6 +256,20 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("POST /auth/refresh", {"refresh_token": service.refresh_token})
     yield await ask("POST /auth/logout")
     yield "GET /metrics", (await replace(service, token=METRICS_TOKEN).ask("GET", "/metrics")).status_code
+
+
+async def _events(service: Live) -> AsyncIterator[tuple[str, int]]:
+    async with asyncio.timeout(20):
+        while not (await service.ask("GET", "/events")).json()["events"]:
+            await asyncio.sleep(0.05)
+    yield "GET /events", (await service.ask("GET", "/events")).status_code
+    async with (
+        httpx.AsyncClient(base_url=service.api, headers={"Authorization": f"Bearer {service.token}"}) as follower,
+        follower.stream("GET", "/events/stream") as stream,
+    ):
+        yield "GET /events/stream", stream.status_code
+    yield "GET /deliveries", (await service.ask("GET", "/deliveries")).status_code
+    yield "POST /deliveries/{delivery_id}/retry", (await service.ask("POST", "/deliveries/1/retry")).status_code
 
 
 def _company(number: int) -> dict[str, object]:
