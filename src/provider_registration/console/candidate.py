@@ -75,6 +75,7 @@ async def show_candidate(
         "candidate.html",
         candidate=candidate,
         activity=await events.of_candidate(candidate.candidate_id, limit=EVENTS_SHOWN, after=before),
+        is_older=before is not None,
         names_of_events=EVENTS,
         shows_errors=signed_in.may_decide,
         can_create_links=service.creates_status_links,

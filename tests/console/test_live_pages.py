@@ -1,0 +1,95 @@
+"""Open pages of the console tell when something has changed, and all tabs of a browser use one stream."""
+
+from __future__ import annotations
+
+import asyncio
+
+from playwright.async_api import expect
+
+from provider_registration.auth.models import Role
+
+
+def notice(page):
+    return expect(page.locator(".live"))
+
+
+async def followed(page):
+    """Wait until the page's browser follows events."""
+    await page.wait_for_function(
+        "navigator.locks.query().then(({ held }) => held.some(({ name }) => name === 'events'))"
+    )
+    await page.wait_for_timeout(300)  # for the stream to open
+
+
+async def test_tabs_share_one_stream_which_outlives_the_tab_that_opened_it(signed_in, register):
+    async with signed_in() as first:
+        streams = []
+        first.context.on(
+            "request", lambda request: streams.append(request) if "/events/stream" in request.url else None
+        )
+        await first.goto("/admin/candidates")
+        second = await first.context.new_page()
+        await second.goto("/admin/candidates")
+        await followed(first)
+
+        await register()
+
+        for page in (first, second):
+            await notice(page).to_contain_text("Candidates have changed.")
+        assert len(streams) == 1
+        await second.reload()
+        await notice(second).to_be_hidden()
+        await first.close()
+        await followed(second)
+        await register()
+        await notice(second).to_be_visible()
+        assert len(streams) == 2
+
+
+async def test_a_candidates_page_tells_of_its_own_events_alone(signed_in, register, admin):
+    candidate, other = await register(), await register()
+    async with signed_in() as page:
+        await page.goto(f"/admin/candidates/{candidate['candidate_id']}")
+        await followed(page)
+
+        await admin.submit(await admin.open(f"/admin/candidates/{other['candidate_id']}/status-link"), "/status-link")
+        await admin.submit(
+            await admin.open(f"/admin/candidates/{candidate['candidate_id']}/status-link"), "/status-link"
+        )
+
+        await notice(page).to_contain_text("This candidate has changed.")
+        await page.locator(".live a").click()
+        await notice(page).to_be_hidden()
+        await expect(page.locator(".timeline li")).to_have_count(2)
+
+
+async def has_been_dispatched(database):
+    async with asyncio.timeout(30):
+        while await database.fetchval("SELECT count(*) FROM event_queue"):
+            await asyncio.sleep(0.05)
+
+
+async def test_ones_own_decision_is_no_news(signed_in, register, database, accounts):
+    candidate = await register()
+    async with signed_in() as page:
+        await page.goto(f"/admin/candidates/{candidate['candidate_id']}/reject")
+        await page.locator("#reason").fill("No cold chain")
+        await page.get_by_role("button", name="Reject").click()
+        await has_been_dispatched(database)
+        await page.goto("/admin/candidates?status=rejected")
+        await followed(page)
+        await write(database, candidate, accounts[Role.ADMIN])
+        await has_been_dispatched(database)
+        await page.wait_for_timeout(1500)
+        await notice(page).to_be_hidden()
+        await write(database, candidate, accounts[Role.VIEWER])
+        await notice(page).to_be_visible()
+
+
+async def write(database, candidate, email):
+    await database.execute(
+        "INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id) "
+        "SELECT $1, 'candidate.status_link_replaced', 'user', id FROM users WHERE email = $2",
+        candidate["candidate_id"],
+        email,
+    )
