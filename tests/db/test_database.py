@@ -392,6 +392,24 @@ async def test_a_slow_block_loses_only_its_own_connection(hurried, scratch, data
     await hurried.ping()
 
 
+async def test_closing_closes_a_connection_in_use_once_its_work_is_done(migrated_database_url):
+    database = Database(url_of(migrated_database_url), pool_size=1, time_limit=5)
+    in_use = asyncio.get_running_loop().create_future()
+
+    async def work():
+        async with database.statement() as session:
+            raw = await (await session.connection()).get_raw_connection()
+            in_use.set_result(raw.driver_connection)
+            return await session.scalar(text("SELECT 1 FROM pg_sleep(0.2)"))
+
+    working = asyncio.create_task(work())
+    connection = await in_use
+    await database.close()
+
+    assert await working == 1
+    assert connection.is_closed()
+
+
 async def test_a_command_may_take_its_time(migrated_database_url):
     unlimited = Database(url_of(migrated_database_url), pool_size=1)
     async with unlimited.statement() as session:

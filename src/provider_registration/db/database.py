@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from time import perf_counter
 
@@ -174,6 +174,7 @@ class Database:
         event.listen(self._engine.sync_engine, "handle_error", _leave_standby)
         # First come, first served; SQLAlchemy's own queue lets new callers overtake waiting ones.
         self._turns = asyncio.Semaphore(pool_size)
+        self._pool_size = pool_size
         self._transactions = async_sessionmaker(self._engine)
         self._statements = async_sessionmaker(self._engine.execution_options(isolation_level="AUTOCOMMIT"))
 
@@ -244,8 +245,11 @@ class Database:
         return self._engine.sync_engine
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._engine.dispose()
+        """Close every connection, when running work has returned its own: a batch may outlive its callers."""
+        async with AsyncExitStack() as turns:
+            for _ in range(self._pool_size):
+                await turns.enter_async_context(self._turns)
+            await self._engine.dispose()
 
 
 def _session_options(time_limit: float | None) -> dict[str, object]:
