@@ -19,11 +19,31 @@ CREATE TABLE users (
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     email_canonical text,
     CONSTRAINT pk_users PRIMARY KEY (id),
-    CONSTRAINT ck_users_role CHECK (role::text = ANY (ARRAY['admin'::text, 'viewer'::text]))
+    CONSTRAINT ck_users_role CHECK (role::text = ANY (ARRAY['admin'::text, 'auditor'::text, 'viewer'::text]))
 );
 
 CREATE UNIQUE INDEX uq_users_email_canonical ON users USING btree (email_canonical);
 CREATE UNIQUE INDEX uq_users_email_lower ON users USING btree (lower(email::text));
+
+CREATE TABLE audit_events (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    type text NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    actor_kind text NOT NULL,
+    actor_id uuid,
+    subject_kind text,
+    subject_id uuid,
+    data jsonb NOT NULL DEFAULT '{}'::jsonb,
+    CONSTRAINT pk_audit_events PRIMARY KEY (id),
+    CONSTRAINT ck_audit_events_actor CHECK ((actor_kind = ANY (ARRAY['user'::text, 'api_key'::text, 'service'::text])) AND (actor_id IS NOT NULL) = (actor_kind = ANY (ARRAY['user'::text, 'api_key'::text]))),
+    CONSTRAINT ck_audit_events_subject CHECK (subject_kind ~ '^[a-z_]{1,40}$'::text AND (subject_id IS NOT NULL) = (subject_kind IS NOT NULL)),
+    CONSTRAINT ck_audit_events_type CHECK (type ~ '^[a-z_]{1,40}\.[a-z_]{1,40}$'::text)
+);
+
+CREATE INDEX ix_audit_events_actor_id ON audit_events USING btree (actor_id, type, at, id) WHERE actor_id IS NOT NULL;
+CREATE INDEX ix_audit_events_at ON audit_events USING btree (at, id);
+CREATE INDEX ix_audit_events_type ON audit_events USING btree (type, at, id);
+CREATE UNIQUE INDEX uq_audit_events_session_failed ON audit_events USING btree (subject_id, date_trunc('hour'::text, (at AT TIME ZONE 'UTC'::text))) NULLS NOT DISTINCT WHERE type = 'session.failed'::text;
 
 CREATE TABLE candidate_counts (
     product text NOT NULL,
@@ -47,6 +67,20 @@ CREATE TABLE event_queue (
     candidate_id uuid NOT NULL,
     CONSTRAINT pk_event_queue PRIMARY KEY (event_id)
 ) WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
+
+CREATE TABLE event_retention (
+    only_one boolean NOT NULL DEFAULT true,
+    minimum_days integer NOT NULL,
+    CONSTRAINT pk_event_retention PRIMARY KEY (only_one),
+    CONSTRAINT ck_event_retention_minimum_days CHECK (minimum_days >= 1 AND minimum_days <= 36500),
+    CONSTRAINT ck_event_retention_only_one CHECK (only_one)
+);
+
+CREATE TABLE pruned_sequences (
+    candidate_id uuid NOT NULL,
+    sequence integer NOT NULL,
+    CONSTRAINT pk_pruned_sequences PRIMARY KEY (candidate_id)
+);
 
 CREATE TABLE candidates (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -169,9 +203,11 @@ CREATE TABLE candidate_events (
     CONSTRAINT ck_candidate_events_type CHECK (type ~ '^candidate\.[a-z_]{1,40}$'::text)
 );
 
+CREATE INDEX ix_candidate_events_actor_id ON candidate_events USING btree (actor_id, type, at, id) WHERE actor_id IS NOT NULL;
 CREATE INDEX ix_candidate_events_at_id ON candidate_events USING btree (at, id);
 CREATE INDEX ix_candidate_events_candidate_id ON candidate_events USING btree (candidate_id, at, id);
 CREATE INDEX ix_candidate_events_provider_orphaned ON candidate_events USING btree (candidate_id) WHERE type = 'candidate.provider_orphaned'::text;
+CREATE INDEX ix_candidate_events_type ON candidate_events USING btree (type, at, id) WHERE type <> 'candidate.registered'::text;
 CREATE UNIQUE INDEX uq_candidate_events_approval_event_id ON candidate_events USING btree (approval_event_id) WHERE approval_event_id IS NOT NULL;
 
 CREATE TABLE browser_sessions (
@@ -526,6 +562,66 @@ AS $function$
     END;
     $function$;
 
+CREATE OR REPLACE FUNCTION public.prune_events(days integer, batch integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    DECLARE
+        kept_days integer := (SELECT greatest(minimum_days, least(days, 36500)) FROM event_retention);
+        kept_since timestamptz := now() - make_interval(days => kept_days);
+        old bigint[];
+        deleted bigint;
+        total bigint := 0;
+    BEGIN
+        -- Every role may call a function: only those that write the logs may prune them.
+        IF NOT has_table_privilege(session_user, 'audit_events', 'INSERT') THEN
+            RAISE insufficient_privilege USING MESSAGE = 'permission denied for function prune_events';
+        END IF;
+        DELETE FROM audit_events WHERE id IN (
+            SELECT id FROM audit_events WHERE at < kept_since ORDER BY at, id LIMIT batch FOR UPDATE SKIP LOCKED
+        );
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+        SELECT array_agg(id) INTO old FROM (
+            SELECT id FROM candidate_events AS event
+            WHERE at < kept_since
+              AND type <> 'candidate.provider_orphaned'
+              AND NOT EXISTS (SELECT FROM approval_intents WHERE candidate_id = event.candidate_id)
+              AND NOT EXISTS (SELECT FROM event_queue WHERE event_id = event.id)
+              AND NOT EXISTS (
+                  SELECT FROM deliveries WHERE event_id = event.id AND state IN ('pending', 'delivering')
+              )
+            ORDER BY at, id
+            LIMIT batch
+            FOR UPDATE SKIP LOCKED
+        ) AS oldest;
+        UPDATE event_dispatcher SET pruned_position = position
+        FROM (SELECT max(position) AS position FROM event_positions WHERE event_id = ANY(old)) AS pruned
+        WHERE position > pruned_position;
+        INSERT INTO pruned_sequences AS kept (candidate_id, sequence)
+        SELECT candidate_id, max(sequence) FROM event_positions WHERE event_id = ANY(old)
+        GROUP BY candidate_id ORDER BY candidate_id
+        ON CONFLICT (candidate_id) DO UPDATE SET sequence = greatest(kept.sequence, excluded.sequence);
+        DELETE FROM candidate_events WHERE id = ANY(old);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+        -- The copies for the release before.
+        DELETE FROM approval_events WHERE id IN (
+            SELECT id FROM approval_events AS copy
+            WHERE at < kept_since
+              AND event <> 'orphaned'
+              AND NOT EXISTS (SELECT FROM approval_intents WHERE candidate_id = copy.candidate_id)
+            ORDER BY id
+            LIMIT batch
+            FOR UPDATE SKIP LOCKED
+        );
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        RETURN total + deleted;
+    END;
+    $function$;
+
 CREATE OR REPLACE FUNCTION public.recount_candidates()
  RETURNS TABLE(product text, status character varying, missing bigint, missing_tons bigint)
  LANGUAGE sql
@@ -613,4 +709,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('021_event_feed');
+INSERT INTO alembic_version VALUES ('022_audit_events');

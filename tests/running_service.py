@@ -188,6 +188,15 @@ async def viewer(
         yield client
 
 
+@pytest.fixture(scope="module")
+async def auditor(
+    service: Service, tokens: dict[Role, str], connect: Callable[..., httpx.AsyncClient]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an auditor."""
+    async with connect(service.url, tokens[Role.AUDITOR]) as client:
+        yield client
+
+
 @pytest.fixture
 async def billing(service: Service) -> AsyncIterator[Billing]:
     """Remote control of the sandbox; changes of a test are reset."""

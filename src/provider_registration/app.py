@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
+from provider_registration.activity.api import router as activity_router
 from provider_registration.applicants.installation import APPLICANTS_FOLDER, APPLICANTS_HOMES, install_applicants
 from provider_registration.applicants.router import APPLY
 from provider_registration.approvals.api import router as approvals_router
@@ -71,6 +72,7 @@ TAGS = [
     {"name": "approvals", "description": "Approvals that billing has not confirmed yet: list, retry, resolve."},
     {"name": "events", "description": "What happened to candidates, in one order, for other systems."},
     {"name": "deliveries", "description": "Messages about events, and what became of each."},
+    {"name": "audit", "description": "Who did what: for auditors and admins."},
     {"name": "auth", "description": "Sign-in and sessions."},
     {"name": "health", "description": "Monitoring, probes and Prometheus metrics."},
 ]
@@ -91,6 +93,7 @@ API_ROUTERS = (
     approvals_router,
     deliveries_router,
     auth_router,
+    activity_router,
 )
 
 ACCESS_CHECKS = {

@@ -10,8 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from provider_registration import __commit__, __version__
+from provider_registration.activity.pruning import keep_pruning
+from provider_registration.activity.service import ActivityService
 from provider_registration.approvals.service import ApprovalService
 from provider_registration.approvals.sweeper import keep_sweeping
+from provider_registration.audit.service import AuditLog
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.service import AuthService
@@ -70,6 +73,8 @@ async def lifespan(
             feed,
             streams,
             deliveries,
+            AuditLog(database),
+            ActivityService(database),
         )
         background = [
             asyncio.create_task(keep_sweeping(approvals)),
@@ -83,6 +88,8 @@ async def lifespan(
                 asyncio.create_task(keep_dispatching(Dispatcher(database, subscriptions=[]))),
                 asyncio.create_task(keep_up(deliveries, settings.retention_deliveries_days)),
             ]
+            if settings.retention_events_days:
+                background.append(asyncio.create_task(keep_pruning(database, days=settings.retention_events_days)))
         stopping = asyncio.Event()
         approvals_end = asyncio.create_task(approvals.stop(stopping))
         UP.set(1)

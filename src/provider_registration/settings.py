@@ -123,6 +123,9 @@ class Settings(DatabaseSettings):
     rate_limit_storage_url: OptionalSecret = Field(
         None, description="redis://…, shared by several processes; without it each counts separately"
     )
+    retention_events_days: Annotated[int | None, Field(ge=1, le=36500)] = Field(
+        None, description="days after which events are removed from the logs; empty: never"
+    )
     admin_pages: bool = Field(False, description="whether staff can use the console below /admin")
     public_pages: bool = Field(False, description="whether companies can apply and see their status on pages")
     docs_access: Literal["anyone", "staff", "off"] = Field(

@@ -121,7 +121,7 @@ async def test_whoever_is_enabled_is_the_only_one(own_database_url):
 async def test_no_session_begins_for_what_a_user_was_before_a_change(own_database_url, change, begins):
     """As if the change came while the password was being checked."""
     database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
-    parameters = {"email": MARIA, "email_canonical": MARIA, "session_seconds": 60}
+    parameters = {"email": MARIA, "email_canonical": MARIA, "session_seconds": 60, "kind": "api"}
     async with user_directory(own_database_url) as users:
         await users.create(parameters["email"], PASSWORD, Role.VIEWER)
     async with database.transaction() as session:

@@ -71,7 +71,8 @@ async def test_a_session_that_ends_as_the_clock_is_set_has_ended_everywhere(
 
     async def end() -> None:
         async with database.statement() as session:
-            await session.execute(queries.REVOKE_SESSION, {"session_id": session_id})
+            asked = {"session_id": session_id, "actor_kind": "service", "actor_id": None, "reason": "expired"}
+            await session.execute(queries.REVOKE_SESSION, asked)
 
     if ends_before:
         await end()

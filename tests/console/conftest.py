@@ -131,6 +131,15 @@ async def viewer(service_url: str, accounts: dict[Role, str]) -> AsyncIterator[P
 
 
 @pytest.fixture(scope="module")
+async def auditor(service_url: str, accounts: dict[Role, str]) -> AsyncIterator[Person]:
+    """An auditor who is signed in."""
+    async with httpx.AsyncClient(base_url=service_url, timeout=30) as client:
+        person = Person(client)
+        await person.sign_in(accounts[Role.AUDITOR])
+        yield person
+
+
+@pytest.fixture(scope="module")
 def register(service_url: str) -> Callable[..., Awaitable[dict[str, Any]]]:
     """Registers a company and returns its record."""
 

@@ -165,7 +165,22 @@ async def test_a_provider_of_another_candidate_is_not_linked(admin, in_doubt, re
     assert f"Provider {taken} is linked to another candidate." in text_of(page)
 
 
-async def test_approvals_are_for_admins_as_in_the_api(viewer, in_doubt):
+async def test_an_auditor_reads_approvals_and_their_errors_and_decides_none(auditor, admin, in_doubt, waiting):
+    page = await auditor.open("/admin/approvals")
+    assert page.status_code == 200
+    assert in_doubt["company_name"] in page.text
+    assert waiting["company_name"] in page.text
+    for path in (f"/{in_doubt['candidate_id']}/approval/resolve", f"/{waiting['candidate_id']}/approval/retry"):
+        assert path in (await admin.open("/admin/approvals")).text
+        assert path not in page.text
+
+    page = await auditor.open(f"/admin/candidates/{in_doubt['candidate_id']}")
+    assert "already has a provider" in text_of(page).partition("Activity")[2]  # the error
+    assert "Resolve…" not in page.text
+    assert "Auditor" in text_of(page)
+
+
+async def test_approvals_are_for_auditors_and_admins_as_in_the_api(viewer, in_doubt):
     assert (await viewer.open("/admin/approvals")).status_code == 403
     page = await viewer.open(f"/admin/candidates/{in_doubt['candidate_id']}")
     assert "Needs checking" in text_of(page)

@@ -17,7 +17,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from provider_registration.auth.models import Role
-from provider_registration.console import candidates
+from provider_registration.console import activity, candidates
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.statistics import service as statistics
 from tests.chromium import visit
@@ -137,6 +137,9 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "status-link": ("{huerta}/status-link", None),
     "status-link-made": ("{huerta}/status-link", make_link),
     "approvals": ("/admin/approvals", None),
+    "activity": ("/admin/activity", None),
+    "activity-filtered": ("/admin/activity?type=candidate.approval_in_doubt&from=2026-01-01", None),
+    "activity-empty": ("/admin/activity?to=2001-01-01", None),
     "resolve": ("{agrumi}/approval/resolve", None),
     "resolve-link": ("{agrumi}/approval/resolve", type_a_number),
     "error": ("/admin/nothing", None),
@@ -173,6 +176,7 @@ def short_lists_of_today():
     """Short lists: axe-core checks every element."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "PAGE_SIZE", 12)
+        patch.setattr(activity, "PAGE_SIZE", 12)
         patch.setattr(statistics, "CACHE_SECONDS", 0.0)  # a cached result may be empty
         yield
 
@@ -192,6 +196,7 @@ PICTURES_ALONE = {
     "candidate-approved",
     "candidate-waiting",
     "reject",
+    "activity-filtered",
 }
 
 
@@ -226,6 +231,7 @@ async def endless(register, admin, shared_billing_url, settings):
         "{pending}/reject",
         "/admin/approvals",
         "{in_doubt}/approval/resolve",
+        "/admin/activity",
     ],
 )
 async def test_a_word_that_never_ends_is_broken(page, endless, address):

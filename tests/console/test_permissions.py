@@ -1,4 +1,4 @@
-"""Permissions of every route of the console: strangers sign in first, viewers only read."""
+"""Permissions of every route of the console: strangers sign in first, viewers and auditors only read."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from provider_registration.app import create_app
+from provider_registration.auth.models import Role
 from provider_registration.local.background_server import serve_in_background
 
 from .conftest import ACCEPT, Person
 
 SIGN_IN = "/admin/sign-in"
 FOR_ANY_STAFF = {"/admin/sign-out", "/admin/candidates/columns"}  # among the POST routes
+FOR_AUDITORS = {"/admin/approvals", "/admin/activity", "/admin/activity/export.csv"}  # among the GET routes
 PATH_PARAMETERS = {"{candidate_id}": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11", "{kind}": "csv"}
 
 
@@ -50,12 +52,27 @@ async def test_no_form_counts_that_another_site_sent(admin, paths_by_method):
         assert (path, response.status_code) == (path, 403)
 
 
-async def test_viewers_post_nothing_that_decides(viewer, paths_by_method, register):
-    candidate = await register()
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.AUDITOR])
+async def test_viewers_and_auditors_post_nothing_that_decides(request, role, paths_by_method, register):
+    person, candidate = request.getfixturevalue(role), await register()
     for path in set(paths_by_method["POST"]) - FOR_ANY_STAFF:
         real = path.replace(PATH_PARAMETERS["{candidate_id}"], candidate["candidate_id"])
-        response = await viewer.send(real, {"choice": "none", "resolution": "let_go"})
+        response = await person.send(real, {"choice": "none", "resolution": "let_go"})
         assert (path, response.status_code) == (path, 403)
+
+
+async def test_auditors_read_what_admins_read_and_viewers_less(viewer, auditor, admin, paths_by_method, register):
+    candidate = await register()
+    of_forms = {path for path in paths_by_method["GET"] if path.endswith(("/approve", "/reject", "/resolve", "-link"))}
+    for path in set(paths_by_method["GET"]) - of_forms:
+        real = path.replace(PATH_PARAMETERS["{candidate_id}"], candidate["candidate_id"])
+        codes = [(await person.ask("GET", real)).status_code for person in (viewer, auditor, admin)]
+        assert (path, codes[1]) == (path, codes[2])
+        assert (path, codes[0]) == (path, 403 if path in FOR_AUDITORS else codes[2])
+    for path in of_forms:
+        real = path.replace(PATH_PARAMETERS["{candidate_id}"], candidate["candidate_id"])
+        codes = [(await person.ask("GET", real)).status_code for person in (viewer, auditor)]
+        assert (path, codes) == (path, [403, 403])
 
 
 async def test_without_the_setting_there_is_no_console(settings):

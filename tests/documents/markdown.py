@@ -19,7 +19,8 @@ CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 # Each is replaced by its name, in documents and in actual output.
 VARYING = {
-    '"id": "<number>"': re.compile(r'"id": ?"\d+"'),
+    '"id": "<number>"': re.compile(r'"id": ?"a?\d+"'),
+    '"next_cursor": "<cursor>"': re.compile(r'"next_cursor": ?"[\w-]{32}"'),
     "<id>": re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
     "<time>": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"),
     "<token>": re.compile(r"eyJ[\w.…-]+"),

@@ -14,10 +14,11 @@ import asyncpg
 import pytest
 
 from provider_registration.app import create_app
+from provider_registration.audit.models import AuditType
 from provider_registration.auth import service as auth_service
 from provider_registration.auth import tokens
 from provider_registration.auth.errors import UserExists, UserNotFound
-from provider_registration.console.candidate import EVENTS
+from provider_registration.console.event_names import AUDIT_EVENTS, EVENTS, REASONS
 from provider_registration.errors import ServiceError
 from provider_registration.events.models import EventType
 from provider_registration.settings import Settings
@@ -102,7 +103,10 @@ def _who(operation: dict[str, Any]) -> str:
         return "anyone"
     if operation["security"] == [{"ScrapeToken": []}]:
         return "Prometheus"
-    return "admin" if "403" in operation["responses"] else "viewer, admin"
+    if "403" not in operation["responses"]:
+        return "viewer, auditor, admin"
+    [refusal] = operation["responses"]["403"]["content"][PROBLEM_MEDIA_TYPE]["examples"].values()
+    return "auditor, admin" if "auditor" in refusal["value"]["detail"] else "admin"
 
 
 def test_every_type_of_event_is_explained_and_has_words_in_the_console() -> None:
@@ -110,6 +114,13 @@ def test_every_type_of_event_is_explained_and_has_words_in_the_console() -> None
 
     assert {name for row in events.tables[0] for name in re.findall(r"`([^`]+)`", row["type"])} == set(EventType)
     assert set(EVENTS) == set(EventType)
+    [table] = section("API.md", "Who did what").tables
+    assert {name for row in table for name in re.findall(r"`([^`]+)`", row["type"])} == set(AuditType)
+    assert set(AUDIT_EVENTS) == set(AuditType)
+    reasons = set(
+        re.findall(r"`(\w+)`", section("API.md", "Who did what").text.partition("`reason` is")[2].partition(".")[0])
+    )
+    assert reasons == set(REASONS)
 
 
 def test_every_code_of_the_code_is_explained_with_its_status() -> None:
@@ -309,7 +320,7 @@ class _Answer:
 
     @classmethod
     def read(cls, text: str) -> _Answer:
-        head, _, body = without_varying(text.replace("\r\n", "\n")).partition("\n\n")
+        head, _, body = without_varying(text.replace("\r\n", "\n").replace("\ufeff", "")).partition("\n\n")
         status, *headers = head.split("\n")
         try:
             content = json.loads(body)

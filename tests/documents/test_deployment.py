@@ -171,7 +171,7 @@ async def test_the_serving_role_can_do_all_that_the_console_does(own_migrated: R
             opened += [await admin.open(f"/admin{address}") for address in addresses]
             company = opened[-1].url.path
             opened.append(await admin.submit(await admin.open(f"{company}/approve"), "/approve"))
-            opened.append(await admin.open("/admin/approvals"))
+            opened += [await admin.open(f"/admin/{page}") for page in ("approvals", "activity", "activity/export.csv")]
             marks = {"mark": re.findall(r'name="mark" value="([^"]+)"', (await admin.open("/admin/candidates")).text)}
             asking = await admin.submit(await admin.open("/admin/candidates"), "/marked", decision="reject", **marks)
             opened.append(await admin.submit(asking, "/marked/reject", choice="0", **marks))
@@ -235,6 +235,8 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("POST /candidates/{candidate_id}/reject", candidate_id=ids[3])
     yield await ask("POST /candidates/{candidate_id}/status-link", candidate_id=ids[3])
     yield await ask("GET /candidates/{candidate_id}/events", candidate_id=ids[3])
+    yield await ask("GET /audit")
+    yield await ask("GET /audit.csv")
     async for answer in _events(service):
         yield answer
     async with httpx.AsyncClient(base_url=service.api, follow_redirects=True) as applicant:
@@ -298,6 +300,9 @@ def _company(number: int) -> dict[str, object]:
         "DELETE FROM candidate_events",
         "UPDATE candidate_events SET actor_id = NULL",
         "DELETE FROM candidate_event_details",
+        "DELETE FROM audit_events",
+        "UPDATE audit_events SET actor_id = NULL",
+        "INSERT INTO event_retention (minimum_days) VALUES (1)",
         "INSERT INTO users (email, password_hash, role) VALUES ('me@example.com', 'x', 'admin')",
         "UPDATE users SET role = 'admin'",
         "UPDATE users SET email = 'me@example.com'",

@@ -61,7 +61,9 @@ async def test_a_rejection_and_a_replaced_link_name_the_user(admin, register, hi
     assert "No cold chain" not in str(events)  # the reason is personal data of the record
 
 
-async def test_a_failed_approval_tells_admins_the_error_and_viewers_not(admin, viewer, register, billing, history):
+async def test_a_failed_approval_tells_auditors_the_error_and_viewers_not(
+    admin, auditor, viewer, register, billing, history
+):
     candidate = await register()
     await billing.fail("refuse_400", names=[candidate["company_name"]])
     await admin.post(f"/candidates/{candidate['candidate_id']}/approve")
@@ -69,6 +71,7 @@ async def test_a_failed_approval_tells_admins_the_error_and_viewers_not(admin, v
     [*_, failed] = await history(candidate)
     seen = await history(candidate, viewer)
 
+    assert (await history(candidate, auditor))[-1] == failed
     assert failed["type"] == "candidate.approval_failed"
     assert failed["actor"]["kind"] == "service"
     assert failed["data"]["error"]

@@ -29,7 +29,7 @@ from provider_registration.approvals.schemas import (
     ApprovalResponse,
     ResolutionRequest,
 )
-from provider_registration.auth.dependencies import AdminDep
+from provider_registration.auth.dependencies import AdminDep, AuditorDep
 from provider_registration.candidates.api import THIS_CANDIDATE
 from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep
 from provider_registration.candidates.errors import (
@@ -114,7 +114,7 @@ async def approve_candidate(
 )
 @refuses(InvalidRequest.at("query", "state", "Input should be 'in_progress', …"))
 async def list_approvals(
-    query: Annotated[ApprovalListQuery, Query()], service: ApprovalServiceDep, _user: AdminDep, _once: ParametersOnce
+    query: Annotated[ApprovalListQuery, Query()], service: ApprovalServiceDep, _user: AuditorDep, _once: ParametersOnce
 ) -> ApprovalListResponse:
     """List approvals that billing has not confirmed yet: in progress, waiting for a retry, or in doubt."""
     page = query.to_page()
@@ -132,7 +132,7 @@ async def list_approvals(
 )
 @refuses(CandidateNotFound(EXAMPLE_ID))
 async def list_approval_events(
-    candidate_id: CandidateId, candidates: CandidateServiceDep, service: ApprovalServiceDep, _user: AdminDep
+    candidate_id: CandidateId, candidates: CandidateServiceDep, service: ApprovalServiceDep, _user: AuditorDep
 ) -> ApprovalHistoryResponse:
     """List who requested, retried or resolved the candidate's approval, and how it ended."""
     await candidates.get(candidate_id)

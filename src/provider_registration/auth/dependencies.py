@@ -23,13 +23,14 @@ bearer = OAuth2PasswordBearer(
     description="E-mail address and password of a user, as in `POST /auth/login`.",
 )
 
+AUDITOR_OR_ADMIN = f"{Role.AUDITOR} or {Role.ADMIN}"
 
 AuthServiceDep = Annotated[AuthService, Depends(provide(AuthService, DatabaseUnavailable()))]
 
 
 @refuses(NotAuthenticated())
 async def require_staff(request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep) -> User:
-    """The authenticated user, viewer or admin; the request's log line has their ID."""
+    """The authenticated user, of any role; the request's log line has their ID."""
     if token is None:
         raise NotAuthenticated
     user = await auth.authenticate(token)
@@ -40,10 +41,21 @@ async def require_staff(request: Request, token: Annotated[str | None, Depends(b
 StaffDep = Annotated[User, Depends(require_staff)]
 
 
+@refuses(RoleNotAllowed(AUDITOR_OR_ADMIN))
+async def require_auditor(user: StaffDep) -> User:
+    """The authenticated user, who must be an auditor or an admin."""
+    if not user.may_audit:
+        raise RoleNotAllowed(AUDITOR_OR_ADMIN)
+    return user
+
+
+AuditorDep = Annotated[User, Depends(require_auditor)]
+
+
 @refuses(RoleNotAllowed(Role.ADMIN))
 async def require_admin(user: StaffDep) -> User:
     """The authenticated user, who must be an admin."""
-    if user.role is not Role.ADMIN:
+    if not user.may_decide:
         raise RoleNotAllowed(Role.ADMIN)
     return user
 
@@ -51,19 +63,19 @@ async def require_admin(user: StaffDep) -> User:
 AdminDep = Annotated[User, Depends(require_admin)]
 
 
-@refuses(NotAuthenticated(), RoleNotAllowed(Role.ADMIN))
+@refuses(NotAuthenticated(), RoleNotAllowed(AUDITOR_OR_ADMIN))
 async def require_follower(
     request: Request, token: Annotated[str | None, Depends(bearer)], auth: AuthServiceDep
 ) -> User:
-    """An admin with an access token or, since browsers send no token by themselves, with a console session."""
+    """An auditor or admin with an access token or, since browsers send none by themselves, a console session."""
     if token is not None:
-        return await require_admin(await require_staff(request, token, auth))
+        return await require_auditor(await require_staff(request, token, auth))
     secret = read_cookie(request, SESSION_COOKIE)
     signed_in = await auth.find_browser(secret, is_use=False) if secret else None
     if signed_in is None:
         raise NotAuthenticated
     request.state.user_id = signed_in.user.user_id
-    return await require_admin(signed_in.user)
+    return await require_auditor(signed_in.user)
 
 
 FollowerDep = Annotated[User, Depends(require_follower)]

@@ -62,7 +62,9 @@ class UserDirectory:
             UnacceptablePassword: the password is too short, too long or too common.
         """
         password_hash = await self._hasher.hash(password)
-        return await self._update_and_end_sessions(queries.UPDATE_PASSWORD, email, password_hash=password_hash)
+        return await self._update_and_end_sessions(
+            queries.UPDATE_PASSWORD, email, reason="password_changed", password_hash=password_hash
+        )
 
     async def set_role(self, email: str, role: Role) -> UUID:
         """Change a user's role.
@@ -70,7 +72,7 @@ class UserDirectory:
         Raises:
             UserNotFound: no user has this e-mail address.
         """
-        return await self._update_and_end_sessions(queries.UPDATE_ROLE, email, role=str(role))
+        return await self._update_and_end_sessions(queries.UPDATE_ROLE, email, reason="role_changed", role=str(role))
 
     async def disable(self, email: str) -> UUID:
         """Disable a user.
@@ -78,7 +80,7 @@ class UserDirectory:
         Raises:
             UserNotFound: no user has this e-mail address.
         """
-        return await self._update_and_end_sessions(queries.DISABLE_USER, email)
+        return await self._update_and_end_sessions(queries.DISABLE_USER, email, reason="disabled")
 
     async def enable(self, email: str) -> UUID:
         """Enable a disabled user.
@@ -96,17 +98,18 @@ class UserDirectory:
     async def end_all_sessions(self) -> int:
         """End the sessions of all users; return how many there were."""
         async with self._database.transaction() as session:
-            await session.execute(queries.LOCK_SESSIONS, {"user_id": None})
-            return int(await session.scalar(queries.END_ALL_SESSIONS) or 0)
+            return await end_sessions(session, None, reason="command")
 
-    async def _update_and_end_sessions(self, statement: TextClause, address: str, **parameters: str) -> UUID:
+    async def _update_and_end_sessions(
+        self, statement: TextClause, address: str, *, reason: str, **parameters: str
+    ) -> UUID:
         parameters["email_canonical"] = canonical_email(address)
         async with self._database.transaction() as session:
             await fill_users_with(session, parameters["email_canonical"])
             user_id: UUID | None = await session.scalar(statement, parameters)
             if user_id is None:
                 raise UserNotFound
-            await end_sessions(session, user_id)
+            await end_sessions(session, user_id, reason=reason)
         return user_id
 
     async def _write(
@@ -122,7 +125,10 @@ class UserDirectory:
         return user_id
 
 
-async def end_sessions(session: AsyncSession, user_id: UUID) -> None:
-    """End a user's sessions. The transaction has changed the user's row, so no session can start in the meantime."""
+async def end_sessions(session: AsyncSession, user_id: UUID | None, *, reason: str) -> int:
+    """End the sessions of a user, or of all users; return how many had not expired.
+
+    If the transaction has changed the user's row, no session can start in the meantime.
+    """
     await session.execute(queries.LOCK_SESSIONS, {"user_id": user_id})
-    await session.execute(queries.END_SESSIONS, {"user_id": user_id})
+    return int(await session.scalar(queries.END_SESSIONS, {"user_id": user_id, "reason": reason}) or 0)

@@ -8,9 +8,10 @@ from uuid import UUID
 
 
 class Role(StrEnum):
-    """What a member of staff may do: a viewer reads, an admin also decides."""
+    """What a member of staff may do: a viewer reads, an auditor reads also errors and logs, an admin also decides."""
 
     ADMIN = "admin"
+    AUDITOR = "auditor"
     VIEWER = "viewer"
 
 
@@ -21,6 +22,16 @@ class User:
     user_id: UUID
     role: Role
     session_id: UUID
+
+    @property
+    def may_decide(self) -> bool:
+        """Whether the user may approve and reject."""
+        return self.role is Role.ADMIN
+
+    @property
+    def may_audit(self) -> bool:
+        """Whether the user may read everything, also errors of approvals and what staff did."""
+        return self.role in (Role.ADMIN, Role.AUDITOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,5 +44,10 @@ class BrowserUser:
 
     @property
     def may_decide(self) -> bool:
-        """Whether the user may approve and reject."""
-        return self.user.role is Role.ADMIN
+        """As `User.may_decide`."""
+        return self.user.may_decide
+
+    @property
+    def may_audit(self) -> bool:
+        """As `User.may_audit`."""
+        return self.user.may_audit

@@ -17,19 +17,31 @@ FIND_CREDENTIALS = text("""
 
 # Add a user, unless the e-mail address is taken.
 INSERT_USER = text("""
-    INSERT INTO users (email, email_canonical, password_hash, role)
-    VALUES (:email, :email_canonical, :password_hash, :role)
-    ON CONFLICT DO NOTHING
-    RETURNING id
+    WITH added AS (
+        INSERT INTO users (email, email_canonical, password_hash, role)
+        VALUES (:email, :email_canonical, :password_hash, :role)
+        ON CONFLICT DO NOTHING
+        RETURNING id, role
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id, data)
+        SELECT 'user.created', 'service', 'user', id, jsonb_build_object('role', role) FROM added
+    )
+    SELECT id FROM added
 """)
 
 # Add the first admin if there are no users; two concurrent starts create only one.
 INSERT_FIRST_ADMIN = text("""
-    INSERT INTO users (email, email_canonical, password_hash, role)
-    SELECT :email, :email_canonical, :password_hash, 'admin'
-    WHERE NOT EXISTS (SELECT FROM users)
-    ON CONFLICT DO NOTHING
-    RETURNING id
+    WITH added AS (
+        INSERT INTO users (email, email_canonical, password_hash, role)
+        SELECT :email, :email_canonical, :password_hash, 'admin'
+        WHERE NOT EXISTS (SELECT FROM users)
+        ON CONFLICT DO NOTHING
+        RETURNING id, role
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id, data)
+        SELECT 'user.created', 'service', 'user', id, jsonb_build_object('role', role) FROM added
+    )
+    SELECT id FROM added
 """)
 
 # Whether there is any user.
@@ -53,57 +65,107 @@ LOCK_SESSIONS = text("""
     FOR NO KEY UPDATE
 """)
 
-# End a user's sessions: a separate statement after the one that changes the user, because that one may have waited for
-# a login whose session it does not see.
+# End the sessions of a user, or of all users, and count those that had not expired: a separate statement after the one
+# that changes the user, because that one may have waited for a login whose session it does not see.
 END_SESSIONS = text("""
-    UPDATE sessions SET revoked_at = clock_timestamp() WHERE user_id = :user_id AND revoked_at IS NULL
-""")
-
-# End the sessions of all users, and count those that had not expired.
-END_ALL_SESSIONS = text("""
     WITH ended AS (
-        UPDATE sessions SET revoked_at = clock_timestamp() WHERE revoked_at IS NULL RETURNING expires_at
+        UPDATE sessions SET revoked_at = clock_timestamp()
+        WHERE revoked_at IS NULL AND (CAST(:user_id AS uuid) IS NULL OR user_id = :user_id)
+        RETURNING user_id, expires_at
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id, data)
+        SELECT 'session.ended', 'service', 'user', user_id,
+               jsonb_build_object('reason', CAST(:reason AS text), 'sessions', count(*))
+        FROM ended
+        WHERE expires_at > now()
+        GROUP BY user_id
     )
     SELECT count(*) FROM ended WHERE expires_at > now()
 """)
 
 # Change a password; a disabled user stays disabled.
 UPDATE_PASSWORD = text("""
-    UPDATE users SET password_hash = :password_hash
-    WHERE email_canonical = :email_canonical
-    RETURNING id
+    WITH changed AS (
+        UPDATE users SET password_hash = :password_hash
+        WHERE email_canonical = :email_canonical
+        RETURNING id
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id)
+        SELECT 'user.password_changed', 'service', 'user', id FROM changed
+    )
+    SELECT id FROM changed
 """)
 
 # Change a user's role.
 UPDATE_ROLE = text("""
-    UPDATE users SET role = :role
-    WHERE email_canonical = :email_canonical
-    RETURNING id
+    WITH before AS (
+        SELECT id, role FROM users WHERE email_canonical = :email_canonical FOR NO KEY UPDATE
+    ), changed AS (
+        UPDATE users SET role = :role FROM before WHERE users.id = before.id
+        RETURNING users.id, users.role, before.role AS previous_role
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id, data)
+        SELECT 'user.role_changed', 'service', 'user', id,
+               jsonb_build_object('role', role, 'previous_role', previous_role)
+        FROM changed
+    )
+    SELECT id FROM changed
 """)
 
 # Disable a user.
 DISABLE_USER = text("""
-    UPDATE users SET disabled_at = coalesce(disabled_at, now())
-    WHERE email_canonical = :email_canonical
-    RETURNING id
+    WITH changed AS (
+        UPDATE users SET disabled_at = coalesce(disabled_at, now())
+        WHERE email_canonical = :email_canonical
+        RETURNING id
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id)
+        SELECT 'user.disabled', 'service', 'user', id FROM changed
+    )
+    SELECT id FROM changed
 """)
 
 # Enable a disabled user.
 ENABLE_USER = text("""
-    UPDATE users SET disabled_at = NULL
-    WHERE email_canonical = :email_canonical
-    RETURNING id
+    WITH changed AS (
+        UPDATE users SET disabled_at = NULL
+        WHERE email_canonical = :email_canonical
+        RETURNING id
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id)
+        SELECT 'user.enabled', 'service', 'user', id FROM changed
+    )
+    SELECT id FROM changed
 """)
 
 # Begin a session, unless the user was disabled or their password or role changed since the password was checked.
 # FOR SHARE waits for a concurrent change, after which PostgreSQL evaluates the conditions again.
 BEGIN_SESSION = text("""
-    INSERT INTO sessions (user_id, expires_at)
-    SELECT id, now() + make_interval(secs => :session_seconds)
-    FROM users
-    WHERE id = :user_id AND password_hash = :password_hash AND role = :role AND disabled_at IS NULL
-    FOR SHARE
-    RETURNING id
+    WITH begun AS (
+        INSERT INTO sessions (user_id, expires_at)
+        SELECT id, now() + make_interval(secs => :session_seconds)
+        FROM users
+        WHERE id = :user_id AND password_hash = :password_hash AND role = :role AND disabled_at IS NULL
+        FOR SHARE
+        RETURNING id, user_id
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, actor_id, subject_kind, subject_id, data)
+        SELECT 'session.started', 'user', user_id, 'user', user_id,
+               jsonb_build_object('session_id', id, 'kind', CAST(:kind AS text))
+        FROM begun
+    )
+    SELECT id FROM begun
+""")
+
+# Record a failed sign-in: one an hour of each account, and one an hour of all unknown accounts together, so that
+# strangers cannot fill the log. The commit is not waited for: a wait would tell known accounts from unknown ones.
+RECORD_FAILURE = text("""
+    WITH asynchronous AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+    INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id)
+    SELECT 'session.failed', 'service', CASE WHEN CAST(:user_id AS uuid) IS NOT NULL THEN 'user' END,
+           CAST(:user_id AS uuid)
+    FROM asynchronous
+    ON CONFLICT DO NOTHING
 """)
 
 # Add a refresh token to a session.
@@ -163,9 +225,16 @@ FIND_BROWSER_SESSION = text("""
     SELECT session_id, user_id, role, email FROM found
 """)
 
-# End a session early.
+# End a session early: the user signs out, or the service ends it.
 REVOKE_SESSION = text("""
-    UPDATE sessions SET revoked_at = clock_timestamp() WHERE id = :session_id AND revoked_at IS NULL
+    WITH ended AS (
+        UPDATE sessions SET revoked_at = clock_timestamp() WHERE id = :session_id AND revoked_at IS NULL
+        RETURNING id, user_id
+    )
+    INSERT INTO audit_events (type, actor_kind, actor_id, subject_kind, subject_id, data)
+    SELECT 'session.ended', CAST(:actor_kind AS text), CAST(:actor_id AS uuid), 'user', user_id,
+           jsonb_build_object('session_id', id, 'reason', CAST(:reason AS text))
+    FROM ended
 """)
 
 # Sessions revoked since the last poll, less some seconds of overlap, by the database's clock, which may have been set

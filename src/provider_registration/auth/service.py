@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from provider_registration.audit.models import SERVICE, Actor
 from provider_registration.auth import queries
 from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy, NotAuthenticated
 from provider_registration.auth.models import BrowserUser, Role, User
@@ -30,6 +31,8 @@ REFRESH_TOKEN_BYTES = 32
 BROWSER_SESSION_SECONDS = 12 * 3600  # one working day; then the user must sign in again
 BROWSER_IDLE_SECONDS = 30 * 60  # without a request; then the session ends
 BROWSER_SECRET_BYTES = 32
+API_SESSION: dict[str, object] = {"kind": "api", "session_seconds": SESSION_SECONDS}
+BROWSER_SESSION: dict[str, object] = {"kind": "browser", "session_seconds": BROWSER_SESSION_SECONDS}
 
 Result = TypeVar("Result")
 
@@ -70,11 +73,11 @@ class AuthService:
             InvalidCredentials: the same error, after the same time, for whatever was wrong.
             TooManyRequests, RateLimitsUnavailable, LoginsBusy: try again later.
         """
-        return await self._begin(username, password, address, check_client, SESSION_SECONDS, self._first_tokens)
+        return await self._begin(username, password, address, check_client, API_SESSION, self._first_tokens)
 
     async def sign_in(self, username: str, password: str, *, address: str, check_client: CheckClient) -> str:
         """Begin a browser session and return the secret for its cookie. Otherwise as for `login`."""
-        return await self._begin(username, password, address, check_client, BROWSER_SESSION_SECONDS, self._new_browser)
+        return await self._begin(username, password, address, check_client, BROWSER_SESSION, self._new_browser)
 
     async def _begin(
         self,
@@ -82,10 +85,10 @@ class AuthService:
         password: str,
         address: str,
         check_client: CheckClient,
-        seconds: int,
+        kind: dict[str, object],
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
-        """Check a password and begin a session of `seconds`; `then` creates its tokens or secret."""
+        """Check a password and begin a session of a kind; `then` creates its tokens or secret."""
         parameters = {"email": username, "email_canonical": canonical_email(username)}
         try:
             # Before the attempt is counted: a database failure must not use up attempts.
@@ -95,9 +98,11 @@ class AuthService:
             async with self._limits.guard_login(account, address):
                 with self._hasher.queue(address):  # after the rate limit, so that refused attempts take no place
                     check = await self._hasher.verify(password, found["password_hash"], check_client=check_client)
-                    result = await self._begin_checked(found, check, seconds, then)
+                    result = await self._begin_checked(found, check, kind, then)
         except InvalidCredentials:
             LOGINS.labels("failed").inc()
+            async with self._database.statement() as session:
+                await session.execute(queries.RECORD_FAILURE, {"user_id": found["id"]})
             raise
         except TooManyRequests:
             LOGINS.labels("limited").inc()
@@ -112,7 +117,7 @@ class AuthService:
         self,
         row: RowMapping,
         check: PasswordCheck,
-        seconds: int,
+        kind: dict[str, object],
         then: Callable[[AsyncSession, User], Awaitable[Result]],
     ) -> Result:
         if not check.is_correct or row["disabled_at"]:
@@ -121,7 +126,7 @@ class AuthService:
             "user_id": row["id"],
             "role": row["role"],
             "password_hash": row["password_hash"],
-            "session_seconds": seconds,
+            **kind,
         }
         async with self._database.transaction() as session:
             session_id: UUID | None = await session.scalar(queries.BEGIN_SESSION, parameters)
@@ -162,13 +167,22 @@ class AuthService:
                     REFRESHES.labels("repeated").inc()
                     return Tokens(self._signer.issue(user), hashes[unused])
         REFRESHES.labels("reused" if row["used_at"] else "expired").inc()
-        await self.logout(user)
+        await self._end(user, SERVICE, reason="token_reused" if row["used_at"] else "expired")
         raise InvalidRefreshToken
 
     async def logout(self, user: User) -> None:
         """End the session: its tokens become invalid."""
+        await self._end(user, Actor.user(user.user_id), reason="signed_out")
+
+    async def _end(self, user: User, actor: Actor, *, reason: str) -> None:
+        parameters = {
+            "session_id": user.session_id,
+            "actor_kind": str(actor.kind),
+            "actor_id": actor.id,
+            "reason": reason,
+        }
         async with self._database.statement() as session:
-            await session.execute(queries.REVOKE_SESSION, {"session_id": user.session_id})
+            await session.execute(queries.REVOKE_SESSION, parameters)
         self._revocations.note(user.session_id)
 
     async def authenticate(self, token: str) -> User:

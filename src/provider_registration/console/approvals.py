@@ -13,7 +13,7 @@ from provider_registration.approvals.schemas import ResolutionRequest
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import ApprovalState, Candidate
 from provider_registration.console.decisions import Outcome
-from provider_registration.console.dependencies import CandidateDep, DecidingUserDep, DecisionsDep
+from provider_registration.console.dependencies import AuditingUserDep, CandidateDep, DecidingUserDep, DecisionsDep
 from provider_registration.console.layout import AGAIN, APPROVALS, CANDIDATE, LayoutDep
 from provider_registration.pages.forms import Form, FormDep
 from provider_registration.web.pagination import Page
@@ -27,7 +27,7 @@ NOT_IN_DOUBT = Outcome("info", "This approval no longer needs checking.")
 
 @router.get(APPROVALS)
 async def list_approvals(
-    _signed_in: DecidingUserDep,
+    _signed_in: AuditingUserDep,
     service: CandidateServiceDep,
     approval_service: ApprovalServiceDep,
     layout: LayoutDep,

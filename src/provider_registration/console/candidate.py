@@ -18,10 +18,10 @@ from provider_registration.console.dependencies import (
     DecidingUserDep,
     DecisionsDep,
 )
+from provider_registration.console.event_names import EVENTS
 from provider_registration.console.layout import AGAIN, CANDIDATE, CANDIDATES, NEXT, Layout, LayoutDep, page_of
 from provider_registration.console.reasons import parse_reason, reason_values
 from provider_registration.events.dependencies import EventServiceDep
-from provider_registration.events.models import EventType
 from provider_registration.events.schemas import MAX_EVENT_ID
 from provider_registration.pages.forms import FormDep
 
@@ -32,21 +32,6 @@ ALREADY_DECIDED = Outcome("info", "This application was already decided.")
 NONE_PENDING = Outcome("success", "No candidates are pending.")
 
 EVENTS_SHOWN = 50
-
-EVENTS = {
-    EventType.REGISTERED: "Registered",
-    EventType.APPROVAL_REQUESTED: "Approval requested",
-    EventType.APPROVAL_RETRIED: "Retry requested",
-    EventType.APPROVAL_FAILED: "Approval failed",
-    EventType.APPROVAL_IN_DOUBT: "Approval needs checking",
-    EventType.APPROVAL_LINKED: "Linked manually to a provider in billing",
-    EventType.APPROVAL_RELEASED: "Approval cancelled manually",
-    EventType.APPROVED: "Approved",
-    EventType.REJECTED: "Rejected",
-    EventType.PROVIDER_ORPHANED: "Billing created a provider that is linked to no candidate",
-    EventType.STATUS_LINK_REPLACED: "Status link replaced",
-    EventType.ERASED: "Personal data erased",
-}
 
 BeforeEvent = Annotated[int | None, Query(ge=1, le=MAX_EVENT_ID)]
 
@@ -77,7 +62,7 @@ async def show_candidate(
         activity=await events.of_candidate(candidate.candidate_id, limit=EVENTS_SHOWN, after=before),
         is_older=before is not None,
         names_of_events=EVENTS,
-        shows_errors=signed_in.may_decide,
+        shows_errors=signed_in.may_audit,
         can_create_links=service.creates_status_links,
     )
 

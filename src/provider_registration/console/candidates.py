@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
+from provider_registration.audit.dependencies import AuditLogDep
+from provider_registration.audit.models import Actor, AuditEvent, AuditType
 from provider_registration.candidates.company import LABELS, NUMBERS, Product
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Status
@@ -18,7 +20,7 @@ from provider_registration.candidates.search import Order, Selection
 from provider_registration.console.decisions import MAX_SELECTED
 from provider_registration.console.dependencies import BrowserUserDep
 from provider_registration.console.exports import as_csv, as_json, as_xlsx
-from provider_registration.console.layout import CANDIDATES, LayoutDep, safe_target
+from provider_registration.console.layout import CANDIDATES, EmptyIsAbsent, LayoutDep, safe_target
 from provider_registration.console.workbooks import MEDIA_TYPE as XLSX
 from provider_registration.pages.cookies import read_cookie, set_cookie
 from provider_registration.pages.forms import FormDep
@@ -42,13 +44,6 @@ COLUMNS = {
     "provider": ("Provider", True),
 }
 DEFAULT_COLUMNS = ("location", "products", "truck_count", "capacity_tons_per_day", "registered", "status")
-
-
-def _empty_is_absent(value: object) -> object:
-    return None if value == "" else value
-
-
-EmptyIsAbsent = BeforeValidator(_empty_is_absent)
 
 
 class CandidatesQuery(BaseModel):
@@ -81,6 +76,11 @@ class CandidatesQuery(BaseModel):
     def position(self) -> Position | None:
         """Where the previous page ended."""
         return Position.from_cursor(self.after) if self.after else None
+
+    def exported(self, kind: str) -> dict[str, object]:
+        """What an export's event says: no search words, which may name a person."""
+        filters = {"product": self.product, "filters": ["search"] if self.search else None}
+        return {"format": kind, "status": self.shown_status, **{name: each for name, each in filters.items() if each}}
 
     def query_string(self, **changes: object) -> str:
         """The query string of the same list with some changes; without `after`, its first page."""
@@ -141,10 +141,14 @@ async def list_candidates(
 async def export(
     kind: Literal["csv", "xlsx", "json"],
     query: Annotated[CandidatesQuery, Query()],
-    _signed_in: BrowserUserDep,
+    signed_in: BrowserUserDep,
     service: CandidateServiceDep,
+    log: AuditLogDep,
 ) -> Response:
-    """Every candidate that the same list shows, as a file."""
+    """Every candidate that the same list shows, as a file. The export is recorded first."""
+    await log.record(
+        AuditEvent(AuditType.CANDIDATES_EXPORTED, Actor.user(signed_in.user.user_id), data=query.exported(kind))
+    )
     candidates = service.browsing.all(query.selection)
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     headers = {"Content-Disposition": f'attachment; filename="candidates-{query.shown_status}-{day}.{kind}"'}

@@ -8,7 +8,13 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from provider_registration.approvals.dependencies import ApprovalServiceDep
-from provider_registration.auth.dependencies import SESSION_COOKIE, AuthServiceDep, bearer, require_staff
+from provider_registration.auth.dependencies import (
+    AUDITOR_OR_ADMIN,
+    SESSION_COOKIE,
+    AuthServiceDep,
+    bearer,
+    require_staff,
+)
 from provider_registration.auth.errors import RoleNotAllowed
 from provider_registration.auth.models import BrowserUser, Role
 from provider_registration.candidates.dependencies import CandidateServiceDep
@@ -32,7 +38,7 @@ FoundUserDep = Annotated[BrowserUser | None, Depends(find_browser_user)]
 
 
 async def require_browser_user(signed_in: FoundUserDep) -> BrowserUser:
-    """The signed-in user, viewer or admin."""
+    """The signed-in user, of any role."""
     if signed_in is None:
         raise SignInNeeded
     return signed_in
@@ -49,6 +55,16 @@ async def require_reader(
         await require_staff(request, token, auth)
     elif signed_in is None:
         raise SignInNeeded
+
+
+async def require_auditing_user(signed_in: BrowserUserDep) -> BrowserUser:
+    """The signed-in user, auditor or admin only."""
+    if not signed_in.may_audit:
+        raise RoleNotAllowed(AUDITOR_OR_ADMIN)
+    return signed_in
+
+
+AuditingUserDep = Annotated[BrowserUser, Depends(require_auditing_user)]
 
 
 async def require_deciding_user(signed_in: BrowserUserDep) -> BrowserUser:

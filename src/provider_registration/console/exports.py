@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import json
-import re
-from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable
 from operator import attrgetter
 from typing import cast
 
 from provider_registration.candidates.company import FACTS
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.console.workbooks import Cell, Workbook
+from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines, instant
 
 CHUNK = 200  # candidates written at a time
-# Spreadsheets read a cell that starts with such a character, of any width, as a formula (OWASP, CSV injection); an
-# apostrophe makes it text. Where Excel separates cells with ; (most of Europe) or tab, it ignores our quotes: the text
-# after a separator starts a cell there, and a separator at the end of a cell lets the next one start in it.
-FORMULA_START = re.compile(r"""(^|[;|])(?=[\s"\ufeff]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|(?<=[;|])\Z))""")
-SEVERAL_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # and tabs; names contain neither
 # The columns of an export, in order, and the value of each for a candidate.
 FIELDS: dict[str, Callable[[Candidate], object]] = {
     "candidate_id": lambda candidate: str(candidate.candidate_id),
@@ -36,9 +28,9 @@ FIELDS: dict[str, Callable[[Candidate], object]] = {
 
 async def as_csv(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
     """RFC 4180 with a header line, in UTF-8 with the byte order mark that spreadsheets need."""
-    yield "\ufeff" + _csv([FIELDS])
+    yield BYTE_ORDER_MARK + csv_lines([FIELDS])
     async for some in _chunks(candidates):
-        yield _csv([_neutral(value) for value in _values(candidate)] for candidate in some)
+        yield csv_lines(_values(candidate) for candidate in some)
 
 
 async def as_xlsx(candidates: AsyncIterator[Candidate]) -> AsyncIterator[bytes]:
@@ -57,7 +49,7 @@ async def as_json(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
     separator = "[\n"
     async for some in _chunks(candidates):
         records = [dict(zip(FIELDS, _values(candidate), strict=True)) for candidate in some]
-        yield separator + ",\n".join(json.dumps(each, ensure_ascii=False, default=_instant) for each in records)
+        yield separator + ",\n".join(json.dumps(each, ensure_ascii=False, default=instant) for each in records)
         separator = ",\n"
     yield "[]\n" if separator == "[\n" else "\n]\n"
 
@@ -68,26 +60,6 @@ def _values(candidate: Candidate) -> list[object]:
 
 def _row(candidate: Candidate) -> list[Cell]:
     return [cast("Cell", " ".join(value) if isinstance(value, list) else value) for value in _values(candidate)]
-
-
-def _neutral(value: object) -> object:
-    if isinstance(value, list):
-        value = " ".join(value)
-    if isinstance(value, datetime):
-        return _instant(value)
-    if isinstance(value, str):
-        return FORMULA_START.sub(r"\1'", SEVERAL_LINES.sub(" ", value))
-    return value
-
-
-def _instant(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
 
 
 async def _chunks(candidates: AsyncIterator[Candidate]) -> AsyncIterator[list[Candidate]]:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from pydantic import BeforeValidator
 from starlette.responses import RedirectResponse, Response
 
 from provider_registration.auth.models import BrowserUser
@@ -32,6 +33,7 @@ CANDIDATES = f"{HOME}/candidates"
 CANDIDATE = f"{CANDIDATES}/{{candidate_id}}"
 SELECTED = f"{CANDIDATES}/marked"
 APPROVALS = f"{HOME}/approvals"
+ACTIVITY = f"{HOME}/activity"
 
 AGAIN = "again"  # form field: show the form again with its values and do nothing else
 
@@ -39,6 +41,9 @@ AGAIN = "again"  # form field: show the form again with its values and do nothin
 _TARGET = re.compile(r"/admin(/[A-Za-z0-9-]+)*(\?[A-Za-z0-9_=&%.+~*-]*)?|/docs|/redoc|/openapi\.json")
 _CANDIDATE = re.compile(f"{CANDIDATES}/[0-9a-f-]{{36}}(?=/)")
 MAX_TARGET_LENGTH = 1000
+
+# A form sends its empty fields too.
+EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
 
 
 def safe_target(target: str) -> str:

@@ -22,6 +22,9 @@ PRIVILEGES = {
     "event_positions": "SELECT, INSERT",
     "event_dispatcher": "SELECT, UPDATE (last_position)",
     "deliveries": "SELECT, INSERT, UPDATE, DELETE",
+    "audit_events": "SELECT, INSERT",
+    "pruned_sequences": "SELECT",
+    "event_retention": "SELECT",  # prune_events deletes nothing younger than the owner has stored there
     "unfinished_approvals": "SELECT, UPDATE",
     "users": "SELECT, UPDATE (password_hash)",
     # Not created_at: the database sets it, and a constraint limits the length of a session from then on.

@@ -171,7 +171,7 @@ class User(Base):
 
     __tablename__ = "users"
     __table_args__ = (
-        CheckConstraint("role::text IN ('admin', 'viewer')", name="role"),
+        CheckConstraint("role::text IN ('admin', 'auditor', 'viewer')", name="role"),
         Index("uq_users_email_canonical", "email_canonical", unique=True),
         Index("uq_users_email_lower", text("lower(email)"), unique=True),
     )
@@ -292,6 +292,12 @@ class CandidateEvent(Base):
             unique=True,
             postgresql_where=text("approval_event_id IS NOT NULL"),
         ),
+        Index("ix_candidate_events_type", "type", "at", "id", postgresql_where=text("type <> 'candidate.registered'")),
+        Index(
+            "ix_candidate_events_actor_id",
+            *("actor_id", "type", "at", "id"),
+            postgresql_where=text("actor_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -390,3 +396,67 @@ class Delivery(Base):
     data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class AuditEvent(Base):
+    """One act of staff, without personal data."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        CheckConstraint("type ~ '^[a-z_]{1,40}\\.[a-z_]{1,40}$'::text", name="type"),
+        CheckConstraint(
+            "actor_kind IN ('user', 'api_key', 'service') "
+            "AND (actor_id IS NOT NULL) = (actor_kind IN ('user', 'api_key'))",
+            name="actor",
+        ),
+        CheckConstraint(
+            "subject_kind ~ '^[a-z_]{1,40}$'::text AND (subject_id IS NOT NULL) = (subject_kind IS NOT NULL)",
+            name="subject",
+        ),
+        Index("ix_audit_events_at", "at", "id"),
+        Index("ix_audit_events_type", "type", "at", "id"),
+        Index(
+            "ix_audit_events_actor_id",
+            *("actor_id", "type", "at", "id"),
+            postgresql_where=text("actor_id IS NOT NULL"),
+        ),
+        Index(
+            "uq_audit_events_session_failed",
+            "subject_id",
+            text("date_trunc('hour'::text, (at AT TIME ZONE 'UTC'::text))"),
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+            postgresql_where=text("type = 'session.failed'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    type: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    actor_kind: Mapped[str]
+    actor_id: Mapped[UUID | None]
+    subject_kind: Mapped[str | None]
+    subject_id: Mapped[UUID | None]
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+
+
+class EventRetention(Base):
+    """For how many days events are kept at least; the owner writes the only row."""
+
+    __tablename__ = "event_retention"
+    __table_args__ = (
+        CheckConstraint("only_one", name="only_one"),
+        CheckConstraint("minimum_days BETWEEN 1 AND 36500", name="minimum_days"),
+    )
+
+    only_one: Mapped[bool] = mapped_column(server_default=text("true"), primary_key=True)
+    minimum_days: Mapped[int]
+
+
+class PrunedSequence(Base):
+    """The highest sequence of a candidate's deleted events."""
+
+    __tablename__ = "pruned_sequences"
+
+    candidate_id: Mapped[UUID] = mapped_column(primary_key=True)
+    sequence: Mapped[int]

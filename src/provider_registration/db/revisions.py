@@ -33,6 +33,7 @@ REVISIONS = (
     "019_language",
     "020_candidate_events",
     "021_event_feed",
+    "022_audit_events",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from provider_registration.auth.dependencies import StaffDep
-from provider_registration.auth.models import Role
 from provider_registration.candidates.dependencies import CandidateId
 from provider_registration.candidates.errors import CandidateNotFound
 from provider_registration.candidates.links import CANDIDATES
@@ -43,4 +42,4 @@ async def list_candidate_events(
 ) -> EventListResponse:
     """List what happened to the candidate: who did what, and when."""
     page = await service.of_candidate(candidate_id, limit=query.limit, after=query.cursor)
-    return EventListResponse.of(page, for_admin=user.role is Role.ADMIN)
+    return EventListResponse.of(page, with_errors=user.may_audit)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from provider_registration.auth.dependencies import AdminDep, AuthServiceDep, FollowerDep
+from provider_registration.auth.dependencies import AuditorDep, AuthServiceDep, FollowerDep
 from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.events.dependencies import EventStreamsDep, FeedDep
 from provider_registration.events.errors import CursorExpired
@@ -53,7 +53,7 @@ STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 )
 @refuses(CursorExpired(), InvalidRequest.at("query", "limit", "Input should be less than or equal to 1000"))
 async def read_events(
-    query: Annotated[FeedQuery, Query()], feed: FeedDep, _user: AdminDep, _once: ParametersOnce
+    query: Annotated[FeedQuery, Query()], feed: FeedDep, _user: AuditorDep, _once: ParametersOnce
 ) -> FeedResponse:
     """Read what happened to candidates after a cursor: every event once, in an order that does not change."""
     if query.after == "latest":

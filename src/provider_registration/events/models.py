@@ -11,6 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping
 
+from provider_registration.audit.models import Actor, ActorKind
+
 
 class EventType(StrEnum):
     """What can happen to a candidate."""
@@ -27,24 +29,6 @@ class EventType(StrEnum):
     PROVIDER_ORPHANED = "candidate.provider_orphaned"
     STATUS_LINK_REPLACED = "candidate.status_link_replaced"
     ERASED = "candidate.erased"
-
-
-class ActorKind(StrEnum):
-    """Who caused an event: a company, a member of staff, a program with a key, or the service."""
-
-    APPLICANT = "applicant"
-    USER = "user"
-    API_KEY = "api_key"
-    SERVICE = "service"
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who caused an event. Only users have an `id` and a `name`, which is their e-mail address."""
-
-    kind: ActorKind
-    id: UUID | None
-    name: str | None
 
 
 @dataclass(frozen=True, slots=True)

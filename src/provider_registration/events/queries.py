@@ -42,10 +42,14 @@ NUMBER_EVENTS = text("""
     ), numbered AS (
         INSERT INTO event_positions (position, event_id, candidate_id, sequence)
         SELECT CAST(:last AS bigint) + row_number() OVER (ORDER BY event.id), event.id, event.candidate_id,
-               row_number() OVER (PARTITION BY event.candidate_id ORDER BY event.id) + coalesce((
-                   SELECT max(earlier.sequence) FROM event_positions AS earlier
-                   WHERE earlier.candidate_id = event.candidate_id
-               ), 0)
+               row_number() OVER (PARTITION BY event.candidate_id ORDER BY event.id) + coalesce(
+                   (
+                       SELECT max(earlier.sequence) FROM event_positions AS earlier
+                       WHERE earlier.candidate_id = event.candidate_id
+                   ),
+                   (SELECT sequence FROM pruned_sequences WHERE candidate_id = event.candidate_id),
+                   0
+               )
         FROM taken
         JOIN candidate_events AS event ON event.id = taken.event_id
         RETURNING position

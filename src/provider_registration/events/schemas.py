@@ -11,7 +11,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from provider_registration.events.models import ActorKind, Event, EventPage, EventType, FeedEvent, FeedPage
+from provider_registration.audit.models import ActorKind
+from provider_registration.events.models import Event, EventPage, EventType, FeedEvent, FeedPage
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
 
 MAX_EVENT_ID = 2**63 - 1
@@ -19,8 +20,8 @@ CURSOR = r"^[0-9]{1,18}$"
 CURSOR_OR_LATEST = r"^([0-9]{1,18}|latest)$"
 POSITION = re.compile("[0-9]{1,18}")
 MAX_FEED = 1000  # events in a page of the feed
-# What only an admin sees: how an approval went.
-OF_ADMINS = ("idempotency_key", "error")
+# What viewers do not see: how an approval went.
+HIDDEN_FROM_VIEWERS = ("idempotency_key", "error")
 
 EXAMPLE_EVENTS: dict[str, Any] = {
     "events": [
@@ -134,12 +135,13 @@ class EventResponse(BaseModel):
     version: int | None = Field(description="The candidate's version after it; null if it was not recorded")
     data: dict[str, Any] = Field(
         description="`provider_id`; `linked`: true if an admin linked it; `backfilled`: true if it was recorded later, "
-        "because an earlier release or a manual change did not; for admins also `idempotency_key` and `error`"
+        "because an earlier release or a manual change did not; for auditors and admins also `idempotency_key` and "
+        "`error`"
     )
 
     @classmethod
-    def of(cls, event: Event, *, for_admin: bool) -> Self:
-        """Show an event to an admin or to a viewer."""
+    def of(cls, event: Event, *, with_errors: bool) -> Self:
+        """Show an event, to viewers without how an approval went."""
         data = event.data if event.error is None else {**event.data, "error": event.error}
         return cls(
             id=str(event.id),
@@ -148,7 +150,9 @@ class EventResponse(BaseModel):
             at=event.at,
             actor=ActorResponse.model_validate(event.actor),
             version=event.version,
-            data=data if for_admin else {name: value for name, value in data.items() if name not in OF_ADMINS},
+            data=data
+            if with_errors
+            else {name: value for name, value in data.items() if name not in HIDDEN_FROM_VIEWERS},
         )
 
 
@@ -211,9 +215,9 @@ class EventListResponse(BaseModel):
     pagination: EventPagination
 
     @classmethod
-    def of(cls, page: EventPage, *, for_admin: bool) -> Self:
-        """Show a page to an admin or to a viewer."""
+    def of(cls, page: EventPage, *, with_errors: bool) -> Self:
+        """Show a page, to viewers without how approvals went."""
         return cls(
-            events=[EventResponse.of(event, for_admin=for_admin) for event in page.events],
+            events=[EventResponse.of(event, with_errors=with_errors) for event in page.events],
             pagination=EventPagination(next_cursor=str(page.next) if page.next is not None else None),
         )

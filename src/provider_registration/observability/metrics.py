@@ -165,6 +165,10 @@ REFRESHES = Counter(
     "Uses of refresh tokens, by outcome: succeeded, repeated, reused, expired, unknown.",
     ["outcome"],
 )
+EVENTS_PRUNED = Counter(
+    "provider_service_events_pruned",
+    "Events removed from the logs because they were older than RETENTION_EVENTS_DAYS.",
+)
 
 
 def exposition() -> bytes:

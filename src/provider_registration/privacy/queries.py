@@ -11,8 +11,15 @@ EXPORT_CANDIDATE = text("""
            || jsonb_build_object('events', coalesce(
                (SELECT jsonb_agg(jsonb_build_object('at', at, 'type', type, 'data', data || coalesce(details, '{}'))
                                  ORDER BY at, id)
-                FROM candidate_events AS event LEFT JOIN candidate_event_details ON event_id = event.id
-                WHERE event.candidate_id = candidates.id), '[]'))
+                FROM (
+                    SELECT event.id, at, type, data, details
+                    FROM candidate_events AS event LEFT JOIN candidate_event_details ON event_id = event.id
+                    WHERE event.candidate_id = candidates.id
+                    UNION ALL
+                    SELECT id, at, type, data, NULL
+                    FROM audit_events
+                    WHERE subject_kind = 'candidate' AND subject_id = candidates.id
+                ) AS event), '[]'))
     FROM candidates WHERE contact_email_canonical = :email_canonical
 """)
 
@@ -27,7 +34,13 @@ EXPORT_USER = text("""
                'events', coalesce(
                    (SELECT jsonb_agg(jsonb_build_object('at', at, 'type', type, 'candidate_id', candidate_id)
                         ORDER BY at, id)
-                    FROM candidate_events WHERE actor_id = users.id), '[]'))
+                    FROM candidate_events WHERE actor_id = users.id), '[]'),
+               'audit_events', coalesce(
+                   (SELECT jsonb_agg(jsonb_build_object(
+                        'at', at, 'type', type, 'by_the_user', actor_id IS NOT DISTINCT FROM users.id, 'data', data)
+                        ORDER BY at, id)
+                    FROM audit_events
+                    WHERE actor_id = users.id OR subject_kind = 'user' AND subject_id = users.id), '[]'))
     FROM users WHERE email_canonical = :email_canonical
 """)
 
@@ -77,12 +90,18 @@ ERASE_CANDIDATE = text("""
 
 # Erase a user's personal data and disable the user; events keep the user's ID.
 ERASE_USER = text("""
-    UPDATE users
-    SET email = 'erased-' || id || '@erased.invalid',
-        email_canonical = 'erased-' || id || '@erased.invalid',
-        password_hash = '!',
-        disabled_at = coalesce(disabled_at, now()),
-        updated_at = now()
-    WHERE email_canonical = :email_canonical
-    RETURNING id
+    WITH erased AS (
+        UPDATE users
+        SET email = 'erased-' || id || '@erased.invalid',
+            email_canonical = 'erased-' || id || '@erased.invalid',
+            password_hash = '!',
+            disabled_at = coalesce(disabled_at, now()),
+            updated_at = now()
+        WHERE email_canonical = :email_canonical
+        RETURNING id
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id)
+        SELECT 'user.erased', 'service', 'user', id FROM erased
+    )
+    SELECT id FROM erased
 """)

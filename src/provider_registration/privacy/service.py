@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from provider_registration.audit.models import SERVICE, AuditEvent, AuditType, Subject
+from provider_registration.audit.service import record
 from provider_registration.auth.directory import end_sessions
 from provider_registration.db.database import Database
 from provider_registration.email_addresses import fill_candidates_with, fill_users_with
@@ -26,6 +29,10 @@ async def export_person(database: Database, email: str) -> dict[str, Any]:
         await _fill(session, parameters["email_canonical"])
         candidate = await session.scalar(queries.EXPORT_CANDIDATE, parameters)
         user = await session.scalar(queries.EXPORT_USER, parameters)
+        for kind, held in (("candidate", candidate), ("user", user)):
+            if held is not None:
+                subject = Subject(kind, UUID(held["id"]))
+                await record(session, AuditEvent(AuditType.DATA_EXPORTED, SERVICE, subject))
     if candidate is None and user is None:
         raise PersonNotFound
     return {"candidate": candidate, "user": user}
@@ -54,7 +61,7 @@ async def erase_person(database: Database, email: str) -> list[str]:
                     "The company's name stays, because billing has a provider with this name: ask billing to erase it."
                 )
         if user_id := await session.scalar(queries.ERASE_USER, parameters):
-            await end_sessions(session, user_id)
+            await end_sessions(session, user_id, reason="erased")
             done.append(f"User {user_id}: personal data erased, sign-in disabled.")
     if not done:
         raise PersonNotFound

@@ -1,0 +1,67 @@
+"""The routes of both logs, read as one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from provider_registration.activity.dependencies import ActivityServiceDep
+from provider_registration.activity.export import COLUMNS, export_as_csv
+from provider_registration.activity.schemas import (
+    EXAMPLE_ACTIVITY,
+    ActivityFilterQuery,
+    ActivityListResponse,
+    ActivityQuery,
+)
+from provider_registration.audit.dependencies import AuditLogDep
+from provider_registration.auth.dependencies import AuditorDep
+from provider_registration.web.openapi import links, refuses, success
+from provider_registration.web.parameters import ParametersOnce
+from provider_registration.web.problems import InvalidRequest
+from provider_registration.web.routing import Route
+
+router = APIRouter(tags=["audit"], route_class=Route)
+
+
+@router.get(
+    "/audit",
+    summary="List who did what",
+    responses=success(
+        200,
+        "Some events, newest first",
+        EXAMPLE_ACTIVITY,
+        links=links("list_activity", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+    ),
+)
+@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
+async def list_activity(
+    query: Annotated[ActivityQuery, Query()], service: ActivityServiceDep, _user: AuditorDep, _once: ParametersOnce
+) -> ActivityListResponse:
+    """List what happened to candidates and what staff did, newest first: who, what, to whom, and when."""
+    page = await service.page(query.to_filter(), limit=query.limit, after=query.position)
+    return ActivityListResponse.of(page)
+
+
+@router.get(
+    "/audit.csv",
+    summary="Export who did what",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Every event, newest first, as CSV with a header line",
+            "content": {"text/csv": {"schema": {"type": "string"}, "example": f"{','.join(COLUMNS)}\r\n"}},
+        }
+    },
+)
+@refuses(InvalidRequest.at("query", "from", "Input should have timezone info"))
+async def export_activity(
+    query: Annotated[ActivityFilterQuery, Query()],
+    service: ActivityServiceDep,
+    log: AuditLogDep,
+    user: AuditorDep,
+    _once: ParametersOnce,
+) -> Response:
+    """Every event that the same filters of `GET /audit` find, as CSV. The export is recorded as an event."""
+    return await export_as_csv(query.to_filter(), service, log, user_id=user.user_id)

@@ -1,0 +1,1 @@
+"""What staff and commands do that concerns no single candidate: sign-ins, exports, changes of users."""

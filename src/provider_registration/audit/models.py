@@ -1,0 +1,69 @@
+"""Models of audit events, and who can cause an event of either log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+
+class AuditType(StrEnum):
+    """What is recorded in `audit_events`: a subject, and what happened to it."""
+
+    SESSION_STARTED = "session.started"
+    SESSION_ENDED = "session.ended"
+    SESSION_FAILED = "session.failed"
+    USER_CREATED = "user.created"
+    USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - no password
+    USER_ROLE_CHANGED = "user.role_changed"
+    USER_DISABLED = "user.disabled"
+    USER_ENABLED = "user.enabled"
+    USER_ERASED = "user.erased"
+    CANDIDATES_EXPORTED = "candidates.exported"
+    AUDIT_EXPORTED = "audit.exported"
+    DATA_EXPORTED = "data.exported"
+
+
+class ActorKind(StrEnum):
+    """Who caused an event: a company, a member of staff, a program with a key, or the service and its commands."""
+
+    APPLICANT = "applicant"
+    USER = "user"
+    API_KEY = "api_key"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who caused an event; `id` and `name`, an e-mail address, only of users."""
+
+    kind: ActorKind
+    id: UUID | None
+    name: str | None = None
+
+    @classmethod
+    def user(cls, user_id: UUID) -> Actor:
+        """A member of staff."""
+        return cls(ActorKind.USER, user_id)
+
+
+SERVICE = Actor(ActorKind.SERVICE, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an event is about, such as a `user`; `name`: their e-mail address, or the company's name."""
+
+    kind: str
+    id: UUID
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """An event to record. `data` has names, codes and IDs, and no personal data."""
+
+    type: AuditType
+    actor: Actor
+    subject: Subject | None = None
+    data: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,80 @@
+"""The words for events, in the console."""
+
+from __future__ import annotations
+
+from provider_registration.activity.models import Activity
+from provider_registration.audit.models import ActorKind, AuditType
+from provider_registration.events.models import EventType
+
+EVENTS = {
+    EventType.REGISTERED: "Registered",
+    EventType.APPROVAL_REQUESTED: "Approval requested",
+    EventType.APPROVAL_RETRIED: "Retry requested",
+    EventType.APPROVAL_FAILED: "Approval failed",
+    EventType.APPROVAL_IN_DOUBT: "Approval needs checking",
+    EventType.APPROVAL_LINKED: "Linked manually to a provider in billing",
+    EventType.APPROVAL_RELEASED: "Approval cancelled manually",
+    EventType.APPROVED: "Approved",
+    EventType.REJECTED: "Rejected",
+    EventType.PROVIDER_ORPHANED: "Billing created a provider that is linked to no candidate",
+    EventType.STATUS_LINK_REPLACED: "Status link replaced",
+    EventType.ERASED: "Personal data erased",
+}
+
+AUDIT_EVENTS = {
+    AuditType.SESSION_STARTED: "Signed in",
+    AuditType.SESSION_ENDED: "Session ended",
+    AuditType.SESSION_FAILED: "Sign-in failed",
+    AuditType.USER_CREATED: "User created",
+    AuditType.USER_PASSWORD_CHANGED: "Password changed",
+    AuditType.USER_ROLE_CHANGED: "Role changed",
+    AuditType.USER_DISABLED: "User disabled",
+    AuditType.USER_ENABLED: "User enabled",
+    AuditType.USER_ERASED: "Data of a user erased",
+    AuditType.CANDIDATES_EXPORTED: "Candidates exported",
+    AuditType.AUDIT_EXPORTED: "Activity exported",
+    AuditType.DATA_EXPORTED: "Data of a person exported",
+}
+ACTORS = {ActorKind.APPLICANT: "Applicant", ActorKind.API_KEY: "API key", ActorKind.SERVICE: "Service or command"}
+REASONS = {
+    "signed_out": "signed out",
+    "token_reused": "a refresh token was reused",
+    "expired": "it had expired",
+    "password_changed": "new password",
+    "role_changed": "new role",
+    "disabled": "user disabled",
+    "erased": "user erased",
+    "command": "all users signed out",
+}
+
+
+def actor_of(event: Activity) -> str:
+    """Who did it."""
+    if event.type is AuditType.SESSION_FAILED:
+        return "Unknown"
+    return event.actor.name or ACTORS.get(event.actor.kind, "Unknown")
+
+
+def details_of(event: Activity) -> str:
+    """What the data of an event says, in a few words."""
+    data = event.data
+    words: list[object] = []
+    if "provider_id" in data:
+        words.append(f"provider {data['provider_id']}")
+    if "role" in data:
+        words.append(" → ".join(str(data[name]) for name in ("previous_role", "role") if name in data))
+    if "kind" in data:
+        words.append({"browser": "console", "api": "API"}.get(data["kind"], data["kind"]))
+    if "reason" in data:
+        words.append(REASONS.get(data["reason"], data["reason"]))
+    if "sessions" in data:
+        words.append(f"{data['sessions']} session{'' if data['sessions'] == 1 else 's'}")
+    if "format" in data:
+        words.append(str(data["format"]).upper())
+    if data.get("filters"):
+        words.append(f"filtered by {', '.join(data['filters'])}")
+    words += [str(data[name]) for name in ("status", "product", "error") if name in data]
+    if data.get("backfilled"):
+        words.append("recorded later")
+    text = "; ".join(map(str, words))
+    return text[:1].upper() + text[1:]
