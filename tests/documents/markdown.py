@@ -25,6 +25,7 @@ VARYING = {
     "<time>": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"),
     "<token>": re.compile(r"eyJ[\w.…-]+"),
     "<refresh token>": re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])"),
+    '"next_after": "<position>"': re.compile(r'"next_after": ?"[0-9]+"'),
 }
 
 
