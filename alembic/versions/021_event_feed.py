@@ -158,9 +158,11 @@ NUMBER_EXISTING = """
 def upgrade() -> None:
     """Create the tables and the trigger, then number the events of before, in batches."""
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         # Also for lists of all events by time.
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_candidate_events_at_id")  # an interrupted run may have left it
         op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_candidate_events_at_id ON candidate_events (at, id)")
+        op.execute("SET lock_timeout = '500ms'")
     for statement in (*TABLES, QUEUE, SET_SEARCH_PATH, TRIGGER):
         op.execute(statement)
     with op.get_context().autocommit_block():

@@ -24,6 +24,7 @@ REMEMBERED = 1000  # events; a stream that lags further behind reads the feed it
 PAGE = 100  # events that such a stream reads at a time
 MAX_READING = 2  # streams that do so at the same time: the others wait, so that requests find a connection
 MAX_STREAMS = 5  # of one session
+WOKEN_AT_ONCE = 20  # streams, so that other requests come between them
 RETRY_SECONDS = 30  # for a session with too many streams
 
 
@@ -36,7 +37,7 @@ class EventStreams:
         self._recent: deque[FeedEvent] = deque(maxlen=REMEMBERED)
         self._complete_after = 0  # `_recent` has every event after this position, up to `_position`
         self._position: int | None = None  # None while nobody listens
-        self._tick = asyncio.Event()  # replaced at each poll
+        self._waiting: list[asyncio.Future[None]] = []  # streams, for the next poll
         self._reading = asyncio.Semaphore(MAX_READING)
         self._open: Counter[UUID] = Counter()
 
@@ -68,9 +69,16 @@ class EventStreams:
                 self._logger.warning("the database does not respond; streams of events wait")
             except Exception:
                 self._logger.exception("events for streams could not be read")
-            ticked, self._tick = self._tick, asyncio.Event()
-            ticked.set()
+            await self._wake()
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for number, stream in enumerate(waiting, 1):
+            if not stream.done():  # cancelled
+                stream.set_result(None)
+            if number % WOKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _poll(self) -> None:
         if not self._open:
@@ -107,12 +115,13 @@ class EventStreams:
         """
         position = await self._feed.last_position() if after is None else after
         while True:
-            tick = self._tick
+            tick = asyncio.get_running_loop().create_future()
+            self._waiting.append(tick)
             if self._position is not None and self._complete_after <= position <= self._position:
                 events = self._newer(position)
                 position = self._position
                 yield position, [event for event in events if event.type in types]
-                await tick.wait()
+                await tick
             else:
                 async with self._reading:
                     page = await self._feed.page(position, limit=PAGE, types=types)
@@ -120,7 +129,7 @@ class EventStreams:
                 position = page.next
                 yield position, page.events
                 if not is_behind:
-                    await tick.wait()
+                    await tick
 
     def _newer(self, position: int) -> list[FeedEvent]:
         newer: list[FeedEvent] = []

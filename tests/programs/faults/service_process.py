@@ -101,13 +101,13 @@ class Replica:
             "FAILPOINT_MARK": str(self.mark),
             "LISTENING_MARK": str(self._listens),
         }
-        self._pid = fork_server.fork(environment, self.log)
+        self.pid = fork_server.fork(environment, self.log)
 
     @property
     def is_alive(self) -> bool:
         """Whether the process exists, including a stopped one."""
         try:
-            os.kill(self._pid, 0)
+            os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
         return True
@@ -144,17 +144,17 @@ class Replica:
 
     def continue_(self) -> None:
         """Wake a stopped process."""
-        os.kill(self._pid, signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     async def terminate(self) -> None:
         """Send SIGTERM; it ends after finishing its requests."""
-        os.kill(self._pid, signal.SIGTERM)
+        os.kill(self.pid, signal.SIGTERM)
         await self.wait_until_dead(30)
 
     async def kill(self) -> None:
         """Kill it, unless it is already dead."""
         with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
         await self.wait_until_dead()
 
     def tail(self, characters: int = 3000) -> str:
