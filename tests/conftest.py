@@ -224,7 +224,7 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for all tests of this process."""
     if PROGRAM is None:
-        pytest.skip("there is no Chromium (Debian, Ubuntu: apt install chromium)")
+        pytest.skip("there is no Chromium (Debian: apt install chromium-headless-shell, Ubuntu: chromium)")
     async with chromium() as browser:
         yield browser
 
