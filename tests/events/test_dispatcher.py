@@ -136,7 +136,7 @@ async def test_a_dispatcher_that_dies_before_its_commit_leaves_everything_to_the
         pass
 
     async def die(name):
-        if name == "before_dispatch_commit":
+        if name == "dispatch.before-commit":
             raise Killed
 
     async with open_dispatcher(SUBSCRIPTION) as dispatcher:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import TextClause
 
-from provider_registration import failpoints
 from provider_registration.db.database import Database
 from provider_registration.events import queries
+from provider_registration.failpoints import reach
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import EVENTS_DISPATCHED, LAST_DISPATCH_TIMESTAMP
 from provider_registration.periodic import repeat
@@ -49,8 +49,8 @@ class Dispatcher:
             count = (await session.execute(queries.NUMBER_EVENTS, {"last": last, "limit": BATCH})).one()
             for subscription in self._subscriptions:
                 await session.execute(subscription, {"first": last + 1, "last": last + count.numbered})
-            await failpoints.reach("before_dispatch_commit")
-        await failpoints.reach("after_dispatch_commit")
+            await reach("dispatch.before-commit")
+        await reach("dispatch.after-commit")
         EVENTS_DISPATCHED.inc(count.numbered)
         return bool(count.taken == BATCH)
 

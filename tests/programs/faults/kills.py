@@ -24,10 +24,11 @@ ASKING = (
 RELEASING = ("approval.before-release-commit", "approval.after-release-commit")
 SWEEPING = ("sweep.before-claim-commit", "sweep.after-claim-commit")
 RESOLVING = ("resolve.before-commit", "resolve.after-commit")
+DISPATCHING = ("dispatch.before-commit", "dispatch.after-commit")  # events
 Scenario = Callable[..., Awaitable[Findings]]
 Meanwhile = Callable[[], Awaitable[None]]
 TRIES = 3
-FAILPOINTS = ASKING + RELEASING + SWEEPING + RESOLVING
+FAILPOINTS = ASKING + RELEASING + SWEEPING + RESOLVING  # of approvals
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,16 @@ from .crowds import approve_in_a_crowd, race_decisions
 from .database_kills import kill_database_at
 from .dead_billing import fail_for_some, never_answer, refuse_connections
 from .erasures import erase_during_claims
+from .event_log import (
+    PLACES,
+    kill_database_of_dispatchers,
+    kill_dispatchers_at,
+    leave_transactions_open,
+    stop_dispatcher,
+)
 from .hanging_billing import hang_during_approvals
 from .invariants import Findings
-from .kills import CONTRACTS, FAILPOINTS, KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED, Contract, kill_at
+from .kills import CONTRACTS, DISPATCHING, FAILPOINTS, KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED, Contract, kill_at
 from .late_replicas import read_from_late_replicas
 from .lost_commits import TRANSACTIONS, lose_commit_of
 from .mixed_versions import change_versions_at, race_between_versions
@@ -64,6 +71,10 @@ def _at_every(
     ]
 
 
+async def _kill_dispatchers(world: World, random: Random, *, place: str, pooled: bool = False) -> Findings:
+    return await kill_dispatchers_at(world, place, random, pooled=pooled)
+
+
 SCENARIOS = [
     *_at_every("kill -9", kill_at, FAILPOINTS, 30, contracts=(KEYS_HONOURED, KEYS_IGNORED)),
     *_at_every("kill -9", kill_at, FAILPOINTS, 10, contracts=(NOTHING_GUARDED,)),
@@ -105,6 +116,30 @@ SCENARIOS = [
     ),
     Scenario(
         "foreign company", "another company's name, 100 approvals", partial(meet_foreign_companies, approvals=100), 1
+    ),
+    *(
+        Scenario(f"events, kill -9: {place}", "events, kill -9", partial(_kill_dispatchers, place=place), 20)
+        for place in PLACES
+    ),
+    *(
+        Scenario(
+            f"events through PgBouncer, kill -9: {place}",
+            "events through PgBouncer, kill -9",
+            partial(_kill_dispatchers, place=place, pooled=True),
+            20,
+        )
+        for place in DISPATCHING
+    ),
+    Scenario("events, a dispatcher stopped", "events, a dispatcher stopped in its transaction", stop_dispatcher, 20),
+    Scenario("events, PostgreSQL killed", "events, PostgreSQL killed", kill_database_of_dispatchers, 20, alone=True),
+    *(
+        Scenario(
+            f"events, transactions left open{how}",
+            f"events, transactions left open for 30 s{how}",
+            partial(leave_transactions_open, seconds=30.0, pooled=pooled),
+            20,
+        )
+        for how, pooled in (("", False), (" beside PgBouncer", True))
     ),
     Scenario("crowd", "50 approvals at once, 50 times", partial(approve_in_a_crowd, trials=50), 20),
     Scenario("race", "approve against reject, 500 times", partial(race_decisions, races=500), 20),

@@ -4,6 +4,8 @@ Variables say where (FAILPOINT, on its FAILPOINT_HIT-th hit; default 1) and what
 `kill` (SIGKILL), `stop` (SIGSTOP, until a SIGCONT) or `wait` (only this task, until the file FAILPOINT_MARK is gone).
 That file is created when the point is reached.
 
+If SUBSCRIPTION is set, the dispatcher of events runs this statement too.
+
 Once it listens on its port, it creates the file LISTENING_MARK.
 
 With `--fork-server` it serves nothing itself: each line of standard input (JSON) has an environment and a log file,
@@ -24,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+from sqlalchemy import text
 
 from provider_registration import cli, failpoints
 
@@ -75,8 +78,17 @@ def mark_when_listening(mark: Path) -> None:
     uvicorn.Server.startup = start_and_mark
 
 
+def subscribe(statement: str) -> None:
+    """Let the dispatcher run a statement for the events that it numbers; older releases have none."""
+    lifespan = importlib.import_module("provider_registration.lifespan")
+    usual = lifespan.Dispatcher
+    lifespan.Dispatcher = lambda database, subscriptions: usual(database, [*subscriptions, text(statement)])
+
+
 def serve() -> None:
     """Serve with the settings of the environment, as the command line does."""
+    if statement := os.environ.get("SUBSCRIPTION"):
+        subscribe(statement)
     mark_when_listening(Path(os.environ["LISTENING_MARK"]))
     if name := os.environ.get("FAILPOINT"):
         failpoints.hook = Failpoint(

@@ -309,13 +309,25 @@ class World:
         assert response.status_code == 200, response.text
         return Staff(email, response.json()["access_token"])
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header of the admin who sends requests."""
+        return {"Authorization": f"Bearer {self._token}"}
+
     async def ask(self, replica: Replica, method: str, path: str, *, token: str | None = None, **how: Any) -> Answer:
         """Send a request as an admin, or with another token; None without a response."""
-        headers = {"Authorization": f"Bearer {token or self._token}"}
+        headers = self.authorization if token is None else {"Authorization": f"Bearer {token}"}
         try:
             return await self._client.request(method, replica.url + path, headers=headers, **how)
         except httpx.HTTPError:
             return None
+
+    @asynccontextmanager
+    async def stream(self, replica: Replica, path: str, **how: Any) -> AsyncIterator[httpx.Response]:
+        """A response to an admin that comes bit by bit."""
+        headers = {**self.authorization, **how.pop("headers", {})}
+        async with self._client.stream("GET", replica.url + path, headers=headers, **how) as response:
+            yield response
 
     async def approve(self, replica: Replica, candidate: Candidate, *, token: str | None = None) -> Answer:
         """Approve as an admin, or with another token; None without a response."""
