@@ -23,7 +23,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse bench growth messages screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
+.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse streams bench growth messages screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -89,6 +89,9 @@ timing: $(DEV)  ## measure whether sign-in times reveal which users exist, and w
 
 abuse: $(DEV)  ## attack the service as any client could, and measure the effect on others; ARGS="--quick --way directly"
 	$(BIN)/python -m tests.programs.abuse.run $(ARGS)
+
+streams: $(DEV)  ## follow the feed with 1,000 clients of one process, and while 200 write; ARGS="--streams 100"
+	$(BIN)/python -m tests.programs.streams.run $(ARGS)
 
 bench: $(DEV)  ## compare this service with others that do the same, for half an hour; ARGS="--quick" takes 8 minutes
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -38,6 +38,9 @@ LAST_OF_INDEXES = "010_product_indexes"
 BEFORE_TEXTS = "015_rejected_by"
 # Migrations that fill a column of every candidate, and later ones.
 STEPS_OF_TEXTS = ("016_canonical_email", "017_search_text", "018_functions_and_sessions", "019_language")
+BEFORE_LOG = "019_language"
+# Migrations that record and number what happened to every candidate.
+STEPS_OF_LOG = ("020_candidate_events", "021_event_feed")
 # What a release may add: a column in every table, an index, and a constraint.
 NEXT_STEP = """
 from alembic import op
@@ -66,6 +69,38 @@ def downgrade():
         with op.get_context().autocommit_block():
             op.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS note")
 """
+LOG_PROBLEMS = {
+    "candidates without the events of their status": """
+        SELECT count(*) FROM candidates
+        WHERE NOT EXISTS (
+            SELECT FROM candidate_events AS event
+            WHERE event.candidate_id = candidates.id AND type = 'candidate.registered'
+        ) OR status <> 'pending' AND NOT EXISTS (
+            SELECT FROM candidate_events AS event
+            WHERE event.candidate_id = candidates.id AND type = 'candidate.' || candidates.status
+        )
+    """,
+    "candidates with an event too many": """
+        SELECT count(*) FROM (
+            SELECT FROM candidate_events
+            WHERE type IN ('candidate.registered', 'candidate.approved', 'candidate.rejected')
+            GROUP BY candidate_id, type HAVING count(*) > 1
+        ) AS repeated
+    """,
+    "events with neither a number nor a place in the queue, or both": """
+        SELECT count(*) FROM candidate_events AS event
+        WHERE EXISTS (SELECT FROM event_positions WHERE event_id = event.id)
+            = EXISTS (SELECT FROM event_queue WHERE event_id = event.id)
+    """,
+    "wrong numbers": """
+        SELECT count(*) FROM (
+            SELECT position, sequence, row_number() OVER (ORDER BY position) AS expected,
+                   row_number() OVER (PARTITION BY candidate_id ORDER BY position) AS expected_sequence
+            FROM event_positions
+        ) AS numbered
+        WHERE position <> expected OR sequence <> expected_sequence
+    """,
+}
 # The earlier release wrote its log with a package that is no longer installed.
 OLDER_LOG_PACKAGE = """
 import logging
@@ -127,6 +162,7 @@ async def drill(options: Namespace) -> bool:
                 release_before(folder, "018_functions_and_sessions"),
                 fill_texts,
             ),  # the first of the first three
+            "020": (release_before(folder, STEPS_OF_LOG[0]), write_logs),
             "next": (present, upgrade_and_roll_back),
         }
         async with loaded(folder, options.rows) as world:
@@ -195,6 +231,32 @@ async def fill_texts(steps: Steps, _fleet: Fleet, present: Release, _next_one: R
     for revision in STEPS_OF_TEXTS:
         up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
         await steps.do(f"migrate to {revision[:3]}", present.run(up, url))
+
+
+async def write_logs(steps: Steps, _fleet: Fleet, present: Release, _next_one: Release) -> None:
+    """Record and number the events of every candidate, twice, while the release from before serves."""
+    url = steps.owner_url
+    await steps.do("nothing, the release before 020 serves", nothing())
+    for again in ("", " again"):
+        down = f"alembic downgrade {BEFORE_LOG}"
+        await steps.do(f"downgrade to 019{again}, it continues to serve", present.run(down, url))
+        for revision in STEPS_OF_LOG:
+            up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
+            await steps.do(f"migrate to {revision[:3]}{again}", present.run(up, url))
+    await check_log(steps)
+
+
+async def check_log(steps: Steps) -> None:
+    """Every candidate has its events once, and every event has its number or waits for it."""
+    connection = await asyncpg.connect(steps.owner_url)
+    try:
+        for what, query in LOG_PROBLEMS.items():
+            found = await connection.fetchval(query)
+            steps.report.promise(found == 0, f"{found} {what}")
+        events = await connection.fetchval("SELECT count(*) FROM candidate_events")
+        tell(f"{events:,} events")
+    finally:
+        await connection.close()
 
 
 async def upgrade_and_roll_back(steps: Steps, fleet: Fleet, present: Release, next_one: Release) -> None:
@@ -283,7 +345,7 @@ def main() -> None:
     parser = ArgumentParser(description="Upgrade and roll back a release under traffic.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in the table (default: 1,000,000)")
     parser.add_argument("--report-seconds", type=float, default=3, help="duration of a long read (3)")
-    parser.add_argument("--only", default="", help="one part: 009, 016 or next (all)")
+    parser.add_argument("--only", default="", help="one part: 009, 016, 020 or next (all)")
     run_drill(drill, parser, "nginx")
 
 
