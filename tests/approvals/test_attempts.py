@@ -18,12 +18,12 @@ from provider_registration.approvals import queries, service
 from provider_registration.approvals.attempt import MAX_UNANSWERED, Attempt
 from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDoubt, ApprovalWaiting, BillingPaused
-from provider_registration.approvals.models import Claim
+from provider_registration.approvals.models import Claim, ClaimRequest, CreatedProvider
 from provider_registration.approvals.service import LEASE_SHARE, ApprovalService
 from provider_registration.auth.models import Role
 from provider_registration.billing import protection
 from provider_registration.candidates import queries as candidate_queries
-from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged
+from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged, CandidateNotFound
 from provider_registration.candidates.models import LONGEST_SECONDS, Candidate
 from provider_registration.db.database import Database
 from provider_registration.db.reading import Reader
@@ -31,6 +31,7 @@ from provider_registration.local.background_server import serve_in_background
 from provider_registration.observability.metrics import APPROVAL_ATTEMPTS
 from provider_registration.settings import DatabaseSettings, Settings
 from tests.billing_client import billing_at
+from tests.conftest import DELETE_CANDIDATES
 from tests.service import PASSWORD
 
 LEASE_SECONDS = 30.0
@@ -393,6 +394,45 @@ async def test_a_provider_in_hand_is_recorded_though_another_holds_the_claim(car
 
     assert candidate.provider_id == 78
     assert await database.fetchrow(READ_CLAIM, claim.candidate_id) is None
+
+
+async def test_a_provider_whose_candidate_is_gone_is_an_error_that_says_so(carry_out, claimed, answer, database):
+    claim = await claimed()
+    await database.execute(DELETE_CANDIDATES)
+
+    with pytest.raises(CandidateNotFound):
+        await carry_out(claim, answer(201, id=83))
+
+
+async def test_an_approval_in_doubt_is_cancelled_alone(service_database, database, claimed, answer):
+    mine, other = await claimed(), await claimed()
+    await database.execute("UPDATE approval_intents SET claim_id = NULL, in_doubt_since = now()")
+    user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
+    approvals = ApprovalService(service_database, Reader(service_database, None), answer(201))
+
+    await approvals.let_go(mine.candidate_id, user_id=user_id)
+
+    left = await database.fetch("SELECT candidate_id FROM approval_intents")
+    assert [row["candidate_id"] for row in left] == [other.candidate_id]
+    assert await database.fetch(READ_EVENTS, other.candidate_id) == []
+
+
+async def test_who_requested_an_approval_approved_it_whoever_requested_others_since(service_database, database, users):
+    batches = ApprovalBatches(service_database, lease_seconds=LEASE_SECONDS)
+    claims = []
+    for _ in range(2):
+        unique = uuid4().hex
+        user_id = await users.create(f"{unique}@example.com", PASSWORD, Role.ADMIN)
+        candidate_id = await database.fetchval(ADD_CANDIDATE, unique, f"{unique}@obsthof.example")
+        request = ClaimRequest(candidate_id, uuid4(), uuid4(), user_id, None, is_retry=False)
+        claims.append((await batches.claim(request), user_id))
+
+    for number, (claim, _) in enumerate(claims):
+        await batches.finish(CreatedProvider(claim.candidate_id, 1, claim.idempotency_key, 84 + number))
+
+    actor = "SELECT actor_id FROM candidate_events WHERE candidate_id = $1 AND type = 'candidate.approved'"
+    approved_by = [await database.fetchval(actor, claim.candidate_id) for claim, _ in claims]
+    assert approved_by == [user_id for _, user_id in claims]
 
 
 @pytest.mark.parametrize(("held_for", "is_over"), [("20 s", False), ("-1 s", True), ("1 hour", True)])

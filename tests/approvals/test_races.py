@@ -175,6 +175,28 @@ async def test_a_decision_that_waited_sees_what_was_decided_meanwhile(
     assert answer.json()["type"].rpartition(":")[2] == code
 
 
+WAITS = "UPDATE approval_intents SET claim_id = NULL WHERE candidate_id = $1"
+TAKEN = "UPDATE approval_intents SET claim_id = gen_random_uuid() WHERE candidate_id = $1"  # as a sweep does
+
+
+@pytest.mark.parametrize("decision", ["approve", "approval/retry"])
+async def test_a_waiting_approval_that_a_sweep_claims_first_is_not_claimed_again(
+    migrated_database_url, slow_billing, register, database, decision
+):
+    candidate_id = UUID((await register())["candidate_id"])
+    for statement in (CLAIMED, WAITS):
+        await database.execute(statement, candidate_id)
+    async with holding(migrated_database_url, (TAKEN, candidate_id)) as sweep:
+        claim_id = await sweep.fetchval("SELECT claim_id FROM approval_intents WHERE candidate_id = $1", candidate_id)
+        deciding = asyncio.create_task(slow_billing.post(f"/candidates/{candidate_id}/{decision}"))
+        await until_waiting(migrated_database_url)
+    answer = await deciding
+
+    left = "DELETE FROM approval_intents WHERE candidate_id = $1 RETURNING claim_id"
+    assert await database.fetchval(left, candidate_id) == claim_id
+    assert answer.json()["type"].endswith(":approval-in-progress")
+
+
 async def test_the_counts_are_right_when_many_recount_and_write_at_once(
     migrated_database_url, patient, anonymous, registration, database
 ):

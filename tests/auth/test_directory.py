@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from provider_registration.auth import queries
+from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UserExists
 from provider_registration.auth.models import Role
 from provider_registration.db.database import Database
@@ -39,6 +40,23 @@ async def test_two_concurrent_starts_create_one_first_admin(own_database_url):
                     await asyncio.sleep(0.01)
 
         assert await making is False
+    await connection.close()
+
+
+async def test_an_admin_added_while_the_password_is_hashed_stays_the_only_one(own_database_url):
+    connection = await asyncpg.connect(own_database_url)
+    database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
+
+    class SlowHasher:
+        async def hash(self, _password):
+            await connection.execute("INSERT INTO users (email, password_hash, role) VALUES ($1, 'x', 'admin')", MARIA)
+            return "x"
+
+    is_new = await UserDirectory(database, SlowHasher()).create_first_admin("another@example.com", PASSWORD)
+
+    assert is_new is False
+    assert [row["email"] for row in await connection.fetch("SELECT email FROM users")] == [MARIA]
+    await database.close()
     await connection.close()
 
 

@@ -216,11 +216,13 @@ async def test_an_unknown_candidate_is_an_error_page(admin, address):
 
 
 async def test_next_cycles_through_pending_candidates(admin, register, database):
-    first, second = await register(), await register()
-    await database.execute(
-        "UPDATE candidates SET created_at = created_at - interval '90 years' WHERE id = $1::text::uuid",
-        first["candidate_id"],
-    )
+    decided, first, second = [await register() for _ in range(3)]
+    for candidate, years in ((decided, 91), (first, 90)):
+        await database.execute(
+            "UPDATE candidates SET created_at = created_at - $2 * interval '1 year' WHERE id = $1::text::uuid",
+            *(candidate["candidate_id"], years),
+        )
+    await database.execute("UPDATE candidates SET status = 'rejected' WHERE company_name = $1", decided["company_name"])
 
     page = await admin.open("/admin/next")
     assert page.url.path.endswith(first["candidate_id"])

@@ -315,6 +315,18 @@ async def test_a_session_lasts_a_days_work_and_its_use_is_noted(someone, account
     assert await database.fetchval(f"SELECT seen_at {session}", account) == noted  # once a minute is enough
 
 
+async def test_use_of_one_session_leaves_others_idle(someone, account, admin, database):
+    await someone.sign_in(account)
+    idle = "seen_at < now() - interval '19 min'"
+    await database.execute("UPDATE browser_sessions SET seen_at = now() - interval '20 min'")
+
+    await admin.open("/admin/candidates")
+
+    session = "FROM browser_sessions JOIN sessions ON sessions.id = session_id JOIN users ON users.id = user_id"
+    assert await database.fetchval(f"SELECT {idle} {session} WHERE email = $1", account)
+    assert not await database.fetchval(f"SELECT bool_and({idle}) {session} WHERE email = $1", admin.email)
+
+
 async def test_a_program_without_a_session_gets_a_problem(someone):
     response = await someone.ask("GET", "/admin/candidates", headers={"Accept": "application/json"})
 

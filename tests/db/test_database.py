@@ -23,6 +23,7 @@ from provider_registration.db.database import (
     constraint_name,
 )
 from provider_registration.settings import DatabaseSettings
+from tests.standby import at
 
 INSERT = text("INSERT INTO users (email, password_hash, role) VALUES (:email, 'x', :role)")
 
@@ -455,6 +456,36 @@ async def test_a_server_that_never_answers_is_an_outage():
         with pytest.raises(DatabaseUnavailable):
             await database.ping()
 
+        await database.close()
+
+
+async def test_a_server_that_stops_responding_delays_its_caller_no_longer_than_the_limit(migrated_database_url):
+    server = urlsplit(migrated_database_url)
+    responds = asyncio.Event()
+    responds.set()
+
+    async def pipe(reader, writer):
+        while data := await reader.read(65536):
+            await responds.wait()
+            writer.write(data)
+        writer.close()
+
+    async def forward(reader, writer):
+        server_reader, server_writer = await asyncio.open_connection(server.hostname, server.port)
+        await asyncio.gather(pipe(reader, server_writer), pipe(server_reader, writer))
+
+    async with await asyncio.start_server(forward, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        database = Database(url_of(at(migrated_database_url, port)), pool_size=1, time_limit=0.3)
+        await database.ping()
+        responds.clear()
+        began = monotonic()
+
+        with pytest.raises(DatabaseUnavailable):
+            await database.ping()
+
+        assert 0.3 <= monotonic() - began < 1.3  # closing the connection politely would take two seconds more
+        responds.set()
         await database.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from provider_registration import email_addresses
 from provider_registration.cli import main
+from tests.documents.markdown import read, sections
 
 PASSWORD = "correct horse battery staple"
 
@@ -244,6 +246,8 @@ async def test_an_address_that_two_share_is_refused_by_their_ids(call, unfilled,
         result = await call(*command)
         assert result.exit_code == 1
         assert str(UUID(int=99)) in result.output
+        [section] = re.findall(r"see OPERATIONS\.md, (.+)\.$", result.output, re.MULTILINE)
+        assert section in {one.title for one in sections(read("OPERATIONS.md"))}
     assert await database.fetchval("SELECT contact_email FROM candidates WHERE id = $1", UUID(int=98)) == address
 
 
