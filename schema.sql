@@ -82,6 +82,14 @@ CREATE TABLE pruned_sequences (
     CONSTRAINT pk_pruned_sequences PRIMARY KEY (candidate_id)
 );
 
+CREATE TABLE staff_digest (
+    is_only boolean NOT NULL DEFAULT true,
+    last_position bigint NOT NULL,
+    made_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pk_staff_digest PRIMARY KEY (is_only),
+    CONSTRAINT ck_staff_digest_is_only CHECK (is_only)
+);
+
 CREATE TABLE candidates (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     status character varying(20) NOT NULL DEFAULT 'pending'::character varying,
@@ -209,6 +217,17 @@ CREATE INDEX ix_candidate_events_candidate_id ON candidate_events USING btree (c
 CREATE INDEX ix_candidate_events_provider_orphaned ON candidate_events USING btree (candidate_id) WHERE type = 'candidate.provider_orphaned'::text;
 CREATE INDEX ix_candidate_events_type ON candidate_events USING btree (type, at, id) WHERE type <> 'candidate.registered'::text;
 CREATE UNIQUE INDEX uq_candidate_events_approval_event_id ON candidate_events USING btree (approval_event_id) WHERE approval_event_id IS NOT NULL;
+
+CREATE TABLE status_links (
+    secret_hash bytea NOT NULL,
+    candidate_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pk_status_links PRIMARY KEY (secret_hash),
+    CONSTRAINT fk_status_links_candidate_id FOREIGN KEY (candidate_id) REFERENCES candidates(id) ON DELETE CASCADE,
+    CONSTRAINT ck_status_links_secret_hash CHECK (octet_length(secret_hash) = 32)
+);
+
+CREATE INDEX ix_status_links_candidate_id ON status_links USING btree (candidate_id, created_at);
 
 CREATE TABLE browser_sessions (
     secret_hash bytea NOT NULL,
@@ -441,6 +460,18 @@ AS $function$
             NEW.search_text = NULL;
         END IF;
         RETURN NEW;
+    END;
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.candidates_end_status_links()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    BEGIN
+        DELETE FROM status_links WHERE candidate_id = NEW.id;
+        RETURN NULL;
     END;
     $function$;
 
@@ -696,6 +727,8 @@ CREATE TRIGGER tr_candidates_count_updated AFTER UPDATE ON candidates REFERENCIN
 
 CREATE TRIGGER tr_candidates_empty_search_text BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.search_text IS DISTINCT FROM new.search_text) EXECUTE FUNCTION candidates_empty_search_text();
 
+CREATE TRIGGER tr_candidates_end_status_links AFTER UPDATE OF status_secret_hash ON candidates FOR EACH ROW EXECUTE FUNCTION candidates_end_status_links();
+
 CREATE TRIGGER tr_candidates_forget_counts AFTER TRUNCATE ON candidates FOR EACH STATEMENT EXECUTE FUNCTION candidates_forget_counts();
 
 CREATE TRIGGER tr_candidates_record_inserted AFTER INSERT ON candidates REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_record_missing_events();
@@ -709,4 +742,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('022_audit_events');
+INSERT INTO alembic_version VALUES ('023_notifications');

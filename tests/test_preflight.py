@@ -21,6 +21,7 @@ from provider_registration.environment import load_settings
 from provider_registration.settings import DatabaseSettings, Settings
 
 from .conftest import create_database, drop_database
+from .mail_server import mailbox
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +157,25 @@ async def test_links_that_would_be_wrong_behind_tls_are_a_warning(url, public_ur
     warnings = [sentence for level, sentence in found["settings"] if level == "warning"]
     assert code == 0
     assert ["PUBLIC_URL" in each for each in warnings] == [True] * warned
+
+
+async def test_a_mail_server_that_responds_is_fine_and_without_public_url_mails_have_no_links(url):
+    async with mailbox() as box:
+        code, found = await run_check(url, SMTP_URL=box.url(), MAIL_FROM="supply@example.com")
+
+    assert (code, found["mail"]) == (0, [("ok", "the mail server responds")])
+    [warning] = [sentence for level, sentence in found["settings"] if level == "warning"]
+    assert "PUBLIC_URL" in warning
+
+
+async def test_a_mail_server_that_does_not_respond_is_a_warning_without_its_password(url):
+    server = "smtp://user:hunter2@127.0.0.1:1?starttls=off"
+    code, found = await run_check(url, SMTP_URL=server, MAIL_FROM="supply@example.com", PUBLIC_URL="https://a.example")
+
+    [(level, sentence)] = found["mail"]
+    assert (code, level) == (0, "warning")
+    assert "ConnectionRefusedError" in sentence
+    assert "hunter2" not in sentence
 
 
 @pytest.mark.parametrize("user", ["user", "user?sslmode=require"])

@@ -322,6 +322,7 @@ def test_gateways_that_nobody_would_ever_have_the_address_of_are_refused(problem
     assert problem.startswith("FORWARDED_ALLOW_IPS has an entry that is neither an IP address nor a network")
 
 
+MAIL_FROM = "Supply <supply@example.com>"
 SECRETS = {
     "DATABASE_URL": "postgresql://user:password@host:5432/name",
     "DATABASE_READ_URL": "postgresql://user:password@replica:5432/name",
@@ -329,6 +330,7 @@ SECRETS = {
     "JWT_PREVIOUS_SECRET_KEY": KEY[::-1],
     "METRICS_TOKEN": KEY * 2,
     "RATE_LIMIT_STORAGE_URL": "redis://:password@host:6379",
+    "SMTP_URL": "smtp://user:password@host:587",
 }
 
 
@@ -350,7 +352,7 @@ def test_a_secret_is_read_from_the_file_that_is_named(load, tmp_path, name, endi
     file = tmp_path / "secret"
     file.write_bytes((SECRETS[name] + ending).encode())
 
-    settings = load(**{name: None, f"{name}_FILE": str(file)})
+    settings = load(**{name: None, f"{name}_FILE": str(file), "MAIL_FROM": MAIL_FROM})
 
     assert plain(getattr(settings, name.lower())) == SECRETS[name]
 
@@ -466,7 +468,7 @@ OF_OTHERS = """
 
 
 def test_names_that_others_set_are_not_taken_for_misspelt_ones(load, monkeypatch):
-    load(**SECRETS)
+    load(**SECRETS, MAIL_FROM=MAIL_FROM)
     for name in OF_OTHERS.split():
         monkeypatch.setenv(name, "x")
 
@@ -525,3 +527,70 @@ def test_a_public_url_is_kept_as_an_origin(load, written, read):
 def test_a_public_url_that_leads_nowhere_is_refused(load, written):
     with pytest.raises(SettingsError, match="PUBLIC_URL"):
         load(PUBLIC_URL=written, ROOT_PATH="/registry")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "smtp://mail.example.com",
+        "smtp://mail.example.com:2525/",
+        "smtps://us%40er:pa%2Fss@mail.example.com",
+        "smtp://127.0.0.1?starttls=off",
+        "smtp://[::1]:25?starttls=off",
+    ],
+)
+def test_a_mail_server(load, written):
+    assert load(SMTP_URL=written, MAIL_FROM=MAIL_FROM).smtp_url.get_secret_value() == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "mail.example.com",
+        "http://mail.example.com",
+        "smtp://",
+        "smtp://mail.example.com:port",
+        "smtp://mail.example.com:0",
+        "smtp://mail.example.com/path",
+        "smtp://mail.example.com?starttls=on",
+        "smtps://mail.example.com?starttls=off",
+        "smtp://user:hunter2@x@mail.example.com",
+        "smtp://[hunter2",
+    ],
+)
+def test_a_mail_server_that_cannot_be_used_is_refused(load, written):
+    with pytest.raises(SettingsError, match="SMTP_URL") as refusal:
+        load(SMTP_URL=written, MAIL_FROM=MAIL_FROM)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_mail_server_needs_a_sender(load):
+    with pytest.raises(SettingsError, match="SMTP_URL needs MAIL_FROM"):
+        load(SMTP_URL="smtp://mail.example.com")
+
+
+@pytest.mark.parametrize(
+    "written", ["supply@example.com", MAIL_FROM, '"Ñandú, S.L." <a@bücher.example>', "a@localhost"]
+)
+def test_a_sender(load, written):
+    assert load(MAIL_FROM=written).mail_from == written
+
+
+@pytest.mark.parametrize("written", ["supply", "@example.com", "a@b@c", "Supply", "x\ny <a@b.example>"])
+def test_a_sender_that_is_no_address_is_refused(load, written):
+    with pytest.raises(SettingsError, match="MAIL_FROM"):
+        load(MAIL_FROM=written)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("", ""), ("a@b.example", "a@b.example"), (" a@b.example, c@d.local,", "a@b.example,c@d.local")],
+)
+def test_addresses_of_staff(load, written, read):
+    assert load(STAFF_MAIL_TO=written).staff_mail_to == read
+
+
+@pytest.mark.parametrize("written", ["a", "a@b.example;c@d.example", "a@b.example c@d.example", "Ann <a@b.example>"])
+def test_addresses_of_staff_that_are_none_are_refused(load, written):
+    with pytest.raises(SettingsError, match="STAFF_MAIL_TO"):
+        load(STAFF_MAIL_TO=written)

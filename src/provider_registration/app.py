@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from provider_registration import __version__
 from provider_registration.activity.api import router as activity_router
 from provider_registration.applicants.installation import APPLICANTS_FOLDER, APPLICANTS_HOMES, install_applicants
-from provider_registration.applicants.router import APPLY
+from provider_registration.applicants.lost import APPLY
 from provider_registration.approvals.api import router as approvals_router
 from provider_registration.approvals.schemas import ResolutionRequest
 from provider_registration.auth.api import router as auth_router
@@ -25,7 +25,7 @@ from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.candidates.api import router as candidates_router
-from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
+from provider_registration.candidates.schemas import CandidateRegistration, DecisionRequest, RejectionRequest
 from provider_registration.candidates.status_links_api import router as status_links_router
 from provider_registration.console.dependencies import require_reader
 from provider_registration.console.installation import ADMIN_FOLDER, ADMIN_HOME, install_admin
@@ -37,6 +37,9 @@ from provider_registration.health.api import router as health_router
 from provider_registration.health.metrics_api import ScrapeToken, require_scrape_token
 from provider_registration.health.metrics_api import router as metrics_router
 from provider_registration.lifespan import lifespan
+from provider_registration.notifications.api import router as lost_links_router
+from provider_registration.notifications.dependencies import Mailing
+from provider_registration.notifications.schemas import LostLinkRequest
 from provider_registration.observability.logs import configure_logging
 from provider_registration.pages.cross_site import CrossSiteGuard
 from provider_registration.pages.error_pages import ErrorPages
@@ -80,6 +83,8 @@ TAGS = [
 BODIES: list[type[BaseModel]] = [
     CandidateRegistration,
     RejectionRequest,
+    DecisionRequest,
+    LostLinkRequest,
     ResolutionRequest,
     LoginRequest,
     LoginForm,
@@ -109,6 +114,10 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
     Without `api`, it has only health and metrics, for a process that only works in the background.
     """
     signer, limits, tracing, pages = _signer(settings), _rate_limits(settings), _tracing(settings), _pages(settings)
+    mailing = Mailing(
+        sends=settings.smtp_url is not None,
+        offers_links=bool(settings.smtp_url and settings.public_pages and settings.links_begin_with),
+    )
     app = Application(
         title="Provider Registration Service",
         version=__version__,
@@ -127,6 +136,7 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
         signer,
         limits,
         PublicUrl(settings.public_url),
+        mailing,
         ScrapeToken(settings.metrics_token.get_secret_value() if settings.metrics_token else ""),
         FlashKey(hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")),
     )
@@ -145,7 +155,9 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
     install_openapi(app, bodies=BODIES, tags=TAGS)
     if settings.public_pages:
         app.router.routes += status_links_router.routes
-        install_applicants(app)
+        if mailing.offers_links:
+            app.router.routes += lost_links_router.routes
+        install_applicants(app, offers_links=mailing.offers_links)
     if settings.admin_pages:
         install_admin(app, public_pages=settings.public_pages)
     if pages:

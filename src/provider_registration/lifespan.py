@@ -32,6 +32,8 @@ from provider_registration.events.feed import Feed
 from provider_registration.events.service import EventService
 from provider_registration.events.stream import EventStreams
 from provider_registration.health.readiness import Readiness
+from provider_registration.notifications.opening import open_notifications, subscriptions_of
+from provider_registration.notifications.sender import keep_delivering
 from provider_registration.observability.metrics import BUILD_INFO, UP
 from provider_registration.observability.standard_error import log_writer
 from provider_registration.settings import Settings
@@ -60,14 +62,16 @@ async def lifespan(
     ):
         revocations = RevocationWatch(reserved)
         approvals = ApprovalService(database, reader, billing)
+        candidates = CandidateService(database, reader, creates_status_links=settings.public_pages)
         feed, deliveries = Feed(database), DeliveryService(database)
         streams = EventStreams(feed)
+        notifications = open_notifications(settings, database, deliveries, candidates)
         app.services.add(
             billing,
             approvals,
             Readiness(reserved),
             AuthService(database, hasher, signer, revocations, limits),
-            CandidateService(database, reader, creates_status_links=settings.public_pages),
+            candidates,
             StatisticsService(database),
             EventService(database),
             feed,
@@ -76,6 +80,8 @@ async def lifespan(
             AuditLog(database),
             ActivityService(database),
         )
+        if notifications:
+            app.services.add(notifications)
         background = [
             asyncio.create_task(keep_sweeping(approvals)),
             asyncio.create_task(keep_canonical(database)),
@@ -85,11 +91,13 @@ async def lifespan(
         ]
         if settings.workers:
             background += [
-                asyncio.create_task(keep_dispatching(Dispatcher(database, subscriptions=[]))),
+                asyncio.create_task(keep_dispatching(Dispatcher(database, subscriptions_of(settings)))),
                 asyncio.create_task(keep_up(deliveries, settings.retention_deliveries_days)),
             ]
             if settings.retention_events_days:
                 background.append(asyncio.create_task(keep_pruning(database, days=settings.retention_events_days)))
+            if notifications:
+                background.append(asyncio.create_task(keep_delivering(notifications)))
         stopping = asyncio.Event()
         approvals_end = asyncio.create_task(approvals.stop(stopping))
         UP.set(1)
@@ -102,6 +110,7 @@ async def lifespan(
             task.cancel()
         stopping.set()
         await approvals_end
+        await asyncio.wait(background)  # for the mail under way
     hasher.close()
     log_writer.finish()  # uvicorn ends the process by a signal, without Python's cleanup
 

@@ -21,6 +21,8 @@ from provider_registration.db.database import POOLER_OPTIONS, reason_of
 from provider_registration.db.grants import FIND_ROLE, find_deviations
 from provider_registration.db.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
 from provider_registration.environment import SettingsError, find_misspelled, find_unparsable, load_settings
+from provider_registration.notifications.errors import MailServerUnavailable
+from provider_registration.notifications.mail_server import MailServer
 from provider_registration.settings import DatabaseSettings, Settings
 from provider_registration.web.rate_limits import redis_responds
 
@@ -121,6 +123,8 @@ async def _check_services(settings: Settings) -> list[Finding]:
     ]
     if settings.database_read_url:
         checks.append(_replica(settings.database_read_url))
+    if settings.smtp_url:
+        checks.append(_mail(settings.smtp_url.get_secret_value()))
     if settings.rate_limit_storage_url:
         checks.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
     unparsable = [Finding("warning", "settings", sentence) for sentence in find_unparsable()]
@@ -146,6 +150,9 @@ def _gateways(settings: Settings) -> list[Finding]:
 
 
 def _public_url(settings: Settings) -> list[Finding]:
+    if settings.smtp_url and not settings.links_begin_with:
+        sentence = "PUBLIC_URL is not set: e-mails have no links, and companies cannot ask for a lost one"
+        return [Finding("warning", "settings", sentence)]
     host = urlsplit(settings.public_url).hostname
     if settings.public_url.startswith("http:") and settings.admin_pages and host not in LOCAL_HOSTS:
         sentence = "PUBLIC_URL starts with http://: browsers do not keep the console's cookies, so no one can sign in"
@@ -241,6 +248,14 @@ async def _replica(url: str) -> list[Finding]:
     if not is_standby:
         return [Finding("warning", "replica", "DATABASE_READ_URL points to a primary, not to a standby")]
     return [Finding("ok", "replica", "responds and is a standby")]
+
+
+async def _mail(url: str) -> list[Finding]:
+    try:
+        async with MailServer(url).connect():
+            return [Finding("ok", "mail", "the mail server responds")]
+    except MailServerUnavailable as error:
+        return [Finding("warning", "mail", f"the mail server cannot be used, so e-mails wait: {error}")]
 
 
 async def _redis(url: str) -> list[Finding]:

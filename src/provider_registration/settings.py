@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.utils import parseaddr
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
@@ -21,6 +22,7 @@ ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 _PRINTED = re.compile("[!-~]+")
+_MAIL_ADDRESS = re.compile(r"[^\s@<>()\[\]\\,;:\"]+@[^\s@<>()\[\]\\,;:\"]+")
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")  # RFC 3986's unreserved characters: safe in every link
 PLACEHOLDER_WORDS = ("change", "secret-key", "your-", "example", "default", "placeholder")
 
@@ -126,6 +128,18 @@ class Settings(DatabaseSettings):
     retention_events_days: Annotated[int | None, Field(ge=1, le=36500)] = Field(
         None, description="days after which events are removed from the logs; empty: never"
     )
+    mail_from: str = Field("", description="sender of e-mails: supply@example.com or Supply <supply@example.com>")
+    smtp_url: OptionalSecret = Field(
+        None,
+        description="mail server: smtp://user:password@host:587, with STARTTLS unless ?starttls=off, or smtps://…; "
+        "without it no e-mail is sent",
+    )
+    staff_mail_to: str = Field(
+        "", description="e-mail addresses of staff that get the new applications, separated by commas"
+    )
+    staff_digest: Literal["daily", "hourly", "each"] = Field(
+        "daily", description="how often staff get an e-mail with the new applications, at 06:00 UTC if daily"
+    )
     admin_pages: bool = Field(False, description="whether staff can use the console below /admin")
     public_pages: bool = Field(False, description="whether companies can apply and see their status on pages")
     docs_access: Literal["anyone", "staff", "off"] = Field(
@@ -161,6 +175,11 @@ class Settings(DatabaseSettings):
         description="false for a billing service that neither honours Idempotency-Key nor enforces unique names: "
         "a request that may have reached it is not repeated, and an admin resolves the approval",
     )
+
+    @property
+    def links_begin_with(self) -> str:
+        """How absolute links begin, with the gateway's prefix; empty without PUBLIC_URL."""
+        return self.public_url and f"{self.public_url}{self.root_path}"
 
     @field_validator("jwt_secret_key", "jwt_previous_secret_key", "metrics_token")
     @classmethod
@@ -205,6 +224,42 @@ class Settings(DatabaseSettings):
         if parts.path.rstrip("/") not in ("", info.data.get("root_path")):
             raise ValueError("has a path that is not ROOT_PATH; a gateway's prefix belongs in ROOT_PATH")
         return f"{parts.scheme}://{parts.netloc}".lower()
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_a_sender(cls, value: str) -> str:
+        _, address = parseaddr(value)
+        if value and not (value.isprintable() and _MAIL_ADDRESS.fullmatch(address)):
+            raise ValueError("must be like supply@example.com or Supply <supply@example.com>")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            is_usable = parts.scheme in ("smtp", "smtps") and parts.hostname and parts.port != 0
+        except ValueError:  # its message may repeat the value
+            is_usable = False
+        if not is_usable or parts.path.strip("/") or parts.fragment or parts.netloc.count("@") > 1:
+            raise ValueError(
+                "must be like smtp://user:password@host:587, with %40 for an @ and %2F for a / in a password"
+            )
+        if parts.query not in ("", "starttls=off") or (parts.query and parts.scheme == "smtps"):
+            raise ValueError("has something after the ? that is not starttls=off, for smtp:// only")
+        if not info.data.get("mail_from"):
+            raise ValueError("needs MAIL_FROM, the sender")
+        return value
+
+    @field_validator("staff_mail_to")
+    @classmethod
+    def _are_addresses(cls, value: str) -> str:
+        entries = [entry for each in value.split(",") if (entry := each.strip())]
+        if not all(_MAIL_ADDRESS.fullmatch(entry) for entry in entries):
+            raise ValueError("has an entry that is not an e-mail address; separate several by commas")
+        return ",".join(entries)
 
     @field_validator("rate_limit_storage_url")
     @classmethod

@@ -11,9 +11,12 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
+from pydantic import SecretStr
 
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
+from tests.running_service import serving
+from tests.service import MAIL
 
 PASSWORD = "correct horse battery staple"
 EVERYBODY = ("nobody", "viewer", "auditor", "admin", "expired", "disabled")
@@ -26,6 +29,7 @@ ROUTES = {
     "POST /candidates/{candidate_id}/approve": (401, 403, 403, 200, 401, 401),
     "POST /candidates/{candidate_id}/reject": (401, 403, 403, 200, 401, 401),
     "POST /candidates/{candidate_id}/status-link": (401, 403, 403, 200, 401, 401),
+    "POST /applications/lost": (202, 202, 202, 202, 202, 202),
     "GET /approvals": (401, 403, 200, 200, 401, 401),
     "GET /candidates/{candidate_id}/approval/events": (401, 403, 200, 200, 401, 401),
     "GET /candidates/{candidate_id}/events": (401, 200, 200, 200, 401, 401),
@@ -47,6 +51,9 @@ ROUTES = {
     "GET /": (303, 303, 303, 303, 303, 303),
     "GET /apply": (200, 200, 200, 200, 200, 200),
     "POST /apply": (303, 303, 303, 303, 303, 303),
+    "GET /apply/lost": (200, 200, 200, 200, 200, 200),
+    "POST /apply/lost": (303, 303, 303, 303, 303, 303),
+    "GET /apply/lost/sent": (200, 200, 200, 200, 200, 200),
     "GET /applications/{secret}": (200, 200, 200, 200, 200, 200),
     "GET /static/{name}": (404, 404, 404, 404, 404, 404),  # names contain a hash: tests of pages know them
     "GET /docs": (200, 200, 200, 200, 200, 200),
@@ -57,6 +64,7 @@ ROUTES = {
 }
 BODIES = {
     "POST /candidates/{candidate_id}/reject": {"reason": "No cold chain"},
+    "POST /candidates/{candidate_id}/approve": {"notify": False},
     "POST /candidates/{candidate_id}/approval/resolve": {"resolution": "let_go"},
 }
 
@@ -72,6 +80,19 @@ def expired(token, key):
 
 def encode(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="module")
+def with_mail(settings):
+    """Settings with which every route exists; nothing is sent."""
+    more = {"smtp_url": SecretStr(MAIL["smtp_url"]), "public_url": "https://supply.example", "workers": False}
+    return settings.model_copy(update={**MAIL, **more})
+
+
+@pytest.fixture(scope="module")
+async def service(with_mail):
+    async with serving(with_mail) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +146,10 @@ def ask(anonymous, token_of):
 
 
 @pytest.mark.asvs("V8.2.1", "API9")
-def test_the_table_has_every_route(settings):
+def test_the_table_has_every_route(with_mail):
     routes = {
         f"{method} {route.path_format}"
-        for route in iter_route_contexts(create_app(settings).routes)
+        for route in iter_route_contexts(create_app(with_mail).routes)
         for method in route.methods - {"HEAD"}
     }
 
@@ -144,8 +165,10 @@ async def test_every_client_gets_the_expected_status(ask, anonymous, log_in, reg
     candidate_id = (await register())["candidate_id"] if "{candidate_id}" in route else None
     body, token, more = BODIES.get(route), None, {}
     match route:
-        case "POST /apply":
+        case "POST /apply" | "POST /apply/lost":
             more["data"] = registration()
+        case "POST /applications/lost":
+            body = {"contact_email": registration()["contact_email"]}
         case "GET /applications/{secret}":
             registered = await anonymous.post("/candidates", json=registration())
             more["secret"] = registered.json()["status_url"].rpartition("/")[2]

@@ -23,7 +23,7 @@ from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
 from tests.conftest import create_database, drop_database
-from tests.service import PASSWORD, user_directory
+from tests.service import MAIL, PASSWORD, user_directory
 
 ADMIN = "admin@example.com"
 METRICS_TOKEN = uuid4().hex + uuid4().hex
@@ -115,10 +115,19 @@ async def make_admin(database_url: str) -> None:
         await users.create(ADMIN, PASSWORD, Role.ADMIN)
 
 
+class ExampleSettings(Settings):
+    """As in `run`, e-mails have links though PUBLIC_URL is not set."""
+
+    @property
+    def links_begin_with(self) -> str:
+        """How they begin."""
+        return "http://127.0.0.1:5004"
+
+
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
     """Settings of the service for the examples; it calls billing once for each approval."""
-    values = {"billing_max_tries": 1, "metrics_token": METRICS_TOKEN, **more}
-    return tests.service.make_settings(database_url, billing_url, **values)
+    values = {"billing_max_tries": 1, "metrics_token": METRICS_TOKEN, **MAIL, **more}
+    return tests.service.make_settings(database_url, billing_url, kind=ExampleSettings, **values)
 
 
 @pytest.fixture(scope="session")

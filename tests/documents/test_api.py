@@ -164,7 +164,9 @@ def test_calls_have_the_documented_limits() -> None:
     settings = ("rate_limit_login", "rate_limit_registration", "rate_limit_default")
     login, *others = [Settings.model_fields[name].default for name in settings]
     amount, _, period = login.partition("/")
-    assert documented == [login, f"{int(amount) * rate_limits.ACCOUNTS_PER_ADDRESS}/{period}", *others]
+    accounts = f"{int(amount) * rate_limits.ACCOUNTS_PER_ADDRESS}/{period}"
+    registration, default = others
+    assert documented == [login, accounts, registration, rate_limits.LOST_LINKS, default]
     assert f"first {addresses.IPV6_NETWORK_BITS} bits" in " ".join(one.text.split())
     assert set(re.findall(r"`(/\S+)`", one.text)) == rate_limit_middleware.UNLIMITED_PATHS
 

@@ -32,6 +32,7 @@ from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
 from tests.chromium import text_of
 from tests.console.conftest import Person
+from tests.mail_server import mailbox
 from tests.ports import a_port
 from tests.service import JWT_SECRET, PASSWORD
 
@@ -135,14 +136,24 @@ async def test_a_new_database_has_no_account(migrated: Roles) -> None:
 
 async def test_the_serving_role_can_do_all_that_the_service_does(own_migrated: Roles, tmp_path: Path) -> None:
     await make_admin(own_migrated.owner_url)
-    async with serve_in_background(create_sandbox(tmp_path / "sandbox.sqlite3")) as billing:
-        settings = make_settings(own_migrated.service_url, billing, billing_deadline_seconds=1)  # sweeps all the time
+    async with serve_in_background(create_sandbox(tmp_path / "sandbox.sqlite3")) as billing, mailbox() as box:
+        settings = make_settings(
+            own_migrated.service_url,
+            billing,
+            billing_deadline_seconds=1,  # sweeps all the time
+            smtp_url=box.url(),
+            staff_mail_to=ADMIN,
+            staff_digest="each",
+        )
         app = create_app(settings)
         async with serve_in_background(app) as api:
             service = await Live(api, billing, own_migrated.service_url).logged_in()
             answers = [answer async for answer in _everything(service)]
+            async with asyncio.timeout(20):
+                while not (box.to(ADMIN) and any("link" in str(mail["Subject"]) for mail in box.mails)):
+                    await asyncio.sleep(0.05)
 
-    refused = [(name.rpartition("/")[2], status) for name, status in answers if status not in (200, 201, 204, 303)]
+    refused = [(name.rpartition("/")[2], status) for name, status in answers if status not in (200, 201, 202, 204, 303)]
     assert refused == [
         ("approve", 502),
         ("approve", 502),
@@ -239,15 +250,9 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("GET /audit.csv")
     async for answer in _events(service):
         yield answer
-    async with httpx.AsyncClient(base_url=service.api, follow_redirects=True) as applicant:
-        form = await applicant.get("/apply")
-        yield "GET /", (await applicant.get("/", follow_redirects=False)).status_code
-        yield "GET /apply", form.status_code
-        [style] = re.findall(r'href="(/static/applicants[^"]+)"', form.text)
-        yield "GET /static/{name}", (await applicant.get(style)).status_code
-        page = await applicant.post("/apply", data=_company(4))
-        yield "POST /apply", page.history[0].status_code
-        yield "GET /applications/{secret}", page.status_code
+    async for answer in _of_a_company(service):
+        yield answer
+    yield await ask("POST /applications/lost", {"contact_email": _company(3)["contact_email"]})
     yield await ask("GET /candidates")
     yield await ask("GET /candidates/{candidate_id}", candidate_id=ids[3])
     for path in ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/redoc"):
@@ -271,7 +276,24 @@ async def _events(service: Live) -> AsyncIterator[tuple[str, int]]:
     ):
         yield "GET /events/stream", stream.status_code
     yield "GET /deliveries", (await service.ask("GET", "/deliveries")).status_code
-    yield "POST /deliveries/{delivery_id}/retry", (await service.ask("POST", "/deliveries/1/retry")).status_code
+    yield "POST /deliveries/{delivery_id}/retry", (await service.ask("POST", "/deliveries/9999/retry")).status_code
+
+
+async def _of_a_company(service: Live) -> AsyncIterator[tuple[str, int]]:
+    """Every page for companies and its response."""
+    async with httpx.AsyncClient(base_url=service.api, follow_redirects=True) as applicant:
+        form = await applicant.get("/apply")
+        yield "GET /", (await applicant.get("/", follow_redirects=False)).status_code
+        yield "GET /apply", form.status_code
+        [style] = re.findall(r'href="(/static/applicants[^"]+)"', form.text)
+        yield "GET /static/{name}", (await applicant.get(style)).status_code
+        page = await applicant.post("/apply", data=_company(4))
+        yield "POST /apply", page.history[0].status_code
+        yield "GET /applications/{secret}", page.status_code
+        yield "GET /apply/lost", (await applicant.get("/apply/lost")).status_code
+        page = await applicant.post("/apply/lost", data={"contact_email": _company(4)["contact_email"]})
+        yield "POST /apply/lost", page.history[0].status_code
+        yield "GET /apply/lost/sent", page.status_code
 
 
 def _company(number: int) -> dict[str, object]:

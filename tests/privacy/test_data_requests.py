@@ -55,6 +55,23 @@ async def test_everything_about_a_candidate_is_exported(export, admin, register)
     assert not {"status_secret_hash", "rejected_by"} & set(held["candidate"])
 
 
+async def test_links_in_e_mails_are_exported_without_their_secrets_and_erased(export, call, register, database):
+    candidate = await register()
+    secret = uuid4().bytes * 2
+    await database.execute(
+        "INSERT INTO status_links (secret_hash, candidate_id) VALUES ($1, $2::text::uuid)",
+        secret,
+        candidate["candidate_id"],
+    )
+
+    held = (await export(candidate["contact_email"]))["candidate"]
+    await call("erase-data", candidate["contact_email"], "--yes")
+
+    assert len(held["links_in_emails"]) == 1
+    assert secret.hex() not in str(held)
+    assert not await database.fetchval("SELECT EXISTS (SELECT FROM status_links WHERE secret_hash = $1)", secret)
+
+
 async def test_everything_about_a_member_of_staff_is_exported_but_no_password(
     export, users, anonymous, registration, register
 ):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from provider_registration.applicants.router import APPLY, router
+from provider_registration.applicants.lost import APPLY
+from provider_registration.applicants.lost import router as lost_links_router
+from provider_registration.applicants.router import router
 from provider_registration.candidates.links import APPLICATIONS
 
 APPLICANTS_FOLDER = Path(__file__).parent
@@ -14,6 +16,8 @@ APPLICANTS_FOLDER = Path(__file__).parent
 APPLICANTS_HOMES = {APPLY: APPLY, APPLICATIONS: APPLY}
 
 
-def install_applicants(app: FastAPI) -> None:
-    """Add the pages for companies."""
+def install_applicants(app: FastAPI, *, offers_links: bool) -> None:
+    """Add the pages for companies; `offers_links`: also the one where they ask for a lost link."""
     app.include_router(router)
+    if offers_links:
+        app.include_router(lost_links_router)

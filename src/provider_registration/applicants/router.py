@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from provider_registration.applicants.applying import Submission, apply
 from provider_registration.applicants.form import ApplicationForm
+from provider_registration.applicants.lost import APPLY, lost_page
 from provider_registration.applicants.questions import QUESTIONS, SECTIONS, products_in
 from provider_registration.candidates.company import REQUIRED
 from provider_registration.candidates.dependencies import CandidateServiceDep, RateLimitsDep
@@ -23,7 +24,6 @@ from provider_registration.web.rate_limit_middleware import network_of_client
 
 router = APIRouter(include_in_schema=False)
 
-APPLY = "/apply"
 # The URL is a secret, so no request sends it as Referer, not even those for our static files.
 NO_REFERRER = {"Referrer-Policy": "no-referrer"}
 # Lets the Back button show the same form with its key, so that sending it again does not create a second application.
@@ -82,6 +82,7 @@ def _form_page(request: Request, renderer: Renderer, language: Language, submiss
         questions=QUESTIONS,
         required=REQUIRED,
         products=products_in(language),
+        lost=lost_page(request, renderer.languages),
     )
 
 
@@ -99,6 +100,7 @@ async def show_application(
             headers=NO_REFERRER,
             language=languages.of(request),
             apply=languages.keep_choice(request, APPLY),
+            lost=lost_page(request, languages),
         )
     language = languages.of(request, application.language)
     return renderer.page(
@@ -109,4 +111,5 @@ async def show_application(
         application=application,
         questions=QUESTIONS,
         products=products_in(language),
+        lost=lost_page(request, languages),
     )

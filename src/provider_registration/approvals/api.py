@@ -45,6 +45,7 @@ from provider_registration.candidates.schemas import (
     EXAMPLE_APPROVED,
     EXAMPLE_CANDIDATE,
     CandidateResponse,
+    DecisionRequest,
 )
 from provider_registration.web.body import json_body
 from provider_registration.web.openapi import EXAMPLE_ID, links, refuses, request_body, success
@@ -62,6 +63,7 @@ CANDIDATE = f"{CANDIDATES}/{{candidate_id}}"
 CANDIDATE_APPROVAL = f"{CANDIDATE}/approval"
 FIRST_APPROVAL = {"candidate_id": "$response.body#/approvals/0/candidate_id"}
 
+DecisionBody = Annotated[DecisionRequest, Depends(json_body(DecisionRequest, optional=True))]
 ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionRequest))]
 
 
@@ -74,6 +76,10 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
         "Approved; the provider exists in billing",
         EXAMPLE_APPROVED,
         links=links("get_candidate", "list_approval_events", parameters=THIS_CANDIDATE),
+    ),
+    openapi_extra=request_body(
+        ("application/json", DecisionRequest, {"With an e-mail": {}, "Without an e-mail": {"notify": False}}),
+        required=False,
     ),
 )
 @refuses(
@@ -89,13 +95,21 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
     ApprovalWaiting("billing did not respond (ReadTimeout)"),
     ApprovalInDoubt("billing already has a provider with this name"),
     BillingPaused(5),
+    InvalidRequest.at("body", "notify", "Input should be a valid boolean"),
 )
 @direct
 async def approve_candidate(
-    candidate_id: CandidateId, service: ApprovalServiceDep, user: AdminDep, expected: ExpectedVersions
+    candidate_id: CandidateId,
+    user: AdminDep,  # before the body, as for a rejection
+    decision: DecisionBody,
+    service: ApprovalServiceDep,
+    expected: ExpectedVersions,
 ) -> Response:
-    """Create the candidate's provider in billing, exactly once, and mark the candidate as approved."""
-    candidate = await service.approve(candidate_id, user_id=user.user_id, expected=expected)
+    """Create the candidate's provider in billing, exactly once, and mark the candidate as approved.
+
+    The body is optional.
+    """
+    candidate = await service.approve(candidate_id, user_id=user.user_id, expected=expected, notify=decision.notify)
     return json_response(ApprovalResponse.model_validate(candidate).model_dump_json())
 
 

@@ -68,7 +68,7 @@ class Approval(ApprovalSummary):
 class ClaimRequest:
     """A request to claim an approval. `expected` has the versions that the admin may have seen; None: any.
 
-    `is_retry`: claim only an approval that already exists.
+    `is_retry`: claim only an approval that already exists. `notify`: the company gets an e-mail when it is approved.
     """
 
     candidate_id: UUID
@@ -77,6 +77,7 @@ class ClaimRequest:
     user_id: UUID
     expected: frozenset[int] | None
     is_retry: bool
+    notify: bool = True
 
 
 @dataclass(frozen=True, slots=True)

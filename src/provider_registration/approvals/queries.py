@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from provider_registration.candidates.queries import APPROVAL_STATE, CANDIDATE_COLUMNS, LONGEST, OBSTACLE
+from provider_registration.candidates.queries import (
+    APPROVAL_STATE,
+    CANDIDATE_COLUMNS,
+    LONGEST,
+    OBSTACLE,
+    notification_of,
+)
 from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
 from provider_registration.db.statements import statement
 
@@ -19,7 +25,8 @@ CLAIM = statement(
         SELECT request.*, candidates.company_name, candidates.status, candidates.version,
                intent.candidate_id IS NOT NULL AS has_intent, {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:requests AS json)) AS request (
-            candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[], is_retry boolean
+            candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[], is_retry boolean,
+            notify boolean
         )
         LEFT JOIN candidates ON candidates.id = request.candidate_id
         LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
@@ -57,7 +64,8 @@ CLAIM = statement(
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
         SELECT claimed.candidate_id,
                CASE WHEN seen.has_intent THEN 'candidate.approval_retried' ELSE 'candidate.approval_requested' END,
-               'user', seen.user_id, seen.version, jsonb_build_object('idempotency_key', claimed.idempotency_key)
+               'user', seen.user_id, seen.version,
+               jsonb_build_object('idempotency_key', claimed.idempotency_key) || {notification}
         FROM claimed
         JOIN seen USING (claim_id)
     )
@@ -70,6 +78,7 @@ CLAIM = statement(
     lock_timeout=LOCK_TIMEOUT_CTE,
     obstacle=OBSTACLE,
     approval_state=APPROVAL_STATE,
+    notification=notification_of("seen.notify"),
 ).bindparams(BATCH_LOCK_TIMEOUT, LONGEST)
 
 # Mark pending candidates approved, each at its expected version; end their approvals and record the events. If a
@@ -105,6 +114,7 @@ FINISH = statement(
                approved.version,
                jsonb_build_object('idempotency_key', created.idempotency_key, 'provider_id', created.provider_id)
                || CASE WHEN event.is_after_link THEN jsonb_build_object('linked', true) ELSE '{{}}' END
+               || {notification}
         FROM created
         JOIN approved ON approved.id = created.candidate_id
         LEFT JOIN ended ON ended.candidate_id = approved.id,
@@ -118,6 +128,15 @@ FINISH = statement(
                 LIMIT 1
             ), ended.requested_by) AS id
         ) AS actor,
+        LATERAL (
+            SELECT (
+                SELECT data -> 'notify'
+                FROM candidate_events AS request
+                WHERE request.candidate_id = approved.id AND request.type = 'candidate.approval_requested'
+                ORDER BY request.at DESC, request.id DESC
+                LIMIT 1
+            ) IS NULL AS is_wanted
+        ) AS notification,
         LATERAL (
             SELECT 1 AS position, 'candidate.approval_linked' AS type, false AS is_after_link
             WHERE created.user_id IS NOT NULL
@@ -143,6 +162,7 @@ FINISH = statement(
     SELECT {candidate} FROM otherwise AS candidates
     """,
     lock_timeout=LOCK_TIMEOUT_CTE,
+    notification=notification_of("event.type <> 'candidate.approved' OR notification.is_wanted"),
     candidate=CANDIDATE_COLUMNS,
 ).bindparams(BATCH_LOCK_TIMEOUT)
 

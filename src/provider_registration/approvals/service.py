@@ -76,15 +76,20 @@ class ApprovalService:
         self._batches = ApprovalBatches(database, lease_seconds=self.lease_seconds)
         self._running: set[asyncio.Task[Candidate]] = set()
 
-    async def approve(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
+    async def approve(
+        self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None, notify: bool = True
+    ) -> Candidate:
         """Approve a candidate; the approval continues if the client disconnects.
+
+        `notify`: the company gets an e-mail when it is approved.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be approved.
             ApprovalInProgress, ApprovalNeedsResolution, ProviderNameBusy: another approval blocks it.
             ServiceError: as for `Attempt.carry_out`.
         """
-        return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, expected, retry=False))
+        request = _request(candidate_id, user_id, expected, is_retry=False, notify=notify)
+        return await self._uninterrupted(self._claim_and_carry_out(request))
 
     async def retry(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
         """Retry a waiting approval now.
@@ -92,7 +97,8 @@ class ApprovalService:
         Raises:
             ApprovalNotFound: there is none. Otherwise as for `approve`.
         """
-        return await self._uninterrupted(self._claim_and_carry_out(candidate_id, user_id, expected, retry=True))
+        request = _request(candidate_id, user_id, expected, is_retry=True)
+        return await self._uninterrupted(self._claim_and_carry_out(request))
 
     async def link(
         self, candidate_id: UUID, provider_id: int, *, user_id: UUID, expected: frozenset[int] | None = None
@@ -225,20 +231,15 @@ class ApprovalService:
         if not task.cancelled():
             task.exception()  # mark it as retrieved; the caller gets it, if there is one
 
-    async def _claim_and_carry_out(
-        self, candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, retry: bool
-    ) -> Candidate:
-        return await self._attempt(await self._claim(candidate_id, user_id, expected, retry=retry))
+    async def _claim_and_carry_out(self, request: ClaimRequest) -> Candidate:
+        return await self._attempt(await self._claim(request))
 
     async def _attempt(self, claim: Claim) -> Candidate:
         attempt = Attempt(self._database, self._billing, self._batches, claim, lease_seconds=self.lease_seconds)
         return await attempt.carry_out()
 
-    async def _claim(self, candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, retry: bool) -> Claim:
-        key = uuid.uuid5(KEY_NAMESPACE, str(candidate_id))
-        claim = await self._batches.claim(
-            ClaimRequest(candidate_id, key, uuid.uuid4(), user_id, expected, is_retry=retry)
-        )
+    async def _claim(self, request: ClaimRequest) -> Claim:
+        claim = await self._batches.claim(request)
         await reach("approval.after-claim-commit")
         _log("approval claimed", claim, attempt=claim.attempts)
         return claim
@@ -275,6 +276,13 @@ class ApprovalService:
         if row["state"] != ApprovalState.IN_DOUBT:
             raise ApprovalNotInDoubt(candidate_id)
         return Approval.from_row(row), seen["version_seen"]
+
+
+def _request(
+    candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, is_retry: bool, notify: bool = True
+) -> ClaimRequest:
+    key = uuid.uuid5(KEY_NAMESPACE, str(candidate_id))
+    return ClaimRequest(candidate_id, key, uuid.uuid4(), user_id, expected, is_retry=is_retry, notify=notify)
 
 
 def _log(message: str, approval: Approval | Claim, **fields: object) -> None:

@@ -167,7 +167,15 @@ async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep,
         links=links("get_candidate", parameters=THIS_CANDIDATE),
     ),
     openapi_extra=request_body(
-        ("application/json", RejectionRequest, {"With a reason": {"reason": "No cold chain"}, "Without a reason": {}}),
+        (
+            "application/json",
+            RejectionRequest,
+            {
+                "With a reason": {"reason": "No cold chain"},
+                "Without a reason": {},
+                "Without an e-mail": {"reason": "No cold chain", "notify": False},
+            },
+        ),
         required=False,
     ),
 )
@@ -190,5 +198,7 @@ async def reject_candidate(
     expected: ExpectedVersions,
 ) -> Response:
     """Reject a pending candidate, with or without a reason; the body is optional."""
-    candidate = await service.reject(candidate_id, user_id=user.user_id, reason=rejection.reason, expected=expected)
+    candidate = await service.reject(
+        candidate_id, user_id=user.user_id, reason=rejection.reason, expected=expected, notify=rejection.notify
+    )
     return json_response(RejectionResponse.model_validate(candidate).model_dump_json())

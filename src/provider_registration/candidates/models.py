@@ -187,9 +187,13 @@ class Registration(Company):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A rejection by an admin. `expected` has the versions that the admin may have seen; None: any."""
+    """A rejection by an admin. `expected` has the versions that the admin may have seen; None: any.
+
+    `notify`: the company gets an e-mail.
+    """
 
     candidate_id: UUID
     reason: str | None
     user_id: UUID
     expected: frozenset[int] | None
+    notify: bool = True

@@ -11,6 +11,8 @@ from provider_registration.db.statements import statement
 
 INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
 
+MAX_STATUS_LINKS = 20  # in e-mails about one candidate
+
 # The facts about a company: "company_name, contact_email, ...".
 FACTS_COLUMNS = ", ".join(FACTS)
 FACTS_OF_CANDIDATES = ", ".join(f"candidates.{fact}" for fact in FACTS)
@@ -28,6 +30,12 @@ APPROVAL_COLUMNS = """
     approval.attempts AS approval_attempts, approval.next_attempt_at AS approval_next_attempt_at,
     approval.last_error AS approval_last_error
 """
+
+
+def notification_of(wanted: str) -> str:
+    """What an event says about the e-mail to the company: nothing if it is wanted."""
+    return f"CASE WHEN {wanted} THEN '{{}}' ELSE jsonb_build_object('notify', false) END"
+
 
 # The record from a relation named `candidates`: JSON in the format of CandidateResponse.
 RECORD_COLUMNS = f"""
@@ -190,7 +198,7 @@ REJECT_CANDIDATES = statement(
     WITH seen AS (
         SELECT request.*, candidates.status, candidates.version, {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:rejections AS json))
-                 AS request (candidate_id uuid, reason text, user_id uuid, expected bigint[])
+                 AS request (candidate_id uuid, reason text, user_id uuid, expected bigint[], notify boolean)
         LEFT JOIN candidates ON candidates.id = request.candidate_id
         LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
     ), rejected AS (
@@ -203,31 +211,56 @@ REJECT_CANDIDATES = statement(
           AND seen.obstacle IS NULL
         RETURNING candidates.*
     ), recorded AS (
-        INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version)
-        SELECT id, 'candidate.rejected', CASE WHEN rejected_by IS NULL THEN 'service' ELSE 'user' END, rejected_by,
-               version
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
+        SELECT rejected.id, 'candidate.rejected', CASE WHEN rejected_by IS NULL THEN 'service' ELSE 'user' END,
+               rejected_by, rejected.version, {notification}
         FROM rejected
+        JOIN seen ON seen.candidate_id = rejected.id
     )
     SELECT seen.candidate_id, seen.obstacle, seen.status AS status_seen, seen.version AS version_seen, {candidate}
     FROM seen
     LEFT JOIN rejected AS candidates ON candidates.id = seen.candidate_id
     """,
     obstacle=OBSTACLE,
+    notification=notification_of("seen.notify"),
     candidate=CANDIDATE_COLUMNS,
 ).bindparams(LONGEST)
 
-# Read the application with this status secret, without internal data.
+# Read the application with this status secret, without internal data. A link in an e-mail has a secret of its own.
 FIND_APPLICATION = statement(
     """
     SELECT status, {facts}, created_at, rejection_reason, language,
            CASE WHEN status <> 'pending' THEN updated_at END AS decided_at
     FROM candidates
-    WHERE status_secret_hash = decode(:status_secret_hash, 'hex')
+    WHERE id = (
+        SELECT id FROM candidates WHERE status_secret_hash = decode(:status_secret_hash, 'hex')
+        UNION ALL
+        SELECT candidate_id FROM status_links WHERE secret_hash = decode(:status_secret_hash, 'hex')
+        LIMIT 1
+    )
     """,
     facts=FACTS_COLUMNS,
 )
 
-# Replace a candidate's status secret; only its hash, in hexadecimal, is stored.
+# Add a link to a candidate's status page beside the others; only the hash of its secret is stored. The oldest ones end,
+# so that requests for lost links do not fill the table.
+ADD_STATUS_LINK = text("""
+    WITH ended AS (
+        DELETE FROM status_links
+        WHERE secret_hash IN (
+            SELECT secret_hash FROM status_links
+            WHERE candidate_id = :candidate_id
+            ORDER BY created_at DESC
+            OFFSET :others
+        )
+    )
+    INSERT INTO status_links (secret_hash, candidate_id) VALUES (decode(:status_secret_hash, 'hex'), :candidate_id)
+""").bindparams(others=MAX_STATUS_LINKS - 1)
+
+# End one of these links.
+END_STATUS_LINK = text("DELETE FROM status_links WHERE secret_hash = decode(:status_secret_hash, 'hex')")
+
+# Replace a candidate's status secret; only its hash, in hexadecimal, is stored. A trigger ends the links in e-mails.
 REPLACE_STATUS_SECRET = text("""
     WITH replaced AS (
         UPDATE candidates

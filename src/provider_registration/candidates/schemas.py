@@ -49,10 +49,18 @@ class CandidateRegistration(Company):
     )
 
 
-class RejectionRequest(BaseModel):
-    """The reason for a rejection."""
+class DecisionRequest(BaseModel):
+    """A decision."""
 
     model_config = ConfigDict(extra="forbid")
+
+    notify: Annotated[bool, Field(strict=True)] = Field(
+        True, description="Whether the company gets an e-mail, if the service sends e-mails"
+    )
+
+
+class RejectionRequest(DecisionRequest):
+    """A rejection and its reason."""
 
     reason: Annotated[Reason | None, BlankIsAbsent] = None
 

@@ -111,14 +111,14 @@ class CandidateService:
         return [found.get(candidate_id) for candidate_id in candidate_ids]
 
     async def find_application(self, status_secret: str) -> Application | None:
-        """The application with this status secret; None if it is unknown or was replaced."""
+        """The application with this status secret, also one from an e-mail; None if it is unknown or was replaced."""
         parameters = {"status_secret_hash": hash_of_secret(status_secret)}
         async with self._database.statement() as session:
             row = (await session.execute(queries.FIND_APPLICATION, parameters)).mappings().one_or_none()
         return Application.from_row(row) if row else None
 
     async def replace_status_secret(self, candidate_id: UUID, *, user_id: UUID) -> str:
-        """Replace a candidate's status secret; the old link stops working.
+        """Replace a candidate's status secret; the old link, and those in e-mails, stop working.
 
         Raises:
             CandidateNotFound: there is none.
@@ -134,17 +134,40 @@ class CandidateService:
                 raise CandidateNotFound(candidate_id)
         return secret
 
+    async def add_status_link(self, candidate_id: UUID) -> str:
+        """The secret of a new link to a candidate's status page, for an e-mail; the other links still work.
+
+        Raises:
+            IntegrityError: there is no candidate with this ID.
+        """
+        secret = new_status_secret()
+        parameters = {"candidate_id": candidate_id, "status_secret_hash": hash_of_secret(secret)}
+        async with self._database.statement() as session:
+            await session.execute(queries.ADD_STATUS_LINK, parameters)
+        return secret
+
+    async def end_status_link(self, status_secret: str) -> None:
+        """End a link that was made for an e-mail."""
+        async with self._database.statement() as session:
+            await session.execute(queries.END_STATUS_LINK, {"status_secret_hash": hash_of_secret(status_secret)})
+
     async def reject(
-        self, candidate_id: UUID, *, user_id: UUID, reason: str | None, expected: frozenset[int] | None = None
+        self,
+        candidate_id: UUID,
+        *,
+        user_id: UUID,
+        reason: str | None,
+        expected: frozenset[int] | None = None,
+        notify: bool = True,
     ) -> Candidate:
-        """Reject a pending candidate; `user_id` is recorded.
+        """Reject a pending candidate; `user_id` is recorded. `notify`: the company gets an e-mail.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be decided.
             ApprovalInProgress, ApprovalUnfinished, ApprovalNeedsResolution: it has an unfinished approval.
             CandidateChanged: someone else changed it at the same time.
         """
-        rejection = Rejection(candidate_id, reason, user_id, expected)
+        rejection = Rejection(candidate_id, reason, user_id, expected, notify)
         outcome = None
         with suppress(RowLocked):
             outcome = await self._rejections.do(rejection)

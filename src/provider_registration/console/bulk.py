@@ -13,7 +13,7 @@ from starlette.responses import Response
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate
-from provider_registration.console.decisions import MAX_SELECTED, Outcome, seen_version
+from provider_registration.console.decisions import MAX_SELECTED, NOTIFY, Outcome, seen_version, wants_mail
 from provider_registration.console.dependencies import DecidingUserDep, DecisionsDep
 from provider_registration.console.layout import CANDIDATES, SELECTED, LayoutDep
 from provider_registration.console.reasons import parse_reason, reason_values
@@ -56,10 +56,10 @@ async def approve_selected(
     layout: LayoutDep,
 ) -> Response:
     """Approve each of them and show the results."""
-    user_id = signed_in.user.user_id
+    user_id, notify = signed_in.user.user_id, wants_mail(form.all(NOTIFY))
     results = await decide_all(
         await read_selected(form, service.browsing),
-        lambda one: decisions.approve(one.candidate, user_id=user_id, version=one.version),
+        lambda one: decisions.approve(one.candidate, user_id=user_id, version=one.version, notify=notify),
     )
     return layout.page("bulk_results.html", results=results)
 
@@ -83,10 +83,11 @@ async def reject_selected(
             is_approval=False,
             **reason_values(parsed, form),
         )
+    user_id, notify = signed_in.user.user_id, wants_mail(form.all(NOTIFY))
     results = await decide_all(
         selected,
         lambda one: decisions.reject(
-            one.candidate, user_id=signed_in.user.user_id, reason=parsed.reason, version=one.version
+            one.candidate, user_id=user_id, reason=parsed.reason, version=one.version, notify=notify
         ),
     )
     return layout.page("bulk_results.html", results=results)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.links import absolute_url, status_url
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.console.decisions import Outcome, seen_version
+from provider_registration.console.decisions import NOTIFY, Outcome, seen_version, wants_mail
 from provider_registration.console.dependencies import (
     BrowserUserDep,
     CandidateDep,
@@ -81,7 +81,10 @@ async def approve(
 ) -> Response:
     """Approve it, unless someone else decided first."""
     outcome = await decisions.approve(
-        candidate, user_id=signed_in.user.user_id, version=seen_version(form.get("version"))
+        candidate,
+        user_id=signed_in.user.user_id,
+        version=seen_version(form.get("version")),
+        notify=wants_mail(form.all(NOTIFY)),
     )
     return _respond(layout, candidate, outcome)
 
@@ -113,7 +116,11 @@ async def reject(
         values = reason_values(parsed, form)
         return layout.page("reject.html", status=422, candidate=candidate, **values)
     outcome = await decisions.reject(
-        candidate, user_id=signed_in.user.user_id, reason=parsed.reason, version=seen_version(form.get("version"))
+        candidate,
+        user_id=signed_in.user.user_id,
+        reason=parsed.reason,
+        version=seen_version(form.get("version")),
+        notify=wants_mail(form.all(NOTIFY)),
     )
     return _respond(layout, candidate, outcome)
 

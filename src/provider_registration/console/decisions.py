@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from provider_registration.web.pagination import MAX_LIMIT
 
 MAX_SELECTED = 50  # candidates decided by one form
 DECIDED_BY_OTHERS = (CandidateNotPending, VersionMismatch, CandidateChanged)
+NOTIFY = "notify"  # form field
 DECISIONS = (EventType.APPROVED, EventType.REJECTED)
 
 # Expected errors, each with its message and the next step, as a format string of `error`. DatabaseUnavailable is not
@@ -77,6 +78,11 @@ def seen_version(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < len(str(2**31)) else 0
 
 
+def wants_mail(choices: Sequence[str]) -> bool:
+    """Whether the company gets an e-mail: unless the box was unchecked, which leaves the hidden "no" alone."""
+    return list(choices) != ["no"]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of a decision. `is_done`: this request carried it out."""
@@ -94,15 +100,19 @@ class Decisions:
         self._approvals = approvals
         self._events = events
 
-    async def approve(self, candidate: Candidate, *, user_id: UUID, version: int) -> Outcome:
+    async def approve(self, candidate: Candidate, *, user_id: UUID, version: int, notify: bool) -> Outcome:
         """Approve a candidate if it still has this version."""
-        work = self._approvals.approve(candidate.candidate_id, user_id=user_id, expected=frozenset({version}))
+        work = self._approvals.approve(
+            candidate.candidate_id, user_id=user_id, expected=frozenset({version}), notify=notify
+        )
         return await self._outcome_of(candidate, work)
 
-    async def reject(self, candidate: Candidate, *, user_id: UUID, reason: str | None, version: int) -> Outcome:
+    async def reject(
+        self, candidate: Candidate, *, user_id: UUID, reason: str | None, version: int, notify: bool
+    ) -> Outcome:
         """Reject a candidate if it still has this version."""
         work = self._candidates.reject(
-            candidate.candidate_id, user_id=user_id, reason=reason, expected=frozenset({version})
+            candidate.candidate_id, user_id=user_id, reason=reason, expected=frozenset({version}), notify=notify
         )
         return await self._outcome_of(candidate, work)
 

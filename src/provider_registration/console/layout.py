@@ -19,6 +19,7 @@ from provider_registration.candidates.company import LABELS
 from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Outcome
 from provider_registration.console.dependencies import BrowserUserDep
+from provider_registration.notifications.dependencies import mailing_of
 from provider_registration.pages.flash import FlashMessage, set_flash
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
@@ -94,6 +95,7 @@ class Layout:
             signed_in=self.signed_in,
             billing_pause=self._billing_pause(),
             labels=LABELS,
+            sends_mail=mailing_of(self.request).sends,
             **values,
         )
 

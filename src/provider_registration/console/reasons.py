@@ -49,7 +49,7 @@ def parse_reason(form: Form) -> ParsedReason:
     if choice != OTHER:
         return ParsedReason(error="Select a reason")
     try:
-        reason = RejectionRequest(reason=" ".join(form.get("reason").splitlines())).reason
+        reason = RejectionRequest.model_validate({"reason": " ".join(form.get("reason").splitlines())}).reason
     except ValidationError as error:
         [wrong] = error.errors(include_url=False, include_input=False)
         return ParsedReason(error=MESSAGES[wrong["type"]].format_map(wrong.get("ctx", {})))

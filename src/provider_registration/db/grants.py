@@ -25,6 +25,8 @@ PRIVILEGES = {
     "audit_events": "SELECT, INSERT",
     "pruned_sequences": "SELECT",
     "event_retention": "SELECT",  # prune_events deletes nothing younger than the owner has stored there
+    "status_links": "SELECT, INSERT, DELETE",
+    "staff_digest": "SELECT, INSERT, UPDATE",
     "unfinished_approvals": "SELECT, UPDATE",
     "users": "SELECT, UPDATE (password_hash)",
     # Not created_at: the database sets it, and a constraint limits the length of a session from then on.

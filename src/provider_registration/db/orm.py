@@ -460,3 +460,28 @@ class PrunedSequence(Base):
 
     candidate_id: Mapped[UUID] = mapped_column(primary_key=True)
     sequence: Mapped[int]
+
+
+class StatusLink(Base):
+    """A link to a candidate's status page in an e-mail, beside its own link."""
+
+    __tablename__ = "status_links"
+    __table_args__ = (
+        CheckConstraint("octet_length(secret_hash) = 32", name="secret_hash"),
+        Index("ix_status_links_candidate_id", "candidate_id", "created_at"),
+    )
+
+    secret_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class StaffDigest(Base):
+    """One row: the last event that staff were told of by e-mail, and when."""
+
+    __tablename__ = "staff_digest"
+    __table_args__ = (CheckConstraint("is_only", name="is_only"),)
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    last_position: Mapped[int] = mapped_column(BigInteger)
+    made_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -34,6 +34,7 @@ REVISIONS = (
     "020_candidate_events",
     "021_event_feed",
     "022_audit_events",
+    "023_notifications",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

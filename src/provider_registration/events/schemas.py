@@ -134,9 +134,9 @@ class EventResponse(BaseModel):
     actor: ActorResponse
     version: int | None = Field(description="The candidate's version after it; null if it was not recorded")
     data: dict[str, Any] = Field(
-        description="`provider_id`; `linked`: true if an admin linked it; `backfilled`: true if it was recorded later, "
-        "because an earlier release or a manual change did not; for auditors and admins also `idempotency_key` and "
-        "`error`"
+        description="`provider_id`; `linked`: true if an admin linked it; `notify`: false without an e-mail; "
+        "`backfilled`: true if it was recorded later, because an earlier release or a manual change did not; for "
+        "auditors and admins also `idempotency_key` and `error`"
     )
 
     @classmethod

@@ -30,6 +30,7 @@ from provider_registration.local.accounts import installed_programs
 from provider_registration.local.background_server import base_url, listen, serve_in_background
 from provider_registration.local.errors import LocalError
 from provider_registration.local.lock import FolderLock
+from provider_registration.local.mails import HOST, Mails, catching
 from provider_registration.local.postgres import PrivatePostgres, free_port
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.local.settings import LocalSettings, write_private
@@ -39,6 +40,7 @@ from provider_registration.web.server import BundlingProtocol
 OLDEST_SERVER = 15
 SERVER_VERSION = text("SHOW server_version_num")
 SHUTDOWN_MARGIN = 5  # seconds for the longest request, an approval, in addition to its billing calls
+MAIL_FROM = "Supplier registration <suppliers@example.com>"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, `kill`, a closed terminal
 
 Migrate = Callable[[str], None]
@@ -76,6 +78,7 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
         stopping.callback(settings.database_url_file.unlink, missing_ok=True)
 
         sandbox_port = None if settings.billing_service_url else free_port(settings.app_port + 1)
+        mail_port = None if settings.smtp_url or sandbox_port is None else free_port(settings.app_port + 3)
         complete = settings.model_copy(
             update={
                 "database_url": database_url,
@@ -83,6 +86,8 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
                 "jwt_secret_key": SecretStr(
                     _secret(settings.jwt_secret_key) or _stored_secret(settings.local_data_dir)
                 ),
+                **({"smtp_url": SecretStr(f"smtp://{HOST}:{mail_port}?starttls=off")} if mail_port else {}),
+                "mail_from": settings.mail_from or MAIL_FROM,
             }
         )
         config = uvicorn.Config(
@@ -95,9 +100,9 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
             forwarded_allow_ips=settings.forwarded_allow_ips,
             timeout_graceful_shutdown=int(settings.billing_deadline_seconds) + SHUTDOWN_MARGIN,
         )
-        announcement = _announcement(complete, base_url(listener), psql, new_password)
+        announcement = _announcement(complete, base_url(listener), psql, new_password, mails=mail_port is not None)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(_Server(config), listener, complete, sandbox_port, announcement))
+            runner.run(_serve(_Server(config), listener, complete, (sandbox_port, mail_port), announcement))
 
 
 class _Server(uvicorn.Server):
@@ -111,11 +116,20 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    server: _Server, listener: socket.socket, settings: LocalSettings, sandbox_port: int | None, announcement: str
+    server: _Server,
+    listener: socket.socket,
+    settings: LocalSettings,
+    ports: tuple[int | None, int | None],
+    announcement: str,
 ) -> None:
+    sandbox_port, mail_port = ports
     async with contextlib.AsyncExitStack() as stopping:
+        mails = Mails()
+        if mail_port is not None:
+            await stopping.enter_async_context(catching(mails, mail_port))
         if sandbox_port is not None:
-            sandbox = create_sandbox(settings.local_data_dir / "billing-sandbox.sqlite3")
+            more = mails.routes() if mail_port is not None else []
+            sandbox = create_sandbox(settings.local_data_dir / "billing-sandbox.sqlite3", more=more)
             await stopping.enter_async_context(serve_in_background(sandbox, sandbox_port))
         serving = asyncio.create_task(_serve_until_stopped(server, listener))
         while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn offers no event
@@ -197,7 +211,7 @@ def _location(database_url: str) -> str:
     return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
 
 
-def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password: str | None) -> str:
+def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password: str | None, *, mails: bool) -> str:
     program = _shown(sys.argv[0]) if Path(sys.argv[0]).name == "provider-registration" else "provider-registration"
     url_file = shlex.quote(_shown(settings.database_url_file))
     if settings.local_data_dir != LocalSettings.model_fields["local_data_dir"].default:
@@ -214,6 +228,7 @@ def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password
         **({"Console": f"{api_url}/admin"} if settings.admin_pages else {}),
         "Sign in": login,
         "Billing": settings.billing_service_url,
+        **({"E-mails": f"{settings.billing_service_url}/mails"} if mails else {}),
         "Database": f'{psql} "$(cat {url_file})"',
         "Demo data": f"{program} demo-data --count 1000",
     }

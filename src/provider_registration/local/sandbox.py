@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,7 @@ ABOUT = {
         "DELETE /sandbox/requests": "deletes these requests",
         "GET, PUT /sandbox/faults": "how requests fail: mode, times, delay, retry_after, names, bad_id",
         "GET, PUT /sandbox/settings": "honour_idempotency_key, latency_ms",
+        "GET /sandbox/mails": "with `run`: the e-mails that were caught, oldest first; ?to=; also as a page at /mails",
     },
     "modes": get_args(Mode),
     "example": 'curl -X PUT …/sandbox/faults -d \'{"mode": "fail_500", "times": 1}\'',
@@ -93,8 +94,12 @@ class ReceivedRequest(TypedDict):
     status: int | None
 
 
-def create_sandbox(state_file: Path, *, honour_idempotency_key: bool = True, latency_ms: int = 0) -> Starlette:
+def create_sandbox(
+    state_file: Path, *, honour_idempotency_key: bool = True, latency_ms: int = 0, more: Sequence[Route] = ()
+) -> Starlette:
     """The sandbox as an ASGI application; its providers are in `state_file` (SQLite), created if missing.
+
+    It serves `more` routes beside its own.
 
     Serve it with `background_server`: faults that reset connections need its protocol.
     """
@@ -117,6 +122,7 @@ def create_sandbox(state_file: Path, *, honour_idempotency_key: bool = True, lat
             Route("/sandbox/faults", sandbox.set_fault, methods=["PUT"]),
             Route("/sandbox/settings", sandbox.show_settings),
             Route("/sandbox/settings", sandbox.change_settings, methods=["PUT"]),
+            *more,
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _detail},

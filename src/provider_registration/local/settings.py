@@ -33,6 +33,12 @@ class LocalSettings(Settings):
     admin_password: SecretStr | None = Field(None, description="the first admin's password; default: generated")
 
     @property
+    def links_begin_with(self) -> str:
+        """How links in e-mails begin: without PUBLIC_URL, with the URL on this machine."""
+        host = f"[{self.app_host}]" if ":" in self.app_host else self.app_host
+        return super().links_begin_with or f"http://{host}:{self.app_port}{self.root_path}"
+
+    @property
     def database_url_file(self) -> Path:
         """The file from which other commands read the database URL of a running `run`."""
         return self.local_data_dir / "database-url"

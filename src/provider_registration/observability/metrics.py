@@ -141,10 +141,15 @@ OLDEST_DELIVERY_SECONDS = Gauge(
     ["kind"],
     multiprocess_mode="livemostrecent",
 )
+MAIL_OUTAGE_SECONDS = Gauge(
+    "provider_service_mail_outage_seconds",
+    "Time in seconds for which the mail server could not be used, as of the last try; 0 if it can.",
+    multiprocess_mode="livemostrecent",
+)
 RATE_LIMIT_REFUSALS = Counter(
     "provider_service_rate_limit_refusals",
     "Requests and connections refused because a caller has too many, by limit: login, registration, default, "
-    "at_once, connections.",
+    "lost_link, at_once, connections.",
     ["limit"],
 )
 RATE_LIMIT_STORAGE_ERRORS = Counter(

@@ -20,6 +20,9 @@ EXPORT_CANDIDATE = text("""
                     FROM audit_events
                     WHERE subject_kind = 'candidate' AND subject_id = candidates.id
                 ) AS event), '[]'))
+           || jsonb_build_object('links_in_emails', coalesce(
+               (SELECT jsonb_agg(created_at ORDER BY created_at) FROM status_links
+                WHERE candidate_id = candidates.id), '[]'))
     FROM candidates WHERE contact_email_canonical = :email_canonical
 """)
 
@@ -57,9 +60,9 @@ HAS_UNFINISHED_APPROVAL = text("""
 # The triggers do not change `version` and `updated_at` when the canonical address changes, so both erase statements
 # write them.
 
-# Erase a candidate's personal data, the errors of its approvals and its status link. Counted facts and the decision
-# stay; a pending candidate is rejected. The name of an approved one stays too: it is the provider's name in billing.
-# `updated_at` is the time of the decision, which erasure does not change.
+# Erase a candidate's personal data, the errors of its approvals and its status links, by a trigger those in e-mails.
+# Counted facts and the decision stay; a pending candidate is rejected. The name of an approved one stays too: it is the
+# provider's name in billing. `updated_at` is the time of the decision, which erasure does not change.
 ERASE_CANDIDATE = text("""
     WITH erased AS (
         UPDATE candidates

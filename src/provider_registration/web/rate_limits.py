@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +29,7 @@ MAX_STORAGE_CONNECTIONS = 50  # of a process; each serves about 5,000 requests/s
 PROBE_SECONDS = 5.0  # between requests that try a hanging storage; others skip it
 # The login limit of one IP address for all accounts, as a multiple of its limit for one account; successes count too.
 ACCOUNTS_PER_ADDRESS = 10
+LOST_LINKS = "3/hour"  # e-mails with a lost link to one address: a stranger must not fill its mailbox
 INVALID_REPLY = (ArithmeticError, LookupError, TypeError, ValueError)  # raised for replies that Redis never sends
 
 
@@ -63,7 +65,7 @@ class _Limit:
 
 
 class RateLimits:
-    """The three limits of the service, each in the notation of the `limits` library: `5/minute; 100/day`.
+    """The limits of the service, in the notation of the `limits` library: `5/minute; 100/day`.
 
     An empty limit is off. If the storage fails, `login` refuses requests and the others let them pass.
     """
@@ -75,6 +77,7 @@ class RateLimits:
         self._login = _Limit("login", parse_many(login) if login else [], moving)
         self._registration = _Limit("registration", parse_many(registration) if registration else [], counting)
         self._default = _Limit("default", parse_many(default) if default else [], counting)
+        self._lost_links = _Limit("lost_link", parse_many(LOST_LINKS), counting)
         self._breaker = _Breaker()
         self._login_turns: dict[tuple[str, str], _Turn] = {}  # bounded by RateLimitMiddleware
 
@@ -85,6 +88,15 @@ class RateLimits:
             TooManyRequests: too many registrations.
         """
         await self._count(self._registration, caller)
+
+    async def count_lost_link(self, caller: str, address: str) -> None:
+        """Count a request for a lost link: as a registration of the caller, then for the e-mail address.
+
+        Raises:
+            TooManyRequests: too many registrations and requests, or too many for this address.
+        """
+        await self.count_registration(caller)
+        await self._count(self._lost_links, hashlib.sha256(address.encode()).hexdigest())
 
     async def count_request(self, caller: str) -> None:
         """Count any request.

@@ -145,6 +145,10 @@ def browser_session(n: int) -> dict[str, Any]:
     return {"secret_hash": f"\\x{n:064x}", "session_id": uuid(5, n // 3), "seen_at": TIMES[n % 7]}
 
 
+def status_link(n: int) -> dict[str, Any]:
+    return {"secret_hash": f"\\x{n:064x}", "candidate_id": uuid(2, n % 10), "created_at": TIMES[n % 7]}
+
+
 @dataclass(frozen=True)
 class Table:
     """How to insert, read and change a table's rows at any revision."""
@@ -176,6 +180,7 @@ KEPT_BY_TRIGGERS = {
     "event_positions",  # from the events
     "event_dispatcher",
     "deliveries",  # of the release that made them
+    "staff_digest",  # one row
 }
 OF_FEW_ROWS = {"event_retention", "pruned_sequences"}
 TABLES = {  # referenced ones first
@@ -190,6 +195,11 @@ TABLES = {  # referenced ones first
         "INSERT INTO candidates SELECT * FROM jsonb_populate_recordset(NULL::candidates, $1)",
         "SELECT to_jsonb(candidates) FROM candidates ORDER BY id",
         "UPDATE candidates SET created_at = created_at WHERE id = $1",
+    ),
+    "status_links": Table(
+        status_link,
+        "INSERT INTO status_links SELECT * FROM jsonb_populate_recordset(NULL::status_links, $1)",
+        "SELECT to_jsonb(status_links) FROM status_links ORDER BY secret_hash",
     ),
     "approval_intents": Table(
         approval_intent,

@@ -25,6 +25,7 @@ RELEASING = ("approval.before-release-commit", "approval.after-release-commit")
 SWEEPING = ("sweep.before-claim-commit", "sweep.after-claim-commit")
 RESOLVING = ("resolve.before-commit", "resolve.after-commit")
 DISPATCHING = ("dispatch.before-commit", "dispatch.after-commit")  # events
+MAILING = ("mail.after-claim-commit", "mail.before-send", "mail.after-send", "mail.after-record-commit")
 Scenario = Callable[..., Awaitable[Findings]]
 Meanwhile = Callable[[], Awaitable[None]]
 TRIES = 3

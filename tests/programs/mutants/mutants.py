@@ -18,7 +18,10 @@ ODD_BILLING = "tests/approvals/test_odd_billing.py"
 BREAKER = "tests/billing/test_protection.py"
 COUNTS = "tests/candidates/test_counts.py"
 
+SENDING = "tests/notifications/test_sending.py"
+
 APPROVAL = "approvals/"
+MAILS = "notifications/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,5 +283,61 @@ MUTANTS = (
         "            self._next_probe = self._clock() + PROBE_SECONDS\n",
         "",
         (BREAKER,),
+    ),
+    Mutant(
+        "a mail that may have arrived is sent again",
+        MAILS + "service.py",
+        "outcome = Outcome(State.UNKNOWN, str(error))",
+        "outcome = _deferred(delivery, error)",
+        (f"{SENDING}::test_a_mail_that_may_have_arrived_is_not_sent_again_by_itself",),
+    ),
+    Mutant(
+        "erased companies get mails",
+        MAILS + "service.py",
+        "if applicant is None or applicant.is_erased:",
+        "if applicant is None:",
+        (f"{SENDING}::test_erased_people_get_no_mail",),
+    ),
+    Mutant(
+        "an outage uses up the tries of mails",
+        MAILS + "service.py",
+        "            self._note_connection(error)\n            return False\n",
+        "            self._note_connection(error)\n            return bool(await self._claim(targets))\n",
+        (f"{SENDING}::test_while_the_mail_server_is_away_no_try_is_used_up_and_then_everything_arrives_once",),
+    ),
+    Mutant(
+        "every try of a mail has a Message-ID of its own",
+        MAILS + "composing.py",
+        'return uuid5(NAMESPACE, f"{delivery_id} {created_at.astimezone(UTC).isoformat()}")',
+        'return uuid5(NAMESPACE, f"{datetime.now(UTC)}")',
+        (f"{SENDING}::test_after_a_crash_a_mail_arrives_at_most_twice_with_one_message_id",),
+    ),
+    Mutant(
+        "a stop cuts off the mail under way",
+        MAILS + "service.py",
+        "        await asyncio.wait({task}, timeout=STOP_SECONDS)\n",
+        "",
+        (f"{SENDING}::test_a_stop_waits_for_the_mail_under_way",),
+    ),
+    Mutant(
+        "a reply is recorded with its text",
+        MAILS + "mail_server.py",
+        "reason = f\"{code}{f' {enhanced[0]}' if enhanced else ''} to {command}\"",
+        'reason = f"{code} {text} to {command}"',
+        (f"{SENDING}::test_addresses_and_names_are_in_no_log_metric_or_delivery",),
+    ),
+    Mutant(
+        "certificates of mail servers are not checked",
+        MAILS + "mail_server.py",
+        "            tls_context=self._tls,\n",
+        "            validate_certs=False,\n",
+        ("tests/notifications/test_mail_server.py::test_certificates_are_checked",),
+    ),
+    Mutant(
+        "the time of the answer tells whether an address is known",
+        MAILS + "dependencies.py",
+        "            await asyncio.sleep(ends - monotonic())\n",
+        "            pass\n",
+        ("tests/notifications/test_lost_links.py::test_the_answer_takes_as_long_for_an_unknown_address",),
     ),
 )

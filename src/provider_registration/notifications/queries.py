@@ -1,0 +1,103 @@
+"""The SQL of mails. Their deliveries have no personal data: addresses and names are read when a mail is sent."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+# Subscription of the dispatcher: e-mails to companies about their applications. What another release or a change by
+# hand did is not told.
+SUBSCRIBE = text("""
+    INSERT INTO deliveries (kind, target, event_id)
+    SELECT 'email', 'applicant', event.id
+    FROM event_positions AS numbered
+    JOIN candidate_events AS event ON event.id = numbered.event_id
+    WHERE numbered.position BETWEEN :first AND :last
+      AND event.type IN ('candidate.registered', 'candidate.approved', 'candidate.rejected')
+      AND NOT event.data @> '{"notify": false}'
+      AND NOT event.data ? 'backfilled'
+    ORDER BY numbered.position
+    ON CONFLICT DO NOTHING
+""")
+
+# Subscription of the dispatcher with STAFF_DIGEST=each: an e-mail to each of :recipients about each new application.
+SUBSCRIBE_STAFF = text("""
+    INSERT INTO deliveries (kind, target, event_id, data)
+    SELECT 'email', 'staff:' || recipient, event.id,
+           jsonb_build_object('after', numbered.position - 1, 'until', numbered.position)
+    FROM event_positions AS numbered
+    JOIN candidate_events AS event ON event.id = numbered.event_id
+    CROSS JOIN generate_series(1, :recipients) AS recipient
+    WHERE numbered.position BETWEEN :first AND :last
+      AND event.type = 'candidate.registered'
+      AND NOT event.data ? 'backfilled'
+    ORDER BY numbered.position
+    ON CONFLICT DO NOTHING
+""")
+
+# Start with the applications from now on.
+START_DIGEST = text("""
+    INSERT INTO staff_digest (last_position) SELECT last_position FROM event_dispatcher ON CONFLICT DO NOTHING
+""")
+
+# An e-mail to each of :recipients about the applications since the last one, if a new :period has begun; periods begin
+# :offset after midnight, UTC. Without recipients, since each application is told on its own, only go on.
+MAKE_DIGEST = text("""
+    WITH digest AS (
+        SELECT last_position
+        FROM staff_digest
+        WHERE made_at < date_trunc(:period, clock_timestamp() - CAST(:offset AS interval)) + CAST(:offset AS interval)
+        FOR UPDATE SKIP LOCKED
+    ), new AS (
+        SELECT event.id AS event_id, numbered.position
+        FROM digest
+        JOIN event_positions AS numbered ON numbered.position > digest.last_position
+        JOIN candidate_events AS event ON event.id = numbered.event_id
+        WHERE event.type = 'candidate.registered' AND NOT event.data ? 'backfilled'
+        ORDER BY numbered.position DESC
+        LIMIT 1
+    ), made AS (
+        INSERT INTO deliveries (kind, target, event_id, data)
+        SELECT 'email', 'staff:' || recipient, new.event_id,
+               jsonb_build_object('after', digest.last_position, 'until', new.position)
+        FROM digest, new, generate_series(1, :recipients) AS recipient
+        ON CONFLICT DO NOTHING
+    )
+    UPDATE staff_digest
+    SET last_position = event_dispatcher.last_position, made_at = clock_timestamp()
+    FROM digest, event_dispatcher
+""")
+
+# The company that a mail goes to.
+FIND_APPLICANT = text("""
+    SELECT company_name, contact_email, language, rejection_reason,
+           contact_email = 'erased-' || id || '@erased.invalid' AS is_erased
+    FROM candidates
+    WHERE id = :candidate_id
+""")
+
+# The newest of the applications with positions after :after until :until, and how many there are; not the erased ones.
+FIND_NEW_APPLICATIONS = text("""
+    SELECT candidates.id AS candidate_id, company_name, candidates.created_at, count(*) OVER () AS total
+    FROM event_positions AS numbered
+    JOIN candidate_events AS event ON event.id = numbered.event_id
+    JOIN candidates ON candidates.id = event.candidate_id
+    WHERE numbered.position > :after AND numbered.position <= :until
+      AND event.type = 'candidate.registered'
+      AND NOT event.data ? 'backfilled'
+      AND contact_email <> 'erased-' || candidates.id || '@erased.invalid'
+    ORDER BY numbered.position DESC
+    LIMIT :limit
+""")
+
+# How many candidates are pending.
+COUNT_PENDING = text("""
+    SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM candidate_counts WHERE product = '' AND status = 'pending'
+""")
+
+# Have a link sent to the company with an e-mail address, if there is one.
+REQUEST_LINK = text("""
+    INSERT INTO deliveries (kind, target, data)
+    SELECT 'email', 'applicant', jsonb_build_object('candidate_id', id)
+    FROM candidates
+    WHERE contact_email_canonical = :email_canonical
+""")

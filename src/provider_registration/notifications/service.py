@@ -1,0 +1,293 @@
+"""Sends e-mails: what a delivery is about becomes a letter, and the mail server's answer its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from uuid import UUID
+
+from sqlalchemy import TextClause
+
+from provider_registration.candidates.service import CandidateService
+from provider_registration.db.database import Database, DatabaseUnavailable
+from provider_registration.deliveries.models import Delivery, Kind, Outcome, State
+from provider_registration.deliveries.service import DeliveryService
+from provider_registration.events.models import EventType
+from provider_registration.failpoints import reach
+from provider_registration.notifications import queries
+from provider_registration.notifications.composing import Composer, message_id_of
+from provider_registration.notifications.errors import (
+    MailDeferred,
+    MailError,
+    MailRefused,
+    MailServerUnavailable,
+    MailUncertain,
+)
+from provider_registration.notifications.mail_server import LEASE_SECONDS, Connection, MailServer
+from provider_registration.notifications.models import (
+    STAFF,
+    Applicant,
+    Letter,
+    Message,
+    NewApplication,
+)
+from provider_registration.observability.logs import RateLimitedLogger
+from provider_registration.observability.metrics import MAIL_OUTAGE_SECONDS
+from provider_registration.web.text import canonical_email
+
+logger = logging.getLogger(__name__)
+
+# Between the tries of a mail that the server accepts later: 24 h in all.
+WAITS = (60, 300, 900, 3600, 10_800, 27_000, 43_200)  # seconds
+JITTER = secrets.SystemRandom()
+MAILS_PER_CONNECTION = 50  # servers limit them too
+CONNECTIONS = 3  # of a process, while many mails wait
+TARGETS = 20
+LONGEST_PAUSE = 60.0  # seconds between two connections, while the server refuses them
+RECORDING_SECONDS = 60.0  # for which an outcome is kept while the database does not respond
+STOP_SECONDS = 8.0  # for which a stop waits for the mail under way
+SHOWN = 50  # applications in a digest
+PERIODS = {
+    "daily": ("day", timedelta(hours=6)),  # they begin at 06:00 UTC
+    "hourly": ("hour", timedelta()),
+    "each": ("hour", timedelta()),
+}
+MESSAGES = {
+    EventType.REGISTERED: Message.RECEIVED,
+    EventType.APPROVED: Message.APPROVED,
+    EventType.REJECTED: Message.REJECTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Correspondence:
+    """What mails contain besides the application, and who of the staff gets some.
+
+    `status_pages`, `candidates`: the URLs to which a secret or an ID is added for a page of companies or of staff; if
+    empty, mails have no such links. `staff_digest`: how often the addresses of `staff` get the new applications.
+    """
+
+    status_pages: str = ""
+    candidates: str = ""
+    staff: Sequence[str] = ()
+    staff_digest: str = "daily"
+
+    @property
+    def subscriptions(self) -> list[TextClause]:
+        """The dispatcher's statements that make deliveries of these mails."""
+        if self.staff_digest == "each" and self.staff:
+            return [queries.SUBSCRIBE, queries.SUBSCRIBE_STAFF.bindparams(recipients=len(self.staff))]
+        return [queries.SUBSCRIBE]
+
+
+class NotificationService:
+    """Sends the mails that are due, and has lost links sent."""
+
+    def __init__(
+        self,
+        database: Database,
+        deliveries: DeliveryService,
+        candidates: CandidateService,
+        *,
+        composer: Composer,
+        server: MailServer,
+        correspondence: Correspondence,
+    ) -> None:
+        self._database = database
+        self._deliveries = deliveries
+        self._candidates = candidates
+        self._composer = composer
+        self._server = server
+        self._correspondence = correspondence
+        self._logger = RateLimitedLogger(logger)
+        self._connections = 1
+        self._failing_since: float | None = None
+        self._paused_until = 0.0
+
+    async def request_link(self, contact_email: str) -> None:
+        """Have a link to its application sent to the company with this address, if there is one."""
+        async with self._database.statement() as session:
+            await session.execute(queries.REQUEST_LINK, {"email_canonical": canonical_email(contact_email)})
+
+    async def make_digest(self) -> None:
+        """Have the new applications sent to staff, if the time has come."""
+        if not self._correspondence.staff:
+            return
+        period, offset = PERIODS[self._correspondence.staff_digest]
+        recipients = 0 if self._correspondence.staff_digest == "each" else len(self._correspondence.staff)
+        async with self._database.statement() as session:
+            await session.execute(queries.START_DIGEST)
+        async with self._database.statement() as session:
+            await session.execute(queries.MAKE_DIGEST, {"period": period, "offset": offset, "recipients": recipients})
+
+    async def send_due(self) -> bool:
+        """Send mails that are due, over one connection or, if many are waiting, several; return whether more are due.
+
+        While the mail server cannot be used, mails stay as they are, without a try.
+        """
+        if monotonic() < self._paused_until:
+            return False
+        targets = await self._deliveries.due_targets(Kind.EMAIL, limit=TARGETS)
+        if not targets:
+            self._note_connection()  # others have sent what this process could not
+            return False
+        sending = (self._send_some(targets) for _ in range(self._connections))
+        results = await asyncio.gather(*sending, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        has_more = True in results
+        self._connections = CONNECTIONS if has_more else 1
+        return has_more
+
+    async def _send_some(self, targets: Sequence[str]) -> bool:
+        """Send mails over one connection; return whether more may be due."""
+        try:
+            async with self._server.connect() as connection:
+                self._note_connection()
+                for sent in range(MAILS_PER_CONNECTION):
+                    if not connection.is_open and not sent:
+                        raise MailServerUnavailable("it closed the connection")  # noqa: TRY301 - as if it had refused it
+                    if not connection.is_open:
+                        return True
+                    delivery = await self._claim(targets)
+                    if delivery is None:
+                        return False
+                    await reach("mail.after-claim-commit")
+                    await _to_the_end(self._send(delivery, connection))
+                return True
+        except MailServerUnavailable as error:
+            self._note_connection(error)
+            return False
+
+    async def _claim(self, targets: Sequence[str]) -> Delivery | None:
+        for target in targets:
+            claimed = await self._deliveries.claim(Kind.EMAIL, target, limit=1, lease_seconds=LEASE_SECONDS)
+            if claimed:
+                return claimed[0]
+        return None
+
+    def _note_connection(self, error: MailServerUnavailable | None = None) -> None:
+        now = monotonic()
+        if error is None:
+            self._failing_since, self._paused_until = None, 0.0
+            MAIL_OUTAGE_SECONDS.set(0)
+            return
+        self._failing_since = self._failing_since or now
+        outage = now - self._failing_since
+        self._paused_until = now + min(LONGEST_PAUSE, outage)
+        MAIL_OUTAGE_SECONDS.set(max(outage, 1.0))
+        self._logger.warning("the mail server cannot be used; mails are sent later", reason=str(error))
+
+    async def _send(self, delivery: Delivery, connection: Connection) -> None:
+        letter = None
+        try:
+            letter = await self._letter_of(delivery)
+            mail = self._composer.compose(letter, message_id_of(delivery.id, delivery.created_at))
+            await reach("mail.before-send")
+            await connection.send(mail)
+            await reach("mail.after-send")
+            outcome = Outcome(State.DELIVERED)
+        except MailUncertain as error:
+            outcome = Outcome(State.UNKNOWN, str(error))
+        except MailDeferred as error:
+            outcome = _deferred(delivery, error)
+        except MailRefused as error:
+            outcome = Outcome(State.FAILED, str(error), error.status)
+        except ValueError:  # its message may have the address
+            outcome = Outcome(State.FAILED, "the e-mail address cannot be used")
+        if letter and letter.secret and outcome.state not in (State.DELIVERED, State.UNKNOWN):
+            await self._candidates.end_status_link(letter.secret)  # nobody got it
+        await self._record(delivery, outcome)
+
+    async def _record(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Record the outcome, also when the database does not respond for a while: the mail would be sent again."""
+        extra = {"delivery_id": delivery.id, "target": delivery.target, "attempt": delivery.attempts}
+        level = logging.INFO if outcome.state is State.DELIVERED else logging.WARNING
+        logger.log(level, "mail %s", outcome.state, extra=extra | {"reason": outcome.error})
+        ends = monotonic() + RECORDING_SECONDS
+        while True:
+            try:
+                await self._deliveries.record(delivery, outcome)
+            except DatabaseUnavailable:
+                if monotonic() > ends:
+                    raise
+                await asyncio.sleep(1)
+            else:
+                return await reach("mail.after-record-commit")
+
+    async def _letter_of(self, delivery: Delivery) -> Letter:
+        """What to write.
+
+        Raises:
+            MailRefused: the person's data was erased, or the setting has no such address any more.
+        """
+        kind, _, number = delivery.target.partition(":")
+        if kind == STAFF:
+            return await self._digest(delivery, int(number))
+        event = delivery.event
+        candidate_id = event.candidate_id if event else UUID(delivery.data["candidate_id"])
+        message = MESSAGES[EventType(event.type)] if event else Message.LINK
+        async with self._database.statement() as session:
+            rows = await session.execute(queries.FIND_APPLICANT, {"candidate_id": candidate_id})
+            row = rows.mappings().one_or_none()
+        applicant = Applicant.from_row(row) if row else None
+        if applicant is None or applicant.is_erased:
+            raise MailRefused("the personal data was erased")
+        status_pages = self._correspondence.status_pages
+        secret = await self._candidates.add_status_link(candidate_id) if status_pages else None
+        values = {
+            "link": f"{status_pages}/{secret}" if secret else None,
+            "company_name": applicant.company_name,
+            "reason": applicant.rejection_reason,
+        }
+        return Letter(message, applicant.contact_email, applicant.language, values, secret)
+
+    async def _digest(self, delivery: Delivery, number: int) -> Letter:
+        if number > len(self._correspondence.staff):
+            raise MailRefused("STAFF_MAIL_TO has no such address any more")
+        async with self._database.transaction() as session:
+            parameters = {"after": delivery.data["after"], "until": delivery.data["until"], "limit": SHOWN}
+            rows = (await session.execute(queries.FIND_NEW_APPLICATIONS, parameters)).mappings()
+            newest = [NewApplication.from_row(row) for row in rows]
+            pending = await session.scalar(queries.COUNT_PENDING)
+        if not newest:
+            raise MailRefused("the personal data was erased")
+        console = self._correspondence.candidates
+        values = {
+            "newest": [
+                {
+                    "text": new.company_name,
+                    "at": new.created_at,
+                    "url": f"{console}/{new.candidate_id}" if console else None,
+                }
+                for new in newest
+            ],
+            "total": newest[0].total,
+            "pending": pending,
+            "link": console or None,
+        }
+        return Letter(Message.DIGEST, self._correspondence.staff[number - 1], None, values)
+
+
+def _deferred(delivery: Delivery, error: MailError) -> Outcome:
+    if delivery.attempts > len(WAITS):
+        return Outcome(State.DEAD, str(error), error.status)
+    wait = WAITS[delivery.attempts - 1] * JITTER.uniform(0.95, 1.05)
+    return Outcome(State.PENDING, str(error), error.status, retry_after=wait)
+
+
+async def _to_the_end(sending: Coroutine[None, None, None]) -> None:
+    """Wait for a mail; if this task is cancelled meanwhile, for STOP_SECONDS: a mail cut off would be sent twice."""
+    task = asyncio.create_task(sending)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=STOP_SECONDS)
+        task.cancel()
+        raise
