@@ -182,7 +182,8 @@ def _middleware(
             )
         ]
         guards = [
-            Middleware(CrossSiteGuard, below=[ADMIN_HOME, *APPLICANTS_HOMES], public_url=settings.public_url),
+            # Not /applications: the pages there have no forms, and CORS_ALLOWED_ORIGINS may use the API there.
+            Middleware(CrossSiteGuard, below=[ADMIN_HOME, APPLY], public_url=settings.public_url),
         ]
     if tracing:
         traces = [tracing.middleware()]

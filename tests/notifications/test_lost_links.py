@@ -137,6 +137,15 @@ async def test_without_e_mail_or_links_nothing_is_offered(post_office, without):
     assert "/apply/lost" not in form.text
 
 
+async def test_an_allowed_origin_may_ask(post_office):
+    origin = "https://shop.example"
+    async with post_office(cors_allowed_origins=origin) as post:
+        headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+        answer = await post.client.post(API, json={"contact_email": "ana@huerta.example"}, headers=headers)
+
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (202, origin)
+
+
 async def test_a_form_of_another_site_is_refused(post):
     refused = await ask(post, "ana@huerta.example", PAGE, **{"Sec-Fetch-Site": "cross-site"})
 
