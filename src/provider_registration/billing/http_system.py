@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from uuid import UUID
 
 import httpx
@@ -22,6 +20,7 @@ from provider_registration.billing.errors import (
 from provider_registration.billing.port import MAX_PROVIDER_ID
 from provider_registration.failpoints import reach
 from provider_registration.observability.logs import request_id_var
+from provider_registration.web.headers import retry_after_seconds
 
 MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CONNECTIONS = 16
@@ -78,7 +77,9 @@ class HttpBillingSystem:
             )
         if not httpx.codes.is_server_error(status):
             raise BillingUnusable(f"billing returned status {status}")
-        raise BillingUncertain(f"billing returned status {status}", _retry_after(response.headers))
+        raise BillingUncertain(
+            f"billing returned status {status}", retry_after_seconds(response.headers.get("Retry-After", ""))
+        )
 
     @asynccontextmanager
     async def _send(self, name: str, idempotency_key: UUID) -> AsyncIterator[httpx.Response]:
@@ -126,14 +127,3 @@ def _is_malformed(error: httpx.RemoteProtocolError) -> bool:
     """Whether the parser, h11, rejected the response; otherwise the connection closed before the headers ended."""
     cause = error.__cause__.__context__ if error.__cause__ else None  # the cause of httpcore's error
     return type(cause).__module__.partition(".")[0] == "h11"
-
-
-def _retry_after(headers: httpx.Headers) -> float:
-    """Seconds of `Retry-After`, 0 if it is missing or invalid (RFC 9110 section 10.2.3)."""
-    value = headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):  # the latter for a year or offset too large for a C integer
-        return 0.0

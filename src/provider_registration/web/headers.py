@@ -1,6 +1,9 @@
-"""Security headers of every response, as OWASP's REST Security Cheat Sheet recommends."""
+"""Security headers of every response, as OWASP's REST Security Cheat Sheet recommends; and `Retry-After` of others."""
 
 from __future__ import annotations
+
+import time
+from email.utils import parsedate_to_datetime
 
 RawHeaders = list[tuple[bytes, bytes]]  # names in lower case, as ASGI has them
 
@@ -26,3 +29,13 @@ def add_security_headers(headers: RawHeaders) -> None:
         headers += RAW_SECURITY_HEADERS
     else:
         headers += [header for header in RAW_SECURITY_HEADERS if header[0] not in names]
+
+
+def retry_after_seconds(value: str) -> float:
+    """Seconds of a `Retry-After` header, 0 if it is missing or invalid (RFC 9110 section 10.2.3)."""
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):  # the latter for a year or offset too large for a C integer
+        return 0.0
