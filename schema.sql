@@ -90,6 +90,31 @@ CREATE TABLE staff_digest (
     CONSTRAINT ck_staff_digest_is_only CHECK (is_only)
 );
 
+CREATE TABLE webhooks (
+    id uuid NOT NULL,
+    url text NOT NULL,
+    types text[] NOT NULL DEFAULT '{}'::text[],
+    description text NOT NULL DEFAULT ''::text,
+    secret bytea NOT NULL,
+    previous_secret bytea,
+    previous_secret_expires_at timestamp with time zone,
+    disabled_reason text,
+    failing_since timestamp with time zone,
+    last_failure_at timestamp with time zone,
+    warned_at timestamp with time zone,
+    replay_since timestamp with time zone,
+    replay_at timestamp with time zone,
+    replay_id bigint,
+    replay_until timestamp with time zone,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pk_webhooks PRIMARY KEY (id),
+    CONSTRAINT ck_webhooks_disabled_reason CHECK (disabled_reason = ANY (ARRAY['staff'::text, 'gone'::text, 'failing'::text])),
+    CONSTRAINT ck_webhooks_failing CHECK ((failing_since IS NULL) = (last_failure_at IS NULL)),
+    CONSTRAINT ck_webhooks_previous_secret CHECK ((previous_secret IS NULL) = (previous_secret_expires_at IS NULL)),
+    CONSTRAINT ck_webhooks_replay CHECK (num_nulls(replay_since, replay_at, replay_id, replay_until) = ANY (ARRAY[0, 4]))
+);
+
 CREATE TABLE candidates (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     status character varying(20) NOT NULL DEFAULT 'pending'::character varying,
@@ -742,4 +767,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('023_notifications');
+INSERT INTO alembic_version VALUES ('024_webhooks');

@@ -13,6 +13,7 @@ from provider_registration.settings import DatabaseSettings, Settings
 from tests.pgbouncer import database_settings
 
 JWT_SECRET = uuid4().hex + uuid4().hex
+SECRETS_KEY = uuid4().hex + uuid4().hex
 PASSWORD = "correct horse battery staple"
 
 
@@ -25,6 +26,7 @@ def make_settings(database_url: str, billing_url: str, /, kind: type[Settings] =
     values = {
         **database_settings(database_url),
         "jwt_secret_key": JWT_SECRET,
+        "secrets_key": SECRETS_KEY,
         "billing_service_url": billing_url,
         "rate_limit_login": "",  # all tests use one IP address
         "rate_limit_registration": "",

@@ -174,10 +174,11 @@ def test_any_other_is_refused_at_the_start(problems, url, sentence):
         "placeholder-0123456789abcdefghijklmnop",
     ],
 )
-def test_a_weak_or_made_up_signing_key_is_refused(problems, key):
-    [problem] = problems(JWT_SECRET_KEY=key)
+@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "SECRETS_KEY", "SECRETS_PREVIOUS_KEY"])
+def test_a_weak_or_made_up_key_is_refused(problems, name, key):
+    [problem] = problems(**{name: key})
 
-    assert problem.startswith("JWT_SECRET_KEY ")
+    assert problem.startswith(f"{name} ")
     assert problem.endswith("openssl rand -hex 32")
     assert key not in problem
 
@@ -322,12 +323,23 @@ def test_gateways_that_nobody_would_ever_have_the_address_of_are_refused(problem
     assert problem.startswith("FORWARDED_ALLOW_IPS has an entry that is neither an IP address nor a network")
 
 
+@pytest.mark.parametrize("value", ["receiver", "*", "10.0.0.1/8", "10.0.0.5:80"])
+def test_networks_of_receivers_are_networks(problems, load, value):
+    [problem] = problems(WEBHOOKS_ALLOWED_NETWORKS=value)
+
+    assert problem.startswith("WEBHOOKS_ALLOWED_NETWORKS has an entry that is neither an IP address nor a network")
+    assert load(WEBHOOKS_ALLOWED_NETWORKS="10.1.0.0/16, ::1").webhooks_allowed_networks == "10.1.0.0/16,::1"
+    assert load(WEBHOOKS_ALLOWED_NETWORKS="").webhooks_allowed_networks == ""
+
+
 MAIL_FROM = "Supply <supply@example.com>"
 SECRETS = {
     "DATABASE_URL": "postgresql://user:password@host:5432/name",
     "DATABASE_READ_URL": "postgresql://user:password@replica:5432/name",
     "JWT_SECRET_KEY": KEY,
     "JWT_PREVIOUS_SECRET_KEY": KEY[::-1],
+    "SECRETS_KEY": KEY * 3,
+    "SECRETS_PREVIOUS_KEY": KEY * 4,
     "METRICS_TOKEN": KEY * 2,
     "RATE_LIMIT_STORAGE_URL": "redis://:password@host:6379",
     "SMTP_URL": "smtp://user:password@host:587",
@@ -463,7 +475,7 @@ OF_OTHERS = """
     PGHOST PGPASSWORD PGSSLROOTCERT PGPORT OTEL_SERVICE_NAME OTEL_TRACES_SAMPLER OTEL_EXPORTER_OTLP_ENDPOINT
     POSTGRES_PASSWORD POSTGRES_API_PASSWORD POSTGRES_USER DATABASE_USER DATABASE_HOST APP_ENV APP_NAME LOG_FORMAT
     PATH HOME HOSTNAME LANG TZ TMPDIR PYTHONUNBUFFERED SOURCE_COMMIT PROMETHEUS_MULTIPROC_DIR WEB_CONCURRENCY
-    ADMIN_EMAIL ADMIN_PASSWORD LOCAL_DATA_DIR UVICORN_PORT TEST_DATABASE_URL SECRET_KEY HTTP_PROXY NO_PROXY
+    ADMIN_EMAIL ADMIN_PASSWORD LOCAL_DATA_DIR UVICORN_PORT TEST_DATABASE_URL HTTP_PROXY NO_PROXY
 """
 
 

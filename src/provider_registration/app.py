@@ -57,6 +57,8 @@ from provider_registration.web.paths import PublicUrl
 from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, network_of_client
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.services import Application
+from provider_registration.webhooks.api import router as webhooks_router
+from provider_registration.webhooks.schemas import ReplayRequest, WebhookChangeRequest, WebhookRequest
 
 if TYPE_CHECKING:
     from provider_registration.observability.tracing import Tracing
@@ -76,6 +78,7 @@ TAGS = [
     {"name": "events", "description": "What happened to candidates, in one order, for other systems."},
     {"name": "deliveries", "description": "Messages about events, and what became of each."},
     {"name": "audit", "description": "Who did what: for auditors and admins."},
+    {"name": "webhooks", "description": "URLs to which events are sent."},
     {"name": "auth", "description": "Sign-in and sessions."},
     {"name": "health", "description": "Monitoring, probes and Prometheus metrics."},
 ]
@@ -89,6 +92,9 @@ BODIES: list[type[BaseModel]] = [
     LoginRequest,
     LoginForm,
     RefreshRequest,
+    WebhookRequest,
+    WebhookChangeRequest,
+    ReplayRequest,
 ]
 
 API_ROUTERS = (
@@ -97,6 +103,7 @@ API_ROUTERS = (
     feed_router,
     approvals_router,
     deliveries_router,
+    webhooks_router,
     auth_router,
     activity_router,
 )
@@ -192,7 +199,7 @@ def _middleware(
             Middleware(
                 CORSMiddleware,
                 allow_origins=origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "If-Match", "X-Request-ID"],
                 expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
             )

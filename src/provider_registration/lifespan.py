@@ -33,7 +33,7 @@ from provider_registration.events.service import EventService
 from provider_registration.events.stream import EventStreams
 from provider_registration.health.readiness import Readiness
 from provider_registration.notifications.opening import open_notifications, subscriptions_of
-from provider_registration.notifications.sender import keep_delivering
+from provider_registration.notifications.sender import keep_mailing
 from provider_registration.observability.metrics import BUILD_INFO, UP
 from provider_registration.observability.standard_error import log_writer
 from provider_registration.settings import Settings
@@ -41,6 +41,8 @@ from provider_registration.statistics.service import StatisticsService
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.server import STOPPING
 from provider_registration.web.services import Application
+from provider_registration.webhooks.delivering import keep_delivering
+from provider_registration.webhooks.opening import open_webhooks
 
 if TYPE_CHECKING:
     from provider_registration.observability.tracing import Tracing
@@ -66,6 +68,7 @@ async def lifespan(
         feed, deliveries = Feed(database), DeliveryService(database)
         streams = EventStreams(feed)
         notifications = open_notifications(settings, database, deliveries, candidates)
+        webhooks = open_webhooks(settings, database, deliveries)
         app.services.add(
             billing,
             approvals,
@@ -79,6 +82,7 @@ async def lifespan(
             deliveries,
             AuditLog(database),
             ActivityService(database),
+            webhooks.service,
         )
         if notifications:
             app.services.add(notifications)
@@ -91,15 +95,20 @@ async def lifespan(
         ]
         if settings.workers:
             background += [
-                asyncio.create_task(keep_dispatching(Dispatcher(database, subscriptions_of(settings)))),
+                asyncio.create_task(
+                    keep_dispatching(Dispatcher(database, [*subscriptions_of(settings), *webhooks.subscriptions]))
+                ),
                 asyncio.create_task(keep_up(deliveries, settings.retention_deliveries_days)),
             ]
             if settings.retention_events_days:
                 background.append(asyncio.create_task(keep_pruning(database, days=settings.retention_events_days)))
             if notifications:
-                background.append(asyncio.create_task(keep_delivering(notifications)))
+                background.append(asyncio.create_task(keep_mailing(notifications)))
         stopping = asyncio.Event()
-        approvals_end = asyncio.create_task(approvals.stop(stopping))
+        ends = [asyncio.create_task(approvals.stop(stopping))]
+        if settings.workers and webhooks.deliverer:
+            background.append(asyncio.create_task(keep_delivering(webhooks.deliverer)))
+            ends.append(asyncio.create_task(webhooks.deliverer.stop(stopping)))
         UP.set(1)
         BUILD_INFO.labels(__version__, __commit__).set(1)
         gc.freeze()  # objects created at startup stay: the collector can skip them
@@ -109,7 +118,7 @@ async def lifespan(
         for task in background:
             task.cancel()
         stopping.set()
-        await approvals_end
+        await asyncio.gather(*ends)
         await asyncio.wait(background)  # for the mail under way
     hasher.close()
     log_writer.finish()  # uvicorn ends the process by a signal, without Python's cleanup

@@ -95,6 +95,12 @@ class Settings(DatabaseSettings):
         None, description="the previous key, accepted until its tokens have expired"
     )
     billing_service_url: str = Field(description="URL of billing, without /provider")
+    secrets_key: OptionalSecret = Field(
+        None, description="encrypts secrets in the database, such as those of webhooks; without it, webhooks are off"
+    )
+    secrets_previous_key: OptionalSecret = Field(
+        None, description="the previous key, used until everything is encrypted with SECRETS_KEY"
+    )
     app_host: str = Field("127.0.0.1", description="IP address to listen on")
     app_port: int = Field(5004, ge=1, le=65535, description="port to listen on")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="minimum log level")
@@ -176,12 +182,19 @@ class Settings(DatabaseSettings):
         "a request that may have reached it is not repeated, and an admin resolves the approval",
     )
 
+    webhooks_allow_http: bool = Field(False, description="whether webhooks may have http:// URLs")
+    webhooks_allowed_networks: Annotated[str, EmptyMeansOff()] = Field(
+        "", description="networks to which webhooks are sent although they are not public, separated by commas"
+    )
+
     @property
     def links_begin_with(self) -> str:
         """How absolute links begin, with the gateway's prefix; empty without PUBLIC_URL."""
         return self.public_url and f"{self.public_url}{self.root_path}"
 
-    @field_validator("jwt_secret_key", "jwt_previous_secret_key", "metrics_token")
+    @field_validator(
+        "jwt_secret_key", "jwt_previous_secret_key", "metrics_token", "secrets_key", "secrets_previous_key"
+    )
     @classmethod
     def _is_a_strong_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
@@ -296,6 +309,17 @@ class Settings(DatabaseSettings):
             raise ValueError(
                 "has an entry that is neither an IP address nor a network (host names are not resolved, and a network "
                 "must not have host bits): use 10.0.0.5 or 10.0.0.0/8, separated by commas"
+            )
+        return ",".join(entries)
+
+    @field_validator("webhooks_allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        entries = [entry for each in value.split(",") if (entry := each.strip())]
+        if not all(_is_ip_address(entry) for entry in entries):
+            raise ValueError(
+                "has an entry that is neither an IP address nor a network without host bits: use 10.0.0.5 or "
+                "10.0.0.0/8, separated by commas"
             )
         return ",".join(entries)
 

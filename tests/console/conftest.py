@@ -86,6 +86,8 @@ def settings(migrated_database_url: str, shared_billing_url: str) -> Settings:
         billing_max_tries=1,
         billing_deadline_seconds=300,  # the sweep runs every 45 s, so an approval keeps its state
         admin_pages=True,
+        webhooks_allow_http=True,
+        webhooks_allowed_networks="127.0.0.1",
     )
 
 

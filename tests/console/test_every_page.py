@@ -59,7 +59,49 @@ async def companies(register, admin, shared_billing_url, settings):
             await admin.submit(await admin.open(f"{paths[name]}/approve"), "/approve")
         await leave_in_doubt(admin, sandbox, paths["agrumi"])
     await keep_waiting(settings.database_url.replace("+asyncpg", ""))
-    return paths
+    return paths | {"webhook": await a_webhook(admin, settings.database_url.replace("+asyncpg", ""))}
+
+
+async def a_webhook(admin, database_url):
+    """A failing webhook with deliveries in every state, and one that staff disabled; nothing is sent to them."""
+    for url in ("https://erp.example/hooks/suppliers?token=4f8a1c", "https://crm.example/hooks"):
+        form = {"url": url, "description": "Supplier master data", "types": "candidate.approved"}
+        await admin.send("/admin/webhooks/new", form)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE webhooks SET disabled_reason = 'staff' WHERE url LIKE 'https://crm%'")
+    webhook = await connection.fetchval(
+        """
+        UPDATE webhooks SET failing_since = now() - interval '26 h', last_failure_at = now(),
+               previous_secret_expires_at = now() + interval '5 h', previous_secret = secret
+        WHERE url LIKE 'https://erp%' RETURNING id::text
+        """
+    )
+    await connection.execute(
+        """
+        INSERT INTO deliveries (kind, target, event_id, state, attempts, next_attempt_at, last_status, last_error)
+        SELECT 'webhook', $1, id, state, attempts,
+               CASE WHEN state = 'pending' THEN now() + interval '5 h' END, status, error
+        FROM (SELECT id, row_number() OVER (ORDER BY id) AS number FROM candidate_events LIMIT 5) AS events
+        JOIN (VALUES
+            (1, 'delivered', 1, 204, NULL),
+            (2, 'dead', 10, 503, 'status 503: Service temporarily unavailable'),
+            (3, 'failed', 1, 410, 'status 410'),
+            (4, 'pending', 4, NULL, 'the certificate is not valid for the host'),
+            (5, 'pending', 0, NULL, NULL)
+        ) AS states (number, state, attempts, status, error) USING (number)
+        """,
+        webhook,
+    )
+    await connection.close()
+    return f"/admin/webhooks/{webhook}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def no_webhooks_afterwards(settings):
+    yield
+    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
+    await connection.execute("DELETE FROM webhooks; DELETE FROM deliveries")
+    await connection.close()
 
 
 async def leave_in_doubt(admin, sandbox, path):
@@ -102,6 +144,17 @@ async def open_keys(page: Page) -> None:
     await page.get_by_role("button", name="Keyboard shortcuts").click()
 
 
+async def send_nothing(page: Page) -> None:
+    await page.locator("form[data-once]").evaluate("form => { form.noValidate = true }")
+    await page.locator("form[data-once] button[type=submit]").click()
+    await page.get_by_text("There is a problem").wait_for()
+
+
+async def make_secret(page: Page) -> None:
+    await page.get_by_role("button", name="Create new secret").click()
+    await page.get_by_text("It is shown only once.").wait_for()
+
+
 async def open_columns(page: Page) -> None:
     await page.get_by_text("Columns", exact=True).click()
 
@@ -142,6 +195,13 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "activity-empty": ("/admin/activity?to=2001-01-01", None),
     "resolve": ("{agrumi}/approval/resolve", None),
     "resolve-link": ("{agrumi}/approval/resolve", type_a_number),
+    "webhooks": ("/admin/webhooks", None),
+    "webhook": ("{webhook}", None),
+    "webhook-edit": ("{webhook}/edit", None),
+    "webhook-wrong": ("/admin/webhooks/new", send_nothing),
+    "webhook-secret": ("{webhook}/rotate", make_secret),
+    "webhook-replay": ("{webhook}/replay", None),
+    "webhook-delete": ("{webhook}/delete", None),
     "error": ("/admin/nothing", None),
 }
 

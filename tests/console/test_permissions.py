@@ -15,7 +15,12 @@ from .conftest import ACCEPT, Person
 SIGN_IN = "/admin/sign-in"
 FOR_ANY_STAFF = {"/admin/sign-out", "/admin/candidates/columns"}  # among the POST routes
 FOR_AUDITORS = {"/admin/approvals", "/admin/activity", "/admin/activity/export.csv"}  # among the GET routes
-PATH_PARAMETERS = {"{candidate_id}": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11", "{kind}": "csv"}
+PATH_PARAMETERS = {
+    "{candidate_id}": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11",
+    "{kind}": "csv",
+    "{webhook_id}": "9a1f5c52-0b8f-4c43-9f0e-6a1f5f2d7c33",
+    "{delivery_id}": "1",
+}
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from tests.service import MAIL, PASSWORD, user_directory
 
 ADMIN = "admin@example.com"
 METRICS_TOKEN = uuid4().hex + uuid4().hex
+RECEIVERS = {"webhooks_allow_http": True, "webhooks_allowed_networks": "127.0.0.1"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class ExampleSettings(Settings):
 
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
     """Settings of the service for the examples; it calls billing once for each approval."""
-    values = {"billing_max_tries": 1, "metrics_token": METRICS_TOKEN, **MAIL, **more}
+    values = {"billing_max_tries": 1, "metrics_token": METRICS_TOKEN, **MAIL, **RECEIVERS, **more}
     return tests.service.make_settings(database_url, billing_url, kind=ExampleSettings, **values)
 
 
@@ -175,7 +176,7 @@ async def service(database_url: str, billing: Billing) -> AsyncIterator[Live]:
 @pytest.fixture
 async def live(service: Live, billing: Billing, tmp_path: Path) -> AsyncIterator[Live]:
     """The service without candidates, a new billing sandbox, and a session of its admin."""
-    tables = ("candidate_events", "approval_events", "approval_intents", "candidates")
+    tables = ("webhooks", "candidate_events", "approval_events", "approval_intents", "candidates")
     emptying = [f"DELETE FROM {table}" for table in tables]
     await execute(service.database_url, *emptying)
     async with billing.fresh(tmp_path):

@@ -21,6 +21,8 @@ CELL_BORDER = re.compile(r"(?<!\\)\|")
 VARYING = {
     '"id": "<number>"': re.compile(r'"id": ?"a?\d+"'),
     '"next_cursor": "<cursor>"': re.compile(r'"next_cursor": ?"[\w-]{32}"'),
+    "<secret of a webhook>": re.compile(r"whsec_[\w+/]{43}="),
+    '"duration_ms": 1': re.compile(r'"duration_ms": ?\d+'),
     "<id>": re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
     "<time>": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"),
     "<token>": re.compile(r"eyJ[\w.…-]+"),

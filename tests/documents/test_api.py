@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +25,10 @@ from provider_registration.events.models import EventType
 from provider_registration.settings import Settings
 from provider_registration.web import addresses, body, error_handlers, pagination, rate_limit_middleware, rate_limits
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, status_of
+from provider_registration.webhooks import delivering, sending
+from provider_registration.webhooks import service as webhooks_service
+from provider_registration.webhooks.messages import event_message
+from tests.webhooks.receivers import receiving
 
 from .conftest import Live, Shell, execute, make_settings
 from .markdown import Section, code, read, section, sections, without_varying
@@ -121,6 +126,53 @@ def test_every_type_of_event_is_explained_and_has_words_in_the_console() -> None
         re.findall(r"`(\w+)`", section("API.md", "Who did what").text.partition("`reason` is")[2].partition(".")[0])
     )
     assert reasons == set(REASONS)
+
+
+async def test_the_verification_of_webhooks_accepts_ours_and_nothing_else(live: Live) -> None:
+    [verification] = [block for block in _before_endpoints("Webhooks").blocks if block.language == "python"]
+    names: dict[str, Any] = {}
+    exec(verification.text, names)  # noqa: S102 - the example of the document
+    is_genuine = names["is_genuine"]
+    async with receiving() as receiver:
+        added = (await live.ask("POST", "/webhooks", {"url": f"http://127.0.0.1:{receiver.port}/"})).json()
+        await live.ask("POST", f"/webhooks/{added['webhook_id']}/test")
+        rotated = (await live.ask("POST", f"/webhooks/{added['webhook_id']}/rotate-secret")).json()
+        await live.ask("POST", f"/webhooks/{added['webhook_id']}/test")
+    first, second = receiver.messages
+
+    assert is_genuine(added["secret"], first.headers, first.body)
+    assert is_genuine(added["secret"], second.headers, second.body)
+    assert is_genuine(rotated["secret"], second.headers, second.body)
+    assert not is_genuine(rotated["secret"], first.headers, first.body)
+    assert not is_genuine(added["secret"], first.headers, first.body + b" ")
+    for header, value in {"webhook-id": "test_1", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}.items():
+        assert not is_genuine(added["secret"], {**first.headers, header: value}, first.body)
+
+
+def test_messages_of_webhooks_look_as_documented() -> None:
+    [shown] = [block for block in _before_endpoints("Webhooks").blocks if block.language == "json"]
+    event = json.loads(shown.text)
+
+    body = event_message(event_type=event["type"], at=datetime.fromisoformat(event["timestamp"]), **event["data"])
+    assert json.loads(body) == event
+
+
+def test_the_waits_of_webhooks_are_those_of_the_code() -> None:
+    text = " ".join(_before_endpoints("Webhooks").text.split())
+    [waits] = re.findall(r"again after (.+?), or later", text)
+
+    seconds = {"s": 1, "min": 60, "h": 3600}
+    documented = [int(number) * seconds[unit] for number, unit in re.findall(r"(\d+) (s|min|h)\b", waits)]
+    assert documented == list(delivering.WAITS)
+    assert f"within {sending.ATTEMPT_SECONDS:g} s" in text
+    assert f"status and {sending.MAX_SHOWN} characters" in text
+    assert f"at most {webhooks_service.MAX_WEBHOOKS} webhooks" in text
+
+
+def _before_endpoints(title: str) -> Section:
+    """A section, down to its first endpoint."""
+    one = section("API.md", title)
+    return Section(one.title, one.text.partition("\n### ")[0])
 
 
 def test_every_code_of_the_code_is_explained_with_its_status() -> None:
@@ -260,6 +312,18 @@ async def _in_feed(live: Live) -> str:
     return candidate
 
 
+ERP = {
+    "url": "https://erp.example/hooks/suppliers",
+    "types": ["candidate.approved", "candidate.rejected"],
+    "description": "ERP",
+}
+
+
+async def _webhook(live: Live, url: str = ERP["url"]) -> str:
+    response = await live.ask("POST", "/webhooks", {**ERP, "url": url})
+    return str(response.json()["webhook_id"])
+
+
 # The preparation of a section's example; a pending candidate by default.
 BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "POST /candidates": _nothing,
@@ -271,6 +335,15 @@ BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "POST /candidates/{candidate_id}/approval/retry": _waiting,
     "POST /candidates/{candidate_id}/approval/resolve": _in_doubt,
     "GET /candidates/{candidate_id}/approval/events": _waiting,
+    "POST /webhooks": _nothing,
+    "GET /webhooks": _webhook,
+    "GET /webhooks/{webhook_id}": _webhook,
+    "PATCH /webhooks/{webhook_id}": _webhook,
+    "DELETE /webhooks/{webhook_id}": _webhook,
+    "POST /webhooks/{webhook_id}/rotate-secret": _webhook,
+    "GET /webhooks/{webhook_id}/deliveries": _webhook,
+    "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/retry": _webhook,
+    "POST /webhooks/{webhook_id}/replay": _webhook,
 }
 
 
@@ -298,9 +371,12 @@ def test_every_endpoint_has_an_example() -> None:
 
 @pytest.mark.parametrize("example", list(_examples()), ids=lambda example: example.title)
 async def test_the_example_returns_the_response_shown(example: Example, live: Live, shell: Shell) -> None:
-    candidate = await BEFORE.get(example.title, _registered)(live)
-
-    finished = await shell(example.request, CANDIDATE=candidate, DELIVERY=candidate, **live.variables)
+    async with receiving() as receiver:
+        if example.title == "POST /webhooks/{webhook_id}/test":
+            made = await _webhook(live, f"http://127.0.0.1:{receiver.port}/")
+        else:
+            made = await BEFORE.get(example.title, _registered)(live)
+        finished = await shell(example.request, CANDIDATE=made, DELIVERY=made, WEBHOOK=made, **live.variables)
 
     assert finished.status == 0, finished.errors
     shown, came = _Answer.read(example.answer), _Answer.read(finished.output)

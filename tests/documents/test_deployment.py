@@ -148,13 +148,14 @@ async def test_the_serving_role_can_do_all_that_the_service_does(own_migrated: R
         app = create_app(settings)
         async with serve_in_background(app) as api:
             service = await Live(api, billing, own_migrated.service_url).logged_in()
-            answers = [answer async for answer in _everything(service)]
+            answers = [answer for part in (_webhooks, _everything) async for answer in part(service)]
             async with asyncio.timeout(20):
                 while not (box.to(ADMIN) and any("link" in str(mail["Subject"]) for mail in box.mails)):
                     await asyncio.sleep(0.05)
 
     refused = [(name.rpartition("/")[2], status) for name, status in answers if status not in (200, 201, 202, 204, 303)]
     assert refused == [
+        ("retry", 404),  # the webhook has no delivery
         ("approve", 502),
         ("approve", 502),
         ("retry", 409),  # two lost responses, one of them in doubt
@@ -211,6 +212,27 @@ async def test_behind_pgbouncer_the_role_has_the_limits_that_the_service_would_s
     given = await connection.fetchval(f"SELECT {limits}")
     await connection.close()
     assert given == sent
+
+
+async def _webhooks(service: Live) -> AsyncIterator[tuple[str, int]]:
+    """Every route of webhooks and its response."""
+    added = await service.ask("POST", "/webhooks", {"url": "http://127.0.0.1:9/"})
+    yield "POST /webhooks", added.status_code
+    bodies = {
+        "GET /webhooks": None,
+        "GET /webhooks/{webhook_id}": None,
+        "PATCH /webhooks/{webhook_id}": {"description": "ERP"},
+        "POST /webhooks/{webhook_id}/rotate-secret": None,
+        "POST /webhooks/{webhook_id}/test": None,
+        "POST /webhooks/{webhook_id}/replay": {"since": "2026-01-01T00:00:00Z"},
+        "GET /webhooks/{webhook_id}/deliveries": None,
+        "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/retry": None,
+        "DELETE /webhooks/{webhook_id}": None,
+    }
+    for endpoint, body in bodies.items():
+        method, path = endpoint.split()
+        path = path.format(webhook_id=added.json()["webhook_id"], delivery_id=1)
+        yield endpoint, (await service.ask(method, path, body)).status_code
 
 
 async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:

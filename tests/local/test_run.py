@@ -249,9 +249,9 @@ def test_second_start_keeps_what_was_registered(running: Runner, first_run: Firs
 
 
 def test_what_is_secret_is_readable_by_its_owner_alone(running: Runner, first_run: FirstRun) -> None:
-    for name in ("database-url", "jwt-secret", "postgres/password"):
+    for name in ("database-url", "jwt-secret", "secrets-key", "postgres/password"):
         assert (running.data / name).stat().st_mode & 0o077 == 0, name
-    for name in ("jwt-secret", "postgres/password"):
+    for name in ("jwt-secret", "secrets-key", "postgres/password"):
         assert (first_run.runner.data / name).read_text() not in first_run.output
     assert not (first_run.runner.data / "database-url").exists()
 

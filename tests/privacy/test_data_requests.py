@@ -133,6 +133,22 @@ async def test_an_erased_candidate_is_anonymous_and_still_counted(
     assert again.status_code == 201
 
 
+async def test_a_response_of_a_webhook_that_may_name_an_erased_company_is_erased(call, register, database):
+    candidate = await register()
+    insert = """
+        INSERT INTO deliveries (kind, target, event_id, state, next_attempt_at, last_status, last_error)
+        SELECT 'webhook', 'test', id, 'dead', NULL, 409, 'status 409: duplicate of ' || $2
+        FROM candidate_events WHERE candidate_id = $1
+        RETURNING id
+    """
+    delivery = await database.fetchval(insert, UUID(candidate["candidate_id"]), candidate["company_name"])
+
+    await call("erase-data", candidate["contact_email"], "--yes")
+
+    left = await database.fetchrow("SELECT last_status, last_error FROM deliveries WHERE id = $1", delivery)
+    assert tuple(left) == (409, None)
+
+
 async def test_the_link_of_an_erased_company_stops_working(call, anonymous, admin, registration):
     candidate = (await anonymous.post("/candidates", json=registration())).json()
     assert (await anonymous.get(candidate["status_url"])).status_code == 200

@@ -22,6 +22,11 @@ class AuditType(StrEnum):
     CANDIDATES_EXPORTED = "candidates.exported"
     AUDIT_EXPORTED = "audit.exported"
     DATA_EXPORTED = "data.exported"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105 - no secret
+    WEBHOOK_REPLAYED = "webhook.replayed"
 
 
 class ActorKind(StrEnum):

@@ -34,6 +34,11 @@ AUDIT_EVENTS = {
     AuditType.CANDIDATES_EXPORTED: "Candidates exported",
     AuditType.AUDIT_EXPORTED: "Activity exported",
     AuditType.DATA_EXPORTED: "Data of a person exported",
+    AuditType.WEBHOOK_CREATED: "Webhook added",
+    AuditType.WEBHOOK_CHANGED: "Webhook changed",
+    AuditType.WEBHOOK_DELETED: "Webhook deleted",
+    AuditType.WEBHOOK_SECRET_ROTATED: "Secret of a webhook replaced",
+    AuditType.WEBHOOK_REPLAYED: "Events replayed to a webhook",
 }
 ACTORS = {ActorKind.APPLICANT: "Applicant", ActorKind.API_KEY: "API key", ActorKind.SERVICE: "Service or command"}
 REASONS = {
@@ -73,6 +78,8 @@ def details_of(event: Activity) -> str:
         words.append(str(data["format"]).upper())
     if data.get("filters"):
         words.append(f"filtered by {', '.join(data['filters'])}")
+    if "fields" in data:
+        words.append(", ".join(data["fields"]))
     words += [str(data[name]) for name in ("status", "product", "error") if name in data]
     if data.get("backfilled"):
         words.append("recorded later")

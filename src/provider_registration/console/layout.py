@@ -24,6 +24,7 @@ from provider_registration.pages.flash import FlashMessage, set_flash
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
 from provider_registration.web.services import services_of
+from provider_registration.webhooks.service import WebhookService
 
 # Paths of the pages, below the gateway's prefix.
 HOME = "/admin"
@@ -35,6 +36,8 @@ CANDIDATE = f"{CANDIDATES}/{{candidate_id}}"
 SELECTED = f"{CANDIDATES}/marked"
 APPROVALS = f"{HOME}/approvals"
 ACTIVITY = f"{HOME}/activity"
+WEBHOOKS = f"{HOME}/webhooks"
+WEBHOOK = f"{WEBHOOKS}/{{webhook_id}}"
 
 AGAIN = "again"  # form field: show the form again with its values and do nothing else
 
@@ -96,6 +99,7 @@ class Layout:
             billing_pause=self._billing_pause(),
             labels=LABELS,
             sends_mail=mailing_of(self.request).sends,
+            has_webhooks=services_of(self.request).get(WebhookService).is_on,
             **values,
         )
 

@@ -28,6 +28,7 @@ PRIVILEGES = {
     "status_links": "SELECT, INSERT, DELETE",
     "staff_digest": "SELECT, INSERT, UPDATE",
     "unfinished_approvals": "SELECT, UPDATE",
+    "webhooks": "SELECT, INSERT, UPDATE, DELETE",
     "users": "SELECT, UPDATE (password_hash)",
     # Not created_at: the database sets it, and a constraint limits the length of a session from then on.
     "sessions": "SELECT, INSERT (user_id), INSERT (expires_at), UPDATE (revoked_at), DELETE",

@@ -485,3 +485,35 @@ class StaffDigest(Base):
     is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
     last_position: Mapped[int] = mapped_column(BigInteger)
     made_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Webhook(Base):
+    """Where events are sent; the secrets are encrypted."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        CheckConstraint("disabled_reason IN ('staff', 'gone', 'failing')", name="disabled_reason"),
+        CheckConstraint("(previous_secret IS NULL) = (previous_secret_expires_at IS NULL)", name="previous_secret"),
+        CheckConstraint("(failing_since IS NULL) = (last_failure_at IS NULL)", name="failing"),
+        CheckConstraint(
+            "num_nulls(replay_since, replay_at, replay_id, replay_until) = ANY (ARRAY[0, 4])", name="replay"
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    url: Mapped[str]
+    types: Mapped[list[str]] = mapped_column(ARRAY(Text()), server_default=text("'{}'"))
+    description: Mapped[str] = mapped_column(server_default="")
+    secret: Mapped[bytes]
+    previous_secret: Mapped[bytes | None]
+    previous_secret_expires_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
+    failing_since: Mapped[datetime | None]
+    last_failure_at: Mapped[datetime | None]
+    warned_at: Mapped[datetime | None]
+    replay_since: Mapped[datetime | None]
+    replay_at: Mapped[datetime | None]
+    replay_id: Mapped[int | None] = mapped_column(BigInteger)
+    replay_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -35,6 +35,7 @@ REVISIONS = (
     "021_event_feed",
     "022_audit_events",
     "023_notifications",
+    "024_webhooks",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

@@ -57,7 +57,9 @@ async def list_deliveries(
     DeliveryInProgress(EXAMPLE_DELIVERY_ID),
 )
 async def retry_delivery(
-    delivery_id: Annotated[int, Path(ge=1, le=MAX_ID)], service: DeliveryServiceDep, _user: AdminDep
+    delivery_id: Annotated[int, Path(ge=1, le=MAX_ID, description="The delivery's ID")],
+    service: DeliveryServiceDep,
+    _user: AdminDep,
 ) -> None:
     """Send a message that was not delivered again, now. One in the state `unknown` may arrive twice."""
     await service.retry(delivery_id)

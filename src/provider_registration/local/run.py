@@ -84,7 +84,10 @@ def run(settings: LocalSettings, *, migrate: Migrate, ensure_admin: EnsureAdmin,
                 "database_url": database_url,
                 "billing_service_url": settings.billing_service_url or f"http://127.0.0.1:{sandbox_port}",
                 "jwt_secret_key": SecretStr(
-                    _secret(settings.jwt_secret_key) or _stored_secret(settings.local_data_dir)
+                    _secret(settings.jwt_secret_key) or _stored_secret(settings.local_data_dir / "jwt-secret")
+                ),
+                "secrets_key": SecretStr(
+                    _secret(settings.secrets_key) or _stored_secret(settings.local_data_dir / "secrets-key")
                 ),
                 **({"smtp_url": SecretStr(f"smtp://{HOST}:{mail_port}?starttls=off")} if mail_port else {}),
                 "mail_from": settings.mail_from or MAIL_FROM,
@@ -195,8 +198,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise LocalError(f"Cannot listen on {host}:{port} ({error.strerror}); set APP_HOST or APP_PORT.") from None
 
 
-def _stored_secret(folder: Path) -> str:
-    path = folder / "jwt-secret"
+def _stored_secret(path: Path) -> str:
     if not path.exists():
         write_private(path, secrets.token_hex(32))
     return path.read_text()

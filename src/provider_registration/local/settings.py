@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from provider_registration.environment import load_settings
+from provider_registration.environment import EmptyMeansOff, load_settings
 from provider_registration.settings import DatabaseSettings, DatabaseUrl, RateLimit, Secret, Settings
 from provider_registration.web.text import EmailAddress
 
@@ -28,6 +28,10 @@ class LocalSettings(Settings):
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field("anyone", description="who may read /metrics")
     rate_limit_registration: RateLimit = Field("", description="registrations per IP address; empty: no limit")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="minimum log level")
+    webhooks_allow_http: bool = Field(True, description="whether webhooks may have http:// URLs")
+    webhooks_allowed_networks: Annotated[str, EmptyMeansOff()] = Field(
+        "127.0.0.0/8,::1", description="networks to which webhooks are sent although they are not public"
+    )
     local_data_dir: Path = Field(Path(".local"), description="folder for the database and other local data")
     admin_email: EmailAddress = Field("admin@example.com", description="the first admin, created if there are no users")
     admin_password: SecretStr | None = Field(None, description="the first admin's password; default: generated")

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 SECONDS = 2.0  # between two looks for mails that are due
 
 
-async def keep_delivering(notifications: NotificationService) -> None:
+async def keep_mailing(notifications: NotificationService) -> None:
     """Send mails until cancelled."""
     limited = RateLimitedLogger(logger)
 

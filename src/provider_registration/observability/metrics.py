@@ -146,6 +146,22 @@ MAIL_OUTAGE_SECONDS = Gauge(
     "Time in seconds for which the mail server could not be used, as of the last try; 0 if it can.",
     multiprocess_mode="livemostrecent",
 )
+WEBHOOK_ATTEMPT_SECONDS = Histogram(
+    "provider_service_webhook_attempt_duration_seconds",
+    "Time in seconds of an attempt, with name resolution.",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0),
+)
+WEBHOOKS = Gauge(
+    "provider_service_webhooks",
+    "Webhooks, by state: working, failing, disabled (by staff), given_up (disabled by the service).",
+    ["state"],
+    multiprocess_mode="livemostrecent",
+)
+WEBHOOK_FAILING_SECONDS = Gauge(
+    "provider_service_webhook_failing_seconds",
+    "For how long every attempt has failed at the webhook where this is longest; 0 if there is none.",
+    multiprocess_mode="livemostrecent",
+)
 RATE_LIMIT_REFUSALS = Counter(
     "provider_service_rate_limit_refusals",
     "Requests and connections refused because a caller has too many, by limit: login, registration, default, "

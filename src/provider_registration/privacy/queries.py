@@ -60,9 +60,9 @@ HAS_UNFINISHED_APPROVAL = text("""
 # The triggers do not change `version` and `updated_at` when the canonical address changes, so both erase statements
 # write them.
 
-# Erase a candidate's personal data, the errors of its approvals and its status links, by a trigger those in e-mails.
-# Counted facts and the decision stay; a pending candidate is rejected. The name of an approved one stays too: it is the
-# provider's name in billing. `updated_at` is the time of the decision, which erasure does not change.
+# Erase a candidate's personal data, the errors of its approvals and messages, and its status links, by a trigger those
+# in e-mails. Counted facts and the decision stay; a pending candidate is rejected. The name of an approved one stays
+# too: it is the provider's name in billing. `updated_at` is the time of the decision, which erasure does not change.
 ERASE_CANDIDATE = text("""
     WITH erased AS (
         UPDATE candidates
@@ -85,6 +85,10 @@ ERASE_CANDIDATE = text("""
         SELECT id, 'candidate.erased', 'service', version FROM erased
     ), forgotten AS (
         DELETE FROM candidate_event_details WHERE candidate_id = :candidate_id
+    ), forgotten_responses AS (
+        UPDATE deliveries SET last_error = NULL
+        FROM candidate_events AS event
+        WHERE event.candidate_id = :candidate_id AND deliveries.event_id = event.id
     ), forgotten_there AS (
         UPDATE approval_events SET detail = NULL WHERE candidate_id = :candidate_id
     )

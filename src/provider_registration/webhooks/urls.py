@@ -13,6 +13,8 @@ import idna
 from provider_registration.webhooks.addresses import AddressRules, IPAddress
 from provider_registration.webhooks.errors import WebhookUrlRefused
 
+Scheme = Literal["https", "http"]
+
 MAX_URL_LENGTH = 2000
 MAX_HOST_LENGTH = 253
 MAX_PORT = 65535
@@ -30,7 +32,7 @@ INTERNAL_NAMES = ("localhost", "localdomain", "local", "internal", "home.arpa", 
 class WebhookUrl:
     """Where webhooks are sent: `host` is a name in A-labels or an IP address, `target` the path and query."""
 
-    scheme: Literal["https", "http"]
+    scheme: Scheme
     host: str
     port: int
     target: str
@@ -47,7 +49,7 @@ class WebhookUrl:
         match = _FORM.fullmatch(text)
         if match is None:
             raise WebhookUrlRefused("it must be like https://host/path, without a user, backslash or fragment")
-        scheme = "https" if match[1].lower() == "https" else "http"
+        scheme: Scheme = "https" if match[1].lower() == "https" else "http"
         if scheme == "http" and not allow_http:
             raise WebhookUrlRefused("it must start with https://")
         authority = _HOST_AND_PORT.fullmatch(match[2])
@@ -63,7 +65,7 @@ class WebhookUrl:
     def stored(cls, text: str) -> Self:
         """The URL in the database, which `parse` accepted earlier."""
         parts = urlsplit(text)
-        scheme: Literal["https", "http"] = "https" if parts.scheme == "https" else "http"
+        scheme: Scheme = "https" if parts.scheme == "https" else "http"
         target = parts.path + (f"?{parts.query}" if "?" in text else "")
         return cls(scheme, parts.hostname or "", parts.port or DEFAULT_PORTS[scheme], target)
 

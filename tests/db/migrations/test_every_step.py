@@ -172,6 +172,29 @@ def audit_event(n: int) -> dict[str, Any]:
     }
 
 
+def webhook(n: int) -> dict[str, Any]:
+    is_failing, is_replaying = n % 3 == 0, n % 5 == 0
+    return {
+        "id": uuid(6, n),
+        "url": f"https://receiver.example/{n}",
+        "types": ([], ["candidate.approved", "candidate.rejected"])[n % 2],
+        "description": COMPANIES[n % 8],
+        "secret": f"\\x{n:0120x}",
+        "previous_secret": f"\\x{n:0120x}" if n % 2 else None,
+        "previous_secret_expires_at": TIMES[n % 7] if n % 2 else None,
+        "disabled_reason": (None, "staff", "gone", "failing")[n % 4],
+        "failing_since": TIMES[n % 7] if is_failing else None,
+        "last_failure_at": TIMES[n % 5] if is_failing else None,
+        "warned_at": (None, *TIMES)[n % 8],
+        "replay_since": TIMES[n % 7] if is_replaying else None,
+        "replay_at": TIMES[n % 5] if is_replaying else None,
+        "replay_id": n if is_replaying else None,
+        "replay_until": TIMES[n % 7] if is_replaying else None,
+        "created_at": TIMES[n % 7],
+        "updated_at": TIMES[n % 5],
+    }
+
+
 KEPT_BY_TRIGGERS = {
     "candidate_counts",
     "candidate_events",
@@ -232,6 +255,11 @@ TABLES = {  # referenced ones first
         "INSERT INTO audit_events OVERRIDING SYSTEM VALUE "
         "SELECT * FROM jsonb_populate_recordset(NULL::audit_events, $1)",
         "SELECT to_jsonb(audit_events) FROM audit_events ORDER BY id",
+    ),
+    "webhooks": Table(
+        webhook,
+        "INSERT INTO webhooks SELECT * FROM jsonb_populate_recordset(NULL::webhooks, $1)",
+        "SELECT to_jsonb(webhooks) FROM webhooks ORDER BY id",
     ),
 }
 

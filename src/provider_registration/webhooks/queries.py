@@ -1,0 +1,245 @@
+"""The SQL of webhooks."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from provider_registration.db.statements import statement
+
+WEBHOOK = """
+    id, url, types, description, disabled_reason, failing_since,
+    CASE WHEN previous_secret_expires_at > clock_timestamp() THEN previous_secret_expires_at END
+        AS previous_secret_expires_at,
+    replay_since, created_at, updated_at
+"""
+
+# A subscription of the dispatcher: queue the events at the positions :first to :last for each webhook, but none that
+# happened before the webhook was added.
+SUBSCRIBE = text("""
+    INSERT INTO deliveries (kind, target, event_id)
+    SELECT 'webhook', CAST(webhooks.id AS text), event.id
+    FROM event_positions
+    JOIN candidate_events AS event ON event.id = event_positions.event_id
+    JOIN webhooks ON webhooks.disabled_reason IS NULL
+                 AND webhooks.created_at <= event.at
+                 AND (webhooks.types = '{}' OR event.type = ANY(webhooks.types))
+    WHERE event_positions.position BETWEEN :first AND :last
+    ON CONFLICT DO NOTHING
+""")
+
+# Serialise the creation of webhooks, so that their number stays limited; readers are not affected.
+LOCK_WEBHOOKS = text("LOCK TABLE webhooks IN SHARE ROW EXCLUSIVE MODE")
+
+COUNT_WEBHOOKS = text("SELECT count(*) FROM webhooks")
+
+# Add a webhook; its ID is part of its encrypted secret.
+INSERT_WEBHOOK = statement(
+    """
+    INSERT INTO webhooks (id, url, types, description, secret)
+    VALUES (:webhook_id, :url, :types, :description, :secret)
+    RETURNING {webhook}
+    """,
+    webhook=WEBHOOK,
+)
+
+# All webhooks, oldest first.
+LIST_WEBHOOKS = statement("SELECT {webhook} FROM webhooks ORDER BY created_at, id", webhook=WEBHOOK)
+
+FIND_WEBHOOK = statement("SELECT {webhook} FROM webhooks WHERE id = :webhook_id", webhook=WEBHOOK)
+
+# Change the fields that are not NULL. Enabling forgets earlier failures; a webhook that is disabled already keeps why.
+UPDATE_WEBHOOK = statement(
+    """
+    UPDATE webhooks
+    SET url = coalesce(:url, url),
+        types = coalesce(CAST(:types AS text[]), types),
+        description = coalesce(:description, description),
+        disabled_reason = CASE CAST(:enabled AS boolean)
+            WHEN true THEN NULL WHEN false THEN coalesce(disabled_reason, 'staff') ELSE disabled_reason END,
+        failing_since = CASE WHEN :enabled THEN NULL ELSE failing_since END,
+        last_failure_at = CASE WHEN :enabled THEN NULL ELSE last_failure_at END,
+        warned_at = CASE WHEN :enabled THEN NULL ELSE warned_at END,
+        updated_at = clock_timestamp()
+    WHERE id = :webhook_id
+    RETURNING {webhook}
+    """,
+    webhook=WEBHOOK,
+)
+
+DELETE_WEBHOOK = text("DELETE FROM webhooks WHERE id = :webhook_id RETURNING id")
+
+# Delete some deliveries to deleted webhooks that would be due for ever.
+FORGET_DELIVERIES = text("""
+    DELETE FROM deliveries
+    WHERE id IN (
+        SELECT id FROM deliveries
+        WHERE kind = 'webhook' AND target = ANY(:targets) AND state IN ('pending', 'delivering')
+        LIMIT :batch
+        FOR UPDATE SKIP LOCKED
+    )
+""")
+
+# Replace the secret; the old one signs along for a while.
+ROTATE_SECRET = statement(
+    """
+    UPDATE webhooks
+    SET secret = :secret,
+        previous_secret = :previous_secret,
+        previous_secret_expires_at = clock_timestamp() + make_interval(hours => :hours),
+        updated_at = clock_timestamp()
+    WHERE id = :webhook_id
+    RETURNING {webhook}
+    """,
+    webhook=WEBHOOK,
+)
+
+# The encrypted secret, locked until the transaction ends.
+LOCK_SECRET = text("SELECT secret FROM webhooks WHERE id = :webhook_id FOR UPDATE")
+
+# What one attempt needs; no row if the webhook was deleted.
+FIND_DESTINATION = text("""
+    SELECT url, secret, failing_since IS NOT NULL AS is_failing, disabled_reason IS NULL AS is_enabled,
+           CASE WHEN previous_secret_expires_at > clock_timestamp() THEN previous_secret END AS previous_secret
+    FROM webhooks
+    WHERE id = :webhook_id
+""")
+
+# The candidate as it was after its event number :sequence, by its log: the last decision until then.
+FIND_DECISION = text("""
+    SELECT CASE event.type WHEN 'candidate.approved' THEN 'approved' ELSE 'rejected' END AS status,
+           CAST(event.data ->> 'provider_id' AS integer) AS provider_id
+    FROM event_positions AS decided
+    JOIN candidate_events AS event ON event.id = decided.event_id
+    WHERE decided.candidate_id = :candidate_id
+      AND decided.sequence <= :sequence
+      AND event.type IN ('candidate.approved', 'candidate.rejected', 'candidate.erased')
+    ORDER BY decided.sequence
+    LIMIT 1
+""")
+
+# The targets of deliveries.
+LIST_TARGETS = text("SELECT CAST(id AS text) AS target, disabled_reason IS NULL AS is_enabled FROM webhooks")
+
+# The last attempt succeeded.
+RECORD_SUCCESS = text("""
+    UPDATE webhooks SET failing_since = NULL, last_failure_at = NULL, warned_at = NULL
+    WHERE id = :webhook_id AND failing_since IS NOT NULL
+""")
+
+# An attempt failed. A pause of :gap_seconds without attempts starts a new period of failures. Staff are warned once in
+# each period, and the webhook is disabled only long after the warning. Returns what has just happened.
+RECORD_FAILURE = text("""
+    WITH before AS MATERIALIZED (
+        SELECT id, warned_at,
+               CASE WHEN last_failure_at > clock_timestamp() - make_interval(secs => :gap_seconds)
+                    THEN failing_since ELSE clock_timestamp() END AS failing_since,
+               last_failure_at > clock_timestamp() - make_interval(secs => :gap_seconds) AS goes_on
+        FROM webhooks
+        WHERE id = :webhook_id AND disabled_reason IS NULL
+        FOR NO KEY UPDATE
+    ), decided AS (
+        SELECT id, failing_since,
+               CASE WHEN goes_on THEN warned_at END AS warned_before,
+               failing_since <= clock_timestamp() - make_interval(secs => :warning_seconds) AS is_warned,
+               CASE WHEN :is_gone THEN 'gone'
+                    WHEN goes_on AND failing_since <= clock_timestamp() - make_interval(secs => :disabling_seconds)
+                         AND warned_at <= clock_timestamp() - make_interval(secs => :notice_seconds) THEN 'failing'
+               END AS disabled_reason
+        FROM before
+    )
+    UPDATE webhooks
+    SET failing_since = decided.failing_since,
+        last_failure_at = clock_timestamp(),
+        warned_at = coalesce(decided.warned_before, CASE WHEN decided.is_warned THEN clock_timestamp() END),
+        disabled_reason = decided.disabled_reason
+    FROM decided
+    WHERE webhooks.id = decided.id
+    RETURNING webhooks.failing_since, webhooks.disabled_reason,
+              decided.is_warned AND decided.warned_before IS NULL AS is_new_warning
+""")
+
+# Start to queue all events since :since once more; a replay that is under way starts again if it began later.
+START_REPLAY = statement(
+    """
+    UPDATE webhooks
+    SET replay_since = least(replay_since, CAST(:since AS timestamptz)),
+        replay_at = least(replay_since, CAST(:since AS timestamptz)),
+        replay_id = 0,
+        replay_until = clock_timestamp(),
+        updated_at = clock_timestamp()
+    WHERE id = :webhook_id
+    RETURNING {webhook}
+    """,
+    webhook=WEBHOOK,
+)
+
+# Queue the next :batch events of a replay once more, whatever became of them, except those that are being sent or have
+# no position yet. Returns whether the replay goes on; no row if there is none that no other process works on.
+REPLAY = text("""
+    WITH replay AS MATERIALIZED (
+        SELECT id, types, replay_at, replay_id, replay_until
+        FROM webhooks
+        WHERE replay_since IS NOT NULL AND disabled_reason IS NULL
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), batch AS MATERIALIZED (
+        SELECT replay.id AS webhook_id, event.id, event.at,
+               replay.types = '{}' OR event.type = ANY(replay.types) AS wanted
+        FROM replay
+        CROSS JOIN LATERAL (
+            SELECT id, at, type
+            FROM candidate_events
+            WHERE (at, id) > (replay.replay_at, replay.replay_id) AND at <= replay.replay_until
+            ORDER BY at, id
+            LIMIT :batch
+        ) AS event
+    ), queued AS (
+        INSERT INTO deliveries (kind, target, event_id)
+        SELECT 'webhook', CAST(webhook_id AS text), batch.id
+        FROM batch
+        JOIN event_positions ON event_positions.event_id = batch.id
+        WHERE wanted
+        ON CONFLICT (event_id, kind, target) DO UPDATE
+        SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), last_error = NULL,
+            last_status = NULL, updated_at = clock_timestamp()
+        WHERE deliveries.state <> 'delivering'
+    ), last AS (
+        SELECT at, id FROM batch ORDER BY at DESC, id DESC LIMIT 1
+    ), progress AS (
+        SELECT replay.id AS webhook_id, (SELECT count(*) FROM batch) = :batch AS goes_on, last.at, last.id
+        FROM replay
+        LEFT JOIN last ON true
+    )
+    UPDATE webhooks
+    SET replay_since = CASE WHEN goes_on THEN replay_since END,
+        replay_at = CASE WHEN goes_on THEN progress.at END,
+        replay_id = CASE WHEN goes_on THEN progress.id END,
+        replay_until = CASE WHEN goes_on THEN replay_until END
+    FROM progress
+    WHERE webhooks.id = progress.webhook_id
+    RETURNING goes_on
+""")
+
+# Secrets that are not sealed with the key whose ID is :key_id.
+LOCK_OLD_SECRETS = text("""
+    SELECT webhooks.id, secret, previous_secret
+    FROM webhooks, (SELECT CAST(:key_id AS bytea) AS id) AS key
+    WHERE substr(secret, 1, length(key.id)) <> key.id OR substr(previous_secret, 1, length(key.id)) <> key.id
+    FOR UPDATE OF webhooks SKIP LOCKED
+""")
+
+REPLACE_SECRETS = text("""
+    UPDATE webhooks SET secret = :secret, previous_secret = :previous_secret WHERE id = :webhook_id
+""")
+
+# For the metrics: the number of webhooks in each state, and for how long the one that has failed longest has.
+SUMMARISE = text("""
+    SELECT count(*) FILTER (WHERE disabled_reason IS NULL AND failing_since IS NULL) AS working,
+           count(*) FILTER (WHERE disabled_reason IS NULL AND failing_since IS NOT NULL) AS failing,
+           count(*) FILTER (WHERE disabled_reason = 'staff') AS disabled,
+           count(*) FILTER (WHERE disabled_reason IN ('gone', 'failing')) AS given_up,
+           CAST(coalesce(extract(epoch FROM clock_timestamp() - min(failing_since)
+                         FILTER (WHERE disabled_reason IS NULL)), 0) AS float8) AS failing_seconds
+    FROM webhooks
+""")

@@ -1,0 +1,260 @@
+"""The operations on webhooks: create, change, delete, rotate, test, replay."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import asdict
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from provider_registration.audit.models import Actor, AuditEvent, AuditType, Subject
+from provider_registration.audit.service import record
+from provider_registration.db.database import Database
+from provider_registration.deliveries.errors import DeliveryNotFound
+from provider_registration.deliveries.models import DeliveryPage, Kind, State
+from provider_registration.deliveries.service import DeliveryService
+from provider_registration.encryption import SecretBox
+from provider_registration.webhooks import queries
+from provider_registration.webhooks.addresses import AddressRules
+from provider_registration.webhooks.errors import TooManyWebhooks, WebhookDisabled, WebhookNotFound, WebhooksOff
+from provider_registration.webhooks.messages import probe_message
+from provider_registration.webhooks.models import Changes, Destination, NewSecret, ProbeResult, Webhook
+from provider_registration.webhooks.sending import Sender
+from provider_registration.webhooks.signing import new_secret, shown, signed_headers
+from provider_registration.webhooks.urls import WebhookUrl
+
+MAX_ID = 2**63 - 1
+MAX_WEBHOOKS = 100  # each has tasks and connections of its own
+ROTATION_HOURS = 24  # for which the old secret signs along
+
+
+class WebhookService:
+    """Manages webhooks. Without a key for their secrets every operation raises WebhooksOff."""
+
+    def __init__(
+        self,
+        database: Database,
+        deliveries: DeliveryService,
+        box: SecretBox | None,
+        rules: AddressRules,
+        sender: Sender,
+        *,
+        allow_http: bool,
+    ) -> None:
+        self._database = database
+        self._deliveries = deliveries
+        self._key = box
+        self._rules = rules
+        self._sender = sender
+        self._allow_http = allow_http
+
+    @property
+    def is_on(self) -> bool:
+        """Whether webhooks can be used."""
+        return self._key is not None
+
+    @property
+    def _box(self) -> SecretBox:
+        if self._key is None:
+            raise WebhooksOff
+        return self._key
+
+    async def list(self) -> list[Webhook]:
+        """All webhooks, oldest first."""
+        _ = self._box
+        async with self._database.statement() as session:
+            rows = await session.execute(queries.LIST_WEBHOOKS)
+        return [Webhook.from_row(row) for row in rows.mappings()]
+
+    async def get(self, webhook_id: UUID) -> Webhook:
+        """One webhook.
+
+        Raises:
+            WebhookNotFound: there is none.
+        """
+        _ = self._box
+        async with self._database.statement() as session:
+            row = (await session.execute(queries.FIND_WEBHOOK, {"webhook_id": webhook_id})).mappings().one_or_none()
+        return _found(webhook_id, row)
+
+    async def create(self, url: str, types: tuple[str, ...], description: str, *, user_id: UUID) -> NewSecret:
+        """Add a webhook; it gets the events from now on.
+
+        Raises:
+            WebhookUrlRefused: nothing is sent to this URL.
+            TooManyWebhooks: there are MAX_WEBHOOKS.
+        """
+        box, secret, webhook_id = self._box, new_secret(), uuid.uuid4()
+        parameters = {
+            "webhook_id": webhook_id,
+            "url": self._checked(url),
+            "types": list(types),
+            "description": description,
+            "secret": box.seal(secret, context=context_of(webhook_id)),
+        }
+        async with self._database.transaction() as session:
+            await session.execute(queries.LOCK_WEBHOOKS)
+            if (await session.scalar(queries.COUNT_WEBHOOKS) or 0) >= MAX_WEBHOOKS:
+                raise TooManyWebhooks(MAX_WEBHOOKS)
+            row = (await session.execute(queries.INSERT_WEBHOOK, parameters)).mappings().one()
+            await _record(session, AuditType.WEBHOOK_CREATED, webhook_id, user_id)
+        return NewSecret(Webhook.from_row(row), shown(secret))
+
+    async def change(self, webhook_id: UUID, changes: Changes, *, user_id: UUID) -> Webhook:
+        """Change a webhook, or disable or enable it.
+
+        Raises:
+            WebhookNotFound: there is none.
+            WebhookUrlRefused: nothing is sent to this URL.
+        """
+        _ = self._box
+        parameters = {
+            "webhook_id": webhook_id,
+            "url": self._checked(changes.url) if changes.url is not None else None,
+            "types": list(changes.types) if changes.types is not None else None,
+            "description": changes.description,
+            "enabled": changes.enabled,
+        }
+        async with self._database.transaction() as session:
+            row = (await session.execute(queries.UPDATE_WEBHOOK, parameters)).mappings().one_or_none()
+            webhook = _found(webhook_id, row)
+            sent = [name for name, value in asdict(changes).items() if value is not None]
+            await _record(session, AuditType.WEBHOOK_CHANGED, webhook_id, user_id, fields=sent)
+        return webhook
+
+    async def delete(self, webhook_id: UUID, *, user_id: UUID) -> None:
+        """Delete a webhook; what is pending is never sent.
+
+        Raises:
+            WebhookNotFound: there is none.
+        """
+        _ = self._box
+        async with self._database.transaction() as session:
+            if await session.scalar(queries.DELETE_WEBHOOK, {"webhook_id": webhook_id}) is None:
+                raise WebhookNotFound(webhook_id)
+            await _record(session, AuditType.WEBHOOK_DELETED, webhook_id, user_id)
+
+    async def rotate_secret(self, webhook_id: UUID, *, user_id: UUID) -> NewSecret:
+        """Replace the secret; for ROTATION_HOURS messages are signed with both.
+
+        Raises:
+            WebhookNotFound: there is none.
+        """
+        box, secret = self._box, new_secret()
+        parameters = {
+            "webhook_id": webhook_id,
+            "secret": box.seal(secret, context=context_of(webhook_id)),
+            "hours": ROTATION_HOURS,
+        }
+        async with self._database.transaction() as session:
+            previous = await session.scalar(queries.LOCK_SECRET, parameters)
+            if previous is None:
+                raise WebhookNotFound(webhook_id)
+            parameters |= {"previous_secret": previous}
+            row = (await session.execute(queries.ROTATE_SECRET, parameters)).mappings().one()
+            await _record(session, AuditType.WEBHOOK_SECRET_ROTATED, webhook_id, user_id)
+        return NewSecret(Webhook.from_row(row), shown(secret))
+
+    async def replay(self, webhook_id: UUID, since: datetime, *, user_id: UUID) -> Webhook:
+        """Queue all events since a time once more, with their IDs; a background task does it.
+
+        Raises:
+            WebhookNotFound: there is none.
+            WebhookDisabled: nothing would be sent.
+        """
+        if not (await self.get(webhook_id)).enabled:
+            raise WebhookDisabled(webhook_id)
+        parameters = {"webhook_id": webhook_id, "since": since}
+        async with self._database.transaction() as session:
+            row = (await session.execute(queries.START_REPLAY, parameters)).mappings().one_or_none()
+            webhook = _found(webhook_id, row)
+            await _record(session, AuditType.WEBHOOK_REPLAYED, webhook_id, user_id)
+        return webhook
+
+    async def test(self, webhook_id: UUID) -> ProbeResult:
+        """Send a test message now, once; also to a disabled webhook.
+
+        Raises:
+            WebhookNotFound: there is none.
+            SecretUnreadable: its secret cannot be decrypted.
+        """
+        box = self._box
+        async with self._database.statement() as session:
+            row = (await session.execute(queries.FIND_DESTINATION, {"webhook_id": webhook_id})).mappings().one_or_none()
+        if row is None:
+            raise WebhookNotFound(webhook_id)
+        destination = open_destination(webhook_id, row, box)
+        message_id, body = probe_message(webhook_id, datetime.now(UTC))
+        headers = signed_headers(message_id, int(time.time()), body, secrets=destination.secrets)
+        started = time.monotonic()
+        response = await self._sender.post(destination.url, headers, body)
+        return ProbeResult(
+            delivered=response.is_success,
+            status=response.status,
+            response=response.text,
+            error=response.error,
+            duration_ms=round((time.monotonic() - started) * 1000),
+        )
+
+    async def deliveries(
+        self, webhook_id: UUID, *, limit: int, before: int | None = None, state: State | None = None
+    ) -> DeliveryPage:
+        """At most `limit` deliveries of a webhook, newest first.
+
+        Raises:
+            WebhookNotFound: there is none.
+        """
+        await self.get(webhook_id)
+        return await self._deliveries.page(
+            limit=limit, before=before, kind=Kind.WEBHOOK, target=str(webhook_id), state=state
+        )
+
+    async def retry(self, webhook_id: UUID, delivery_id: int) -> None:
+        """Have a delivery sent again now, with all its attempts.
+
+        Raises:
+            WebhookNotFound, DeliveryNotFound: there is none.
+            AlreadyDelivered, DeliveryInProgress: as for DeliveryService.retry.
+        """
+        page = await self.deliveries(webhook_id, limit=1, before=min(delivery_id, MAX_ID - 1) + 1)
+        if [delivery.id for delivery in page.deliveries] != [delivery_id]:
+            raise DeliveryNotFound(delivery_id)
+        await self._deliveries.retry(delivery_id)
+
+    def _checked(self, url: str) -> str:
+        return str(WebhookUrl.parse(url, rules=self._rules, allow_http=self._allow_http))
+
+
+def context_of(webhook_id: UUID) -> str:
+    """What the secrets of a webhook are bound to when they are encrypted."""
+    return f"webhooks {webhook_id}"
+
+
+def open_destination(webhook_id: UUID, row: RowMapping, box: SecretBox) -> Destination:
+    """Make a destination from a row of FIND_DESTINATION.
+
+    Raises:
+        SecretUnreadable: a secret cannot be decrypted.
+    """
+    sealed = [row["secret"], *([row["previous_secret"]] if row["previous_secret"] is not None else [])]
+    return Destination(
+        webhook_id=webhook_id,
+        url=WebhookUrl.stored(row["url"]),
+        secrets=tuple(box.open(each, context=context_of(webhook_id)) for each in sealed),
+        is_failing=row["is_failing"],
+    )
+
+
+def _found(webhook_id: UUID, row: RowMapping | None) -> Webhook:
+    if row is None:
+        raise WebhookNotFound(webhook_id)
+    return Webhook.from_row(row)
+
+
+async def _record(session: AsyncSession, act: AuditType, webhook_id: UUID, user_id: UUID, **data: object) -> None:
+    """Record what staff did, without the URL, whose path may be a secret."""
+    await record(session, AuditEvent(act, Actor.user(user_id), Subject("webhook", webhook_id), data))

@@ -1,0 +1,393 @@
+"""Events reach receivers: signed, once if they respond, again if they do not, and never those of another webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from provider_registration.webhooks import delivering
+
+from .conftest import staffed
+from .receivers import OK, answer, receiving
+
+
+async def test_a_decision_arrives_thin_signed_and_once(staff):
+    async with receiving() as receiver:
+        webhook = await staff.add(receiver, types=["candidate.approved"])
+        candidate = await staff.register()
+        approved = (await staff.client.post(f"/candidates/{candidate}/approve")).json()
+        [message] = await receiver.has(1)
+        await staff.until(webhook, state="delivered", last_status=200, attempts=1)
+
+    events = (await staff.client.get(f"/candidates/{candidate}/events")).json()["events"]
+    [event] = [each for each in events if each["type"] == "candidate.approved"]
+    assert message.verified(staff.secrets[webhook]) == {
+        "type": "candidate.approved",
+        "timestamp": event["at"],
+        "data": {
+            "candidate_id": candidate,
+            "status": "approved",
+            "version": 2,
+            "sequence": 3,
+            "provider_id": approved["provider_id"],
+        },
+    }
+    assert message.id == event["id"]
+    assert len(message.body) < 20_000
+    assert len(receiver.messages) == 1
+
+
+async def test_a_message_shows_the_candidate_as_it_was_after_the_event(staff):
+    async with receiving(answer(503)) as receiver:
+        webhook = await staff.add(receiver)
+        candidate = await staff.register()
+        await staff.client.post(f"/candidates/{candidate}/reject")
+        await receiver.has(2)
+        receiver.always(OK)
+        while {row["state"] for row in await staff.deliveries(webhook)} != {"delivered"}:
+            await staff.make_due(webhook)
+            await asyncio.sleep(0.1)
+
+    seen = {message.event["type"]: message.event["data"] for message in receiver.messages}
+    assert seen["candidate.registered"]["status"] == "pending"
+    assert seen["candidate.rejected"]["status"] == "rejected"
+    assert {each["provider_id"] for each in seen.values()} == {None}
+    bodies = {(message.id, message.body) for message in receiver.messages}
+    assert len(bodies) == 2
+
+
+async def test_a_failed_attempt_is_repeated_with_the_same_id_and_a_new_signature(staff, monkeypatch):
+    monkeypatch.setattr(delivering, "WAITS", (1.0, *delivering.WAITS[1:]))
+    async with receiving(answer(500, "database\nlocked")) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        await receiver.has(1)
+        row = await staff.until(webhook, state="pending", attempts=1)
+        receiver.always(OK)
+        first, second = await receiver.has(2)
+
+    assert (row["last_status"], row["last_error"]) == (500, "status 500: database locked")
+    assert first.id == second.id
+    assert int(second.headers["webhook-timestamp"]) > int(first.headers["webhook-timestamp"])
+    for message in (first, second):
+        message.verified(staff.secrets[webhook])
+
+
+@pytest.mark.parametrize(
+    "response", [answer(301, Location="https://example.com/"), answer(404), answer(429), b"nonsense\r\n\r\n"]
+)
+async def test_whatever_is_not_2xx_is_repeated_later(staff, response):
+    async with receiving(response) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        row = await staff.until(webhook, state="pending", attempts=1)
+
+    wait = (row["next_attempt_at"] - row["updated_at"]).total_seconds()
+    assert 5 <= wait < 6
+
+
+async def test_a_receiver_can_ask_for_a_longer_wait_up_to_a_day(staff):
+    async with (
+        receiving(answer(503, Retry_After="120")) as receiver,
+        receiving(answer(503, Retry_After="9999999")) as other,
+    ):
+        webhooks = [await staff.add(each) for each in (receiver, other)]
+        await staff.register()
+        rows = [await staff.until(each, state="pending", attempts=1) for each in webhooks]
+
+    waits = [(row["next_attempt_at"] - row["updated_at"]).total_seconds() for row in rows]
+    assert 120 <= waits[0] < 133
+    assert 86400 <= waits[1] < 95_100
+
+
+async def test_410_disables_the_webhook(staff):
+    async with receiving(answer(410, "gone")) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        await staff.until(webhook, state="failed", last_status=410)
+        async with asyncio.timeout(10):
+            while (await staff.webhook(webhook))["enabled"]:
+                await asyncio.sleep(0.05)
+        await staff.register()
+        await asyncio.sleep(1.5)
+
+    assert (await staff.webhook(webhook))["disabled_reason"] == "gone"
+    assert len(receiver.messages) == 1
+    assert len(await staff.deliveries(webhook)) == 1
+
+
+async def test_after_the_last_wait_a_delivery_is_given_up(staff):
+    async with receiving(answer(500)) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        waits = []
+        for attempt in range(1, len(delivering.WAITS) + 1):
+            row = await staff.until(webhook, state="pending", attempts=attempt)
+            waits.append((row["next_attempt_at"] - row["updated_at"]).total_seconds())
+            await staff.make_due(webhook)
+        row = await staff.until(webhook, state="dead", attempts=10)
+
+    expected = [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
+    assert all(wait <= real <= wait * 1.11 for wait, real in zip(expected, waits, strict=True))
+    assert len({message.id for message in receiver.messages}) == 1
+    assert (await staff.webhook(webhook))["enabled"]  # ten failures in a row are an outage
+
+
+async def test_an_hour_of_outage_loses_nothing_and_sends_nothing_twice(staff):
+    async with receiving(answer(503)) as receiver:
+        webhook = await staff.add(receiver)
+        for _ in range(12):  # an event every five minutes
+            await staff.register()
+            await receiver.has(1)
+            await staff.database.execute(
+                """
+                UPDATE deliveries SET next_attempt_at = next_attempt_at - interval '5 min',
+                                      created_at = created_at - interval '5 min'
+                WHERE state = 'pending'
+                """
+            )
+            await asyncio.sleep(0.2)
+        receiver.messages.clear()
+        receiver.always(OK)
+        async with asyncio.timeout(30):
+            while {row["state"] for row in await staff.deliveries(webhook)} != {"delivered"}:
+                await staff.make_due(webhook)
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(1.2)
+
+    ids = [message.id for message in receiver.messages]
+    assert sorted(ids) == sorted({str(row["event_id"]) for row in await staff.deliveries(webhook)})
+    assert len(ids) == 12
+    assert (await staff.webhook(webhook))["failing_since"] is None
+
+
+async def test_a_dead_receiver_delays_no_other(staff):
+    async def never(_message, _writer):
+        await asyncio.sleep(3600)
+
+    async with receiving() as dead, receiving() as alive:
+        dead.respond = never
+        dead_ones = [await staff.add(dead, path=f"/{index}") for index in range(20)]
+        webhook = await staff.add(alive)
+        for _ in range(5):
+            await staff.register()
+        await dead.has(20 * delivering.AT_ONCE)
+        started = time.monotonic()
+        await staff.register()
+        await alive.has(6, seconds=5)
+        assert time.monotonic() - started < 5
+        assert len(dead.messages) == 20 * delivering.AT_ONCE  # so many at once, and no more
+        rows = [await staff.deliveries(each) for each in dead_ones]
+
+    assert {row["state"] for row in rows[0]} == {"delivering", "pending"}
+    assert len(alive.messages) == 6
+    assert webhook
+
+
+async def test_a_webhook_only_gets_its_types(staff):
+    async with receiving() as receiver, receiving() as everything:
+        webhook = await staff.add(receiver, types=["candidate.rejected"])
+        await staff.add(everything)
+        candidate = await staff.register()
+        await staff.client.post(f"/candidates/{candidate}/reject")
+        await everything.has(2)
+        await staff.until(webhook, state="delivered")
+
+    assert [message.event["type"] for message in receiver.messages] == ["candidate.rejected"]
+
+
+async def test_a_disabled_webhook_gets_nothing_until_it_is_enabled(staff):
+    async with receiving(answer(500)) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        await staff.until(webhook, state="pending", attempts=1)
+        await staff.client.patch(f"/webhooks/{webhook}", json={"enabled": False})
+        receiver.always(OK)
+        await staff.make_due(webhook)
+        await staff.register()
+        await asyncio.sleep(1.7)
+        assert len(receiver.messages) == 1
+        await staff.client.patch(f"/webhooks/{webhook}", json={"enabled": True})
+        await staff.until(webhook, state="delivered", attempts=2)
+
+    assert len(await staff.deliveries(webhook)) == 1
+
+
+async def test_a_deleted_webhook_leaves_nothing(staff):
+    async with receiving(answer(500)) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        await staff.until(webhook, state="pending", attempts=1)
+        assert (await staff.client.delete(f"/webhooks/{webhook}")).status_code == 204
+        await staff.register()
+        await staff.make_due(webhook)
+        async with asyncio.timeout(10):
+            while await staff.deliveries(webhook):
+                await asyncio.sleep(0.05)
+
+    assert len(receiver.messages) == 1
+    assert (await staff.client.get(f"/webhooks/{webhook}")).status_code == 404
+
+
+async def test_a_replay_sends_everything_since_then_once_more_with_the_same_ids(staff, monkeypatch):
+    monkeypatch.setattr(delivering, "REPLAY_BATCH", 2)
+    async with receiving() as receiver:
+        await staff.register()
+        before = datetime.now(UTC)
+        missed = [await staff.register() for _ in range(3)]
+        webhook = await staff.add(receiver)
+        seen = await staff.register()
+        await receiver.has(1)
+        response = await staff.client.post(f"/webhooks/{webhook}/replay", json={"since": before.isoformat()})
+        assert response.status_code == 202
+        await receiver.has(5)
+        await asyncio.sleep(1.2)
+
+    by_candidate = {}
+    for message in receiver.messages:
+        by_candidate.setdefault(message.event["data"]["candidate_id"], []).append(message.id)
+    assert set(by_candidate) == {*missed, seen}
+    assert len(by_candidate[seen]) == 2
+    assert len(set(by_candidate[seen])) == 1
+    assert (await staff.webhook(webhook))["replay_since"] is None
+
+
+async def test_the_old_secret_signs_along_for_a_day(staff):
+    async with receiving() as receiver:
+        webhook = await staff.add(receiver)
+        old = staff.secrets[webhook]
+        new = (await staff.client.post(f"/webhooks/{webhook}/rotate-secret")).json()["secret"]
+        await staff.register()
+        [message] = await receiver.has(1)
+        await staff.database.execute(
+            "UPDATE webhooks SET previous_secret_expires_at = clock_timestamp() - interval '1 s'"
+        )
+        await staff.register()
+        _, later = await receiver.has(2)
+
+    assert old != new
+    assert message.verified(old) == message.verified(new)
+    assert len(later.headers["webhook-signature"].split()) == 1
+    assert later.verified(new)
+    assert (await staff.webhook(webhook))["previous_secret_expires_at"] is None
+
+
+async def failing(staff, webhook, *, days, warned_days=None, last_failure=timedelta(hours=20)):
+    """Let a webhook have failed for so long."""
+    await staff.database.execute(
+        """
+        UPDATE webhooks
+        SET failing_since = clock_timestamp() - $2 * interval '1 day',
+            last_failure_at = clock_timestamp() - $4::interval,
+            warned_at = clock_timestamp() - $3 * interval '1 day'
+        WHERE id = $1::text::uuid
+        """,
+        webhook,
+        days,
+        warned_days,
+        last_failure,
+    )
+    await staff.make_due(webhook)
+
+
+async def warned(staff, webhook):
+    return await staff.database.fetchval("SELECT warned_at FROM webhooks WHERE id = $1::text::uuid", webhook)
+
+
+async def test_staff_are_warned_before_a_webhook_that_only_fails_is_disabled(staff, caplog):
+    async with receiving(answer(500)) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        await staff.until(webhook, state="pending", attempts=1)
+        assert await warned(staff, webhook) is None
+
+        await failing(staff, webhook, days=6)  # nobody was warned: nothing is disabled yet
+        await staff.until(webhook, state="pending", attempts=2)
+        await asyncio.sleep(0.3)
+        assert await warned(staff, webhook)
+        assert (await staff.webhook(webhook))["enabled"]
+        assert "webhook failing; it will be disabled" in caplog.messages
+
+        await failing(staff, webhook, days=4.9, warned_days=3)
+        await staff.until(webhook, state="pending", attempts=3)
+        await asyncio.sleep(0.3)
+        assert (await staff.webhook(webhook))["enabled"]
+
+        await failing(staff, webhook, days=5.1, warned_days=3)
+        await staff.until(webhook, attempts=4)
+        async with asyncio.timeout(10):
+            while (await staff.webhook(webhook))["enabled"]:
+                await asyncio.sleep(0.05)
+
+    assert (await staff.webhook(webhook))["disabled_reason"] == "failing"
+    assert "webhook disabled" in caplog.messages
+    enabled = (await staff.client.patch(f"/webhooks/{webhook}", json={"enabled": True})).json()
+    assert (enabled["enabled"], enabled["failing_since"]) == (True, None)
+
+
+async def test_one_failure_long_after_the_last_is_no_reason_to_disable(staff):
+    async with receiving(answer(500)) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        await staff.until(webhook, state="pending", attempts=1)
+        await failing(staff, webhook, days=30, warned_days=29, last_failure=timedelta(days=25))
+        await staff.until(webhook, state="pending", attempts=2)
+        await asyncio.sleep(0.3)
+
+    found = await staff.webhook(webhook)
+    assert found["enabled"]
+    assert datetime.fromisoformat(found["failing_since"]) > datetime.now(UTC) - timedelta(minutes=5)
+
+
+async def test_a_success_ends_the_failures(staff):
+    async with receiving(answer(500)) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        await staff.until(webhook, state="pending", attempts=1)
+        await failing(staff, webhook, days=6, warned_days=5)
+        receiver.always(OK)
+        await staff.until(webhook, state="delivered")
+        await asyncio.sleep(0.3)
+
+    assert (await staff.webhook(webhook))["failing_since"] is None
+    assert await warned(staff, webhook) is None
+
+
+async def test_with_a_new_key_old_secrets_are_read_and_encrypted_again(
+    own_database_url, shared_billing_url, monkeypatch
+):
+    monkeypatch.setattr(delivering, "RESEAL_SECONDS", 0.3)
+    old, new = "0123456789abcdef" * 3, "fedcba9876543210" * 3
+    async with receiving() as receiver:
+        async with staffed(own_database_url, shared_billing_url, secrets_key=old) as staff:
+            webhook = await staff.add(receiver)
+            secret = staff.secrets[webhook]
+            await staff.client.post(f"/webhooks/{webhook}/rotate-secret")
+            sealed = await staff.database.fetchval("SELECT secret FROM webhooks")
+        rotated = {"secrets_key": new, "secrets_previous_key": old}
+        async with staffed(own_database_url, shared_billing_url, **rotated) as staff:
+            async with asyncio.timeout(10):
+                while await staff.database.fetchval("SELECT secret FROM webhooks") == sealed:
+                    await asyncio.sleep(0.05)
+        async with staffed(own_database_url, shared_billing_url, secrets_key=new) as staff:
+            await staff.register()
+            [message] = await receiver.has(1)
+
+    assert message.verified(secret)
+
+
+async def test_without_its_key_a_secret_waits_and_the_webhook_is_not_blamed(own_database_url, shared_billing_url):
+    async with receiving() as receiver:
+        async with staffed(own_database_url, shared_billing_url) as staff:
+            webhook = await staff.add(receiver)
+        async with staffed(own_database_url, shared_billing_url, secrets_key="fedcba9876543210" * 3) as staff:
+            await staff.register()
+            row = await staff.until(webhook, state="pending", attempts=1)
+            found = await staff.webhook(webhook)
+
+    assert "SECRETS_KEY" in row["last_error"]
+    assert (found["enabled"], found["failing_since"]) == (True, None)
+    assert receiver.messages == []
