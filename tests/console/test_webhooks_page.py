@@ -98,7 +98,7 @@ async def test_a_new_secret_is_shown_once_and_the_old_one_signs_along(admin):
 
     assert new != old
     assert new not in html.unescape(page.text)
-    assert "Signs along until" in page.text
+    assert "Also used until" in page.text
     [message] = receiver.messages
     assert message.verified(old) == message.verified(new)
 

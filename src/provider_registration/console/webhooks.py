@@ -65,7 +65,7 @@ class ParsedWebhook:
 @router.get(WEBHOOKS)
 async def list_webhooks(_signed_in: DecidingUserDep, service: WebhookServiceDep, layout: LayoutDep) -> Response:
     """List the webhooks, or say how to turn them on."""
-    return layout.page("webhooks.html", webhooks=await service.list() if service.is_on else None)
+    return layout.page("webhooks.html", webhooks=await service.list_all() if service.is_on else None)
 
 
 @router.get(f"{WEBHOOKS}/new")

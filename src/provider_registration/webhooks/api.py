@@ -95,7 +95,7 @@ async def create_webhook(request: Request, user: AdminDep, body: WebhookBody, se
 )
 async def list_webhooks(service: WebhookServiceDep, _user: AdminDep) -> WebhookListResponse:
     """List all webhooks, at most 100, without their secrets."""
-    return WebhookListResponse(webhooks=[WebhookResponse.model_validate(each) for each in await service.list()])
+    return WebhookListResponse(webhooks=[WebhookResponse.model_validate(each) for each in await service.list_all()])
 
 
 @router.get(WEBHOOK, summary="Read a webhook", responses=success(200, "The webhook", EXAMPLE_WEBHOOK))

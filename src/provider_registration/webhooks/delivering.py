@@ -70,6 +70,7 @@ class Deliverer:
         self._logger = RateLimitedLogger(logger)
         self._statements = asyncio.Semaphore(STATEMENTS_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._is_stopping = False
 
     async def look(self) -> bool:
         """Start a task for each webhook with due deliveries; return whether a replay goes on."""
@@ -119,6 +120,7 @@ class Deliverer:
     async def stop(self, stopping: asyncio.Event) -> None:
         """Once `stopping` is set, wait briefly for attempts; another process repeats the rest when its lease ends."""
         await stopping.wait()
+        self._is_stopping = True
         if tasks := list(self._tasks.values()):
             _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
             for task in late:
@@ -131,7 +133,8 @@ class Deliverer:
         goes_on = True
         try:
             while goes_on or running:
-                if goes_on and len(running) < AT_ONCE:
+                goes_on = goes_on and not self._is_stopping
+                if goes_on:
                     running |= {asyncio.create_task(self._deliver(each)) for each in await self._claim(target, running)}
                 if not running:
                     break
@@ -149,6 +152,9 @@ class Deliverer:
                 )
         except DatabaseUnavailable:
             self._logger.warning(LATER)
+            return []
+        except Exception:
+            self._logger.exception("due deliveries of a webhook could not be claimed")
             return []
         await reach("webhook.after-claim-commit")
         return claimed

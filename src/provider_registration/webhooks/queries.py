@@ -79,7 +79,7 @@ FORGET_DELIVERIES = text("""
     )
 """)
 
-# Replace the secret; the old one signs along for a while.
+# Replace the secret; for a while, messages are also signed with the old one.
 ROTATE_SECRET = statement(
     """
     UPDATE webhooks

@@ -113,7 +113,7 @@ class WebhookResponse(BaseModel):
     )
     failing_since: datetime | None = Field(description="Every attempt since then has failed; null if the last worked")
     previous_secret_expires_at: datetime | None = Field(
-        description="Until then, the secret before the last rotation signs along"
+        description="Until then, messages are also signed with the secret before the last rotation"
     )
     replay_since: datetime | None = Field(description="Events since then are still being queued once more")
     created_at: datetime = Field(description="UTC")

@@ -29,7 +29,7 @@ from provider_registration.webhooks.urls import WebhookUrl
 
 MAX_ID = 2**63 - 1
 MAX_WEBHOOKS = 100  # each has tasks and connections of its own
-ROTATION_HOURS = 24  # for which the old secret signs along
+ROTATION_HOURS = 24  # for which messages are also signed with the old secret
 
 
 class WebhookService:
@@ -63,7 +63,7 @@ class WebhookService:
             raise WebhooksOff
         return self._key
 
-    async def list(self) -> list[Webhook]:
+    async def list_all(self) -> list[Webhook]:
         """All webhooks, oldest first."""
         _ = self._box
         async with self._database.statement() as session:
