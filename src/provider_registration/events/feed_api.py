@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, aclosing
+from functools import lru_cache
 from time import monotonic
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from provider_registration.events.schemas import (
     StreamQuery,
     position_of,
 )
+from provider_registration.events.stream import REMEMBERED
 from provider_registration.web.openapi import links, refuses, success
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
@@ -119,5 +121,6 @@ class _AdmittedStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
+@lru_cache(REMEMBERED)  # for all streams
 def _frame(event: FeedEvent) -> str:
     return f"id: {event.position}\ndata: {FeedEventResponse.of(event).model_dump_json()}\n\n"

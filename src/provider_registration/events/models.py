@@ -72,9 +72,9 @@ class EventPage:
     next: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FeedEvent:
-    """One event in the feed, without personal data."""
+    """One event in the feed, without personal data. Streams share it, and what they send of it."""
 
     position: int
     id: int

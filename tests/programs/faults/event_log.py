@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -299,7 +302,10 @@ async def _seconds_until_position(world: World) -> float:
 
 
 def _through_pgbouncer(world: World, stopping: ExitStack) -> dict[str, object]:
-    pgbouncer = PgBouncer(world.folder / f"pgbouncer-{uuid4().hex[:8]}", world.database_url)
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-pgbouncer-"))
+    folder.chmod(0o755)  # for root, whose PgBouncer runs as another account
+    stopping.callback(shutil.rmtree, folder)
+    pgbouncer = PgBouncer(folder / "files", world.database_url)
     stopping.callback(pgbouncer.stop)
     through = urlsplit(world.database_url)._replace(netloc=f"postgres@127.0.0.1:{pgbouncer.port}").geturl()
     return {"database_url": through, "DATABASE_PREPARED_STATEMENTS": False}
