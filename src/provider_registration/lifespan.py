@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 # The share of DATABASE_TIMEOUT_SECONDS for the replica: if it hangs, there is time left for the primary.
 REPLICA_SHARE = 0.5
+DEFAULT_SOURCE = "/provider-registration"  # of published events, without PUBLIC_URL
 
 
 @asynccontextmanager
@@ -61,6 +62,7 @@ async def lifespan(
         tracing.exporting() if tracing else nullcontext(),
         _databases(settings, tracing) as (database, reserved, reader),
         aclosing(open_billing(settings, wrap=tracing.wrap if tracing else None)) as billing,
+        _publishing(settings, database) as publish,
     ):
         revocations = RevocationWatch(reserved)
         approvals = ApprovalService(database, reader, billing)
@@ -104,6 +106,8 @@ async def lifespan(
                 background.append(asyncio.create_task(keep_pruning(database, days=settings.retention_events_days)))
             if notifications:
                 background.append(asyncio.create_task(keep_mailing(notifications)))
+        if publish:
+            background.append(asyncio.create_task(publish))
         stopping = asyncio.Event()
         ends = [asyncio.create_task(approvals.stop(stopping))]
         if settings.workers and webhooks.deliverer:
@@ -151,3 +155,17 @@ async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterat
     finally:
         for each in opened:
             await each.close()
+
+
+@asynccontextmanager
+async def _publishing(settings: Settings, database: Database) -> AsyncIterator[Coroutine[None, None, None] | None]:
+    """The work of publishing events, with its connection to the broker; None if this process does not."""
+    if not (settings.workers and settings.events_nats_url):
+        yield None
+        return
+    from provider_registration.broker.jetstream import JetStream  # noqa: PLC0415 - its dependency is an extra
+    from provider_registration.broker.publisher import Publisher, keep_publishing  # noqa: PLC0415 - as above
+
+    source = f"{settings.public_url}{settings.root_path}" if settings.public_url else DEFAULT_SOURCE
+    async with aclosing(JetStream(settings.events_nats_url.get_secret_value())) as jetstream:
+        yield keep_publishing(Publisher(database, jetstream, source=source))

@@ -127,6 +127,8 @@ async def _check_services(settings: Settings) -> list[Finding]:
         checks.append(_mail(settings.smtp_url.get_secret_value()))
     if settings.rate_limit_storage_url:
         checks.append(_redis(settings.rate_limit_storage_url.get_secret_value()))
+    if settings.events_nats_url:
+        checks.append(_broker(settings.events_nats_url.get_secret_value()))
     unparsable = [Finding("warning", "settings", sentence) for sentence in find_unparsable()]
     found = [*unparsable, *_misspelled(), *_gateways(settings), *_public_url(settings)]
     found += [Finding("warning", "billing", sentence) for sentence in find_mistakes(settings)]
@@ -262,6 +264,14 @@ async def _redis(url: str) -> list[Finding]:
     if await redis_responds(url):
         return [Finding("ok", "redis", "responds")]
     return [Finding("warning", "redis", "cannot be reached; until it can, no one can sign in")]
+
+
+async def _broker(url: str) -> list[Finding]:
+    from provider_registration.broker.jetstream import find_problem  # noqa: PLC0415 - its dependency is an extra
+
+    if problem := await find_problem(url):
+        return [Finding("warning", "broker", f"{problem}; until it is fixed, events are not published but kept")]
+    return [Finding("ok", "broker", "responds and has a stream for events")]
 
 
 @asynccontextmanager

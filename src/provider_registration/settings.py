@@ -21,6 +21,7 @@ DATABASE_URL_PARAMETERS = frozenset({"host", "port", "ssl", "passfile", "target_
 ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+NATS_MODULE = "nats.js"
 _PRINTED = re.compile("[!-~]+")
 _MAIL_ADDRESS = re.compile(r"[^\s@<>()\[\]\\,;:\"]+@[^\s@<>()\[\]\\,;:\"]+")
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")  # RFC 3986's unreserved characters: safe in every link
@@ -168,6 +169,9 @@ class Settings(DatabaseSettings):
     retention_deliveries_days: Days = Field(
         None, description="days after which finished deliveries are deleted; empty: never"
     )
+    events_nats_url: OptionalSecret = Field(
+        None, description="nats://user:password@host:4222 or tls://…, to publish every event to; empty: no broker"
+    )
     billing_connect_timeout_seconds: float = Field(
         2.0, gt=0, le=60, description="time to connect to billing, per attempt"
     )
@@ -286,6 +290,24 @@ class Settings(DatabaseSettings):
             is_usable = False
         if not is_usable:
             raise ValueError("must be a redis:// or rediss:// URL")
+        return value
+
+    @field_validator("events_nats_url")
+    @classmethod
+    def _is_nats(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            is_usable = parts.scheme in ("nats", "tls") and parts.hostname and parts.port != 0
+        except ValueError:  # its message may repeat the value
+            is_usable = False
+        if not is_usable or parts.netloc.count("@") > 1 or parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError(
+                "must be like nats://user:password@host:4222 or tls://…; write %40 for an @ in the password"
+            )
+        if not _can_import(NATS_MODULE):
+            raise ValueError("needs nats-py, which is not installed; install provider-registration[nats]")
         return value
 
     @field_validator("cors_allowed_origins")

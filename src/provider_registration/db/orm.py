@@ -358,6 +358,18 @@ class EventDispatcher(Base):
     pruned_position: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
+class BrokerPosition(Base):
+    """How far the feed is published to a broker, and which process is publishing."""
+
+    __tablename__ = "broker_positions"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "10"}},)
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+    holder: Mapped[UUID | None]
+    lease_ends_at: Mapped[datetime | None]
+
+
 class Delivery(Base):
     """One message to one target, without personal data."""
 

@@ -36,6 +36,7 @@ REVISIONS = (
     "022_audit_events",
     "023_notifications",
     "024_webhooks",
+    "025_broker",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

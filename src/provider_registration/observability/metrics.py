@@ -130,6 +130,15 @@ LAST_DISPATCH_TIMESTAMP = Gauge(
     multiprocess_mode="livemax",
 )
 EVENT_STREAMS = Gauge("provider_service_event_streams", "Open streams of events.", multiprocess_mode="livesum")
+EVENTS_PUBLISHED = Counter(
+    "provider_service_events_published",
+    "Events that the broker stored, repeated ones included.",
+)
+OLDEST_UNPUBLISHED_SECONDS = Gauge(
+    "provider_service_oldest_unpublished_event_seconds",
+    "Age of the oldest event that is not published to the broker; 0 if there is none, or no broker.",
+    multiprocess_mode="livemostrecent",
+)
 DELIVERIES = Counter(
     "provider_service_deliveries",
     "Attempts to deliver a message, by kind and outcome: delivered, retried, failed, dead, unknown.",

@@ -1,0 +1,1 @@
+"""Publishes the feed of events to a message broker."""
