@@ -45,6 +45,14 @@ CREATE INDEX ix_audit_events_at ON audit_events USING btree (at, id);
 CREATE INDEX ix_audit_events_type ON audit_events USING btree (type, at, id);
 CREATE UNIQUE INDEX uq_audit_events_session_failed ON audit_events USING btree (subject_id, date_trunc('hour'::text, (at AT TIME ZONE 'UTC'::text))) NULLS NOT DISTINCT WHERE type = 'session.failed'::text;
 
+CREATE TABLE broker_positions (
+    name text NOT NULL,
+    "position" bigint NOT NULL,
+    holder uuid,
+    lease_ends_at timestamp with time zone,
+    CONSTRAINT pk_broker_positions PRIMARY KEY (name)
+) WITH (fillfactor=10);
+
 CREATE TABLE candidate_counts (
     product text NOT NULL,
     status character varying(20) NOT NULL,
@@ -767,4 +775,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('024_webhooks');
+INSERT INTO alembic_version VALUES ('025_broker');

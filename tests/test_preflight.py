@@ -19,6 +19,7 @@ from provider_registration.db.database import Database
 from provider_registration.db.grants import grant_service
 from provider_registration.environment import load_settings
 from provider_registration.settings import DatabaseSettings, Settings
+from tests.nats_server import Nats
 
 from .conftest import create_database, drop_database
 from .mail_server import mailbox
@@ -383,6 +384,22 @@ async def test_a_redis_or_a_replica_that_is_not_what_it_should_be_is_a_warning(u
     assert without[0] == itself[0] == 0
     assert [level for subject in ("redis", "replica") for level, _ in without[1][subject]] == ["warning", "warning"]
     assert [level for level, _ in itself[1]["replica"]] == ["warning"]
+
+
+async def test_a_broker_without_a_stream_is_a_warning(url, tmp_path):
+    nats = Nats(tmp_path)
+    missing = await run_check(url, EVENTS_NATS_URL=nats.url)
+    nats.start()
+    try:
+        without = await run_check(url, EVENTS_NATS_URL=nats.url)
+        await nats.add_stream()
+        complete = await run_check(url, EVENTS_NATS_URL=nats.url)
+    finally:
+        nats.stop()
+
+    assert [found["broker"][0][0] for _, found in (missing, without, complete)] == ["warning", "warning", "ok"]
+    assert missing[0] == without[0] == 0
+    assert "no stream" in without[1]["broker"][0][1]
 
 
 def test_a_start_does_not_wait_for_what_hangs(monkeypatch, caplog):

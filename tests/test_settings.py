@@ -122,6 +122,35 @@ def test_tracing_without_its_extra_is_refused(load, problems, monkeypatch, missi
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        "https://hunter2",
+        "nats://",
+        "nats://a:hunter2@b@c",
+        "nats://hunter2:0",
+        "tls://hunter2/x",
+        "nats://[hunter2",
+        "hunter2",
+    ],
+)
+def test_a_broker_url_of_another_kind_is_refused(load, problems, wrong):
+    url = "tls://user:p%40ss@nats.example:4222"
+    assert load(EVENTS_NATS_URL=url).events_nats_url.get_secret_value() == url
+
+    [problem] = problems(EVENTS_NATS_URL=wrong)
+    assert problem.startswith("EVENTS_NATS_URL must be like nats://")
+    assert "hunter2" not in problem
+
+
+def test_a_broker_without_its_extra_is_refused(load, problems, monkeypatch):
+    monkeypatch.setattr("provider_registration.settings.NATS_MODULE", "not_installed.js")
+
+    [problem] = problems(EVENTS_NATS_URL="nats://nats.example")
+    assert problem == "EVENTS_NATS_URL needs nats-py, which is not installed; install provider-registration[nats]"
+    assert load(EVENTS_NATS_URL="").events_nats_url is None
+
+
+@pytest.mark.parametrize(
     ("written", "read"),
     [
         ("postgres://u:p@h/n", "postgresql+asyncpg://u:p@h/n"),

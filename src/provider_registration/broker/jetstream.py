@@ -43,6 +43,7 @@ class JetStream:
             return
         self._client = Client()
         self._context = JetStreamContext(self._client)
+        self._last_error = None
         user, password = self._url.username, self._url.password
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -60,7 +61,7 @@ class JetStream:
             self._require_tls()
         except (TimeoutError, OSError, Error, BrokerUnavailable) as error:
             await self.aclose()
-            raise _unavailable(self._last_error if isinstance(error, NoServersError) else error) from error
+            raise self._unavailable(error) from None
 
     async def publish(self, messages: Sequence[Message]) -> int:
         """Publish messages in their order; return how many were stored, without a gap.
@@ -68,23 +69,25 @@ class JetStream:
         Raises:
             BrokerUnavailable: none was stored.
         """
-        acks: list[asyncio.Future[PubAck]] = []
-        failure: Exception | None = None
+        self._last_error = None
+        # Not publish_async, whose futures never end if JetStream refuses a message.
+        sending = [asyncio.create_task(self._send(message)) for message in messages]
         try:
-            async with asyncio.timeout(PUBLISH_SECONDS):
-                for message in messages:
-                    headers = {"Nats-Msg-Id": message.event_id, "Content-Type": CONTENT_TYPE}
-                    acks.append(await self._context.publish_async(message.subject, message.body, headers=headers))
-                await asyncio.wait(acks)
-        except (TimeoutError, OSError, Error) as error:
-            failure = error
-        errors = [ack.exception() if ack.done() else failure for ack in acks]
-        stored = sum(1 for _ in takewhile(lambda error: error is None, errors))
+            await asyncio.wait(sending, timeout=PUBLISH_SECONDS)
+        finally:
+            for task in sending:
+                task.cancel()
+        results = await asyncio.gather(*sending, return_exceptions=True)
+        stored = sum(1 for _ in takewhile(lambda result: isinstance(result, PubAck), results))
         if stored < len(messages):
             await self.aclose()  # also forgets the other messages
         if stored == 0:
-            raise _unavailable(next((error for error in errors if error), failure))
+            raise self._unavailable(results[0])
         return stored
+
+    async def _send(self, message: Message) -> PubAck:
+        headers = {"Nats-Msg-Id": message.event_id, "Content-Type": CONTENT_TYPE}
+        return await self._context.publish(message.subject, message.body, timeout=PUBLISH_SECONDS, headers=headers)
 
     async def find_stream(self) -> None:
         """Check that a stream stores the messages.
@@ -97,12 +100,13 @@ class JetStream:
         except NotFoundError as error:
             raise BrokerUnavailable(NO_STREAM) from error
         except (TimeoutError, OSError, Error) as error:
-            raise _unavailable(error) from error
+            raise self._unavailable(error) from error
 
     async def aclose(self) -> None:
-        """Close the connection."""
-        with suppress(TimeoutError, OSError, Error):
-            await self._client.close()
+        """Close the connection, if there is one."""
+        if self._client.is_connected or self._client.is_connecting:
+            with suppress(TimeoutError, OSError, Error):
+                await self._client.close()
 
     def _secret(self, value: str | None) -> Callable[[], str] | None:
         """A part of the URL; the client asks for it after the handshake of TLS, if the server wants one."""
@@ -123,6 +127,17 @@ class JetStream:
     async def _remember(self, error: Exception) -> None:
         self._last_error = error
 
+    def _unavailable(self, error: object) -> BrokerUnavailable:
+        if isinstance(error, (TimeoutError, asyncio.CancelledError, NoServersError)):  # what came before tells more
+            error = self._last_error or error
+        if isinstance(error, BrokerUnavailable):
+            return error
+        if isinstance(error, NoStreamResponseError):
+            return BrokerUnavailable(NO_STREAM)
+        if isinstance(error, (TimeoutError, asyncio.CancelledError)):
+            return BrokerUnavailable("NATS does not respond")
+        return BrokerUnavailable(f"{type(error).__name__}: {error}")
+
 
 async def find_problem(url: str) -> str | None:
     """Why events could not be published; None if they can."""
@@ -135,13 +150,3 @@ async def find_problem(url: str) -> str | None:
     finally:
         await jetstream.aclose()
     return None
-
-
-def _unavailable(error: BaseException | None) -> BrokerUnavailable:
-    if isinstance(error, BrokerUnavailable):
-        return error
-    if isinstance(error, NoStreamResponseError):
-        return BrokerUnavailable(NO_STREAM)
-    if isinstance(error, TimeoutError) or error is None:
-        return BrokerUnavailable("NATS does not respond")
-    return BrokerUnavailable(f"{type(error).__name__}: {error}")

@@ -204,6 +204,7 @@ KEPT_BY_TRIGGERS = {
     "event_dispatcher",
     "deliveries",  # of the release that made them
     "staff_digest",  # one row
+    "broker_positions",  # as above
 }
 OF_FEW_ROWS = {"event_retention", "pruned_sequences"}
 TABLES = {  # referenced ones first
