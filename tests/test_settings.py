@@ -372,6 +372,7 @@ SECRETS = {
     "METRICS_TOKEN": KEY * 2,
     "RATE_LIMIT_STORAGE_URL": "redis://:password@host:6379",
     "SMTP_URL": "smtp://user:password@host:587",
+    "EVENTS_NATS_URL": "tls://user:password@host:4222",
 }
 
 
