@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from provider_registration.webhooks import delivering
@@ -185,6 +186,30 @@ async def test_a_dead_receiver_delays_no_other(staff):
     assert {row["state"] for row in rows[0]} == {"delivering", "pending"}
     assert len(alive.messages) == 6
     assert webhook
+
+
+async def test_a_shutdown_finishes_what_is_being_sent_and_starts_nothing_more(own_database_url, shared_billing_url):
+    going_on = asyncio.Event()
+
+    async def slow(_message, writer):
+        await going_on.wait()
+        writer.write(OK)
+
+    async with receiving() as receiver:
+        receiver.respond = slow
+        async with staffed(own_database_url, shared_billing_url) as staff:
+            webhook = await staff.add(receiver)
+            for _ in range(8):
+                await staff.register()
+            await receiver.has(delivering.AT_ONCE)
+            asyncio.get_running_loop().call_later(0.5, going_on.set)
+        database = await asyncpg.connect(own_database_url)
+        states = await database.fetch("SELECT state FROM deliveries WHERE target = $1", webhook)
+        await database.close()
+
+    found = sorted(row["state"] for row in states)
+    assert found == ["delivered"] * delivering.AT_ONCE + ["pending"] * (8 - delivering.AT_ONCE)
+    assert len(receiver.messages) == delivering.AT_ONCE
 
 
 async def test_a_webhook_only_gets_its_types(staff):
