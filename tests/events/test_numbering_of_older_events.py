@@ -117,7 +117,7 @@ async def test_interrupted_between_two_batches_it_is_repeated_and_newer_events_f
     await add_event(connection, candidate)
     assert await dispatcher.dispatch() is False
     await connection.execute("DROP TRIGGER interrupt ON event_positions")
-    await asyncio.to_thread(migrations.upgrade, empty_database_url, FEED)
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)
     await dispatcher.dispatch()
     positions = await rows(connection, POSITIONS)
     assert positions[:-1] == expected
@@ -177,6 +177,7 @@ async def test_downgraded_and_upgraded_again_while_events_are_written_every_even
     finally:
         is_done.set()
         _, *written = await working
+    await asyncio.to_thread(migrations.upgrade, empty_database_url)  # the dispatcher is of this release
     while await dispatcher.dispatch():
         pass
 
