@@ -194,7 +194,7 @@ async def test_when_a_publisher_is_killed_before_it_moves_the_position_repeats_a
     await other.publish()
 
     assert ids(await stream.stored()) == added
-    assert await events.position() == 5 - 1
+    assert await events.position() == 4
 
 
 async def test_a_publisher_that_lost_its_lease_does_not_move_the_position(events, stream, monkeypatch):

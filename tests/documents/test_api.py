@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -19,6 +20,7 @@ from provider_registration.audit.models import AuditType
 from provider_registration.auth import service as auth_service
 from provider_registration.auth import tokens
 from provider_registration.auth.errors import UserExists, UserNotFound
+from provider_registration.broker.models import Message
 from provider_registration.console.event_names import AUDIT_EVENTS, EVENTS, REASONS
 from provider_registration.errors import ServiceError
 from provider_registration.events.models import EventType
@@ -358,11 +360,31 @@ class Example:
 
 def _examples() -> Iterator[Example]:
     for one in sections(read("API.md"), 3):
-        blocks = iter(one.blocks)
+        blocks = iter([block for block in one.blocks if block.language != "json"])
         for block in blocks:
             answer = next(blocks)
             assert (block.language, answer.language) == ("bash", "http"), one.title
             yield Example(one.title, block.text, answer.text)
+
+
+def test_a_published_event_is_as_shown() -> None:
+    [block] = section("API.md", "Events from a message broker").blocks
+    shown = json.loads(block.text)
+    event = {
+        "position": 1,
+        "id": int(shown["id"]),
+        "type": shown["type"],
+        "at": datetime.fromisoformat(shown["time"]),
+        "candidate_id": UUID(shown["subject"]),
+        "sequence": shown["data"]["sequence"],
+        "version": shown["data"]["version"],
+        "data": json.dumps({**shown["data"]["data"], "idempotency_key": "k"}),
+    }
+
+    message = Message.from_row(event, source=shown["source"])
+
+    assert json.loads(message.body) == shown
+    assert message.subject == "provider_registration.candidate.approved"
 
 
 def test_every_endpoint_has_an_example() -> None:
