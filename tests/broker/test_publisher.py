@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
@@ -364,5 +365,33 @@ async def test_tls_is_required_before_the_password_is_sent(tmp_path, events):
         nats.url = f"nats://publisher:p%40ss@127.0.0.1:{nats.port}"
         with pytest.raises(BrokerUnavailable, match="no stream"):
             await events.publisher(nats.url).publish()
+    finally:
+        nats.stop()
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for 127.0.0.1 with its key, in PEM files."""
+    paths = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]]
+    subprocess.run([*new.split(), *names], check=True, capture_output=True)
+    return paths
+
+
+async def test_with_tls_the_certificate_must_be_valid(events, certificate, tmp_path, monkeypatch):
+    options = "--user", "publisher", "--pass", "p@ss", "--tls", "--tlscert", certificate[0], "--tlskey", certificate[1]
+    nats = Nats(tmp_path / "store", *options)
+    nats.start()
+    url = f"tls://publisher:p%40ss@127.0.0.1:{nats.port}"
+    try:
+        publisher = events.publisher(url)
+        await publisher.publish()
+        await events.add()
+        with pytest.raises(BrokerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await publisher.publish()
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        with pytest.raises(BrokerUnavailable, match="no stream"):
+            await publisher.publish()
     finally:
         nats.stop()

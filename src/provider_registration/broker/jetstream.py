@@ -19,6 +19,7 @@ from provider_registration.broker.models import SUBJECTS, Message
 
 CONNECT_SECONDS = 5.0
 PUBLISH_SECONDS = 10.0  # for all messages of one call
+CLOSE_SECONDS = 1.0
 CONTENT_TYPE = "application/cloudevents+json"
 NO_STREAM = f"no stream has the subjects {SUBJECTS}.>"
 
@@ -106,7 +107,8 @@ class JetStream:
         """Close the connection, if there is one."""
         if self._client.is_connected or self._client.is_connecting:
             with suppress(TimeoutError, OSError, Error):
-                await self._client.close()
+                async with asyncio.timeout(CLOSE_SECONDS):  # after a failed handshake the client would wait for ever
+                    await self._client.close()
 
     def _secret(self, value: str | None) -> Callable[[], str] | None:
         """A part of the URL; the client asks for it after the handshake of TLS, if the server wants one."""
