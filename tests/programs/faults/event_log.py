@@ -130,7 +130,7 @@ class Writers:
                 decide = self.random.choice([self.world.approve, self.world.reject])
                 if self.random.random() < 0.8:
                     await decide(self._any(), candidate)
-            await asyncio.sleep(self.random.uniform(0.0, 0.1))
+            await asyncio.sleep(self.random.uniform(0.0, 0.5))
 
     def _any(self) -> Replica:
         return self.random.choice(self.replicas)

@@ -13,7 +13,7 @@ import httpx
 from .service_process import Replica
 from .world import World
 
-PAUSE = 0.05  # seconds between two connections
+PAUSE = 0.1  # seconds between two connections
 STREAM_SECONDS = 2.0  # maximum of one connection
 
 
