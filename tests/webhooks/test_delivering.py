@@ -109,9 +109,7 @@ async def test_410_disables_the_webhook(staff):
         webhook = await staff.add(receiver)
         await staff.register()
         await staff.until(webhook, state="failed", last_status=410)
-        async with asyncio.timeout(10):
-            while (await staff.webhook(webhook))["enabled"]:
-                await asyncio.sleep(0.05)
+        assert not (await staff.webhook(webhook))["enabled"]
         await staff.register()
         await asyncio.sleep(1.5)
 
@@ -331,21 +329,16 @@ async def test_staff_are_warned_before_a_webhook_that_only_fails_is_disabled(sta
 
         await failing(staff, webhook, days=6)  # nobody was warned: nothing is disabled yet
         await staff.until(webhook, state="pending", attempts=2)
-        await asyncio.sleep(0.3)
         assert await warned(staff, webhook)
         assert (await staff.webhook(webhook))["enabled"]
         assert "webhook failing; it will be disabled" in caplog.messages
 
         await failing(staff, webhook, days=4.9, warned_days=3)
         await staff.until(webhook, state="pending", attempts=3)
-        await asyncio.sleep(0.3)
         assert (await staff.webhook(webhook))["enabled"]
 
         await failing(staff, webhook, days=5.1, warned_days=3)
-        await staff.until(webhook, attempts=4)
-        async with asyncio.timeout(10):
-            while (await staff.webhook(webhook))["enabled"]:
-                await asyncio.sleep(0.05)
+        await staff.until(webhook, state="pending", attempts=4)
 
     assert (await staff.webhook(webhook))["disabled_reason"] == "failing"
     assert "webhook disabled" in caplog.messages
@@ -360,7 +353,6 @@ async def test_one_failure_long_after_the_last_is_no_reason_to_disable(staff):
         await staff.until(webhook, state="pending", attempts=1)
         await failing(staff, webhook, days=30, warned_days=29, last_failure=timedelta(days=25))
         await staff.until(webhook, state="pending", attempts=2)
-        await asyncio.sleep(0.3)
 
     found = await staff.webhook(webhook)
     assert found["enabled"]
@@ -372,10 +364,9 @@ async def test_a_success_ends_the_failures(staff):
         webhook = await staff.add(receiver)
         await staff.register()
         await staff.until(webhook, state="pending", attempts=1)
-        await failing(staff, webhook, days=6, warned_days=5)
         receiver.always(OK)
+        await failing(staff, webhook, days=6, warned_days=5)
         await staff.until(webhook, state="delivered")
-        await asyncio.sleep(0.3)
 
     assert (await staff.webhook(webhook))["failing_since"] is None
     assert await warned(staff, webhook) is None

@@ -192,14 +192,14 @@ class Deliverer:
         with WEBHOOK_ATTEMPT_SECONDS.time():
             response = await self._sender.post(destination.url, headers, body)
         await reach("webhook.after-send")
-        outcome = _outcome(delivery, response)
-        await self._record(delivery, outcome)
-        if response.is_success:
-            if destination.is_failing:
-                async with self._statements, self._database.statement() as session:
-                    await session.execute(queries.RECORD_SUCCESS, {"webhook_id": webhook_id})
-            return True
-        return await self._note_failure(webhook_id, is_gone=response.status == GONE)
+        goes_on = True
+        if not response.is_success:
+            goes_on = await self._note_failure(webhook_id, is_gone=response.status == GONE)
+        elif destination.is_failing:
+            async with self._statements, self._database.statement() as session:
+                await session.execute(queries.RECORD_SUCCESS, {"webhook_id": webhook_id})
+        await self._record(delivery, _outcome(delivery, response))
+        return goes_on
 
     async def _body(self, event: DeliveredEvent) -> bytes:
         parameters = {"candidate_id": event.candidate_id, "sequence": event.sequence}
