@@ -19,8 +19,13 @@ BATCH = 500  # events of each log at a time
 async def keep_pruning(database: Database, *, days: int) -> None:
     """Remove old events until cancelled: batch by batch, with a check every 10 minutes."""
 
+    limited = RateLimitedLogger(logger)
+
     async def prune() -> bool:
         async with database.statement() as session:
+            if not await session.scalar(queries.MAY_PRUNE):
+                limited.warning("old events are kept: the owner of the tables has stored no minimum in event_retention")
+                return False
             pruned = int(await session.scalar(queries.PRUNE, {"days": days, "batch": BATCH}) or 0)
         EVENTS_PRUNED.inc(pruned)
         return pruned >= BATCH
@@ -28,7 +33,7 @@ async def keep_pruning(database: Database, *, days: int) -> None:
     await repeat(
         prune,
         seconds=SECONDS,
-        logger=RateLimitedLogger(logger),
+        logger=limited,
         later="the database does not respond; removing old events will be retried",
         failed="removing old events failed",
     )

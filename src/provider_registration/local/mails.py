@@ -99,7 +99,7 @@ class Mails:
         )
         none = "<p>None yet: apply, or decide about an application. Reload this page after a few seconds.</p>"
         head = "<tr><th>Time (UTC)</th><th>To</th><th>Subject</th></tr>"
-        return HTMLResponse(PAGE.format(title="Mails", content=f"<table>{head}{rows}</table>" if rows else none))
+        return HTMLResponse(PAGE.format(title="E-mails", content=f"<table>{head}{rows}</table>" if rows else none))
 
     async def show_mail(self, request: Request) -> HTMLResponse:
         """The page of one mail: headers, HTML and text."""
