@@ -113,11 +113,14 @@ def problems(instance: str, *errors: ServiceError) -> dict[int | str, dict[str, 
             "summary": error.title,
             "value": problem_of(error, instance),
         }
+    for status, response in responses.items():
+        sent = [headers_of(error).keys() for error in errors if status_of(error) == status]
         # Only described headers: a gateway does not forward Connection, for example.
-        if headers := HEADER_DESCRIPTIONS.keys() & headers_of(error).keys():
-            response["headers"] = {}
-            for name in sorted(headers):
-                response["headers"] |= header(name, HEADER_DESCRIPTIONS[name])
+        if names := HEADER_DESCRIPTIONS.keys() & set().union(*sent):
+            response["headers"] = {
+                name: header(name, HEADER_DESCRIPTIONS[name])[name] | {"required": all(name in each for each in sent)}
+                for name in sorted(names)
+            }
     return responses
 
 
