@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from provider_registration.activity.models import ActivityFilter, ActivityPage, AnyType
 from provider_registration.events.schemas import ActorResponse, EventPagination
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Position
+
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 EXAMPLE_ACTIVITY: dict[str, Any] = {
     "events": [
@@ -29,6 +32,12 @@ EXAMPLE_ACTIVITY: dict[str, Any] = {
 }
 
 
+def _is_rfc_3339(value: object) -> object:
+    if isinstance(value, str) and not RFC_3339.fullmatch(value):  # pydantic would read numbers as Unix times
+        raise PydanticCustomError("date_time", "Input should be a time as in RFC 3339, such as 2026-03-14T10:00:00Z")
+    return value
+
+
 def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
@@ -36,7 +45,7 @@ def _in_utc(value: datetime) -> datetime:
         raise PydanticCustomError("out_of_range", "Input should be between the years 1 and 9999 in UTC") from None
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_is_rfc_3339), AfterValidator(_in_utc)]
 
 
 class ActivityFilterQuery(BaseModel):

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
 
 from provider_registration.auth.dependencies import AdminDep
 from provider_registration.deliveries.dependencies import DeliveryServiceDep
@@ -49,6 +50,7 @@ async def list_deliveries(
     "/deliveries/{delivery_id}/retry",
     summary="Send a message again",
     status_code=HTTPStatus.ACCEPTED,
+    response_class=Response,
     responses={202: {"description": "It is sent soon"}},
 )
 @refuses(
@@ -60,6 +62,7 @@ async def retry_delivery(
     delivery_id: Annotated[int, Path(ge=1, le=MAX_ID, description="The delivery's ID")],
     service: DeliveryServiceDep,
     _user: AdminDep,
-) -> None:
+) -> Response:
     """Send a message that was not delivered again, now. One in the state `unknown` may arrive twice."""
     await service.retry(delivery_id)
+    return Response(status_code=HTTPStatus.ACCEPTED)

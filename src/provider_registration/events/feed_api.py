@@ -21,6 +21,7 @@ from provider_registration.events.errors import CursorExpired
 from provider_registration.events.models import FeedEvent
 from provider_registration.events.schemas import (
     EXAMPLE_FEED,
+    EXAMPLE_STREAM,
     FeedEventResponse,
     FeedQuery,
     FeedResponse,
@@ -68,7 +69,12 @@ async def read_events(
     "/events/stream",
     summary="Follow the feed of events",
     response_class=StreamingResponse,
-    responses={200: {"description": "Server-sent events; `id` is the cursor", "content": {"text/event-stream": {}}}},
+    responses={
+        200: {
+            "description": "Server-sent events; `id` is the cursor",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE_STREAM}},
+        }
+    },
 )
 @refuses(TooManyRequests(30), InvalidRequest.at("query", "after", "String should match pattern '^[0-9]{1,18}$'"))
 async def stream_events(

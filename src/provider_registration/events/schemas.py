@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -58,6 +59,9 @@ EXAMPLE_FEED: dict[str, Any] = {
     ],
     "next_after": "4182",
 }
+
+
+EXAMPLE_STREAM = f"retry: 2000\n\nid: 4182\ndata: {json.dumps(EXAMPLE_FEED['events'][0])}\n\n"
 
 
 class EventQuery(BaseModel):

@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "erasing ends no session",
         "privacy/service.py",
-        "await end_sessions(session, user_id)",
+        'await end_sessions(session, user_id, reason="erased")',
         "pass",
         (ERASING + "::test_an_erased_member_of_staff_is_logged_out_and_cannot_come_back",),
     ),
