@@ -671,7 +671,7 @@ AS $function$
         DELETE FROM candidate_events WHERE id = ANY(old);
         GET DIAGNOSTICS deleted = ROW_COUNT;
         total := total + deleted;
-        -- The copies for the release before.
+        -- The copies for the previous release.
         DELETE FROM approval_events WHERE id IN (
             SELECT id FROM approval_events AS copy
             WHERE at < kept_since

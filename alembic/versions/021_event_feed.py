@@ -2,7 +2,7 @@
 
 Why: neither IDs nor times of events are in the order of their commits, so a reader that continued after the last one
 would miss those that were committed later. A trigger puts every event into a queue; one dispatcher at a time numbers
-what is committed and makes its deliveries. Events of before are numbered here; nobody is told of them.
+what is committed and makes its deliveries. Earlier events are numbered here, and get no deliveries.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TABLES = (
             REFERENCES candidate_events (id) ON DELETE CASCADE
     )
     """,
-    # One row, without which nothing is numbered: it comes last. Whoever holds its lock is the dispatcher.
+    # One row, without which nothing is numbered: it comes last. The process that holds its lock is the dispatcher.
     # pruned_position: events up to it may have been deleted.
     """
     CREATE TABLE IF NOT EXISTS event_dispatcher (
@@ -84,7 +84,7 @@ TABLES = (
     "CREATE INDEX IF NOT EXISTS ix_deliveries_updated_at ON deliveries (updated_at)",
 )
 
-# Whoever writes the event, a process of the previous release too.
+# Whichever process writes the event, including one of the previous release.
 QUEUE = """
     CREATE OR REPLACE FUNCTION candidate_events_queue() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -156,7 +156,7 @@ NUMBER_EXISTING = """
 
 
 def upgrade() -> None:
-    """Create the tables and the trigger, then number the events of before, in batches."""
+    """Create the tables and the trigger, then number the earlier events, in batches."""
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         # Also for lists of all events by time.

@@ -1,7 +1,7 @@
 """A log of what staff do, a role that reads everything, and a function that prunes the logs.
 
-Why: sign-ins, changes of users and exports were recorded nowhere. The serving role may add to the logs, and neither
-change nor delete; it prunes by a function that deletes nothing younger than the owner has allowed.
+Why: sign-ins, changes of users and exports were recorded nowhere. The serving role may add to the logs, but neither
+change nor delete events; it prunes by a function that deletes nothing younger than the owner has allowed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TABLES = (
     CREATE INDEX IF NOT EXISTS ix_audit_events_actor_id ON audit_events (actor_id, type, at, id)
     WHERE actor_id IS NOT NULL
     """,
-    # One failed sign-in an account and hour, and one an hour for all unknown accounts: strangers cannot fill the table.
+    # One failed sign-in per account and hour, and one per hour for all unknown ones: strangers cannot fill the table.
     """
     CREATE UNIQUE INDEX IF NOT EXISTS uq_audit_events_session_failed
     ON audit_events (subject_id, date_trunc('hour', at AT TIME ZONE 'UTC')) NULLS NOT DISTINCT
@@ -119,7 +119,7 @@ PRUNE = """
         DELETE FROM candidate_events WHERE id = ANY(old);
         GET DIAGNOSTICS deleted = ROW_COUNT;
         total := total + deleted;
-        -- The copies for the release before.
+        -- The copies for the previous release.
         DELETE FROM approval_events WHERE id IN (
             SELECT id FROM approval_events AS copy
             WHERE at < kept_since

@@ -25,7 +25,7 @@ TABLES = (
     )
     """,
     "CREATE INDEX IF NOT EXISTS ix_status_links_candidate_id ON status_links (candidate_id, created_at)",
-    # One row: the last event that staff were told of, and when.
+    # One row: the last event that an e-mail told staff about, and when.
     """
     CREATE TABLE IF NOT EXISTS staff_digest (
         is_only boolean NOT NULL DEFAULT true,

@@ -1,6 +1,6 @@
 """How far the feed is published to a broker.
 
-Why: one position in place of a delivery for each event. Whoever holds the lease publishes the events after it.
+Why: one position in place of a delivery for each event. The process that holds the lease publishes the events after it.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ TAGS = [
     {"name": "candidates", "description": "Supplier companies: register, list, read, decide."},
     {"name": "approvals", "description": "Approvals that billing has not confirmed yet: list, retry, resolve."},
     {"name": "events", "description": "What happened to candidates, in one order, for other systems."},
-    {"name": "deliveries", "description": "Messages about events, and what became of each."},
+    {"name": "deliveries", "description": "Messages about events, with the state of each."},
     {"name": "audit", "description": "Who did what: for auditors and admins."},
     {"name": "webhooks", "description": "URLs to which events are sent."},
     {"name": "auth", "description": "Sign-in and sessions."},

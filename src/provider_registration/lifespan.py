@@ -123,7 +123,7 @@ async def lifespan(
             task.cancel()
         stopping.set()
         await asyncio.gather(*ends)
-        await asyncio.wait(background)  # for the mail under way
+        await asyncio.wait(background)  # for the e-mail under way
     hasher.close()
     log_writer.finish()  # uvicorn ends the process by a signal, without Python's cleanup
 

@@ -265,7 +265,7 @@ class Settings(DatabaseSettings):
                 "must be like smtp://user:password@host:587, with %40 for an @ and %2F for a / in a password"
             )
         if parts.query not in ("", "starttls=off") or (parts.query and parts.scheme == "smtps"):
-            raise ValueError("has something after the ? that is not starttls=off, for smtp:// only")
+            raise ValueError("has something after the ? other than starttls=off, which is for smtp:// only")
         if not info.data.get("mail_from"):
             raise ValueError("needs MAIL_FROM, the sender")
         return value

@@ -162,7 +162,7 @@ async def test_an_admin_does_it_all_in_a_browser(signed_in, register):
         while not await retry.count() or not await page.get_by_text("Status 500: not yet").count():
             await page.reload()
         await retry.click()
-        await page.get_by_text("It is sent again now.").wait_for()
+        await page.get_by_text("It is being sent again.").wait_for()
         await receiver.has(3)
         while not await page.get_by_text("Delivered", exact=True).count():
             await page.reload()

@@ -98,7 +98,9 @@ class ActivityResponse(BaseModel):
     actor: ActorResponse
     subject: SubjectResponse | None = Field(description="Null if the event is about nothing that has an ID")
     version: int | None = Field(description="The candidate's version after it; null for other events")
-    data: dict[str, Any] = Field(description="As in `GET /candidates/{candidate_id}/events`, and by type")
+    data: dict[str, Any] = Field(
+        description="As in `GET /candidates/{candidate_id}/events`; otherwise it depends on the type"
+    )
 
 
 class ActivityListResponse(BaseModel):

@@ -26,7 +26,7 @@ class ActivityService:
         self._database = database
 
     async def page(self, which: ActivityFilter, *, limit: int, after: Position | None = None) -> ActivityPage:
-        """At most `limit` events, and MAX_PAGE, after a position."""
+        """At most `limit` events, but no more than MAX_PAGE, after a position."""
         query = queries.PAGE_OF_NEWEST
         if which.actor is not None:
             query = queries.PAGE_OF_ACTOR

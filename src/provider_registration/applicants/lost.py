@@ -43,7 +43,7 @@ async def show_form(request: Request, renderer: RendererDep) -> Response:
 
 @router.post(LOST)
 async def post_form(form: FormDep, lost: LostLinksDep, renderer: RendererDep, request: Request) -> Response:
-    """Have the link sent, and say the same for every address."""
+    """Have the link sent, and say the same for every e-mail address."""
     language, typed = renderer.languages.of(request), form.get(FIELD)
     try:
         asked = LostLinkRequest.model_validate({FIELD: typed} if typed.strip() else {})

@@ -1,4 +1,4 @@
-"""The routes for login, refresh and logout."""
+"""The routes for sign-in, refresh and sign-out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RefreshBody = Annotated[RefreshRequest, Depends(json_body(RefreshRequest))]
 
 @refuses(BodyTooSlow(BODY_SECONDS), UnsupportedMediaType(JSON, FORM))
 async def read_login(request: Request) -> LoginRequest:
-    """Read the login request from JSON or from an OAuth2 form."""
+    """Read the sign-in request from JSON or from an OAuth2 form."""
     media_type = media_type_of(request)
     if media_type == JSON:
         return await read_json(request)

@@ -12,7 +12,7 @@ from provider_registration.errors import (
 
 
 class InvalidCredentials(AuthenticationError):
-    """Wrong user name or password, or a disabled user; the response does not say which."""
+    """Wrong e-mail address or password, or a disabled user; the response does not say which."""
 
     code = "invalid-credentials"
     title = "Invalid credentials"

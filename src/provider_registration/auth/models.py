@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 class Role(StrEnum):
-    """What a member of staff may do: a viewer reads, an auditor reads also errors and logs, an admin also decides."""
+    """What a member of staff may do: a viewer reads, an auditor also reads errors and logs, an admin also decides."""
 
     ADMIN = "admin"
     AUDITOR = "auditor"
@@ -30,7 +30,7 @@ class User:
 
     @property
     def may_audit(self) -> bool:
-        """Whether the user may read everything, also errors of approvals and what staff did."""
+        """Whether the user may read everything, including errors of approvals and what staff did."""
         return self.role in (Role.ADMIN, Role.AUDITOR)
 
 

@@ -19,7 +19,7 @@ from provider_registration.web.text import MAX_PASSWORD_LENGTH, prepare_password
 # OWASP Password Storage Cheat Sheet: 19 MiB of memory, two passes, one lane.
 ARGON2ID = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 
-MAX_QUEUED = 40  # logins at once: a check takes about 40 ms of a core, so the last one waits about a second
+MAX_QUEUED = 40  # sign-ins at once: a check takes about 40 ms of a core, so the last one waits about a second
 MAX_QUEUED_PER_NETWORK = 10  # so that one client cannot fill the queue
 THREADS = 2
 MIN_LENGTH = 8
@@ -40,7 +40,7 @@ class PasswordCheck:
 
 
 class PasswordHasher:
-    """Hashes and checks passwords in at most `threads` threads, so that logins do not starve other work."""
+    """Hashes and checks passwords in at most `threads` threads, so that sign-ins do not starve other work."""
 
     def __init__(self, *, threads: int = THREADS) -> None:
         self._queued: Counter[str] = Counter()  # by IP network
@@ -53,7 +53,7 @@ class PasswordHasher:
         """Hold one of MAX_QUEUED places during the block, which bounds the waiting time.
 
         Raises:
-            LoginsBusy: the queue is full, or has MAX_QUEUED_PER_NETWORK logins from this IP network.
+            LoginsBusy: the queue is full, or has MAX_QUEUED_PER_NETWORK sign-ins from this IP network.
         """
         if self._queued.total() >= MAX_QUEUED or self._queued[address] >= MAX_QUEUED_PER_NETWORK:
             raise LoginsBusy

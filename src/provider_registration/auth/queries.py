@@ -66,7 +66,7 @@ LOCK_SESSIONS = text("""
 """)
 
 # End the sessions of a user, or of all users, and count those that had not expired: a separate statement after the one
-# that changes the user, because that one may have waited for a login whose session it does not see.
+# that changes the user, because that one may have waited for a sign-in whose session it does not see.
 END_SESSIONS = text("""
     WITH ended AS (
         UPDATE sessions SET revoked_at = clock_timestamp()
@@ -157,7 +157,7 @@ BEGIN_SESSION = text("""
     SELECT id FROM begun
 """)
 
-# Record a failed sign-in: one an hour of each account, and one an hour of all unknown accounts together, so that
+# Record a failed sign-in: one an hour for each account, and one an hour for all unknown accounts together, so that
 # strangers cannot fill the log. The commit is not waited for: a wait would tell known accounts from unknown ones.
 RECORD_FAILURE = text("""
     WITH asynchronous AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))

@@ -17,7 +17,7 @@ from provider_registration.observability.metrics import DATABASE_UP
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.4  # so that every process knows of a logout within a second
+POLL_SECONDS = 0.4  # so that every process knows of a sign-out within a second
 STALE_SECONDS = 2.0  # since the last successful poll; then requests query the database themselves
 OVERLAP_SECONDS = 60  # longer than any transaction: a revocation may be committed after a later one was read
 SKEW_SECONDS = 15 * 60  # of clocks: a token from a process whose clock is ahead is valid longer here

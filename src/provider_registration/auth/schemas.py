@@ -1,4 +1,4 @@
-"""Requests and responses of the login endpoints."""
+"""Requests and responses of the sign-in endpoints."""
 
 from __future__ import annotations
 

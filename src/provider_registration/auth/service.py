@@ -1,4 +1,4 @@
-"""Login, refresh, logout and browser sessions."""
+"""Sign-in, refresh, sign-out and browser sessions."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class AuthService:
             if session_id is None:
                 raise InvalidCredentials
             result = await then(session, User(row["id"], Role(row["role"]), session_id))
-        if check.new_hash:  # in its own transaction: two logins that hold FOR SHARE and then update would deadlock
+        if check.new_hash:  # in its own transaction: two sign-ins that hold FOR SHARE and then update would deadlock
             async with self._database.statement() as session:
                 await session.execute(queries.UPGRADE_HASH, parameters | {"new_hash": check.new_hash})
         return result
@@ -207,7 +207,7 @@ class AuthService:
     async def find_browser(self, secret: str, *, is_use: bool = True) -> BrowserUser | None:
         """The user of a browser's secret; looked up for every request, so that revocation takes effect at once.
 
-        Without `is_use`, the session goes on to be idle: nobody did anything.
+        Without `is_use`, the session stays idle, since its user did nothing.
         """
         parameters = {"secret_hash": _hash(secret), "idle_seconds": BROWSER_IDLE_SECONDS, "is_use": is_use}
         async with self._database.statement() as session:

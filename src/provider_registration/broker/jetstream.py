@@ -111,7 +111,7 @@ class JetStream:
                     await self._client.close()
 
     def _secret(self, value: str | None) -> Callable[[], str] | None:
-        """A part of the URL; the client asks for it after the handshake of TLS, if the server wants one."""
+        """A part of the URL; the client asks for it after the TLS handshake, if the server wants it."""
         if value is None:
             return None
 

@@ -1,7 +1,7 @@
 """Publishes the feed of events to a broker, from a stored position.
 
-Any number of processes may run it: whoever leases the position publishes a page of events and moves it. Events may be
-published twice, when a process dies before it moves the position or loses its lease; they have the same ID.
+Any number of processes may run it: the one that leases the position publishes a page of events and moves it. Events
+may be published twice, when a process dies before it moves the position or loses its lease; they have the same ID.
 """
 
 from __future__ import annotations

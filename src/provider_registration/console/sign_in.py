@@ -129,7 +129,7 @@ async def _sign_in(auth: AuthService, username: str, password: str, request: Req
     """Return the secret of a new session.
 
     Raises:
-        ServiceError: signing in failed; a malformed user name or password counts as a wrong one.
+        ServiceError: signing in failed; a malformed e-mail address or password counts as a wrong one.
     """
     try:
         typed = LoginRequest(username=username, password=password)

@@ -109,10 +109,10 @@ async def retry(
     try:
         await service.retry(webhook.webhook_id, delivery_id)
     except AlreadyDelivered:
-        return layout.redirect(_path(webhook), Outcome("info", "It was delivered meanwhile."))
+        return layout.redirect(_path(webhook), Outcome("info", "It was delivered in the meantime."))
     except DeliveryInProgress:
         return layout.redirect(_path(webhook), Outcome("info", "It is being sent. Check again in a moment."))
-    return layout.redirect(_path(webhook), Outcome("success", "It is sent again now."))
+    return layout.redirect(_path(webhook), Outcome("success", "It is being sent again."))
 
 
 @router.get(f"{WEBHOOK}/edit")

@@ -187,7 +187,7 @@ class User(Base):
 
 
 class Session(Base):
-    """A session, from login to logout."""
+    """A session, from sign-in to sign-out."""
 
     __tablename__ = "sessions"
     __table_args__ = (
@@ -348,7 +348,7 @@ class EventPosition(Base):
 
 
 class EventDispatcher(Base):
-    """The last position; whoever locks the row may give the next ones."""
+    """The last position; the process that locks the row may give the next ones."""
 
     __tablename__ = "event_dispatcher"
     __table_args__ = (CheckConstraint("is_only", name="is_only"), {"postgresql_with": {"fillfactor": "10"}})

@@ -1,1 +1,1 @@
-"""Messages to others about events: who is due, what came of each try, and the list of them."""
+"""Messages to others about events: which are due, the outcome of each attempt, and the list of them."""

@@ -41,7 +41,7 @@ EXAMPLE_DELIVERY_ID = 913
 async def list_deliveries(
     query: Annotated[DeliveryQuery, Query()], service: DeliveryServiceDep, _user: AdminDep, _once: ParametersOnce
 ) -> DeliveryListResponse:
-    """List messages to applicants, staff and webhooks, and what became of each."""
+    """List messages to applicants, staff and webhooks, with the state of each."""
     page = await service.page(limit=query.limit, before=query.cursor, kind=query.kind, state=query.state)
     return DeliveryListResponse.of(page)
 
@@ -51,7 +51,7 @@ async def list_deliveries(
     summary="Send a message again",
     status_code=HTTPStatus.ACCEPTED,
     response_class=Response,
-    responses={202: {"description": "It is sent soon"}},
+    responses={202: {"description": "It will be sent soon"}},
 )
 @refuses(
     DeliveryNotFound(EXAMPLE_DELIVERY_ID),
@@ -63,6 +63,6 @@ async def retry_delivery(
     service: DeliveryServiceDep,
     _user: AdminDep,
 ) -> Response:
-    """Send a message that was not delivered again, now. One in the state `unknown` may arrive twice."""
+    """Send an undelivered message again, now. One in the state `unknown` may arrive twice."""
     await service.retry(delivery_id)
     return Response(status_code=HTTPStatus.ACCEPTED)

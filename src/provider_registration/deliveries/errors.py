@@ -40,4 +40,4 @@ class DeliveryInProgress(DeliveryError, ConflictError):
     retry_after = 30
 
     def __str__(self) -> str:
-        return f"Delivery {self.delivery_id} is being sent. See in a moment what became of it."
+        return f"Delivery {self.delivery_id} is being sent. Check again in a moment."

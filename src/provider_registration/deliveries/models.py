@@ -20,10 +20,10 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """What became of a message.
+    """The state of a message.
 
-    `failed`: refused for good. `dead`: not accepted until its tries were used up. `unknown`: it may have been accepted,
-    and is not sent again by itself.
+    `failed`: refused for good. `dead`: not accepted before its attempts were used up. `unknown`: it may have been
+    accepted, and is not sent again automatically.
     """
 
     PENDING = "pending"
@@ -49,7 +49,7 @@ class DeliveredEvent:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message that was claimed: whoever holds it sends it before `lease_ends_at`, by the database's clock.
+    """A message that was claimed: the process that holds it sends it before `lease_ends_at`, by the database's clock.
 
     `attempts` includes this one. `data` and `event.data` have no personal data.
     """
@@ -91,7 +91,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a try; `error` and `status` name no person. `retry_after` is in seconds, only with PENDING."""
+    """The outcome of an attempt; `error` and `status` name no person. `retry_after` is in seconds, only if PENDING."""
 
     state: State
     error: str | None = None

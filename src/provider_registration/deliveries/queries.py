@@ -33,7 +33,7 @@ LIST_DUE_TARGETS = text("""
     LIMIT :limit
 """)
 
-# Lease messages that are due, also those whose lease ended: the process that held them may have crashed.
+# Lease messages that are due, and those whose lease ended: the process that held them may have crashed.
 CLAIM_DELIVERIES = text("""
     WITH due AS (
         SELECT id
@@ -62,7 +62,7 @@ CLAIM_DELIVERIES = text("""
     ORDER BY claimed.id
 """)
 
-# Record what came of a try, unless its lease ended and another process took it over.
+# Record the outcome of an attempt, unless its lease ended and another process took it over.
 RECORD_OUTCOME = text("""
     UPDATE deliveries
     SET state = CAST(:state AS text), last_status = :status, last_error = :error, updated_at = clock_timestamp(),
@@ -72,7 +72,8 @@ RECORD_OUTCOME = text("""
     WHERE id = :delivery_id AND state = 'delivering' AND next_attempt_at = :lease_ends_at
 """)
 
-# The state before; no row without the delivery. Delivered ones stay, and those under way until their lease ends.
+# The state before; no row without the delivery. Delivered ones stay as they are, and so do those under way until their
+# lease ends.
 RETRY_DELIVERY = text("""
     WITH before AS (
         SELECT id, state, state = 'delivering' AND next_attempt_at > clock_timestamp() AS is_in_progress
@@ -102,7 +103,7 @@ LIST_DELIVERIES = text("""
     LIMIT :limit
 """)
 
-# The age in seconds of the oldest message of each kind that is still tried; 0 if there is none.
+# The age in seconds of the oldest message of each kind that is still being tried; 0 if there is none.
 FIND_OLDEST = text("""
     SELECT kind, coalesce(extract(epoch FROM clock_timestamp() - (
                SELECT created_at FROM deliveries
@@ -113,7 +114,7 @@ FIND_OLDEST = text("""
     FROM unnest(CAST(:kinds AS text[])) AS kinds (kind)
 """)
 
-# Delete some that have ended and did not change for :days.
+# Delete some that have ended and have not changed for :days days.
 PRUNE_DELIVERIES = text("""
     DELETE FROM deliveries
     WHERE id IN (

@@ -64,8 +64,8 @@ class DeliveryResponse(BaseModel):
     target: str = Field(description="Who gets it: `applicant`, `staff`, or the ID of a webhook")
     event: AboutEvent | None = Field(description="What it is about; null for a digest or a link that was asked for")
     state: State = Field(
-        description="`failed`: refused for good; `dead`: its tries are used up; `unknown`: it may have been accepted, "
-        "and is not sent again by itself"
+        description="`failed`: refused for good; `dead`: its attempts are used up; `unknown`: it may have been "
+        "accepted, and is not sent again automatically"
     )
     attempts: int
     next_attempt_at: datetime | None = Field(description="UTC; null when it is not tried again")

@@ -1,4 +1,4 @@
-"""Claims messages for those who send them, records what became of them, and lists them."""
+"""Claims messages for those who send them, records their outcomes, and lists them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DeliveryService:
     async def claim(self, kind: Kind, target: str, *, limit: int, lease_seconds: float) -> list[Delivery]:
         """Lease at most `limit` messages to a target that are due; each counts as an attempt.
 
-        Whoever claims one records its outcome; after the lease, another process may claim it.
+        The process that claims one records its outcome; after the lease, another process may claim it.
         """
         parameters = {"kind": kind, "target": target, "limit": limit, "lease_seconds": lease_seconds}
         async with self._database.statement() as session:
@@ -33,7 +33,7 @@ class DeliveryService:
         return [Delivery.from_row(row) for row in rows]
 
     async def record(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Record what came of a try; nothing changes if its lease ended and another process took it over."""
+        """Record the outcome of an attempt; nothing changes if its lease ended and another process took it over."""
         parameters = {
             "delivery_id": delivery.id,
             "lease_ends_at": delivery.lease_ends_at,
@@ -47,7 +47,7 @@ class DeliveryService:
         DELIVERIES.labels(delivery.kind, "retried" if outcome.state is State.PENDING else outcome.state).inc()
 
     async def retry(self, delivery_id: int) -> None:
-        """Have a message sent again, now and with all its tries.
+        """Have a message sent again, now and with all its attempts.
 
         Raises:
             DeliveryNotFound: there is none.
@@ -80,7 +80,7 @@ class DeliveryService:
         return DeliveryPage(deliveries, deliveries[-1].id if len(rows) > limit else None)
 
     async def observe(self) -> None:
-        """Set the metric of the oldest message that is still tried."""
+        """Set the metric of the oldest message that is still being tried."""
         async with self._database.statement() as session:
             for row in await session.execute(queries.FIND_OLDEST, {"kinds": list(Kind)}):
                 OLDEST_DELIVERY_SECONDS.labels(row.kind).set(row.seconds)

@@ -21,5 +21,5 @@ async def keep_up(deliveries: DeliveryService, retention_days: int | None) -> No
         await deliveries.observe()
         return retention_days is not None and await deliveries.prune(retention_days)
 
-    later = "the database does not respond; deliveries will be observed later"
-    await repeat(work, seconds=SECONDS, logger=limited, later=later, failed="deliveries could not be observed")
+    later = "the database does not respond; upkeep of deliveries will be retried"
+    await repeat(work, seconds=SECONDS, logger=limited, later=later, failed="upkeep of deliveries failed")

@@ -1,6 +1,6 @@
 """Numbers the events that are committed, in an order that readers can rely on, and makes their deliveries.
 
-Any number of processes may run it: whoever locks the row of event_dispatcher is the dispatcher until it commits.
+Any number of processes may run it: the one that locks the row of event_dispatcher is the dispatcher until it commits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Dispatcher:
                 return False
         async with self._database.transaction() as session:
             last = await session.scalar(queries.LOCK_DISPATCHER)
-            if last is None:  # another process is the dispatcher, or the migration still numbers older events
+            if last is None:  # another process is the dispatcher, or the migration is still numbering older events
                 return False
             count = (await session.execute(queries.NUMBER_EVENTS, {"last": last, "limit": BATCH})).one()
             for subscription in self._subscriptions:

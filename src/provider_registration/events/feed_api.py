@@ -40,7 +40,7 @@ router = APIRouter(tags=["events"], route_class=Route)
 
 COMMENT_SECONDS = 15.0  # without an event; shorter than gateways wait
 STREAM_SECONDS = 15 * 60.0  # then the client connects again, with a session that is checked again
-# nginx would keep events back: https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
+# nginx would buffer the events: https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 

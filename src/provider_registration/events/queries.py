@@ -33,7 +33,7 @@ HAS_QUEUED_EVENTS = text("SELECT EXISTS (SELECT FROM event_queue)")
 LOCK_DISPATCHER = text("SELECT last_position FROM event_dispatcher FOR UPDATE SKIP LOCKED")
 
 # Give queued events the positions after :last; return how many were taken from the queue, and how many got a position.
-# Events of one candidate have IDs in the order of their commits: whoever writes one holds a lock on the candidate.
+# Events of one candidate have IDs in the order of their commits: a transaction that writes one locks the candidate.
 NUMBER_EVENTS = text("""
     WITH taken AS (
         DELETE FROM event_queue

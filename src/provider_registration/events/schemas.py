@@ -138,14 +138,14 @@ class EventResponse(BaseModel):
     actor: ActorResponse
     version: int | None = Field(description="The candidate's version after it; null if it was not recorded")
     data: dict[str, Any] = Field(
-        description="`provider_id`; `linked`: true if an admin linked it; `notify`: false without an e-mail; "
-        "`backfilled`: true if it was recorded later, because an earlier release or a manual change did not; for "
-        "auditors and admins also `idempotency_key` and `error`"
+        description="`provider_id`; `linked`: true if an admin linked it; `notify`: false if the company gets no "
+        "e-mail; `backfilled`: true if it was recorded later, because an earlier release or a manual change did not; "
+        "for auditors and admins also `idempotency_key` and `error`"
     )
 
     @classmethod
     def of(cls, event: Event, *, with_errors: bool) -> Self:
-        """Show an event, to viewers without how an approval went."""
+        """Show an event; viewers do not see how an approval went."""
         data = event.data if event.error is None else {**event.data, "error": event.error}
         return cls(
             id=str(event.id),
@@ -198,7 +198,7 @@ class FeedResponse(BaseModel):
     """Some events, oldest first."""
 
     events: list[FeedEventResponse]
-    next_after: str = Field(description="`after` of the next request, also if there are no events")
+    next_after: str = Field(description="`after` of the next request, even if there are no events")
 
     @classmethod
     def of(cls, page: FeedPage) -> Self:
@@ -220,7 +220,7 @@ class EventListResponse(BaseModel):
 
     @classmethod
     def of(cls, page: EventPage, *, with_errors: bool) -> Self:
-        """Show a page, to viewers without how approvals went."""
+        """Show a page; viewers do not see how approvals went."""
         return cls(
             events=[EventResponse.of(event, with_errors=with_errors) for event in page.events],
             pagination=EventPagination(next_cursor=str(page.next) if page.next is not None else None),

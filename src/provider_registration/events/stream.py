@@ -19,7 +19,7 @@ from provider_registration.web.rate_limits import TooManyRequests
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5  # also between two chances of a stream to end
+POLL_SECONDS = 0.5  # also how often a stream can end
 REMEMBERED = 1000  # events; a stream that lags further behind reads the feed itself
 PAGE = 100  # events that such a stream reads at a time
 MAX_READING = 2  # streams that do so at the same time: the others wait, so that requests find a connection
@@ -66,7 +66,7 @@ class EventStreams:
             try:
                 await self._poll()
             except DatabaseUnavailable:
-                self._logger.warning("the database does not respond; streams of events wait")
+                self._logger.warning("the database does not respond; streams of events are waiting")
             except Exception:
                 self._logger.exception("events for streams could not be read")
             await self._wake()

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 HOST = "127.0.0.1"
 MAX_MAILS = 1000
-# The page of a mail shows its HTML in a frame without scripts; its links open in the whole window.
+# The page of an e-mail shows its HTML in a frame without scripts; its links open in the whole window.
 FRAME_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -36,7 +36,7 @@ iframe {{ width: 100%; height: 34rem; border: 1px solid #8886; border-radius: 8p
 
 @dataclass(frozen=True, slots=True)
 class CaughtMail:
-    """A mail that was caught; `number` counts from 1."""
+    """An e-mail that was caught; `number` counts from 1."""
 
     number: int
     time: datetime
@@ -49,7 +49,7 @@ class CaughtMail:
         return str(body.get_content()).replace("\r\n", "\n") if body else ""
 
     def to_json(self) -> dict[str, object]:
-        """The mail for `GET /sandbox/mails`."""
+        """The e-mail for `GET /sandbox/mails`."""
         return {
             "number": self.number,
             "time": self.time.isoformat().replace("+00:00", "Z"),
@@ -61,14 +61,14 @@ class CaughtMail:
 
 
 class Mails:
-    """The last MAX_MAILS mails; also the handler of aiosmtpd's server."""
+    """The last MAX_MAILS e-mails; also the handler of aiosmtpd's server."""
 
     def __init__(self) -> None:
         self.caught: deque[CaughtMail] = deque(maxlen=MAX_MAILS)
         self._count = 0
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
-        """Keep a mail."""
+        """Keep an e-mail."""
         content = envelope.original_content or b""
         message = message_from_bytes(content, _class=EmailMessage, policy=policy.default)
         self._count += 1
@@ -85,24 +85,24 @@ class Mails:
         ]
 
     async def list_mails(self, request: Request) -> JSONResponse:
-        """Every mail, oldest first; `?to=` selects those to one address."""
+        """Every e-mail, oldest first; `?to=` selects those to one e-mail address."""
         to = request.query_params.get("to")
         found = [mail.to_json() for mail in self.caught if to is None or to in mail.recipients]
         return JSONResponse({"total": len(found), "mails": found})
 
     async def show_mails(self, _request: Request) -> HTMLResponse:
-        """The page with all mails, newest first."""
+        """The page with all e-mails, newest first."""
         rows = "".join(
             f"<tr><td>{mail.time:%H:%M:%S}</td><td>{escape(', '.join(mail.recipients))}</td>"
             f'<td><a href="/mails/{mail.number}">{escape(str(mail.message["Subject"]))}</a></td></tr>'
             for mail in reversed(self.caught)
         )
-        none = "<p>None yet: apply, or decide about an application. Reload this page after a few seconds.</p>"
+        none = "<p>None yet: apply, or decide on an application. Reload this page after a few seconds.</p>"
         head = "<tr><th>Time (UTC)</th><th>To</th><th>Subject</th></tr>"
         return HTMLResponse(PAGE.format(title="E-mails", content=f"<table>{head}{rows}</table>" if rows else none))
 
     async def show_mail(self, request: Request) -> HTMLResponse:
-        """The page of one mail: headers, HTML and text."""
+        """The page of one e-mail: headers, HTML and text."""
         mail = self._find(request)
         headers = "".join(
             f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in mail.message.items()
@@ -112,13 +112,13 @@ class Mails:
             "</iframe>"
         )
         content = (
-            f'<p><a href="/mails">All mails</a></p><table>{headers}</table><h2>HTML</h2>{frame}'
+            f'<p><a href="/mails">All e-mails</a></p><table>{headers}</table><h2>HTML</h2>{frame}'
             f"<h2>Text</h2><pre>{escape(mail.part('plain'))}</pre>"
         )
         return HTMLResponse(PAGE.format(title=escape(str(mail.message["Subject"])), content=content))
 
     async def show_html(self, request: Request) -> HTMLResponse:
-        """The HTML of one mail, whose links open outside the frame."""
+        """The HTML of one e-mail, whose links open outside the frame."""
         html = self._find(request).part("html").replace("<head>", '<head><base target="_top">', 1)
         return HTMLResponse(html, headers=FRAME_HEADERS)
 

@@ -19,14 +19,14 @@ SENT = "If there is an application with this e-mail address, a link to it is on 
 
 @router.post(
     "/lost",
-    summary="Ask for a lost link to a status page",
+    summary="Request a new link to a status page",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=success(202, "The same answer for every address, after the same time", {"detail": SENT}),
+    responses=success(202, "The same response for every e-mail address, after the same time", {"detail": SENT}),
     openapi_extra=request_body(
         (
             "application/json",
             LostLinkRequest,
-            {"The address of the application": {"contact_email": EXAMPLE["contact_email"]}},
+            {"The e-mail address of the application": {"contact_email": EXAMPLE["contact_email"]}},
         )
     ),
 )

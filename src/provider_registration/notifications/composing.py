@@ -35,7 +35,7 @@ DIRECTIONS = {"left-to-right": "ltr", "right-to-left": "rtl"}
 WIDTH = 72  # characters of a line of text; URLs may be longer
 NAMESPACE = UUID(
     "5b2f7e0c-3d0b-5c39-9a51-5f6d0c7c2a11"
-)  # never change it: a repeated mail would get another Message-ID
+)  # never change it: a repeated e-mail would get another Message-ID
 MAX_SUBJECT_NAME = 60  # characters of a company's name in a subject
 
 
@@ -50,7 +50,7 @@ class Mail:
 
 
 class Composer:
-    """Composes mails from one sender: `Supply <supply@example.com>` or the address alone."""
+    """Composes e-mails from one sender: `Supply <supply@example.com>` or the e-mail address alone."""
 
     def __init__(self, mail_from: str) -> None:
         name, address = parseaddr(mail_from)
@@ -64,10 +64,10 @@ class Composer:
         self._html = {tag: _environment(tag, "html") for tag in tags}
 
     def compose(self, letter: Letter, message_id: UUID) -> Mail:
-        """Compose a mail.
+        """Compose an e-mail.
 
         Raises:
-            ValueError: the address cannot be used in an e-mail.
+            ValueError: the e-mail address cannot be used.
         """
         tag = self._tag(letter)
         template = f"{letter.message}/{tag}.jinja"
@@ -97,7 +97,7 @@ class Composer:
 
 
 def message_id_of(delivery_id: int, created_at: datetime) -> UUID:
-    """The same for every try of a delivery, and different in every database."""
+    """The same for every attempt at a delivery, and different in every database."""
     return uuid5(NAMESPACE, f"{delivery_id} {created_at.astimezone(UTC).isoformat()}")
 
 

@@ -19,7 +19,7 @@ from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.services import provide, services_of
 from provider_registration.web.text import canonical_email
 
-ANSWER_SECONDS = 0.25  # more than the database needs: the answer takes as long whether the address is known or not
+ANSWER_SECONDS = 0.25  # more than the database needs: the response takes as long for unknown e-mail addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def mailing_of(request: Request) -> Mailing:
 
 
 class LostLinks:
-    """Has a lost link sent, with one answer for every address."""
+    """Has a lost link sent, with one response for every e-mail address."""
 
     def __init__(self, notifications: NotificationService, limits: RateLimits, network: str) -> None:
         self._notifications = notifications

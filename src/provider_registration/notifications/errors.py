@@ -1,14 +1,14 @@
-"""Why a mail was not delivered. No message has an address: servers repeat it in their replies."""
+"""Why an e-mail was not delivered. No error text has an e-mail address: servers repeat it in their replies."""
 
 from __future__ import annotations
 
 
 class MailServerUnavailable(Exception):
-    """The server cannot be used for any mail: no connection, no TLS, or no sign-in."""
+    """The server cannot be used for any e-mail: no connection, no TLS, or no sign-in."""
 
 
 class MailError(Exception):
-    """One mail was not delivered; `status` is the server's reply code, if it replied."""
+    """One e-mail was not delivered; `status` is the server's reply code, if it replied."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)

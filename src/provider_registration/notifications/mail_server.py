@@ -1,4 +1,4 @@
-"""The mail server of SMTP_URL. A connection carries several mails, one after another."""
+"""The mail server of SMTP_URL. A connection carries several e-mails, one after another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from provider_registration.notifications.errors import (
 CONNECTING_SECONDS = 60.0  # until signed in
 TIMEOUT = 20.0  # for each command
 ACCEPTING_SECONDS = 120.0  # for the reply to a whole message: servers check it first (RFC 5321 section 4.5.3.2.6)
-LEASE_SECONDS = 300.0  # longer than a mail can take, from its claim to its outcome
+LEASE_SECONDS = 300.0  # longer than an e-mail can take, from its claim to its outcome
 START_INPUT, TEMPORARY, PERMANENT = 354, 400, 500
 ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)")  # RFC 3463
 NO_STARTTLS = "starttls=off"  # query of SMTP_URL
@@ -84,17 +84,17 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can carry another mail."""
+        """Whether it can carry another e-mail."""
         return self._smtp.is_connected
 
     async def send(self, mail: Mail) -> None:
-        """Send a mail.
+        """Send an e-mail.
 
         Raises:
             MailDeferred, MailRefused, MailUncertain: it was not, or may not have been, accepted.
         """
         if mail.needs_utf8 and not self._smtp.supports_extension("smtputf8"):
-            raise MailRefused("the mail server does not accept addresses beyond ASCII (SMTPUTF8)")
+            raise MailRefused("the mail server does not accept e-mail addresses beyond ASCII (SMTPUTF8)")
         protocol = await self._start(mail)
         try:
             protocol.write(mail.content.removesuffix(b"\r\n").replace(b"\r\n.", b"\r\n..") + b"\r\n.\r\n")
@@ -120,12 +120,12 @@ class Connection:
         except SMTPResponseException as error:
             code, text = error.code, error.message
         except ValueError as error:
-            raise MailRefused("the address cannot be used in SMTP") from error
+            raise MailRefused("the e-mail address cannot be used in SMTP") from error
         except (SMTPException, OSError) as error:
             smtp.close()
             raise MailDeferred(f"no reply to {command}: {type(error).__name__}") from error
         with suppress(SMTPException, OSError):
-            await smtp.rset()  # for the next mail
+            await smtp.rset()  # for the next e-mail
         raise _error_of(command, code, text)
 
 

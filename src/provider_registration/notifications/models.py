@@ -1,4 +1,4 @@
-"""Models of mails."""
+"""Models of e-mails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Message(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """The company that a mail goes to. `is_erased`: it has no address any more."""
+    """The company that an e-mail goes to. `is_erased`: it no longer has an e-mail address."""
 
     company_name: str
     contact_email: str
@@ -56,7 +56,7 @@ class NewApplication:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a mail says: a message, the reader's language, and the values of its template.
+    """What an e-mail says: a message, the reader's language, and the values of its template.
 
     `secret`: of the status link that was made for it.
     """

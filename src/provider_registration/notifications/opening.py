@@ -19,7 +19,7 @@ CONSOLE = "/admin/candidates"
 
 
 def correspondence_of(settings: Settings) -> Correspondence:
-    """What the settings say about the content of mails."""
+    """What the settings say about the content of e-mails."""
     base = settings.links_begin_with
     return Correspondence(
         status_pages=f"{base}{STATUS_PAGES}" if base and settings.public_pages else "",

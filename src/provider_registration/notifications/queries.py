@@ -1,11 +1,11 @@
-"""The SQL of mails. Their deliveries have no personal data: addresses and names are read when a mail is sent."""
+"""The SQL of e-mails. Deliveries have no personal data: e-mail addresses and names are read when one is sent."""
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
-# Subscription of the dispatcher: e-mails to companies about their applications. What another release or a change by
-# hand did is not told.
+# Subscription of the dispatcher: e-mails to companies about their applications. Nothing is sent about what another
+# release or a change by hand did.
 SUBSCRIBE = text("""
     INSERT INTO deliveries (kind, target, event_id)
     SELECT 'email', 'applicant', event.id
@@ -40,7 +40,7 @@ START_DIGEST = text("""
 """)
 
 # An e-mail to each of :recipients about the applications since the last one, if a new :period has begun; periods begin
-# :offset after midnight, UTC. Without recipients, since each application is told on its own, only go on.
+# :offset after midnight, UTC. Without recipients, since each application has an e-mail of its own, only move on.
 MAKE_DIGEST = text("""
     WITH digest AS (
         SELECT last_position
@@ -67,7 +67,7 @@ MAKE_DIGEST = text("""
     FROM digest, event_dispatcher
 """)
 
-# The company that a mail goes to.
+# The company that an e-mail goes to.
 FIND_APPLICANT = text("""
     SELECT company_name, contact_email, language, rejection_reason,
            contact_email = 'erased-' || id || '@erased.invalid' AS is_erased
@@ -75,7 +75,7 @@ FIND_APPLICANT = text("""
     WHERE id = :candidate_id
 """)
 
-# The newest of the applications with positions after :after until :until, and how many there are; not the erased ones.
+# The newest of the applications with positions after :after up to :until, and how many there are; not the erased ones.
 FIND_NEW_APPLICATIONS = text("""
     SELECT candidates.id AS candidate_id, company_name, candidates.created_at, count(*) OVER () AS total
     FROM event_positions AS numbered

@@ -16,6 +16,6 @@ class LostLinkRequest(BaseModel):
 
 
 class LostLinkResponse(BaseModel):
-    """The answer, whether there is an application or not."""
+    """The response, whether there is an application or not."""
 
     detail: str

@@ -42,15 +42,15 @@ from provider_registration.web.text import canonical_email
 
 logger = logging.getLogger(__name__)
 
-# Between the tries of a mail that the server accepts later: 24 h in all.
+# Between the attempts at an e-mail that the server does not accept yet: 24 h in all.
 WAITS = (60, 300, 900, 3600, 10_800, 27_000, 43_200)  # seconds
 JITTER = secrets.SystemRandom()
 MAILS_PER_CONNECTION = 50  # servers limit them too
-CONNECTIONS = 3  # of a process, while many mails wait
+CONNECTIONS = 3  # of a process, while many e-mails wait
 TARGETS = 20
 LONGEST_PAUSE = 60.0  # seconds between two connections, while the server refuses them
 RECORDING_SECONDS = 60.0  # for which an outcome is kept while the database does not respond
-STOP_SECONDS = 8.0  # for which a stop waits for the mail under way
+STOP_SECONDS = 8.0  # for which a stop waits for the e-mail under way
 SHOWN = 50  # applications in a digest
 PERIODS = {
     "daily": ("day", timedelta(hours=6)),  # they begin at 06:00 UTC
@@ -66,10 +66,10 @@ MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Correspondence:
-    """What mails contain besides the application, and who of the staff gets some.
+    """What e-mails contain besides the application, and which staff get them.
 
     `status_pages`, `candidates`: the URLs to which a secret or an ID is added for a page of companies or of staff; if
-    empty, mails have no such links. `staff_digest`: how often the addresses of `staff` get the new applications.
+    empty, e-mails have no such links. `staff_digest`: how often the members of `staff` get the new applications.
     """
 
     status_pages: str = ""
@@ -79,14 +79,14 @@ class Correspondence:
 
     @property
     def subscriptions(self) -> list[TextClause]:
-        """The dispatcher's statements that make deliveries of these mails."""
+        """The dispatcher's statements that make deliveries of these e-mails."""
         if self.staff_digest == "each" and self.staff:
             return [queries.SUBSCRIBE, queries.SUBSCRIBE_STAFF.bindparams(recipients=len(self.staff))]
         return [queries.SUBSCRIBE]
 
 
 class NotificationService:
-    """Sends the mails that are due, and has lost links sent."""
+    """Sends the e-mails that are due, and has lost links sent."""
 
     def __init__(
         self,
@@ -126,9 +126,9 @@ class NotificationService:
             await session.execute(queries.MAKE_DIGEST, {"period": period, "offset": offset, "recipients": recipients})
 
     async def send_due(self) -> bool:
-        """Send mails that are due, over one connection or, if many are waiting, several; return whether more are due.
+        """Send e-mails that are due, over one connection or, if many wait, several; return whether more are due.
 
-        While the mail server cannot be used, mails stay as they are, without a try.
+        While the mail server cannot be used, e-mails stay as they are, without an attempt.
         """
         if monotonic() < self._paused_until:
             return False
@@ -146,7 +146,7 @@ class NotificationService:
         return has_more
 
     async def _send_some(self, targets: Sequence[str]) -> bool:
-        """Send mails over one connection; return whether more may be due."""
+        """Send e-mails over one connection; return whether more may be due."""
         try:
             async with self._server.connect() as connection:
                 self._note_connection()
@@ -182,7 +182,7 @@ class NotificationService:
         outage = now - self._failing_since
         self._paused_until = now + min(LONGEST_PAUSE, outage)
         MAIL_OUTAGE_SECONDS.set(max(outage, 1.0))
-        self._logger.warning("the mail server cannot be used; mails are sent later", reason=str(error))
+        self._logger.warning("the mail server cannot be used; e-mails will be sent later", reason=str(error))
 
     async def _send(self, delivery: Delivery, connection: Connection) -> None:
         letter = None
@@ -206,10 +206,10 @@ class NotificationService:
         await self._record(delivery, outcome)
 
     async def _record(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Record the outcome, also when the database does not respond for a while: the mail would be sent again."""
+        """Record the outcome, even if the database does not respond for a while: else the e-mail is sent twice."""
         extra = {"delivery_id": delivery.id, "target": delivery.target, "attempt": delivery.attempts}
         level = logging.INFO if outcome.state is State.DELIVERED else logging.WARNING
-        logger.log(level, "mail %s", outcome.state, extra=extra | {"reason": outcome.error})
+        logger.log(level, "e-mail %s", outcome.state, extra=extra | {"reason": outcome.error})
         ends = monotonic() + RECORDING_SECONDS
         while True:
             try:
@@ -283,7 +283,7 @@ def _deferred(delivery: Delivery, error: MailError) -> Outcome:
 
 
 async def _to_the_end(sending: Coroutine[None, None, None]) -> None:
-    """Wait for a mail; if this task is cancelled meanwhile, for STOP_SECONDS: a mail cut off would be sent twice."""
+    """Wait for an e-mail; if this task is cancelled meanwhile, for STOP_SECONDS: one cut off would be sent twice."""
     task = asyncio.create_task(sending)
     try:
         await asyncio.shield(task)

@@ -126,7 +126,7 @@ EVENTS_DISPATCHED = Counter(
 )
 LAST_DISPATCH_TIMESTAMP = Gauge(
     "provider_service_last_dispatch_timestamp_seconds",
-    "Unix time of the last successful look into the queue of events, or of the start.",
+    "Unix time of the last successful check of the queue of events, or of the start.",
     multiprocess_mode="livemax",
 )
 EVENT_STREAMS = Gauge("provider_service_event_streams", "Open streams of events.", multiprocess_mode="livesum")
@@ -146,13 +146,13 @@ DELIVERIES = Counter(
 )
 OLDEST_DELIVERY_SECONDS = Gauge(
     "provider_service_oldest_delivery_seconds",
-    "Age of the oldest message that is not delivered and still tried, by kind; 0 if there is none.",
+    "Age of the oldest message that is not delivered and still being tried, by kind; 0 if there is none.",
     ["kind"],
     multiprocess_mode="livemostrecent",
 )
 MAIL_OUTAGE_SECONDS = Gauge(
     "provider_service_mail_outage_seconds",
-    "Time in seconds for which the mail server could not be used, as of the last try; 0 if it can.",
+    "Time in seconds for which the mail server could not be used, as of the last attempt; 0 if it can be used.",
     multiprocess_mode="livemostrecent",
 )
 WEBHOOK_ATTEMPT_SECONDS = Histogram(

@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 STORAGE_TIMEOUT = 0.5  # seconds
 MAX_STORAGE_CONNECTIONS = 50  # of a process; each serves about 5,000 requests/s. Other requests wait for one
 PROBE_SECONDS = 5.0  # between requests that try a hanging storage; others skip it
-# The login limit of one IP address for all accounts, as a multiple of its limit for one account; successes count too.
+# The sign-in limit of one IP address for all accounts, as a multiple of its limit for one account; successes count too.
 ACCOUNTS_PER_ADDRESS = 10
-LOST_LINKS = "3/hour"  # e-mails with a lost link to one address: a stranger must not fill its mailbox
+LOST_LINKS = "3/hour"  # e-mails with a new link to one e-mail address: a stranger must not fill its mailbox
 INVALID_REPLY = (ArithmeticError, LookupError, TypeError, ValueError)  # raised for replies that Redis never sends
 
 
@@ -108,7 +108,7 @@ class RateLimits:
 
     @asynccontextmanager
     async def guard_login(self, account: str, network: str) -> AsyncIterator[None]:
-        """Guard one login attempt: the block checks the password, and raises if it is wrong.
+        """Guard one sign-in attempt: the block checks the password, and raises if it is wrong.
 
         An attempt is counted first; if it cannot be counted, the password is not checked. A success clears the count of
         the account, so attempts for one account from one network run one after another: many concurrent successes stay
@@ -254,7 +254,7 @@ class _Breaker:
 
 
 class _Turn:
-    """Serialises the login attempts for one account from one network."""
+    """Serialises the sign-in attempts for one account from one network."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()

@@ -1,1 +1,1 @@
-"""Webhooks: other systems hear of events over HTTPS, by Standard Webhooks 1.0.0."""
+"""Webhooks: sends events to other systems over HTTPS, as Standard Webhooks 1.0.0 specifies."""

@@ -9,7 +9,7 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 # Spelled out, since `ipaddress.is_global` differs between Python versions: IANA's special-purpose registries,
-# multicast, and the address at which a cloud answers its machines.
+# multicast, and the IP address at which Azure serves its virtual machines.
 NOT_PUBLIC = tuple(
     ip_network(network)
     for network in (
@@ -38,7 +38,7 @@ NOT_PUBLIC = tuple(
         "3fff::/20",
     )
 )
-UNICAST_V6 = IPv6Network("2000::/3")  # the only part of IPv6 that is assigned to the public
+UNICAST_V6 = IPv6Network("2000::/3")  # the only part of IPv6 that is allocated for global unicast
 NAT64 = IPv6Network("64:ff9b::/96")
 
 

@@ -49,7 +49,7 @@ router = APIRouter(tags=["webhooks"], route_class=Route)
 WEBHOOKS = "/webhooks"
 WEBHOOK = f"{WEBHOOKS}/{{webhook_id}}"
 THIS_WEBHOOK = {"webhook_id": "$response.body#/webhook_id"}
-REFUSED_URL = WebhookUrlRefused("its IP address is not public, and WEBHOOKS_ALLOWED_NETWORKS does not have it")
+REFUSED_URL = WebhookUrlRefused("its IP address is not public, and WEBHOOKS_ALLOWED_NETWORKS does not include it")
 
 
 @router.post(
@@ -81,7 +81,7 @@ REFUSED_URL = WebhookUrlRefused("its IP address is not public, and WEBHOOKS_ALLO
 )
 @refuses(TooManyWebhooks(MAX_WEBHOOKS), REFUSED_URL, InvalidRequest.at("body", "url", "Field required"))
 async def create_webhook(request: Request, user: AdminDep, body: WebhookBody, service: WebhookServiceDep) -> Response:
-    """Add a URL to which events are sent from now on, signed by Standard Webhooks 1.0.0."""
+    """Add a URL to which events are sent from now on, signed as Standard Webhooks 1.0.0 specifies."""
     new = await service.create(body.url, tuple(body.types), body.description, user_id=user.user_id)
     location = f"{request.scope.get('root_path', '')}{WEBHOOKS}/{new.webhook.webhook_id}"
     content = WebhookSecretResponse.of(new).model_dump_json()
@@ -125,7 +125,7 @@ async def change_webhook(
 ) -> WebhookResponse:
     """Change the URL, the types or the description, or disable or enable it.
 
-    While it is disabled, nothing is sent and no new events are queued; deliveries that are pending go on afterwards.
+    While it is disabled, nothing is sent and no new events are queued; pending deliveries continue once it is enabled.
     """
     changes = Changes(
         url=body.url,
@@ -198,7 +198,7 @@ async def list_webhook_deliveries(
     f"{WEBHOOK}/deliveries/{{delivery_id}}/retry",
     summary="Send an event again",
     status_code=status.HTTP_202_ACCEPTED,
-    responses={202: {"description": "It is sent soon"}},
+    responses={202: {"description": "It will be sent soon"}},
 )
 @refuses(
     WebhookNotFound(EXAMPLE_ID),
@@ -212,7 +212,7 @@ async def retry_webhook_delivery(
     service: WebhookServiceDep,
     _user: AdminDep,
 ) -> None:
-    """Send an event that was not delivered again, now and with all its attempts."""
+    """Send an undelivered event again, now and with all its attempts."""
     await service.retry(webhook_id, delivery_id)
 
 
@@ -221,7 +221,7 @@ async def retry_webhook_delivery(
     summary="Send past events once more",
     status_code=status.HTTP_202_ACCEPTED,
     responses=success(202, "The events are being queued", {**EXAMPLE_WEBHOOK, "replay_since": "2026-03-14T00:00:00Z"}),
-    openapi_extra=request_body(("application/json", ReplayRequest, {"Since a day": {"since": "2026-03-14T00:00:00Z"}})),
+    openapi_extra=request_body(("application/json", ReplayRequest, {"From a date": {"since": "2026-03-14T00:00:00Z"}})),
 )
 @refuses(
     WebhookNotFound(EXAMPLE_ID),

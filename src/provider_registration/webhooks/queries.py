@@ -47,7 +47,7 @@ LIST_WEBHOOKS = statement("SELECT {webhook} FROM webhooks ORDER BY created_at, i
 
 FIND_WEBHOOK = statement("SELECT {webhook} FROM webhooks WHERE id = :webhook_id", webhook=WEBHOOK)
 
-# Change the fields that are not NULL. Enabling forgets earlier failures; a webhook that is disabled already keeps why.
+# Change the fields that are not NULL. Enabling forgets earlier failures; one that is already disabled keeps its reason.
 UPDATE_WEBHOOK = statement(
     """
     UPDATE webhooks
@@ -174,7 +174,7 @@ START_REPLAY = statement(
 )
 
 # Queue the next :batch events of a replay once more, whatever became of them, except those that are being sent or have
-# no position yet. Returns whether the replay goes on; no row if there is none that no other process works on.
+# no position yet. Returns whether the replay goes on; no row if there is none, or other processes hold them all.
 REPLAY = text("""
     WITH replay AS MATERIALIZED (
         SELECT id, types, replay_at, replay_id, replay_until
@@ -233,7 +233,7 @@ REPLACE_SECRETS = text("""
     UPDATE webhooks SET secret = :secret, previous_secret = :previous_secret WHERE id = :webhook_id
 """)
 
-# For the metrics: the number of webhooks in each state, and for how long the one that has failed longest has.
+# For the metrics: the number of webhooks in each state, and how long the one that has failed longest has been failing.
 SUMMARISE = text("""
     SELECT count(*) FILTER (WHERE disabled_reason IS NULL AND failing_since IS NULL) AS working,
            count(*) FILTER (WHERE disabled_reason IS NULL AND failing_since IS NOT NULL) AS failing,

@@ -1,4 +1,4 @@
-"""Resolves host names in threads of its own: a name server that does not respond must not occupy those of others."""
+"""Resolves host names in threads of its own: a name server that does not respond must not block other work."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _host(text: str, rules: AddressRules) -> str:
     if address is None and _NUMBER.fullmatch(host.rpartition(".")[2]):
         raise WebhookUrlRefused("an IPv4 address must be written as four decimal numbers")
     if address is not None and not rules.permits(address):
-        raise WebhookUrlRefused("its IP address is not public, and WEBHOOKS_ALLOWED_NETWORKS does not have it")
+        raise WebhookUrlRefused("its IP address is not public, and WEBHOOKS_ALLOWED_NETWORKS does not include it")
     if address is None and not rules.allowed and _is_internal(host):
         raise WebhookUrlRefused("its host name is internal, and WEBHOOKS_ALLOWED_NETWORKS is empty")
     return host

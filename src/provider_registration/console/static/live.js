@@ -1,4 +1,4 @@
-// Tells on lists and on a candidate's page when something has changed since. One tab follows events for all of them.
+// Says on lists and on a candidate's page that something has changed. One tab follows events for all of them.
 
 const box = document.querySelector(".live");
 const tabs = new BroadcastChannel("events");
@@ -40,6 +40,6 @@ if (box?.dataset.live && navigator.locks) {
     last = data.last;
     tell(data.event);
   });
-  // Whoever has the lock follows; when its tab is closed, the browser gives the lock to the next one.
+  // The tab that has the lock follows; when it is closed, the browser gives the lock to the next one.
   navigator.locks.request("events", follow);
 }
