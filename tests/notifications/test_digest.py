@@ -48,7 +48,7 @@ async def test_each_address_gets_the_new_applications_once(post_office, digest, 
         assert f"{PUBLIC_URL}/admin/candidates/{candidate['candidate_id']}" in both
         assert candidate["candidate_id"] not in one
     assert third["candidate_id"] in one
-    assert "3 applications wait for a decision" in one
+    assert "3 applications are waiting for a decision" in one
 
 
 async def test_before_the_time_has_come_there_is_no_digest(post_office):
