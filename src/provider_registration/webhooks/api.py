@@ -198,6 +198,7 @@ async def list_webhook_deliveries(
     f"{WEBHOOK}/deliveries/{{delivery_id}}/retry",
     summary="Send an event again",
     status_code=status.HTTP_202_ACCEPTED,
+    response_class=Response,
     responses={202: {"description": "It will be sent soon"}},
 )
 @refuses(
@@ -211,9 +212,10 @@ async def retry_webhook_delivery(
     delivery_id: Annotated[int, Path(ge=1, le=MAX_ID, description="The delivery's ID")],
     service: WebhookServiceDep,
     _user: AdminDep,
-) -> None:
+) -> Response:
     """Send an undelivered event again, now and with all its attempts."""
     await service.retry(webhook_id, delivery_id)
+    return Response(status_code=status.HTTP_202_ACCEPTED)
 
 
 @router.post(
