@@ -179,7 +179,7 @@ async def test_when_a_publisher_is_killed_before_it_moves_the_position_repeats_a
         pass
 
     async def die(name):
-        if name == "before_broker_release":
+        if name == "broker.before-release":
             raise Killed
 
     monkeypatch.setattr(failpoints, "hook", die)

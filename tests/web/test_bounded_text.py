@@ -20,6 +20,7 @@ from provider_registration.app import create_app
 from provider_registration.applicants.form import ApplicationForm, FormRefused
 from provider_registration.auth.schemas import LoginForm, LoginRequest
 from provider_registration.candidates.schemas import CandidateRegistration, RejectionRequest
+from provider_registration.console.activity import ActivityPageQuery
 from provider_registration.console.approvals import MAX_DIGITS
 from provider_registration.console.candidates import CandidatesQuery
 from provider_registration.pages.forms import Form
@@ -109,7 +110,7 @@ def normalised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.asvs("V1.1.1")
-@pytest.mark.parametrize(("name", "field"), [(name, field) for name, field, _ in FIELDS])
+@pytest.mark.parametrize(("name", "field"), [(name, info.alias or field) for name, field, info in FIELDS])
 def test_endless_text_is_refused_before_it_is_normalised(name: str, field: str, normalised: list[int]) -> None:
     for sent in (ENDLESS, [ENDLESS]):
         with pytest.raises(ValidationError):
@@ -127,6 +128,7 @@ READ_ELSEWHERE = {
     "version": "digits",
     "mark": "a UUID and digits",
     "column": "known names",
+    "types": "known names",
     "decision": "known words",
     "choice": "known words",
     "confirmed": "compared with provider_id",
@@ -147,9 +149,9 @@ def test_every_field_of_a_form_is_one_of_a_model_or_known_to_be_bounded() -> Non
         for name in re.findall(r'<(?:input|textarea|select|button)\b[^>]*?\bname="([^"]+)"', template.read_text())
     }
     of_models = {
-        field
-        for model in (CandidateRegistration, LoginRequest, RejectionRequest, CandidatesQuery)
-        for field in model.model_fields
+        info.alias or field
+        for model in (CandidateRegistration, LoginRequest, RejectionRequest, CandidatesQuery, ActivityPageQuery)
+        for field, info in model.model_fields.items()
     }
 
     assert names - of_models == {name for name in READ_ELSEWHERE if name in names}

@@ -10,12 +10,12 @@ import asyncio
 import logging
 from uuid import uuid4
 
-from provider_registration import failpoints
 from provider_registration.broker import queries
 from provider_registration.broker.errors import BrokerUnavailable
 from provider_registration.broker.jetstream import JetStream
 from provider_registration.broker.models import Message
 from provider_registration.db.database import Database
+from provider_registration.failpoints import reach
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import EVENTS_PUBLISHED, OLDEST_UNPUBLISHED_SECONDS
 from provider_registration.periodic import repeat
@@ -62,7 +62,7 @@ class Publisher:
         except BrokerUnavailable:
             await self._release(claimed.position)  # so that another process can try at once
             raise
-        await failpoints.reach("before_broker_release")
+        await reach("broker.before-release")
         await self._release(messages[stored - 1].position if stored else claimed.position)
         EVENTS_PUBLISHED.inc(stored)
         return stored == PAGE

@@ -15,11 +15,13 @@ from pydantic_core import PydanticCustomError
 from provider_registration.audit.models import ActorKind
 from provider_registration.events.models import Event, EventPage, EventType, FeedEvent, FeedPage
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
+from provider_registration.web.text import OpaqueText
 
 MAX_EVENT_ID = 2**63 - 1
 CURSOR = r"^[0-9]{1,18}$"
 CURSOR_OR_LATEST = r"^([0-9]{1,18}|latest)$"
 POSITION = re.compile("[0-9]{1,18}")
+MAX_TYPES_LENGTH = 1000  # characters: all types together have fewer
 MAX_FEED = 1000  # events in a page of the feed
 # What viewers do not see: how an approval went.
 HIDDEN_FROM_VIEWERS = ("idempotency_key", "error")
@@ -75,8 +77,8 @@ class EventQuery(BaseModel):
     )
 
 
-def _types(value: str | None) -> str | None:
-    if value is not None and not set(value.split(",")) <= set(EventType):
+def _types(value: str) -> str:
+    if not set(value.split(",")) <= set(EventType):
         raise PydanticCustomError("event_types", "Input should be types of events, separated by commas")
     return value
 
@@ -91,10 +93,10 @@ class StreamQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: str | None = Field(
-        None, pattern=CURSOR, description="Continue after this cursor: `next_after` of a page, or the `id` of an event"
+    after: Annotated[OpaqueText, Field(pattern=CURSOR)] | None = Field(
+        None, description="Continue after this cursor: `next_after` of a page, or the `id` of an event"
     )
-    types: Annotated[str | None, AfterValidator(_types)] = Field(
+    types: Annotated[str, Field(max_length=MAX_TYPES_LENGTH), AfterValidator(_types)] | None = Field(
         None, description="Only events of these types, separated by commas"
     )
 
@@ -107,9 +109,8 @@ class StreamQuery(BaseModel):
 class FeedQuery(StreamQuery):
     """Which events to read."""
 
-    after: str | None = Field(
+    after: Annotated[OpaqueText, Field(pattern=CURSOR_OR_LATEST)] | None = Field(
         None,
-        pattern=CURSOR_OR_LATEST,
         description="Continue after this cursor: `next_after` of a page, or `latest` to begin with what happens from "
         "now on; default: from the oldest event",
     )

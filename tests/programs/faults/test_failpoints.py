@@ -8,7 +8,7 @@ from pathlib import Path
 import provider_registration
 from provider_registration import failpoints
 
-from .kills import DISPATCHING, FAILPOINTS, MAILING
+from .kills import CALLING, DISPATCHING, FAILPOINTS, MAILING, PUBLISHING
 
 SOURCE = Path(provider_registration.__file__).parent
 
@@ -16,7 +16,13 @@ SOURCE = Path(provider_registration.__file__).parent
 def test_every_failpoint_of_the_source_is_tried():
     text = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
 
-    assert set(re.findall(r'\breach\("([^"]+)"\)', text)) == {*FAILPOINTS, *DISPATCHING, *MAILING}
+    assert set(re.findall(r'\breach\("([^"]+)"\)', text)) == {
+        *FAILPOINTS,
+        *DISPATCHING,
+        *MAILING,
+        *CALLING,
+        *PUBLISHING,
+    }
     assert text.count("await reach(") == len(re.findall(r'\bawait reach\("', text))
 
 
