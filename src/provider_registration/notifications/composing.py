@@ -116,7 +116,7 @@ def _environment(tag: str, kind: str) -> Environment:
         quoted=_quoted,
         short=_short,
         one_line=_one_line,
-        instant=lambda at: f"{format_instant(at.astimezone(UTC), 'medium', locale=locale)} UTC",
+        instant=lambda at: f"{format_instant(at.astimezone(UTC), 'd MMM y, HH:mm', locale=locale)} UTC",
         number=partial(format_decimal, locale=locale),
     )
     environment.globals.update(tag=tag, direction=DIRECTIONS[locale.character_order], layout=f"layout.{kind}.jinja")
