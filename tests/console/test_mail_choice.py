@@ -77,7 +77,7 @@ async def test_the_choice_is_kept_when_the_reason_is_missing(admin, register):
 async def test_with_scripts_the_choice_counts_for_each(signed_in, register, notified):
     candidates = [await register() for _ in range(2)]
     async with signed_in() as page:
-        await page.goto("/admin/candidates")
+        await page.goto("/admin/candidates?order=newest")
         for candidate in candidates:
             await page.locator(f'input[name="mark"][value^="{candidate["candidate_id"]}"]').check()
         await page.get_by_role("button", name="Reject").first.click()
