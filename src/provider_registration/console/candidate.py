@@ -22,7 +22,7 @@ from provider_registration.console.event_names import EVENTS
 from provider_registration.console.layout import AGAIN, CANDIDATE, CANDIDATES, NEXT, Layout, LayoutDep, page_of
 from provider_registration.console.reasons import parse_reason, reason_values
 from provider_registration.events.dependencies import EventServiceDep
-from provider_registration.events.schemas import MAX_EVENT_ID
+from provider_registration.events.schemas import MAX_ID
 from provider_registration.pages.forms import FormDep
 
 router = APIRouter(include_in_schema=False)
@@ -33,7 +33,7 @@ NONE_PENDING = Outcome("success", "No candidates are pending.")
 
 EVENTS_SHOWN = 50
 
-BeforeEvent = Annotated[int | None, Query(ge=1, le=MAX_EVENT_ID)]
+BeforeEvent = Annotated[int | None, Query(ge=1, le=MAX_ID)]
 
 
 @router.get(NEXT)

@@ -13,10 +13,10 @@ from provider_registration.deliveries.dependencies import DeliveryServiceDep
 from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
 from provider_registration.deliveries.schemas import (
     EXAMPLE_DELIVERIES,
-    MAX_ID,
     DeliveryListResponse,
     DeliveryQuery,
 )
+from provider_registration.events.schemas import MAX_ID
 from provider_registration.web.openapi import links, refuses, success
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest

@@ -9,9 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from provider_registration.deliveries.models import DeliveryPage, DeliveryRecord, Kind, State
+from provider_registration.events.schemas import MAX_ID, EventPagination
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
-
-MAX_ID = 2**63 - 1
 
 EXAMPLE_DELIVERIES: dict[str, Any] = {
     "deliveries": [
@@ -95,22 +94,16 @@ class DeliveryResponse(BaseModel):
         )
 
 
-class DeliveryPagination(BaseModel):
-    """The position of a page of deliveries."""
-
-    next_cursor: str | None = Field(description="Cursor of the next page; null on the last")
-
-
 class DeliveryListResponse(BaseModel):
     """Some deliveries, newest first."""
 
     deliveries: list[DeliveryResponse]
-    pagination: DeliveryPagination
+    pagination: EventPagination
 
     @classmethod
     def of(cls, page: DeliveryPage) -> Self:
         """Show a page."""
         return cls(
             deliveries=[DeliveryResponse.of(record) for record in page.deliveries],
-            pagination=DeliveryPagination(next_cursor=str(page.next) if page.next is not None else None),
+            pagination=EventPagination(next_cursor=str(page.next) if page.next is not None else None),
         )

@@ -17,7 +17,7 @@ from provider_registration.events.models import Event, EventPage, EventType, Fee
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from provider_registration.web.text import OpaqueText
 
-MAX_EVENT_ID = 2**63 - 1
+MAX_ID = 2**63 - 1  # of events and of what is about them: PostgreSQL's largest bigint
 CURSOR = r"^[0-9]{1,18}$"
 CURSOR_OR_LATEST = r"^([0-9]{1,18}|latest)$"
 POSITION = re.compile("[0-9]{1,18}")
@@ -72,9 +72,7 @@ class EventQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Maximum events")
-    cursor: int | None = Field(
-        None, ge=1, le=MAX_EVENT_ID, description="Continue after a page: its `pagination.next_cursor`"
-    )
+    cursor: int | None = Field(None, ge=1, le=MAX_ID, description="Continue after a page: its `pagination.next_cursor`")
 
 
 def _types(value: str) -> str:

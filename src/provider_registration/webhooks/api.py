@@ -9,7 +9,8 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 from provider_registration.auth.dependencies import AdminDep
 from provider_registration.deliveries.api import EXAMPLE_DELIVERY_ID
 from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
-from provider_registration.deliveries.schemas import MAX_ID, DeliveryListResponse
+from provider_registration.deliveries.schemas import DeliveryListResponse
+from provider_registration.events.schemas import MAX_ID
 from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest

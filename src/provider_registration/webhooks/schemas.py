@@ -9,8 +9,9 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from provider_registration.deliveries.models import State
-from provider_registration.deliveries.schemas import EXAMPLE_DELIVERIES, MAX_ID
+from provider_registration.deliveries.schemas import EXAMPLE_DELIVERIES
 from provider_registration.events.models import EventType
+from provider_registration.events.schemas import MAX_ID
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from provider_registration.web.text import Text
 from provider_registration.webhooks.models import DisabledReason, NewSecret

@@ -18,6 +18,7 @@ from provider_registration.deliveries.errors import DeliveryNotFound
 from provider_registration.deliveries.models import DeliveryPage, Kind, State
 from provider_registration.deliveries.service import DeliveryService
 from provider_registration.encryption import SecretBox
+from provider_registration.events.schemas import MAX_ID
 from provider_registration.webhooks import queries
 from provider_registration.webhooks.addresses import AddressRules
 from provider_registration.webhooks.errors import TooManyWebhooks, WebhookDisabled, WebhookNotFound, WebhooksOff
@@ -27,7 +28,6 @@ from provider_registration.webhooks.sending import Sender
 from provider_registration.webhooks.signing import new_secret, shown, signed_headers
 from provider_registration.webhooks.urls import WebhookUrl
 
-MAX_ID = 2**63 - 1
 MAX_WEBHOOKS = 100  # each has tasks and connections of its own
 ROTATION_HOURS = 24  # for which messages are also signed with the old secret
 
