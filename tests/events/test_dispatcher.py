@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from provider_registration import failpoints
-from provider_registration.db.database import Database
+from provider_registration.db.database import Database, DatabaseUnavailable
 from provider_registration.events.dispatcher import BATCH, Dispatcher
 from tests.events.candidates import add_candidate, add_event
 
@@ -39,8 +39,9 @@ async def open_dispatcher(own_database_url):
     """Opens dispatchers with connections of their own."""
 
     @asynccontextmanager
-    async def open_dispatcher(*subscriptions):
-        database = Database(own_database_url.replace("postgresql://", "postgresql+asyncpg://"), pool_size=2)
+    async def open_dispatcher(*subscriptions, time_limit=None):
+        url = own_database_url.replace("postgresql://", "postgresql+asyncpg://")
+        database = Database(url, pool_size=2, time_limit=time_limit)
         yield Dispatcher(database, subscriptions)
         await database.close()
 
@@ -164,6 +165,29 @@ async def test_a_long_queue_is_numbered_in_batches(connections, open_dispatcher)
         assert [await dispatcher.dispatch() for _ in range(3)] == [True, False, False]
 
     assert await connection.fetchval("SELECT last_position FROM event_dispatcher") == BATCH + 1
+
+
+async def test_events_whose_deliveries_take_longer_than_a_statement_may_are_numbered_in_smaller_batches(
+    connections, open_dispatcher
+):
+    connection = await connections()
+    candidate = await add_candidate(connection)
+    await connection.execute(
+        "INSERT INTO candidate_events (candidate_id, type, actor_kind) "
+        "SELECT $1, 'candidate.approval_failed', 'service' FROM generate_series(1, 99)",
+        candidate,
+    )
+    slow = text("SELECT pg_sleep(0.04 * (CAST(:last AS bigint) - CAST(:first AS bigint) + 1))")  # 4 s for all
+    async with open_dispatcher(slow, time_limit=2) as dispatcher, asyncio.timeout(60):
+        has_more = True
+        while has_more:
+            try:
+                has_more = await dispatcher.dispatch()
+            except DatabaseUnavailable:
+                has_more = True
+
+    assert [row[3] for row in await positions(connection)] == list(range(1, 101))
+    assert await connection.fetchval("SELECT count(*) FROM event_queue") == 0
 
 
 async def test_a_queued_event_that_was_deleted_holds_nothing_up(connections, open_dispatcher):

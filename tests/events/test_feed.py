@@ -166,12 +166,20 @@ async def test_a_stream_goes_on_after_the_last_event_that_was_seen(admin, regist
     assert {one["id"], two["id"]} <= set(ids)
 
 
-async def test_a_stream_whose_cursor_is_not_kept_says_so(admin):
-    async with streaming(admin, headers={"Last-Event-ID": "999999999999"}) as lines:
+@pytest.mark.parametrize("cursor", ["999999999999", "9" * 19, "-1", "of another service"])
+async def test_a_stream_whose_cursor_is_not_kept_or_is_none_says_so(admin, cursor):
+    async with streaming(admin, headers={"Last-Event-ID": cursor}) as lines:
         fields = await next_event(lines)
 
     assert fields["event"] == "resync"
     assert int(json.loads(fields["data"])["next_after"]) < 999999999999
+
+
+async def test_an_empty_cursor_is_none(admin, register, events_of):
+    async with streaming(admin, headers={"Last-Event-ID": ""}) as lines:
+        await anext(lines)  # it is open
+        [event] = await events_of(await register())
+        await follow(lines, {event["id"]})
 
 
 async def test_a_session_has_a_bounded_number_of_streams(service, users, connect):

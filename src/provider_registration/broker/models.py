@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy import RowMapping
 
-from provider_registration.events.schemas import HIDDEN_FROM_VIEWERS
+from provider_registration.events.models import HOW_APPROVALS_WENT
 
 SUBJECTS = "provider_registration"  # the first token of every subject
 SEQUENCE_DIGITS = 10  # CloudEvents: sequences are compared as text
@@ -27,7 +27,7 @@ class Message:
     @classmethod
     def from_row(cls, row: RowMapping, *, source: str) -> Self:
         """Make a message from a row of READ_EVENTS; `source` is the URL of this service."""
-        data = {name: value for name, value in json.loads(row["data"]).items() if name not in HIDDEN_FROM_VIEWERS}
+        data = {name: value for name, value in json.loads(row["data"]).items() if name not in HOW_APPROVALS_WENT}
         event = {
             "specversion": "1.0",
             "id": str(row["id"]),

@@ -19,12 +19,12 @@ class Feed:
         self._database = database
 
     async def page(self, after: int | None, *, limit: int, types: Sequence[EventType] = tuple(EventType)) -> FeedPage:
-        """At most `limit` events of these types after the position `after`; None: from the oldest that is kept.
+        """At most `limit` events of these types after the position `after`; None: after the last one that was deleted.
 
         Raises:
             CursorExpired: events after `after` were deleted, or it comes from another copy of the database.
         """
-        parameters = {"after": after or 0, "limit": limit, "types": list(types), "scan": SCANNED}
+        parameters = {"after": after, "limit": limit, "types": list(types), "scan": SCANNED}
         async with self._database.statement() as session:
             rows = (await session.execute(queries.READ_FEED, parameters)).mappings().all()
         if not rows:  # older events are being numbered

@@ -88,13 +88,13 @@ async def stream_events(
     last_event_id: Annotated[str | None, Header(description="Continue after this `id`; browsers send it")] = None,
 ) -> StreamingResponse:
     """Follow what happens to candidates. Without a cursor, it begins with the next event."""
-    after = position_of(last_event_id if last_event_id is not None else query.after)
     stopping: asyncio.Event = request.scope["state"][STOPPING]
 
     async def frames() -> AsyncIterator[str]:
         began = sent = monotonic()
         yield "retry: 2000\n\n"
         try:
+            after = position_of(last_event_id or query.after)
             async with aclosing(streams.follow(after, query.wanted)) as following:
                 async for position, events in following:
                     now = monotonic()

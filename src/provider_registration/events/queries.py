@@ -42,7 +42,7 @@ NUMBER_EVENTS = text("""
     ), numbered AS (
         INSERT INTO event_positions (position, event_id, candidate_id, sequence)
         SELECT CAST(:last AS bigint) + row_number() OVER (ORDER BY event.id), event.id, event.candidate_id,
-               row_number() OVER (PARTITION BY event.candidate_id ORDER BY event.id) + coalesce(
+               row_number() OVER (PARTITION BY event.candidate_id ORDER BY event.id) + greatest(
                    (
                        SELECT max(earlier.sequence) FROM event_positions AS earlier
                        WHERE earlier.candidate_id = event.candidate_id
@@ -63,11 +63,12 @@ NUMBER_EVENTS = text("""
 
 # The first and last positions that readers may ask to continue after, and the last position that was read at: a page
 # reads at most :scan positions, so that rare types cost no more than others. One row without an event if none matches.
+# Without :after, it begins after the last event that was deleted: a reader could not continue after an earlier one.
 READ_FEED = text("""
     WITH scanned AS MATERIALIZED (
         SELECT position, event_id, sequence
         FROM event_positions
-        WHERE position > CAST(:after AS bigint)
+        WHERE position > (SELECT coalesce(CAST(:after AS bigint), pruned_position) FROM event_dispatcher)
         ORDER BY position
         LIMIT :scan
     ), matching AS (

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from provider_registration.audit.models import ActorKind
-from provider_registration.events.models import Event, EventPage, EventType, FeedEvent, FeedPage
+from provider_registration.events.errors import CursorExpired
+from provider_registration.events.models import HOW_APPROVALS_WENT, Event, EventPage, EventType, FeedEvent, FeedPage
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from provider_registration.web.text import OpaqueText
 
@@ -23,8 +24,6 @@ CURSOR_OR_LATEST = r"^([0-9]{1,18}|latest)$"
 POSITION = re.compile("[0-9]{1,18}")
 MAX_TYPES_LENGTH = 1000  # characters: all types together have fewer
 MAX_FEED = 1000  # events in a page of the feed
-# What viewers do not see: how an approval went.
-HIDDEN_FROM_VIEWERS = ("idempotency_key", "error")
 
 EXAMPLE_EVENTS: dict[str, Any] = {
     "events": [
@@ -82,8 +81,16 @@ def _types(value: str) -> str:
 
 
 def position_of(cursor: str | None) -> int | None:
-    """The position of a cursor; None if there is none, or none of ours."""
-    return int(cursor) if cursor is not None and POSITION.fullmatch(cursor) else None
+    """The position of a cursor; None without one.
+
+    Raises:
+        CursorExpired: it is none of ours.
+    """
+    if cursor is None:
+        return None
+    if not POSITION.fullmatch(cursor):
+        raise CursorExpired
+    return int(cursor)
 
 
 class StreamQuery(BaseModel):
@@ -110,7 +117,7 @@ class FeedQuery(StreamQuery):
     after: Annotated[OpaqueText, Field(pattern=CURSOR_OR_LATEST)] | None = Field(
         None,
         description="Continue after this cursor: `next_after` of a page, or `latest` to begin with what happens from "
-        "now on; default: from the oldest event",
+        "now on; default: after the last event that was removed",
     )
     limit: int = Field(MAX_LIMIT, ge=1, le=MAX_FEED, description="Maximum events")
 
@@ -155,7 +162,7 @@ class EventResponse(BaseModel):
             version=event.version,
             data=data
             if with_errors
-            else {name: value for name, value in data.items() if name not in HIDDEN_FROM_VIEWERS},
+            else {name: value for name, value in data.items() if name not in HOW_APPROVALS_WENT},
         )
 
 
