@@ -50,6 +50,7 @@ CREATE TABLE broker_positions (
     "position" bigint NOT NULL,
     holder uuid,
     lease_ends_at timestamp with time zone,
+    used_at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT pk_broker_positions PRIMARY KEY (name)
 ) WITH (fillfactor=10);
 
@@ -205,6 +206,7 @@ CREATE TABLE approval_events (
     CONSTRAINT ck_approval_events_event CHECK (event::text = ANY (ARRAY['requested'::text, 'retry_requested'::text, 'failed'::text, 'in_doubt'::text, 'linked'::text, 'let_go'::text, 'approved'::text, 'orphaned'::text]))
 );
 
+CREATE INDEX ix_approval_events_at ON approval_events USING btree (at, id);
 CREATE INDEX ix_approval_events_candidate_id ON approval_events USING btree (candidate_id, id);
 CREATE INDEX ix_approval_events_orphaned ON approval_events USING btree (id) WHERE event::text = 'orphaned'::text;
 
@@ -635,6 +637,9 @@ AS $function$
     DECLARE
         kept_days integer := (SELECT greatest(minimum_days, least(days, 36500)) FROM event_retention);
         kept_since timestamptz := now() - make_interval(days => kept_days);
+        unpublished bigint := (
+            SELECT min(position) FROM broker_positions WHERE used_at > now() - interval '7 days'
+        );
         old bigint[];
         deleted bigint;
         total bigint := 0;
@@ -657,6 +662,9 @@ AS $function$
               AND NOT EXISTS (
                   SELECT FROM deliveries WHERE event_id = event.id AND state IN ('pending', 'delivering')
               )
+              AND NOT EXISTS (
+                  SELECT FROM event_positions WHERE event_id = event.id AND position > unpublished
+              )
             ORDER BY at, id
             LIMIT batch
             FOR UPDATE SKIP LOCKED
@@ -677,7 +685,7 @@ AS $function$
             WHERE at < kept_since
               AND event <> 'orphaned'
               AND NOT EXISTS (SELECT FROM approval_intents WHERE candidate_id = copy.candidate_id)
-            ORDER BY id
+            ORDER BY at, id
             LIMIT batch
             FOR UPDATE SKIP LOCKED
         );
@@ -775,4 +783,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('025_broker');
+INSERT INTO alembic_version VALUES ('026_event_retention');

@@ -12,6 +12,7 @@ from provider_registration.activity import pruning
 from provider_registration.db.database import Database
 from provider_registration.db.grants import grant_service
 from provider_registration.events.dispatcher import Dispatcher
+from provider_registration.events.feed import Feed
 from provider_registration.observability.metrics import EVENTS_PRUNED
 from provider_registration.settings import DatabaseSettings
 
@@ -50,17 +51,22 @@ async def owner(own_database_url):
 
 
 @pytest.fixture
-async def dispatch(own_database_url):
-    """Give every event its position in the feed."""
+async def own_database(own_database_url):
     database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
-    dispatcher = Dispatcher(database, subscriptions=[])
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def dispatch(own_database):
+    """Give every event its position in the feed."""
+    dispatcher = Dispatcher(own_database, subscriptions=[])
 
     async def dispatch():
         while await dispatcher.dispatch():
             pass
 
-    yield dispatch
-    await database.close()
+    return dispatch
 
 
 @pytest.fixture
@@ -180,6 +186,22 @@ async def test_what_is_not_in_the_feed_or_not_delivered_yet_stays(owner, company
     assert left == events[:2]
 
 
+@pytest.mark.parametrize(("days_without_use", "stays"), [(0, True), (6, True), (8, False)])
+async def test_what_the_broker_does_not_have_yet_stays_while_somebody_publishes(
+    owner, company, as_service, days_without_use, stays
+):
+    await owner.execute(KEEP, 1)
+    await owner.execute(
+        "INSERT INTO broker_positions (name, position, used_at) VALUES ('nats', 3, now() - make_interval(days => $1))",
+        days_without_use,
+    )
+
+    await as_service.fetchval(CALL, 1, 1000)
+
+    left = await owner.fetchval("SELECT array_agg(position ORDER BY position) FROM event_positions WHERE position > 1")
+    assert left == ([4, 5] if stays else None)
+
+
 async def test_the_feed_says_where_it_begins_and_sequences_go_on(owner, company, as_service, dispatch):
     await owner.execute(KEEP, 1)
     await owner.execute("UPDATE candidate_events SET at = at - interval '9 days'")  # the registration, too
@@ -191,6 +213,42 @@ async def test_the_feed_says_where_it_begins_and_sequences_go_on(owner, company,
 
     assert await owner.fetchval("SELECT pruned_position FROM event_dispatcher") == last
     assert await owner.fetchval("SELECT array_agg(sequence) FROM event_positions") == [len(DAYS) + 2]
+
+
+async def prune_except_the_first(owner, as_service):
+    """The first event, of an orphaned provider, stays."""
+    await owner.execute(KEEP, 1)
+    await owner.execute("UPDATE candidate_events SET at = at - interval '9 days'")
+    await owner.execute(
+        "UPDATE candidate_events SET type = 'candidate.provider_orphaned'"
+        " WHERE id = (SELECT event_id FROM event_positions WHERE position = 1)"
+    )
+    await as_service.fetchval(CALL, 1, 1000)
+
+
+async def test_a_sequence_is_not_given_again_while_an_earlier_event_is_kept(owner, company, as_service, dispatch):
+    await prune_except_the_first(owner, as_service)
+
+    await owner.execute(ADD_EVENT, company, "candidate.status_link_replaced", 0, "{}")
+    await dispatch()
+
+    sequences = await owner.fetchval("SELECT array_agg(sequence ORDER BY position) FROM event_positions")
+    assert sequences == [1, len(DAYS) + 2]
+
+
+async def test_a_reader_that_starts_again_reaches_the_end_though_events_are_kept(
+    owner, company, as_service, dispatch, own_database
+):
+    await prune_except_the_first(owner, as_service)
+    for _ in range(2):
+        await owner.execute(ADD_EVENT, company, "candidate.status_link_replaced", 0, "{}")
+    await dispatch()
+    feed = Feed(own_database)
+
+    first = await feed.page(None, limit=1)
+    second = await feed.page(first.next, limit=1)
+
+    assert [event.sequence for event in [*first.events, *second.events]] == [len(DAYS) + 2, len(DAYS) + 3]
 
 
 async def test_the_copies_for_the_release_before_go_too(owner, company, as_service):
@@ -206,6 +264,26 @@ async def test_the_copies_for_the_release_before_go_too(owner, company, as_servi
 
     assert await owner.fetchval("SELECT min(at) > now() - interval '11 days' FROM approval_events")
     assert await owner.fetchval("SELECT count(*) FROM approval_events") == 2
+
+
+async def test_young_copies_are_not_read(owner, company, as_service):
+    await owner.execute(KEEP, 30)
+    await owner.execute(
+        "INSERT INTO approval_events (candidate_id, idempotency_key, event, at)"
+        " SELECT $1, gen_random_uuid(), 'failed', now() - make_interval(days => 40 * (n = 3000)::integer)"
+        " FROM generate_series(1, 3000) AS n",
+        company,
+    )
+    await owner.execute("ANALYZE approval_events")
+    for _ in range(7):  # from the sixth call on, PostgreSQL may use a plan for any values
+        async with as_service.transaction():
+            await as_service.fetchval(CALL, 30, 500)
+            read = await as_service.fetchval(
+                "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'approval_events'"
+            )
+        assert read < 100
+
+    assert await owner.fetchval("SELECT count(*) FROM approval_events") == 2999
 
 
 async def test_a_role_that_does_not_write_the_logs_may_not_prune_them(owner, company, server_url):

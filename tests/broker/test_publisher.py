@@ -170,6 +170,20 @@ async def test_while_nats_is_down_events_wait_and_then_arrive_in_order(events, s
     assert OLDEST_UNPUBLISHED_SECONDS._value.get() == 0
 
 
+async def test_a_position_in_use_is_told_from_one_that_nobody_uses(events, stream):
+    publisher = events.publisher(stream.url)
+    await publisher.publish()
+    is_recent = "SELECT used_at > now() - interval '1 hour' FROM broker_positions"
+    await events.connection.execute("UPDATE broker_positions SET used_at = now() - interval '2 hours'")
+    assert not await events.connection.fetchval(is_recent)
+    stream.stop()
+
+    await publisher.publish()
+
+    assert await events.connection.fetchval(is_recent)
+    stream.start()
+
+
 async def test_when_a_publisher_is_killed_before_it_moves_the_position_repeats_are_removed(events, stream, monkeypatch):
     killed, other = events.publisher(stream.url), events.publisher(stream.url)
     await killed.publish()

@@ -5,8 +5,13 @@ from __future__ import annotations
 from sqlalchemy import text
 
 # The age in seconds of the oldest event that is not published, NULL if all are; no row before the first start.
-# A position after the last one is from before the events were numbered again: start again too.
+# A position after the last one is from before the events were numbered again: start again too. Events after a position
+# in use are not removed.
 FIND_AGE = text("""
+    WITH used AS (
+        UPDATE broker_positions SET used_at = clock_timestamp()
+        WHERE name = :name AND used_at < clock_timestamp() - interval '1 hour'
+    )
     SELECT extract(epoch FROM clock_timestamp() - oldest.at) AS seconds
     FROM broker_positions AS broker
     CROSS JOIN event_dispatcher

@@ -255,6 +255,7 @@ class ApprovalEvent(Base):
             name="event",
         ),
         Index("ix_approval_events_candidate_id", "candidate_id", "id"),
+        Index("ix_approval_events_at", "at", "id"),
         Index("ix_approval_events_orphaned", "id", postgresql_where=text("event = 'orphaned'")),
     )
 
@@ -359,7 +360,7 @@ class EventDispatcher(Base):
 
 
 class BrokerPosition(Base):
-    """How far the feed is published to a broker, and which process is publishing."""
+    """How far the feed is published to a broker, and which process is publishing; `used_at` is exact to an hour."""
 
     __tablename__ = "broker_positions"
     __table_args__ = ({"postgresql_with": {"fillfactor": "10"}},)
@@ -368,6 +369,7 @@ class BrokerPosition(Base):
     position: Mapped[int] = mapped_column(BigInteger)
     holder: Mapped[UUID | None]
     lease_ends_at: Mapped[datetime | None]
+    used_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Delivery(Base):

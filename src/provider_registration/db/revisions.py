@@ -37,6 +37,7 @@ REVISIONS = (
     "023_notifications",
     "024_webhooks",
     "025_broker",
+    "026_event_retention",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"
