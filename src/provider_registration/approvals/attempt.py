@@ -150,6 +150,7 @@ class Attempt:
     async def _give_up(self, statement: TextClause, parameters: dict[str, Any]) -> bool:
         keys = {"candidate_id": self._claim.candidate_id, "claim_id": self._claim.claim_id}
         async with self._database.transaction() as session:
+            await session.execute(candidate_queries.LOCK_CANDIDATES, {"candidate_ids": [self._claim.candidate_id]})
             still_ours = (await session.execute(statement, parameters | keys)).one_or_none() is not None
             await reach("approval.before-release-commit")
         await reach("approval.after-release-commit")

@@ -83,7 +83,8 @@ CLAIM = statement(
 
 # Mark pending candidates approved, each at its expected version; end their approvals and record the events. If a
 # candidate was decided in the meantime, its approval ends too and its provider is recorded once as an orphan.
-# Returns the candidates as they are now, except those that are still pending.
+# Returns the candidates as they are now, except those that are still pending. The company gets no e-mail if the last
+# request, or a retry after it, wanted none.
 FINISH = statement(
     """
     WITH {lock_timeout}, created AS (
@@ -103,7 +104,9 @@ FINISH = statement(
         SELECT candidates.*, created.provider_id AS created_id, created.idempotency_key, created.user_id
         FROM created
         JOIN candidates ON candidates.id = created.candidate_id
+        CROSS JOIN lock_timeout
         WHERE candidates.status <> 'pending'
+        FOR NO KEY UPDATE OF candidates
     ), ended AS (
         DELETE FROM approval_intents
         WHERE candidate_id IN (SELECT id FROM approved UNION ALL SELECT id FROM otherwise)
@@ -132,7 +135,9 @@ FINISH = statement(
             SELECT (
                 SELECT data -> 'notify'
                 FROM candidate_events AS request
-                WHERE request.candidate_id = approved.id AND request.type = 'candidate.approval_requested'
+                WHERE request.candidate_id = approved.id
+                  AND (request.type = 'candidate.approval_requested'
+                       OR request.type = 'candidate.approval_retried' AND request.data ? 'notify')
                 ORDER BY request.at DESC, request.id DESC
                 LIMIT 1
             ) IS NULL AS is_wanted
@@ -253,7 +258,7 @@ KEEP_WAITING = text("""
     RETURNING candidate_id
 """)
 
-# Release a claim that is still ours, put the approval in doubt and record that.
+# Release a claim that is still ours, put the approval in doubt and record that; as below, of a locked candidate.
 MARK_IN_DOUBT = text("""
     WITH marked AS (
         UPDATE approval_intents
