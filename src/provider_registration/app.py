@@ -38,7 +38,7 @@ from provider_registration.health.metrics_api import ScrapeToken, require_scrape
 from provider_registration.health.metrics_api import router as metrics_router
 from provider_registration.lifespan import lifespan
 from provider_registration.notifications.api import router as lost_links_router
-from provider_registration.notifications.dependencies import Mailing
+from provider_registration.notifications.models import Mailing
 from provider_registration.notifications.schemas import LostLinkRequest
 from provider_registration.observability.logs import configure_logging
 from provider_registration.pages.cross_site import CrossSiteGuard

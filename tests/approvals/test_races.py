@@ -13,7 +13,10 @@ from provider_registration.auth import revocations
 from provider_registration.auth.models import Role
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.candidates.counts import recount
+from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
+from provider_registration.db.reading import Reader
+from provider_registration.privacy.queries import ERASE_CANDIDATE, LOCK_CANDIDATE
 from provider_registration.privacy.service import erase_person
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD, make_settings, user_directory
@@ -65,6 +68,23 @@ async def member(users, database):
     email = f"{uuid4().hex}@example.com"
     await users.create(email, PASSWORD, Role.ADMIN)
     return email, await database.fetchval("SELECT id FROM users WHERE email = $1", email)
+
+
+async def test_a_link_for_an_e_mail_does_not_outlive_the_erasure_that_it_waited_for(
+    migrated_database_url, patient, database, register
+):
+    candidate = await register()
+    email, candidate_id = candidate["contact_email"], UUID(candidate["candidate_id"])
+    candidates = CandidateService(patient, Reader(patient, None), creates_status_links=True)
+    async with patient.transaction() as session:
+        await session.execute(LOCK_CANDIDATE, {"email_canonical": email})
+        adding = asyncio.create_task(candidates.add_status_link(candidate_id))
+        await until_waiting(migrated_database_url)
+        await session.execute(ERASE_CANDIDATE, {"candidate_id": candidate_id})
+
+    assert await adding is None
+    assert await database.fetchval("SELECT count(*) FROM status_links WHERE candidate_id = $1", candidate_id) == 0
+    assert await candidates.add_status_link(candidate_id) is None
 
 
 BEGIN_SESSION = "INSERT INTO sessions (user_id, expires_at) VALUES ($1, now() + interval '1 hour')"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
+from provider_registration.db.database import Database
 from provider_registration.notifications import queries
+from provider_registration.settings import DatabaseSettings
 from tests.notifications.conftest import PUBLIC_URL, text_of
 
 STAFF = "one@supply.example,two@supply.example"
@@ -122,21 +126,25 @@ async def test_without_a_console_a_digest_has_no_links(post_office):
 @pytest.mark.parametrize(
     ("period", "offset", "now", "last", "is_due"),
     [
-        ("day", "6 hours", "2026-03-14 05:59", "2026-03-13 06:01", False),
-        ("day", "6 hours", "2026-03-14 06:01", "2026-03-13 06:01", True),
-        ("day", "6 hours", "2026-03-14 06:01", "2026-03-14 06:00", False),
-        ("hour", "0", "2026-03-14 05:59", "2026-03-14 05:01", False),
-        ("hour", "0", "2026-03-14 06:00", "2026-03-14 05:01", True),
+        ("day", timedelta(hours=6), "2026-03-14 05:59", "2026-03-13 06:01", False),
+        ("day", timedelta(hours=6), "2026-03-14 06:01", "2026-03-13 06:01", True),
+        ("day", timedelta(hours=6), "2026-03-14 06:01", "2026-03-14 06:00", False),
+        ("hour", timedelta(), "2026-03-14 05:59", "2026-03-14 05:01", False),
+        ("hour", timedelta(), "2026-03-14 06:00", "2026-03-14 05:01", True),
     ],
 )
-async def test_periods_begin_at_six_or_at_the_hour(connection, period, offset, now, last, is_due):
-    condition = str(queries.MAKE_DIGEST).partition("WHERE made_at")[2].partition("FOR UPDATE")[0]
-    for name, value in {
-        "clock_timestamp()": f"timestamptz '{now}Z'",
-        ":period": f"'{period}'",
-        ":offset": f"'{offset}'",
-    }.items():
-        condition = condition.replace(name, value)
+async def test_periods_begin_at_six_or_at_the_hour(own_database_url, connection, period, offset, now, last, is_due):
+    await connection.execute("CREATE SCHEMA stopped")
+    await connection.execute(
+        f"CREATE FUNCTION stopped.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE RETURN timestamptz '{now}Z'"
+    )
+    await connection.execute(f"INSERT INTO staff_digest (last_position, made_at) VALUES (0, timestamptz '{last}Z')")
+    url = DatabaseSettings(_env_file=None, database_url=own_database_url).database_url
+    database = Database(url, pool_size=1)
+    async with database.transaction() as session:
+        await session.execute(text("SET LOCAL search_path = stopped, pg_catalog, public"))
+        await session.execute(queries.MAKE_DIGEST, {"period": period, "offset": offset, "recipients": 0})
+    await database.close()
 
-    await connection.execute("SET timezone = 'UTC'")
-    assert await connection.fetchval(f"SELECT timestamptz '{last}Z' {condition}") is is_due
+    made_at = f"SELECT made_at = timestamptz '{now}Z' FROM staff_digest"
+    assert await connection.fetchval(made_at) is is_due

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from provider_registration import failpoints
 from provider_registration.cli import main
 from provider_registration.notifications import mail_server, service
+from provider_registration.notifications.composing import Composer
 from provider_registration.notifications.service import MAILS_PER_CONNECTION, WAITS
 from provider_registration.observability.metrics import MAIL_OUTAGE_SECONDS
 from tests.mail_server import DIE_AFTER, HANG, SLOW, mailbox
@@ -85,6 +86,22 @@ async def test_an_approval_that_waits_for_billing_keeps_that_no_e_mail_is_wanted
         await post.mails(1)
 
 
+async def test_an_approval_that_is_asked_for_again_without_an_e_mail_sends_none(post_office, shared_billing_url):
+    async with post_office(billing_max_tries=1) as post:
+        candidate = await post.register()
+        url = f"/candidates/{candidate['candidate_id']}/approve"
+        async with _failing_billing(shared_billing_url, candidate["company_name"]):
+            assert (await post.client.post(url)).status_code >= 500
+            response = await post.client.post(url, json={"notify": False})
+            assert response.status_code >= 500, response.text
+        async with asyncio.timeout(60):
+            while (await post.client.get(f"/candidates/{candidate['candidate_id']}")).json()["status"] == "pending":
+                await post.client.post(f"/candidates/{candidate['candidate_id']}/approval/retry")
+                await asyncio.sleep(0.1)
+
+        await post.mails(1)
+
+
 @asynccontextmanager
 async def _failing_billing(url, name):
     async with httpx.AsyncClient(base_url=url) as client:
@@ -98,7 +115,15 @@ async def test_what_another_release_did_is_not_told(post):
         "INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day) "
         "VALUES ('x', 'x@y.example', '{apples}', 1, 1)"
     )
-    await post.register()
+    other = await post.register()
+    await post.mails(1)
+    await post.connection.execute(
+        "WITH approved AS ("
+        "    UPDATE candidates SET status = 'approved', provider_id = 7 WHERE company_name = $1 RETURNING id"
+        ") INSERT INTO approval_events (candidate_id, idempotency_key, event, provider_id) "
+        "SELECT id, gen_random_uuid(), 'approved', 7 FROM approved",
+        other["company_name"],
+    )
 
     await post.mails(1)
 
@@ -243,6 +268,41 @@ async def test_a_stop_waits_for_the_mail_under_way(post_office, box):
 
     [row] = await post.deliveries()
     assert (row["state"], len(box.mails)) == ("delivered", 1)
+
+
+async def test_a_mail_without_a_reply_when_the_service_stops_is_not_sent_again_by_itself(post_office, box, monkeypatch):
+    monkeypatch.setattr(service, "STOP_SECONDS", 0)
+    box.answers["DATA"] = [HANG]
+    async with post_office() as post:
+        await post.register()
+        async with asyncio.timeout(20):
+            while not box.at_once:
+                await asyncio.sleep(0.01)
+
+    [row] = await post.deliveries()
+    assert (row["state"], row["attempts"]) == ("unknown", 1)
+
+
+async def test_an_unexpected_error_counts_as_an_attempt_and_has_an_end(post, monkeypatch):
+    compose = Composer.compose
+
+    def fail(self, letter, message_id):
+        if letter.to == "unlucky@supply.example":
+            raise KeyError(letter.to)
+        return compose(self, letter, message_id)
+
+    monkeypatch.setattr(Composer, "compose", fail)
+    await post.register(contact_email="unlucky@supply.example")
+    await post.register()
+    await post.mails(1)
+    row, _ = await _until(post, lambda row: row["state"] != "delivering")
+    assert (row["state"], row["attempts"], row["last_error"]) == ("pending", 1, "unexpected error: KeyError")
+    assert await post.connection.fetchval("SELECT count(*) FROM status_links") == 1
+
+    await post.connection.execute(
+        "UPDATE deliveries SET attempts = $1, next_attempt_at = now() WHERE state = 'pending'", len(WAITS)
+    )
+    await _until(post, lambda row: row["state"] in ("dead", "delivered"))
 
 
 async def test_many_mails_share_a_few_connections(post):

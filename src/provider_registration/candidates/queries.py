@@ -243,7 +243,8 @@ FIND_APPLICATION = statement(
 )
 
 # Add a link to a candidate's status page beside the others; only the hash of its secret is stored. The oldest ones end,
-# so that requests for lost links do not fill the table.
+# so that requests for lost links do not fill the table. No row if the personal data was erased: FOR SHARE waits for an
+# erasure; one that waits for this statement ends this link too, by its trigger.
 ADD_STATUS_LINK = text("""
     WITH ended AS (
         DELETE FROM status_links
@@ -254,7 +255,12 @@ ADD_STATUS_LINK = text("""
             OFFSET :others
         )
     )
-    INSERT INTO status_links (secret_hash, candidate_id) VALUES (decode(:status_secret_hash, 'hex'), :candidate_id)
+    INSERT INTO status_links (secret_hash, candidate_id)
+    SELECT decode(:status_secret_hash, 'hex'), id
+    FROM candidates
+    WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'
+    FOR SHARE
+    RETURNING candidate_id
 """).bindparams(others=MAX_STATUS_LINKS - 1)
 
 # End one of these links.

@@ -134,17 +134,16 @@ class CandidateService:
                 raise CandidateNotFound(candidate_id)
         return secret
 
-    async def add_status_link(self, candidate_id: UUID) -> str:
+    async def add_status_link(self, candidate_id: UUID) -> str | None:
         """The secret of a new link to a candidate's status page, for an e-mail; the other links still work.
 
-        Raises:
-            IntegrityError: there is no candidate with this ID.
+        None if its personal data was erased.
         """
         secret = new_status_secret()
         parameters = {"candidate_id": candidate_id, "status_secret_hash": hash_of_secret(secret)}
         async with self._database.statement() as session:
-            await session.execute(queries.ADD_STATUS_LINK, parameters)
-        return secret
+            added = await session.scalar(queries.ADD_STATUS_LINK, parameters)
+        return secret if added else None
 
     async def end_status_link(self, status_secret: str) -> None:
         """End a link that was made for an e-mail."""

@@ -87,11 +87,16 @@ class Connection:
         """Whether it can carry another e-mail."""
         return self._smtp.is_connected
 
+    def close(self) -> None:
+        """Let it carry no other e-mail."""
+        self._smtp.close()
+
     async def send(self, mail: Mail) -> None:
         """Send an e-mail.
 
         Raises:
-            MailDeferred, MailRefused, MailUncertain: it was not, or may not have been, accepted.
+            MailDeferred, MailRefused, MailUncertain: it was not, or may not have been, accepted. If the task is
+                cancelled after the message was sent, that too is MailUncertain, so that the outcome can be recorded.
         """
         if mail.needs_utf8 and not self._smtp.supports_extension("smtputf8"):
             raise MailRefused("the mail server does not accept e-mail addresses beyond ASCII (SMTPUTF8)")
@@ -99,8 +104,8 @@ class Connection:
         try:
             protocol.write(mail.content.removesuffix(b"\r\n").replace(b"\r\n.", b"\r\n..") + b"\r\n.\r\n")
             code, text = await protocol.read_response(ACCEPTING_SECONDS)
-        except (SMTPException, OSError) as error:
-            self._smtp.close()
+        except (Exception, asyncio.CancelledError) as error:
+            self.close()
             raise MailUncertain(f"no reply to the message: {type(error).__name__}") from error
         if code >= TEMPORARY:
             raise _error_of("the message", code, text)

@@ -24,14 +24,21 @@ class Message(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Mailing:
+    """Whether the service sends e-mails, and whether companies can ask for a lost link."""
+
+    sends: bool
+    offers_links: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Applicant:
-    """The company that an e-mail goes to. `is_erased`: it no longer has an e-mail address."""
+    """The company that an e-mail goes to."""
 
     company_name: str
     contact_email: str
     language: str | None
     rejection_reason: str | None
-    is_erased: bool
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:

@@ -15,6 +15,7 @@ SUBSCRIBE = text("""
       AND event.type IN ('candidate.registered', 'candidate.approved', 'candidate.rejected')
       AND NOT event.data @> '{"notify": false}'
       AND NOT event.data ? 'backfilled'
+      AND event.approval_event_id IS NULL
     ORDER BY numbered.position
     ON CONFLICT DO NOTHING
 """)
@@ -67,12 +68,11 @@ MAKE_DIGEST = text("""
     FROM digest, event_dispatcher
 """)
 
-# The company that an e-mail goes to.
+# The company that an e-mail goes to; no row if its personal data was erased.
 FIND_APPLICANT = text("""
-    SELECT company_name, contact_email, language, rejection_reason,
-           contact_email = 'erased-' || id || '@erased.invalid' AS is_erased
+    SELECT company_name, contact_email, language, rejection_reason
     FROM candidates
-    WHERE id = :candidate_id
+    WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'
 """)
 
 # The newest of the applications with positions after :after up to :until, and how many there are; not the erased ones.

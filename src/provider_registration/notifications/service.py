@@ -51,6 +51,7 @@ TARGETS = 20
 LONGEST_PAUSE = 60.0  # seconds between two connections, while the server refuses them
 RECORDING_SECONDS = 60.0  # for which an outcome is kept while the database does not respond
 STOP_SECONDS = 8.0  # for which a stop waits for the e-mail under way
+STOP_RECORDING_SECONDS = 2.0  # for which it then waits until the outcome of an e-mail without a reply is recorded
 SHOWN = 50  # applications in a digest
 PERIODS = {
     "daily": ("day", timedelta(hours=6)),  # they begin at 06:00 UTC
@@ -201,6 +202,12 @@ class NotificationService:
             outcome = Outcome(State.FAILED, str(error), error.status)
         except ValueError:  # its message may have the address
             outcome = Outcome(State.FAILED, "the e-mail address cannot be used")
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # else it would be claimed again and again
+            self._logger.exception("an e-mail could not be sent")
+            connection.close()
+            outcome = _deferred(delivery, MailDeferred(f"unexpected error: {type(error).__name__}"))
         if letter and letter.secret and outcome.state not in (State.DELIVERED, State.UNKNOWN):
             await self._candidates.end_status_link(letter.secret)  # nobody got it
         await self._record(delivery, outcome)
@@ -236,11 +243,11 @@ class NotificationService:
         async with self._database.statement() as session:
             rows = await session.execute(queries.FIND_APPLICANT, {"candidate_id": candidate_id})
             row = rows.mappings().one_or_none()
-        applicant = Applicant.from_row(row) if row else None
-        if applicant is None or applicant.is_erased:
-            raise MailRefused("the personal data was erased")
         status_pages = self._correspondence.status_pages
-        secret = await self._candidates.add_status_link(candidate_id) if status_pages else None
+        secret = await self._candidates.add_status_link(candidate_id) if row and status_pages else None
+        if row is None or (status_pages and secret is None):
+            raise MailRefused("the personal data was erased")
+        applicant = Applicant.from_row(row)
         values = {
             "link": f"{status_pages}/{secret}" if secret else None,
             "company_name": applicant.company_name,
@@ -288,6 +295,7 @@ async def _to_the_end(sending: Coroutine[None, None, None]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=STOP_SECONDS)
-        task.cancel()
+        for seconds in (STOP_SECONDS, STOP_RECORDING_SECONDS):
+            await asyncio.wait({task}, timeout=seconds)
+            task.cancel()
         raise

@@ -293,9 +293,9 @@ MUTANTS = (
     ),
     Mutant(
         "erased companies get mails",
-        MAILS + "service.py",
-        "if applicant is None or applicant.is_erased:",
-        "if applicant is None:",
+        MAILS + "queries.py",
+        "WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'",
+        "WHERE id = :candidate_id",
         (f"{SENDING}::test_erased_people_get_no_mail",),
     ),
     Mutant(
@@ -315,8 +315,8 @@ MUTANTS = (
     Mutant(
         "a stop cuts off the mail under way",
         MAILS + "service.py",
-        "        await asyncio.wait({task}, timeout=STOP_SECONDS)\n",
-        "",
+        "for seconds in (STOP_SECONDS, STOP_RECORDING_SECONDS):",
+        "for seconds in (0, STOP_RECORDING_SECONDS):",
         (f"{SENDING}::test_a_stop_waits_for_the_mail_under_way",),
     ),
     Mutant(
@@ -335,7 +335,7 @@ MUTANTS = (
     ),
     Mutant(
         "the time of the answer tells whether an address is known",
-        MAILS + "dependencies.py",
+        MAILS + "lost_links.py",
         "            await asyncio.sleep(ends - monotonic())\n",
         "            pass\n",
         ("tests/notifications/test_lost_links.py::test_the_answer_takes_as_long_for_an_unknown_address",),
