@@ -96,12 +96,12 @@ UPDATE_PASSWORD = text("""
     SELECT id FROM changed
 """)
 
-# Change a user's role.
+# Change a user's role. As below, only a change is recorded; the user's ID is returned also if there is none.
 UPDATE_ROLE = text("""
     WITH before AS (
         SELECT id, role FROM users WHERE email_canonical = :email_canonical FOR NO KEY UPDATE
     ), changed AS (
-        UPDATE users SET role = :role FROM before WHERE users.id = before.id
+        UPDATE users SET role = :role FROM before WHERE users.id = before.id AND before.role <> :role
         RETURNING users.id, users.role, before.role AS previous_role
     ), recorded AS (
         INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id, data)
@@ -109,33 +109,35 @@ UPDATE_ROLE = text("""
                jsonb_build_object('role', role, 'previous_role', previous_role)
         FROM changed
     )
-    SELECT id FROM changed
+    SELECT id FROM before
 """)
 
 # Disable a user.
 DISABLE_USER = text("""
-    WITH changed AS (
-        UPDATE users SET disabled_at = coalesce(disabled_at, now())
-        WHERE email_canonical = :email_canonical
-        RETURNING id
+    WITH before AS (
+        SELECT id, disabled_at FROM users WHERE email_canonical = :email_canonical FOR NO KEY UPDATE
+    ), changed AS (
+        UPDATE users SET disabled_at = now() FROM before WHERE users.id = before.id AND before.disabled_at IS NULL
+        RETURNING users.id
     ), recorded AS (
         INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id)
         SELECT 'user.disabled', 'service', 'user', id FROM changed
     )
-    SELECT id FROM changed
+    SELECT id FROM before
 """)
 
 # Enable a disabled user.
 ENABLE_USER = text("""
-    WITH changed AS (
-        UPDATE users SET disabled_at = NULL
-        WHERE email_canonical = :email_canonical
-        RETURNING id
+    WITH before AS (
+        SELECT id, disabled_at FROM users WHERE email_canonical = :email_canonical FOR NO KEY UPDATE
+    ), changed AS (
+        UPDATE users SET disabled_at = NULL FROM before WHERE users.id = before.id AND before.disabled_at IS NOT NULL
+        RETURNING users.id
     ), recorded AS (
         INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id)
         SELECT 'user.enabled', 'service', 'user', id FROM changed
     )
-    SELECT id FROM changed
+    SELECT id FROM before
 """)
 
 # Begin a session, unless the user was disabled or their password or role changed since the password was checked.
