@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -107,7 +107,7 @@ async def lifespan(
             if notifications:
                 background.append(asyncio.create_task(keep_mailing(notifications)))
         if publish:
-            background.append(asyncio.create_task(publish))
+            background.append(asyncio.create_task(publish()))
         stopping = asyncio.Event()
         ends = [asyncio.create_task(approvals.stop(stopping))]
         if settings.workers and webhooks.deliverer:
@@ -158,7 +158,9 @@ async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _publishing(settings: Settings, database: Database) -> AsyncIterator[Coroutine[None, None, None] | None]:
+async def _publishing(
+    settings: Settings, database: Database
+) -> AsyncIterator[Callable[[], Coroutine[None, None, None]] | None]:
     """The work of publishing events, with its connection to the broker; None if this process does not."""
     if not (settings.workers and settings.events_nats_url):
         yield None
@@ -168,4 +170,4 @@ async def _publishing(settings: Settings, database: Database) -> AsyncIterator[C
 
     source = f"{settings.public_url}{settings.root_path}" if settings.public_url else DEFAULT_SOURCE
     async with aclosing(JetStream(settings.events_nats_url.get_secret_value())) as jetstream:
-        yield keep_publishing(Publisher(database, jetstream, source=source))
+        yield partial(keep_publishing, Publisher(database, jetstream, source=source))

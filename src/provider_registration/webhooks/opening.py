@@ -29,8 +29,8 @@ class Webhooks:
 
     @property
     def subscriptions(self) -> list[TextClause]:
-        """The statements with which the dispatcher queues events."""
-        return [SUBSCRIBE] if self.deliverer else []
+        """The statements with which the dispatcher queues events, also those that only other processes can send."""
+        return [SUBSCRIBE]
 
 
 def open_webhooks(settings: Settings, database: Database, deliveries: DeliveryService) -> Webhooks:
