@@ -60,6 +60,83 @@ async def test_a_message_shows_the_candidate_as_it_was_after_the_event(staff):
     assert len(bodies) == 2
 
 
+async def add_event(staff, candidate, kind):
+    """What another program would write."""
+    await staff.database.execute(
+        "INSERT INTO candidate_events (candidate_id, type, actor_kind) VALUES ($1::text::uuid, $2, 'service')",
+        *(candidate, f"candidate.{kind}"),
+    )
+
+
+async def dispatched(staff):
+    """Wait until every event has its position."""
+    async with asyncio.timeout(20):
+        while await staff.database.fetchval("SELECT EXISTS (SELECT FROM event_queue)"):
+            await asyncio.sleep(0.05)
+
+
+async def prune(staff):
+    """Remove all events, as if they were old; unfinished deliveries protect theirs."""
+    await dispatched(staff)
+    await staff.database.execute("INSERT INTO event_retention (minimum_days) VALUES (1)")
+    await staff.database.execute("UPDATE candidate_events SET at = at - interval '9 days'")
+    assert await staff.database.fetchval("SELECT prune_events(1, 1000)")
+
+
+@pytest.mark.parametrize("kind", ["status_link_replaced", "erased"])
+@pytest.mark.parametrize("decision", ["approve", "reject", None])
+async def test_the_status_stays_right_when_retention_has_removed_the_decision(staff, decision, kind):
+    async with receiving() as receiver:
+        candidate = await staff.register()
+        if decision is not None:
+            assert (await staff.client.post(f"/candidates/{candidate}/{decision}")).status_code == 200
+        await prune(staff)
+        await staff.add(receiver)
+        await add_event(staff, candidate, kind)
+        [message] = await receiver.has(1)
+
+    found = (await staff.client.get(f"/candidates/{candidate}")).json()
+    assert (message.event["data"]["status"], message.event["data"]["provider_id"]) == (
+        found["status"],
+        found["provider_id"],
+    )
+
+
+async def test_an_event_before_a_decision_stays_pending_when_retention_has_removed_others(staff):
+    async with receiving(answer(503)) as receiver:
+        candidate = await staff.register()
+        await dispatched(staff)
+        webhook = await staff.add(receiver, types=["candidate.status_link_replaced"])
+        await add_event(staff, candidate, "status_link_replaced")
+        await staff.until(webhook, state="pending", attempts=1)
+        await prune(staff)
+        await staff.client.post(f"/candidates/{candidate}/reject")
+        receiver.always(OK)
+        await staff.make_due(webhook)
+        first, second = await receiver.has(2)
+
+    assert first.event["data"] == second.event["data"]
+    assert first.event["data"]["status"] == "pending"
+
+
+async def test_the_last_of_several_decisions_counts(staff):
+    async with receiving() as receiver:
+        candidate = await staff.register()
+        await staff.client.post(f"/candidates/{candidate}/reject")
+        await dispatched(staff)
+        await staff.database.execute("UPDATE candidates SET status = 'pending', rejected_by = NULL")  # by hand
+        await staff.add(receiver)
+        approved = (await staff.client.post(f"/candidates/{candidate}/approve")).json()
+        await dispatched(staff)
+        await add_event(staff, candidate, "erased")
+        messages = await receiver.has(3)
+
+    seen = {message.event["type"]: message.event["data"] for message in messages}
+    for kind in ("approved", "erased"):
+        data = seen[f"candidate.{kind}"]
+        assert (data["status"], data["provider_id"]) == ("approved", approved["provider_id"])
+
+
 async def test_a_failed_attempt_is_repeated_with_the_same_id_and_a_new_signature(staff, monkeypatch):
     monkeypatch.setattr(delivering, "WAITS", (1.0, *delivering.WAITS[1:]))
     async with receiving(answer(500, "database\nlocked")) as receiver:

@@ -104,17 +104,32 @@ FIND_DESTINATION = text("""
     WHERE id = :webhook_id
 """)
 
-# The candidate as it was after its event number :sequence, by its log: the last decision until then.
+# The candidate as it was after its event number :sequence: by the last decision until then or, if old events were
+# removed and no decision followed, by the candidate itself. Erasure rejects those that are pending. No row: pending.
 FIND_DECISION = text("""
-    SELECT CASE event.type WHEN 'candidate.approved' THEN 'approved' ELSE 'rejected' END AS status,
-           CAST(event.data ->> 'provider_id' AS integer) AS provider_id
-    FROM event_positions AS decided
-    JOIN candidate_events AS event ON event.id = decided.event_id
-    WHERE decided.candidate_id = :candidate_id
-      AND decided.sequence <= :sequence
-      AND event.type IN ('candidate.approved', 'candidate.rejected', 'candidate.erased')
-    ORDER BY decided.sequence
-    LIMIT 1
+    WITH logged AS (
+        SELECT event.type, CAST(event.data ->> 'provider_id' AS integer) AS provider_id, positions.sequence,
+               positions.sequence <= :sequence IS TRUE AS is_earlier -- those without a position are later
+        FROM candidate_events AS event
+        LEFT JOIN event_positions AS positions ON positions.event_id = event.id
+        WHERE event.candidate_id = :candidate_id
+          AND event.type IN ('candidate.approved', 'candidate.rejected', 'candidate.erased')
+    ), decided AS (
+        SELECT 1 AS rank, -sequence AS last, replace(type, 'candidate.', '') AS status, provider_id
+        FROM logged
+        WHERE is_earlier AND type <> 'candidate.erased'
+        UNION ALL
+        SELECT 2, 0, status, provider_id
+        FROM candidates
+        JOIN pruned_sequences ON pruned_sequences.candidate_id = candidates.id
+        WHERE id = :candidate_id
+          AND NOT EXISTS (SELECT FROM logged WHERE NOT is_earlier AND type <> 'candidate.erased')
+        UNION ALL
+        SELECT 3, 0, 'rejected', NULL
+        FROM logged
+        WHERE is_earlier AND type = 'candidate.erased'
+    )
+    SELECT status, provider_id FROM decided ORDER BY rank, last LIMIT 1
 """)
 
 # The targets of deliveries.
