@@ -15,6 +15,9 @@ from provider_registration.deliveries.service import DeliveryService
 from provider_registration.observability.metrics import OLDEST_DELIVERY_SECONDS
 from tests.events.candidates import add_candidate
 
+STAFF = uuid4()
+ADD_WEBHOOK = "INSERT INTO webhooks (id, url, secret, disabled_reason) VALUES ($1, 'https://erp.example/', 'x', $2)"
+
 
 @pytest.fixture
 async def connection(own_database_url):
@@ -108,15 +111,17 @@ async def test_targets_are_found_by_how_long_they_wait(deliveries, add):
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.DEAD, State.UNKNOWN])
-async def test_a_message_that_was_given_up_is_sent_again_when_staff_ask(deliveries, add, state):
-    delivery_id = await add()
-    [delivery] = await claim(deliveries)
+async def test_a_message_that_was_given_up_is_sent_again_when_staff_ask(deliveries, connection, add, state):
+    webhook = str(uuid4())
+    await connection.execute(ADD_WEBHOOK, webhook, None)
+    delivery_id = await add(webhook)
+    [delivery] = await claim(deliveries, webhook)
     await deliveries.record(delivery, Outcome(state, "no"))
-    assert await claim(deliveries) == []
+    assert await claim(deliveries, webhook) == []
 
-    await deliveries.retry(delivery_id)
+    await deliveries.retry(delivery_id, user_id=STAFF)
 
-    [again] = await claim(deliveries)
+    [again] = await claim(deliveries, webhook)
     assert again.attempts == 1
 
 
@@ -124,12 +129,12 @@ async def test_what_was_delivered_or_is_under_way_is_not_sent_again(deliveries, 
     delivery_id = await add()
     [delivery] = await claim(deliveries)
     with pytest.raises(DeliveryInProgress):
-        await deliveries.retry(delivery_id)
+        await deliveries.retry(delivery_id, user_id=STAFF)
     await deliveries.record(delivery, Outcome(State.DELIVERED))
     with pytest.raises(AlreadyDelivered):
-        await deliveries.retry(delivery_id)
+        await deliveries.retry(delivery_id, user_id=STAFF)
     with pytest.raises(DeliveryNotFound):
-        await deliveries.retry(delivery_id + 1)
+        await deliveries.retry(delivery_id + 1, user_id=STAFF)
     assert await claim(deliveries) == []
 
 
@@ -157,7 +162,8 @@ async def test_the_oldest_message_that_is_tried_is_a_metric(deliveries, connecti
 
 
 async def test_admins_list_and_retry_deliveries(admin, viewer, database):
-    target = uuid4().hex
+    target = str(uuid4())
+    await database.execute(ADD_WEBHOOK, target, None)
     ids = [
         str(
             await database.fetchval(
@@ -183,4 +189,12 @@ async def test_admins_list_and_retry_deliveries(admin, viewer, database):
     assert response.status_code == 202
     assert await database.fetchval("SELECT state FROM deliveries WHERE id = $1", int(ids[0])) == "pending"
     assert (await admin.post("/deliveries/9223372036854775807/retry")).status_code == 404
+    [event] = (await admin.get("/audit?type=delivery.retried")).json()["events"]
+    assert (event["actor"]["kind"], event["data"]) == ("user", {"delivery_id": ids[0], "kind": "webhook"})
+
+    await database.execute("DELETE FROM webhooks")
+    response = await admin.post(f"/deliveries/{ids[1]}/retry")
+    assert (response.status_code, response.json()["type"].rpartition(":")[2]) == (409, "delivery-target-gone")
+    assert await database.fetchval("SELECT state FROM deliveries WHERE id = $1", int(ids[1])) == "dead"
+    assert len((await admin.get("/audit?type=delivery.retried")).json()["events"]) == 1
     await database.execute("DELETE FROM deliveries")

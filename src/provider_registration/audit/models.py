@@ -27,6 +27,8 @@ class AuditType(StrEnum):
     WEBHOOK_DELETED = "webhook.deleted"
     WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105 - no secret
     WEBHOOK_REPLAYED = "webhook.replayed"
+    WEBHOOK_TESTED = "webhook.tested"
+    DELIVERY_RETRIED = "delivery.retried"
 
 
 class ActorKind(StrEnum):

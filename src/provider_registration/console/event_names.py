@@ -39,6 +39,8 @@ AUDIT_EVENTS = {
     AuditType.WEBHOOK_DELETED: "Webhook deleted",
     AuditType.WEBHOOK_SECRET_ROTATED: "Secret of a webhook replaced",
     AuditType.WEBHOOK_REPLAYED: "Events replayed to a webhook",
+    AuditType.WEBHOOK_TESTED: "Webhook tested",
+    AuditType.DELIVERY_RETRIED: "Message sent again",
 }
 ACTORS = {ActorKind.APPLICANT: "Applicant", ActorKind.API_KEY: "API key", ActorKind.SERVICE: "Service or command"}
 REASONS = {
@@ -69,7 +71,7 @@ def details_of(event: Activity) -> str:
     if "role" in data:
         words.append(" → ".join(str(data[name]) for name in ("previous_role", "role") if name in data))
     if "kind" in data:
-        words.append({"browser": "console", "api": "API"}.get(data["kind"], data["kind"]))
+        words.append({"browser": "console", "api": "API", "email": "e-mail"}.get(data["kind"], data["kind"]))
     if "reason" in data:
         words.append(REASONS.get(data["reason"], data["reason"]))
     if "sessions" in data:
@@ -80,7 +82,7 @@ def details_of(event: Activity) -> str:
         words.append(f"filtered by {', '.join(data['filters'])}")
     if "fields" in data:
         words.append(", ".join(data["fields"]))
-    words += [str(data[name]) for name in ("status", "product", "error") if name in data]
+    words += [str(data[name]) for name in ("status", "product", "error", "delivery_id") if name in data]
     if data.get("backfilled"):
         words.append("recorded later")
     text = "; ".join(map(str, words))

@@ -103,11 +103,15 @@ async def show_webhook(
 
 @router.post(f"{WEBHOOK}/deliveries/{{delivery_id}}/retry")
 async def retry(
-    webhook: WebhookDep, delivery_id: DeliveryId, service: WebhookServiceDep, layout: LayoutDep
+    webhook: WebhookDep,
+    signed_in: DecidingUserDep,
+    delivery_id: DeliveryId,
+    service: WebhookServiceDep,
+    layout: LayoutDep,
 ) -> Response:
     """Send a delivery again now."""
     try:
-        await service.retry(webhook.webhook_id, delivery_id)
+        await service.retry(webhook.webhook_id, delivery_id, user_id=signed_in.user.user_id)
     except AlreadyDelivered:
         return layout.redirect(_path(webhook), Outcome("info", "It was delivered in the meantime."))
     except DeliveryInProgress:
@@ -158,9 +162,11 @@ async def disable(
 
 
 @router.post(f"{WEBHOOK}/test")
-async def send_test(webhook: WebhookDep, service: WebhookServiceDep, layout: LayoutDep) -> Response:
+async def send_test(
+    webhook: WebhookDep, signed_in: DecidingUserDep, service: WebhookServiceDep, layout: LayoutDep
+) -> Response:
     """Send a test message and show how the receiver responded."""
-    result = await service.test(webhook.webhook_id)
+    result = await service.test(webhook.webhook_id, user_id=signed_in.user.user_id)
     if result.status is None:
         outcome = Outcome("danger", f"Test failed: {result.error}.")
     else:

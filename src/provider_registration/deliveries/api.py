@@ -10,7 +10,12 @@ from starlette.responses import Response
 
 from provider_registration.auth.dependencies import AdminDep
 from provider_registration.deliveries.dependencies import DeliveryServiceDep
-from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
+from provider_registration.deliveries.errors import (
+    AlreadyDelivered,
+    DeliveryInProgress,
+    DeliveryNotFound,
+    DeliveryTargetGone,
+)
 from provider_registration.deliveries.schemas import (
     EXAMPLE_DELIVERIES,
     DeliveryListResponse,
@@ -57,12 +62,13 @@ async def list_deliveries(
     DeliveryNotFound(EXAMPLE_DELIVERY_ID),
     AlreadyDelivered(EXAMPLE_DELIVERY_ID),
     DeliveryInProgress(EXAMPLE_DELIVERY_ID),
+    DeliveryTargetGone(EXAMPLE_DELIVERY_ID),
 )
 async def retry_delivery(
     delivery_id: Annotated[int, Path(ge=1, le=MAX_ID, description="The delivery's ID")],
     service: DeliveryServiceDep,
-    _user: AdminDep,
+    user: AdminDep,
 ) -> Response:
     """Send an undelivered message again, now. One in the state `unknown` may arrive twice."""
-    await service.retry(delivery_id)
+    await service.retry(delivery_id, user_id=user.user_id)
     return Response(status_code=HTTPStatus.ACCEPTED)

@@ -32,6 +32,16 @@ class AlreadyDelivered(DeliveryError, InvalidStateError):
         return f"Delivery {self.delivery_id} was delivered; it is not sent again."
 
 
+class DeliveryTargetGone(DeliveryError, ConflictError):
+    """There is nobody to send it to any more."""
+
+    code = "delivery-target-gone"
+    title = "Target of the delivery is gone"
+
+    def __str__(self) -> str:
+        return f"The webhook of delivery {self.delivery_id} was deleted; it is not sent again."
+
+
 class DeliveryInProgress(DeliveryError, ConflictError):
     """The message is being sent."""
 

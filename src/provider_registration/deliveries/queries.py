@@ -73,10 +73,12 @@ RECORD_OUTCOME = text("""
 """)
 
 # The state before; no row without the delivery. Delivered ones stay as they are, and so do those under way until their
-# lease ends.
+# lease ends, and those to a deleted webhook.
 RETRY_DELIVERY = text("""
     WITH before AS (
-        SELECT id, state, state = 'delivering' AND next_attempt_at > clock_timestamp() AS is_in_progress
+        SELECT id, kind, state, state = 'delivering' AND next_attempt_at > clock_timestamp() AS is_in_progress,
+               kind = 'webhook' AND NOT EXISTS (SELECT FROM webhooks WHERE CAST(webhooks.id AS text) = target)
+                   AS is_without_target
         FROM deliveries
         WHERE id = :delivery_id
         FOR UPDATE
@@ -84,9 +86,12 @@ RETRY_DELIVERY = text("""
         UPDATE deliveries
         SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), updated_at = clock_timestamp()
         FROM before
-        WHERE deliveries.id = before.id AND before.state <> 'delivered' AND NOT is_in_progress
+        WHERE deliveries.id = before.id
+          AND before.state <> 'delivered'
+          AND NOT is_in_progress
+          AND NOT is_without_target
     )
-    SELECT state, is_in_progress FROM before
+    SELECT kind, state, is_in_progress, is_without_target FROM before
 """)
 
 # Newest first, before the delivery :before if it is not NULL; filters that are NULL do not apply.

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from provider_registration.audit.models import Actor, AuditEvent, AuditType
+from provider_registration.audit.service import record
 from provider_registration.db.database import Database
 from provider_registration.deliveries import queries
-from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
+from provider_registration.deliveries.errors import (
+    AlreadyDelivered,
+    DeliveryInProgress,
+    DeliveryNotFound,
+    DeliveryTargetGone,
+)
 from provider_registration.deliveries.models import Delivery, DeliveryPage, DeliveryRecord, Kind, Outcome, State
 from provider_registration.observability.metrics import DELIVERIES, OLDEST_DELIVERY_SECONDS
 
@@ -46,22 +55,27 @@ class DeliveryService:
             await session.execute(queries.RECORD_OUTCOME, parameters)
         DELIVERIES.labels(delivery.kind, "retried" if outcome.state is State.PENDING else outcome.state).inc()
 
-    async def retry(self, delivery_id: int) -> None:
+    async def retry(self, delivery_id: int, *, user_id: UUID) -> None:
         """Have a message sent again, now and with all its attempts.
 
         Raises:
             DeliveryNotFound: there is none.
             AlreadyDelivered: it was delivered.
             DeliveryInProgress: it is being sent.
+            DeliveryTargetGone: its webhook was deleted.
         """
-        async with self._database.statement() as session:
+        async with self._database.transaction() as session:
             before = (await session.execute(queries.RETRY_DELIVERY, {"delivery_id": delivery_id})).one_or_none()
-        if before is None:
-            raise DeliveryNotFound(delivery_id)
-        if before.state == State.DELIVERED:
-            raise AlreadyDelivered(delivery_id)
-        if before.is_in_progress:
-            raise DeliveryInProgress(delivery_id)
+            if before is None:
+                raise DeliveryNotFound(delivery_id)
+            if before.state == State.DELIVERED:
+                raise AlreadyDelivered(delivery_id)
+            if before.is_in_progress:
+                raise DeliveryInProgress(delivery_id)
+            if before.is_without_target:
+                raise DeliveryTargetGone(delivery_id)
+            data: dict[str, object] = {"delivery_id": str(delivery_id), "kind": before.kind}
+            await record(session, AuditEvent(AuditType.DELIVERY_RETRIED, Actor.user(user_id), data=data))
 
     async def page(
         self,

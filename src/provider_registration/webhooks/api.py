@@ -8,7 +8,12 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from provider_registration.auth.dependencies import AdminDep
 from provider_registration.deliveries.api import EXAMPLE_DELIVERY_ID
-from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
+from provider_registration.deliveries.errors import (
+    AlreadyDelivered,
+    DeliveryInProgress,
+    DeliveryNotFound,
+    DeliveryTargetGone,
+)
 from provider_registration.deliveries.schemas import DeliveryListResponse
 from provider_registration.events.schemas import MAX_ID
 from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
@@ -167,9 +172,9 @@ async def rotate_webhook_secret(
     responses=success(200, "Sent once; how the receiver responded", EXAMPLE_RESULT),
 )
 @refuses(WebhookNotFound(EXAMPLE_ID))
-async def send_test_message(webhook_id: WebhookId, service: WebhookServiceDep, _user: AdminDep) -> WebhookTestResponse:
+async def send_test_message(webhook_id: WebhookId, service: WebhookServiceDep, user: AdminDep) -> WebhookTestResponse:
     """Send a signed message of the type `webhook.test`, once, and return how the receiver responded within 15 s."""
-    return WebhookTestResponse.model_validate(await service.test(webhook_id))
+    return WebhookTestResponse.model_validate(await service.test(webhook_id, user_id=user.user_id))
 
 
 @router.get(
@@ -207,15 +212,16 @@ async def list_webhook_deliveries(
     DeliveryNotFound(EXAMPLE_DELIVERY_ID),
     AlreadyDelivered(EXAMPLE_DELIVERY_ID),
     DeliveryInProgress(EXAMPLE_DELIVERY_ID),
+    DeliveryTargetGone(EXAMPLE_DELIVERY_ID),
 )
 async def retry_webhook_delivery(
     webhook_id: WebhookId,
     delivery_id: Annotated[int, Path(ge=1, le=MAX_ID, description="The delivery's ID")],
     service: WebhookServiceDep,
-    _user: AdminDep,
+    user: AdminDep,
 ) -> Response:
     """Send an undelivered event again, now and with all its attempts."""
-    await service.retry(webhook_id, delivery_id)
+    await service.retry(webhook_id, delivery_id, user_id=user.user_id)
     return Response(status_code=status.HTTP_202_ACCEPTED)
 
 

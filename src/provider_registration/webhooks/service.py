@@ -175,7 +175,7 @@ class WebhookService:
             await _record(session, AuditType.WEBHOOK_REPLAYED, webhook_id, user_id)
         return webhook
 
-    async def test(self, webhook_id: UUID) -> ProbeResult:
+    async def test(self, webhook_id: UUID, *, user_id: UUID) -> ProbeResult:
         """Send a test message now, once; also to a disabled webhook.
 
         Raises:
@@ -183,11 +183,12 @@ class WebhookService:
             SecretUnreadable: its secret cannot be decrypted.
         """
         box = self._box
-        async with self._database.statement() as session:
+        async with self._database.transaction() as session:
             row = (await session.execute(queries.FIND_DESTINATION, {"webhook_id": webhook_id})).mappings().one_or_none()
-        if row is None:
-            raise WebhookNotFound(webhook_id)
-        destination = open_destination(webhook_id, row, box)
+            if row is None:
+                raise WebhookNotFound(webhook_id)
+            destination = open_destination(webhook_id, row, box)
+            await _record(session, AuditType.WEBHOOK_TESTED, webhook_id, user_id)
         message_id, body = probe_message(webhook_id, datetime.now(UTC))
         headers = signed_headers(message_id, int(time.time()), body, secrets=destination.secrets)
         started = time.monotonic()
@@ -213,17 +214,17 @@ class WebhookService:
             limit=limit, before=before, kind=Kind.WEBHOOK, target=str(webhook_id), state=state
         )
 
-    async def retry(self, webhook_id: UUID, delivery_id: int) -> None:
+    async def retry(self, webhook_id: UUID, delivery_id: int, *, user_id: UUID) -> None:
         """Have a delivery sent again now, with all its attempts.
 
         Raises:
             WebhookNotFound, DeliveryNotFound: there is none.
-            AlreadyDelivered, DeliveryInProgress: as for DeliveryService.retry.
+            AlreadyDelivered, DeliveryInProgress, DeliveryTargetGone: as for DeliveryService.retry.
         """
         page = await self.deliveries(webhook_id, limit=1, before=min(delivery_id, MAX_ID - 1) + 1)
         if [delivery.id for delivery in page.deliveries] != [delivery_id]:
             raise DeliveryNotFound(delivery_id)
-        await self._deliveries.retry(delivery_id)
+        await self._deliveries.retry(delivery_id, user_id=user_id)
 
     def _checked(self, url: str) -> str:
         return str(WebhookUrl.parse(url, rules=self._rules, allow_http=self._allow_http))
