@@ -308,6 +308,7 @@ CREATE TABLE deliveries (
     data jsonb NOT NULL DEFAULT '{}'::jsonb,
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    queued_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT pk_deliveries PRIMARY KEY (id),
     CONSTRAINT uq_deliveries_event_id_kind_target UNIQUE (event_id, kind, target),
     CONSTRAINT fk_deliveries_event_id FOREIGN KEY (event_id) REFERENCES candidate_events(id) ON DELETE CASCADE,
@@ -316,10 +317,10 @@ CREATE TABLE deliveries (
 ) WITH (fillfactor=70);
 
 CREATE INDEX ix_deliveries_due ON deliveries USING btree (kind, target, next_attempt_at) WHERE state = ANY (ARRAY['pending'::text, 'delivering'::text]);
-CREATE INDEX ix_deliveries_kind_target_id ON deliveries USING btree (kind, target, id);
-CREATE INDEX ix_deliveries_state_id ON deliveries USING btree (state, id);
+CREATE INDEX ix_deliveries_kind_state_id ON deliveries USING btree (kind, state, id);
+CREATE INDEX ix_deliveries_kind_target_state_id ON deliveries USING btree (kind, target, state, id);
+CREATE INDEX ix_deliveries_queued_at ON deliveries USING btree (kind, target, queued_at) WHERE state = ANY (ARRAY['pending'::text, 'delivering'::text]);
 CREATE INDEX ix_deliveries_updated_at ON deliveries USING btree (updated_at);
-CREATE INDEX ix_deliveries_waiting ON deliveries USING btree (kind, id) WHERE state = ANY (ARRAY['pending'::text, 'delivering'::text]);
 
 CREATE TABLE event_positions (
     "position" bigint NOT NULL,
@@ -783,4 +784,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('026_event_retention');
+INSERT INTO alembic_version VALUES ('027_delivery_indexes');

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from provider_registration.db.database import Database
+from provider_registration.deliveries import queries
 from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
 from provider_registration.deliveries.models import Kind, Outcome, State
 from provider_registration.deliveries.service import DeliveryService
@@ -150,15 +153,100 @@ async def test_only_old_messages_that_ended_are_deleted(deliveries, connection, 
     assert {record.id for record in (await deliveries.page(limit=10)).deliveries} == {young, waiting}
 
 
-async def test_the_oldest_message_that_is_tried_is_a_metric(deliveries, connection, add):
-    await add()
-    await connection.execute("UPDATE deliveries SET created_at = clock_timestamp() - make_interval(secs => 500)")
-    await add()
-
+async def oldest(deliveries, kind):
+    """The metric."""
     await deliveries.observe()
+    return OLDEST_DELIVERY_SECONDS.labels(kind)._value.get()
 
-    assert 500 <= OLDEST_DELIVERY_SECONDS.labels("webhook")._value.get() < 560
-    assert OLDEST_DELIVERY_SECONDS.labels("email")._value.get() == 0
+
+async def make_old(connection, seconds, target):
+    await connection.execute(
+        "UPDATE deliveries SET queued_at = clock_timestamp() - make_interval(secs => $1) WHERE target = $2",
+        *(seconds, target),
+    )
+
+
+async def test_the_oldest_message_that_is_tried_is_a_metric(deliveries, connection, add):
+    working, disabled, deleted = (str(uuid4()) for _ in range(3))
+    await connection.execute(ADD_WEBHOOK, working, None)
+    await connection.execute(ADD_WEBHOOK, disabled, "staff")
+    for target, seconds in ((disabled, 9000), (deleted, 8000), (working, 500)):
+        await add(target)
+        await make_old(connection, seconds, target)
+        await add(target)
+
+    assert 500 <= await oldest(deliveries, "webhook") < 560
+    assert await oldest(deliveries, "email") == 0
+    for target in ("applicant", "staff:1"):
+        await add(target, kind="email")
+    await make_old(connection, 700, "staff:1")
+    assert 700 <= await oldest(deliveries, "email") < 760
+
+
+async def test_the_age_of_a_message_that_is_sent_again_begins_anew(deliveries, connection, add):
+    webhook = str(uuid4())
+    await connection.execute(ADD_WEBHOOK, webhook, None)
+    delivery_id = await add(webhook)
+    await make_old(connection, 500, webhook)
+    [delivery] = await claim(deliveries, webhook)
+    await deliveries.record(delivery, Outcome(State.PENDING, "busy", 503, retry_after=5))
+    assert await oldest(deliveries, "webhook") >= 500  # an attempt is not a new beginning
+
+    await deliveries.retry(delivery_id, user_id=STAFF)
+
+    assert await oldest(deliveries, "webhook") < 60
+
+
+async def fill(connection, first, last):
+    """Messages of which nearly all are delivered, to one webhook."""
+    await connection.execute(
+        """
+        INSERT INTO deliveries (kind, target, state, next_attempt_at)
+        SELECT CASE WHEN n % 1000 = 1 THEN 'email' ELSE 'webhook' END,
+               CASE WHEN n % 1000 = 1 THEN 'applicant' WHEN n % 1000 = 2 THEN 'rare' ELSE 'busy' END,
+               CASE WHEN n % 1000 < 3 THEN 'dead' ELSE 'delivered' END, NULL
+        FROM generate_series($1::integer, $2::integer) AS n
+        """,
+        *(first, last),
+    )
+    await connection.execute("VACUUM ANALYZE deliveries")
+
+
+async def blocks(connection, before):
+    """How many blocks PostgreSQL reads for each list."""
+    found = {}
+    for target in (None, "busy", "rare", "none"):
+        for kind in (None, *Kind):
+            for state in (None, *State):
+                if target and kind is not Kind.WEBHOOK:
+                    continue
+                query = queries.LIST_DELIVERIES_TO if target else queries.LIST_DELIVERIES
+                values = {
+                    "kinds": [kind] if kind else list(Kind),
+                    "states": [state] if state else list(State),
+                    "target": target,
+                    "before": before,
+                    "limit": 21,
+                }
+                compiled = query.compile(dialect=dialect.dialect())
+                plan = await connection.fetchval(
+                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled}",
+                    *[values[name] for name in compiled.positiontup],
+                )
+                top = json.loads(plan)[0]["Plan"]
+                found[target, kind, state] = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+    return found
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_no_list_costs_more_with_more_messages(connection, mode):
+    await connection.execute(f"SET plan_cache_mode = {mode}")
+    await fill(connection, 1, 5_000)
+    small = await blocks(connection, 4_000)
+    await fill(connection, 5_001, 60_000)
+    large = await blocks(connection, 50_000)
+
+    assert {which: (small[which], large[which]) for which in small if large[which] > 1.2 * small[which] + 60} == {}
 
 
 async def test_admins_list_and_retry_deliveries(admin, viewer, database):

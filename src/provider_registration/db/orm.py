@@ -391,9 +391,15 @@ class Delivery(Base):
             "next_attempt_at",
             postgresql_where=text("state IN ('pending', 'delivering')"),
         ),
-        Index("ix_deliveries_waiting", "kind", "id", postgresql_where=text("state IN ('pending', 'delivering')")),
-        Index("ix_deliveries_kind_target_id", "kind", "target", "id"),
-        Index("ix_deliveries_state_id", "state", "id"),
+        Index(
+            "ix_deliveries_queued_at",
+            "kind",
+            "target",
+            "queued_at",
+            postgresql_where=text("state IN ('pending', 'delivering')"),
+        ),
+        Index("ix_deliveries_kind_state_id", "kind", "state", "id"),
+        Index("ix_deliveries_kind_target_state_id", "kind", "target", "state", "id"),
         Index("ix_deliveries_updated_at", "updated_at"),
         {"postgresql_with": {"fillfactor": "70"}},
     )
@@ -410,6 +416,7 @@ class Delivery(Base):
     data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class AuditEvent(Base):

@@ -38,6 +38,7 @@ REVISIONS = (
     "024_webhooks",
     "025_broker",
     "026_event_retention",
+    "027_delivery_indexes",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

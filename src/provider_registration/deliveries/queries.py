@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from provider_registration.db.statements import statement
+
 # Targets of a kind with a message that is due, the one that waited longest first. Each target costs one look into the
 # index, however many messages wait for it.
 LIST_DUE_TARGETS = text("""
@@ -84,7 +86,8 @@ RETRY_DELIVERY = text("""
         FOR UPDATE
     ), retried AS (
         UPDATE deliveries
-        SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), updated_at = clock_timestamp()
+        SET state = 'pending', attempts = 0, queued_at = clock_timestamp(), next_attempt_at = clock_timestamp(),
+            updated_at = clock_timestamp()
         FROM before
         WHERE deliveries.id = before.id
           AND before.state <> 'delivered'
@@ -94,29 +97,63 @@ RETRY_DELIVERY = text("""
     SELECT kind, state, is_in_progress, is_without_target FROM before
 """)
 
-# Newest first, before the delivery :before if it is not NULL; filters that are NULL do not apply.
-LIST_DELIVERIES = text("""
-    SELECT deliveries.id, deliveries.kind, target, event_id, event.type AS event_type, event.candidate_id, state,
+# Newest first, before :before. At most :limit rows of each kind and state are read, whatever the size of the table:
+# without equality, only the index that ends with the state has this order, so PostgreSQL takes no other.
+_PAGE = """
+    SELECT page.id, page.kind, target, event_id, event.type AS event_type, event.candidate_id, page.state,
            attempts, next_attempt_at, last_status, last_error, created_at, updated_at
-    FROM deliveries
-    LEFT JOIN candidate_events AS event ON event.id = deliveries.event_id
-    WHERE (CAST(:kind AS text) IS NULL OR kind = :kind)
-      AND (CAST(:target AS text) IS NULL OR target = :target)
-      AND (CAST(:state AS text) IS NULL OR state = :state)
-      AND (CAST(:before AS bigint) IS NULL OR deliveries.id < :before)
-    ORDER BY deliveries.id DESC
-    LIMIT :limit
-""")
+    FROM (
+        SELECT found.*
+        FROM unnest(CAST(:kinds AS text[])) AS wanted (kind)
+        CROSS JOIN unnest(CAST(:states AS text[])) AS wanted_too (state)
+        CROSS JOIN LATERAL (
+            SELECT id, kind, target, event_id, state, attempts, next_attempt_at, last_status, last_error, created_at,
+                   updated_at
+            FROM deliveries
+            WHERE {which} AND state >= wanted_too.state AND state <= wanted_too.state AND id < CAST(:before AS bigint)
+            ORDER BY state DESC, id DESC
+            LIMIT :limit
+        ) AS found
+        ORDER BY id DESC
+        LIMIT :limit
+    ) AS page
+    LEFT JOIN candidate_events AS event ON event.id = page.event_id
+    ORDER BY page.id DESC
+"""
+LIST_DELIVERIES = statement(_PAGE, which="kind = wanted.kind")
+LIST_DELIVERIES_TO = statement(_PAGE, which="kind = wanted.kind AND target = :target")
 
-# The age in seconds of the oldest message of each kind that is still being tried; 0 if there is none.
+# For how many seconds the oldest message of each kind that is still being tried has been in the queue; 0 if there is
+# none. Those to disabled and deleted webhooks are not tried. Each target costs one look into the index.
 FIND_OLDEST = text("""
-    SELECT kind, coalesce(extract(epoch FROM clock_timestamp() - (
-               SELECT created_at FROM deliveries
-               WHERE deliveries.kind = kinds.kind AND state IN ('pending', 'delivering')
-               ORDER BY id
-               LIMIT 1
-           )), 0) AS seconds
+    WITH RECURSIVE oldest AS (
+        SELECT first.*
+        FROM unnest(CAST(:kinds AS text[])) AS kinds (kind)
+        CROSS JOIN LATERAL (
+            SELECT kind, target, queued_at
+            FROM deliveries
+            WHERE deliveries.kind = kinds.kind AND state IN ('pending', 'delivering')
+            ORDER BY target, queued_at
+            LIMIT 1
+        ) AS first
+        UNION ALL
+        SELECT following.*
+        FROM oldest
+        CROSS JOIN LATERAL (
+            SELECT kind, target, queued_at
+            FROM deliveries
+            WHERE deliveries.kind = oldest.kind AND state IN ('pending', 'delivering') AND target > oldest.target
+            ORDER BY target, queued_at
+            LIMIT 1
+        ) AS following
+    )
+    SELECT kinds.kind, coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0) AS seconds
     FROM unnest(CAST(:kinds AS text[])) AS kinds (kind)
+    LEFT JOIN oldest ON oldest.kind = kinds.kind
+                    AND (oldest.kind <> 'webhook' OR EXISTS (
+                        SELECT FROM webhooks WHERE CAST(id AS text) = oldest.target AND disabled_reason IS NULL
+                    ))
+    GROUP BY kinds.kind
 """)
 
 # Delete some that have ended and have not changed for :days days.

@@ -15,6 +15,7 @@ from provider_registration.deliveries.errors import (
     DeliveryTargetGone,
 )
 from provider_registration.deliveries.models import Delivery, DeliveryPage, DeliveryRecord, Kind, Outcome, State
+from provider_registration.events.schemas import MAX_ID
 from provider_registration.observability.metrics import DELIVERIES, OLDEST_DELIVERY_SECONDS
 
 PRUNED_AT_ONCE = 1000
@@ -87,14 +88,21 @@ class DeliveryService:
         state: State | None = None,
     ) -> DeliveryPage:
         """At most `limit` messages, newest first, from the one before the message with the ID `before`."""
-        parameters = {"limit": limit + 1, "before": before, "kind": kind, "target": target, "state": state}
+        parameters = {
+            "limit": limit + 1,
+            "before": MAX_ID if before is None else before,
+            "kinds": list(Kind) if kind is None else [kind],
+            "states": list(State) if state is None else [state],
+            **({} if target is None else {"target": target}),
+        }
+        query = queries.LIST_DELIVERIES if target is None else queries.LIST_DELIVERIES_TO
         async with self._database.statement() as session:
-            rows = (await session.execute(queries.LIST_DELIVERIES, parameters)).mappings().all()
+            rows = (await session.execute(query, parameters)).mappings().all()
         deliveries = [DeliveryRecord.from_row(row) for row in rows[:limit]]
         return DeliveryPage(deliveries, deliveries[-1].id if len(rows) > limit else None)
 
     async def observe(self) -> None:
-        """Set the metric of the oldest message that is still being tried."""
+        """Set the metric of the message that has been tried for the longest time."""
         async with self._database.statement() as session:
             for row in await session.execute(queries.FIND_OLDEST, {"kinds": list(Kind)}):
                 OLDEST_DELIVERY_SECONDS.labels(row.kind).set(row.seconds)

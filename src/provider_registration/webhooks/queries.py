@@ -216,8 +216,8 @@ REPLAY = text("""
         JOIN event_positions ON event_positions.event_id = batch.id
         WHERE wanted
         ON CONFLICT (event_id, kind, target) DO UPDATE
-        SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), last_error = NULL,
-            last_status = NULL, updated_at = clock_timestamp()
+        SET state = 'pending', attempts = 0, queued_at = clock_timestamp(), next_attempt_at = clock_timestamp(),
+            last_error = NULL, last_status = NULL, updated_at = clock_timestamp()
         WHERE deliveries.state <> 'delivering'
     ), last AS (
         SELECT at, id FROM batch ORDER BY at DESC, id DESC LIMIT 1
