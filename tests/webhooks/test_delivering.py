@@ -338,6 +338,7 @@ async def test_a_replay_sends_everything_since_then_once_more_with_the_same_ids(
         await staff.register()
         before = datetime.now(UTC)
         missed = [await staff.register() for _ in range(3)]
+        await dispatched(staff)
         webhook = await staff.add(receiver)
         seen = await staff.register()
         await receiver.has(1)
@@ -353,6 +354,106 @@ async def test_a_replay_sends_everything_since_then_once_more_with_the_same_ids(
     assert len(by_candidate[seen]) == 2
     assert len(set(by_candidate[seen])) == 1
     assert (await staff.webhook(webhook))["replay_since"] is None
+
+
+async def test_an_event_that_gets_its_position_later_is_not_lost_between_creation_and_replay(staff, own_database_url):
+    dispatcher = await asyncpg.connect(own_database_url)
+    async with receiving() as receiver:
+        async with dispatcher.transaction():
+            await dispatcher.execute("SELECT FROM event_dispatcher FOR SHARE")  # nothing is numbered meanwhile
+            before = datetime.now(UTC)
+            await staff.register()
+            webhook = await staff.add(receiver)
+            await staff.client.post(f"/webhooks/{webhook}/replay", json={"since": before.isoformat()})
+            async with asyncio.timeout(20):
+                while (await staff.webhook(webhook))["replay_since"]:
+                    await asyncio.sleep(0.05)
+        await receiver.has(1)
+    await dispatcher.close()
+
+
+async def test_a_replay_has_what_is_being_numbered_while_it_begins(staff, own_database_url):
+    dispatcher = await asyncpg.connect(own_database_url)
+    async with receiving() as receiver:
+        transaction = dispatcher.transaction()
+        await transaction.start()
+        await dispatcher.execute("SELECT FROM event_dispatcher FOR UPDATE")
+        before = datetime.now(UTC)
+        await staff.register()
+        await dispatcher.execute(  # its subscriptions do not see the webhook
+            """
+            WITH numbered AS (UPDATE event_dispatcher SET last_position = last_position + 1 RETURNING last_position)
+            INSERT INTO event_positions (position, event_id, candidate_id, sequence)
+            SELECT last_position, event_id, candidate_id, 1 FROM numbered, event_queue
+            """
+        )
+        await dispatcher.execute("DELETE FROM event_queue")
+        webhook = await staff.add(receiver)
+        body = {"since": before.isoformat()}
+        replaying = asyncio.create_task(staff.client.post(f"/webhooks/{webhook}/replay", json=body))
+        async with asyncio.timeout(20):
+            while not await staff.database.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+                await asyncio.sleep(0.01)
+        await transaction.commit()
+        assert (await replaying).status_code == 202
+        await receiver.has(1)
+    await dispatcher.close()
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"), [(8, (7, 42)), (7, (7, 0)), (3, (3, 0)), (1, (1, 0))], ids=["ahead", "at", "behind", "older"]
+)
+async def test_a_second_replay_goes_back_only_as_far_as_it_has_to(staff, monkeypatch, since, expected):
+    monkeypatch.setattr(delivering, "REPLAY_BATCH", 0)  # nothing moves
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    async with receiving() as receiver:
+        webhook = await staff.add(receiver)
+    await staff.database.execute(
+        "UPDATE webhooks SET replay_since = $1, replay_at = $2, replay_id = 42, replay_until = $2",
+        *(start + timedelta(days=2), start + timedelta(days=7)),
+    )
+
+    body = {"since": (start + timedelta(days=since)).isoformat()}
+    assert (await staff.client.post(f"/webhooks/{webhook}/replay", json=body)).status_code == 202
+
+    row = await staff.database.fetchrow("SELECT * FROM webhooks")
+    days, last = expected
+    assert (row["replay_at"], row["replay_id"]) == (start + timedelta(days=days), last)
+    assert row["replay_since"] == start + timedelta(days=min(2, since))
+    assert row["replay_until"] > start + timedelta(days=7)
+
+
+async def test_a_long_replay_to_a_slow_receiver_delays_neither_new_events_nor_other_replays(staff, monkeypatch):
+    monkeypatch.setattr(delivering, "REPLAY_BATCH", 4)
+    monkeypatch.setattr(delivering, "LOOK_SECONDS", 0.05)
+    going_on = asyncio.Event()
+
+    async def slow(_message, writer):
+        await going_on.wait()
+        writer.write(OK)
+
+    async with receiving() as receiver, receiving() as other:
+        receiver.respond = slow
+        before = datetime.now(UTC)
+        missed = [await staff.register() for _ in range(30)]
+        await dispatched(staff)
+        webhooks = sorted([await staff.add(receiver, path=f"/{number}") for number in range(4)])
+        other_webhook = await staff.add(other)
+        for webhook in (*webhooks, other_webhook):
+            await staff.client.post(f"/webhooks/{webhook}/replay", json={"since": before.isoformat()})
+        await other.has(30)
+        await receiver.has(4 * delivering.AT_ONCE)
+        waiting = [len(await staff.deliveries(webhook)) for webhook in webhooks]
+        assert all(count <= delivering.AT_ONCE + 2 * 4 for count in waiting), waiting
+        newest = await staff.register()
+        await dispatched(staff)
+        going_on.set()
+        await receiver.has(4 * 31)
+
+    for webhook in range(4):
+        order = [each.event["data"]["candidate_id"] for each in receiver.messages if each.path == f"/{webhook}"]
+        assert order.index(newest) < 20
+        assert set(order) == {*missed, newest}
 
 
 async def test_the_old_secret_signs_along_for_a_day(staff):

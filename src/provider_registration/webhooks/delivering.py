@@ -44,7 +44,8 @@ WARNING_SECONDS = DAY  # of nothing but failures
 DISABLING_SECONDS = 5 * DAY
 NOTICE_SECONDS = DAY  # between the warning and disabling
 GAP_SECONDS = 2 * DAY  # without attempts, after which a failure is the first of a new period
-REPLAY_BATCH = 2000  # events
+REPLAY_BATCH = 100  # events queued at once; new ones wait behind them
+REPLAY_SCAN = 2000  # events read at once
 FORGET_BATCH = 1000  # deliveries of a deleted webhook
 STOP_SECONDS = 10.0  # for which shutdown waits for attempts
 OBSERVE_SECONDS = 15.0
@@ -85,7 +86,7 @@ class Deliverer:
                 async with self._database.statement() as session:
                     await session.execute(queries.FORGET_DELIVERIES, {"targets": deleted, "batch": FORGET_BATCH})
         async with self._database.transaction() as session:
-            goes_on = await session.scalar(queries.REPLAY, {"batch": REPLAY_BATCH})
+            goes_on = await session.scalar(queries.REPLAY, {"batch": REPLAY_BATCH, "scan": REPLAY_SCAN})
             await reach("webhook.before-replay-commit")
         return bool(goes_on)
 

@@ -13,15 +13,14 @@ WEBHOOK = """
     replay_since, created_at, updated_at
 """
 
-# A subscription of the dispatcher: queue the events at the positions :first to :last for each webhook, but none that
-# happened before the webhook was added.
+# A subscription of the dispatcher: queue the events at the positions :first to :last for each webhook. Their times do
+# not matter: a replay leaves out events without a position, so each of those has to be queued here.
 SUBSCRIBE = text("""
     INSERT INTO deliveries (kind, target, event_id)
     SELECT 'webhook', CAST(webhooks.id AS text), event.id
     FROM event_positions
     JOIN candidate_events AS event ON event.id = event_positions.event_id
     JOIN webhooks ON webhooks.disabled_reason IS NULL
-                 AND webhooks.created_at <= event.at
                  AND (webhooks.types = '{}' OR event.type = ANY(webhooks.types))
     WHERE event_positions.position BETWEEN :first AND :last
     ON CONFLICT DO NOTHING
@@ -173,13 +172,16 @@ RECORD_FAILURE = text("""
               decided.is_warned AND decided.warned_before IS NULL AS is_new_warning
 """)
 
-# Start to queue all events since :since once more; a replay that is under way starts again if it began later.
+# Wait until no dispatcher is at work: the next one sees what was committed before.
+AWAIT_DISPATCHER = text("SELECT FROM event_dispatcher FOR KEY SHARE")
+
+# Start to queue all events since :since once more; a replay that has passed this time goes back to it.
 START_REPLAY = statement(
     """
     UPDATE webhooks
     SET replay_since = least(replay_since, CAST(:since AS timestamptz)),
-        replay_at = least(replay_since, CAST(:since AS timestamptz)),
-        replay_id = 0,
+        replay_at = least(replay_at, CAST(:since AS timestamptz)),
+        replay_id = CASE WHEN replay_at < CAST(:since AS timestamptz) THEN replay_id ELSE 0 END,
         replay_until = clock_timestamp(),
         updated_at = clock_timestamp()
     WHERE id = :webhook_id
@@ -188,33 +190,49 @@ START_REPLAY = statement(
     webhook=WEBHOOK,
 )
 
-# Queue the next :batch events of a replay once more, whatever became of them, except those that are being sent or have
-# no position yet. Returns whether the replay goes on; no row if there is none, or other processes hold them all.
+# Queue the next events of one replay once more, whatever became of them, except those that are being sent or have no
+# position yet: at most :batch, and none while so many are due, since new events wait behind them. At most :scan are
+# read. Returns whether the replay goes on; no row if there is none, or all have to wait.
 REPLAY = text("""
     WITH replay AS MATERIALIZED (
         SELECT id, types, replay_at, replay_id, replay_until
         FROM webhooks
-        WHERE replay_since IS NOT NULL AND disabled_reason IS NULL
-        ORDER BY id
+        WHERE replay_since IS NOT NULL
+          AND disabled_reason IS NULL
+          AND (
+              SELECT count(*)
+              FROM (
+                  SELECT FROM deliveries
+                  WHERE kind = 'webhook'
+                    AND target = CAST(webhooks.id AS text)
+                    AND state IN ('pending', 'delivering')
+                    AND next_attempt_at <= now()
+                  LIMIT :batch
+              ) AS due
+          ) < :batch
+        ORDER BY random()
         LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED
-    ), batch AS MATERIALIZED (
-        SELECT replay.id AS webhook_id, event.id, event.at,
-               replay.types = '{}' OR event.type = ANY(replay.types) AS wanted
+    ), scanned AS MATERIALIZED (
+        SELECT replay.id AS webhook_id, event.id, event.at, event.wanted,
+               count(*) FILTER (WHERE event.wanted) OVER (ORDER BY event.at, event.id) AS number
         FROM replay
         CROSS JOIN LATERAL (
-            SELECT id, at, type
+            SELECT id, at, replay.types = '{}' OR type = ANY(replay.types) AS wanted
             FROM candidate_events
             WHERE (at, id) > (replay.replay_at, replay.replay_id) AND at <= replay.replay_until
             ORDER BY at, id
-            LIMIT :batch
+            LIMIT :scan
         ) AS event
+    ), batch AS (
+        SELECT webhook_id, id, at, wanted FROM scanned WHERE number <= :batch
     ), queued AS (
         INSERT INTO deliveries (kind, target, event_id)
         SELECT 'webhook', CAST(webhook_id AS text), batch.id
         FROM batch
         JOIN event_positions ON event_positions.event_id = batch.id
         WHERE wanted
+        ORDER BY batch.at, batch.id
         ON CONFLICT (event_id, kind, target) DO UPDATE
         SET state = 'pending', attempts = 0, queued_at = clock_timestamp(), next_attempt_at = clock_timestamp(),
             last_error = NULL, last_status = NULL, updated_at = clock_timestamp()
@@ -222,7 +240,8 @@ REPLAY = text("""
     ), last AS (
         SELECT at, id FROM batch ORDER BY at DESC, id DESC LIMIT 1
     ), progress AS (
-        SELECT replay.id AS webhook_id, (SELECT count(*) FROM batch) = :batch AS goes_on, last.at, last.id
+        SELECT replay.id AS webhook_id, last.at, last.id,
+               (SELECT count(*) = :scan OR max(number) > :batch FROM scanned) AS goes_on
         FROM replay
         LEFT JOIN last ON true
     )

@@ -170,6 +170,7 @@ class WebhookService:
             raise WebhookDisabled(webhook_id)
         parameters = {"webhook_id": webhook_id, "since": since}
         async with self._database.transaction() as session:
+            await session.execute(queries.AWAIT_DISPATCHER)  # what it does not queue for this webhook, the replay finds
             row = (await session.execute(queries.START_REPLAY, parameters)).mappings().one_or_none()
             webhook = _found(webhook_id, row)
             await _record(session, AuditType.WEBHOOK_REPLAYED, webhook_id, user_id)
