@@ -197,6 +197,23 @@ async def test_the_age_of_a_message_that_is_sent_again_begins_anew(deliveries, c
     assert await oldest(deliveries, "webhook") < 60
 
 
+async def test_a_released_message_is_as_before(deliveries, connection, add):
+    await add()
+    [first] = await claim(deliveries)
+    await deliveries.record(first, Outcome(State.PENDING, "busy", 503, retry_after=0))
+    [second] = await claim(deliveries)
+    await deliveries.release(second)
+    [record] = (await deliveries.page(limit=10)).deliveries
+    assert (record.state, record.attempts, record.last_error, record.last_status) == (State.PENDING, 1, "busy", 503)
+
+    [third] = await claim(deliveries)
+    await deliveries.release(third, error="no key", seconds=60)
+    await deliveries.release(third, error="late")  # its lease is over
+    [record] = (await deliveries.page(limit=10)).deliveries
+    assert (record.state, record.attempts, record.last_error) == (State.PENDING, 1, "no key")
+    assert await claim(deliveries) == []
+
+
 async def fill(connection, first, last):
     """Messages of which nearly all are delivered, to one webhook."""
     await connection.execute(

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from provider_registration.deliveries.service import DeliveryService
 from provider_registration.webhooks import delivering
+from provider_registration.webhooks.sending import Sender
 
 from .conftest import staffed
 from .receivers import OK, answer, receiving
@@ -247,7 +249,7 @@ async def test_a_dead_receiver_delays_no_other(staff):
     async with receiving() as dead, receiving() as alive:
         dead.respond = never
         dead_ones = [await staff.add(dead, path=f"/{index}") for index in range(20)]
-        webhook = await staff.add(alive)
+        await staff.add(alive)
         for _ in range(5):
             await staff.register()
         await dead.has(20 * delivering.AT_ONCE)
@@ -260,7 +262,6 @@ async def test_a_dead_receiver_delays_no_other(staff):
 
     assert {row["state"] for row in rows[0]} == {"delivering", "pending"}
     assert len(alive.messages) == 6
-    assert webhook
 
 
 async def test_a_shutdown_finishes_what_is_being_sent_and_starts_nothing_more(own_database_url, shared_billing_url):
@@ -456,6 +457,52 @@ async def test_a_long_replay_to_a_slow_receiver_delays_neither_new_events_nor_ot
         assert set(order) == {*missed, newest}
 
 
+async def test_an_event_claimed_while_its_webhook_is_disabled_waits_as_it_was(staff, monkeypatch):
+    claim = DeliveryService.claim
+    disabling = False
+
+    async def claim_and_disable(*args, **parameters):
+        claimed = await claim(*args, **parameters)
+        if claimed and disabling:
+            await staff.database.execute("UPDATE webhooks SET disabled_reason = 'staff'")
+        return claimed
+
+    monkeypatch.setattr(DeliveryService, "claim", claim_and_disable)
+    async with receiving(answer(500)) as receiver:
+        webhook = await staff.add(receiver)
+        await staff.register()
+        await staff.until(webhook, state="pending", attempts=1)
+        disabling = True
+        before = await staff.database.fetchval("SELECT clock_timestamp()")
+        await staff.make_due(webhook)
+        async with asyncio.timeout(20):
+            while (await staff.deliveries(webhook))[0]["updated_at"] < before or (await staff.deliveries(webhook))[0][
+                "state"
+            ] != "pending":
+                await asyncio.sleep(0.05)
+        [row] = await staff.deliveries(webhook)
+
+    assert (row["attempts"], row["last_status"], row["last_error"]) == (1, 500, "status 500")
+    assert len(receiver.messages) == 1
+
+
+async def test_an_unexpected_error_counts_as_an_attempt(staff, monkeypatch):
+    async def broken(*_args):
+        raise RuntimeError("a bug")
+
+    async with receiving() as receiver:
+        with monkeypatch.context() as patch:
+            patch.setattr(Sender, "post", broken)
+            webhook = await staff.add(receiver)
+            await staff.register()
+            row = await staff.until(webhook, state="pending", attempts=1)
+        await staff.make_due(webhook)
+        await staff.until(webhook, state="delivered", attempts=2)
+
+    assert row["last_error"]
+    assert "a bug" not in row["last_error"]
+
+
 async def test_the_old_secret_signs_along_for_a_day(staff):
     async with receiving() as receiver:
         webhook = await staff.add(receiver)
@@ -579,9 +626,18 @@ async def test_without_its_key_a_secret_waits_and_the_webhook_is_not_blamed(own_
             webhook = await staff.add(receiver)
         async with staffed(own_database_url, shared_billing_url, secrets_key="fedcba9876543210" * 3) as staff:
             await staff.register()
-            row = await staff.until(webhook, state="pending", attempts=1)
+            for _ in range(len(delivering.WAITS) + 2):  # for as long as it takes
+                row = await staff.until(webhook, state="pending", attempts=0, last_status=None)
+                await staff.database.execute("UPDATE deliveries SET last_error = NULL")
+                await staff.make_due(webhook)
+                async with asyncio.timeout(20):
+                    while (row := (await staff.deliveries(webhook))[0])["last_error"] is None:
+                        await asyncio.sleep(0.02)
             found = await staff.webhook(webhook)
+            assert receiver.messages == []
+        async with staffed(own_database_url, shared_billing_url) as staff:
+            await staff.make_due(webhook)
+            await receiver.has(1)
 
     assert "SECRETS_KEY" in row["last_error"]
     assert (found["enabled"], found["failing_since"]) == (True, None)
-    assert receiver.messages == []

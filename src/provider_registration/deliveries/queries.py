@@ -74,6 +74,14 @@ RECORD_OUTCOME = text("""
     WHERE id = :delivery_id AND state = 'delivering' AND next_attempt_at = :lease_ends_at
 """)
 
+# Give a claimed message back as it was before, with another error if there is one, to be claimed again later.
+RELEASE_DELIVERY = text("""
+    UPDATE deliveries
+    SET state = 'pending', attempts = attempts - 1, last_error = coalesce(:error, last_error),
+        updated_at = clock_timestamp(), next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE id = :delivery_id AND state = 'delivering' AND next_attempt_at = :lease_ends_at
+""")
+
 # The state before; no row without the delivery. Delivered ones stay as they are, and so do those under way until their
 # lease ends, and those to a deleted webhook.
 RETRY_DELIVERY = text("""

@@ -56,6 +56,17 @@ class DeliveryService:
             await session.execute(queries.RECORD_OUTCOME, parameters)
         DELIVERIES.labels(delivery.kind, "retried" if outcome.state is State.PENDING else outcome.state).inc()
 
+    async def release(self, delivery: Delivery, *, error: str | None = None, seconds: float = 0.0) -> None:
+        """Give back a message that was claimed but not tried, to be claimed in `seconds` or later."""
+        parameters = {
+            "delivery_id": delivery.id,
+            "lease_ends_at": delivery.lease_ends_at,
+            "error": error,
+            "seconds": seconds,
+        }
+        async with self._database.statement() as session:
+            await session.execute(queries.RELEASE_DELIVERY, parameters)
+
     async def retry(self, delivery_id: int, *, user_id: UUID) -> None:
         """Have a message sent again, now and with all its attempts.
 

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from provider_registration.db.database import Database, DatabaseUnavailable
@@ -50,6 +51,7 @@ FORGET_BATCH = 1000  # deliveries of a deleted webhook
 STOP_SECONDS = 10.0  # for which shutdown waits for attempts
 OBSERVE_SECONDS = 15.0
 RESEAL_SECONDS = 60.0
+KEY_SECONDS = 60.0  # between two attempts to decrypt a secret; another process may have its key
 RANDOM = secrets.SystemRandom()
 
 WEBHOOK_STATES = ("working", "failing", "disabled", "given_up")
@@ -131,16 +133,15 @@ class Deliverer:
     async def _serve(self, target: str) -> None:
         """Send what is due to one webhook, AT_ONCE at a time, until nothing is."""
         running: set[asyncio.Task[bool]] = set()
-        goes_on = True
+        takes_more = True  # false once an attempt shows that the webhook does not
         try:
-            while goes_on or running:
-                goes_on = goes_on and not self._is_stopping
-                if goes_on:
+            while True:
+                if takes_more and not self._is_stopping:
                     running |= {asyncio.create_task(self._deliver(each)) for each in await self._claim(target, running)}
                 if not running:
-                    break
+                    return
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                goes_on = goes_on and all(task.result() for task in done)
+                takes_more = takes_more and all(task.result() for task in done)
         finally:
             for task in running:
                 task.cancel()
@@ -168,6 +169,8 @@ class Deliverer:
             self._logger.warning(LATER)
         except Exception:
             self._logger.exception("sending to a webhook failed")
+            with suppress(DatabaseUnavailable):  # then it is claimed again when its lease ends
+                await self._record(delivery, _later(delivery, "an unexpected error, which is in the service's log"))
         return False
 
     async def _attempt(self, delivery: Delivery) -> bool:
@@ -176,13 +179,13 @@ class Deliverer:
             found = await session.execute(queries.FIND_DESTINATION, {"webhook_id": webhook_id})
             row = found.mappings().one_or_none()
         if row is None or not row["is_enabled"]:  # since it was claimed
-            await self._record(delivery, Outcome(State.PENDING))
+            await self._release(delivery)
             return False
         try:
             destination = open_destination(webhook_id, row, self._box)
         except SecretUnreadable:
             self._logger.warning(UNREADABLE, webhook_id=delivery.target)
-            await self._record(delivery, _later(delivery, "the secret cannot be decrypted: see SECRETS_KEY"))
+            await self._release(delivery, "the secret cannot be decrypted: see SECRETS_KEY", seconds=KEY_SECONDS)
             return False
         if delivery.event is None:  # every delivery of a webhook is about an event
             await self._record(delivery, Outcome(State.DEAD, "there is no event"))
@@ -193,14 +196,15 @@ class Deliverer:
         with WEBHOOK_ATTEMPT_SECONDS.time():
             response = await self._sender.post(destination.url, headers, body)
         await reach("webhook.after-send")
-        goes_on = True
+        # The webhook first: if this process is killed in between, the attempt is repeated, and a 410 is not forgotten.
+        takes_more = True
         if not response.is_success:
-            goes_on = await self._note_failure(webhook_id, is_gone=response.status == GONE)
+            takes_more = await self._note_failure(webhook_id, is_gone=response.status == GONE)
         elif destination.is_failing:
             async with self._statements, self._database.statement() as session:
                 await session.execute(queries.RECORD_SUCCESS, {"webhook_id": webhook_id})
         await self._record(delivery, _outcome(delivery, response))
-        return goes_on
+        return takes_more
 
     async def _body(self, event: DeliveredEvent) -> bytes:
         parameters = {"candidate_id": event.candidate_id, "sequence": event.sequence}
@@ -219,6 +223,10 @@ class Deliverer:
     async def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         async with self._statements:
             await self._deliveries.record(delivery, outcome)
+
+    async def _release(self, delivery: Delivery, error: str | None = None, *, seconds: float = 0.0) -> None:
+        async with self._statements:
+            await self._deliveries.release(delivery, error=error, seconds=seconds)
 
     async def _note_failure(self, webhook_id: UUID, *, is_gone: bool) -> bool:
         """Record a failed attempt; warn staff, and days later disable the webhook. Return whether it is enabled."""
