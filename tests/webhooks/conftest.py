@@ -71,7 +71,7 @@ class Staff:
 @asynccontextmanager
 async def staffed(database_url: str, billing_url: str, **more: Any) -> AsyncIterator[Staff]:
     """A service of its own with an admin, whose responses match the OpenAPI document."""
-    settings = make_settings(database_url, billing_url, **LOOPBACK, **more)
+    settings = make_settings(database_url, billing_url, **{**LOOPBACK, **more})
     email = f"{uuid4().hex}@example.com"
     async with user_directory(database_url) as users:
         await users.create(email, PASSWORD, Role.ADMIN)

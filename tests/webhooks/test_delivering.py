@@ -503,6 +503,20 @@ async def test_an_unexpected_error_counts_as_an_attempt(staff, monkeypatch):
     assert "a bug" not in row["last_error"]
 
 
+async def test_an_http_url_is_not_used_once_it_is_not_allowed(own_database_url, shared_billing_url):
+    async with receiving() as receiver:
+        async with staffed(own_database_url, shared_billing_url) as staff:
+            webhook = await staff.add(receiver)
+        async with staffed(own_database_url, shared_billing_url, webhooks_allow_http=False) as staff:
+            await staff.register()
+            row = await staff.until(webhook, state="pending", attempts=1)
+            result = (await staff.client.post(f"/webhooks/{webhook}/test")).json()
+
+    assert "WEBHOOKS_ALLOW_HTTP" in row["last_error"]
+    assert result["error"] == row["last_error"]
+    assert receiver.connections == 0
+
+
 async def test_the_old_secret_signs_along_for_a_day(staff):
     async with receiving() as receiver:
         webhook = await staff.add(receiver)

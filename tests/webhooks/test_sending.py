@@ -32,9 +32,9 @@ def authority():
 def sender_to(authority):
     """A sender with a name server of the test."""
 
-    def sender_to(names=None, *, rules=LOOPBACK, seconds=sending.ATTEMPT_SECONDS):
+    def sender_to(names=None, *, rules=LOOPBACK, seconds=sending.ATTEMPT_SECONDS, allow_http=True):
         resolver = Resolver(names or Names(receiver_example=[["127.0.0.1"]]))
-        return Sender(rules, resolver, tls=authority.trusted(), seconds=seconds)
+        return Sender(rules, resolver, tls=authority.trusted(), allow_http=allow_http, seconds=seconds)
 
     return sender_to
 

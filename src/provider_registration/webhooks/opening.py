@@ -39,7 +39,7 @@ def open_webhooks(settings: Settings, database: Database, deliveries: DeliverySe
     rules = AddressRules(networks)
     tls = httpx.create_ssl_context(trust_env=False)
     tls.load_default_certs()  # those of the machine too, and of SSL_CERT_FILE
-    sender = Sender(rules, Resolver(), tls=tls)
+    sender = Sender(rules, Resolver(), tls=tls, allow_http=settings.webhooks_allow_http)
     key, previous = settings.secrets_key, settings.secrets_previous_key
     box = SecretBox(key.get_secret_value(), previous.get_secret_value() if previous else None) if key else None
     service = WebhookService(database, deliveries, box, rules, sender, allow_http=settings.webhooks_allow_http)

@@ -46,12 +46,19 @@ class Sender:
     """Sends messages. It does not follow redirects, and uses no proxy and no cookies."""
 
     def __init__(
-        self, rules: AddressRules, resolver: Resolver, *, tls: ssl.SSLContext, seconds: float = ATTEMPT_SECONDS
+        self,
+        rules: AddressRules,
+        resolver: Resolver,
+        *,
+        tls: ssl.SSLContext,
+        allow_http: bool = False,
+        seconds: float = ATTEMPT_SECONDS,
     ) -> None:
         """`seconds` bound each attempt as a whole."""
         self._rules = rules
         self._resolver = resolver
         self._tls = tls
+        self._allow_http = allow_http
         self._seconds = seconds
 
     async def post(self, url: WebhookUrl, headers: Mapping[str, str], body: bytes) -> Response:
@@ -60,9 +67,9 @@ class Sender:
         try:
             async with asyncio.timeout(self._seconds):
                 addresses = await self._addresses(url)
-                refused = next((each for each in addresses if not self._rules.permits(each)), None)
-                if refused is not None:
-                    return Response(error=f"the host's IP address {refused} is not public")
+                refusal = self._refusal(url, addresses)
+                if refusal is not None:
+                    return Response(error=refusal)
                 return await attempt.send(addresses[:MAX_ADDRESSES])
         except TimeoutError:
             return attempt.response or Response(error=f"no response within {self._seconds:g} s")
@@ -72,6 +79,13 @@ class Sender:
             return Response(error="the host name could not be resolved")
         except httpx.HTTPError as error:
             return attempt.response or Response(error=_reason(error))
+
+    def _refusal(self, url: WebhookUrl, addresses: list[IPAddress]) -> str | None:
+        """Why nothing is sent to a URL, although it was accepted once."""
+        if url.scheme == "http" and not self._allow_http:
+            return "the URL does not start with https://, and WEBHOOKS_ALLOW_HTTP is false"
+        refused = next((each for each in addresses if not self._rules.permits(each)), None)
+        return f"the host's IP address {refused} is not public" if refused is not None else None
 
     async def _addresses(self, url: WebhookUrl) -> list[IPAddress]:
         return [url.address] if url.address is not None else await self._resolver.resolve(url.host)
