@@ -154,7 +154,9 @@ async def test_a_disabled_webhook_is_not_replayed(client):
     assert response.json()["type"].endswith(":webhook-disabled")
 
 
-@pytest.mark.parametrize("since", ["2026-01-01T00:00:00", "yesterday", 5, None])
+@pytest.mark.parametrize(
+    "since", ["2026-01-01T00:00:00", "yesterday", 5, None, "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"]
+)
 async def test_a_replay_needs_a_time_with_an_offset(client, since):
     added = (await client.post("/webhooks", json={"url": URL})).json()
 

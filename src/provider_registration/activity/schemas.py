@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from datetime import datetime
+from typing import Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from provider_registration.activity.models import ActivityFilter, ActivityPage, AnyType
 from provider_registration.events.schemas import ActorResponse, EventPagination
+from provider_registration.web.instants import Instant
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Position
-
-RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 EXAMPLE_ACTIVITY: dict[str, Any] = {
     "events": [
@@ -30,22 +27,6 @@ EXAMPLE_ACTIVITY: dict[str, Any] = {
     ],
     "pagination": {"next_cursor": "AAZFJk3xWZULjzxSlLFMQ58Oah9fLXwR"},
 }
-
-
-def _is_rfc_3339(value: object) -> object:
-    if isinstance(value, str) and not RFC_3339.fullmatch(value):  # pydantic would read numbers as Unix times
-        raise PydanticCustomError("date_time", "Input should be a time as in RFC 3339, such as 2026-03-14T10:00:00Z")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise PydanticCustomError("out_of_range", "Input should be between the years 1 and 9999 in UTC") from None
-
-
-Instant = Annotated[AwareDatetime, BeforeValidator(_is_rfc_3339), AfterValidator(_in_utc)]
 
 
 class ActivityFilterQuery(BaseModel):

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from provider_registration.deliveries.models import State
 from provider_registration.deliveries.schemas import EXAMPLE_DELIVERIES
 from provider_registration.events.models import EventType
 from provider_registration.events.schemas import MAX_ID
+from provider_registration.web.instants import Instant
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from provider_registration.web.text import Text
 from provider_registration.webhooks.models import DisabledReason, NewSecret
@@ -84,9 +85,7 @@ class ReplayRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime = Field(
-        strict=True, description="All events since then, with a UTC offset, such as 2026-03-14T00:00:00Z"
-    )
+    since: Instant = Field(description="All events since then, with a UTC offset, such as 2026-03-14T00:00:00Z")
 
 
 class WebhookDeliveryQuery(BaseModel):
