@@ -277,6 +277,7 @@ async def test_a_shutdown_finishes_what_is_being_sent_and_starts_nothing_more(ow
             webhook = await staff.add(receiver)
             for _ in range(8):
                 await staff.register()
+            await dispatched(staff)
             await receiver.has(delivering.AT_ONCE)
             asyncio.get_running_loop().call_later(0.5, going_on.set)
         database = await asyncpg.connect(own_database_url)
@@ -537,6 +538,21 @@ async def test_the_old_secret_signs_along_for_a_day(staff):
     assert (await staff.webhook(webhook))["previous_secret_expires_at"] is None
 
 
+async def test_an_expired_secret_is_deleted(own_database_url, shared_billing_url, monkeypatch):
+    monkeypatch.setattr(delivering, "RESEAL_SECONDS", 0.2)
+    async with receiving() as receiver, staffed(own_database_url, shared_billing_url) as staff:
+        webhooks = [await staff.add(receiver) for _ in range(2)]
+        for each in webhooks:
+            await staff.client.post(f"/webhooks/{each}/rotate-secret")
+        await staff.database.execute(
+            "UPDATE webhooks SET previous_secret_expires_at = clock_timestamp() WHERE id = $1::text::uuid", webhooks[0]
+        )
+        kept = "SELECT id::text FROM webhooks WHERE previous_secret IS NOT NULL"
+        async with asyncio.timeout(10):
+            while [row["id"] for row in await staff.database.fetch(kept)] != [webhooks[1]]:
+                await asyncio.sleep(0.05)
+
+
 async def failing(staff, webhook, *, days, warned_days=None, last_failure=timedelta(hours=20)):
     """Let a webhook have failed for so long."""
     await staff.database.execute(
@@ -632,6 +648,24 @@ async def test_with_a_new_key_old_secrets_are_read_and_encrypted_again(
             [message] = await receiver.has(1)
 
     assert message.verified(secret)
+
+
+async def test_a_secret_is_encrypted_again_even_if_the_previous_one_cannot_be_read(
+    own_database_url, shared_billing_url, monkeypatch
+):
+    monkeypatch.setattr(delivering, "RESEAL_SECONDS", 0.2)
+    old, new = "0123456789abcdef" * 3, "fedcba9876543210" * 3
+    async with receiving() as receiver:
+        async with staffed(own_database_url, shared_billing_url, secrets_key=old) as staff:
+            webhook = await staff.add(receiver)
+            await staff.client.post(f"/webhooks/{webhook}/rotate-secret")
+            sealed = await staff.database.fetchrow("UPDATE webhooks SET previous_secret = 'lost' RETURNING *")
+        rotated = {"secrets_key": new, "secrets_previous_key": old}
+        async with staffed(own_database_url, shared_billing_url, **rotated) as staff, asyncio.timeout(10):
+            while (now := await staff.database.fetchrow("SELECT * FROM webhooks"))["secret"] == sealed["secret"]:
+                await asyncio.sleep(0.05)
+
+    assert now["previous_secret"] == sealed["previous_secret"]
 
 
 async def test_without_its_key_a_secret_waits_and_the_webhook_is_not_blamed(own_database_url, shared_billing_url):

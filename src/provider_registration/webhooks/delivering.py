@@ -102,23 +102,25 @@ class Deliverer:
         return False
 
     async def reseal(self) -> bool:
-        """Encrypt with the current key what is still encrypted with the previous one."""
+        """Encrypt with the current key what is still encrypted with the previous one; delete expired secrets."""
+        async with self._database.statement() as session:
+            await session.execute(queries.FORGET_PREVIOUS_SECRETS)
         async with self._database.transaction() as session:
             rows = (await session.execute(queries.LOCK_OLD_SECRETS, {"key_id": self._box.key_id})).mappings().all()
             for row in rows:
-                context = context_of(row["id"])
-                try:
-                    resealed = {
-                        name: self._box.seal(self._box.open(row[name], context=context), context=context)
-                        if row[name] is not None
-                        else None
-                        for name in ("secret", "previous_secret")
-                    }
-                except SecretUnreadable:
-                    self._logger.warning(UNREADABLE, webhook_id=str(row["id"]))
-                    continue
+                resealed = {name: self._resealed(row["id"], row[name]) for name in ("secret", "previous_secret")}
                 await session.execute(queries.REPLACE_SECRETS, {"webhook_id": row["id"], **resealed})
         return False
+
+    def _resealed(self, webhook_id: UUID, sealed: bytes | None) -> bytes | None:
+        if sealed is None or sealed.startswith(self._box.key_id):
+            return sealed
+        context = context_of(webhook_id)
+        try:
+            return self._box.seal(self._box.open(sealed, context=context), context=context)
+        except SecretUnreadable:
+            self._logger.warning(UNREADABLE, webhook_id=str(webhook_id))
+            return sealed
 
     async def stop(self, stopping: asyncio.Event) -> None:
         """Once `stopping` is set, wait briefly for attempts; another process repeats the rest when its lease ends."""

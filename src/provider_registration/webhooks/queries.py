@@ -255,6 +255,12 @@ REPLAY = text("""
     RETURNING goes_on
 """)
 
+# Delete secrets that are not used any more.
+FORGET_PREVIOUS_SECRETS = text("""
+    UPDATE webhooks SET previous_secret = NULL, previous_secret_expires_at = NULL
+    WHERE previous_secret_expires_at <= clock_timestamp()
+""")
+
 # Secrets that are not sealed with the key whose ID is :key_id.
 LOCK_OLD_SECRETS = text("""
     SELECT webhooks.id, secret, previous_secret
