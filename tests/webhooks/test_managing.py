@@ -183,10 +183,25 @@ async def test_without_a_key_webhooks_are_off(own_database_url, shared_billing_u
         assert await staff.register()
 
 
+async def test_enabling_a_webhook_that_fails_forgets_its_failures(client, database):
+    added = (await client.post("/webhooks", json={"url": URL})).json()
+    await database.execute(
+        "UPDATE webhooks SET failing_since = now(), last_failure_at = now() WHERE id = $1::text::uuid",
+        added["webhook_id"],
+    )
+
+    changed = (await client.patch(f"/webhooks/{added['webhook_id']}", json={"enabled": True})).json()
+    assert changed["failing_since"] is None
+
+
 async def test_what_admins_do_is_recorded_without_the_url(client):
     added = (await client.post("/webhooks", json={"url": f"{URL}?token=4f8a1c"})).json()
     path = f"/webhooks/{added['webhook_id']}"
-    await client.patch(path, json={"enabled": True, "types": []})
+    result = (await client.patch(path, json={"types": ["candidate.approved"], "enabled": False})).json()
+    for nothing in ({}, {"types": ["candidate.approved"], "url": added["url"], "enabled": False, "description": ""}):
+        assert (await client.patch(path, json=nothing)).json() == result
+    await client.patch(path, json={"types": ["candidate.approved"], "enabled": True})
+    await client.post(f"{path}/test")
     await client.post(f"{path}/rotate-secret")
     await client.post(f"{path}/replay", json={"since": "2026-01-01T00:00:00Z"})
     await client.delete(path)
@@ -197,6 +212,8 @@ async def test_what_admins_do_is_recorded_without_the_url(client):
         ("webhook.deleted", {}),
         ("webhook.replayed", {}),
         ("webhook.secret_rotated", {}),
+        ("webhook.tested", {}),
+        ("webhook.changed", {"fields": ["enabled"]}),
         ("webhook.changed", {"fields": ["types", "enabled"]}),
         ("webhook.created", {}),
     ]

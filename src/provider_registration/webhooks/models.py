@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
@@ -94,6 +94,15 @@ class Changes:
     types: tuple[str, ...] | None = None
     description: str | None = None
     enabled: bool | None = None
+
+    def of(self, webhook: Webhook) -> list[str]:
+        """The names of the fields that they change. Enabling a webhook that fails forgets its failures."""
+        forgets = self.enabled and webhook.failing_since is not None
+        return [
+            name
+            for name, value in asdict(self).items()
+            if value is not None and (value != getattr(webhook, name) or (name == "enabled" and forgets))
+        ]
 
 
 @dataclass(frozen=True, slots=True)

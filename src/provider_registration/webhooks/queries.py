@@ -46,6 +46,8 @@ LIST_WEBHOOKS = statement("SELECT {webhook} FROM webhooks ORDER BY created_at, i
 
 FIND_WEBHOOK = statement("SELECT {webhook} FROM webhooks WHERE id = :webhook_id", webhook=WEBHOOK)
 
+LOCK_WEBHOOK = statement("SELECT {webhook} FROM webhooks WHERE id = :webhook_id FOR NO KEY UPDATE", webhook=WEBHOOK)
+
 # Change the fields that are not NULL. Enabling forgets earlier failures; one that is already disabled keeps its reason.
 UPDATE_WEBHOOK = statement(
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -105,26 +105,30 @@ class WebhookService:
         return NewSecret(Webhook.from_row(row), shown(secret))
 
     async def change(self, webhook_id: UUID, changes: Changes, *, user_id: UUID) -> Webhook:
-        """Change a webhook, or disable or enable it.
+        """Change a webhook, or disable or enable it; what stays the same is not recorded.
 
         Raises:
             WebhookNotFound: there is none.
             WebhookUrlRefused: nothing is sent to this URL.
         """
         _ = self._box
+        if changes.url is not None:
+            changes = replace(changes, url=self._checked(changes.url))
         parameters = {
             "webhook_id": webhook_id,
-            "url": self._checked(changes.url) if changes.url is not None else None,
+            "url": changes.url,
             "types": list(changes.types) if changes.types is not None else None,
             "description": changes.description,
             "enabled": changes.enabled,
         }
         async with self._database.transaction() as session:
-            row = (await session.execute(queries.UPDATE_WEBHOOK, parameters)).mappings().one_or_none()
-            webhook = _found(webhook_id, row)
-            sent = [name for name, value in asdict(changes).items() if value is not None]
-            await _record(session, AuditType.WEBHOOK_CHANGED, webhook_id, user_id, fields=sent)
-        return webhook
+            row = (await session.execute(queries.LOCK_WEBHOOK, parameters)).mappings().one_or_none()
+            before = _found(webhook_id, row)
+            if not (changed := changes.of(before)):
+                return before
+            row = (await session.execute(queries.UPDATE_WEBHOOK, parameters)).mappings().one()
+            await _record(session, AuditType.WEBHOOK_CHANGED, webhook_id, user_id, fields=changed)
+        return Webhook.from_row(row)
 
     async def delete(self, webhook_id: UUID, *, user_id: UUID) -> None:
         """Delete a webhook; what is pending is never sent.
