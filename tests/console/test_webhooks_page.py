@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from uuid import uuid4
@@ -31,6 +32,14 @@ async def add(admin, receiver, **typed):
     [secret] = re.findall(r"whsec_[A-Za-z0-9+/=]{44}", html.unescape(page.text))
     [path] = set(re.findall(r"/admin/webhooks/[0-9a-f-]{36}", page.text))
     return path, secret
+
+
+async def shows(admin, path, text):
+    """The page, once it has this text."""
+    async with asyncio.timeout(30):
+        while text not in (page := await admin.open(path)).text:
+            await asyncio.sleep(0.1)
+    return page
 
 
 async def test_a_secret_is_shown_once(admin):
@@ -118,13 +127,11 @@ async def test_a_delivery_shows_its_attempts_and_the_response_and_can_be_retried
         path, _ = await add(admin, receiver, types="candidate.registered")
         await register()
         await receiver.has(1)
-        while "Status 503: maintenance" not in (page := await admin.open(path)).text:
-            pass
+        page = await shows(admin, path, "Status 503: maintenance")
         receiver.always(OK)
         await admin.submit(page, "/retry")
         await receiver.has(2)
-        while "Status 200" not in (page := await admin.open(path)).text:
-            pass
+        page = await shows(admin, path, "Status 200")
 
     assert "Delivered" in page.text
     first, second = receiver.messages
@@ -159,12 +166,14 @@ async def test_an_admin_does_it_all_in_a_browser(signed_in, register):
         await receiver.has(2)
         receiver.always(OK)
         retry = page.get_by_role("button", name="Retry")
-        while not await retry.count() or not await page.get_by_text("Status 500: not yet").count():
-            await page.reload()
+        async with asyncio.timeout(60):
+            while not await retry.count() or not await page.get_by_text("Status 500: not yet").count():
+                await page.reload()
         await retry.click()
         await page.get_by_text("It is being sent again.").wait_for()
         await receiver.has(3)
-        while not await page.get_by_text("Delivered", exact=True).count():
-            await page.reload()
+        async with asyncio.timeout(60):
+            while not await page.get_by_text("Delivered", exact=True).count():
+                await page.reload()
 
     assert [message.verified(secret)["type"] for message in receiver.messages[1:]] == ["candidate.registered"] * 2
