@@ -294,15 +294,15 @@ async def blocks(connection, rows, *, generic):
         query = PAGE_OF_ACTOR if which.actor else PAGE_OF_TYPES
         if which.actor is None and which.type in (None, EventType.REGISTERED):
             query = PAGE_OF_NEWEST
-        for place, after in (("first", NEWEST_END.at), ("deep", AT + timedelta(seconds=rows // 2))):
+        for place, before in (("first", NEWEST_END.at), ("deep", AT + timedelta(seconds=rows // 2))):
             values = {
                 "actor": which.actor,
                 "audit_types": [str(each) for each in AuditType if which.type in (None, each)],
                 "candidate_types": [str(each) for each in EventType if which.type in (None, each)],
                 "since": datetime.min.replace(tzinfo=UTC),
-                "after": after,
-                "after_id": 2**63 - 1,
-                "after_audit_id": 2**63 - 1,
+                "before": before,
+                "before_id": 2**63 - 1,
+                "before_audit_id": 2**63 - 1,
                 "limit": 51,
             }
             compiled = query.compile(dialect=dialect.dialect())

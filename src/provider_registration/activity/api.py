@@ -40,7 +40,7 @@ async def list_activity(
     query: Annotated[ActivityQuery, Query()], service: ActivityServiceDep, _user: AuditorDep, _once: ParametersOnce
 ) -> ActivityListResponse:
     """List what happened to candidates and what staff did, newest first: who, what, to whom, and when."""
-    page = await service.page(query.to_filter(), limit=query.limit, after=query.position)
+    page = await service.page(query.to_filter(), limit=query.limit, before=query.position)
     return ActivityListResponse.of(page)
 
 

@@ -1,8 +1,8 @@
 """The SQL that reads both logs as one, newest first.
 
 Every statement reads at most :limit rows of each index range that it needs, whatever the size of the logs. Events are
-ordered by time, and at the same time by twice their ID, plus one for audit events; :after, :after_id and
-:after_audit_id limit each log accordingly. Types that only a later release knows are left out.
+ordered by time, and at the same time by twice their ID, plus one for audit events; :before, :before_id and
+:before_audit_id limit each log accordingly. Types that only a later release knows are left out.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _CANDIDATE = "id, type, at, actor_kind, actor_id, 'candidate', candidate_id, ver
 _NEWEST = """
     (SELECT true AS is_audit, {audit}
      FROM audit_events
-     WHERE at >= :since AND (at, id) < (:after, :after_audit_id) AND type = ANY(:audit_types)
+     WHERE at >= :since AND (at, id) < (:before, :before_audit_id) AND type = ANY(:audit_types)
            AND cardinality(CAST(:audit_types AS text[])) > 0 -- else PostgreSQL would read all
      ORDER BY at DESC, id DESC
      LIMIT :limit)
     UNION ALL
     (SELECT false, {candidate}
      FROM candidate_events
-     WHERE at >= :since AND (at, id) < (:after, :after_id) AND type = ANY(:candidate_types)
+     WHERE at >= :since AND (at, id) < (:before, :before_id) AND type = ANY(:candidate_types)
      ORDER BY at DESC, id DESC
      LIMIT :limit)
 """
@@ -38,7 +38,7 @@ _OF_EACH_TYPE = """
     CROSS JOIN LATERAL (
         SELECT {audit}
         FROM audit_events
-        WHERE ({keys}, at, id) < ({values}, :after, :after_audit_id) AND ({keys}, at) >= ({values}, :since)
+        WHERE ({keys}, at, id) < ({values}, :before, :before_audit_id) AND ({keys}, at) >= ({values}, :since)
               AND {of_index}
         ORDER BY {descending}, at DESC, id DESC
         LIMIT :limit
@@ -49,7 +49,7 @@ _OF_EACH_TYPE = """
     CROSS JOIN LATERAL (
         SELECT {candidate}
         FROM candidate_events
-        WHERE ({keys}, at, id) < ({values}, :after, :after_id) AND ({keys}, at) >= ({values}, :since)
+        WHERE ({keys}, at, id) < ({values}, :before, :before_id) AND ({keys}, at) >= ({values}, :since)
               AND {of_index}
         ORDER BY {descending}, at DESC, id DESC
         LIMIT :limit
@@ -76,7 +76,7 @@ _PAGE = """
 
 def _page(found: str, **filters: str) -> TextClause:
     return statement(_PAGE.replace("{found}", found), audit=_AUDIT, candidate=_CANDIDATE, **filters).bindparams(
-        *(bindparam(name, type_=DateTime(timezone=True)) for name in ("since", "after"))
+        *(bindparam(name, type_=DateTime(timezone=True)) for name in ("since", "before"))
     )
 
 

@@ -25,16 +25,16 @@ class ActivityService:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(self, which: ActivityFilter, *, limit: int, after: Position | None = None) -> ActivityPage:
-        """At most `limit` events, but no more than MAX_PAGE, after a position."""
+    async def page(self, which: ActivityFilter, *, limit: int, before: Position | None = None) -> ActivityPage:
+        """At most `limit` events, but no more than MAX_PAGE, before a position."""
         query = queries.PAGE_OF_NEWEST
         if which.actor is not None:
             query = queries.PAGE_OF_ACTOR
         elif which.type not in (None, EventType.REGISTERED):
             query = queries.PAGE_OF_TYPES
-        after = after or NEWEST_END
-        if which.until is not None and which.until <= after.at:
-            after = Position(
+        before = before or NEWEST_END
+        if which.until is not None and which.until <= before.at:
+            before = Position(
                 which.until, UUID(int=0)
             )  # one upper limit: with two, PostgreSQL may start at the wrong one
         parameters = {
@@ -42,9 +42,9 @@ class ActivityService:
             "audit_types": [each for each in AuditType if which.type in (None, each)],
             "candidate_types": [each for each in EventType if which.type in (None, each)],
             "since": which.since or OLDEST,
-            "after": after.at,
-            "after_id": min((after.id.int + 1) // 2, MAX_ID),
-            "after_audit_id": min(after.id.int // 2, MAX_ID),
+            "before": before.at,
+            "before_id": min((before.id.int + 1) // 2, MAX_ID),
+            "before_audit_id": min(before.id.int // 2, MAX_ID),
             "limit": limit + 1,
         }
         async with self._database.statement() as session:
@@ -54,13 +54,13 @@ class ActivityService:
 
     async def all(self, which: ActivityFilter) -> AsyncIterator[Activity]:
         """Every event, page by page; no connection is held while the caller processes a page."""
-        after: Position | None = None
+        before: Position | None = None
         while True:
-            page = await self.page(which, limit=MAX_PAGE, after=after)
+            page = await self.page(which, limit=MAX_PAGE, before=before)
             for event in page.events:
                 yield event
-            after = page.next
-            if after is None:
+            before = page.next
+            if before is None:
                 return
 
     async def actors(self) -> dict[UUID, str]:

@@ -58,8 +58,8 @@ async def show_activity(
     layout: LayoutDep,
 ) -> Response:
     """Show events that the query selects, newest first."""
-    after = Position.from_cursor(query.after) if query.after else None
-    page = await service.page(query.selection, limit=PAGE_SIZE, after=after)
+    before = Position.from_cursor(query.after) if query.after else None
+    page = await service.page(query.selection, limit=PAGE_SIZE, before=before)
     return layout.page(
         "activity.html",
         query=query,

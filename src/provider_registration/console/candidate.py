@@ -59,7 +59,7 @@ async def show_candidate(
     return layout.page(
         "candidate.html",
         candidate=candidate,
-        activity=await events.of_candidate(candidate.candidate_id, limit=EVENTS_SHOWN, after=before),
+        activity=await events.of_candidate(candidate.candidate_id, limit=EVENTS_SHOWN, before=before),
         is_older=before is not None,
         names_of_events=EVENTS,
         shows_errors=signed_in.may_audit,

@@ -41,5 +41,5 @@ async def list_candidate_events(
     _once: ParametersOnce,
 ) -> EventListResponse:
     """List what happened to the candidate: who did what, and when."""
-    page = await service.of_candidate(candidate_id, limit=query.limit, after=query.cursor)
+    page = await service.of_candidate(candidate_id, limit=query.limit, before=query.cursor)
     return EventListResponse.of(page, with_errors=user.may_audit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# Some events of a candidate, newest first, after the event :after if it is not NULL; no row without the candidate.
+# Some events of a candidate, newest first, before the event :before if it is not NULL; no row without the candidate.
 # Types that only a later release knows are left out.
 LIST_EVENTS = text("""
     SELECT event.id, event.type, event.at, event.actor_kind, event.actor_id, users.email AS actor_name, event.version,
@@ -13,11 +13,11 @@ LIST_EVENTS = text("""
     LEFT JOIN candidate_events AS event
         ON event.candidate_id = candidates.id
        AND event.type = ANY(:types)
-       AND (CAST(:after AS bigint) IS NULL
+       AND (CAST(:before AS bigint) IS NULL
             OR (event.at, event.id) < (
                 SELECT last.at, last.id
                 FROM candidate_events AS last
-                WHERE last.id = :after AND last.candidate_id = :candidate_id
+                WHERE last.id = :before AND last.candidate_id = :candidate_id
             ))
     LEFT JOIN event_positions AS positions ON positions.event_id = event.id
     LEFT JOIN candidate_event_details AS details ON details.event_id = event.id

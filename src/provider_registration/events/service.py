@@ -16,13 +16,13 @@ class EventService:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of_candidate(self, candidate_id: UUID, *, limit: int, after: int | None = None) -> EventPage:
-        """At most `limit` events of a candidate, newest first, from the one after the event with the ID `after`.
+    async def of_candidate(self, candidate_id: UUID, *, limit: int, before: int | None = None) -> EventPage:
+        """At most `limit` events of a candidate, newest first, from the one before the event with the ID `before`.
 
         Raises:
             CandidateNotFound: there is none.
         """
-        parameters = {"candidate_id": candidate_id, "after": after, "limit": limit + 1, "types": list(EventType)}
+        parameters = {"candidate_id": candidate_id, "before": before, "limit": limit + 1, "types": list(EventType)}
         async with self._database.statement() as session:
             rows = (await session.execute(queries.LIST_EVENTS, parameters)).mappings().all()
         if not rows:
