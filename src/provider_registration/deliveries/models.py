@@ -35,7 +35,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveredEvent:
+class EventToSend:
     """The event that a message is about."""
 
     id: int
@@ -61,14 +61,14 @@ class Delivery:
     lease_ends_at: datetime
     created_at: datetime
     data: dict[str, Any]
-    event: DeliveredEvent | None
+    event: EventToSend | None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
         """Make a delivery from a row of CLAIM_DELIVERIES."""
         event = None
         if row["event_id"] is not None:
-            event = DeliveredEvent(
+            event = EventToSend(
                 id=row["event_id"],
                 type=row["type"],
                 at=row["at"],
@@ -100,7 +100,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryRecord:
+class ListedDelivery:
     """A delivery as staff see it."""
 
     id: int
@@ -119,7 +119,7 @@ class DeliveryRecord:
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
-        """Make a record from a row of LIST_DELIVERIES."""
+        """Make a delivery from a row of LIST_DELIVERIES."""
         return cls(**{**row, "state": State(row["state"])})
 
 
@@ -127,5 +127,5 @@ class DeliveryRecord:
 class DeliveryPage:
     """Some deliveries, newest first; `next` continues after them, None at the end."""
 
-    deliveries: list[DeliveryRecord]
+    deliveries: list[ListedDelivery]
     next: int | None

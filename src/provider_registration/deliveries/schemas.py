@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from provider_registration.deliveries.models import DeliveryPage, DeliveryRecord, Kind, State
+from provider_registration.deliveries.models import DeliveryPage, Kind, ListedDelivery, State
 from provider_registration.events.schemas import MAX_ID, EventPagination
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
 
@@ -74,7 +74,7 @@ class DeliveryResponse(BaseModel):
     updated_at: datetime = Field(description="UTC")
 
     @classmethod
-    def of(cls, record: DeliveryRecord) -> Self:
+    def of(cls, record: ListedDelivery) -> Self:
         """Show a delivery."""
         event = None
         if record.event_id is not None and record.event_type is not None and record.candidate_id is not None:

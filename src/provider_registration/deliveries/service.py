@@ -14,7 +14,7 @@ from provider_registration.deliveries.errors import (
     DeliveryNotFound,
     DeliveryTargetGone,
 )
-from provider_registration.deliveries.models import Delivery, DeliveryPage, DeliveryRecord, Kind, Outcome, State
+from provider_registration.deliveries.models import Delivery, DeliveryPage, Kind, ListedDelivery, Outcome, State
 from provider_registration.events.schemas import MAX_ID
 from provider_registration.observability.metrics import DELIVERIES, OLDEST_DELIVERY_SECONDS
 
@@ -109,7 +109,7 @@ class DeliveryService:
         query = queries.LIST_DELIVERIES if target is None else queries.LIST_DELIVERIES_TO
         async with self._database.statement() as session:
             rows = (await session.execute(query, parameters)).mappings().all()
-        deliveries = [DeliveryRecord.from_row(row) for row in rows[:limit]]
+        deliveries = [ListedDelivery.from_row(row) for row in rows[:limit]]
         return DeliveryPage(deliveries, deliveries[-1].id if len(rows) > limit else None)
 
     async def observe(self) -> None:

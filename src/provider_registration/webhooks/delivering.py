@@ -11,7 +11,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from provider_registration.db.database import Database, DatabaseUnavailable
-from provider_registration.deliveries.models import DeliveredEvent, Delivery, Kind, Outcome, State
+from provider_registration.deliveries.models import Delivery, EventToSend, Kind, Outcome, State
 from provider_registration.deliveries.service import DeliveryService
 from provider_registration.encryption import SecretBox, SecretUnreadable
 from provider_registration.failpoints import reach
@@ -172,7 +172,7 @@ class Deliverer:
         except Exception:
             self._logger.exception("sending to a webhook failed")
             with suppress(DatabaseUnavailable):  # then it is claimed again when its lease ends
-                await self._record(delivery, _later(delivery, "an unexpected error, which is in the service's log"))
+                await self._finish(delivery, _later(delivery, "an unexpected error, which is in the service's log"))
         return False
 
     async def _attempt(self, delivery: Delivery) -> bool:
@@ -190,7 +190,7 @@ class Deliverer:
             await self._release(delivery, "the secret cannot be decrypted: see SECRETS_KEY", seconds=KEY_SECONDS)
             return False
         if delivery.event is None:  # every delivery of a webhook is about an event
-            await self._record(delivery, Outcome(State.DEAD, "there is no event"))
+            await self._finish(delivery, Outcome(State.DEAD, "there is no event"))
             return True
         body = await self._body(delivery.event)
         headers = signed_headers(str(delivery.event.id), int(time.time()), body, secrets=destination.secrets)
@@ -205,10 +205,10 @@ class Deliverer:
         elif destination.is_failing:
             async with self._statements, self._database.statement() as session:
                 await session.execute(queries.RECORD_SUCCESS, {"webhook_id": webhook_id})
-        await self._record(delivery, _outcome(delivery, response))
+        await self._finish(delivery, _outcome(delivery, response))
         return takes_more
 
-    async def _body(self, event: DeliveredEvent) -> bytes:
+    async def _body(self, event: EventToSend) -> bytes:
         parameters = {"candidate_id": event.candidate_id, "sequence": event.sequence}
         async with self._statements, self._database.statement() as session:
             decision = (await session.execute(queries.FIND_DECISION, parameters)).mappings().one_or_none()
@@ -222,7 +222,7 @@ class Deliverer:
             provider_id=event.data.get("provider_id") or (decision["provider_id"] if decision else None),
         )
 
-    async def _record(self, delivery: Delivery, outcome: Outcome) -> None:
+    async def _finish(self, delivery: Delivery, outcome: Outcome) -> None:
         async with self._statements:
             await self._deliveries.record(delivery, outcome)
 

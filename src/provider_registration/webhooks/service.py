@@ -101,7 +101,7 @@ class WebhookService:
             if (await session.scalar(queries.COUNT_WEBHOOKS) or 0) >= MAX_WEBHOOKS:
                 raise TooManyWebhooks(MAX_WEBHOOKS)
             row = (await session.execute(queries.INSERT_WEBHOOK, parameters)).mappings().one()
-            await _record(session, AuditType.WEBHOOK_CREATED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_CREATED, webhook_id, user_id)
         return NewSecret(Webhook.from_row(row), shown(secret))
 
     async def change(self, webhook_id: UUID, changes: Changes, *, user_id: UUID) -> Webhook:
@@ -127,7 +127,7 @@ class WebhookService:
             if not (changed := changes.of(before)):
                 return before
             row = (await session.execute(queries.UPDATE_WEBHOOK, parameters)).mappings().one()
-            await _record(session, AuditType.WEBHOOK_CHANGED, webhook_id, user_id, fields=changed)
+            await _audit(session, AuditType.WEBHOOK_CHANGED, webhook_id, user_id, fields=changed)
         return Webhook.from_row(row)
 
     async def delete(self, webhook_id: UUID, *, user_id: UUID) -> None:
@@ -140,7 +140,7 @@ class WebhookService:
         async with self._database.transaction() as session:
             if await session.scalar(queries.DELETE_WEBHOOK, {"webhook_id": webhook_id}) is None:
                 raise WebhookNotFound(webhook_id)
-            await _record(session, AuditType.WEBHOOK_DELETED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_DELETED, webhook_id, user_id)
 
     async def rotate_secret(self, webhook_id: UUID, *, user_id: UUID) -> NewSecret:
         """Replace the secret; for ROTATION_HOURS messages are signed with both.
@@ -160,7 +160,7 @@ class WebhookService:
                 raise WebhookNotFound(webhook_id)
             parameters |= {"previous_secret": previous}
             row = (await session.execute(queries.ROTATE_SECRET, parameters)).mappings().one()
-            await _record(session, AuditType.WEBHOOK_SECRET_ROTATED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_SECRET_ROTATED, webhook_id, user_id)
         return NewSecret(Webhook.from_row(row), shown(secret))
 
     async def replay(self, webhook_id: UUID, since: datetime, *, user_id: UUID) -> Webhook:
@@ -177,7 +177,7 @@ class WebhookService:
             await session.execute(queries.AWAIT_DISPATCHER)  # what it does not queue for this webhook, the replay finds
             row = (await session.execute(queries.START_REPLAY, parameters)).mappings().one_or_none()
             webhook = _found(webhook_id, row)
-            await _record(session, AuditType.WEBHOOK_REPLAYED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_REPLAYED, webhook_id, user_id)
         return webhook
 
     async def test(self, webhook_id: UUID, *, user_id: UUID) -> ProbeResult:
@@ -193,7 +193,7 @@ class WebhookService:
             if row is None:
                 raise WebhookNotFound(webhook_id)
             destination = open_destination(webhook_id, row, box)
-            await _record(session, AuditType.WEBHOOK_TESTED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_TESTED, webhook_id, user_id)
         message_id, body = probe_message(webhook_id, datetime.now(UTC))
         headers = signed_headers(message_id, int(time.time()), body, secrets=destination.secrets)
         started = time.monotonic()
@@ -261,6 +261,6 @@ def _found(webhook_id: UUID, row: RowMapping | None) -> Webhook:
     return Webhook.from_row(row)
 
 
-async def _record(session: AsyncSession, act: AuditType, webhook_id: UUID, user_id: UUID, **data: object) -> None:
+async def _audit(session: AsyncSession, act: AuditType, webhook_id: UUID, user_id: UUID, **data: object) -> None:
     """Record what staff did, without the URL, whose path may be a secret."""
     await record(session, AuditEvent(act, Actor.user(user_id), Subject("webhook", webhook_id), data))
