@@ -142,7 +142,9 @@ class Settings(DatabaseSettings):
         "without it no e-mail is sent",
     )
     staff_mail_to: str = Field(
-        "", description="e-mail addresses of staff that get the new applications, separated by commas"
+        "",
+        description="e-mail addresses of staff that get the new applications, and warnings about webhooks, "
+        "separated by commas",
     )
     staff_digest: Literal["daily", "hourly", "each"] = Field(
         "daily", description="how often staff get an e-mail with the new applications, at 06:00 UTC if daily"
@@ -195,6 +197,11 @@ class Settings(DatabaseSettings):
     def links_begin_with(self) -> str:
         """How absolute links begin, with the gateway's prefix; empty without PUBLIC_URL."""
         return self.public_url and f"{self.public_url}{self.root_path}"
+
+    @property
+    def staff_recipients(self) -> list[str]:
+        """The e-mail addresses of staff that get e-mails; none without SMTP_URL."""
+        return self.staff_mail_to.split(",") if self.smtp_url and self.staff_mail_to else []
 
     @field_validator(
         "jwt_secret_key", "jwt_previous_secret_key", "metrics_token", "secrets_key", "secrets_previous_key"

@@ -13,6 +13,7 @@ import pytest
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
 from provider_registration.local.background_server import serve_in_background
+from tests.chromium import text_of
 from tests.webhooks.receivers import OK, answer, receiving
 
 from .conftest import Person
@@ -136,6 +137,24 @@ async def test_a_delivery_shows_its_attempts_and_the_response_and_can_be_retried
     assert "Delivered" in page.text
     first, second = receiver.messages
     assert first.id == second.id
+
+
+async def test_one_that_the_service_disabled_shows_why_and_when(admin, register, database):
+    async with receiving(answer(410)) as receiver:
+        path, _ = await add(admin, receiver, types="candidate.registered")
+        await register()
+        while "status 410" not in (page := await admin.open(path)).text:
+            pass
+    at = await database.fetchval("SELECT to_char(last_failure_at, 'FMDD Mon YYYY, HH24:MI') || ' UTC' FROM webhooks")
+    assert f"Disabled on {at}" in text_of(page)
+
+    await database.execute("UPDATE webhooks SET disabled_reason = 'failing'")
+    failing = text_of(await admin.open(path))
+    assert f"Disabled on {at}" in failing
+    assert "5 days" in failing
+    events = text_of(await admin.open("/admin/activity?type=webhook.disabled"))
+    assert "Service or command" in events
+    assert "Status 410" in events
 
 
 async def test_without_a_key_the_page_says_so(settings, accounts):

@@ -16,8 +16,10 @@ from provider_registration.notifications.models import Letter, Message
 LINK = "https://supply.example/applications/pJ3nV8sK1xQ6wZ0rT5yL9uC2bM7dF4gH8aE1oI6kN3s"
 NEW = {"text": "Obsthof Köln", "at": datetime(2026, 3, 14, 9, 26, tzinfo=UTC), "url": f"{LINK}/1"}
 VALUES = {"link": LINK, "company_name": "Huerta del Sol S.L.", "reason": "No cold chain"}
+WEBHOOK = {"host": "erp.example", "disabled_reason": "gone", "at": NEW["at"], "link": LINK}
 DIGEST = {"newest": [NEW], "total": 1, "pending": 3, "link": LINK}
-TO_COMPANIES = [message for message in Message if message is not Message.DIGEST]
+KNOWN = {Message.DIGEST: DIGEST, Message.WEBHOOK: WEBHOOK}
+IN_SPANISH = [message for message in Message if message is not Message.DIGEST]
 FORGED = "Huerta\r\nBcc: spy@evil.example\r\n\r\nBuy now\u2028\x00"
 
 
@@ -31,15 +33,14 @@ def compose(composer):
     """A mail as a mail program reads it."""
 
     def compose(message, language=None, to="ventas@huerta.example", **values):
-        known = DIGEST if message is Message.DIGEST else VALUES
-        mail = composer.compose(Letter(message, to, language, known | values), uuid4())
+        mail = composer.compose(Letter(message, to, language, KNOWN.get(message, VALUES) | values), uuid4())
         return CaughtMail(1, datetime.now(UTC), [to], message_from_bytes(mail.content, policy=policy.default))
 
     return compose
 
 
-@pytest.mark.parametrize("message", TO_COMPANIES)
-def test_every_message_to_companies_is_in_english_and_spanish(compose, message):
+@pytest.mark.parametrize("message", IN_SPANISH)
+def test_a_message_is_in_english_and_spanish(compose, message):
     files = {path.stem for path in (TEMPLATES / message).iterdir()}
     english, spanish = compose(message, "en"), compose(message, "es")
 
@@ -140,6 +141,16 @@ def test_a_digest_counts_what_it_does_not_list(compose):
     assert many.message["Subject"] == "1,234 new applications"
     assert "And 1,232 more." in many.part("plain")
     assert compose(Message.DIGEST).message["Subject"] == "New application: Obsthof Köln"
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_a_webhook_that_fails_differs_from_one_that_was_disabled(compose, language):
+    mails = [compose(Message.WEBHOOK, language, disabled_reason=reason) for reason in (None, "failing", "gone")]
+
+    assert len({mail.part("plain") for mail in mails}) == 3
+    assert len({mail.message["Subject"] for mail in mails}) == 2
+    assert all("erp.example" in mail.message["Subject"] and "09:26 UTC" in mail.part("plain") for mail in mails)
+    assert "http" not in compose(Message.WEBHOOK, language, link=None).part("plain")
 
 
 @pytest.mark.parametrize(

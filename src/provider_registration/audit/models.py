@@ -24,6 +24,7 @@ class AuditType(StrEnum):
     DATA_EXPORTED = "data.exported"
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_DISABLED = "webhook.disabled"
     WEBHOOK_DELETED = "webhook.deleted"
     WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105 - no secret
     WEBHOOK_REPLAYED = "webhook.replayed"

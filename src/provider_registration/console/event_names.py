@@ -36,6 +36,7 @@ AUDIT_EVENTS = {
     AuditType.DATA_EXPORTED: "Data of a person exported",
     AuditType.WEBHOOK_CREATED: "Webhook added",
     AuditType.WEBHOOK_CHANGED: "Webhook changed",
+    AuditType.WEBHOOK_DISABLED: "Webhook disabled",
     AuditType.WEBHOOK_DELETED: "Webhook deleted",
     AuditType.WEBHOOK_SECRET_ROTATED: "Secret of a webhook replaced",
     AuditType.WEBHOOK_REPLAYED: "Events replayed to a webhook",
@@ -52,6 +53,8 @@ REASONS = {
     "disabled": "user disabled",
     "erased": "user erased",
     "command": "all users signed out",
+    "gone": "status 410",
+    "failing": "only failures for 5 days",
 }
 
 

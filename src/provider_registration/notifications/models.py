@@ -21,6 +21,7 @@ class Message(StrEnum):
     REJECTED = "rejected"
     LINK = "link"
     DIGEST = "digest"
+    WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True)

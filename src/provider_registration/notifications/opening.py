@@ -15,7 +15,7 @@ from provider_registration.notifications.service import Correspondence, Notifica
 from provider_registration.settings import Settings
 
 STATUS_PAGES = "/applications"
-CONSOLE = "/admin/candidates"
+CONSOLE = "/admin"
 
 
 def correspondence_of(settings: Settings) -> Correspondence:
@@ -23,8 +23,8 @@ def correspondence_of(settings: Settings) -> Correspondence:
     base = settings.links_begin_with
     return Correspondence(
         status_pages=f"{base}{STATUS_PAGES}" if base and settings.public_pages else "",
-        candidates=f"{base}{CONSOLE}" if base and settings.admin_pages else "",
-        staff=settings.staff_mail_to.split(",") if settings.staff_mail_to else [],
+        console=f"{base}{CONSOLE}" if base and settings.admin_pages else "",
+        staff=settings.staff_recipients,
         staff_digest=settings.staff_digest,
     )
 

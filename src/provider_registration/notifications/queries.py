@@ -94,6 +94,9 @@ COUNT_PENDING = text("""
     SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM candidate_counts WHERE product = '' AND status = 'pending'
 """)
 
+# The host, and the port if it is not the default, of a webhook's URL, whose path may be secret.
+FIND_WEBHOOK_HOST = text("SELECT split_part(url, '/', 3) FROM webhooks WHERE id = :webhook_id")
+
 # Have a link sent to the company with an e-mail address, if there is one.
 REQUEST_LINK = text("""
     INSERT INTO deliveries (kind, target, data)

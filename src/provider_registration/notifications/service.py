@@ -69,12 +69,12 @@ MESSAGES = {
 class Correspondence:
     """What e-mails contain besides the application, and which staff get them.
 
-    `status_pages`, `candidates`: the URLs to which a secret or an ID is added for a page of companies or of staff; if
-    empty, e-mails have no such links. `staff_digest`: how often the members of `staff` get the new applications.
+    `status_pages`: the URL to which a secret is added for the page of a company. `console`: the URL of the pages of
+    staff. If empty, e-mails have no such links. `staff_digest`: how often `staff` get the new applications.
     """
 
     status_pages: str = ""
-    candidates: str = ""
+    console: str = ""
     staff: Sequence[str] = ()
     staff_digest: str = "daily"
 
@@ -232,11 +232,15 @@ class NotificationService:
         """What to write.
 
         Raises:
-            MailRefused: the person's data was erased, or the setting has no such address any more.
+            MailRefused: there is nothing to write about any more, or no such address in the setting.
         """
         kind, _, number = delivery.target.partition(":")
         if kind == STAFF:
-            return await self._digest(delivery, int(number))
+            if int(number) > len(self._correspondence.staff):
+                raise MailRefused("STAFF_MAIL_TO has no such address any more")
+            address = self._correspondence.staff[int(number) - 1]
+            about_webhook = "webhook_id" in delivery.data
+            return await (self._about_webhook if about_webhook else self._digest)(delivery, address)
         event = delivery.event
         candidate_id = event.candidate_id if event else UUID(delivery.data["candidate_id"])
         message = MESSAGES[EventType(event.type)] if event else Message.LINK
@@ -255,9 +259,22 @@ class NotificationService:
         }
         return Letter(message, applicant.contact_email, applicant.language, values, secret)
 
-    async def _digest(self, delivery: Delivery, number: int) -> Letter:
-        if number > len(self._correspondence.staff):
-            raise MailRefused("STAFF_MAIL_TO has no such address any more")
+    async def _about_webhook(self, delivery: Delivery, address: str) -> Letter:
+        webhook_id = delivery.data["webhook_id"]
+        async with self._database.statement() as session:
+            host = await session.scalar(queries.FIND_WEBHOOK_HOST, {"webhook_id": UUID(webhook_id)})
+        if host is None:
+            raise MailRefused("the webhook was deleted")
+        console = self._correspondence.console
+        values = {
+            "host": host,
+            "disabled_reason": delivery.data["disabled_reason"],
+            "at": delivery.created_at,
+            "link": f"{console}/webhooks/{webhook_id}" if console else None,
+        }
+        return Letter(Message.WEBHOOK, address, None, values)
+
+    async def _digest(self, delivery: Delivery, address: str) -> Letter:
         async with self._database.transaction() as session:
             parameters = {"after": delivery.data["after"], "until": delivery.data["until"], "limit": SHOWN}
             rows = (await session.execute(queries.FIND_NEW_APPLICATIONS, parameters)).mappings()
@@ -265,21 +282,21 @@ class NotificationService:
             pending = await session.scalar(queries.COUNT_PENDING)
         if not newest:
             raise MailRefused("the personal data was erased")
-        console = self._correspondence.candidates
+        console = self._correspondence.console
         values = {
             "newest": [
                 {
                     "text": new.company_name,
                     "at": new.created_at,
-                    "url": f"{console}/{new.candidate_id}" if console else None,
+                    "url": f"{console}/candidates/{new.candidate_id}" if console else None,
                 }
                 for new in newest
             ],
             "total": newest[0].total,
             "pending": pending,
-            "link": console or None,
+            "link": f"{console}/candidates" if console else None,
         }
-        return Letter(Message.DIGEST, self._correspondence.staff[number - 1], None, values)
+        return Letter(Message.DIGEST, address, None, values)
 
 
 def _deferred(delivery: Delivery, error: MailError) -> Outcome:

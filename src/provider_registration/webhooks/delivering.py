@@ -62,14 +62,17 @@ UNREADABLE = "the secret of a webhook cannot be decrypted; see SECRETS_KEY and S
 class Deliverer:
     """Sends due deliveries: each webhook has a task of its own, so that a slow one delays no other.
 
-    `stop` it before the database.
+    `recipients`: how many of staff get an e-mail about a webhook that fails. `stop` it before the database.
     """
 
-    def __init__(self, database: Database, deliveries: DeliveryService, box: SecretBox, sender: Sender) -> None:
+    def __init__(
+        self, database: Database, deliveries: DeliveryService, box: SecretBox, sender: Sender, *, recipients: int
+    ) -> None:
         self._database = database
         self._deliveries = deliveries
         self._box = box
         self._sender = sender
+        self._recipients = recipients
         self._logger = RateLimitedLogger(logger)
         self._statements = asyncio.Semaphore(STATEMENTS_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -239,6 +242,7 @@ class Deliverer:
             "warning_seconds": WARNING_SECONDS,
             "disabling_seconds": DISABLING_SECONDS,
             "notice_seconds": NOTICE_SECONDS,
+            "recipients": self._recipients,
         }
         async with self._statements, self._database.statement() as session:
             row = (await session.execute(queries.RECORD_FAILURE, parameters)).one_or_none()

@@ -25,8 +25,9 @@ class DisabledReason(StrEnum):
 class Webhook:
     """Where events are sent. `types`: only these; all if empty.
 
-    `failing_since`: since then, every attempt has failed. `previous_secret_expires_at`: until then, messages are also
-    signed with the secret before the last rotation. `replay_since`: events since then are still being queued again.
+    `given_up_at`: when the service disabled it, not staff. `failing_since`: since then, every attempt has failed.
+    `previous_secret_expires_at`: until then, messages are also signed with the secret before the last rotation.
+    `replay_since`: events since then are still being queued again.
     """
 
     webhook_id: UUID
@@ -34,6 +35,7 @@ class Webhook:
     types: tuple[str, ...]
     description: str
     disabled_reason: DisabledReason | None
+    given_up_at: datetime | None
     failing_since: datetime | None
     previous_secret_expires_at: datetime | None
     replay_since: datetime | None
@@ -50,6 +52,7 @@ class Webhook:
             types=tuple(row["types"]),
             description=row["description"],
             disabled_reason=DisabledReason(reason) if reason else None,
+            given_up_at=row["given_up_at"],
             failing_since=row["failing_since"],
             previous_secret_expires_at=row["previous_secret_expires_at"],
             replay_since=row["replay_since"],

@@ -43,4 +43,7 @@ def open_webhooks(settings: Settings, database: Database, deliveries: DeliverySe
     key, previous = settings.secrets_key, settings.secrets_previous_key
     box = SecretBox(key.get_secret_value(), previous.get_secret_value() if previous else None) if key else None
     service = WebhookService(database, deliveries, box, rules, sender, allow_http=settings.webhooks_allow_http)
-    return Webhooks(service, Deliverer(database, deliveries, box, sender) if box else None)
+    if box is None:
+        return Webhooks(service, None)
+    recipients = len(settings.staff_recipients)
+    return Webhooks(service, Deliverer(database, deliveries, box, sender, recipients=recipients))

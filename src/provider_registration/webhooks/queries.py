@@ -6,10 +6,12 @@ from sqlalchemy import text
 
 from provider_registration.db.statements import statement
 
+# given_up_at: the failure for which the service disabled it is the last one, since nothing more is sent.
 WEBHOOK = """
     id, url, types, description, disabled_reason, failing_since,
     CASE WHEN previous_secret_expires_at > clock_timestamp() THEN previous_secret_expires_at END
         AS previous_secret_expires_at,
+    CASE WHEN disabled_reason <> 'staff' THEN last_failure_at END AS given_up_at,
     replay_since, created_at, updated_at
 """
 
@@ -136,14 +138,15 @@ FIND_DECISION = text("""
 # The targets of deliveries.
 LIST_TARGETS = text("SELECT CAST(id AS text) AS target, disabled_reason IS NULL AS is_enabled FROM webhooks")
 
-# The last attempt succeeded.
+# The last attempt succeeded. One that was still under way when the webhook was disabled changes nothing.
 RECORD_SUCCESS = text("""
     UPDATE webhooks SET failing_since = NULL, last_failure_at = NULL, warned_at = NULL
-    WHERE id = :webhook_id AND failing_since IS NOT NULL
+    WHERE id = :webhook_id AND failing_since IS NOT NULL AND disabled_reason IS NULL
 """)
 
 # An attempt failed. A pause of :gap_seconds without attempts starts a new period of failures. Staff are warned once in
-# each period, and the webhook is disabled only long after the warning. Returns what has just happened.
+# each period, and the webhook is disabled only long after the warning. An audit event records that it was disabled, and
+# each of the :recipients gets an e-mail about the warning and the end. Returns what has just happened.
 RECORD_FAILURE = text("""
     WITH before AS MATERIALIZED (
         SELECT id, warned_at,
@@ -162,16 +165,29 @@ RECORD_FAILURE = text("""
                          AND warned_at <= clock_timestamp() - make_interval(secs => :notice_seconds) THEN 'failing'
                END AS disabled_reason
         FROM before
+    ), noted AS (
+        UPDATE webhooks
+        SET failing_since = decided.failing_since,
+            last_failure_at = clock_timestamp(),
+            warned_at = coalesce(decided.warned_before, CASE WHEN decided.is_warned THEN clock_timestamp() END),
+            disabled_reason = decided.disabled_reason
+        FROM decided
+        WHERE webhooks.id = decided.id
+        RETURNING webhooks.id, webhooks.failing_since, webhooks.disabled_reason,
+                  decided.is_warned AND decided.warned_before IS NULL AS is_new_warning
+    ), recorded AS (
+        INSERT INTO audit_events (type, actor_kind, subject_kind, subject_id, data)
+        SELECT 'webhook.disabled', 'service', 'webhook', id, jsonb_build_object('reason', disabled_reason)
+        FROM noted
+        WHERE disabled_reason IS NOT NULL
+    ), mailed AS (
+        INSERT INTO deliveries (kind, target, data)
+        SELECT 'email', 'staff:' || recipient, jsonb_build_object('webhook_id', id, 'disabled_reason', disabled_reason)
+        FROM noted
+        CROSS JOIN generate_series(1, :recipients) AS recipient
+        WHERE disabled_reason IS NOT NULL OR is_new_warning
     )
-    UPDATE webhooks
-    SET failing_since = decided.failing_since,
-        last_failure_at = clock_timestamp(),
-        warned_at = coalesce(decided.warned_before, CASE WHEN decided.is_warned THEN clock_timestamp() END),
-        disabled_reason = decided.disabled_reason
-    FROM decided
-    WHERE webhooks.id = decided.id
-    RETURNING webhooks.failing_since, webhooks.disabled_reason,
-              decided.is_warned AND decided.warned_before IS NULL AS is_new_warning
+    SELECT failing_since, disabled_reason, is_new_warning FROM noted
 """)
 
 # Wait until no dispatcher is at work: the next one sees what was committed before.
