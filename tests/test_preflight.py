@@ -267,6 +267,40 @@ async def test_serving_as_the_owner_is_a_warning(owner, own_database_url):
     assert (code, [level for level, _ in found["role"]]) == (0, ["warning"])
 
 
+KEEP = "INSERT INTO event_retention (minimum_days) VALUES (365)"
+
+
+async def test_events_that_no_one_can_remove_are_a_warning_if_they_should_be(url, owner):
+    assert "retention" not in (await run_check(url))[1]
+    code, found = await run_check(url, RETENTION_EVENTS_DAYS="400")
+    [(level, sentence)] = found["retention"]
+    assert (code, level) == (0, "warning")
+    assert "event_retention" in sentence
+
+    await owner.execute(KEEP)
+    assert (await run_check(url, RETENTION_EVENTS_DAYS="400"))[1]["retention"][0][0] == "ok"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "REVOKE EXECUTE ON FUNCTION prune_events(integer, integer) FROM PUBLIC",
+        "REVOKE INSERT ON audit_events FROM {role}",
+        "REVOKE SELECT ON event_retention FROM {role}",
+        "ALTER FUNCTION prune_events(integer, integer) OWNER TO {role}",
+    ],
+)
+async def test_a_role_or_an_owner_that_cannot_remove_events_is_a_warning(url, role, owner, statement):
+    await owner.execute(KEEP)
+    await owner.execute(statement.format(role=role))
+
+    _, found = await run_check(url, RETENTION_EVENTS_DAYS="400")
+
+    [(level, sentence)] = found["retention"]
+    assert level == "warning"
+    assert "prune_events" in sentence
+
+
 async def test_a_database_that_takes_no_writes_is_an_error(url, role, owner):
     await owner.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
 

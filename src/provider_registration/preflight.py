@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from provider_registration.billing.systems import find_mistakes
 from provider_registration.db.database import POOLER_OPTIONS, reason_of
 from provider_registration.db.grants import FIND_ROLE, find_deviations
+from provider_registration.db.retention import find_obstacle
 from provider_registration.db.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
 from provider_registration.environment import SettingsError, find_misspelled, find_unparsable, load_settings
 from provider_registration.notifications.errors import MailServerUnavailable
@@ -119,7 +120,11 @@ async def _log(settings: Settings, found: list[Finding]) -> None:
 async def _check_services(settings: Settings) -> list[Finding]:
     """Findings about valid settings and the services that they name, which are checked concurrently."""
     checks: list[Coroutine[Any, Any, list[Finding]]] = [
-        _database(settings.database_url, pinned=settings.database_prepared_statements)
+        _database(
+            settings.database_url,
+            pinned=settings.database_prepared_statements,
+            prunes=settings.retention_events_days is not None,
+        )
     ]
     if settings.database_read_url:
         checks.append(_replica(settings.database_read_url))
@@ -168,15 +173,15 @@ def _public_url(settings: Settings) -> list[Finding]:
     return [Finding("warning", "settings", sentence)]
 
 
-async def _database(url: str, *, pinned: bool = True) -> list[Finding]:
+async def _database(url: str, *, pinned: bool = True, prunes: bool = False) -> list[Finding]:
     try:
         async with asyncio.timeout(TIME_LIMIT), _connect(url) as connection:
-            return [finding async for finding in _describe(connection, pinned=pinned)]
+            return [finding async for finding in _describe(connection, pinned=pinned, prunes=prunes)]
     except CANNOT_BE_USED as error:
         return [Finding("error", "database", f"cannot be used: {_reason(error)}")]
 
 
-async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterator[Finding]:
+async def _describe(connection: AsyncConnection, *, pinned: bool, prunes: bool) -> AsyncIterator[Finding]:
     database = (await connection.execute(DESCRIBE)).one()
     yield Finding("ok", "database", f"connected as {database.role}")
     if database.read_only:
@@ -204,7 +209,7 @@ async def _describe(connection: AsyncConnection, *, pinned: bool) -> AsyncIterat
             sentence = f"the tables are in {hidden}, which it does not include; set it for {database.role}"
             yield Finding("error", "search_path", sentence)
     else:
-        async for finding in _role(connection, database.role):
+        async for finding in _role(connection, database.role, prunes=prunes):
             yield finding
 
 
@@ -223,7 +228,12 @@ def _sessions(database: Row[Any], *, pinned: bool) -> Iterator[Finding]:
         yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
 
 
-async def _role(connection: AsyncConnection, role: str) -> AsyncIterator[Finding]:
+async def _role(connection: AsyncConnection, role: str, *, prunes: bool) -> AsyncIterator[Finding]:
+    if prunes:
+        if obstacle := await find_obstacle(connection):
+            yield Finding("warning", "retention", obstacle)
+        else:
+            yield Finding("ok", "retention", "old events can be removed")
     if (await connection.execute(FIND_ROLE, {"role": role})).one().is_owner:
         yield Finding("warning", "role", f"{role} owns the tables or is a superuser; use a separate serving role")
         return

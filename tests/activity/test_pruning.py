@@ -112,13 +112,17 @@ async def test_without_an_age_of_the_owner_nothing_is_deleted(owner, company, as
     assert await ages(owner, company) == sorted(DAYS * 2)
 
 
+@pytest.mark.parametrize("statement", ["SELECT 1", "REVOKE EXECUTE ON FUNCTION prune_events FROM PUBLIC"])
 async def test_the_service_says_that_it_keeps_all_events_while_the_owner_allows_nothing_else(
-    owner, company, serving, caplog
+    owner, company, serving, caplog, statement
 ):
+    if "REVOKE" in statement:
+        await owner.execute(KEEP, 30)
+    await owner.execute(statement)
     database = Database(DatabaseSettings(_env_file=None, database_url=serving).database_url, pool_size=1)
     pruning_task = asyncio.create_task(pruning.keep_pruning(database, days=30))
     async with asyncio.timeout(30):
-        while not any("event_retention" in record.getMessage() for record in caplog.records):
+        while not any("old events are kept" in record.getMessage() for record in caplog.records):
             await asyncio.sleep(0.05)
     pruning_task.cancel()
     await asyncio.wait([pruning_task])

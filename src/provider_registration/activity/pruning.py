@@ -6,6 +6,7 @@ import logging
 
 from provider_registration.activity import queries
 from provider_registration.db.database import Database
+from provider_registration.db.retention import find_obstacle
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import EVENTS_PRUNED
 from provider_registration.periodic import repeat
@@ -23,8 +24,8 @@ async def keep_pruning(database: Database, *, days: int) -> None:
 
     async def prune() -> bool:
         async with database.statement() as session:
-            if not await session.scalar(queries.MAY_PRUNE):
-                limited.warning("old events are kept: the owner of the tables has stored no minimum in event_retention")
+            if obstacle := await find_obstacle(await session.connection()):
+                limited.warning(obstacle)
                 return False
             pruned = int(await session.scalar(queries.PRUNE, {"days": days, "batch": BATCH}) or 0)
         EVENTS_PRUNED.inc(pruned)

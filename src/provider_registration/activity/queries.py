@@ -104,6 +104,3 @@ LIST_ACTORS = text("SELECT id, email FROM users ORDER BY email, id LIMIT :limit"
 
 # Delete old events in a batch, and count them; PostgreSQL deletes none younger than the owner allows.
 PRUNE = text("SELECT prune_events(:days, :batch)")
-
-# Whether the owner allows any event to be deleted.
-MAY_PRUNE = text("SELECT EXISTS (SELECT FROM event_retention)")
