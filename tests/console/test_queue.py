@@ -200,10 +200,3 @@ def figures(page):
         "outcome": r"Outcome Share Count Approved (\d+)",
     }
     return {name: int(re.search(pattern, shown)[1]) for name, pattern in patterns.items()}
-
-
-async def test_the_front_page_sums_up_once_a_minute(admin, register, monkeypatch):
-    before = figures(await admin.open("/admin"))
-    await register()
-
-    assert figures(await admin.open("/admin")) == before

@@ -47,10 +47,25 @@ TIME_TO_DECISION = text("""
     ) AS latest
 """).bindparams(_SINCE)
 
-# Outcomes of approvals, among the latest events.
+# Outcomes of approvals: the latest events of their :types. An approval by linking a provider counts as linked alone.
 APPROVAL_OUTCOMES = text("""
-    SELECT event, count(*) AS happened
-    FROM (SELECT event, at FROM approval_events ORDER BY id DESC LIMIT :max_rows) AS latest
-    WHERE at >= :since
-    GROUP BY event
+    SELECT type, count(*) AS happened
+    FROM (
+        SELECT event.type
+        FROM unnest(CAST(:types AS text[])) AS known (name)
+        CROSS JOIN LATERAL (
+            SELECT type, at, id
+            FROM candidate_events
+            WHERE type = known.name
+              AND type <> 'candidate.registered' -- which the index does not have
+              AND at >= :since
+              AND data ? 'idempotency_key'
+              AND NOT data ? 'linked'
+            ORDER BY at DESC, id DESC
+            LIMIT :max_rows
+        ) AS event
+        ORDER BY event.at DESC, event.id DESC
+        LIMIT :max_rows
+    ) AS latest
+    GROUP BY type
 """).bindparams(_SINCE)

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.approvals.models import ApprovalEvent
+from provider_registration.approvals.models import EVENT_OF_TYPE
 from provider_registration.candidates.company import Product
 from provider_registration.candidates.models import Status
 from provider_registration.db.batching import Sharer
 from provider_registration.db.database import Database
+from provider_registration.events.models import EventType
 from provider_registration.statistics import queries
 from provider_registration.statistics.models import Day, Overview, ProductOffer
 
@@ -50,8 +51,8 @@ class StatisticsService:
             oldest: datetime | None = await session.scalar(queries.OLDEST_PENDING)
             days = await self._days(session, today)
             times = (await session.execute(queries.TIME_TO_DECISION, parameters)).one()
-            outcomes = await session.execute(queries.APPROVAL_OUTCOMES, parameters)
-            approvals = {ApprovalEvent(row.event): row.happened for row in outcomes}
+            outcomes = await session.execute(queries.APPROVAL_OUTCOMES, {**parameters, "types": list(EVENT_OF_TYPE)})
+            approvals = {EVENT_OF_TYPE[EventType(row.type)]: row.happened for row in outcomes}
         nothing = (0, 0)
         return Overview(
             candidates={status: sums.get(("", status), nothing)[0] for status in Status},
