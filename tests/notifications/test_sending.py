@@ -110,11 +110,12 @@ async def _failing_billing(url, name):
         await client.put("/sandbox/faults", json={"mode": "none"})
 
 
-async def test_what_another_release_did_is_not_told(post):
+async def test_what_another_release_registered_or_rejected_is_not_told(post):
     await post.connection.execute(
         "INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day) "
         "VALUES ('x', 'x@y.example', '{apples}', 1, 1)"
     )
+    await post.connection.execute("UPDATE candidates SET status = 'rejected'")
     other = await post.register()
     await post.mails(1)
     await post.connection.execute(

@@ -301,6 +301,19 @@ async def test_a_webhook_only_gets_its_types(staff):
     assert [message.event["type"] for message in receiver.messages] == ["candidate.rejected"]
 
 
+async def test_a_webhook_gets_what_another_release_did(staff):
+    async with receiving() as receiver:
+        await staff.add(receiver)
+        await staff.database.execute(
+            "INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day) "
+            "VALUES ('x', 'x@y.example', '{apples}', 1, 1)"
+        )
+        await staff.database.execute("UPDATE candidates SET status = 'rejected'")
+        messages = await receiver.has(2)
+
+    assert {each.event["type"] for each in messages} == {"candidate.registered", "candidate.rejected"}
+
+
 async def test_a_disabled_webhook_gets_nothing_until_it_is_enabled(staff):
     async with receiving(answer(500)) as receiver:
         webhook = await staff.add(receiver)
