@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 
 from provider_registration.local.postgres import free_port
+from tests.mail_server import mailbox
 from tests.production.conftest import PASSWORD
 
 from .deployed import alerts, config, needs_prometheus, panel_expressions, rules
@@ -65,6 +66,8 @@ async def make_traffic(healthy, lonely, registration, email, sandbox):
     """Requests that succeed, and faults that are easy to cause."""
     login = await healthy.post("/auth/login", json={"username": email, "password": PASSWORD})
     staff = {"Authorization": f"Bearer {login.raise_for_status().json()['access_token']}"}
+    unreachable = {"url": "http://127.0.0.1:1/"}  # its deliveries fail
+    (await healthy.post("/webhooks", json=unreachable, headers=staff)).raise_for_status()
     ids = []
     for _ in range(8):
         response = await healthy.post("/candidates", json=registration())
@@ -107,12 +110,17 @@ async def test_every_rule_and_panel_has_data_of_a_live_service(
         "BILLING_MAX_TRIES": "1",
         "BILLING_DEADLINE_SECONDS": "10",  # sweeps every 1.5 s
         "BILLING_RETRY_AMBIGUOUS": "false",
+        "SECRETS_KEY": TOKEN,
+        "WEBHOOKS_ALLOW_HTTP": "true",
+        "WEBHOOKS_ALLOWED_NETWORKS": "127.0.0.1",
+        "MAIL_FROM": "supply@example.com",
     }
     wanted = [*(rule["expr"] for rule in rules() if "record" in rule), *panel_expressions("10s")]
     wanted += [rule["record"] for rule in rules() if "record" in rule]
     wanted += [alerts()[f"ProviderRegistration{name}"]["expr"] for name in FAULTS]
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        common["SMTP_URL"] = (await enter(mailbox())).url()
         processes = [
             await enter(serving({**common, **more}, tmp_path))
             for more in ({}, {"BILLING_SERVICE_URL": "http://127.0.0.1:1"})
