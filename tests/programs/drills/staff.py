@@ -7,6 +7,8 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -21,6 +23,12 @@ BEFORE_SECONDS, AFTER_SECONDS = 2.0, 3.0  # of requests, around the change
 PERIOD = 0.04  # seconds between two requests with one token at one process
 SESSIONS_EACH = 2
 PATH = "/candidates?limit=1"
+RETRY = f"/candidates/{UUID(int=0)}/approval/retry"  # of no candidate: an admin would get a 404
+# What an admin may no longer do in each role.
+DEMOTIONS = {
+    "auditor": {("GET", "/approvals"): 200, ("GET", "/audit"): 200, ("POST", RETRY): 403},
+    "viewer": {("GET", "/approvals"): 403, ("GET", "/audit"): 403, ("POST", RETRY): 403},
+}
 ENDED_AT = """
     SELECT extract(epoch FROM min(revoked_at))::float8
     FROM sessions JOIN users ON users.id = user_id WHERE email = $1
@@ -51,13 +59,16 @@ class Staff:
         return seconds
 
     async def change_role(self) -> float:
-        """Change an admin to a viewer."""
+        """Change an admin to an auditor, who reads everything and decides nothing, and then to a viewer."""
         email, password = await self._employ("demoted")
-        seconds = await self._lose(email, password, lambda: self._run(f"set-role {email} --role viewer"))
-        token = (await self._log_in(email, password)).json()["access_token"]
-        decision = await self._ask(self._fleet.url, "GET", "/approvals", token)
-        self._expect(decision.status_code, 403, "what admins see, asked for by the former admin")
-        return seconds
+        seconds = []
+        for role, expected in DEMOTIONS.items():
+            seconds.append(await self._lose(email, password, partial(self._run, f"set-role {email} --role {role}")))
+            token = (await self._log_in(email, password)).json()["access_token"]
+            for (method, path), status in expected.items():
+                answer = await self._ask(self._fleet.url, method, path, token)
+                self._expect(answer.status_code, status, f"{method} {path} by a former admin who is {role}")
+        return max(seconds)
 
     async def change_password(self) -> float:
         """Change an admin's password."""
