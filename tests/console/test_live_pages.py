@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
+import pytest
 from playwright.async_api import expect
 
 from provider_registration.auth.models import Role
@@ -13,12 +15,32 @@ def notice(page):
     return expect(page.locator(".live"))
 
 
+# Each page shows what its stream did as data-open and data-message. Once it is open, the server sends every event.
+SHOW_STREAM = """
+    window.EventSource = class extends EventSource {
+      constructor(url) {
+        super(url);
+        const page = document.documentElement;
+        for (const type of ["open", "message"]) this.addEventListener(type, () => { page.dataset[type] = ""; });
+      }
+    };
+"""
+
+
+@pytest.fixture
+def signed_in(signed_in):
+    @asynccontextmanager
+    async def showing(**options):
+        async with signed_in(**options) as page:
+            await page.context.add_init_script(SHOW_STREAM)
+            yield page
+
+    return showing
+
+
 async def followed(page):
-    """Wait until the page's browser follows events."""
-    await page.wait_for_function(
-        "navigator.locks.query().then(({ held }) => held.some(({ name }) => name === 'events'))"
-    )
-    await page.wait_for_timeout(300)  # for the stream to open
+    """Wait until this page follows events."""
+    await expect(page.locator("html[data-open]")).to_have_count(1)
 
 
 async def test_tabs_share_one_stream_which_outlives_the_tab_that_opened_it(signed_in, register):
@@ -79,8 +101,7 @@ async def test_ones_own_decision_is_no_news(signed_in, register, database, accou
         await page.goto("/admin/candidates?status=rejected")
         await followed(page)
         await write(database, candidate, accounts[Role.ADMIN])
-        await has_been_dispatched(database)
-        await page.wait_for_timeout(1500)
+        await expect(page.locator("html[data-message]")).to_have_count(1)
         await notice(page).to_be_hidden()
         await write(database, candidate, accounts[Role.VIEWER])
         await notice(page).to_be_visible()

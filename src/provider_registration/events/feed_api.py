@@ -61,7 +61,8 @@ async def read_events(
     """Read what happened to candidates after a cursor: every event once, in an order that does not change."""
     if query.after == "latest":
         return FeedResponse(events=[], next_after=str(await feed.last_position()))
-    page = await feed.page(position_of(query.after), limit=query.limit, types=query.wanted)
+    after = position_of(query.after) if query.after is not None else None
+    page = await feed.page(after, limit=query.limit, types=query.wanted)
     return FeedResponse.of(page)
 
 
@@ -88,14 +89,16 @@ async def stream_events(
     last_event_id: Annotated[str | None, Header(description="Continue after this `id`; browsers send it")] = None,
 ) -> StreamingResponse:
     """Follow what happens to candidates. Without a cursor, it begins with the next event."""
+    cursor = last_event_id or query.after
+    if cursor is None:  # read before the response begins: a client that sees it begin misses no later event
+        cursor = str(await feed.last_position())
     stopping: asyncio.Event = request.scope["state"][STOPPING]
 
     async def frames() -> AsyncIterator[str]:
         began = sent = monotonic()
         yield "retry: 2000\n\n"
         try:
-            after = position_of(last_event_id or query.after)
-            async with aclosing(streams.follow(after, query.wanted)) as following:
+            async with aclosing(streams.follow(position_of(cursor), query.wanted)) as following:
                 async for position, events in following:
                     now = monotonic()
                     if events:

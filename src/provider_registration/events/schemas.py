@@ -80,14 +80,12 @@ def _types(value: str) -> str:
     return value
 
 
-def position_of(cursor: str | None) -> int | None:
-    """The position of a cursor; None without one.
+def position_of(cursor: str) -> int:
+    """The position of a cursor.
 
     Raises:
         CursorExpired: it is none of ours.
     """
-    if cursor is None:
-        return None
     if not POSITION.fullmatch(cursor):
         raise CursorExpired
     return int(cursor)

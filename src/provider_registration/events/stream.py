@@ -104,16 +104,15 @@ class EventStreams:
                 return
 
     async def follow(
-        self, after: int | None, types: Sequence[EventType]
+        self, position: int, types: Sequence[EventType]
     ) -> AsyncGenerator[tuple[int, Sequence[FeedEvent]], None]:
-        """Events after a position as they come, each time with the position reached; None: from now on.
+        """Events after a position as they come, each time with the position reached.
 
         It yields at every poll, with or without events, so that the caller can end it.
 
         Raises:
             CursorExpired: events after the position are not kept.
         """
-        position = await self._feed.last_position() if after is None else after
         while True:
             tick = asyncio.get_running_loop().create_future()
             self._waiting.append(tick)
