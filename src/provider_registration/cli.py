@@ -264,9 +264,14 @@ def export_data(email: str) -> None:
 
 @main.command()
 @email_argument
-@click.confirmation_option(prompt="This cannot be undone. Erase?")
+@click.confirmation_option(
+    prompt="A pending candidate is rejected, and a user is disabled. This cannot be undone. Erase?"
+)
 def erase_data(email: str) -> None:
-    """Erase the data held about EMAIL. Decisions and counts stay."""
+    """Erase the data held about EMAIL.
+
+    A pending candidate is rejected; a user is signed out and disabled. Earlier decisions stay.
+    """
     for sentence in _with_database(lambda database: erase_person(database, email)):
         click.echo(sentence)
 

@@ -13,6 +13,9 @@ import pytest
 from provider_registration.app import create_app
 from provider_registration.auth.models import Role
 from provider_registration.local.background_server import serve_in_background
+from provider_registration.pages.error_pages import ADVICE_BY_TYPE
+from provider_registration.web.problems import TYPE_PREFIX
+from provider_registration.webhooks.errors import WebhooksOff
 from tests.chromium import text_of
 from tests.webhooks.receivers import OK, answer, receiving
 
@@ -168,6 +171,8 @@ async def test_without_a_key_the_page_says_so(settings, accounts):
     assert "/admin/webhooks" not in overview.text
     assert "SECRETS_KEY" in page.text
     assert refused.status_code == 409
+    for sentence in ADVICE_BY_TYPE[TYPE_PREFIX + WebhooksOff.code]:
+        assert sentence in refused.text
 
 
 async def test_an_admin_does_it_all_in_a_browser(signed_in, register):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from provider_registration.app import create_app
+from provider_registration.applicants.applying import EMAIL_TAKEN_WITH_LINKS
 from tests.chromium import text_of as text_of_page
 from tests.notifications.conftest import secret_in
 from tests.running_service import Contract
@@ -125,6 +126,17 @@ async def test_the_pages_of_companies_lead_there_in_their_language(post):
     sent = await ask(post, "nobody@huerta.example", f"{PAGE}?language=es")
     confirmation = await post.client.get(sent.headers["Location"], headers=BROWSER)
     assert "Revise su correo" in text_of_page(confirmation)
+
+
+async def test_a_company_that_applies_again_may_get_a_new_link(post):
+    candidate = await post.register(language="en")
+    form = {**candidate, "website": ""}
+
+    page = await post.client.post("/apply?language=en", data=form, headers=BROWSER)
+
+    assert page.status_code == 409
+    assert EMAIL_TAKEN_WITH_LINKS in page.text
+    assert f'href="{PAGE}?language=en"' in page.text
 
 
 @pytest.mark.parametrize("without", [{"smtp_url": None}, {"public_url": ""}])

@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from provider_registration.approvals.errors import ApprovalFailed
+from provider_registration.candidates.errors import CandidateChanged, VersionMismatch
 from provider_registration.pages import rendering
 from provider_registration.pages.cookies import PREFIX
 from provider_registration.pages.cross_site import CrossSiteGuard
@@ -23,13 +24,16 @@ from provider_registration.pages.rendering import Renderer, duration
 from provider_registration.pages.router import RendererDep
 from provider_registration.pages.router import router as pages_router
 from provider_registration.web.error_handlers import install_error_handlers
+from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.paths import PublicUrl
+from provider_registration.web.problems import status_of
 from provider_registration.web.services import Application
 
 SIGNED_IN = "__Host-session=a-secret"
 HOST = "supply.example"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+REFUSED_FORMS = [ApprovalFailed("it is broken"), CandidateChanged(EXAMPLE_ID), VersionMismatch(EXAMPLE_ID, 2)]
 PUBLIC_URL = "https://apply.example"  # the URL at the gateway, which sends HOST
 
 
@@ -53,6 +57,11 @@ def app():
     @app.get("/here/page")
     async def page(renderer: RendererDep, request: Request):
         return renderer.page(request, "pages/base.html")
+
+    @app.post("/here/failing/{status}")
+    async def fail(status: int):
+        [error] = [each for each in REFUSED_FORMS if status_of(each) == status]
+        raise error
 
     @app.get("/here/broken")
     @app.get("/elsewhere")
@@ -213,6 +222,14 @@ async def test_an_error_is_a_page_for_people(client):
     assert int(response.headers["Content-Length"]) == len(response.content)
     assert "&lt;b&gt;it&lt;/b&gt; is broken" in response.text
     assert 'href="/here/start"' in response.text
+
+
+@pytest.mark.parametrize("error", REFUSED_FORMS, ids=lambda error: error.code)
+async def test_after_a_form_no_advice_is_to_reload_which_would_send_it_again(client, error):
+    response = await client.post(f"/here/failing/{status_of(error)}")
+
+    assert response.status_code == status_of(error)
+    assert "reload" not in response.text.lower().replace(str(error).lower(), "")
 
 
 async def test_it_stays_a_problem_document_for_programs_and_elsewhere(client):

@@ -15,8 +15,11 @@ from provider_registration.web.problems import InvalidRequest
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 EMAIL_TAKEN = mark(
-    "This e-mail address is already registered. Use your status link, or write to us from this e-mail address to get a "
-    "new link."
+    "This e-mail address is already registered. Use the link to your application, or contact us to get a new one."
+)
+EMAIL_TAKEN_WITH_LINKS = mark(  # the form offers them below
+    "This e-mail address is already registered. Use the link to your application, or get a new one by e-mail at the "
+    "end of this page."
 )
 TOO_MANY = mark(
     "Too many applications were sent from your network. You can send yours %(when)s. Your answers are still here."
@@ -40,11 +43,17 @@ class Submission:
 
 
 async def apply(
-    form: ApplicationForm, *, language: Language, service: CandidateService, limits: RateLimits, caller: str
+    form: ApplicationForm,
+    *,
+    language: Language,
+    service: CandidateService,
+    limits: RateLimits,
+    caller: str,
+    offers_links: bool,
 ) -> Submission:
     """Register the company with the API's rules and rate limit.
 
-    A form sent again returns the application that it created first.
+    A form sent again returns the application that it created first. `offers_links`: the form's page offers new links.
     """
     try:
         company = form.to_company(language)
@@ -57,7 +66,8 @@ async def apply(
     except EmailTaken as error:
         sent = await service.find_application(secret)
         if sent is None:
-            return Submission(form, refusal=error, errors={"contact_email": language.say(EMAIL_TAKEN)})
+            problem = language.say(EMAIL_TAKEN_WITH_LINKS if offers_links else EMAIL_TAKEN)
+            return Submission(form, refusal=error, errors={"contact_email": problem})
         return Submission(form, status_secret=secret, is_changed=not sent.matches(company))
     except TooManyRequests as error:
         problem = language.say(TOO_MANY, when=language.wait(error.retry_after or 0))

@@ -14,6 +14,7 @@ from provider_registration.applicants.questions import QUESTIONS, SECTIONS, prod
 from provider_registration.candidates.company import REQUIRED
 from provider_registration.candidates.dependencies import CandidateServiceDep, RateLimitsDep
 from provider_registration.candidates.links import APPLICATIONS, status_url
+from provider_registration.notifications.dependencies import mailing_of
 from provider_registration.pages.flash import FlashMessage, set_flash
 from provider_registration.pages.forms import FormDep
 from provider_registration.pages.rendering import Renderer
@@ -29,10 +30,7 @@ NO_REFERRER = {"Referrer-Policy": "no-referrer"}
 # Lets the Back button show the same form with its key, so that sending it again does not create a second application.
 # An empty form has no personal data.
 REVALIDATED = {"Cache-Control": "private, no-cache"}
-ALREADY_SENT = mark(
-    "You have already sent this application. We kept your first version. To change it, write to us from the e-mail "
-    "address that you applied with."
-)
+ALREADY_SENT = mark("You have already sent this application. We kept your first version. To change it, contact us.")
 SWITCH = "switch"  # name of the buttons that show the form in another language and keep what was typed
 
 
@@ -55,7 +53,14 @@ async def post_form(
         return RedirectResponse(renderer.languages.keep_choice(request, path), HTTPStatus.SEE_OTHER)
     if form.get(SWITCH):
         return _form_page(request, renderer, language, Submission(typed))
-    sent = await apply(typed, language=language, service=service, limits=limits, caller=network_of_client(request))
+    sent = await apply(
+        typed,
+        language=language,
+        service=service,
+        limits=limits,
+        caller=network_of_client(request),
+        offers_links=mailing_of(request).offers_links,
+    )
     if sent.status_secret:
         location = status_url(request, sent.status_secret)
         if sent.is_changed:  # it may have been sent in another language before

@@ -43,7 +43,10 @@ class ProviderNameTaken(ConflictError):
     title = "Provider name taken"
 
     def __str__(self) -> str:
-        return "Billing already has another provider with this name. Nothing changed."
+        return (
+            "Billing already has another provider with this name, so the candidate stays pending. Reject the "
+            "candidate, or have that provider renamed in billing and approve the candidate again."
+        )
 
 
 class ProviderLinkedElsewhere(ConflictError):

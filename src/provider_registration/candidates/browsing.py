@@ -26,7 +26,7 @@ class BrowsingService:
             return await find_candidates(session, selection, Page(limit, after=after))
 
     async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
-        """Every candidate in a selection; for a search, only the first MAX_MATCHES matches.
+        """Every candidate in a selection; for a search, only those among any MAX_MATCHES matches of its words.
 
         No connection is held while the caller processes a page.
         """

@@ -62,7 +62,9 @@ class DecisionRequest(BaseModel):
 class RejectionRequest(DecisionRequest):
     """A rejection and its reason."""
 
-    reason: Annotated[Reason | None, BlankIsAbsent] = None
+    reason: Annotated[Reason | None, BlankIsAbsent] = Field(
+        None, description="Shown to the company, on its status page and in the e-mail"
+    )
 
 
 class CandidateListQuery(CursorQuery):

@@ -58,7 +58,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of a selection. `next`: where the next page starts; `is_partial`: more than MAX_MATCHES match."""
+    """A page of a selection. `next`: where the next page starts; `is_partial`: with MAX_MATCHES, more may match."""
 
     candidates: list[Candidate]
     next: Position | None

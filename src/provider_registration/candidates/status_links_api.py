@@ -19,13 +19,13 @@ router = APIRouter(prefix=CANDIDATES, tags=["candidates"], route_class=Route)
     "/{candidate_id}/status-link",
     summary="Replace the link to a candidate's status page",
     response_model_exclude_none=True,
-    responses=success(200, "The new link; the old one no longer works", {"status_url": EXAMPLE_STATUS_URL}),
+    responses=success(200, "The new link; earlier ones no longer work", {"status_url": EXAMPLE_STATUS_URL}),
 )
 @refuses(CandidateNotFound(EXAMPLE_ID))
 async def replace_status_link(
     candidate_id: CandidateId, user: AdminDep, service: CandidateServiceDep, request: Request
 ) -> StatusLinkResponse:
-    """Create a new link if it was lost or shared; the old one stops working immediately.
+    """Create a new link if it was lost or shared; all earlier ones, also in e-mails, stop working immediately.
 
     Send it only to the company: anyone who has it can see the application.
     """

@@ -29,7 +29,6 @@ router = APIRouter(include_in_schema=False)
 status_link_router = APIRouter(include_in_schema=False)  # installed only with PUBLIC_PAGES
 
 ALREADY_DECIDED = Outcome("info", "This application was already decided.")
-NONE_PENDING = Outcome("success", "No candidates are pending.")
 
 EVENTS_SHOWN = 50
 
@@ -42,7 +41,8 @@ async def next_pending(service: CandidateServiceDep, layout: LayoutDep, after: U
     candidate = await service.browsing.candidate(after) if after else None
     found = await service.browsing.next_pending(candidate)
     if found is None:
-        return layout.redirect(CANDIDATES, NONE_PENDING)
+        sentence = f"No {'other ' if after else ''}candidate is waiting for a decision."
+        return layout.redirect(CANDIDATES, Outcome("success", sentence))
     return layout.redirect(f"{CANDIDATES}/{found}")
 
 
@@ -135,7 +135,7 @@ def _respond(layout: Layout, candidate: Candidate, outcome: Outcome) -> Response
 
 @status_link_router.get(f"{CANDIDATE}/status-link")
 async def confirm_new_link(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
-    """Ask for confirmation; a new link replaces the current one."""
+    """Ask for confirmation; a new link replaces all earlier ones."""
     return layout.page("status_link.html", candidate=candidate, link=None)
 
 

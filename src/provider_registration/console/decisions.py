@@ -57,8 +57,8 @@ NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
     ApprovalWaiting: (
         "warning",
         (
-            "Billing has not confirmed yet. We keep checking and will finish the approval automatically. Until then it "
-            "is listed on the approvals page."
+            "Billing has not confirmed yet. We retry and finish the approval automatically. Until then it is listed on "
+            "the approvals page."
         ),
     ),
     ApprovalInDoubt: (
@@ -69,7 +69,6 @@ NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
         ),
     ),
     ProviderNameBusy: ("warning", "Another candidate with the same name is being approved. Try again later."),
-    ProviderNameTaken: ("danger", "Billing already has another provider with this name. Nothing changed."),
 }
 
 
@@ -135,7 +134,7 @@ class Decisions:
             decided = await work
         except DECIDED_BY_OTHERS:
             return await self._decided_first(candidate)
-        except (ApprovalFailed, BillingPaused, ProviderLinkedElsewhere) as error:
+        except (ApprovalFailed, BillingPaused, ProviderLinkedElsewhere, ProviderNameTaken) as error:
             return Outcome("danger", f"{name}: {error}")
         except tuple(NEXT_STEPS) as error:
             kind, sentence = NEXT_STEPS[type(error)]

@@ -60,8 +60,13 @@ class DeliveryResponse(BaseModel):
 
     delivery_id: str
     kind: Kind
-    target: str = Field(description="Who gets it: `applicant`, `staff`, or the ID of a webhook")
-    event: AboutEvent | None = Field(description="What it is about; null for a digest or a link that was asked for")
+    target: str = Field(
+        description="Who gets it: `applicant`, `staff:2` (the second e-mail address in STAFF_MAIL_TO) or the ID of a "
+        "webhook"
+    )
+    event: AboutEvent | None = Field(
+        description="What it is about, in a digest the newest registration; null for a link that was requested"
+    )
     state: State = Field(
         description="`failed`: refused for good; `dead`: its attempts are used up; `unknown`: it may have been "
         "accepted, and is not sent again automatically"

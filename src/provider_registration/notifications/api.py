@@ -14,7 +14,7 @@ from provider_registration.web.routing import Route
 
 router = APIRouter(prefix=APPLICATIONS, tags=["candidates"], route_class=Route)
 
-SENT = "If there is an application with this e-mail address, a link to it is on its way there."
+SENT = "If there is an application with this e-mail address, a new link is being sent to that address."
 
 
 @router.post(

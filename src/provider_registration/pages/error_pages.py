@@ -17,6 +17,8 @@ from provider_registration.pages.translations import mark
 from provider_registration.web.paths import is_below
 from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
 
+# Never "reload": see ADVICE_AFTER_POST.
+SEE_AGAIN = mark("Go back and open the page again to see the current state.")
 # Heading and next step, by status; the problem's own `detail` says what happened.
 ADVICE = {
     HTTPStatus.FORBIDDEN: (
@@ -25,11 +27,11 @@ ADVICE = {
     ),
     HTTPStatus.NOT_FOUND: (mark("Page not found"), mark("Check the link, or go to the start page.")),
     HTTPStatus.REQUEST_TIMEOUT: (mark("Request timed out"), mark("Your connection may be slow. Try again.")),
-    HTTPStatus.CONFLICT: (mark("Someone else changed this"), mark("Reload the page to see the current state.")),
-    HTTPStatus.PRECONDITION_FAILED: (mark("This page is out of date"), mark("Reload it to see the current state.")),
+    HTTPStatus.CONFLICT: (mark("Someone else changed this"), SEE_AGAIN),
+    HTTPStatus.PRECONDITION_FAILED: (mark("This page is out of date"), SEE_AGAIN),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (mark("Too long"), mark("Shorten what you entered and try again.")),
     HTTPStatus.TOO_MANY_REQUESTS: (mark("Too many requests"), mark("Wait a moment, then go back and try again.")),
-    HTTPStatus.BAD_GATEWAY: (mark("Another service failed"), mark("Reload the page to see the current state.")),
+    HTTPStatus.BAD_GATEWAY: (mark("Another service failed"), SEE_AGAIN),
     HTTPStatus.SERVICE_UNAVAILABLE: (mark("Temporarily unavailable"), mark("Wait a moment, then reload the page.")),
     HTTPStatus.INTERNAL_SERVER_ERROR: (
         mark("Something went wrong"),
@@ -42,6 +44,7 @@ ADVICE_BY_TYPE = {
         mark("The form came from another site"),
         mark("Nothing changed. Open the page on this site and try again."),
     ),
+    TYPE_PREFIX + "webhooks-off": (mark("Webhooks are off"), mark("Ask the operator to turn them on.")),
 }
 # Reloading the response to a form sends the form again.
 ADVICE_AFTER_POST = {
