@@ -87,7 +87,13 @@ def _ensure_admin(database_url: str, email: str, password: str | None) -> str | 
 
 
 @main.command()
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="number of processes")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="number of processes; the setting WORKERS is something else",
+)
 def serve(workers: int) -> None:
     """Serve the API with the settings from the environment. Refuse to start if one is missing or unsafe."""
     _serve(_serving_settings(), workers=workers)
@@ -127,7 +133,7 @@ def _serve(settings: Settings, *, workers: int, api: bool = True) -> None:
     help="repeat the checks for up to SECONDS until there is no error",
 )
 def check(wait: int) -> None:
-    """Check the settings, the database and Redis. Exit with 1 if `serve` could not serve requests."""
+    """Check the settings and the services that they name, except billing: exit with 1 if `serve` could not serve."""
     deadline = time.monotonic() + wait
     shown: list[preflight.Finding] = []
     while True:

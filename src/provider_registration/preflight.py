@@ -216,7 +216,7 @@ async def _describe(connection: AsyncConnection, *, pinned: bool, prunes: bool) 
 def _sessions(database: Row[Any], *, pinned: bool) -> Iterator[Finding]:
     """Settings from ALTER ROLE or ALTER DATABASE; direct connections override some of them, a pooler's do not."""
     if database.replication_role == "replica":
-        sentence = "session_replication_role is replica: triggers would not run, and the service refuses to serve"
+        sentence = "session_replication_role is replica: triggers would not run, so all requests fail"
         yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
     if pinned:
         return

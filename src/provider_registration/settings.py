@@ -93,14 +93,14 @@ class Settings(DatabaseSettings):
 
     jwt_secret_key: Secret = Field(description="signs access tokens; at least 32 random bytes")
     jwt_previous_secret_key: OptionalSecret = Field(
-        None, description="the previous key, accepted until its tokens have expired"
+        None, description="the previous key, accepted while it is set; remove it after 30 minutes"
     )
     billing_service_url: str = Field(description="URL of billing, without /provider")
     secrets_key: OptionalSecret = Field(
         None, description="encrypts secrets in the database, such as those of webhooks; without it, webhooks are off"
     )
     secrets_previous_key: OptionalSecret = Field(
-        None, description="the previous key, used until everything is encrypted with SECRETS_KEY"
+        None, description="the previous key; remove it once everything is encrypted with SECRETS_KEY"
     )
     app_host: str = Field("127.0.0.1", description="IP address to listen on")
     app_port: int = Field(5004, ge=1, le=65535, description="port to listen on")
@@ -108,9 +108,17 @@ class Settings(DatabaseSettings):
     tracing: bool = Field(False, description="whether to send traces to an OpenTelemetry collector (OTEL_… variables)")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     public_url: str = Field(
-        "", description="public URL of the service, such as https://supply.example; default: the request's host"
+        "",
+        description="public URL of the service, such as https://supply.example; without it, links on pages begin with "
+        "the request's host, and e-mails have none",
     )
-    database_pool_size: int = Field(10, ge=1, le=1000, description="maximum database connections")
+    database_pool_size: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="maximum connections of a process to the database, and as many to DATABASE_READ_URL; probes have "
+        "one more",
+    )
     database_read_url: Annotated[DatabaseUrl | None, MayBeInFile()] = Field(
         None, description="a replica of the database for lists and reads; default: the database itself", repr=False
     )
@@ -123,9 +131,12 @@ class Settings(DatabaseSettings):
 
     rate_limit_login: RateLimit = Field(
         "5/minute",
-        description="failed sign-ins per account and IP address; 10 times as many per IP address; empty: no limit",
+        description="failed sign-ins per account and IP address; per IP address 10 times as many sign-ins, successful "
+        "ones included; empty: no limit",
     )
-    rate_limit_registration: RateLimit = Field("30/hour", description="registrations per IP address; empty: no limit")
+    rate_limit_registration: RateLimit = Field(
+        "30/hour", description="registrations and requests for lost links per IP address; empty: no limit"
+    )
     rate_limit_default: RateLimit = Field(
         "1200/minute", description="all requests per session or IP address; empty: no limit"
     )
@@ -133,7 +144,9 @@ class Settings(DatabaseSettings):
         None, description="redis://…, shared by several processes; without it each counts separately"
     )
     retention_events_days: Annotated[int | None, Field(ge=1, le=36500)] = Field(
-        None, description="days after which events are removed from the logs; empty: never"
+        None,
+        description="days after which events of candidates and staff are deleted, if the owner of the tables has put a "
+        "minimum into event_retention; empty: never",
     )
     mail_from: str = Field("", description="sender of e-mails: supply@example.com or Supply <supply@example.com>")
     smtp_url: OptionalSecret = Field(
@@ -166,7 +179,9 @@ class Settings(DatabaseSettings):
         description="IP addresses or networks of proxies whose X-Forwarded-For is trusted, separated by commas; *: any",
     )
     workers: bool = Field(
-        True, description="whether this process also numbers events and sends messages; false: `work` does it alone"
+        True,
+        description="whether the processes of `serve` also number events and send messages (their number is `serve "
+        "--workers`); false: only `work` does",
     )
     retention_deliveries_days: Days = Field(
         None, description="days after which finished deliveries are deleted; empty: never"
@@ -174,13 +189,11 @@ class Settings(DatabaseSettings):
     events_nats_url: OptionalSecret = Field(
         None, description="nats://user:password@host:4222 or tls://…, to publish every event to; empty: no broker"
     )
-    billing_connect_timeout_seconds: float = Field(
-        2.0, gt=0, le=60, description="time to connect to billing, per attempt"
-    )
-    billing_timeout_seconds: float = Field(5.0, gt=0, le=60, description="time for billing's response, per attempt")
-    billing_max_tries: int = Field(4, ge=1, le=10, description="maximum attempts of one call to billing")
+    billing_connect_timeout_seconds: float = Field(2.0, gt=0, le=60, description="time to connect to billing, per try")
+    billing_timeout_seconds: float = Field(5.0, gt=0, le=60, description="time for billing's response, per try")
+    billing_max_tries: int = Field(4, ge=1, le=10, description="maximum tries of one call to billing")
     billing_deadline_seconds: float = Field(
-        20.0, gt=0, le=300, description="time for all attempts of one call; an approval's lease is 1.5 times as long"
+        20.0, gt=0, le=300, description="time for all tries of one call; an approval's lease is 1.5 times as long"
     )
     billing_retry_ambiguous: bool = Field(
         True,

@@ -263,6 +263,14 @@ async def test_unfinished_approvals_are_listed_oldest_first_and_by_state(admin, 
     assert everything["pagination"]["total"] >= len(doubts["approvals"]) + 2
 
 
+async def test_pages_too_far_are_refused_without_a_cursor_which_this_list_has_not(admin):
+    response = await admin.get("/approvals", params={"page": 100_001})
+
+    assert response.status_code == 422
+    [error] = response.json()["errors"]
+    assert "cursor" not in error["detail"]
+
+
 async def test_retrying_what_is_not_there_is_refused(admin, register):
     candidate = await register()
 

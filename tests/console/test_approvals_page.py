@@ -75,7 +75,7 @@ async def test_a_waiting_one_cannot_be_rejected_and_the_page_says_why(admin, wai
 
     page = await admin.submit(page, "/reject", choice="none")
 
-    assert "An approval is waiting for billing, so you cannot reject it." in text_of(page)
+    assert "An approval is waiting for billing, so you cannot reject the candidate." in text_of(page)
 
 
 async def test_one_in_doubt_is_linked(admin, in_doubt, shared_billing_url):

@@ -15,7 +15,7 @@ from provider_registration.auth.models import Role
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.pages.error_pages import ADVICE_BY_TYPE
 from provider_registration.web.problems import TYPE_PREFIX
-from provider_registration.webhooks.errors import WebhooksOff
+from provider_registration.webhooks.errors import WebhookSecretUnreadable, WebhooksOff
 from tests.chromium import text_of
 from tests.webhooks.receivers import OK, answer, receiving
 
@@ -88,6 +88,17 @@ async def test_a_failed_test_says_why(admin):
 
     page = await admin.submit(await admin.open(path), "/test")
     assert "Test failed: the host does not accept connections." in page.text
+
+
+async def test_a_test_without_the_key_of_the_secret_says_so(admin, database):
+    async with receiving() as receiver:
+        path, _ = await add(admin, receiver)
+        await database.execute("UPDATE webhooks SET secret = '\\x00'")
+        page = await admin.submit(await admin.open(path), "/test")
+
+    assert page.status_code == 200
+    assert html.escape(str(WebhookSecretUnreadable()), quote=False) in page.text.replace("&#39;", "'")
+    assert receiver.messages == []
 
 
 async def test_staff_disable_enable_and_delete(admin):

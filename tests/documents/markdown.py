@@ -20,6 +20,8 @@ CELL_BORDER = re.compile(r"(?<!\\)\|")
 # Each is replaced by its name, in documents and in actual output.
 VARYING = {
     '"id": "<number>"': re.compile(r'"id": ?"a?\d+"'),
+    '"delivery_id": "<number>"': re.compile(r'"delivery_id": ?"\d+"'),
+    "id: <position>": re.compile(r"(?m)^id: \d+$"),
     '"next_cursor": "<cursor>"': re.compile(r'"next_cursor": ?"[\w-]{32}"'),
     "<secret of a webhook>": re.compile(r"whsec_[\w+/]{43}="),
     '"duration_ms": 1': re.compile(r'"duration_ms": ?\d+'),

@@ -299,10 +299,19 @@ async def _in_doubt(live: Live) -> str:
 
 
 async def _dead(live: Live) -> str:
+    await _in_feed(live)
     connection = await asyncpg.connect(live.database_url)
     try:
-        insert = "INSERT INTO deliveries (kind, target, state, next_attempt_at) VALUES ('email', 'staff', 'dead', NULL)"
-        return str(await connection.fetchval(f"{insert} RETURNING id"))
+        insert = """
+            INSERT INTO deliveries (kind, target, event_id, state, attempts, next_attempt_at, last_status, last_error)
+            SELECT 'email', 'applicant', id, 'dead', 8, NULL, 451, '451 4.7.1 to RCPT' FROM candidate_events
+            ON CONFLICT (event_id, kind, target) DO UPDATE
+            SET (state, attempts, next_attempt_at, last_status, last_error) = (
+                excluded.state, excluded.attempts, excluded.next_attempt_at, excluded.last_status, excluded.last_error
+            )
+            RETURNING id
+        """
+        return str(await connection.fetchval(insert))
     finally:
         await connection.close()
 
@@ -331,7 +340,8 @@ BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "POST /candidates": _nothing,
     "GET /candidates/{candidate_id}/events": _in_feed,
     "GET /events": _in_feed,
-    "GET /deliveries": _nothing,
+    "GET /events/stream": _in_feed,
+    "GET /deliveries": _dead,
     "POST /deliveries/{delivery_id}/retry": _dead,
     "GET /approvals": _waiting,
     "POST /candidates/{candidate_id}/approval/retry": _waiting,

@@ -197,6 +197,7 @@ async def test_a_session_has_a_bounded_number_of_streams(service, users, connect
 
         assert response.status_code == 429
         assert int(response.headers["retry-after"]) > 0
+        assert f"{MAX_STREAMS} open streams" in response.json()["detail"]
         for each in opened:
             await each.__aexit__(None, None, None)
         async with asyncio.timeout(LONG):

@@ -695,10 +695,13 @@ async def test_without_its_key_a_secret_waits_and_the_webhook_is_not_blamed(own_
                     while (row := (await staff.deliveries(webhook))[0])["last_error"] is None:
                         await asyncio.sleep(0.02)
             found = await staff.webhook(webhook)
+            test = await staff.client.post(f"/webhooks/{webhook}/test")
             assert receiver.messages == []
         async with staffed(own_database_url, shared_billing_url) as staff:
             await staff.make_due(webhook)
             await receiver.has(1)
 
     assert "SECRETS_KEY" in row["last_error"]
+    assert test.status_code == 409
+    assert test.json()["type"].endswith(":webhook-secret-unreadable")
     assert (found["enabled"], found["failing_since"]) == (True, None)

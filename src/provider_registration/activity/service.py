@@ -1,4 +1,4 @@
-"""Reads both logs as one, and removes old events."""
+"""Reads both logs as one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ActivityService:
         self._database = database
 
     async def page(self, which: ActivityFilter, *, limit: int, before: Position | None = None) -> ActivityPage:
-        """At most `limit` events, but no more than MAX_PAGE, before a position."""
+        """At most `limit` events before a position."""
         query = queries.PAGE_OF_NEWEST
         if which.actor is not None:
             query = queries.PAGE_OF_ACTOR

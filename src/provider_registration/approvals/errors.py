@@ -59,7 +59,10 @@ class ProviderLinkedElsewhere(ConflictError):
         self.provider_id = provider_id
 
     def __str__(self) -> str:
-        return f"Provider {self.provider_id} is linked to another candidate."
+        return (
+            f"Provider {self.provider_id} is linked to another candidate. Nothing changed; check the ID in billing, or "
+            "cancel the approval if billing has no provider for this candidate."
+        )
 
 
 class ApprovalFailed(UpstreamError):

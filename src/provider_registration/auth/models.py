@@ -8,7 +8,11 @@ from uuid import UUID
 
 
 class Role(StrEnum):
-    """What a member of staff may do: a viewer reads, an auditor also reads errors and logs, an admin also decides."""
+    """What a member of staff may do.
+
+    A viewer reads candidates and the last error of an unfinished approval; an auditor also reads earlier errors and who
+    did what; an admin also decides.
+    """
 
     ADMIN = "admin"
     AUDITOR = "auditor"
@@ -30,7 +34,7 @@ class User:
 
     @property
     def may_audit(self) -> bool:
-        """Whether the user may read everything, including errors of approvals and what staff did."""
+        """Whether the user may read everything, including earlier errors of approvals and what staff did."""
         return self.role in (Role.ADMIN, Role.AUDITOR)
 
 

@@ -87,7 +87,8 @@ async def register_candidate(
 ) -> Response:
     """Register a supplier company. Open to everyone; returns the whole record, with status `pending`.
 
-    `status_url` is returned only here, and only if public pages are on. Anyone who has it can see the application.
+    `status_url` is returned only here, and only if public pages are on; `POST /candidates/{candidate_id}/status-link`
+    replaces it. Anyone who has it can see the application.
     """
     await limits.count_registration(network_of_client(request))
     registered = await service.register(registration, language=registration.language)

@@ -54,7 +54,7 @@ class Company(BaseModel):
     phone: Annotated[Phone | None, BlankIsAbsent] = None
     products: Products
     truck_count: PositiveInteger
-    capacity_tons_per_day: PositiveInteger
+    capacity_tons_per_day: PositiveInteger = Field(description="Tonnes (1,000 kg) per day")
     location: Annotated[Location | None, BlankIsAbsent] = None
 
 

@@ -36,7 +36,10 @@ class EmailTaken(ConflictError):
     title = "E-mail address taken"
 
     def __str__(self) -> str:
-        return "This contact_email is already registered."
+        return (
+            "This contact_email is already registered. For a new link to its status page, use POST /applications/lost "
+            "if this service offers it, or ask the operator."
+        )
 
 
 class CandidateNotPending(InvalidStateError):

@@ -53,7 +53,7 @@ class ApprovalSummary:
 
 
 class Candidate(Company):
-    """A company that registered. `version` is 1 at registration and increases with every change.
+    """A company that registered. `version` is 1 at registration; a decision and erasure add 1.
 
     `approval` is its unfinished approval, if any.
     """
@@ -120,7 +120,7 @@ class CandidateRecord:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A newly registered candidate. `status_secret` is returned only here; None if public pages are off."""
+    """A newly registered candidate. `status_secret` is not stored, only its hash; None if public pages are off."""
 
     record: CandidateRecord
     status_secret: str | None

@@ -313,7 +313,7 @@ COUNT_BY_STATUS = text("""
     GROUP BY status
 """)
 
-# The next pending candidate after a position that has no unfinished approval.
+# The next pending candidate after a position, of those without an unfinished approval.
 NEXT_PENDING = text("""
     SELECT id
     FROM candidates

@@ -45,7 +45,9 @@ class CandidateRegistration(Company):
     model_config = ConfigDict(extra="forbid")
 
     language: Annotated[str, Field(max_length=MAX_TAG_LENGTH, pattern=LANGUAGE_TAG)] | None = Field(
-        None, description="The company's language, as an RFC 5646 tag. Its status page uses it if a translation exists."
+        None,
+        description="The company's language, as an RFC 5646 tag. Its status page and e-mails use it if a translation "
+        "exists.",
     )
 
 
@@ -94,7 +96,10 @@ class _Identity(BaseModel):
     status: Status
 
 
-_Facts = create_model("_Facts", **TYPES)
+_DESCRIBED: dict[str, Any] = {
+    fact: (kind, Field(description=Company.model_fields[fact].description)) for fact, kind in TYPES.items()
+}
+_Facts = create_model("_Facts", **_DESCRIBED)
 
 
 class CandidateResponse(_Facts, _Identity):  # type: ignore[valid-type, misc]
@@ -105,7 +110,7 @@ class CandidateResponse(_Facts, _Identity):  # type: ignore[valid-type, misc]
     created_at: datetime = Field(description="UTC")
     updated_at: datetime = Field(description="UTC")
     provider_id: int | None = Field(description="Provider ID in billing; null unless approved")
-    version: int = Field(description="1 at registration, 2 after the decision; also the ETag")
+    version: int = Field(description="1 at registration; a decision adds 1, and so does erasure. Also the ETag")
     rejection_reason: str | None
     approval: ApprovalSummaryResponse | None = Field(description="The unfinished approval, if any")
 

@@ -113,7 +113,7 @@ Decide = Callable[[SelectedCandidate], Awaitable[Outcome]]
 
 
 async def read_selected(form: Form, browsing: BrowsingService) -> list[SelectedCandidate]:
-    """The selected candidates that exist, MAX_SELECTED at most, in the order of the list."""
+    """The selected candidates that exist, MAX_SELECTED at most, oldest first."""
     versions: dict[UUID, int] = {}
     for value in form.all(FIELD)[:MAX_SELECTED]:
         candidate_id, _, version = value.partition(":")

@@ -46,7 +46,7 @@ NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
     ApprovalInProgress: ("info", "An approval is already in progress. Nothing changed. Check again in a moment."),
     ApprovalUnfinished: (
         "warning",
-        "An approval is waiting for billing, so you cannot reject it. It completes when billing responds.",
+        "An approval is waiting for billing, so you cannot reject the candidate. It completes when billing responds.",
     ),
     ApprovalNeedsResolution: (
         "warning",

@@ -20,7 +20,12 @@ from provider_registration.events.models import EventType
 from provider_registration.events.schemas import MAX_ID
 from provider_registration.pages.forms import Form, FormDep
 from provider_registration.webhooks.dependencies import WebhookServiceDep
-from provider_registration.webhooks.errors import TooManyWebhooks, WebhookDisabled, WebhookUrlRefused
+from provider_registration.webhooks.errors import (
+    TooManyWebhooks,
+    WebhookDisabled,
+    WebhookSecretUnreadable,
+    WebhookUrlRefused,
+)
 from provider_registration.webhooks.models import Changes, Webhook
 from provider_registration.webhooks.schemas import WebhookRequest
 from provider_registration.webhooks.service import MAX_WEBHOOKS
@@ -116,7 +121,8 @@ async def retry(
         return layout.redirect(_path(webhook), Outcome("info", "It was delivered in the meantime."))
     except DeliveryInProgress:
         return layout.redirect(_path(webhook), Outcome("info", "It is being sent. Check again in a moment."))
-    return layout.redirect(_path(webhook), Outcome("success", "It is being sent again."))
+    sentence = "It is being sent again." if webhook.enabled else "It will be sent once the webhook is enabled."
+    return layout.redirect(_path(webhook), Outcome("success", sentence))
 
 
 @router.get(f"{WEBHOOK}/edit")
@@ -166,7 +172,10 @@ async def send_test(
     webhook: WebhookDep, signed_in: DecidingUserDep, service: WebhookServiceDep, layout: LayoutDep
 ) -> Response:
     """Send a test message and show how the receiver responded."""
-    result = await service.test(webhook.webhook_id, user_id=signed_in.user.user_id)
+    try:
+        result = await service.test(webhook.webhook_id, user_id=signed_in.user.user_id)
+    except WebhookSecretUnreadable as error:
+        return layout.redirect(_path(webhook), Outcome("danger", str(error)))
     if result.status is None:
         outcome = Outcome("danger", f"Test failed: {result.error}.")
     else:

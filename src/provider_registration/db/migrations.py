@@ -102,8 +102,8 @@ def find_config() -> Path:
     for place in places:
         if (place / "alembic.ini").is_file() and (place / "alembic").is_dir():
             return place / "alembic.ini"
-    searched = " nor ".join(str(place) for place in dict.fromkeys(places))
-    raise MigrationError(f"alembic.ini and alembic/ are neither in {searched}; run this in their folder.")
+    searched = " or ".join(str(place) for place in dict.fromkeys(places))
+    raise MigrationError(f"alembic.ini and alembic/ were not found in {searched}; run this in their folder.")
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:

@@ -56,7 +56,7 @@ async def list_deliveries(
     summary="Send a message again",
     status_code=HTTPStatus.ACCEPTED,
     response_class=Response,
-    responses={202: {"description": "It will be sent soon"}},
+    responses={202: {"description": "Queued; a disabled webhook gets it once it is enabled"}},
 )
 @refuses(
     DeliveryNotFound(EXAMPLE_DELIVERY_ID),

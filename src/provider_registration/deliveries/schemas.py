@@ -27,7 +27,7 @@ EXAMPLE_DELIVERIES: dict[str, Any] = {
             "attempts": 2,
             "next_attempt_at": "2026-03-14T10:05:00.123456Z",
             "last_status": 451,
-            "last_error": "refused for now",
+            "last_error": "451 4.7.1 to RCPT",
             "created_at": "2026-03-14T10:00:00.123456Z",
             "updated_at": "2026-03-14T10:01:00.123456Z",
         }

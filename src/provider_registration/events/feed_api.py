@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from provider_registration.auth.dependencies import AuditorDep, AuthServiceDep, FollowerDep
 from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.events.dependencies import EventStreamsDep, FeedDep
-from provider_registration.events.errors import CursorExpired
+from provider_registration.events.errors import CursorExpired, TooManyStreams
 from provider_registration.events.models import FeedEvent
 from provider_registration.events.schemas import (
     EXAMPLE_FEED,
@@ -28,11 +28,10 @@ from provider_registration.events.schemas import (
     StreamQuery,
     position_of,
 )
-from provider_registration.events.stream import REMEMBERED
+from provider_registration.events.stream import MAX_STREAMS, REMEMBERED, RETRY_SECONDS
 from provider_registration.web.openapi import links, refuses, success
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
-from provider_registration.web.rate_limits import TooManyRequests
 from provider_registration.web.routing import Route
 from provider_registration.web.server import STOPPING
 
@@ -77,7 +76,10 @@ async def read_events(
         }
     },
 )
-@refuses(TooManyRequests(30), InvalidRequest.at("query", "after", "String should match pattern '^[0-9]{1,18}$'"))
+@refuses(
+    TooManyStreams(RETRY_SECONDS, MAX_STREAMS),
+    InvalidRequest.at("query", "after", "String should match pattern '^[0-9]{1,18}$'"),
+)
 async def stream_events(
     request: Request,
     query: Annotated[StreamQuery, Query()],
@@ -88,7 +90,11 @@ async def stream_events(
     _once: ParametersOnce,
     last_event_id: Annotated[str | None, Header(description="Continue after this `id`; browsers send it")] = None,
 ) -> StreamingResponse:
-    """Follow what happens to candidates. Without a cursor, it begins with the next event."""
+    """Follow what happens to candidates. Without a cursor, it begins with the next event.
+
+    An event `resync` means that events after the cursor are not kept: read the candidates again, then continue after
+    its `next_after`.
+    """
     cursor = last_event_id or query.after
     if cursor is None:  # read before the response begins: a client that sees it begin misses no later event
         cursor = str(await feed.last_position())

@@ -61,7 +61,7 @@ NUMBER_EVENTS = text("""
     SELECT taken, numbered FROM counted
 """)
 
-# The first and last positions that readers may ask to continue after, and the last position that was read at: a page
+# The first and last positions that readers may ask to continue after, and the last position that was read: a page
 # reads at most :scan positions, so that rare types cost no more than others. One row without an event if none matches.
 # Without :after, it begins after the last event that was deleted: a reader could not continue after an earlier one.
 READ_FEED = text("""

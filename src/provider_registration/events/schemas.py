@@ -149,7 +149,7 @@ class EventResponse(BaseModel):
 
     @classmethod
     def of(cls, event: Event, *, with_errors: bool) -> Self:
-        """Show an event; viewers do not see how an approval went."""
+        """Show an event; viewers do not see its error."""
         data = event.data if event.error is None else {**event.data, "error": event.error}
         return cls(
             id=str(event.id),
@@ -224,7 +224,7 @@ class EventListResponse(BaseModel):
 
     @classmethod
     def of(cls, page: EventPage, *, with_errors: bool) -> Self:
-        """Show a page; viewers do not see how approvals went."""
+        """Show a page; viewers do not see errors."""
         return cls(
             events=[EventResponse.of(event, with_errors=with_errors) for event in page.events],
             pagination=EventPagination(next_cursor=str(page.next) if page.next is not None else None),

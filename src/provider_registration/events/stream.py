@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from provider_registration.db.database import DatabaseUnavailable
-from provider_registration.events.errors import CursorExpired
+from provider_registration.events.errors import CursorExpired, TooManyStreams
 from provider_registration.events.feed import Feed
 from provider_registration.events.models import EventType, FeedEvent
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import EVENT_STREAMS
-from provider_registration.web.rate_limits import TooManyRequests
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +45,10 @@ class EventStreams:
         """Count a stream of a session while it is open.
 
         Raises:
-            TooManyRequests: the session has MAX_STREAMS.
+            TooManyStreams: the session has MAX_STREAMS.
         """
         if self._open[session_id] >= MAX_STREAMS:
-            raise TooManyRequests(RETRY_SECONDS)
+            raise TooManyStreams(RETRY_SECONDS, MAX_STREAMS)
         self._open[session_id] += 1
         EVENT_STREAMS.inc()
         try:

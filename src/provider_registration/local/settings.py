@@ -26,7 +26,9 @@ class LocalSettings(Settings):
     public_pages: bool = Field(True, description="whether companies can apply and see their status on pages")
     docs_access: Literal["anyone", "staff", "off"] = Field("anyone", description="who may read /docs and /redoc")
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field("anyone", description="who may read /metrics")
-    rate_limit_registration: RateLimit = Field("", description="registrations per IP address; empty: no limit")
+    rate_limit_registration: RateLimit = Field(
+        "", description="registrations and requests for lost links per IP address; empty: no limit"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="minimum log level")
     webhooks_allow_http: bool = Field(True, description="whether webhooks may have http:// URLs")
     webhooks_allowed_networks: Annotated[str, EmptyMeansOff()] = Field(

@@ -52,7 +52,7 @@ REPLICA_LAG_SECONDS = Gauge(
 )
 DATABASE_CONNECTIONS_IN_USE = Gauge(
     "provider_service_database_connections_in_use",
-    "Active database connections; at most DATABASE_POOL_SIZE + 1 per process.",
+    "Active database connections; at most DATABASE_POOL_SIZE + 1 per process, and DATABASE_POOL_SIZE to a replica.",
     multiprocess_mode="livesum",
 )
 DATABASE_WAITING = Gauge(

@@ -1,8 +1,8 @@
 """Compresses pages with gzip without leaking their content through their length.
 
-BREACH compares the lengths of compressed pages that hold a secret beside text that an attacker chose. Our pages hold
-no such secret, because forms need no token. A file name of random length in gzip's header hides small differences
-(Heal the BREACH, as in Django's GZipMiddleware).
+BREACH compares the lengths of compressed pages that hold a secret beside text that an attacker chose. Here only
+responses to forms do, and other sites cannot send our forms (`cross_site`). A file name of random length in gzip's
+header hides small differences (Heal the BREACH, as in Django's GZipMiddleware).
 """
 
 from __future__ import annotations

@@ -60,9 +60,9 @@ HAS_UNFINISHED_APPROVAL = text("""
 # The triggers do not change `version` and `updated_at` when the canonical address changes, so both erase statements
 # write them.
 
-# Erase a candidate's personal data, the errors of its approvals and messages, and its status links, by a trigger those
-# in e-mails. Counted facts and the decision stay; a pending candidate is rejected. The name of an approved one stays
-# too: it is the provider's name in billing. `updated_at` is the time of the decision, which erasure does not change.
+# Erase a candidate's personal data, the errors of its approvals and messages, and its status link; a trigger deletes
+# links in e-mails. Counted facts and the decision stay; a pending candidate is rejected. The name of an approved one
+# stays too: it is the provider's name in billing. `updated_at` is the time of the decision; erasure does not change it.
 ERASE_CANDIDATE = text("""
     WITH erased AS (
         UPDATE candidates

@@ -31,7 +31,7 @@ class ProductOffer:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The figures of the overview page. Times to decision are in seconds; None without decisions."""
+    """The figures of the overview page. Times to decision are in seconds; None without decisions in `days`."""
 
     candidates: dict[Status, int]
     oldest_pending: datetime | None

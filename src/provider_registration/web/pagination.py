@@ -7,7 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from provider_registration.web.text import OpaqueText
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_OFFSET = 100_000  # PostgreSQL reads every skipped row
-TOO_FAR = f"Rows after the first {MAX_OFFSET} need a cursor; see pagination.next_cursor or the Link header"
+TOO_FAR = f"At most {MAX_OFFSET:,} rows can be skipped"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -77,6 +77,7 @@ class PageQuery(BaseModel):
     """Query parameters of a list; subclasses add filters."""
 
     model_config = ConfigDict(extra="forbid")
+    way_on: ClassVar[str] = "use a filter"  # past MAX_OFFSET
 
     limit: int | None = Field(None, ge=1, le=MAX_LIMIT, description=f"Maximum rows; default {DEFAULT_LIMIT}")
     offset: int | None = Field(None, ge=0, le=MAX_OFFSET, description="Rows to skip")
@@ -90,7 +91,7 @@ class PageQuery(BaseModel):
         if (self.limit, self.offset) != (None, None) and (self.page, self.page_size) != (None, None):
             raise PydanticCustomError("two_paginations", "Use limit and offset, or page and page_size, not both")
         if self.to_page().offset > MAX_OFFSET:
-            raise PydanticCustomError("too_far", TOO_FAR)
+            raise PydanticCustomError("too_far", f"{TOO_FAR}; {self.way_on}")
         return self
 
     def to_page(self) -> Page:
@@ -101,6 +102,8 @@ class PageQuery(BaseModel):
 
 class CursorQuery(PageQuery):
     """Query parameters of a list with a cursor, at the same cost for every page."""
+
+    way_on: ClassVar[str] = "use a cursor, from pagination.next_cursor or the Link header"
 
     cursor: Cursor | None = Field(
         None,

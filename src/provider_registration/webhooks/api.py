@@ -31,6 +31,7 @@ from provider_registration.webhooks.errors import (
     TooManyWebhooks,
     WebhookDisabled,
     WebhookNotFound,
+    WebhookSecretUnreadable,
     WebhookUrlRefused,
 )
 from provider_registration.webhooks.models import Changes
@@ -171,7 +172,7 @@ async def rotate_webhook_secret(
     summary="Send a test message",
     responses=success(200, "Sent once; how the receiver responded", EXAMPLE_RESULT),
 )
-@refuses(WebhookNotFound(EXAMPLE_ID))
+@refuses(WebhookNotFound(EXAMPLE_ID), WebhookSecretUnreadable())
 async def send_test_message(webhook_id: WebhookId, service: WebhookServiceDep, user: AdminDep) -> WebhookTestResponse:
     """Send a signed message of the type `webhook.test`, once, and return how the receiver responded within 15 s."""
     return WebhookTestResponse.model_validate(await service.test(webhook_id, user_id=user.user_id))
@@ -205,7 +206,7 @@ async def list_webhook_deliveries(
     summary="Send an event again",
     status_code=status.HTTP_202_ACCEPTED,
     response_class=Response,
-    responses={202: {"description": "It will be sent soon"}},
+    responses={202: {"description": "Queued; a disabled webhook gets it once it is enabled"}},
 )
 @refuses(
     WebhookNotFound(EXAMPLE_ID),
@@ -240,5 +241,5 @@ async def retry_webhook_delivery(
 async def replay_webhook(
     webhook_id: WebhookId, user: AdminDep, body: ReplayBody, service: WebhookServiceDep
 ) -> WebhookResponse:
-    """Queue all events since a time once more, with the same IDs, whether they were delivered or not."""
+    """Queue all events of its types since a time once more, with the same IDs, whether they were delivered or not."""
     return WebhookResponse.model_validate(await service.replay(webhook_id, body.since, user_id=user.user_id))

@@ -30,6 +30,19 @@ class WebhookNotFound(NotFoundError):
         return f"There is no webhook {self.webhook_id}."
 
 
+class WebhookSecretUnreadable(ConflictError):
+    """The webhook's secret was encrypted with a key that this process does not have."""
+
+    code = "webhook-secret-unreadable"
+    title = "Webhook secret unreadable"
+
+    def __str__(self) -> str:
+        return (
+            "The webhook's secret cannot be decrypted: the operator has to check SECRETS_KEY and SECRETS_PREVIOUS_KEY. "
+            "If the key is lost, replace the secret."
+        )
+
+
 class WebhookUrlRefused(InvalidInputError):
     """Webhooks are not sent to this URL."""
 

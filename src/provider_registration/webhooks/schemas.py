@@ -19,6 +19,7 @@ from provider_registration.webhooks.models import DisabledReason, NewSecret
 from provider_registration.webhooks.urls import MAX_URL_LENGTH
 
 MAX_DESCRIPTION_LENGTH = 200
+URL = "URL at a public host or in WEBHOOKS_ALLOWED_NETWORKS; https://, or http:// with WEBHOOKS_ALLOW_HTTP"
 
 EXAMPLE_WEBHOOK: dict[str, Any] = {
     "webhook_id": "9a1f5c52-0b8f-4c43-9f0e-6a1f5f2d7c33",
@@ -64,7 +65,7 @@ class WebhookRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: Url = Field(description="https:// URL at a public host")
+    url: Url = Field(description=URL)
     types: Types = Field([], description="Only events of these types; empty: all")
     description: Description = Field("", description="For staff: what it is for")
 
@@ -74,7 +75,7 @@ class WebhookChangeRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: Url | None = Field(None, description="https:// URL at a public host")
+    url: Url | None = Field(None, description=URL)
     types: Types | None = Field(None, description="Only events of these types; empty: all")
     description: Description | None = Field(None, description="For staff: what it is for")
     enabled: bool | None = Field(None, description="false: nothing is sent, and no new events are queued")
@@ -85,7 +86,9 @@ class ReplayRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Instant = Field(description="All events since then, with a UTC offset, such as 2026-03-14T00:00:00Z")
+    since: Instant = Field(
+        description="All events of the webhook's types since then, with a UTC offset, such as 2026-03-14T00:00:00Z"
+    )
 
 
 class WebhookDeliveryQuery(BaseModel):

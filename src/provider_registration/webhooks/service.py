@@ -17,11 +17,17 @@ from provider_registration.db.database import Database
 from provider_registration.deliveries.errors import DeliveryNotFound
 from provider_registration.deliveries.models import DeliveryPage, Kind, State
 from provider_registration.deliveries.service import DeliveryService
-from provider_registration.encryption import SecretBox
+from provider_registration.encryption import SecretBox, SecretUnreadable
 from provider_registration.events.schemas import MAX_ID
 from provider_registration.webhooks import queries
 from provider_registration.webhooks.addresses import AddressRules
-from provider_registration.webhooks.errors import TooManyWebhooks, WebhookDisabled, WebhookNotFound, WebhooksOff
+from provider_registration.webhooks.errors import (
+    TooManyWebhooks,
+    WebhookDisabled,
+    WebhookNotFound,
+    WebhookSecretUnreadable,
+    WebhooksOff,
+)
 from provider_registration.webhooks.messages import probe_message
 from provider_registration.webhooks.models import Changes, Destination, NewSecret, ProbeResult, Webhook
 from provider_registration.webhooks.sending import Sender
@@ -185,14 +191,17 @@ class WebhookService:
 
         Raises:
             WebhookNotFound: there is none.
-            SecretUnreadable: its secret cannot be decrypted.
+            WebhookSecretUnreadable: its secret cannot be decrypted.
         """
         box = self._box
         async with self._database.transaction() as session:
             row = (await session.execute(queries.FIND_DESTINATION, {"webhook_id": webhook_id})).mappings().one_or_none()
             if row is None:
                 raise WebhookNotFound(webhook_id)
-            destination = open_destination(webhook_id, row, box)
+            try:
+                destination = open_destination(webhook_id, row, box)
+            except SecretUnreadable:
+                raise WebhookSecretUnreadable from None
             await _audit(session, AuditType.WEBHOOK_TESTED, webhook_id, user_id)
         message_id, body = probe_message(webhook_id, datetime.now(UTC))
         headers = signed_headers(message_id, int(time.time()), body, secrets=destination.secrets)
