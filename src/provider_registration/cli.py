@@ -88,11 +88,7 @@ def _ensure_admin(database_url: str, email: str, password: str | None) -> str | 
 
 @main.command()
 @click.option(
-    "--workers",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help="number of processes; the setting WORKERS is something else",
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="processes; WORKERS is yes/no"
 )
 def serve(workers: int) -> None:
     """Serve the API with the settings from the environment. Refuse to start if one is missing or unsafe."""

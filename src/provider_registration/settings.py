@@ -108,16 +108,10 @@ class Settings(DatabaseSettings):
     tracing: bool = Field(False, description="whether to send traces to an OpenTelemetry collector (OTEL_… variables)")
     root_path: str = Field("", description="prefix under which a gateway publishes the service, such as /registry")
     public_url: str = Field(
-        "",
-        description="public URL of the service, such as https://supply.example; without it, links on pages begin with "
-        "the request's host, and e-mails have none",
+        "", description="public URL of the service, such as https://supply.example; without it, e-mails have no links"
     )
     database_pool_size: int = Field(
-        10,
-        ge=1,
-        le=1000,
-        description="maximum connections of a process to the database, and as many to DATABASE_READ_URL; probes have "
-        "one more",
+        10, ge=1, le=1000, description="maximum connections of a process to each database; probes use one more"
     )
     database_read_url: Annotated[DatabaseUrl | None, MayBeInFile()] = Field(
         None, description="a replica of the database for lists and reads; default: the database itself", repr=False
@@ -144,9 +138,7 @@ class Settings(DatabaseSettings):
         None, description="redis://…, shared by several processes; without it each counts separately"
     )
     retention_events_days: Annotated[int | None, Field(ge=1, le=36500)] = Field(
-        None,
-        description="days after which events of candidates and staff are deleted, if the owner of the tables has put a "
-        "minimum into event_retention; empty: never",
+        None, description="days after which events are deleted, as far as event_retention allows it; empty: never"
     )
     mail_from: str = Field("", description="sender of e-mails: supply@example.com or Supply <supply@example.com>")
     smtp_url: OptionalSecret = Field(
@@ -180,8 +172,7 @@ class Settings(DatabaseSettings):
     )
     workers: bool = Field(
         True,
-        description="whether the processes of `serve` also number events and send messages (their number is `serve "
-        "--workers`); false: only `work` does",
+        description="whether `serve` also numbers events and sends messages (true or false); false: only `work` does",
     )
     retention_deliveries_days: Days = Field(
         None, description="days after which finished deliveries are deleted; empty: never"

@@ -61,8 +61,7 @@ class DeliveryResponse(BaseModel):
     delivery_id: str
     kind: Kind
     target: str = Field(
-        description="Who gets it: `applicant`, `staff:2` (the second e-mail address in STAFF_MAIL_TO) or the ID of a "
-        "webhook"
+        description="Who gets it: `applicant`, `staff:2` (the second address in STAFF_MAIL_TO) or the ID of a webhook"
     )
     event: AboutEvent | None = Field(
         description="What it is about, in a digest the newest registration; null for a link that was requested"
