@@ -88,7 +88,11 @@ def _ensure_admin(database_url: str, email: str, password: str | None) -> str | 
 
 @main.command()
 @click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="processes; WORKERS is yes/no"
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="number of processes; not the setting WORKERS",
 )
 def serve(workers: int) -> None:
     """Serve the API with the settings from the environment. Refuse to start if one is missing or unsafe."""
