@@ -109,9 +109,9 @@ class Contract:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Service]:
-    """A service with these settings while the block runs."""
-    app = create_app(settings)
+async def serving(settings: Settings, *, api: bool = True) -> AsyncIterator[Service]:
+    """A service with these settings while the block runs; without `api`, it only works in the background."""
+    app = create_app(settings, api=api)
     async with serve_in_background(app) as url:
         yield Service(url, settings.billing_service_url, app)
 

@@ -108,6 +108,8 @@ API_ROUTERS = (
     activity_router,
 )
 
+WITHOUT_PAGES = {"admin_pages": False, "public_pages": False, "docs_access": "off"}
+
 ACCESS_CHECKS = {
     "anyone": [],
     "staff": [Depends(require_staff)],
@@ -120,7 +122,11 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
 
     Without `api`, it has only health and metrics, for a process that only works in the background.
     """
-    signer, limits, tracing, pages = _signer(settings), _rate_limits(settings), _tracing(settings), _pages(settings)
+    tracing = _tracing(settings)
+    opened = partial(lifespan, settings=settings, tracing=tracing)  # e-mails have links to pages of other processes
+    if not api:
+        settings = settings.model_copy(update=WITHOUT_PAGES)
+    signer, limits, pages = _signer(settings), _rate_limits(settings), _pages(settings)
     mailing = Mailing(
         sends=settings.smtp_url is not None,
         offers_links=bool(settings.smtp_url and settings.public_pages and settings.links_begin_with),
@@ -130,7 +136,7 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
         version=__version__,
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
-        lifespan=partial(lifespan, settings=settings, tracing=tracing),
+        lifespan=opened,
         openapi_url=None,  # web.docs serves it, with Swagger UI and ReDoc from installed packages
         docs_url=None,
         redoc_url=None,

@@ -102,8 +102,7 @@ def serve(workers: int) -> None:
 @main.command()
 def work() -> None:
     """Number events and send messages, without the API; only /health and /metrics are served."""
-    without_pages = {"workers": True, "admin_pages": False, "public_pages": False, "docs_access": "off"}
-    _serve(_serving_settings().model_copy(update=without_pages), workers=1, api=False)
+    _serve(_serving_settings().model_copy(update={"workers": True}), workers=1, api=False)
 
 
 def _serving_settings() -> Settings:

@@ -22,6 +22,7 @@ from tests.mail_server import DIE_AFTER, HANG, SLOW, mailbox
 from tests.notifications.conftest import secret_in, text_of
 from tests.ports import a_port
 from tests.programs.faults.kills import MAILING
+from tests.running_service import serving
 from tests.service import a_registration
 
 
@@ -392,6 +393,14 @@ async def test_without_workers_nothing_is_sent(post_office):
         await asyncio.sleep(0.5)
 
         assert post.box.sessions == 0
+
+
+async def test_without_the_api_a_process_sends_links_to_the_pages_of_others(post_office, mail_settings):
+    async with post_office(workers=False) as post, serving(mail_settings(), api=False):
+        await post.register()
+        [mail] = await post.mails(1)
+
+        assert await post.shows_application(secret_in(mail))
 
 
 async def test_a_form_that_is_sent_in_spanish_is_answered_in_spanish(post):
