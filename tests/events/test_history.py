@@ -101,6 +101,7 @@ async def test_linking_a_provider_is_two_events_in_order_and_one_in_the_list_of_
 
     assert types(events) == ["registered", "approval_requested", "approval_in_doubt", "approval_linked", "approved"]
     assert events[-1]["data"]["linked"] is True
+    assert [event["version"] for event in events] == [1, 1, 1, 1, 2]
     assert [event["event"] for event in of_approval] == ["linked", "in_doubt", "requested"]
     assert [event["provider_id"] for event in of_approval] == [provider_id, None, None]
 

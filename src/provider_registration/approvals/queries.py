@@ -114,7 +114,7 @@ FINISH = statement(
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
         SELECT approved.id, event.type, CASE WHEN actor.id IS NULL THEN 'service' ELSE 'user' END, actor.id,
-               approved.version,
+               event.version,
                jsonb_build_object('idempotency_key', created.idempotency_key, 'provider_id', created.provider_id)
                || CASE WHEN event.is_after_link THEN jsonb_build_object('linked', true) ELSE '{{}}' END
                || {notification}
@@ -143,10 +143,11 @@ FINISH = statement(
             ) IS NULL AS is_wanted
         ) AS notification,
         LATERAL (
-            SELECT 1 AS position, 'candidate.approval_linked' AS type, false AS is_after_link
+            SELECT 1 AS position, 'candidate.approval_linked' AS type, approved.version - 1 AS version,
+                   false AS is_after_link
             WHERE created.user_id IS NOT NULL
             UNION ALL
-            SELECT 2, 'candidate.approved', created.user_id IS NOT NULL
+            SELECT 2, 'candidate.approved', approved.version, created.user_id IS NOT NULL
         ) AS event
         ORDER BY approved.id, event.position
     ), recorded_orphans AS (
