@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -56,3 +59,17 @@ class Nats:
             info = await context.stream_info(STREAM)
             first, last = info.state.first_seq, info.state.last_seq
             return [await context.get_msg(STREAM, seq=number) for number in range(max(first, 1), last + 1)]
+
+
+@asynccontextmanager
+async def running_nats(**options):
+    """A NATS while the block runs, with a stream that has these options."""
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-nats-"))
+    nats = Nats(folder)
+    await asyncio.to_thread(nats.start)
+    try:
+        await nats.add_stream(**options)
+        yield nats
+    finally:
+        await asyncio.to_thread(nats.stop)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Follow the feed with 1,000 clients, and through 200 writers: `python -m tests.programs.streams.run --help`.
 
 Many streams on one process must cost little memory, delay no other request, and miss no event. A reader that
-reconnects at random must see every event of concurrent writers once, in the order of the positions.
+reconnects at random must see every event of concurrent writers once, in the order of the positions; so must a consumer
+of NATS, once it has removed repeated events.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ import asyncpg
 from provider_registration.events.stream import MAX_STREAMS
 from provider_registration.web.server import MAX_CONNECTIONS_PER_NETWORK
 from tests.events.candidates import add_candidate, add_event
+from tests.nats_server import running_nats
 from tests.programs.drills.stage import as_in_production, prepared
 from tests.programs.faults.feed_reader import FeedReader
 from tests.programs.faults.service_process import Replica
 from tests.programs.faults.world import World
+
+from .consumer import Consumer
 
 MOST_MEMORY = 100.0  # MB for all streams
 SLOWEST_PROBE = 0.05  # seconds, at the 99th percentile
@@ -39,6 +43,7 @@ OPENING = 50  # streams at the same time
 LATEST_SECONDS = 30.0  # from the last event until everybody has it
 NEWEST_POSITION = "SELECT last_position FROM event_dispatcher"
 READ_IDS = "SELECT event_id FROM event_positions WHERE position > $1 ORDER BY position"
+PUBLISH_AFTER = "INSERT INTO broker_positions (name, position) VALUES ('nats', $1)"
 
 
 class Follower(asyncio.Protocol):
@@ -163,14 +168,16 @@ async def until_complete(followers: Sequence[Follower], wanted: Sequence[bytes])
 
 
 async def write_with_many(world: World, options: Namespace) -> list[str]:
-    """Read the feed with random reconnects while many write; return what was wrong."""
-    replicas = [await world.start(**as_in_production()) for _ in range(2)]
-    await world.log_in(replicas[0], again=True)
-    async with connected(world.database_url) as connection:
+    """Read the feed and the stream of NATS with random reconnects while many write; return what was wrong."""
+    async with connected(world.database_url) as connection, running_nats() as nats:
         start = await connection.fetchval(NEWEST_POSITION)
+        await connection.execute(PUBLISH_AFTER, start)
+        replicas = [await world.start(**as_in_production(EVENTS_NATS_URL=nats.url)) for _ in range(2)]
+        await world.log_in(replicas[0], again=True)
         candidates = [await add_candidate(connection) for _ in range(options.writers // 4)]
         reader = FeedReader(world, replicas, start, Random(options.seed))  # noqa: S311 - to be repeated
-        reading = asyncio.create_task(reader.run())
+        consumer = Consumer(nats.url, Random(options.seed))  # noqa: S311 - as above
+        reading = [asyncio.create_task(each.run()) for each in (reader, consumer)]
 
         async def write(number: int) -> None:
             own = await asyncpg.connect(world.database_url)
@@ -185,15 +192,22 @@ async def write_with_many(world: World, options: Namespace) -> list[str]:
             await asyncio.sleep(0.05)
         numbered = time.monotonic() - begun
         ids = [row["event_id"] for row in await connection.fetch(READ_IDS, start)]
-        problem = await reader.until_read(ids, 120)
+        problems = [await reader.until_read(ids, 120)]
         read = time.monotonic() - begun
-        reading.cancel()
-        await asyncio.wait([reading])
+        problems.append(await consumer.until_consumed(ids, 120))
+        consumed = time.monotonic() - begun
+        for task in reading:
+            task.cancel()
+        await asyncio.wait(reading)
     tell(
         f"{options.writers} writers: {len(ids)} events written in {written:.1f} s, numbered after {numbered:.1f} s, "
         f"read after {read:.1f} s over {reader.connections} connections"
     )
-    return [problem] if problem else []
+    tell(
+        f"NATS: {len(consumer.ids)} events consumed after {consumed:.1f} s over {consumer.connections} connections, "
+        f"{consumer.repeated} of them again"
+    )
+    return [problem for problem in problems if problem]
 
 
 def processor_seconds(pid: int) -> float:
