@@ -88,7 +88,7 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(
-    response: bytes = OK, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    response: bytes = OK, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Receiver]:
     """A receiver while the block runs."""
     receiver = Receiver()
@@ -106,7 +106,7 @@ async def receiving(
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(handle, host, 0, ssl=tls)
+    server = await asyncio.start_server(handle, host, port, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver
