@@ -54,6 +54,7 @@ class Publisher:
             claimed = (await session.execute(queries.CLAIM_POSITION, parameters)).one_or_none()
         if claimed is None:  # another process is publishing
             return False
+        await reach("broker.after-claim-commit")
         if claimed.is_pruned:
             self._logger.warning("events were deleted before they were published")
         messages = await self._read(claimed.position)
@@ -64,6 +65,7 @@ class Publisher:
             raise
         await reach("broker.before-release")
         await self._release(messages[stored - 1].position if stored else claimed.position)
+        await reach("broker.after-release-commit")
         EVENTS_PUBLISHED.inc(stored)
         return stored == PAGE
 

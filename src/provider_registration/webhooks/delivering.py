@@ -228,6 +228,7 @@ class Deliverer:
     async def _finish(self, delivery: Delivery, outcome: Outcome) -> None:
         async with self._statements:
             await self._deliveries.record(delivery, outcome)
+        await reach("webhook.after-record-commit")
 
     async def _release(self, delivery: Delivery, error: str | None = None, *, seconds: float = 0.0) -> None:
         async with self._statements:

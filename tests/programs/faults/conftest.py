@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random as global_random
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import Random
 from uuid import uuid4
 
@@ -14,6 +17,7 @@ import pytest
 from tests.conftest import create_database, drop_database
 
 from .invariants import Findings
+from .postgres_cluster import PostgresCluster
 from .service_process import ForkServer
 from .world import World
 
@@ -76,6 +80,25 @@ async def world(worlds: list[World]) -> AsyncIterator[World]:
     """One world, cleared afterwards."""
     yield worlds[0]
     await worlds[0].clear()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder for root's PostgreSQL, which runs as another account; pytest's own is closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-faults-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def mortal_world(fork_server: ForkServer, open_folder: Path) -> AsyncIterator[World]:
+    """A world whose PostgreSQL may be killed."""
+    cluster = PostgresCluster(open_folder)
+    await cluster.start()
+    async with World.open(fork_server, cluster, open_folder / "world") as world:
+        yield world
+    await cluster.stop()
 
 
 @pytest.fixture

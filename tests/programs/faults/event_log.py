@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,13 +78,6 @@ PROBLEMS = {
         ) AS numbered
         WHERE (sequence <> by_event OR sequence <> by_position) AND $1::bigint >= 0 AND $2::uuid[] IS NOT NULL
     """,
-    "events without exactly one delivery": """
-        SELECT positions.event_id FROM event_positions AS positions
-        LEFT JOIN deliveries ON deliveries.event_id = positions.event_id AND kind = 'scenario'
-        WHERE position > $1 AND $2::uuid[] IS NOT NULL
-        GROUP BY positions.event_id
-        HAVING count(deliveries.id) <> 1
-    """,
     "candidates whose events are not those of their status": """
         SELECT candidates.id FROM candidates
         JOIN candidate_events AS event ON event.candidate_id = candidates.id
@@ -97,6 +90,15 @@ PROBLEMS = {
             OR max(event.version) <> candidates.version
     """,
 }
+UNDELIVERED = {
+    "events without exactly one delivery": """
+        SELECT positions.event_id FROM event_positions AS positions
+        LEFT JOIN deliveries ON deliveries.event_id = positions.event_id AND kind = 'scenario'
+        WHERE position > $1 AND $2::uuid[] IS NOT NULL
+        GROUP BY positions.event_id
+        HAVING count(deliveries.id) <> 1
+    """
+}
 
 
 @dataclass
@@ -104,14 +106,16 @@ class Writers:
     """Register companies and decide about them through any of some replicas, of which some die."""
 
     world: World
-    replicas: Sequence[Replica]
+    replicas: list[Replica]
     random: Random
+    count: int = WRITERS
+    pause: float = 0.5  # seconds at most
     names: list[str] = field(default_factory=list)
     is_done: bool = False
 
     async def run(self) -> None:
         """Write until it is done."""
-        await asyncio.gather(*(self._write() for _ in range(WRITERS)))
+        await asyncio.gather(*(self._write() for _ in range(self.count)))
 
     async def candidates(self) -> list[Candidate]:
         """Those that were stored, acknowledged or not."""
@@ -130,7 +134,7 @@ class Writers:
                 decide = self.random.choice([self.world.approve, self.world.reject])
                 if self.random.random() < 0.8:
                     await decide(self._any(), candidate)
-            await asyncio.sleep(self.random.uniform(0.0, 0.5))
+            await asyncio.sleep(self.random.uniform(0.0, self.pause))
 
     def _any(self) -> Replica:
         return self.random.choice(self.replicas)
@@ -177,9 +181,7 @@ class Log:
             findings.problems.append(problem)
         if self.reading.done():
             self.reading.result()
-        for name, query in PROBLEMS.items():
-            if rows := await self.world.fetch(query, self.start, [one.id for one in candidates]):
-                findings.problems.append(f"{len(rows)} {name}, such as {rows[0][0]}")
+        findings.problems += await find_problems(self.world, PROBLEMS | UNDELIVERED, self.start, candidates)
         assert len(ids) > len(candidates) > 0, "nothing happened"
         return findings
 
@@ -196,6 +198,14 @@ class Log:
                 raise AssertionError(f"events have no positions after {seconds:.0f} s")
             await asyncio.sleep(0.03)
         return time.monotonic() - begun
+
+
+async def find_problems(
+    world: World, queries: Mapping[str, str], start: int, candidates: Sequence[Candidate]
+) -> list[str]:
+    """What these queries find among the events after a position and those of the candidates."""
+    found = {name: await world.fetch(query, start, [one.id for one in candidates]) for name, query in queries.items()}
+    return [f"{len(rows)} {name}, such as {rows[0][0]}" for name, rows in found.items() if rows]
 
 
 async def kill_dispatchers_at(

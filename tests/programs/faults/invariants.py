@@ -46,6 +46,7 @@ class Findings:
     in_doubt: int = 0
     recovery_seconds: float = 0.0
     measured: dict[str, float] = field(default_factory=dict)  # the maximum of each
+    counted: Counter[str] = field(default_factory=Counter)  # the sum of each
 
     def add(self, other: Findings) -> None:
         """Add the result of another run."""
@@ -54,6 +55,7 @@ class Findings:
         self.orphans += other.orphans
         self.in_doubt += other.in_doubt
         self.recovery_seconds = max(self.recovery_seconds, other.recovery_seconds)
+        self.counted += other.counted
         for name, value in other.measured.items():
             self.measured[name] = max(value, self.measured.get(name, 0.0))
 

@@ -25,13 +25,14 @@ RELEASING = ("approval.before-release-commit", "approval.after-release-commit")
 SWEEPING = ("sweep.before-claim-commit", "sweep.after-claim-commit")
 RESOLVING = ("resolve.before-commit", "resolve.after-commit")
 DISPATCHING = ("dispatch.before-commit", "dispatch.after-commit")  # events
-# The tests of their packages stop the process at these.
-PUBLISHING = ("broker.before-release",)
+PUBLISHING = ("broker.after-claim-commit", "broker.before-release", "broker.after-release-commit")
+REPLAYING = "webhook.before-replay-commit"
 CALLING = (  # webhooks
     "webhook.after-claim-commit",
     "webhook.before-send",
     "webhook.after-send",
-    "webhook.before-replay-commit",
+    "webhook.after-record-commit",
+    REPLAYING,
 )
 MAILING = ("mail.after-claim-commit", "mail.before-send", "mail.after-send", "mail.after-record-commit")
 Scenario = Callable[..., Awaitable[Findings]]

@@ -26,6 +26,7 @@ from .kills import CONTRACTS, DISPATCHING, FAILPOINTS, KEYS_HONOURED, KEYS_IGNOR
 from .late_replicas import read_from_late_replicas
 from .lost_commits import TRANSACTIONS, lose_commit_of
 from .mixed_versions import change_versions_at, race_between_versions
+from .outgoing import DATABASE_PLACES, SENDING, kill_database_of_senders_at, kill_senders_at
 from .overruled import DURING, overrule_at
 from .pauses import pause_at
 from .recounts import recount_together
@@ -35,6 +36,7 @@ from .stuck_logs import approve_without_a_log, kill_without_a_log
 from .world import World
 
 HOLDING_LOCKS = ("approval.before-release-commit", "sweep.before-claim-commit", "resolve.before-commit")
+KILLS = 10  # of a run, where messages may be interrupted
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,17 @@ def _at_every(
         for contract in contracts
         if (place, contract) != ("keep waiting", NOTHING_GUARDED)  # which never repeats, so nothing waits for it
     ]
+
+
+def _at_each_place(
+    what: str, run: Callable[..., Awaitable[Findings]], places: tuple[str, ...], *, alone: bool = False
+) -> list[Scenario]:
+    """Several kills at each of the places where messages may be interrupted."""
+
+    def at(place: str) -> Callable[[World, Random], Awaitable[Findings]]:
+        return lambda world, random: run(world, [place] * KILLS, random)
+
+    return [Scenario(f"{what}: {place}", f"{what}: {place}", at(place), 2, alone) for place in places]
 
 
 async def _kill_dispatchers(world: World, random: Random, *, place: str, pooled: bool = False) -> Findings:
@@ -141,6 +154,8 @@ SCENARIOS = [
         )
         for how, pooled in (("", False), (" beside PgBouncer", True))
     ),
+    *_at_each_place("messages, kill -9", kill_senders_at, (*SENDING, *PLACES)),
+    *_at_each_place("messages, PostgreSQL killed", kill_database_of_senders_at, DATABASE_PLACES, alone=True),
     Scenario("crowd", "50 approvals at once, 50 times", partial(approve_in_a_crowd, trials=50), 20),
     Scenario("race", "approve against reject, 500 times", partial(race_decisions, races=500), 20),
     Scenario("histories", "5 random histories", partial(explore, examples=5), 20),

@@ -1,5 +1,7 @@
 """`provider-registration serve` that dies or stops at a failpoint. Production has nothing that sets the hook.
 
+If COMMAND is `work`, it is `provider-registration work`.
+
 Variables say where (FAILPOINT, on its FAILPOINT_HIT-th hit; default 1) and what happens there (FAILPOINT_ACTION):
 `kill` (SIGKILL), `stop` (SIGSTOP, until a SIGCONT) or `wait` (only this task, until the file FAILPOINT_MARK is gone).
 That file is created when the point is reached.
@@ -32,7 +34,7 @@ from provider_registration import cli, failpoints
 
 # Modules that the service imports at startup; loaded before forking, so only once.
 LOADED_LATER = (
-    *("asyncpg", "httpcore", "uvicorn.lifespan.on", "uvicorn.loops.auto"),
+    *("asyncpg", "httpcore", "nats.js", "uvicorn.lifespan.on", "uvicorn.loops.auto"),
     *("uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto"),
 )
 
@@ -97,7 +99,7 @@ def serve() -> None:
             os.environ.get("FAILPOINT_ACTION", "kill"),
             Path(os.environ["FAILPOINT_MARK"]),
         )
-    cli.main(["serve"], standalone_mode=False)
+    cli.main([os.environ.get("COMMAND", "serve")], standalone_mode=False)
 
 
 def fork_services() -> None:

@@ -137,6 +137,8 @@ class Suite:
         for group, row in self._rows.items():
             for what, worst in row.findings.measured.items():
                 self._tell(f"{group}: {what}: {worst:.2f} at worst")
+            if counted := row.findings.counted:
+                self._tell(f"{group}: " + ", ".join(f"{number} {what}" for what, number in counted.items()))
 
     def _tell(self, *lines: str) -> None:
         print(*lines, sep="\n", flush=True)  # noqa: T201 - what the command is for

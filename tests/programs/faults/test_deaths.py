@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from .database_kills import kill_database_at
@@ -13,9 +9,7 @@ from .kills import CONTRACTS, FAILPOINTS, KEYS_HONOURED, KEYS_IGNORED, NOTHING_G
 from .lost_commits import TRANSACTIONS, lose_commit_of
 from .overruled import DURING, overrule_at
 from .pauses import pause_at
-from .postgres_cluster import PostgresCluster
 from .stuck_logs import approve_without_a_log, kill_without_a_log
-from .world import World
 
 
 def everywhere(run, places, choose_contract):
@@ -59,25 +53,6 @@ async def test_approvals_continue_with_an_unread_log(world, random):
     findings = await approve_without_a_log(world, random)
 
     assert not findings.problems
-
-
-@pytest.fixture
-def open_folder():
-    """A folder for root's PostgreSQL, which runs as another account; pytest's own is closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix="provider-registration-faults-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-async def mortal_world(fork_server, open_folder):
-    """A world whose PostgreSQL may be killed."""
-    cluster = PostgresCluster(open_folder)
-    await cluster.start()
-    async with World.open(fork_server, cluster, open_folder / "world") as world:
-        yield world
-    await cluster.stop()
 
 
 async def test_postgresql_killed_at_any_failpoint_is_survived(mortal_world, random):
