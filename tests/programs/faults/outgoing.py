@@ -163,7 +163,7 @@ class Messages:
             await world.log_in(api)
             forged: list[str] = []
             hooks = [await _add_webhook(world, api, types, forged, stopping) for types in TYPES]
-            writers = Writers(world, [api], random, count=1, pause=1.0)
+            writers = Writers(world, [api], random, count=1, pause=1.5)
             writing = asyncio.create_task(writers.run())
             start = row["last_position"]
             try:
@@ -179,8 +179,9 @@ class Messages:
         """Start a process that sends, and dies or waits at a failpoint."""
         how: dict[str, object] = dict(self.settings)
         if place != SOME_MOMENT:
-            # The first look is the one that queues a replay again.
-            how |= {"failpoint": place, "hit": 1 if place == REPLAYING else self.random.randint(1, 3), "action": action}
+            # Approvals are rare, and the first look queues a replay.
+            hit = 1 if place in (*ASKING, REPLAYING) else self.random.randint(1, 2)
+            how |= {"failpoint": place, "hit": hit, "action": action}
         is_worker = place in SENDING and self.random.random() < 0.5
         sender = await self.world.start(name, **how, COMMAND="work" if is_worker else "serve")
         if place in ASKING:
