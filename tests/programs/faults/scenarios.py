@@ -36,7 +36,7 @@ from .stuck_logs import approve_without_a_log, kill_without_a_log
 from .world import World
 
 HOLDING_LOCKS = ("approval.before-release-commit", "sweep.before-claim-commit", "resolve.before-commit")
-KILLS = 10  # of a run, where messages may be interrupted
+KILLS = 5  # of a run, where messages may be interrupted
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _at_each_place(
     def at(place: str) -> Callable[[World, Random], Awaitable[Findings]]:
         return lambda world, random: run(world, [place] * KILLS, random)
 
-    return [Scenario(f"{what}: {place}", f"{what}: {place}", at(place), 2, alone) for place in places]
+    return [Scenario(f"{what}: {place}", f"{what}: {place}", at(place), 20 // KILLS, alone) for place in places]
 
 
 async def _kill_dispatchers(world: World, random: Random, *, place: str, pooled: bool = False) -> Findings:

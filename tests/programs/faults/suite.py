@@ -117,7 +117,7 @@ class Suite:
             again = self._again(scenario, index)
             self._tell(f"FAILED: {scenario.name}", *findings.problems, *logs, f"Again: {again}")
         elif self._options.verbose:
-            self._tell(f"ok: {scenario.name}, run {index}")
+            self._tell(f"ok: {scenario.name}, run {index} {_listed(findings)}")
 
     def _random(self, what: str, index: int) -> Random:
         return Random(f"{self._options.seed} {what} {index}")  # noqa: S311 - to be repeated, not to be secret
@@ -137,11 +137,15 @@ class Suite:
         for group, row in self._rows.items():
             for what, worst in row.findings.measured.items():
                 self._tell(f"{group}: {what}: {worst:.2f} at worst")
-            if counted := row.findings.counted:
-                self._tell(f"{group}: " + ", ".join(f"{number} {what}" for what, number in counted.items()))
+            if row.findings.counted:
+                self._tell(f"{group}: {_listed(row.findings)}")
 
     def _tell(self, *lines: str) -> None:
         print(*lines, sep="\n", flush=True)  # noqa: T201 - what the command is for
+
+
+def _listed(findings: Findings) -> str:
+    return ", ".join(f"{number} {what}" for what, number in findings.counted.items())
 
 
 def _is_wanted(scenario: Scenario, words: list[str]) -> bool:
