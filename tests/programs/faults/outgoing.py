@@ -61,6 +61,13 @@ COUNT_WAITING = """
            (SELECT last_position FROM event_dispatcher) - (SELECT position FROM broker_positions)
                AS "events to publish"
 """
+SUMMARISE = """
+    SELECT kind, target, state, attempts, last_error, count(*),
+           CAST(extract(epoch FROM min(next_attempt_at) - clock_timestamp()) AS integer) AS seconds
+    FROM deliveries
+    WHERE kind IN ('email', 'webhook')
+    GROUP BY 1, 2, 3, 4, 5
+"""
 FIND_OTHER_DELIVERIES = """
     WITH event AS (
         SELECT candidate_events.*
@@ -246,8 +253,9 @@ class Messages:
                     waiting = dict(row)
                     if not any(waiting.values()):
                         return
-                    await asyncio.sleep(0.05)
-        raise AssertionError(f"after {SETTLED_SECONDS:.0f} s there are {waiting}")
+                    await asyncio.sleep(0.3)
+        unsent = [dict(row) for row in await self.world.fetch(SUMMARISE)]
+        raise AssertionError(f"after {SETTLED_SECONDS:.0f} s there are {waiting}: {unsent}")
 
     def _repeats(self, what: str, row: asyncpg.Record, copies: int, allowed: int) -> str | None:
         """Count a message; what is wrong with the number of its copies."""
