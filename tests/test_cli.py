@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -141,7 +140,7 @@ async def test_serve_names_a_translation_that_it_cannot_use(call, monkeypatch, t
 
 
 @pytest.fixture
-def serving(migrated_database_url, tmp_path):
+def serving(migrated_database_url, fork_server, tmp_path):
     """A `serve` in its own process; yields its base URL and the process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -151,10 +150,9 @@ def serving(migrated_database_url, tmp_path):
         "BILLING_SERVICE_URL": "http://127.0.0.1:1",
         "APP_PORT": str(port),
     }
-    command = [sys.executable, "-m", "provider_registration", "serve"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        yield f"http://127.0.0.1:{port}", process
-        process.kill()
+    process = fork_server.start(["serve"], environment, tmp_path)
+    yield f"http://127.0.0.1:{port}", process
+    process.kill()
 
 
 async def answer(url):

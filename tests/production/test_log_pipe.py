@@ -7,8 +7,8 @@ import fcntl
 import json
 import os
 import signal
-import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,47 +17,47 @@ from provider_registration.local.postgres import free_port
 from provider_registration.settings import Settings
 from tests.pipelining import slowest_of
 
+from .conftest import Process
 from .test_stopping import is_running, seconds_until_end
-from .test_workers import eventually, is_alive, metrics, workers_of
+from .test_workers import WORKERS, all_are_up, eventually, metrics, workers_of
 
 PIPE_BYTES = 4096  # the least that Linux has
-REQUESTS = 8000  # lines of about 250 characters: more than pipe and queue hold
+REQUESTS = 6000  # lines of about 250 characters: more than pipe and queue hold
 PROMISED = 15.0  # seconds
+CHATTY = {"METRICS_ACCESS": "anyone", "RATE_LIMIT_DEFAULT": ""}
+WITHOUT_STANDARD_ERROR = ("sh", "-c", 'exec "$@" 2>&-', "sh")
 
 
-@asynccontextmanager
-async def serving_into(environment, folder, standard_error, *options):
-    """Run `serve` with this standard error; yields the URL and the process."""
-    port = free_port()
-    others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
-    redirect = "exec 2>&-; " if standard_error is None else ""
-    process = await asyncio.create_subprocess_exec(
-        "sh",
-        "-c",
-        f'{redirect}exec "$@"',
-        "sh",
-        *(sys.executable, "-m", "provider_registration", "serve", *options),
-        env={**others, **environment, "APP_PORT": str(port), "METRICS_ACCESS": "anyone", "RATE_LIMIT_DEFAULT": ""},
-        cwd=folder,
-        stderr=standard_error,
-    )
-    url = f"http://127.0.0.1:{port}"
+@pytest.fixture
+def serving_into(fork_server, environment, tmp_path):
+    """Runs `serve` with this descriptor as its standard error; yields what `serving` does."""
 
-    async def answers():
-        assert process.returncode is None
+    @asynccontextmanager
+    async def serving_into(standard_error, *options, **more):
+        port = free_port()
+        others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+        variables = {**others, **environment, **CHATTY, **more, "APP_PORT": str(port)}
+        inherited = Path(f"/proc/{os.getpid()}/fd/{standard_error}")
+        running = fork_server.start(["serve", *options], variables, tmp_path, log=inherited)
+        process = Process(f"http://127.0.0.1:{port}", inherited, running.pid)
+
+        async def answers():
+            assert running.poll() is None
+            try:
+                async with httpx.AsyncClient() as client:
+                    return (await client.get(f"{process.url}/health/live")).is_success
+            except httpx.TransportError:
+                return False
+
         try:
-            async with httpx.AsyncClient() as client:
-                return (await client.get(f"{url}/health/live")).is_success
-        except httpx.TransportError:
-            return False
+            await eventually(answers)
+            yield process
+        finally:
+            while running.poll() is None:
+                running.kill()
+                await asyncio.sleep(0.02)
 
-    try:
-        await eventually(answers)
-        yield url, process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    return serving_into
 
 
 @pytest.fixture
@@ -76,33 +76,38 @@ async def dropped(url):
 
 
 @pytest.mark.asvs("V16.5.2")
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
-async def test_an_unread_pipe_delays_no_request_and_no_exit(environment, tmp_path, pipe, options):
-    async with serving_into(environment, tmp_path, pipe["write"], *options) as (url, process):
-        slowest = await slowest_of(url, REQUESTS, limit=PROMISED)
+@pytest.mark.parametrize("options", [(), ("--workers", str(WORKERS))], ids=["one process", "two workers"])
+async def test_an_unread_pipe_delays_no_request_and_no_exit(serving_into, tmp_path, pipe, options):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    async with serving_into(pipe["write"], *options, TMPDIR=str(folder)) as process:
+        if options:
+            await eventually(lambda: all_are_up(process))
         workers = workers_of(process.pid)
+        assert bool(list(folder.glob("*"))) == bool(options)  # the metrics of several
+        slowest = await slowest_of(process.url, REQUESTS, limit=PROMISED)
         if not options:
-            assert await dropped(url) > 0
+            assert await dropped(process.url) > 0
 
-        process.send_signal(signal.SIGTERM)
+        os.kill(process.pid, signal.SIGTERM)
         assert await seconds_until_end(process.pid) < PROMISED
 
     assert slowest < PROMISED / 3
-    assert not [pid for pid in workers if is_alive(pid) and is_running(pid)]
+    assert not [pid for pid in workers if is_running(pid)]
+    assert not list(folder.glob("*"))
 
 
 @pytest.mark.asvs("V16.2.4")
-async def test_once_the_pipe_is_read_lines_are_whole_and_drops_are_reported(environment, tmp_path, pipe):
-    async with serving_into(environment, tmp_path, pipe["write"]) as (url, process):
+async def test_once_the_pipe_is_read_lines_are_whole_and_drops_are_reported(serving_into, pipe):
+    async with serving_into(pipe["write"]) as process:
         os.close(pipe["write"])
         pipe["write"] = None
-        await slowest_of(url, REQUESTS, limit=PROMISED)
-        missing = await dropped(url)
+        await slowest_of(process.url, REQUESTS, limit=PROMISED)
+        missing = await dropped(process.url)
         reading = asyncio.create_task(asyncio.to_thread(read_all, pipe["read"]))
         await asyncio.sleep(0.5)
-        await slowest_of(url, 20, limit=PROMISED)
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
+        await slowest_of(process.url, 20, limit=PROMISED)
+        os.kill(process.pid, signal.SIGTERM)
         lines = [json.loads(line) for line in (await reading).splitlines()]
 
     # The line of the request for the figure may be dropped as well.
@@ -117,13 +122,13 @@ def read_all(descriptor):
     return b"".join(parts).decode()
 
 
-async def test_a_reader_that_went_does_no_harm(environment, tmp_path, pipe):
-    async with serving_into(environment, tmp_path, pipe["write"]) as (url, process):
+async def test_a_reader_that_went_does_no_harm(serving_into, pipe):
+    async with serving_into(pipe["write"]) as process:
         os.close(pipe["read"])
         pipe["read"] = None
-        await slowest_of(url, 20, limit=PROMISED)
-        await eventually(lambda: is_counted(url))
-        process.send_signal(signal.SIGTERM)
+        await slowest_of(process.url, 20, limit=PROMISED)
+        await eventually(lambda: is_counted(process.url))
+        os.kill(process.pid, signal.SIGTERM)
         assert await seconds_until_end(process.pid) < PROMISED
 
 
@@ -131,11 +136,11 @@ async def is_counted(url):
     return await dropped(url) > 0
 
 
-async def test_a_standard_error_that_is_closed_does_no_harm(environment, tmp_path):
-    async with serving_into(environment, tmp_path, None) as (url, process):
-        await slowest_of(url, 20, limit=PROMISED)
+async def test_a_standard_error_that_is_closed_does_no_harm(serving, environment, tmp_path):
+    async with serving(environment | CHATTY, tmp_path, inside=WITHOUT_STANDARD_ERROR) as process:
+        await slowest_of(process.url, 20, limit=PROMISED)
         async with httpx.AsyncClient() as client:
-            assert (await client.get(f"{url}/health")).json()["database"] == "connected"
-        assert await is_counted(url)
-        process.send_signal(signal.SIGTERM)
+            assert (await client.get(f"{process.url}/health")).json()["database"] == "connected"
+        assert await is_counted(process.url)
+        os.kill(process.pid, signal.SIGTERM)
         assert await seconds_until_end(process.pid) < PROMISED

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import subprocess
-import sys
 import time
 from contextlib import AsyncExitStack, closing, suppress
 from uuid import uuid4
@@ -184,16 +182,14 @@ async def test_forwarded_addresses_of_clients_are_ignored(serving, environment, 
 
 
 @needs_redis
-async def test_check_finds_redis(redis, environment, tmp_path):
+async def test_check_finds_redis(redis, environment, fork_server, tmp_path):
     variables = {**os.environ, **environment, "RATE_LIMIT_STORAGE_URL": redis.url}
-    command = (sys.executable, "-m", "provider_registration", "check")
-    finished = await asyncio.to_thread(
-        subprocess.run, command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    checking = fork_server.start(["check"], variables, tmp_path)
+    output, errors = await asyncio.to_thread(checking.communicate)
 
-    assert finished.returncode == 0, finished.stdout
-    assert finished.stderr == ""
-    assert [line.split()[:2] for line in finished.stdout.splitlines() if "redis" in line] == [["ok", "redis:"]]
+    assert checking.returncode == 0, output
+    assert errors == ""
+    assert [line.split()[:2] for line in output.splitlines() if "redis" in line] == [["ok", "redis:"]]
 
 
 @pytest.mark.asvs("V16.5.2")

@@ -22,10 +22,6 @@ def workers_of(pid):
     return {int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
-def is_alive(pid):
-    return Path(f"/proc/{pid}").exists()
-
-
 async def metrics(url):
     """Each request has its own connection, so that any worker may handle it."""
     async with httpx.AsyncClient() as client:
@@ -95,15 +91,3 @@ async def test_no_worker_is_without_its_database_or_its_sweeps(process):
         return found["provider_service_database_up",] == 1 and time.time() - swept < 30
 
     await eventually(none_is)
-
-
-async def test_all_workers_end_with_their_parent(serving, environment, tmp_path):
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    async with serving(environment | OPEN | {"TMPDIR": str(folder)}, tmp_path, "--workers", str(WORKERS)) as process:
-        await eventually(lambda: all_are_up(process))
-        workers = workers_of(process.pid)
-        assert list(folder.glob("*"))
-
-    assert not [pid for pid in workers if is_alive(pid)]
-    assert not list(folder.glob("*"))

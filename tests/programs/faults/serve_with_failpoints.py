@@ -32,11 +32,7 @@ from sqlalchemy import text
 
 from provider_registration import cli, failpoints
 
-# Modules that the service imports at startup; loaded before forking, so only once.
-LOADED_LATER = (
-    *("asyncpg", "httpcore", "nats.js", "uvicorn.lifespan.on", "uvicorn.loops.auto"),
-    *("uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto"),
-)
+ROOT = Path(__file__).parents[3]
 
 
 class Failpoint:
@@ -112,8 +108,10 @@ def fork_services() -> None:
                 children.discard(pid)
 
     signal.signal(signal.SIGCHLD, reap)
-    for module in LOADED_LATER:
-        importlib.import_module(module)
+    sys.path.append(str(ROOT))
+    from tests.forked import load_for_serving  # noqa: PLC0415 - found from here on
+
+    load_for_serving()
     gc.freeze()
     print(flush=True)  # noqa: T201 - ready
     for line in sys.stdin:

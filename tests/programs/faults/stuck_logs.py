@@ -20,7 +20,7 @@ from .world import World
 
 PIPE_BYTES = 4096  # the least that Linux has
 CHATTY = {"LOG_LEVEL": "INFO"}  # a line for each request
-LINES = 8000  # of about 250 characters: more than the service buffers
+LINES = 6000  # of about 250 characters: more than the service buffers
 ANSWERED_SECONDS = 5.0
 STOPPED_SECONDS = 15.0  # as documented
 DROPPED = "provider_service_log_lines_dropped_total"
