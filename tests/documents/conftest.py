@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from provider_registration.local.background_server import serve_in_background
 from provider_registration.local.sandbox import create_sandbox
 from provider_registration.settings import Settings
 from tests.conftest import create_database, drop_database
+from tests.forked import ForkServer, forking_command
 from tests.service import MAIL, PASSWORD, user_directory
 
 ADMIN = "admin@example.com"
@@ -93,6 +94,13 @@ async def _shell(script: str, *, cwd: Path | None = None, **environment: str) ->
     )
     output, errors = await process.communicate(script.encode())
     return Finished(process.returncode or 0, output.decode(), errors.decode())
+
+
+@pytest.fixture(scope="session")
+def commands(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PATH with `provider-registration`."""
+    with forking_command(fork_server, tmp_path_factory.mktemp("bin")) as folder:
+        yield f"{folder}:/usr/bin:/bin"
 
 
 @pytest.fixture(scope="session")

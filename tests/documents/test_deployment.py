@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,7 +47,6 @@ from .conftest import (
 from .markdown import ROOT, code, section
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-COMMANDS = f"{Path(sys.executable).parent}:/usr/bin:/bin"  # a PATH with the project's commands
 
 
 def test_rollback_names_every_revision() -> None:
@@ -104,25 +102,25 @@ async def roles(server_url: str) -> AsyncIterator[Roles]:
         yield roles
 
 
-async def _migrate(roles: Roles, shell: Shell) -> Roles:
+async def _migrate(roles: Roles, shell: Shell, commands: str) -> Roles:
     """The roles after the migration step of the document."""
     migrate = section("DEPLOYMENT.md", "First deployment").blocks[2].text
-    finished = await shell(roles.in_their_names(migrate), PATH=COMMANDS, OWNER_URL=roles.owner_url)
+    finished = await shell(roles.in_their_names(migrate), PATH=commands, OWNER_URL=roles.owner_url)
     assert finished.status == 0, finished.errors
     return roles
 
 
 @pytest.fixture
-async def own_migrated(roles: Roles, shell: Shell) -> Roles:
+async def own_migrated(roles: Roles, shell: Shell, commands: str) -> Roles:
     """Migrated roles for one test."""
-    return await _migrate(roles, shell)
+    return await _migrate(roles, shell, commands)
 
 
 @pytest.fixture(scope="module")
-async def migrated(server_url: str, shell: Shell) -> AsyncIterator[Roles]:
-    """Migrated roles for tests that do not change the database: the command takes seconds of CPU time."""
+async def migrated(server_url: str, shell: Shell, commands: str) -> AsyncIterator[Roles]:
+    """Migrated roles for tests that do not change the database."""
     async with _made(server_url) as roles:
-        yield await _migrate(roles, shell)
+        yield await _migrate(roles, shell, commands)
 
 
 @pytest.mark.asvs("V6.3.2")
@@ -393,30 +391,30 @@ def test_the_grants_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("command", ["create-user maria@example.com --password-stdin", "migrate"])
-async def test_a_command_for_the_owner_says_so(own_migrated: Roles, shell: Shell, command: str) -> None:
+async def test_a_command_for_the_owner_says_so(own_migrated: Roles, shell: Shell, commands: str, command: str) -> None:
     script = f"echo 'correct horse battery staple' | provider-registration {command}"
     if command == "migrate":
         await asyncio.to_thread(migrations.downgrade, own_migrated.owner_url, "014_search_indexes")  # something to do
 
-    finished = await shell(script, PATH=COMMANDS, DATABASE_URL=own_migrated.service_url)
+    finished = await shell(script, PATH=commands, DATABASE_URL=own_migrated.service_url)
 
     assert finished.status == 1
     assert finished.errors.splitlines() == [f"Error: {cli.NotTheOwner().message}"]
 
 
-async def test_upgrading_grants_again(own_migrated: Roles, shell: Shell) -> None:
+async def test_upgrading_grants_again(own_migrated: Roles, shell: Shell, commands: str) -> None:
     await execute(own_migrated.owner_url, f"REVOKE ALL ON sessions FROM {own_migrated.service}")
     upgrade = section("DEPLOYMENT.md", "Upgrade").text
     [command] = re.findall(r"`(provider-registration migrate [^`]+)`", upgrade)
 
-    finished = await shell(own_migrated.in_their_names(command), PATH=COMMANDS, DATABASE_URL=own_migrated.owner_url)
+    finished = await shell(own_migrated.in_their_names(command), PATH=commands, DATABASE_URL=own_migrated.owner_url)
 
     assert finished.status == 0, finished.errors
     await execute(own_migrated.service_url, "SELECT FROM sessions")
 
 
 @pytest.mark.asvs("V16.1.1", "V16.2.2")
-async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path, shell: Shell) -> None:
+async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path, shell: Shell, commands: str) -> None:
     blocks = section("DEPLOYMENT.md", "First deployment").blocks
     _, _, migrate, create_user, check, serve, look, answer = [block.text for block in blocks][:8]
     port = a_port()
@@ -433,7 +431,7 @@ async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path
     finished = await shell(
         script,
         cwd=tmp_path,
-        PATH=COMMANDS,
+        PATH=commands,
         OWNER_URL=roles.owner_url,
         DATABASE_URL=roles.service_url,
         JWT_SECRET_KEY=JWT_SECRET,
@@ -460,7 +458,7 @@ async def test_the_first_deployment_goes_as_written(roles: Roles, tmp_path: Path
 @pytest.mark.asvs("V4.1.3", "V15.3.4")
 @pytest.mark.parametrize(("gateway", "answers"), [("127.0.0.1", "401 401"), ("192.0.2.1", "401 429")])
 async def test_forwarded_addresses_are_trusted_only_from_named_gateways(
-    tmp_path: Path, shell: Shell, gateway: str, answers: str
+    tmp_path: Path, shell: Shell, commands: str, gateway: str, answers: str
 ) -> None:
     port = a_port()
     ask = f"curl --silent --output {tmp_path}/body --write-out '%{{http_code}}\n' http://127.0.0.1:{port}/candidates"
@@ -474,7 +472,7 @@ async def test_forwarded_addresses_are_trusted_only_from_named_gateways(
         {ask} -H 'X-Forwarded-For: 198.51.100.2'
         """,
         cwd=tmp_path,
-        PATH=COMMANDS,
+        PATH=commands,
         DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing",
         JWT_SECRET_KEY=JWT_SECRET,
         BILLING_SERVICE_URL="http://127.0.0.1:1",
