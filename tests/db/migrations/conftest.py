@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 import asyncpg
 import pytest
+
+from provider_registration.db import migrations
+from provider_registration.db.revisions import REVISIONS
+from tests.conftest import create_database, drop_database
+from tests.forked import ForkServer
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,26 +33,54 @@ class Finished:
 
 
 Program = Callable[..., Awaitable[Finished]]
-
-
-async def _python(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> Finished:
-    kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *map(str, arguments),
-        cwd=cwd,
-        env={**kept, **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    return Finished(process.returncode or 0, output.decode(), errors.decode())
+Upgraded = Callable[[str], Awaitable[str]]
 
 
 @pytest.fixture
-def python() -> Program:
-    """Run Python in the repository's root: `await python("-m", "alembic", "upgrade", "head", DATABASE_URL=url)`."""
-    return _python
+def alembic(fork_server: ForkServer) -> Program:
+    """Run alembic in the repository's root: `await alembic("upgrade", "head", DATABASE_URL=url)`."""
+
+    async def alembic(*arguments: str, cwd: Path = ROOT, **environment: str) -> Finished:
+        kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+        process = fork_server.start([*arguments], kept | environment, cwd, program="alembic")
+        output, errors = await asyncio.to_thread(process.communicate)
+        return Finished(process.returncode or 0, output, errors)
+
+    return alembic
+
+
+@pytest.fixture(scope="session")
+async def templates(server_url: str) -> AsyncIterator[Upgraded]:
+    """Makes a database without connections at a revision, from the one below; returns its name, empty for base."""
+    steps = ("base", *REVISIONS)
+    made: dict[str, str] = {}
+
+    async def template(revision: str) -> str:
+        for older, newer in pairwise(steps[: steps.index(revision) + 1]):
+            if newer not in made:
+                name = f"revision_{uuid4().hex}"
+                url = await create_database(server_url, name, made.get(older, ""))
+                await asyncio.to_thread(migrations.upgrade, url, newer)
+                made[newer] = name
+        return made.get(revision, "")
+
+    yield template
+    for name in made.values():
+        await drop_database(server_url, name)
+
+
+@pytest.fixture
+async def upgraded_to(server_url: str, templates: Upgraded) -> AsyncIterator[Upgraded]:
+    """Makes the test's database at a revision; returns its URL."""
+    made = []
+
+    async def upgraded_to(revision: str) -> str:
+        made.append(name := f"test_{uuid4().hex}")
+        return await create_database(server_url, name, await templates(revision))
+
+    yield upgraded_to
+    for name in made:
+        await drop_database(server_url, name)
 
 
 @pytest.fixture

@@ -59,8 +59,7 @@ def address(number: int) -> str:
 
 
 async def test_every_address_gets_its_form_and_nothing_else_changes(url: str, owner: asyncpg.Connection) -> None:
-    for number in range(ROWS):
-        await owner.execute(INSERT, address(number), UUID(int=number))
+    await owner.executemany(INSERT, [(address(number), UUID(int=number)) for number in range(ROWS)])
     await owner.execute("UPDATE candidates SET location = 'here' WHERE contact_email LIKE '%7@%'")
     await owner.execute(INSERT_USER, "Eva@bücher.example")
     before = await owner.fetch("SELECT * FROM candidates ORDER BY id")
@@ -110,8 +109,7 @@ async def test_addresses_that_collide_stop_it_by_their_ids(
 
 
 async def test_what_is_stored_meanwhile_is_filled_too_and_nobody_waits(url: str, owner: asyncpg.Connection) -> None:
-    for number in range(ROWS):
-        await owner.execute(INSERT, address(number), None)
+    await owner.executemany(INSERT, [(address(number), None) for number in range(ROWS)])
     writer = await asyncpg.connect(url)
     migrating = asyncio.create_task(upgrade(url))
     loop, longest, number = asyncio.get_running_loop(), 0.0, ROWS
@@ -133,8 +131,7 @@ async def test_what_is_stored_meanwhile_is_filled_too_and_nobody_waits(url: str,
 async def test_it_goes_on_where_an_interrupted_run_stopped(
     url: str, owner: asyncpg.Connection, database_schema: Callable[[str], Awaitable[str]]
 ) -> None:
-    for number in range(ROWS):
-        await owner.execute(INSERT, address(number), UUID(int=number))
+    await owner.executemany(INSERT, [(address(number), UUID(int=number)) for number in range(ROWS)])
     await upgrade(url)
     schema = await database_schema(url)
     await owner.execute(f"""

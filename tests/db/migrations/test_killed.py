@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from provider_registration.db import migrations
 from provider_registration.db.migrations import MigrationError
+from tests.forked import ForkServer
 
 ROOT = Path(__file__).parents[3]
 GONE_SECONDS = 10  # several times PostgreSQL's interval for checking whether the client is still connected
@@ -54,17 +54,14 @@ async def test_a_killed_migration_leaves_neither_its_session_nor_its_lock(
     writer: asyncpg.Connection,
     connection: asyncpg.Connection,
     database_schema: Callable[[str], Awaitable[str]],
+    fork_server: ForkServer,
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "alembic", "upgrade", "head"),
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": empty_database_url},
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    environment = os.environ | {"DATABASE_URL": empty_database_url}
+    process = fork_server.start(["upgrade", "head"], environment, ROOT, program="alembic")
     await until_building(connection)
 
     process.kill()
-    await process.wait()
+    await asyncio.to_thread(process.communicate)
 
     async with asyncio.timeout(GONE_SECONDS):  # although its statement still waits
         while await connection.fetchval(BUILDING_SESSION) is not None:

@@ -33,16 +33,15 @@ async def run(url: str, *command: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
-async def test_odd_contents_are_said_in_a_sentence(
-    empty_database_url: str, connection: asyncpg.Connection, contents: str
-) -> None:
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+async def test_odd_contents_are_said_in_a_sentence(own_database_url: str, contents: str) -> None:
+    connection = await asyncpg.connect(own_database_url)
     await connection.execute(contents)
-    database = Database(DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url, pool_size=1)
+    await connection.close()
+    database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=1)
 
-    checked, said = await run(empty_database_url, "check")
+    checked, said = await run(own_database_url, "check")
     schema = await Readiness(database).find_schema()
-    migrated, sentence = await run(empty_database_url, "migrate")
+    migrated, sentence = await run(own_database_url, "migrate")
     await database.close()
 
     assert checked == 1  # the settings are missing, too

@@ -39,10 +39,10 @@ async def test_upgrades_in_two_threads_take_turns(empty_database_url: str) -> No
     assert await asyncio.to_thread(migrations.current, empty_database_url) == migrations.head()
 
 
-async def test_two_processes_that_upgrade_at_once_both_succeed(empty_database_url: str, python: Program) -> None:
-    command = ("-m", "alembic", "upgrade", "head")
+async def test_two_processes_that_upgrade_at_once_both_succeed(empty_database_url: str, alembic: Program) -> None:
+    command = ("upgrade", "head")
 
-    first, second = await asyncio.gather(*(python(*command, DATABASE_URL=empty_database_url) for _ in range(2)))
+    first, second = await asyncio.gather(*(alembic(*command, DATABASE_URL=empty_database_url) for _ in range(2)))
 
     assert (first.status, second.status) == (0, 0), first.errors + second.errors
     steps = (first.errors + second.errors).count("Running upgrade")
@@ -84,25 +84,25 @@ async def execute_each(connection: asyncpg.Connection, sql: str) -> None:
 async def test_sql_written_without_a_database_makes_the_same_schema(
     connection: asyncpg.Connection,
     empty_database_url: str,
-    python: Program,
+    alembic: Program,
     database_schema: Callable[[str], Awaitable[str]],
 ) -> None:
-    written = await python("-m", "alembic", "upgrade", "head", "--sql")
+    written = await alembic("upgrade", "head", "--sql")
     assert written.status == 0, written.errors
 
     await execute_each(connection, written.output)
 
     assert await database_schema(empty_database_url) == (ROOT / "schema.sql").read_text()
 
-    written = await python("-m", "alembic", "downgrade", "head:base", "--sql")
+    written = await alembic("downgrade", "head:base", "--sql")
     assert written.status == 0, written.errors
     await execute_each(connection, written.output)
     tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     assert [row[0] for row in tables] == ["alembic_version"]
 
 
-async def test_command_line_names_the_variable_that_is_missing(python: Program, tmp_path: Path) -> None:
-    finished = await python("-m", "alembic", "-c", ROOT / "alembic.ini", "upgrade", "head", cwd=tmp_path)
+async def test_command_line_names_the_variable_that_is_missing(alembic: Program, tmp_path: Path) -> None:
+    finished = await alembic("-c", str(ROOT / "alembic.ini"), "upgrade", "head", cwd=tmp_path)
 
     assert finished.status != 0
     assert "DATABASE_URL is not set" in finished.errors
