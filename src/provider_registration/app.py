@@ -254,7 +254,7 @@ def _pages(settings: Settings) -> _Pages | None:
     if settings.admin_pages:
         areas.append(ADMIN_FOLDER)
         homes |= {ADMIN_HOME: ADMIN_HOME, "/static": ADMIN_HOME}
-    return _Pages(Renderer(areas, TRANSLATIONS), homes) if areas else None
+    return _Pages(Renderer(tuple(areas), TRANSLATIONS), homes) if areas else None
 
 
 def create_app_from_environment() -> Application:

@@ -165,7 +165,7 @@ async def test_a_form_of_another_site_is_refused(post):
 
 
 async def test_the_answers_are_documented(mail_settings, post):
-    contract = Contract(create_app(mail_settings(docs_access="anyone")).openapi())
+    contract = Contract.of(create_app(mail_settings(docs_access="anyone")))
     async with httpx.AsyncClient(
         base_url=post.client.base_url, event_hooks={"response": [contract.check]}
     ) as documented:

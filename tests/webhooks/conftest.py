@@ -76,7 +76,7 @@ async def staffed(database_url: str, billing_url: str, **more: Any) -> AsyncIter
     async with user_directory(database_url) as users:
         await users.create(email, PASSWORD, Role.ADMIN)
     async with serving(settings) as service:
-        check = Contract(service.app.openapi()).check
+        check = Contract.of(service.app).check
         database = await asyncpg.connect(database_url)
         async with httpx.AsyncClient(base_url=service.url, timeout=30, event_hooks={"response": [check]}) as client:
             response = await client.post("/auth/login", json={"username": email, "password": PASSWORD})

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from passlib.hash import argon2
@@ -46,7 +47,7 @@ class PasswordHasher:
         self._queued: Counter[str] = Counter()  # by IP network
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
         self._turns = asyncio.Semaphore(threads)  # first come, first served
-        self._decoy: str = ARGON2ID.hash("nobody's password")
+        self._decoy = _decoy()
 
     @contextmanager
     def queue(self, address: str) -> Iterator[None]:
@@ -114,6 +115,12 @@ class PasswordHasher:
 
     async def _run(self, function: Callable[..., Result], *arguments: str) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+@cache
+def _decoy() -> str:
+    """What is checked instead of the hash of a user who does not exist."""
+    return str(ARGON2ID.hash("nobody's password"))
 
 
 def _spellings(password: str) -> list[str]:
