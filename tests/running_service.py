@@ -20,12 +20,18 @@ from provider_registration import app as application
 from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
+from provider_registration.billing import connections
 from provider_registration.local.background_server import serve_in_background
+from provider_registration.notifications import composing
 from provider_registration.settings import Settings
+from provider_registration.webhooks import opening
 from tests.service import PASSWORD, a_registration, make_settings
 
-# Services share the compiled templates: compiling them takes most of the time of starting a service with pages.
+# Services share what never changes: certificates take 0.1 s to read, templates as long to compile.
+connections._tls = cache(connections._tls)
+opening._tls = cache(opening._tls)
 application.Renderer = cache(application.Renderer)
+composing._environment = cache(composing._environment)
 
 
 @dataclass

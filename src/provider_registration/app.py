@@ -175,7 +175,7 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
         install_admin(app, public_pages=settings.public_pages)
     if pages:
         app.services.add(pages.renderer, StartPage(APPLY if settings.public_pages else ADMIN_HOME))
-        app.include_router(pages_router)
+        app.router.routes += pages_router.routes
     return app
 
 

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from provider_registration.billing import connections as module
 from provider_registration.billing.connections import Connections
 from provider_registration.local.background_server import serve_in_background
 
@@ -42,9 +43,11 @@ async def url():
 
 @pytest.fixture
 async def connections():
+    module._tls.cache_clear()  # a test changes it
     connections = Connections(COUNT)
     yield connections
     await connections.aclose()
+    module._tls.cache_clear()
 
 
 @pytest.fixture
@@ -164,5 +167,6 @@ async def test_closing_closes_what_is_idle(ask, connections):
 
 def test_the_environment_names_no_certificates(monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "there is none"))
+    module._tls.cache_clear()
 
     Connections(COUNT)

@@ -18,6 +18,6 @@ APPLICANTS_HOMES = {APPLY: APPLY, APPLICATIONS: APPLY}
 
 def install_applicants(app: FastAPI, *, offers_links: bool) -> None:
     """Add the pages for companies; `offers_links`: also the one where they ask for a lost link."""
-    app.include_router(router)
+    app.router.routes += router.routes
     if offers_links:
-        app.include_router(lost_links_router)
+        app.router.routes += lost_links_router.routes

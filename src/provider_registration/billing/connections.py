@@ -25,7 +25,7 @@ class Connections:
 
     def __init__(self, count: int, *, wrap: Wrap | None = None) -> None:
         """`wrap` is applied to each transport, for tracing."""
-        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._tls = _tls()
         self._wrap = wrap
         self._idle = [self._transport() for _ in range(count)]
         self._turns = asyncio.Semaphore(count)
@@ -64,6 +64,10 @@ class Connections:
     def _transport(self) -> httpx.AsyncBaseTransport:
         transport = _Transport(verify=self._tls, limits=LIMITS, trust_env=False)
         return self._wrap(transport) if self._wrap else transport
+
+
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class _Transport(httpx.AsyncHTTPTransport):

@@ -17,7 +17,7 @@ ADMIN_HOME = HOME
 def install_admin(app: FastAPI, *, public_pages: bool) -> None:
     """Add the console's pages; without a session, browsers are redirected to sign in and other clients get 401."""
     for page in (sign_in, overview, candidates, bulk, candidate, approvals, activity, webhooks):
-        app.include_router(page.router)
+        app.router.routes += page.router.routes
     if public_pages:
-        app.include_router(candidate.status_link_router)
+        app.router.routes += candidate.status_link_router.routes
     app.add_exception_handler(SignInNeeded, sign_in.sign_in_first)

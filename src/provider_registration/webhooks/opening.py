@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -33,13 +34,17 @@ class Webhooks:
         return [SUBSCRIBE]
 
 
+def _tls() -> ssl.SSLContext:
+    tls = httpx.create_ssl_context(trust_env=False)
+    tls.load_default_certs()  # those of the machine too, and of SSL_CERT_FILE
+    return tls
+
+
 def open_webhooks(settings: Settings, database: Database, deliveries: DeliveryService) -> Webhooks:
     """Make both; they keep no connections of their own."""
     networks = [ip_network(each) for each in settings.webhooks_allowed_networks.split(",") if each]
     rules = AddressRules(networks)
-    tls = httpx.create_ssl_context(trust_env=False)
-    tls.load_default_certs()  # those of the machine too, and of SSL_CERT_FILE
-    sender = Sender(rules, Resolver(), tls=tls, allow_http=settings.webhooks_allow_http)
+    sender = Sender(rules, Resolver(), tls=_tls(), allow_http=settings.webhooks_allow_http)
     key, previous = settings.secrets_key, settings.secrets_previous_key
     box = SecretBox(key.get_secret_value(), previous.get_secret_value() if previous else None) if key else None
     service = WebhookService(database, deliveries, box, rules, sender, allow_http=settings.webhooks_allow_http)
