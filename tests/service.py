@@ -7,8 +7,12 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 from uuid import uuid4
 
+import asyncpg
+
 from provider_registration.auth.directory import UserDirectory
+from provider_registration.auth.models import Role, User
 from provider_registration.auth.passwords import PasswordHasher
+from provider_registration.auth.tokens import TokenSigner
 from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings, Settings
 from tests.pgbouncer import database_settings
@@ -58,6 +62,16 @@ async def user_directory(database_url: str) -> AsyncIterator[UserDirectory]:
     yield UserDirectory(database, hasher)
     hasher.close()
     await database.close()
+
+
+async def token_of_admin(database: asyncpg.Connection) -> str:
+    """The access token of a new admin, who has not signed in: that takes 0.1 s of processor time."""
+    email = f"{uuid4().hex}@supply.example"
+    user_id = await database.fetchval(
+        "INSERT INTO users (email, email_canonical, password_hash, role) VALUES ($1, $2, '', $3) RETURNING id",
+        *(email, email, Role.ADMIN),
+    )
+    return TokenSigner(JWT_SECRET).issue(User(user_id, Role.ADMIN, uuid4()))
 
 
 def a_registration(**changes: object) -> dict[str, object]:

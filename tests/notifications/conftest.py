@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
-from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 
-from provider_registration.auth.models import Role
 from provider_registration.notifications import sender, service
 from tests.mail_server import mailbox
 from tests.running_service import serving
-from tests.service import PASSWORD, a_registration, make_settings, user_directory
+from tests.service import a_registration, make_settings, token_of_admin
 
 PUBLIC_URL = "https://supply.example"
 LINK = re.compile(rf"{PUBLIC_URL}/applications/([A-Za-z0-9_-]{{43}})")
@@ -114,20 +112,16 @@ class Post:
 
 
 @pytest.fixture
-def post_office(mail_settings, own_database_url, box, connection):
+def post_office(mail_settings, box, connection):
     """Runs a service that sends e-mails, with an admin signed in."""
 
     @asynccontextmanager
     async def post_office(**more):
-        email = f"{uuid4().hex}@supply.example"
-        async with user_directory(own_database_url) as users:
-            await users.create(email, PASSWORD, Role.ADMIN)
         async with (
             serving(mail_settings(**more)) as running,
             httpx.AsyncClient(base_url=running.url, timeout=30) as client,
         ):
-            login = await client.post("/auth/login", json={"username": email, "password": PASSWORD})
-            client.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
+            client.headers["Authorization"] = f"Bearer {await token_of_admin(connection)}"
             yield Post(client, box, connection)
 
     return post_office

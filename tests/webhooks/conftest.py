@@ -7,16 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 
-from provider_registration.auth.models import Role
 from tests.production.conftest import serving_fixture  # noqa: F401 - a fixture
 from tests.running_service import Contract, serving
-from tests.service import PASSWORD, a_registration, make_settings, user_directory
+from tests.service import a_registration, make_settings, token_of_admin
 
 LOOPBACK = {"webhooks_allow_http": True, "webhooks_allowed_networks": "127.0.0.0/8"}
 FEW_CONNECTIONS = {"database_pool_size": 3}  # each takes 0.03 s of processor time
@@ -73,15 +71,11 @@ class Staff:
 async def staffed(database_url: str, billing_url: str, **more: Any) -> AsyncIterator[Staff]:
     """A service of its own with an admin, whose responses match the OpenAPI document."""
     settings = make_settings(database_url, billing_url, **{**LOOPBACK, **FEW_CONNECTIONS, **more})
-    email = f"{uuid4().hex}@example.com"
-    async with user_directory(database_url) as users:
-        await users.create(email, PASSWORD, Role.ADMIN)
     async with serving(settings) as service:
         check = Contract.of(service.app).check
         database = await asyncpg.connect(database_url)
         async with httpx.AsyncClient(base_url=service.url, timeout=30, event_hooks={"response": [check]}) as client:
-            response = await client.post("/auth/login", json={"username": email, "password": PASSWORD})
-            client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+            client.headers["Authorization"] = f"Bearer {await token_of_admin(database)}"
             yield Staff(client, database)
         await database.close()
 
