@@ -77,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # an xdist worker: it inherits the variables
         return
     _remove_what_killed_runs_left()
-    folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_place_for_folders()))
+    folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=place_for_folders()))
     folder.chmod(0o755)  # for root, whose PostgreSQL runs as another user
     _find_or_start_server(config, folder)
     if config.getoption("pgbouncer"):
@@ -92,7 +92,7 @@ def pytest_collection_finish() -> None:
     gc.freeze = gc.unfreeze = lambda: None
 
 
-def _place_for_folders() -> Path:
+def place_for_folders() -> Path:
     """Memory if it has room, unless TMPDIR is set: the 300 files of a database take 0.1 to 0.3 s more on a disk."""
     if "TMPDIR" not in os.environ and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM:
         return IN_MEMORY
@@ -101,7 +101,7 @@ def _place_for_folders() -> Path:
 
 def _remove_what_killed_runs_left() -> None:
     """Remove the data folders of servers that have stopped."""
-    for folder in _place_for_folders().glob(f"{FOLDER_PREFIX}*"):
+    for folder in place_for_folders().glob(f"{FOLDER_PREFIX}*"):
         try:
             age = time.time() - folder.stat().st_mtime
         except FileNotFoundError:  # another run has just ended

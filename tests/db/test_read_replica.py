@@ -27,6 +27,7 @@ from provider_registration.db.database import Database
 from provider_registration.db.reading import Reader
 from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.settings import DatabaseSettings
+from tests.conftest import place_for_folders
 from tests.pgbouncer import CONFIGURATION, PgBouncer
 from tests.service import PASSWORD, a_registration, make_settings
 from tests.standby import SERVING_SESSIONS, at, lagging, round_robin, standby_of
@@ -37,7 +38,7 @@ SEEN_SECONDS = 10  # until the standby must have what was written
 
 
 def a_folder_that_others_may_enter():
-    folder = Path(tempfile.mkdtemp(prefix="provider-registration-replica-"))
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-replica-", dir=place_for_folders()))
     folder.chmod(0o755)
     return folder
 

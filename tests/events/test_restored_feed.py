@@ -17,13 +17,14 @@ from provider_registration.events.errors import CursorExpired
 from provider_registration.events.feed import Feed
 from provider_registration.local.accounts import installed_programs
 from provider_registration.local.postgres import ENVIRONMENT, PrivatePostgres
+from tests.conftest import place_for_folders
 from tests.events.candidates import add_candidate, add_event
 
 
 @pytest.fixture
 def fresh_url():
     """A cluster of its own, whose transactions are numbered from the start."""
-    folder = Path(tempfile.mkdtemp(prefix="provider-registration-restore-"))
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-restore-", dir=place_for_folders()))
     folder.chmod(0o755)  # for root, whose PostgreSQL runs as another account
     server = PrivatePostgres(folder / "postgres")
     yield server.start()
