@@ -37,6 +37,7 @@ from .migration_kills import (
     predecessors,
 )
 from .migrations import (
+    FINGERPRINT,
     LAST_OF_INDEXES,
     LISTS_A_SECOND,
     OLDER_SCHEMA,
@@ -64,13 +65,6 @@ COLUMNS = (
 )
 INVALID_INDEXES = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT (indisvalid AND indisready AND indislive)"
 WRONG_COUNTS = "SELECT count(*) FROM recount_candidates()"
-# A digest of candidates that no client changes, over columns that every revision has.
-FINGERPRINT = """
-    SELECT count(*) || ' ' || sum(hashtextextended(concat_ws('|', id, status, company_name, contact_email, phone,
-        products, truck_count, capacity_tons_per_day, location, provider_id), 0))
-    FROM candidates
-    WHERE company_name NOT LIKE 'company-%'
-"""
 
 
 class Callers(Protocol):
@@ -246,10 +240,10 @@ async def drill(options: Namespace) -> bool:
         older = release_before(folder, "009_list_indexes_and_counts")
         present, next_one = Release("present", ROOT), make_next_release(folder)
         stage = Stage(folder, present, random, options, report)
-        async with loaded(folder, options.rows) as world:
+        async with loaded(folder, options.rows, OLDER_SCHEMA) as world:
             with report.failures(list):
                 await stage.without_service(world.cluster)
-            service_url = await serving_role(world.database_url)
+            service_url = await serving_role(world.database_url, OLDER_SCHEMA)
             grant = ("--grant-to", SERVING_ROLE)
             up = ("--revision", LAST_OF_INDEXES, *grant)
             await stage.with_service(

@@ -11,13 +11,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from provider_registration.db import migrations
+from provider_registration.db.revisions import REVISIONS
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.settings import DatabaseSettings
 from tests.documents.markdown import ROOT
@@ -39,8 +42,8 @@ BEFORE_TEXTS = "015_rejected_by"
 # Migrations that fill a column of every candidate, and later ones.
 STEPS_OF_TEXTS = ("016_canonical_email", "017_search_text", "018_functions_and_sessions", "019_language")
 BEFORE_LOG = "019_language"
-# Migrations that record and number what happened to every candidate.
-STEPS_OF_LOG = ("020_candidate_events", "021_event_feed")
+# Migrations that record and number what happened to every candidate, and all later ones.
+STEPS_OF_LOG = REVISIONS[REVISIONS.index(BEFORE_LOG) + 1 :]
 # What a release may add: a column in every table, an index, and a constraint.
 NEXT_STEP = """
 from alembic import op
@@ -68,6 +71,13 @@ def downgrade():
     for table in TABLES:
         with op.get_context().autocommit_block():
             op.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS note")
+"""
+# A digest of candidates that no client changes, over columns that every revision has.
+FINGERPRINT = """
+    SELECT count(*) || ' ' || sum(hashtextextended(concat_ws('|', id, status, company_name, contact_email, phone,
+        products, truck_count, capacity_tons_per_day, location, provider_id), 0))
+    FROM candidates
+    WHERE company_name NOT LIKE 'company-%'
 """
 LOG_PROBLEMS = {
     "candidates without the events of their status": """
@@ -165,11 +175,11 @@ async def drill(options: Namespace) -> bool:
             "020": (release_before(folder, STEPS_OF_LOG[0]), write_logs),
             "next": (present, upgrade_and_roll_back),
         }
-        async with loaded(folder, options.rows) as world:
-            service_url = await serving_role(world.database_url)
-            for name, (release, work) in parts.items():
-                if options.only not in name:
-                    continue
+        chosen = {name: part for name, part in parts.items() if options.only in name}
+        schema = OLDER_SCHEMA if "009" in chosen else str(migrations.head())
+        async with loaded(folder, options.rows, schema) as world:
+            service_url = await serving_role(world.database_url, schema)
+            for name, (release, work) in chosen.items():
                 if name != "009":
                     await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
                 part = folder / release.name
@@ -236,25 +246,35 @@ async def fill_texts(steps: Steps, _fleet: Fleet, present: Release, _next_one: R
 async def write_logs(steps: Steps, _fleet: Fleet, present: Release, _next_one: Release) -> None:
     """Record and number the events of every candidate, twice, while the release from before serves."""
     url = steps.owner_url
+    stored = await fetch_value(url, FINGERPRINT)
     await steps.do("nothing, the release before 020 serves", nothing())
-    for again in ("", " again"):
-        down = f"alembic downgrade {BEFORE_LOG}"
-        await steps.do(f"downgrade to 019{again}, it continues to serve", present.run(down, url))
-        for revision in STEPS_OF_LOG:
-            up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
-            await steps.do(f"migrate to {revision[:3]}{again}", present.run(up, url))
+    for revision, below in pairwise(reversed((BEFORE_LOG, *STEPS_OF_LOG))):
+        name = f"downgrade {revision[:3]} to {below[:3]}"
+        await steps.do(name, present.run(f"alembic downgrade {below}", url))
+    for revision in STEPS_OF_LOG:
+        up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
+        await steps.do(f"migrate to {revision[:3]}", present.run(up, url))
     await check_log(steps)
+    await steps.do("downgrade to 019 again", present.run(f"alembic downgrade {BEFORE_LOG}", url))
+    await steps.do(f"migrate to {STEPS_OF_LOG[-1][:3]} again", present.run(up, url))
+    await check_log(steps)
+    found = await fetch_value(url, FINGERPRINT)
+    steps.report.promise(found == stored, f"candidates changed: {stored}, then {found}")
 
 
 async def check_log(steps: Steps) -> None:
     """Every candidate has its events once, and every event has its number or waits for it."""
-    connection = await asyncpg.connect(steps.owner_url)
+    for what, query in LOG_PROBLEMS.items():
+        found = await fetch_value(steps.owner_url, query)
+        steps.report.promise(found == 0, f"{found} {what}")
+    tell(f"{await fetch_value(steps.owner_url, 'SELECT count(*) FROM candidate_events'):,} events")
+
+
+async def fetch_value(url: str, query: str) -> Any:
+    """The value that a query returns."""
+    connection = await asyncpg.connect(url)
     try:
-        for what, query in LOG_PROBLEMS.items():
-            found = await connection.fetchval(query)
-            steps.report.promise(found == 0, f"{found} {what}")
-        events = await connection.fetchval("SELECT count(*) FROM candidate_events")
-        tell(f"{events:,} events")
+        return await connection.fetchval(query)
     finally:
         await connection.close()
 
@@ -279,25 +299,25 @@ async def nothing() -> None:
 
 
 @asynccontextmanager
-async def loaded(folder: Path, rows: int) -> AsyncIterator[World]:
-    """A database with this many candidates at the older release's schema; removed after the block."""
+async def loaded(folder: Path, rows: int, schema: str) -> AsyncIterator[World]:
+    """A database with this many candidates, at a revision of the schema; removed after the block."""
     async with prepared(folder) as world:
         url = world.database_url
         engine_url = DatabaseSettings(_env_file=None, database_url=url).database_url
         await load_demo_data(engine_url, rows, seed=1, progress=lambda _: None)
-        await asyncio.to_thread(migrations.downgrade, url, OLDER_SCHEMA)
+        await asyncio.to_thread(migrations.downgrade, url, schema)
         tell(f"{rows:,} candidates are there")
         yield world
 
 
-async def serving_role(owner_url: str) -> str:
-    """Create the serving role with privileges on the older schema; return its URL."""
+async def serving_role(owner_url: str, schema: str) -> str:
+    """Create the serving role with privileges on the schema of this revision; return its URL."""
     password = secrets.token_hex(16)
     connection = await asyncpg.connect(owner_url)
     await connection.execute(f"CREATE ROLE {SERVING_ROLE} LOGIN PASSWORD '{password}'")
     await connection.close()
     await Release("present", ROOT).run(
-        f"provider-registration migrate --revision {OLDER_SCHEMA} --grant-to {SERVING_ROLE}", owner_url
+        f"provider-registration migrate --revision {schema} --grant-to {SERVING_ROLE}", owner_url
     )
     parts = urlsplit(owner_url)
     return parts._replace(netloc=f"{SERVING_ROLE}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
