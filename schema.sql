@@ -253,6 +253,16 @@ CREATE INDEX ix_candidate_events_provider_orphaned ON candidate_events USING btr
 CREATE INDEX ix_candidate_events_type ON candidate_events USING btree (type, at, id) WHERE type <> 'candidate.registered'::text;
 CREATE UNIQUE INDEX uq_candidate_events_approval_event_id ON candidate_events USING btree (approval_event_id) WHERE approval_event_id IS NOT NULL;
 
+CREATE TABLE candidate_keys (
+    candidate_id uuid NOT NULL,
+    keys bigint[],
+    CONSTRAINT pk_candidate_keys PRIMARY KEY (candidate_id),
+    CONSTRAINT fk_candidate_keys_candidate_id FOREIGN KEY (candidate_id) REFERENCES candidates(id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_candidate_keys_empty ON candidate_keys USING btree (candidate_id) WHERE keys IS NULL;
+CREATE INDEX ix_candidate_keys_keys ON candidate_keys USING gin (keys);
+
 CREATE TABLE status_links (
     secret_hash bytea NOT NULL,
     candidate_id uuid NOT NULL,
@@ -406,6 +416,18 @@ AS $function$
     END;
     $function$;
 
+CREATE OR REPLACE FUNCTION public.candidates_add_keys()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    BEGIN
+        INSERT INTO candidate_keys (candidate_id) SELECT id FROM added ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END;
+    $function$;
+
 CREATE OR REPLACE FUNCTION public.candidates_before_update()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -480,6 +502,22 @@ AS $function$
             ORDER BY product, status
             ON CONFLICT (product, status, shard) DO UPDATE
             SET count = kept.count + excluded.count, tons_per_day = kept.tons_per_day + excluded.tons_per_day;
+        END IF;
+        RETURN NULL;
+    END;
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.candidates_empty_keys()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    BEGIN
+        -- Not in the trigger's WHEN: a column that a trigger's WHEN names cannot change its type.
+        IF (OLD.company_name, OLD.contact_email, OLD.phone)
+            IS DISTINCT FROM (NEW.company_name, NEW.contact_email, NEW.phone) THEN
+            UPDATE candidate_keys SET keys = NULL WHERE candidate_id = NEW.id;
         END IF;
         RETURN NULL;
     END;
@@ -755,6 +793,8 @@ CREATE TRIGGER tr_candidate_events_copy AFTER INSERT ON candidate_events FOR EAC
 
 CREATE TRIGGER tr_candidate_events_queue AFTER INSERT ON candidate_events REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidate_events_queue();
 
+CREATE TRIGGER tr_candidates_add_keys AFTER INSERT ON candidates REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION candidates_add_keys();
+
 CREATE TRIGGER tr_candidates_before_update BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.status_secret_hash IS DISTINCT FROM new.status_secret_hash AND NOT old.contact_email_canonical IS DISTINCT FROM new.contact_email_canonical) EXECUTE FUNCTION candidates_before_update();
 
 CREATE TRIGGER tr_candidates_canonical_email_inserted BEFORE INSERT ON candidates FOR EACH ROW WHEN (new.contact_email_canonical IS NULL) EXECUTE FUNCTION candidates_canonical_email();
@@ -766,6 +806,8 @@ CREATE TRIGGER tr_candidates_count_deleted AFTER DELETE ON candidates REFERENCIN
 CREATE TRIGGER tr_candidates_count_inserted AFTER INSERT ON candidates REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
 
 CREATE TRIGGER tr_candidates_count_updated AFTER UPDATE ON candidates REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION candidates_count_changes();
+
+CREATE TRIGGER tr_candidates_empty_keys AFTER UPDATE ON candidates FOR EACH ROW EXECUTE FUNCTION candidates_empty_keys();
 
 CREATE TRIGGER tr_candidates_empty_search_text BEFORE UPDATE ON candidates FOR EACH ROW WHEN (NOT old.search_text IS DISTINCT FROM new.search_text) EXECUTE FUNCTION candidates_empty_search_text();
 
@@ -784,4 +826,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('027_delivery_indexes');
+INSERT INTO alembic_version VALUES ('028_candidate_keys');

@@ -48,6 +48,7 @@ from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import StartPage
 from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings
+from provider_registration.similar.api import router as similar_router
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.docs import router as docs_router
 from provider_registration.web.error_handlers import install_error_handlers
@@ -100,6 +101,7 @@ BODIES: list[type[BaseModel]] = [
 API_ROUTERS = (
     candidates_router,
     events_router,
+    similar_router,
     feed_router,
     approvals_router,
     deliveries_router,

@@ -37,6 +37,8 @@ from provider_registration.notifications.sender import keep_mailing
 from provider_registration.observability.metrics import BUILD_INFO, UP
 from provider_registration.observability.standard_error import log_writer
 from provider_registration.settings import Settings
+from provider_registration.similar.filling import keep_keys_filled
+from provider_registration.similar.service import SimilarService
 from provider_registration.statistics.service import StatisticsService
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.server import STOPPING
@@ -77,6 +79,7 @@ async def lifespan(
             Readiness(reserved),
             AuthService(database, hasher, signer, revocations, limits),
             candidates,
+            SimilarService(database),
             StatisticsService(database),
             EventService(database),
             feed,
@@ -93,6 +96,7 @@ async def lifespan(
             asyncio.create_task(keep_canonical(database)),
             asyncio.create_task(revocations.run()),
             asyncio.create_task(keep_filled(database)),
+            asyncio.create_task(keep_keys_filled(database)),
             asyncio.create_task(streams.run()),
         ]
         if settings.workers:

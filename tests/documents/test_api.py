@@ -323,6 +323,16 @@ async def _in_feed(live: Live) -> str:
     return candidate
 
 
+async def _with_a_similar_one(live: Live) -> str:
+    other = {**COMPANY, "company_name": "HUERTA DEL SOL", "contact_email": "office@huertadelsol-export.example"}
+    earlier = (await live.ask("POST", "/candidates", other)).json()["candidate_id"]
+    await live.ask("POST", f"/candidates/{earlier}/reject", {"reason": "No cold chain"})
+    candidate = await _registered(live)
+    while not (await live.ask("GET", f"/candidates/{candidate}/similar")).json()["similar"]:
+        await asyncio.sleep(0.05)
+    return candidate
+
+
 ERP = {
     "url": "https://erp.example/hooks/suppliers",
     "types": ["candidate.approved", "candidate.rejected"],
@@ -339,6 +349,7 @@ async def _webhook(live: Live, url: str = ERP["url"]) -> str:
 BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "POST /candidates": _nothing,
     "GET /candidates/{candidate_id}/events": _in_feed,
+    "GET /candidates/{candidate_id}/similar": _with_a_similar_one,
     "GET /events": _in_feed,
     "GET /events/stream": _in_feed,
     "GET /deliveries": _dead,

@@ -266,6 +266,7 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("POST /candidates/{candidate_id}/reject", candidate_id=ids[3])
     yield await ask("POST /candidates/{candidate_id}/status-link", candidate_id=ids[3])
     yield await ask("GET /candidates/{candidate_id}/events", candidate_id=ids[3])
+    yield await ask("GET /candidates/{candidate_id}/similar", candidate_id=ids[3])
     yield await ask("GET /audit")
     yield await ask("GET /audit.csv")
     async for answer in _events(service):

@@ -45,6 +45,11 @@ def search_text(company_name: str, contact_email: str, phone: str | None, locati
     return " ".join(("", *dict.fromkeys(words.translate(WORDS).split())))
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text as in search texts: lower-case ASCII letters and digits."""
+    return _plain(text).translate(WORDS).split()
+
+
 def query_patterns(query: str) -> list[str]:
     """A LIKE pattern for each word, the likely rarest first.
 

@@ -24,6 +24,7 @@ from provider_registration.console.reasons import parse_reason, reason_values
 from provider_registration.events.dependencies import EventServiceDep
 from provider_registration.events.schemas import MAX_ID
 from provider_registration.pages.forms import FormDep
+from provider_registration.similar.dependencies import SimilarServiceDep
 
 router = APIRouter(include_in_schema=False)
 status_link_router = APIRouter(include_in_schema=False)  # installed only with PUBLIC_PAGES
@@ -52,6 +53,7 @@ async def show_candidate(
     signed_in: BrowserUserDep,
     service: CandidateServiceDep,
     events: EventServiceDep,
+    similar: SimilarServiceDep,
     layout: LayoutDep,
     before: BeforeEvent = None,
 ) -> Response:
@@ -64,15 +66,18 @@ async def show_candidate(
         names_of_events=EVENTS,
         shows_errors=signed_in.may_audit,
         can_create_links=service.creates_status_links,
+        similar=await similar.similar_to(candidate),
     )
 
 
 @router.get(f"{CANDIDATE}/approve")
-async def confirm_approval(candidate: CandidateDep, _signed_in: DecidingUserDep, layout: LayoutDep) -> Response:
-    """Ask for confirmation."""
+async def confirm_approval(
+    candidate: CandidateDep, _signed_in: DecidingUserDep, similar: SimilarServiceDep, layout: LayoutDep
+) -> Response:
+    """Ask for confirmation, and show which companies may be the same."""
     if candidate.status is not Status.PENDING:
         return layout.redirect(page_of(candidate), ALREADY_DECIDED)
-    return layout.page("approve.html", candidate=candidate)
+    return layout.page("approve.html", candidate=candidate, similar=await similar.similar_to(candidate))
 
 
 @router.post(f"{CANDIDATE}/approve")

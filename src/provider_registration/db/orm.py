@@ -497,6 +497,19 @@ class StatusLink(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
+class CandidateKeys(Base):
+    """Hashes by which companies that may be the same are found; NULL until a process has computed them."""
+
+    __tablename__ = "candidate_keys"
+    __table_args__ = (
+        Index("ix_candidate_keys_keys", "keys", postgresql_using="gin"),
+        Index("ix_candidate_keys_empty", "candidate_id", postgresql_where=text("keys IS NULL")),
+    )
+
+    candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="CASCADE"), primary_key=True)
+    keys: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+
+
 class StaffDigest(Base):
     """One row: the last event that staff were told of by e-mail, and when."""
 

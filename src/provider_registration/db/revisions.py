@@ -39,6 +39,7 @@ REVISIONS = (
     "025_broker",
     "026_event_retention",
     "027_delivery_indexes",
+    "028_candidate_keys",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

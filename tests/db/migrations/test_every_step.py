@@ -150,6 +150,10 @@ def browser_session(n: int) -> dict[str, Any]:
     return {"secret_hash": f"\\x{n:064x}", "session_id": uuid(5, n // 3), "seen_at": TIMES[n % 7]}
 
 
+def candidate_keys(n: int) -> dict[str, Any]:
+    return {"candidate_id": uuid(2, n), "keys": (None, [], [2**63 - 1, -(2**63), n])[n % 3]}
+
+
 def status_link(n: int) -> dict[str, Any]:
     return {"secret_hash": f"\\x{n:064x}", "candidate_id": uuid(2, n % 10), "created_at": TIMES[n % 7]}
 
@@ -224,6 +228,12 @@ TABLES = {  # referenced ones first
         "INSERT INTO candidates SELECT * FROM jsonb_populate_recordset(NULL::candidates, $1)",
         "SELECT to_jsonb(candidates) FROM candidates ORDER BY id",
         "UPDATE candidates SET created_at = created_at WHERE id = $1",
+    ),
+    "candidate_keys": Table(
+        candidate_keys,
+        "INSERT INTO candidate_keys SELECT * FROM jsonb_populate_recordset(NULL::candidate_keys, $1) "
+        "ON CONFLICT (candidate_id) DO UPDATE SET keys = excluded.keys",
+        "SELECT to_jsonb(candidate_keys) FROM candidate_keys ORDER BY candidate_id",
     ),
     "status_links": Table(
         status_link,

@@ -1,0 +1,1 @@
+"""Companies that may be the same one, registered twice."""

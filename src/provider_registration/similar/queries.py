@@ -1,0 +1,48 @@
+"""The SQL of similar companies: it finds candidates with a common key, which are then compared in Python."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+# For each key, a bounded number of candidates.
+FIND_WITH_KEYS = text("""
+    WITH found AS (
+        SELECT DISTINCT matches.candidate_id
+        FROM unnest(CAST(:keys AS bigint[])) AS key
+        CROSS JOIN LATERAL (
+            SELECT candidate_id FROM candidate_keys WHERE keys @> ARRAY[key] LIMIT :max_rows
+        ) AS matches
+    )
+    SELECT id, company_name, contact_email, phone, status, rejection_reason, updated_at
+    FROM found
+    JOIN candidates ON candidates.id = found.candidate_id
+    WHERE id <> :candidate_id
+""")
+
+# Some candidates without keys, with what the keys are made of.
+FIND_EMPTY = text("""
+    SELECT candidates.id, company_name, contact_email, phone
+    FROM candidate_keys
+    JOIN candidates ON candidates.id = candidate_keys.candidate_id
+    WHERE keys IS NULL
+    ORDER BY candidate_keys.candidate_id
+    LIMIT :max_rows
+""")
+
+# Fill keys, except of candidates that are locked, or were changed, filled or erased since they were read.
+FILL = text("""
+    WITH made AS (
+        SELECT * FROM json_to_recordset(CAST(:made AS json))
+            AS made (id uuid, company_name text, contact_email text, phone text, keys bigint[])
+    ), unchanged AS (
+        SELECT candidates.id, made.keys
+        FROM candidates JOIN made USING (id)
+        WHERE (candidates.company_name, candidates.contact_email, candidates.phone)
+              IS NOT DISTINCT FROM (made.company_name, made.contact_email, made.phone)
+        ORDER BY candidates.id
+        FOR SHARE OF candidates SKIP LOCKED
+    )
+    UPDATE candidate_keys SET keys = unchanged.keys
+    FROM unchanged
+    WHERE candidate_keys.candidate_id = unchanged.id AND candidate_keys.keys IS NULL
+""")
