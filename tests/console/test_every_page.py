@@ -43,6 +43,9 @@ COMPANIES = {
 Visit = Callable[[Page], Awaitable[None]]
 
 
+ENDLESS = {"company_name": "W" * 255, "location": "W" * 255}
+
+
 @pytest.fixture(scope="module")
 async def companies(register, admin, shared_billing_url, settings):
     """Companies in every state, among demo data."""
@@ -273,8 +276,7 @@ async def test_a_page_is_accessible(page, companies, name):
 @pytest.fixture(scope="module")
 async def endless(register, admin, shared_billing_url, settings):
     """The pages of two companies with very long names: one pending, one with an approval in doubt."""
-    words = {"company_name": "W" * 255, "location": "W" * 255}
-    pending, path = [f"/admin/candidates/{(await register(**words))['candidate_id']}" for _ in range(2)]
+    pending, path = [f"/admin/candidates/{(await register(**ENDLESS))['candidate_id']}" for _ in range(2)]
     async with httpx.AsyncClient(base_url=shared_billing_url) as sandbox:
         await sandbox.put("/sandbox/faults", json={"mode": "commit_then_reset", "times": 1})
         await admin.submit(await admin.open(f"{path}/approve"), "/approve")
@@ -294,7 +296,8 @@ async def endless(register, admin, shared_billing_url, settings):
         "/admin/activity",
     ],
 )
-async def test_a_word_that_never_ends_is_broken(page, endless, address):
+async def test_a_word_that_never_ends_is_broken(page, endless, register, address):
+    await register(**ENDLESS)  # the newest in lists
     await page.set_viewport_size(NARROW)
     await page.goto(address.format(**endless))
 

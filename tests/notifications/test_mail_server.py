@@ -197,7 +197,7 @@ async def test_the_user_signs_in(tmp_path, monkeypatch, with_tls):
 
 
 async def test_a_cancelled_connection_is_closed(box):
-    box.answers["DATA"] = [HANG]
+    box.answers["RCPT"] = [HANG]
     task = asyncio.create_task(send(box.url(), a_mail()))
     while not box.most_at_once:
         await asyncio.sleep(0.01)
