@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 # The first one lacks a browser's profile and windows: the tests of the pages take 0.6 of the CPU time with it.
@@ -65,6 +66,19 @@ async def visit(browser: Browser, base_url: str, **options: Any) -> AsyncIterato
     finally:
         await context.close()
     assert watch.wrong == []
+
+
+async def violations(page: Page, only: dict[str, Any]) -> list[str]:
+    """The rules of axe-core that an open page breaks, each with the first element; `only` selects rules."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE_SCRIPT)
+    # Without `resultTypes`, it describes every element that breaks no rule too.
+    return await page.evaluate(
+        """only => axe.run({runOnly: only, resultTypes: ["violations"]}).then(
+            results => results.violations.map(each => `${each.id} at ${each.nodes[0].html.slice(0, 200)}`)
+        )""",
+        only,
+    )
 
 
 def text_of(page: httpx.Response) -> str:

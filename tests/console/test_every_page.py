@@ -13,14 +13,13 @@ from secrets import token_hex
 import asyncpg
 import httpx
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from provider_registration.auth.models import Role
 from provider_registration.console import activity, candidates
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.statistics import service as statistics
-from tests.chromium import visit
+from tests.chromium import violations, visit
 from tests.service import PASSWORD
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
@@ -216,10 +215,7 @@ async def look_at(page: Page, name: str) -> None:
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         if SCREENSHOTS:
             await page.screenshot(path=Path(SCREENSHOTS) / f"{name}-{scheme}.png", full_page="keys" not in name)
-        results = await Axe().run(page, options={"runOnly": RULES[scheme]})
-        wrong += [
-            f"{scheme}: {found['id']} at {found['nodes'][0]['html'][:200]}" for found in results.response["violations"]
-        ]
+        wrong += [f"{scheme}: {found}" for found in await violations(page, RULES[scheme])]
     await page.set_viewport_size(NARROW)
     if SCREENSHOTS:
         await page.screenshot(path=Path(SCREENSHOTS) / f"{name}-narrow.png", full_page="keys" not in name)
