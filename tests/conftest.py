@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -193,12 +193,42 @@ async def empty_database_url(server_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def template(server_url: str) -> AsyncIterator[str]:
-    """The name of a database at head without connections: a copy takes a tenth of the time of a migration."""
-    name = f"template_{uuid4().hex}"
-    await asyncio.to_thread(migrations.upgrade, await create_database(server_url, name))
-    yield name
-    await drop_database(server_url, name)
+async def template_at(server_url: str) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """The name of a database at a revision, without connections: a copy takes a tenth of the time of a migration."""
+    names: dict[str, str] = {}
+
+    async def template_at(revision: str) -> str:
+        if revision not in names:
+            name = f"template_{uuid4().hex}"
+            await asyncio.to_thread(migrations.upgrade, await create_database(server_url, name), revision)
+            names[revision] = name
+        return names[revision]
+
+    yield template_at
+    for name in names.values():
+        await drop_database(server_url, name)
+
+
+@pytest.fixture(scope="session")
+async def template(template_at: Callable[[str], Awaitable[str]]) -> str:
+    """The name of a database at head, without connections."""
+    return await template_at("head")
+
+
+@pytest.fixture
+async def database_at(
+    server_url: str, template_at: Callable[[str], Awaitable[str]]
+) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Makes a new database at a revision, for one test."""
+    names = []
+
+    async def database_at(revision: str) -> str:
+        names.append(f"test_{uuid4().hex}")
+        return await create_database(server_url, names[-1], await template_at(revision))
+
+    yield database_at
+    for name in names:
+        await drop_database(server_url, name)
 
 
 @pytest.fixture(scope="session")
@@ -210,11 +240,9 @@ async def migrated_database_url(server_url: str, template: str) -> AsyncIterator
 
 
 @pytest.fixture
-async def own_database_url(server_url: str, template: str) -> AsyncIterator[str]:
+async def own_database_url(database_at: Callable[[str], Awaitable[str]]) -> str:
     """A new database at head, for one test."""
-    name = f"test_{uuid4().hex}"
-    yield await create_database(server_url, name, template)
-    await drop_database(server_url, name)
+    return await database_at("head")
 
 
 @pytest.fixture

@@ -63,10 +63,14 @@ BUILDING = """
 
 
 @pytest.fixture
-async def connections(empty_database_url):
+async def older_database_url(database_at):
+    return await database_at(LOG)
+
+
+@pytest.fixture
+async def connections(older_database_url):
     """Two connections to a database before the migration, with older events."""
-    await asyncio.to_thread(migrations.upgrade, empty_database_url, LOG)
-    opened = [await asyncpg.connect(empty_database_url) for _ in range(2)]
+    opened = [await asyncpg.connect(older_database_url) for _ in range(2)]
     for _ in range(CANDIDATES):
         await add_candidate(opened[0])
     await opened[0].execute(ADD_OLDER_EVENTS, MORE_EVENTS)
@@ -76,8 +80,8 @@ async def connections(empty_database_url):
 
 
 @pytest.fixture
-async def dispatcher(empty_database_url):
-    database = Database(empty_database_url.replace("postgresql://", "postgresql+asyncpg://"), pool_size=1)
+async def dispatcher(older_database_url):
+    database = Database(older_database_url.replace("postgresql://", "postgresql+asyncpg://"), pool_size=1)
     yield Dispatcher(database, [])
     await database.close()
 
@@ -86,52 +90,52 @@ async def rows(connection, query, *arguments):
     return [tuple(row) for row in await connection.fetch(query, *arguments)]
 
 
-async def test_older_events_are_numbered_in_the_order_of_their_times(connections, empty_database_url):
+async def test_older_events_are_numbered_in_the_order_of_their_times(connections, older_database_url):
     connection, _ = connections
     newest = await connection.fetchval("SELECT max(id) FROM candidate_events")
     expected = await rows(connection, EXPECTED, newest)
     assert len(expected) > BATCH
     assert [row[1] for row in expected] != sorted(row[1] for row in expected)
 
-    await asyncio.to_thread(migrations.upgrade, empty_database_url, FEED)
+    await asyncio.to_thread(migrations.upgrade, older_database_url, FEED)
 
     assert await rows(connection, POSITIONS) == expected
     assert await connection.fetchval("SELECT last_position FROM event_dispatcher") == len(expected)
 
 
 async def test_interrupted_between_two_batches_it_is_repeated_and_newer_events_follow(
-    connections, empty_database_url, dispatcher
+    connections, older_database_url, dispatcher
 ):
     connection, _ = connections
     newest = await connection.fetchval("SELECT max(id) FROM candidate_events")
     expected = await rows(connection, EXPECTED, newest)
     candidate = expected[BATCH + 10][2]
-    await asyncio.to_thread(migrations.upgrade, empty_database_url, FEED)
+    await asyncio.to_thread(migrations.upgrade, older_database_url, FEED)
     await connection.execute(BEFORE_NUMBERING)
     await connection.execute(INTERRUPT)
 
     with pytest.raises(MigrationError, match="interrupted"):
-        await asyncio.to_thread(migrations.upgrade, empty_database_url, FEED)
+        await asyncio.to_thread(migrations.upgrade, older_database_url, FEED)
 
     assert await connection.fetchval("SELECT count(*) FROM event_positions") == BATCH
     await add_event(connection, candidate)
     assert await dispatcher.dispatch() is False
     await connection.execute("DROP TRIGGER interrupt ON event_positions")
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)
+    await asyncio.to_thread(migrations.upgrade, older_database_url)
     await dispatcher.dispatch()
     positions = await rows(connection, POSITIONS)
     assert positions[:-1] == expected
     assert positions[-1][2:] == (candidate, 1 + max(row[3] for row in expected if row[2] == candidate))
 
 
-async def test_while_a_transaction_is_left_open_it_waits_without_blocking_anybody(connections, empty_database_url):
+async def test_while_a_transaction_is_left_open_it_waits_without_blocking_anybody(connections, older_database_url):
     connection, holder = connections
     candidate = await connection.fetchval("SELECT id FROM candidates LIMIT 1")
     transaction = holder.transaction()
     await transaction.start()
     await holder.execute("SELECT FROM candidates LIMIT 1")
     await add_event(holder, candidate, "erased")
-    upgrade = asyncio.create_task(asyncio.to_thread(migrations.upgrade, empty_database_url, FEED))
+    upgrade = asyncio.create_task(asyncio.to_thread(migrations.upgrade, older_database_url, FEED))
     async with asyncio.timeout(30):
         while not (pids := await rows(connection, BUILDING)):
             await asyncio.sleep(0.02)
@@ -146,15 +150,15 @@ async def test_while_a_transaction_is_left_open_it_waits_without_blocking_anybod
 
 
 async def test_downgraded_and_upgraded_again_while_events_are_written_every_event_has_one_number(
-    connections, empty_database_url, dispatcher
+    connections, older_database_url, dispatcher
 ):
     connection, _ = connections
-    await asyncio.to_thread(migrations.upgrade, empty_database_url, FEED)
+    await asyncio.to_thread(migrations.upgrade, older_database_url, FEED)
     candidates = [row["id"] for row in await connection.fetch("SELECT id FROM candidates ORDER BY id LIMIT 3")]
     is_done = asyncio.Event()
 
     async def write(candidate):
-        own = await asyncpg.connect(empty_database_url)
+        own = await asyncpg.connect(older_database_url)
         written = 0
         while not is_done.is_set():
             await add_candidate(own)  # as the release before does: a trigger writes the event
@@ -172,12 +176,12 @@ async def test_downgraded_and_upgraded_again_while_events_are_written_every_even
     working = asyncio.gather(dispatch(), *(write(candidate) for candidate in candidates))
     try:
         for move, revision in ((migrations.downgrade, LOG), (migrations.upgrade, FEED)):
-            await asyncio.to_thread(move, empty_database_url, revision)
+            await asyncio.to_thread(move, older_database_url, revision)
             await asyncio.sleep(0.2)
     finally:
         is_done.set()
         _, *written = await working
-    await asyncio.to_thread(migrations.upgrade, empty_database_url)  # the dispatcher is of this release
+    await asyncio.to_thread(migrations.upgrade, older_database_url)  # the dispatcher is of this release
     while await dispatcher.dispatch():
         pass
 

@@ -39,9 +39,13 @@ OF_APPROVALS = "SELECT id, event, user_id, provider_id, detail FROM approval_eve
 
 
 @pytest.fixture
-async def connection(request, server_url, empty_database_url):
-    await asyncio.to_thread(migrations.upgrade, empty_database_url, getattr(request, "param", LOG))
-    connection = await asyncpg.connect(empty_database_url)
+async def older_database_url(request, database_at):
+    return await database_at(getattr(request, "param", LOG))
+
+
+@pytest.fixture
+async def connection(older_database_url):
+    connection = await asyncpg.connect(older_database_url)
     yield connection
     await connection.close()
 
@@ -161,9 +165,9 @@ async def test_the_release_before_reads_what_this_one_records(connection):
     assert len(await history(connection, candidate)) == 4  # none is copied back
 
 
-@pytest.mark.parametrize("connection", [BEFORE], indirect=True)
+@pytest.mark.parametrize("older_database_url", [BEFORE], indirect=True)
 async def test_what_happened_before_the_log_is_recorded_once_however_often_it_is_upgraded(
-    connection, empty_database_url
+    connection, older_database_url
 ):
     decided = [await rejected(connection), await approved(connection)]
     candidate = await connection.fetchval(REGISTER, "pending")
@@ -171,7 +175,7 @@ async def test_what_happened_before_the_log_is_recorded_once_however_often_it_is
     by_others = [await connection.fetch(OF_APPROVALS, id_) for _, id_ in decided]
 
     for _ in range(2):
-        await asyncio.to_thread(migrations.upgrade, empty_database_url, LOG)
+        await asyncio.to_thread(migrations.upgrade, older_database_url, LOG)
         found = [await history(connection, id_) for _, id_ in decided]
         assert [[(type_, actor) for type_, actor, *_ in events] for events in found] == [
             [("registered", "applicant"), ("rejected", decided[0][0])],
@@ -185,5 +189,5 @@ async def test_what_happened_before_the_log_is_recorded_once_however_often_it_is
             [("registered", "applicant")],
         ]
         assert [await connection.fetch(OF_APPROVALS, id_) for _, id_ in decided] == by_others
-        await asyncio.to_thread(migrations.downgrade, empty_database_url, BEFORE)
+        await asyncio.to_thread(migrations.downgrade, older_database_url, BEFORE)
         assert [await connection.fetch(OF_APPROVALS, id_) for _, id_ in decided] == by_others
