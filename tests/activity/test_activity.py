@@ -276,10 +276,16 @@ async def fill(connection, first, last):
     await connection.execute("VACUUM ANALYZE candidate_events, audit_events")
 
 
-async def blocks(connection, rows, *, generic):
-    """Blocks that PostgreSQL reads for each kind of page, at the newest end and in the middle."""
+async def blocks(connection, rows):
+    """Blocks that PostgreSQL reads for each kind of page, at the newest end and in the middle, with either plan."""
+    return {
+        (kind, *page): count for kind in ("custom", "generic") for page, count in await costs(connection, rows, kind)
+    }
+
+
+async def costs(connection, rows, kind):
     found = {}
-    await connection.execute(f"SET plan_cache_mode = force_{'generic' if generic else 'custom'}_plan")
+    await connection.execute(f"SET plan_cache_mode = force_{kind}_plan")
     for which in (
         ActivityFilter(),
         ActivityFilter(type=EventType.REGISTERED),
@@ -310,15 +316,14 @@ async def blocks(connection, rows, *, generic):
                 f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled}", *[values[name] for name in compiled.positiontup]
             )
             found[which, place] = sum(json.loads(plan)[0]["Plan"][f"Shared {how} Blocks"] for how in ("Hit", "Read"))
-    return found
+    return found.items()
 
 
-@pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
-async def test_no_page_costs_more_in_larger_logs(logs, generic):
+async def test_no_page_costs_more_in_larger_logs(logs):
     await fill(logs, 1, SMALL)
-    small = await blocks(logs, SMALL, generic=generic)
+    small = await blocks(logs, SMALL)
     await fill(logs, SMALL + 1, LARGE)
-    large = await blocks(logs, LARGE, generic=generic)
+    large = await blocks(logs, LARGE)
 
     more = {page: (small[page], large[page]) for page in small if large[page] > 1.2 * small[page] + 60}
     assert more == {}
