@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
@@ -183,7 +184,10 @@ def test_grafana_has_one_data_source_and_the_folder():
 
 async def promtool(*arguments):
     process = await asyncio.create_subprocess_exec(
-        "promtool", *map(str, arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *("promtool", *map(str, arguments)),
+        env=os.environ | {"GOGC": "400"},  # it is short: less garbage collection saves a fifth of its CPU time
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()

@@ -17,6 +17,7 @@ from provider_registration.app import create_app
 from provider_registration.auth.models import Role
 from provider_registration.db import migrations
 from provider_registration.settings import Settings
+from tests.forked import ForkServer
 from tests.operations.test_containers import composed
 from tests.production.conftest import Process, serving
 from tests.redis_server import Redis
@@ -73,7 +74,9 @@ def _is_stranger(remote: str) -> bool:
 
 
 @asynccontextmanager
-async def staged(database_url: str, folder: Path, way: str, **environment: str) -> AsyncIterator[Stage]:
+async def staged(
+    database_url: str, folder: Path, way: str, *, fork_server: ForkServer | None = None, **environment: str
+) -> AsyncIterator[Stage]:
     """Serve while the block runs."""
     await asyncio.to_thread(migrations.upgrade, database_url)
     async with user_directory(database_url) as users:
@@ -91,7 +94,7 @@ async def staged(database_url: str, folder: Path, way: str, **environment: str) 
             await asyncio.to_thread(redis.start)
             stack.callback(redis.stop)
             variables["RATE_LIMIT_STORAGE_URL"] = redis.url
-        process = await stack.enter_async_context(serving(variables, folder))
+        process = await stack.enter_async_context(serving(variables, folder, fork_server=fork_server))
         port = int(process.url.rpartition(":")[2])
         if way == THROUGH_NGINX:
             port = (await stack.enter_async_context(composed(process.url, folder))).port

@@ -21,9 +21,9 @@ def folder():
 
 
 @pytest.mark.asvs("V2.4.1", "API4")
-async def test_no_stranger_stops_the_service_or_has_it_fail(empty_database_url, folder):
+async def test_no_stranger_stops_the_service_or_has_it_fail(own_database_url, fork_server, folder):
     patient = {"DATABASE_TIMEOUT_SECONDS": "10"}
-    async with staged(empty_database_url, folder, DIRECTLY, **patient) as stage:
+    async with staged(own_database_url, folder, DIRECTLY, fork_server=fork_server, **patient) as stage:
         rows = await attack_all(stage, QUICK, list(ATTACKS))
 
     assert [fault for row in rows for fault in row.faults(with_times=False)] == []

@@ -31,6 +31,8 @@ VERDICTS = {0: "passed", 1: "failed"}  # by pytest's exit status; others mean th
 def copy_to(folder: Path) -> Path:
     """Copy the project with an environment that has the same packages; return its Python."""
     shutil.copytree(ROOT, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
+    # Bytecode is valid for a file of the same time and size: each process compiles only what is mutated.
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("*.egg-info"), dirs_exist_ok=True)
     environment = folder / ".venv"
     venv.create(environment, symlinks=True)
     packages = sysconfig.get_path("purelib", vars={"base": str(environment)})

@@ -31,6 +31,7 @@ def test_numbers():
 
 def test_of_a_tiny_module_one_mutant_survives_and_the_others_are_killed(tmp_path, monkeypatch):
     python = copy_to(tmp_path)
+    (tmp_path / "tests/conftest.py").write_text("")  # it would load the whole program for each verdict
     source = tmp_path / SOURCE
     for path, text in ((source / "tiny/tiny.py", TINY), (tmp_path / "tests/tiny/test_tiny.py", TEST)):
         path.parent.mkdir()
