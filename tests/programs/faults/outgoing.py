@@ -35,8 +35,8 @@ from .world import World
 
 SENDING = (*MAILING, *CALLING, *PUBLISHING)
 DATABASE_PLACES = (*SENDING, *DISPATCHING, SOME_MOMENT)
-REACHED_SECONDS = 40.0
-SETTLED_SECONDS = 120.0  # on a busy machine; for one process
+REACHED_SECONDS = 60.0
+SETTLED_SECONDS = 240.0  # on a busy machine; for one process
 LINKS = 10  # of e-mails that are opened
 DOMAIN, STAFF, PUBLIC_URL = "supply.example", "staff@supply.example", "https://supply.example"
 LINK = re.compile(rf"{PUBLIC_URL}/applications/([A-Za-z0-9_-]+)")
