@@ -59,10 +59,10 @@ class Staff:
         return seconds
 
     async def change_role(self) -> float:
-        """Change an admin to an auditor, who reads everything and decides nothing, and then to a viewer."""
-        email, password = await self._employ("demoted")
+        """Change an admin to an auditor, who reads everything and decides nothing, and another one to a viewer."""
         seconds = []
         for role, expected in DEMOTIONS.items():
+            email, password = await self._employ(f"now-{role}")
             seconds.append(await self._lose(email, password, partial(self._run, f"set-role {email} --role {role}")))
             token = (await self._log_in(email, password)).json()["access_token"]
             for (method, path), status in expected.items():
