@@ -336,14 +336,14 @@ FORGET_ERASED = (
 
 def upgrade() -> None:
     """Create the tables and triggers, then record what happened before, in batches."""
-    for statement in TABLES:
-        op.execute(statement)
-    for function, definition in FUNCTIONS.items():
-        op.execute(definition)
-        op.execute(SET_SEARCH_PATH.format(function=function))
-    for name, definition in TRIGGERS.items():
-        op.execute(f"CREATE OR REPLACE TRIGGER {name} {definition}")
-    with op.get_context().autocommit_block():
+    with op.get_context().autocommit_block():  # one statement at a time, so that locks of tables in use are short
+        for statement in TABLES:
+            op.execute(f"-- squawk-ignore require-concurrent-index-creation\n{statement.strip()}")  # of new tables
+        for function, definition in FUNCTIONS.items():
+            op.execute(definition)
+            op.execute(SET_SEARCH_PATH.format(function=function))
+        for name, definition in TRIGGERS.items():
+            op.execute(f"CREATE OR REPLACE TRIGGER {name} {definition}")
         op.execute(COPY_EXISTING)
         op.execute(RECORD_EXISTING)
         for statement in FORGET_ERASED:
@@ -352,9 +352,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the log; events of approvals are in approval_events too, and decisions in candidates."""
-    # The strongest locks first, since upgrading a weaker one could deadlock; in the order of the service's statements.
-    tables = "candidate_events, candidate_event_details, candidates, approval_events"
-    op.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+    # The strongest locks first, since upgrading a weaker one could deadlock. Only the first one waits: writers lock
+    # candidates, then the log by its triggers, and those under way would fail if it was locked meanwhile.
+    op.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
+    op.execute("LOCK TABLE approval_events, candidate_events, candidate_event_details IN ACCESS EXCLUSIVE MODE NOWAIT")
     for name in TRIGGERS:
         table = TRIGGERS[name].split(" ON ")[1].split()[0]
         op.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")

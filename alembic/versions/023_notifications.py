@@ -63,8 +63,9 @@ TRIGGER = """
 
 def upgrade() -> None:
     """Create the tables and the trigger."""
-    for statement in (*TABLES, END_LINKS, SET_SEARCH_PATH, TRIGGER):
-        op.execute(statement)
+    with op.get_context().autocommit_block():  # one statement at a time, so that locks of tables in use are short
+        for statement in (*TABLES, END_LINKS, SET_SEARCH_PATH, TRIGGER):
+            op.execute(f"-- squawk-ignore require-concurrent-index-creation\n{statement.strip()}")  # of new tables
 
 
 def downgrade() -> None:

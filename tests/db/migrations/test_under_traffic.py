@@ -25,6 +25,32 @@ REGISTER = """
     VALUES ('Obsthof', $1 || '@obsthof.example', '{apples}', 1, 1)
 """
 BEFORE_SEARCH_TEXT = REVISIONS[REVISIONS.index("017_search_text") - 1]
+# Those that an older release may serve beside.
+STEPS_OF_LOG = REVISIONS[REVISIONS.index("020_candidate_events") :]
+# Record the strong locks that a migration holds after each command, on tables that were there before.
+WATCH_LOCKS = """
+    CREATE TABLE held AS SELECT pg_current_xact_id() AS transaction, oid AS relation FROM pg_class WHERE false;
+    CREATE TABLE in_use AS SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace;
+    CREATE FUNCTION watch_locks() RETURNS event_trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO held SELECT DISTINCT pg_current_xact_id(), relation
+        FROM pg_locks JOIN in_use ON in_use.oid = relation
+        WHERE pid = pg_backend_pid()
+          AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
+    END
+    $$;
+    CREATE EVENT TRIGGER watch_locks ON ddl_command_end EXECUTE FUNCTION watch_locks();
+"""
+HELD_LONGER = "SELECT relation::regclass::text FROM held GROUP BY transaction, relation HAVING count(*) > 1"
+WAITS_FOR_CANDIDATES = """
+    SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE application_name = 'provider-registration-migrate' AND datname = current_database()
+      AND NOT granted AND relation = 'candidates'::regclass
+"""
+HELD_MEANWHILE = """
+    SELECT relation::regclass::text FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+    WHERE pid = $1 AND granted AND mode = 'AccessExclusiveLock' AND relkind = 'r'
+"""
 LONGEST_WAIT = 1.0  # seconds; a step gives up after half of it
 
 
@@ -65,6 +91,40 @@ async def test_nobody_queues_behind_a_step_that_waits_for_a_long_reader(
     await migrating
     assert await asyncio.to_thread(migrations.current, upgraded) == BELOW_COUNTS
     await caller.close()
+
+
+@pytest.mark.parametrize("revision", STEPS_OF_LOG)
+async def test_no_command_of_an_upgrade_keeps_a_table_locked_during_the_next(
+    empty_database_url: str, connection: asyncpg.Connection, revision: str
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, empty_database_url, REVISIONS[REVISIONS.index(revision) - 1])
+    await connection.execute(WATCH_LOCKS)
+
+    await asyncio.to_thread(migrations.upgrade, empty_database_url, revision)
+
+    assert await connection.fetchval("SELECT count(*) FROM pg_event_trigger WHERE evtname = 'watch_locks'") == 1
+    assert await connection.fetch(HELD_LONGER) == []
+
+
+@pytest.mark.parametrize("revision", ["020_candidate_events", "023_notifications"])
+async def test_a_downgrade_that_waits_for_candidates_locks_nothing_else(
+    empty_database_url: str, connection: asyncpg.Connection, revision: str
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, empty_database_url, revision)
+    reader = await asyncpg.connect(empty_database_url)
+    await reader.execute("BEGIN; SELECT FROM candidates")
+    below = REVISIONS[REVISIONS.index(revision) - 1]
+    migrating = asyncio.create_task(asyncio.to_thread(migrations.downgrade, empty_database_url, below))
+    while (pid := await connection.fetchval(WAITS_FOR_CANDIDATES)) is None:
+        assert not migrating.done(), "it did not wait for the reader"
+        await asyncio.sleep(0.01)
+
+    held = await connection.fetch(HELD_MEANWHILE, pid)
+    await reader.close()
+    await migrating
+
+    assert held == []
+    assert await asyncio.to_thread(migrations.current, empty_database_url) == below
 
 
 @pytest.mark.usefixtures("reader")
