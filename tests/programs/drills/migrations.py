@@ -79,7 +79,22 @@ FINGERPRINT = """
     FROM candidates
     WHERE company_name NOT LIKE 'company-%'
 """
+# The events of demonstration candidates' approvals, as the release before 020 would have recorded them.
+ADD_APPROVAL_EVENTS = """
+    INSERT INTO approval_events (candidate_id, idempotency_key, event, at, user_id, provider_id)
+    SELECT candidates.id, candidates.id, event, updated_at,
+           CASE WHEN event = 'requested' THEN (SELECT id FROM users ORDER BY id LIMIT 1) END,
+           CASE WHEN event = 'approved' THEN provider_id END
+    FROM candidates CROSS JOIN (VALUES (1, 'requested'), (2, 'approved')) AS approval (number, event)
+    WHERE status = 'approved'
+      AND NOT EXISTS (SELECT FROM approval_events AS known WHERE known.candidate_id = candidates.id)
+    ORDER BY updated_at, candidates.id, number
+"""
 LOG_PROBLEMS = {
+    "events of approvals that were not copied": """
+        SELECT count(*) FROM approval_events AS source
+        WHERE NOT EXISTS (SELECT FROM candidate_events WHERE approval_event_id = source.id)
+    """,
     "candidates without the events of their status": """
         SELECT count(*) FROM candidates
         WHERE NOT EXISTS (
@@ -251,6 +266,7 @@ async def write_logs(steps: Steps, _fleet: Fleet, present: Release, _next_one: R
     for revision, below in pairwise(reversed((BEFORE_LOG, *STEPS_OF_LOG))):
         name = f"downgrade {revision[:3]} to {below[:3]}"
         await steps.do(name, present.run(f"alembic downgrade {below}", url))
+    await fetch_value(url, ADD_APPROVAL_EVENTS)
     for revision in STEPS_OF_LOG:
         up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
         await steps.do(f"migrate to {revision[:3]}", present.run(up, url))
