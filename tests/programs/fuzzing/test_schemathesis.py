@@ -22,7 +22,7 @@ async def test_requests_of_an_admin_get_documented_responses(stage, tmp_path):
 async def test_anonymous_requests_get_documented_responses(stage, tmp_path):
     seed = random.getrandbits(32)
 
-    verdict = await fuzz(stage, "nobody", examples=15, limits=False, seed=seed, folder=tmp_path)
+    verdict = await fuzz(stage, "nobody", examples=8, limits=False, seed=seed, folder=tmp_path)
 
     assert verdict.is_good, verdict.output
     assert verdict.cases > 200
