@@ -21,8 +21,8 @@ class SecretUnreadable(Exception):
 class SecretBox:
     """Encrypts with the current key, and decrypts with the current and the previous one.
 
-    A sealed secret is the ID of its key, a nonce, and the output of AES-GCM. `context` names the row and column that it
-    belongs to: elsewhere it cannot be opened.
+    A sealed secret is the ID of its key, a nonce, and the output of AES-GCM. `context` names the table and row that it
+    belongs to, not the column, because a rotation moves a secret to another one: elsewhere it cannot be opened.
     """
 
     def __init__(self, key: str, previous_key: str | None = None) -> None:
@@ -35,6 +35,14 @@ class SecretBox:
         """Encrypt a secret."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return self._current + nonce + self._ciphers[self._current].encrypt(nonce, secret, context.encode())
+
+    def can_open(self, sealed: bytes, *, context: str) -> bool:
+        """Whether `open` succeeds."""
+        try:
+            self.open(sealed, context=context)
+        except SecretUnreadable:
+            return False
+        return True
 
     def open(self, sealed: bytes, *, context: str) -> bytes:
         """Decrypt a secret.

@@ -114,10 +114,15 @@ class Settings(DatabaseSettings):
         10, ge=1, le=1000, description="maximum connections of a process to each database; probes use one more"
     )
     database_read_url: Annotated[DatabaseUrl | None, MayBeInFile()] = Field(
-        None, description="a replica of the database for lists and reads; default: the database itself", repr=False
+        None,
+        description="a replica for the API's lists and reads of candidates; default: the database itself",
+        repr=False,
     )
     database_timeout_seconds: float = Field(
-        0.9, gt=0, le=60, description="maximum time that a request waits for the database, including the queue"
+        0.9,
+        gt=0,
+        le=60,
+        description="maximum time of one transaction of a request, including the wait for a connection",
     )
     database_prepared_statements: bool = Field(
         True, description="false behind PgBouncer in transaction mode, where connections change between transactions"
@@ -132,7 +137,8 @@ class Settings(DatabaseSettings):
         "30/hour", description="registrations and requests for lost links per IP address; empty: no limit"
     )
     rate_limit_default: RateLimit = Field(
-        "1200/minute", description="all requests per session or IP address; empty: no limit"
+        "1200/minute",
+        description="requests per session of a token or, without a token, per IP address; empty: no limit",
     )
     rate_limit_storage_url: OptionalSecret = Field(
         None, description="redis://…, shared by several processes; without it each counts separately"

@@ -606,7 +606,7 @@ async def test_staff_are_warned_before_a_webhook_that_only_fails_is_disabled(sta
         await staff.until(webhook, state="pending", attempts=2)
         assert await warned(staff, webhook)
         assert (await staff.webhook(webhook))["enabled"]
-        assert "webhook failing; it will be disabled" in caplog.messages
+        assert "webhook failing; after 5 days of nothing but failures it is disabled" in caplog.messages
 
         await failing(staff, webhook, days=4.9, warned_days=3)
         await staff.until(webhook, state="pending", attempts=3)
@@ -686,6 +686,19 @@ async def test_a_secret_is_encrypted_again_even_if_the_previous_one_cannot_be_re
                 await asyncio.sleep(0.05)
 
     assert now["previous_secret"] == sealed["previous_secret"]
+
+
+async def test_after_its_key_was_lost_a_new_secret_is_enough(own_database_url, shared_billing_url):
+    async with receiving() as receiver:
+        async with staffed(own_database_url, shared_billing_url) as staff:
+            webhook = await staff.add(receiver)
+        async with staffed(own_database_url, shared_billing_url, secrets_key="fedcba9876543210" * 3) as staff:
+            rotated = (await staff.client.post(f"/webhooks/{webhook}/rotate-secret")).json()
+            await staff.register()
+            [message] = await receiver.has(1)
+
+    assert rotated["previous_secret_expires_at"] is None
+    assert message.verified(rotated["secret"])
 
 
 async def test_without_its_key_a_secret_waits_and_the_webhook_is_not_blamed(own_database_url, shared_billing_url):

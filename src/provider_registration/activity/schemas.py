@@ -73,7 +73,7 @@ class ActivityResponse(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str = Field(description="Begins with `a` if the event concerns no single candidate")
+    id: str = Field(description="Begins with `a` if the event is in the log of staff and commands")
     type: AnyType
     at: datetime = Field(description="UTC")
     actor: ActorResponse

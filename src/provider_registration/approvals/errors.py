@@ -33,7 +33,10 @@ class ProviderNameBusy(ConflictError):
     title = "Provider name busy"
 
     def __str__(self) -> str:
-        return "An approval of another candidate with the same company name is unfinished; try again later."
+        return (
+            "An approval of another candidate with the same company name is unfinished. If it is in doubt, resolve it; "
+            "otherwise try again later."
+        )
 
 
 class ProviderNameTaken(ConflictError):

@@ -1,1 +1,1 @@
-"""What staff and commands do that concerns no single candidate: sign-ins, exports, changes of users."""
+"""What staff and commands do that changes no candidate: sign-ins, exports, changes of users."""

@@ -10,8 +10,8 @@ from uuid import UUID
 class Role(StrEnum):
     """What a member of staff may do.
 
-    A viewer reads candidates and the last error of an unfinished approval; an auditor also reads earlier errors and who
-    did what; an admin also decides.
+    A viewer reads candidates, their history and the last error of an unfinished approval; an auditor also reads earlier
+    errors, the feed and what staff did; an admin also decides.
     """
 
     ADMIN = "admin"

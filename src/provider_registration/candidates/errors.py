@@ -63,7 +63,7 @@ class CandidateChanged(CandidateError, ConflictError):
     title = "Candidate changed"
 
     def __str__(self) -> str:
-        return f"Candidate {self.candidate_id} was changed by someone else; reload it and try again."
+        return f"Candidate {self.candidate_id} was changed by someone else; read it and its events, then decide."
 
 
 class VersionMismatch(PreconditionFailedError):

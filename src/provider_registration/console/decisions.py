@@ -68,7 +68,13 @@ NEXT_STEPS: dict[type[ServiceError], tuple[Kind, str]] = {
             "the approval."
         ),
     ),
-    ProviderNameBusy: ("warning", "Another candidate with the same name is being approved. Try again later."),
+    ProviderNameBusy: (
+        "warning",
+        (
+            "Another candidate with the same name has an unfinished approval. If it needs checking, resolve it; "
+            "otherwise try again later."
+        ),
+    ),
 }
 
 

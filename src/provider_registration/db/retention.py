@@ -23,7 +23,10 @@ HAS_MINIMUM = text("SELECT EXISTS (SELECT FROM event_retention)")
 async def find_obstacle(connection: AsyncConnection) -> str | None:
     """Why no event can be removed; None if old ones can."""
     if not await connection.scalar(MAY_PRUNE):
-        return "old events are kept: this role may not call prune_events, or its owner may not delete events"
+        return (
+            "old events are kept: this role may not call prune_events (see migrate --grant-to), "
+            "or the owner of that function may not delete events"
+        )
     if not await connection.scalar(HAS_MINIMUM):
         return "old events are kept: the owner of the tables has stored no minimum in event_retention"
     return None

@@ -56,7 +56,7 @@ class SchemaState(StrEnum):
     NEWER = "newer"  # an unknown revision: this release still works while a newer one migrates
     OLDER = "older"
     MISSING = "missing"
-    UNKNOWN = "unknown"  # the role cannot read it, or the database does not respond
+    UNKNOWN = "unknown"  # the role cannot read it, it has several rows, or the database does not respond
 
 
 STATE_OF_ERROR = {

@@ -64,14 +64,17 @@ class DeliveryResponse(BaseModel):
         description="Who gets it: `applicant`, `staff:2` (the second address in STAFF_MAIL_TO) or the ID of a webhook"
     )
     event: AboutEvent | None = Field(
-        description="What it is about, in a digest the newest registration; null for a link that was requested"
+        description="What it is about, in a digest the newest registration; null for a link that was requested "
+        "and for news of a webhook"
     )
     state: State = Field(
         description="`failed`: refused for good; `dead`: its attempts are used up; `unknown`: it may have been "
         "accepted, and is not sent again automatically"
     )
     attempts: int
-    next_attempt_at: datetime | None = Field(description="UTC; null when it is not tried again")
+    next_attempt_at: datetime | None = Field(
+        description="UTC; while `delivering`, when another process may take over; null when it is not tried again"
+    )
     last_status: int | None = Field(description="The last status code, of SMTP or HTTP")
     last_error: str | None
     created_at: datetime = Field(description="UTC")

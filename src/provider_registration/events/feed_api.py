@@ -88,7 +88,7 @@ async def stream_events(
     auth: AuthServiceDep,
     user: FollowerDep,
     _once: ParametersOnce,
-    last_event_id: Annotated[str | None, Header(description="Continue after this `id`; browsers send it")] = None,
+    last_event_id: Annotated[str | None, Header(description="Continue after this `id:` line; browsers send it")] = None,
 ) -> StreamingResponse:
     """Follow what happens to candidates. Without a cursor, it begins with the next event.
 

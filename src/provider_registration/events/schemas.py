@@ -58,11 +58,11 @@ EXAMPLE_FEED: dict[str, Any] = {
             "data": {},
         }
     ],
-    "next_after": "4182",
+    "next_after": "971",
 }
 
 
-EXAMPLE_STREAM = f"retry: 2000\n\nid: 4182\ndata: {json.dumps(EXAMPLE_FEED['events'][0])}\n\n"
+EXAMPLE_STREAM = f"retry: 2000\n\nid: 971\ndata: {json.dumps(EXAMPLE_FEED['events'][0])}\n\n"
 
 
 class EventQuery(BaseModel):
@@ -97,7 +97,9 @@ class StreamQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     after: Annotated[OpaqueText, Field(pattern=CURSOR)] | None = Field(
-        None, description="Continue after this cursor: `next_after` of a page, or the `id` of an event"
+        None,
+        description="Continue after this cursor: `next_after` of a page, or the `id:` line of a server-sent event; not "
+        "the `id` inside an event",
     )
     types: Annotated[str, Field(max_length=MAX_TYPES_LENGTH), AfterValidator(_types)] | None = Field(
         None, description="Only events of these types, separated by commas"

@@ -66,7 +66,7 @@ async def live() -> ProbeResponse:
     },
 )
 async def ready(schema: FoundSchema, response: Response) -> ProbeResponse:
-    """Whether requests can be served: the database responds, and its schema is not older than this release needs."""
+    """Whether requests can be served: the database responds; its schema is not known to be too old."""
     if schema and schema.is_usable:
         return ProbeResponse(status="ready")
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

@@ -42,7 +42,9 @@ COMMITTING: frozenset[Mode] = frozenset(
 
 
 class Fault(BaseModel):
-    """How the next requests fail. `delay` comes before the failure, and after the commit if there is one."""
+    """How the next requests fail. `delay` comes before the failure, and after the commit if there is one;
+    with `slow`, before it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

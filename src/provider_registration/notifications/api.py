@@ -32,6 +32,6 @@ SENT = "If there is an application with this e-mail address, a new link is being
 )
 @refuses(InvalidRequest.at("body", "contact_email", "Input should be an e-mail address"))
 async def request_lost_link(body: LostLinkBody, lost: LostLinksDep) -> LostLinkResponse:
-    """Send a new link to the e-mail address of an application. Open to everyone; other links keep working."""
+    """Send a new link to the e-mail address of an application. Open to everyone; the newest others still work."""
     await lost.request(body.contact_email)
     return LostLinkResponse(detail=SENT)

@@ -117,7 +117,7 @@ OLDEST_APPROVAL_SECONDS = Gauge(
 )
 ORPHANED_PROVIDERS = Gauge(
     "provider_service_orphaned_providers",
-    "Providers in billing that are linked to no candidate, as of the last sweep.",
+    "Providers ever recorded as linked to no candidate, as of the last sweep, even if deleted in billing since.",
     multiprocess_mode="livemostrecent",
 )
 EVENTS_DISPATCHED = Counter(

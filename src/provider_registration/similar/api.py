@@ -25,6 +25,6 @@ router = APIRouter(tags=["candidates"], route_class=Route)
 async def list_similar_candidates(
     candidate_id: CandidateId, candidates: CandidateServiceDep, service: SimilarServiceDep, _user: StaffDep
 ) -> SimilarListResponse:
-    """List candidates that may be the same company: with nearly the same name, e-mail domain or phone number."""
+    """List candidates that may be the same company: with nearly the same name, or the same domain or number."""
     similar = await service.similar_to(await candidates.browsing.candidate(candidate_id))
     return SimilarListResponse(similar=[SimilarResponse.model_validate(one) for one in similar])

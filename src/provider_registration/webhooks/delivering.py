@@ -253,7 +253,7 @@ class Deliverer:
         if row.disabled_reason is not None:
             logger.warning("webhook disabled", extra={**extra, "reason": DisabledReason(row.disabled_reason)})
         elif row.is_new_warning:
-            logger.warning("webhook failing; it will be disabled", extra=extra)
+            logger.warning("webhook failing; after 5 days of nothing but failures it is disabled", extra=extra)
         return row.disabled_reason is None
 
 

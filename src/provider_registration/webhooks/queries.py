@@ -50,7 +50,8 @@ FIND_WEBHOOK = statement("SELECT {webhook} FROM webhooks WHERE id = :webhook_id"
 
 LOCK_WEBHOOK = statement("SELECT {webhook} FROM webhooks WHERE id = :webhook_id FOR NO KEY UPDATE", webhook=WEBHOOK)
 
-# Change the fields that are not NULL. Enabling forgets earlier failures; one that is already disabled keeps its reason.
+# Change the fields that are not NULL. Enabling forgets earlier failures and the reason; disabling one that is already
+# disabled keeps its reason.
 UPDATE_WEBHOOK = statement(
     """
     UPDATE webhooks
@@ -87,8 +88,10 @@ ROTATE_SECRET = statement(
     """
     UPDATE webhooks
     SET secret = :secret,
-        previous_secret = :previous_secret,
-        previous_secret_expires_at = clock_timestamp() + make_interval(hours => :hours),
+        previous_secret = CAST(:previous_secret AS bytea),
+        previous_secret_expires_at = CASE
+            WHEN CAST(:previous_secret AS bytea) IS NOT NULL THEN clock_timestamp() + make_interval(hours => :hours)
+        END,
         updated_at = clock_timestamp()
     WHERE id = :webhook_id
     RETURNING {webhook}

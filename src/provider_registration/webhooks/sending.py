@@ -85,7 +85,9 @@ class Sender:
         if url.scheme == "http" and not self._allow_http:
             return "the URL does not start with https://, and WEBHOOKS_ALLOW_HTTP is false"
         refused = next((each for each in addresses if not self._rules.permits(each)), None)
-        return f"the host's IP address {refused} is not public" if refused is not None else None
+        if refused is None:
+            return None
+        return f"the host's IP address {refused} is neither public nor in WEBHOOKS_ALLOWED_NETWORKS"
 
     async def _addresses(self, url: WebhookUrl) -> list[IPAddress]:
         return [url.address] if url.address is not None else await self._resolver.resolve(url.host)

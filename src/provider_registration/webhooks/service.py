@@ -149,7 +149,7 @@ class WebhookService:
             await _audit(session, AuditType.WEBHOOK_DELETED, webhook_id, user_id)
 
     async def rotate_secret(self, webhook_id: UUID, *, user_id: UUID) -> NewSecret:
-        """Replace the secret; for ROTATION_HOURS messages are signed with both.
+        """Replace the secret; for ROTATION_HOURS messages are signed with both, unless the key of the first is lost.
 
         Raises:
             WebhookNotFound: there is none.
@@ -164,7 +164,9 @@ class WebhookService:
             previous = await session.scalar(queries.LOCK_SECRET, parameters)
             if previous is None:
                 raise WebhookNotFound(webhook_id)
-            parameters |= {"previous_secret": previous}
+            parameters |= {
+                "previous_secret": previous if box.can_open(previous, context=context_of(webhook_id)) else None
+            }
             row = (await session.execute(queries.ROTATE_SECRET, parameters)).mappings().one()
             await _audit(session, AuditType.WEBHOOK_SECRET_ROTATED, webhook_id, user_id)
         return NewSecret(Webhook.from_row(row), shown(secret))

@@ -51,7 +51,7 @@ class WebhookUrl:
             raise WebhookUrlRefused("it must be like https://host/path, without a user, backslash or fragment")
         scheme: Scheme = "https" if match[1].lower() == "https" else "http"
         if scheme == "http" and not allow_http:
-            raise WebhookUrlRefused("it must start with https://")
+            raise WebhookUrlRefused("it must start with https://, because WEBHOOKS_ALLOW_HTTP is false")
         authority = _HOST_AND_PORT.fullmatch(match[2])
         if authority is None:
             raise WebhookUrlRefused("its host or port is invalid")
