@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
@@ -109,7 +110,7 @@ class Writers:
     replicas: list[Replica]
     random: Random
     count: int = WRITERS
-    pause: float = 0.5  # seconds at most
+    left: float = inf  # companies that may register
     names: list[str] = field(default_factory=list)
     is_done: bool = False
 
@@ -125,6 +126,10 @@ class Writers:
 
     async def _write(self) -> None:
         while not self.is_done:
+            if not self.left:
+                await asyncio.sleep(0.05)
+                continue
+            self.left -= 1
             name = f"company-{uuid4().hex}"
             self.names.append(name)
             body = a_registration(company_name=name, contact_email=f"{name}@example.com", products=["apples"])
@@ -134,7 +139,7 @@ class Writers:
                 decide = self.random.choice([self.world.approve, self.world.reject])
                 if self.random.random() < 0.8:
                     await decide(self._any(), candidate)
-            await asyncio.sleep(self.random.uniform(0.0, self.pause))
+            await asyncio.sleep(self.random.uniform(0.0, 0.5))
 
     def _any(self) -> Replica:
         return self.random.choice(self.replicas)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -170,7 +170,7 @@ class Messages:
             await world.log_in(api)
             forged: list[str] = []
             hooks = [await _add_webhook(world, api, types, forged, stopping) for types in TYPES]
-            writers = Writers(world, [api], random, count=1, pause=1.5)
+            writers = Writers(world, [api], random, count=1, left=0)
             writing = asyncio.create_task(writers.run())
             start = row["last_position"]
             try:
@@ -204,6 +204,21 @@ class Messages:
             await self.world.kill(sender)
         self.interrupted.update([row["id"] for row in await self.world.fetch(END_LEASES)])
         await self.world.fetch(END_LEASE_OF_BROKER)
+
+    async def until(self, is_reached: Callable[[], bool]) -> None:
+        """Let companies register until a process is at its failpoint, but not more than it can handle."""
+        async with asyncio.timeout(REACHED_SECONDS):
+            while not is_reached():
+                self.writers.left = 2
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        while not is_reached():
+                            await asyncio.sleep(0.02)
+
+    async def some_moment(self) -> None:
+        """Let a few companies register meanwhile."""
+        self.writers.left = 5
+        await asyncio.sleep(self.random.uniform(0.0, 3.0))
 
     async def replay(self) -> None:
         """Ask for everything again while nobody sends."""
@@ -358,9 +373,9 @@ async def kill_senders_at(world: World, places: Sequence[str], random: Random) -
             victim = await messages.start_sender("victim", place)
             senders.append(victim)
             if place == SOME_MOMENT:
-                await asyncio.sleep(random.uniform(0.0, 3.0))
+                await messages.some_moment()
             else:
-                await victim.wait_until_dead(REACHED_SECONDS)
+                await messages.until(lambda victim=victim: not victim.is_alive)
             await messages.end(senders)
             messages.counted["kills"] += 1
         return await messages.check()
@@ -376,9 +391,9 @@ async def kill_database_of_senders_at(world: World, places: Sequence[str], rando
                 await messages.replay()
             sender = await messages.start_sender("sender", place, action="wait")
             if place == SOME_MOMENT:
-                await asyncio.sleep(random.uniform(0.0, 3.0))
+                await messages.some_moment()
             else:
-                await sender.wait_until_reached()
+                await messages.until(lambda sender=sender: sender.reached)
             cluster.kill()
             messages.counted["kills of PostgreSQL"] += 1
             goes_on_before = place != SOME_MOMENT and random.random() < 0.5
