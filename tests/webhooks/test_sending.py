@@ -88,7 +88,7 @@ async def test_a_host_with_an_internal_ip_address_is_not_called(sender_to, answe
     async with receiving() as receiver:
         response = await sender_to(Names(receiver_example=[answers])).post(url_of(receiver, scheme="http"), {}, BODY)
 
-    assert "not public" in response.error
+    assert "neither public" in response.error
     assert receiver.connections == 0
 
 
@@ -104,7 +104,7 @@ async def test_a_name_that_changes_after_the_check_is_not_followed(sender_to):
 
     assert first.is_success
     assert len(receiver.messages) == 1
-    assert "not public" in second.error
+    assert "neither public" in second.error
     assert inside.connections == 0
 
 
@@ -222,6 +222,44 @@ async def test_a_response_without_end_counts_by_its_status(sender_to, respond):
 
     assert response.status == 202
     assert time.monotonic() - started < 3
+
+
+async def flooding_informational(_message, writer):
+    while True:
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        await writer.drain()
+
+
+async def flooding_tiny_chunks(_message, writer):
+    writer.write(b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"1\r\nx\r\n" * 1000)
+        await writer.drain()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(("respond", "status"), [(flooding_informational, None), (flooding_tiny_chunks, 202)])
+async def test_a_flood_of_tiny_parts_is_cut_off_and_others_have_their_turn(
+    sender_to, authority, respond, status, scheme
+):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with receiving(tls=authority.server("receiver.example") if scheme == "https" else None) as receiver:
+        receiver.respond = respond
+        counting = asyncio.create_task(others())
+        response = await sender_to(seconds=60).post(url_of(receiver, scheme=scheme), {}, BODY)
+        counting.cancel()
+
+    assert response.status == status
+    assert (response.error is None) == (status is not None)
+    assert "no response within" not in (response.error or "")
+    assert turns >= sending.MAX_RECEIVED_BYTES // sending.READ_BYTES
 
 
 @pytest.mark.parametrize("bytes_sent", [b"", b"no HTTP at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000])

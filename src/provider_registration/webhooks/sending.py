@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import httpcore
 import httpx
 
 from provider_registration import __version__
@@ -19,9 +21,10 @@ ATTEMPT_SECONDS = 15.0  # with name resolution
 CONNECT_SECONDS = 5.0  # for each IP address
 MAX_ADDRESSES = 3  # of a host, tried one after another until one accepts the connection
 MAX_RESPONSE_BYTES = 64 * 1024
+MAX_RECEIVED_BYTES = 2 * MAX_RESPONSE_BYTES  # with the head and what frames the body
+READ_BYTES = 2048  # at once: a byte a chunk, they are parsed in 20 ms, in which nothing else runs
 MAX_SHOWN = 200  # characters of the response
 NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
-LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class _Attempt:
             },
         )
         # A transport for each attempt: a pool keyed by IP address would reuse the connection of another host name.
-        async with httpx.AsyncHTTPTransport(verify=self._tls, limits=LIMITS, trust_env=False) as transport:
+        async with _Transport(self._tls) as transport:
             received = await transport.handle_async_request(request)
             try:
                 self.response = Response(
@@ -148,6 +151,61 @@ class _Attempt:
             finally:
                 await received.aclose()
         return Response(self.response.status, _shown(bytes(text)), self.response.retry_after)
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """A transport for one connection, which reads a bounded number of bytes."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        super().__init__(verify=tls, trust_env=False)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls, max_connections=1, max_keepalive_connections=0, network_backend=_Backend()
+        )
+
+
+class _Backend(httpcore.AnyIOBackend):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(await super().connect_tcp(host, port, timeout, local_address, socket_options))
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """Reads little at once and not much in all: informational responses and tiny chunks would never end."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left = MAX_RECEIVED_BYTES
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        await asyncio.sleep(0)  # bytes that have arrived are read without a pause
+        if self._left <= 0:
+            raise httpcore.ReadError("the response is too long")
+        received = await self._stream.read(min(max_bytes, READ_BYTES), timeout)
+        self._left -= len(received)
+        return received
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's
+        return self._stream.get_extra_info(info)
 
 
 def _shown(text: bytes) -> str:
