@@ -10,6 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from provider_registration.db.database import Database
+from provider_registration.privacy.service import erase_person
+
 CANDIDATES = "/candidates"
 STATUS_URL = re.compile(r"/applications/([A-Za-z0-9_-]{43})")
 KEPT = "SELECT status_secret_hash FROM candidates WHERE id = $1"
@@ -118,6 +121,18 @@ async def test_a_decision_keeps_the_link(registered, admin, database):
 
 async def test_a_link_for_an_unknown_candidate_is_not_found(replace):
     response = await replace(uuid4())
+
+    assert response.status_code == 404
+    assert response.json()["type"].endswith(":candidate-not-found")
+
+
+async def test_an_erased_candidate_gets_no_link(register, replace, settings):
+    candidate = await register()
+    database = Database(settings.database_url, pool_size=1)
+    await erase_person(database, candidate["contact_email"])
+    await database.close()
+
+    response = await replace(candidate["candidate_id"])
 
     assert response.status_code == 404
     assert response.json()["type"].endswith(":candidate-not-found")

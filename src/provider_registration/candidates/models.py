@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import Row, RowMapping
 
 from provider_registration.candidates.company import FACTS, Company, Product
-from provider_registration.candidates.search_text import search_text
+from provider_registration.candidates.search_text import ERASED_DOMAIN, search_text
 from provider_registration.candidates.status_secrets import hash_of_secret
 from provider_registration.web.pagination import Position
 from provider_registration.web.text import canonical_email
@@ -67,6 +67,11 @@ class Candidate(Company):
     rejection_reason: str | None
     rejected_by: UUID | None
     approval: ApprovalSummary | None
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether its personal data was erased."""
+        return self.contact_email.endswith(ERASED_DOMAIN)
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:

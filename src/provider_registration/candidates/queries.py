@@ -266,12 +266,13 @@ ADD_STATUS_LINK = text("""
 # End one of these links.
 END_STATUS_LINK = text("DELETE FROM status_links WHERE secret_hash = decode(:status_secret_hash, 'hex')")
 
-# Replace a candidate's status secret; only its hash, in hexadecimal, is stored. A trigger ends the links in e-mails.
+# Replace a candidate's status secret, unless its personal data was erased; only its hash, in hexadecimal, is stored. A
+# trigger ends the links in e-mails.
 REPLACE_STATUS_SECRET = text("""
     WITH replaced AS (
         UPDATE candidates
         SET status_secret_hash = decode(:status_secret_hash, 'hex')
-        WHERE id = :candidate_id
+        WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'
         RETURNING id, version
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version)

@@ -121,7 +121,7 @@ class CandidateService:
         """Replace a candidate's status secret; the old link, and those in e-mails, stop working.
 
         Raises:
-            CandidateNotFound: there is none.
+            CandidateNotFound: there is none, or its personal data was erased.
         """
         secret = new_status_secret()
         parameters = {

@@ -65,7 +65,7 @@ async def show_candidate(
         is_older=before is not None,
         names_of_events=EVENTS,
         shows_errors=signed_in.may_audit,
-        can_create_links=service.creates_status_links,
+        can_create_links=service.creates_status_links and not candidate.is_erased,
         similar=await similar.similar_to(candidate),
     )
 
