@@ -314,6 +314,48 @@ async def test_requests_of_one_address_wait_for_one_another(settings, run_servic
     assert served == [422, 422]
 
 
+@pytest.mark.parametrize(
+    ("content_type", "later"),
+    [("text/event-stream; charset=utf-8", [200, 200]), ("text/csv; charset=utf-8", [429, 429])],
+)
+async def test_only_open_event_streams_leave_their_place_to_others(monkeypatch, content_type, later):
+    monkeypatch.setattr(rate_limit_middleware, "MAX_CONCURRENT", 1)
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def app(scope, _receive, send):
+        headers = [(b"content-length", b"1"), (b"content-type", content_type.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["path"] == "/open":
+            began.set()
+            await may_end.wait()
+        await send({"type": "http.response.body", "body": b"a"})
+
+    limits = RateLimits(storage_url="", login="", registration="", default="")
+    limited = rate_limit_middleware.RateLimitMiddleware(
+        app, limits=limits, caller_of=rate_limit_middleware.network_of_client
+    )
+
+    async def ask(path):
+        statuses = []
+
+        async def send(message):
+            statuses.append(message.get("status"))
+
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [], "client": ("192.0.2.1", 1)}
+        await limited(scope, None, send)
+        return statuses[0]
+
+    stream = asyncio.create_task(ask("/open"))
+    await asyncio.wait_for(began.wait(), 5)
+    while_open = [await ask("/"), await ask("/")]
+    may_end.set()
+
+    assert await stream == 200
+    assert while_open == later
+    assert await ask("/") == 200
+    assert not limited._turns
+
+
 async def test_a_slowly_read_response_keeps_no_turn(monkeypatch):
     monkeypatch.setattr(rate_limit_middleware, "MAX_RUNNING", 1)
     is_read = asyncio.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,7 +51,8 @@ class RateLimitMiddleware:
             await problem_response(TooManyRequests(CONCURRENT_RETRY_SECONDS), request)(scope, receive, send)
             return
         turns.present += 1
-        try:
+        with ExitStack() as place:
+            place.callback(self._leave, caller, turns)
             async with AsyncExitStack() as turn:
                 # Not for sessions: they belong to known users, whose approvals may take a long time.
                 if caller == network_of_client(request):
@@ -59,16 +60,19 @@ class RateLimitMiddleware:
 
                 async def send_after_turn(message: Message) -> None:
                     await turn.aclose()  # the work is done: a slow reader blocks no one
+                    if _begins_event_stream(message):
+                        place.close()  # a session's streams are bounded: those of many sessions block no one
                     await send(message)
 
                 if (refusal := await self._refusal(caller)) is None:
                     await self._app(scope, receive, send_after_turn)
                 else:
                     await problem_response(refusal, request)(scope, receive, send_after_turn)
-        finally:
-            turns.present -= 1
-            if not turns.present:
-                del self._turns[caller]
+
+    def _leave(self, caller: str, turns: _Turns) -> None:
+        turns.present -= 1
+        if not turns.present:
+            del self._turns[caller]
 
     async def _refusal(self, caller: str) -> TooManyRequests | None:
         try:
@@ -76,6 +80,12 @@ class RateLimitMiddleware:
         except TooManyRequests as error:
             return error
         return None
+
+
+def _begins_event_stream(message: Message) -> bool:
+    return message["type"] == "http.response.start" and any(
+        name == b"content-type" and value.startswith(b"text/event-stream") for name, value in message["headers"]
+    )
 
 
 def network_of_client(request: Request) -> str:
