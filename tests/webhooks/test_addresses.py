@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+import httpx
 import pytest
 
 from provider_registration.webhooks.addresses import AddressRules
@@ -96,6 +97,16 @@ INTERNAL = {
         "https://exam_ple..com/",
         "https://" + "a" * 64 + ".com/",
         "https://example.com/" + "a" * 2000,
+        "https://example.com/" + "é" * 331,
+    ],
+    "dot segments": [
+        "https://example.com/.",
+        "https://example.com/..?a",
+        "https://example.com/a/../b",
+        "https://example.com/a/./b",
+        "https://example.com/a/%2e%2E/b",
+        "https://example.com/a/.%2e?/",
+        "https://example.com/%2e/b",
     ],
 }
 
@@ -123,6 +134,12 @@ def test_a_url_that_leads_inside_is_refused(text):
             "https://hooks.example.com/services/T0/B0/x?",
             "hooks.example.com",
         ),
+        (
+            "https://example.com/.../.well-known/a./?b=/../c/.",
+            "https://example.com/.../.well-known/a./?b=/../c/.",
+            "example.com",
+        ),
+        ("https://example.com/" + "é" * 330, "https://example.com/" + "%C3%A9" * 330, "example.com"),
     ],
 )
 def test_a_public_url_is_kept_in_one_form(text, canonical, authority):
@@ -132,6 +149,7 @@ def test_a_public_url_is_kept_in_one_form(text, canonical, authority):
     assert url.authority == authority
     assert WebhookUrl.stored(canonical) == url
     assert WebhookUrl.parse(canonical, rules=PUBLIC, allow_http=False) == url
+    assert httpx.URL(scheme=url.scheme, host=url.host, raw_path=url.target.encode()).raw_path == url.target.encode()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ _FORM = re.compile(r"(https?)://([^/?#\\@]+)(/[^#\\]*|\?[^#\\]*)?", re.IGNORECAS
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # a last label that makes a host an IPv4 address (WHATWG URL, 3.5)
+_DOT_SEGMENT = re.compile(r"/(\.|%2e){1,2}(?=/|$)", re.IGNORECASE)  # in a path
 _SAFE_IN_PATH = "%/:@!$&'()*+,;=~?[]|-._"
 # Names that never lead to the public internet (RFC 6761, 6762, 8375, 9476, and ICANN's decision on .internal).
 INTERNAL_NAMES = ("localhost", "localdomain", "local", "internal", "home.arpa", "lan", "corp", "home", "intranet")
@@ -59,7 +60,12 @@ class WebhookUrl:
         if not 1 <= port <= MAX_PORT:
             raise WebhookUrlRefused("its port is not between 1 and 65535")
         target = quote(match[3] or "/", safe=_SAFE_IN_PATH)
-        return cls(scheme, _host(authority[1], rules), port, target if target.startswith("/") else f"/{target}")
+        if _DOT_SEGMENT.search(target.partition("?")[0]):  # the client would remove it (RFC 3986, 5.2.4)
+            raise WebhookUrlRefused("its path has a segment . or ..")
+        url = cls(scheme, _host(authority[1], rules), port, target if target.startswith("/") else f"/{target}")
+        if len(str(url)) > MAX_URL_LENGTH:
+            raise WebhookUrlRefused(f"it has more than {MAX_URL_LENGTH} characters once it is percent-encoded")
+        return url
 
     @classmethod
     def stored(cls, text: str) -> Self:
