@@ -117,6 +117,12 @@ def test_every_name_has_a_bounded_number_of_keys():
     assert len(searched_keys(facts("word " * 50, "a@company.example", "+49 221 5550 100"))) <= 10
 
 
+def test_a_name_that_normalisation_makes_longer_is_cut():
+    name = "\ufdfa" * 250
+
+    assert core_words(name) == core_words(unicodedata.normalize("NFKC", name)[:255])
+
+
 def test_keys_stay_as_they_are():
     """Stored keys do not change: another rule needs a migration that empties the column."""
     assert stored_keys(Facts("Früchte Müller GmbH", "info@fruechte.example", "+49 221 5550 100")) == KEYS

@@ -10,11 +10,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from provider_registration.candidates.models import Candidate
 from provider_registration.db.database import Database
 from provider_registration.privacy.service import erase_person
 from provider_registration.settings import DatabaseSettings
-from provider_registration.similar import filling
+from provider_registration.similar import filling, service
 from provider_registration.similar.filling import fill_keys, keep_keys_filled
+from provider_registration.similar.service import SimilarService
 
 
 def a_name():
@@ -151,6 +153,26 @@ async def test_nothing_is_kept_of_an_erased_candidate(own, connection):
 
     await fill_keys(own)
     assert await keys_of(connection, candidate_id) == []
+
+
+async def test_names_are_compared_outside_the_event_loop(own, connection, monkeypatch):
+    one, other = [await connection.fetchval(ADD, f"{name}@kaspar.example") for name in "ab"]
+    await fill_keys(own)
+    compare, threads = service._compare, set()
+
+    def watched(*arguments):
+        threads.add(threading.get_ident())
+        return compare(*arguments)
+
+    monkeypatch.setattr(service, "_compare", watched)
+    candidate = Candidate.model_construct(
+        candidate_id=one, company_name="Obsthof Kaspar", contact_email="a@kaspar.example", phone=None
+    )
+    similar = await SimilarService(own).similar_to(candidate)
+
+    assert [each.candidate_id for each in similar] == [other]
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 async def test_what_was_erased_while_keys_were_computed_is_not_stored(own, connection, monkeypatch):

@@ -12,6 +12,7 @@ from rapidfuzz.distance import OSA
 from provider_registration.candidates.search_text import words_of
 
 SHORTEST_MISTYPED = 5  # letters of a word in which one may be wrong; names like HPS and KPS differ in one
+MAX_NAME_LENGTH = 255  # that is compared: normalisation can turn one character into 18
 SHORTEST_REJOINED = 8  # letters of a name whose words may also be divided otherwise
 
 # Of languages without spaces, and of scripts that cleanco's list leaves out. They are removed anywhere in a name.
@@ -47,7 +48,7 @@ LEGAL_FORMS = frozenset(
 
 def core_words(company_name: str) -> list[str]:
     """The words of a name in ASCII, without legal forms at its ends; all words if there is nothing else."""
-    name = _OTHER_SCRIPTS.sub(" ", unicodedata.normalize("NFKC", company_name).casefold())
+    name = _OTHER_SCRIPTS.sub(" ", unicodedata.normalize("NFKC", company_name)[:MAX_NAME_LENGTH].casefold())
     words = _merged(words_of(name) or words_of(company_name))
     first, last = 0, len(words)
     while last - first > 1 and (words[last - 1] in LEGAL_FORMS or words[last - 1] in CONJUNCTIONS):

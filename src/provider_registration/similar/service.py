@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 from sqlalchemy import RowMapping
 
 from provider_registration.candidates.models import Candidate, Status
@@ -28,10 +31,15 @@ class SimilarService:
         parameters = {"keys": searched_keys(facts), "max_rows": MAX_ROWS, "candidate_id": candidate.candidate_id}
         async with self._database.statement() as session:
             rows = (await session.execute(queries.FIND_WITH_KEYS, parameters)).mappings().all()
-        words = core_words(facts.company_name)
-        found = [similar for row in rows if (similar := _compare(facts, words, row))]
-        found.sort(key=lambda one: (-len(one.reasons), -one.name_score, one.updated_at, one.candidate_id))
-        return found[:MAX_SIMILAR]
+        # 500 long names take up to 0.2 s.
+        return await asyncio.to_thread(_likeliest, facts, rows)
+
+
+def _likeliest(facts: Facts, rows: Sequence[RowMapping]) -> list[SimilarCandidate]:
+    words = core_words(facts.company_name)
+    found = [similar for row in rows if (similar := _compare(facts, words, row))]
+    found.sort(key=lambda one: (-len(one.reasons), -one.name_score, one.updated_at, one.candidate_id))
+    return found[:MAX_SIMILAR]
 
 
 def _compare(facts: Facts, words: list[str], row: RowMapping) -> SimilarCandidate | None:
