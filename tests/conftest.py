@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -88,6 +89,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+    if hypothesis := sys.modules.get("hypothesis"):  # a busy machine may stall in any example
+        hypothesis.settings.register_profile("stalling", deadline=None)
+        hypothesis.settings.load_profile("stalling")
     # A service that stops would make the collector look through them after all.
     gc.freeze = gc.unfreeze = lambda: None
 

@@ -105,10 +105,10 @@ DROP_INDEX = f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}"  # an interrupted run 
 
 def upgrade() -> None:
     """Add the column and replace the function, then build the index concurrently."""
-    op.execute(ADD_USE)
-    op.execute(PRUNE.format(**ADDITIONS))
-    op.execute(SET_SEARCH_PATH)
-    with op.get_context().autocommit_block():
+    with op.get_context().autocommit_block():  # one statement at a time, so that locks of tables in use are short
+        op.execute(ADD_USE)
+        op.execute(PRUNE.format(**ADDITIONS))
+        op.execute(SET_SEARCH_PATH)
         op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         op.execute(DROP_INDEX)
         op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON approval_events (at, id)")

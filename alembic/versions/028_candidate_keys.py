@@ -90,12 +90,12 @@ ADD_ALL = "INSERT INTO candidate_keys (candidate_id) SELECT id FROM candidates O
 
 def upgrade() -> None:
     """Create the table and its triggers, and add the rows in batches; the service's processes fill them."""
-    for statement in (*TABLES, ADD, EMPTY, SET_SEARCH_PATH, *TRIGGERS):
-        op.execute(statement)
-    if op.get_context().as_sql:
-        op.execute(ADD_ALL)
-        return
-    with op.get_context().autocommit_block():
+    with op.get_context().autocommit_block():  # one statement at a time, so that locks of tables in use are short
+        for statement in (*TABLES, ADD, EMPTY, SET_SEARCH_PATH, *TRIGGERS):
+            op.execute(f"-- squawk-ignore require-concurrent-index-creation\n{statement.strip()}")  # of a new table
+        if op.get_context().as_sql:
+            op.execute(ADD_ALL)
+            return
         connection, after = op.get_bind(), None
         while last := connection.execute(FIND_BATCH_END, {"after": after, "batch": BATCH}).scalar():
             connection.execute(ADD_BATCH, {"after": after, "last": last})
