@@ -104,6 +104,27 @@ async def test_after_the_message_a_lost_connection_leaves_it_uncertain(box, how)
     assert type(error) is MailUncertain
 
 
+@pytest.mark.parametrize("answer", ["354 go on", "100 x", "0 x", "-50 x", "25 x", "650 x", "hello"])
+async def test_after_the_message_a_reply_of_neither_success_nor_failure_leaves_it_uncertain(box, answer):
+    box.answers["DATA"] = [answer]
+
+    [error, other] = await send(box.url(), a_mail(), a_mail())
+
+    assert (type(error), error.status) == (MailUncertain, None)
+    assert type(other) is MailDeferred  # the replies that follow may be to something else
+
+
+@pytest.mark.parametrize("answer", ["100 x", "0 x", "-50 x", "650 x", "hello"])
+@pytest.mark.parametrize("command", ["MAIL", "RCPT"])
+async def test_before_the_message_a_reply_that_is_none_defers_it_without_a_status(box, command, answer):
+    box.answers[command] = [answer]
+
+    [error] = await send(box.url(), a_mail())
+
+    assert (type(error), error.status) == (MailDeferred, None)
+    assert box.mails == []
+
+
 async def test_a_connection_that_was_lost_carries_nothing_more(box):
     box.answers["DATA"] = [DIE]
 

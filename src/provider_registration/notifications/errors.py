@@ -16,7 +16,7 @@ class MailError(Exception):
 
 
 class MailDeferred(MailError):
-    """Not accepted now (4xx), or the connection ended before the message was sent: it can be sent again."""
+    """Not accepted now (4xx), or no valid reply before the message was sent: it can be sent again."""
 
 
 class MailRefused(MailError):
@@ -24,4 +24,4 @@ class MailRefused(MailError):
 
 
 class MailUncertain(MailError):
-    """The connection ended after the message was sent, before the reply: it may have been accepted."""
+    """No valid reply after the message was sent: it may have been accepted."""

@@ -25,7 +25,8 @@ CONNECTING_SECONDS = 60.0  # until signed in
 TIMEOUT = 20.0  # for each command
 ACCEPTING_SECONDS = 120.0  # for the reply to a whole message: servers check it first (RFC 5321 section 4.5.3.2.6)
 LEASE_SECONDS = 300.0  # longer than an e-mail can take, from its claim to its outcome
-START_INPUT, TEMPORARY, PERMANENT = 354, 400, 500
+START_INPUT, PERMANENT = 354, 500
+SUCCESSES, FAILURES, REPLIES = range(200, 300), range(400, 600), range(200, 600)  # RFC 5321 section 4.2.1
 ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)")  # RFC 3463
 NO_STARTTLS = "starttls=off"  # query of SMTP_URL
 
@@ -107,8 +108,11 @@ class Connection:
         except (Exception, asyncio.CancelledError) as error:
             self.close()
             raise MailUncertain(f"no reply to the message: {type(error).__name__}") from error
-        if code >= TEMPORARY:
+        if code in FAILURES:
             raise _error_of("the message", code, text)
+        if code not in SUCCESSES:
+            self.close()
+            raise MailUncertain("no valid reply to the message")
 
     async def _start(self, mail: Mail) -> SMTPProtocol:
         """Everything before the message itself: until here the server cannot have accepted it."""
@@ -129,6 +133,9 @@ class Connection:
         except (SMTPException, OSError) as error:
             smtp.close()
             raise MailDeferred(f"no reply to {command}: {type(error).__name__}") from error
+        if code not in REPLIES:
+            smtp.close()
+            raise MailDeferred(f"no valid reply to {command}")
         with suppress(SMTPException, OSError):
             await smtp.rset()  # for the next e-mail
         raise _error_of(command, code, text)
