@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from click.testing import CliRunner
 
+from provider_registration.cli import main
 from provider_registration.deliveries.service import DeliveryService
 from provider_registration.webhooks import delivering
 from provider_registration.webhooks.sending import Sender
@@ -139,6 +141,29 @@ async def test_the_last_of_several_decisions_counts(staff):
     for kind in ("approved", "erased"):
         data = seen[f"candidate.{kind}"]
         assert (data["status"], data["provider_id"]) == ("approved", approved["provider_id"])
+
+
+async def test_of_a_response_that_comes_after_the_erasure_only_the_status_is_kept(staff, own_database_url):
+    going_on = asyncio.Event()
+
+    async def slow(_message, writer):
+        await going_on.wait()
+        writer.write(answer(409, "duplicate of a company"))
+
+    async with receiving() as receiver:
+        receiver.respond = slow
+        webhook = await staff.add(receiver)
+        candidate = await staff.register()
+        await receiver.has(1)
+        email = (await staff.client.get(f"/candidates/{candidate}")).json()["contact_email"]
+        arguments = ("erase-data", email, "--yes")
+        environment = {"DATABASE_URL": own_database_url}
+        result = await asyncio.to_thread(CliRunner().invoke, main, arguments, env=environment)
+        assert result.exit_code == 0, result.output
+        going_on.set()
+        row = await staff.until(webhook, state="pending", last_status=409)
+
+    assert row["last_error"] == "status 409"
 
 
 async def test_a_failed_attempt_is_repeated_with_the_same_id_and_a_new_signature(staff, monkeypatch):

@@ -64,10 +64,20 @@ CLAIM_DELIVERIES = text("""
     ORDER BY claimed.id
 """)
 
-# Record the outcome of an attempt, unless its lease ended and another process took it over.
+# Record the outcome of an attempt, unless its lease ended and another process took it over. Of a response about the
+# erased candidate :candidate_id only the status is kept; FOR KEY SHARE waits for an erasure.
 RECORD_OUTCOME = text("""
+    WITH erased AS MATERIALIZED (
+        SELECT contact_email = 'erased-' || id || '@erased.invalid' AS is_erased
+        FROM candidates
+        WHERE id = CAST(:candidate_id AS uuid)
+        FOR KEY SHARE
+    )
     UPDATE deliveries
-    SET state = CAST(:state AS text), last_status = :status, last_error = :error, updated_at = clock_timestamp(),
+    SET state = CAST(:state AS text), last_status = CAST(:status AS integer), updated_at = clock_timestamp(),
+        last_error = CASE
+            WHEN (SELECT is_erased FROM erased) THEN 'status ' || CAST(:status AS integer) ELSE CAST(:error AS text)
+        END,
         next_attempt_at = CASE
             WHEN CAST(:state AS text) = 'pending' THEN clock_timestamp() + make_interval(secs => :retry_after)
         END

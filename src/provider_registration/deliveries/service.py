@@ -44,9 +44,11 @@ class DeliveryService:
 
     async def record(self, delivery: Delivery, outcome: Outcome) -> None:
         """Record the outcome of an attempt; nothing changes if its lease ended and another process took it over."""
+        has_response = delivery.kind is Kind.WEBHOOK and outcome.error and outcome.status
         parameters = {
             "delivery_id": delivery.id,
             "lease_ends_at": delivery.lease_ends_at,
+            "candidate_id": delivery.event.candidate_id if delivery.event and has_response else None,
             "state": outcome.state,
             "status": outcome.status,
             "error": outcome.error,
