@@ -78,6 +78,24 @@ async def test_one_address_gets_three_links_an_hour(post):
     await post.mails(4)
 
 
+async def test_a_request_ends_no_link_however_many_there_are(post):
+    candidate = await post.register()
+    [received] = await post.mails(1)
+    await post.connection.execute(
+        "INSERT INTO status_links (secret_hash, candidate_id) "
+        "SELECT sha256(CAST(CAST(n AS text) AS bytea)), $1::text::uuid FROM generate_series(1, 18) AS n",
+        candidate["candidate_id"],
+    )
+
+    assert (await ask(post, candidate["contact_email"])).status_code == 202
+    await post.mails(2)
+    assert (await ask(post, candidate["contact_email"])).status_code == 202
+
+    await post.mails(2)
+    assert await post.connection.fetchval("SELECT count(*) FROM status_links") == 20
+    assert await post.shows_application(secret_in(received))
+
+
 async def test_an_unknown_address_is_limited_alike(post):
     answers = [await ask(post, "nobody@huerta.example") for _ in range(4)]
 

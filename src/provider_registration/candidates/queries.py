@@ -242,17 +242,21 @@ FIND_APPLICATION = statement(
     facts=FACTS_COLUMNS,
 )
 
-# Add a link to a candidate's status page beside the others; only the hash of its secret is stored. The oldest ones end,
-# so that requests for lost links do not fill the table. No row if the personal data was erased: FOR SHARE waits for an
+# Add a link to a candidate's status page beside the others; only the hash of its secret is stored. The oldest one
+# stays, and the next oldest end if there are many. No row if the personal data was erased: FOR SHARE waits for an
 # erasure; one that waits for this statement ends this link too, by its trigger.
 ADD_STATUS_LINK = text("""
     WITH ended AS (
         DELETE FROM status_links
         WHERE secret_hash IN (
-            SELECT secret_hash FROM status_links
-            WHERE candidate_id = :candidate_id
-            ORDER BY created_at DESC
-            OFFSET :others
+            SELECT secret_hash
+            FROM (
+                SELECT secret_hash, row_number() OVER (ORDER BY created_at DESC) AS age,
+                       count(*) OVER () AS oldest
+                FROM status_links
+                WHERE candidate_id = :candidate_id
+            ) AS links
+            WHERE age > :others AND age < oldest
         )
     )
     INSERT INTO status_links (secret_hash, candidate_id)
@@ -261,7 +265,7 @@ ADD_STATUS_LINK = text("""
     WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'
     FOR SHARE
     RETURNING candidate_id
-""").bindparams(others=MAX_STATUS_LINKS - 1)
+""").bindparams(others=MAX_STATUS_LINKS - 2)
 
 # End one of these links.
 END_STATUS_LINK = text("DELETE FROM status_links WHERE secret_hash = decode(:status_secret_hash, 'hex')")

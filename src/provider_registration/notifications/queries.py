@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from provider_registration.candidates.queries import MAX_STATUS_LINKS
+
 # Subscription of the dispatcher: e-mails to companies about their applications. Nothing is sent about what another
 # release or a change by hand did.
 SUBSCRIBE = text("""
@@ -97,10 +99,12 @@ COUNT_PENDING = text("""
 # The host, and the port if it is not the default, of a webhook's URL, whose path may be secret.
 FIND_WEBHOOK_HOST = text("SELECT split_part(url, '/', 3) FROM webhooks WHERE id = :webhook_id")
 
-# Have a link sent to the company with an e-mail address, if there is one.
+# Have a link sent to the company with an e-mail address, if there is one, and not too many links were e-mailed already:
+# others can ask too, so a request ends no link.
 REQUEST_LINK = text("""
     INSERT INTO deliveries (kind, target, data)
     SELECT 'email', 'applicant', jsonb_build_object('candidate_id', id)
     FROM candidates
     WHERE contact_email_canonical = :email_canonical
-""")
+      AND (SELECT count(*) FROM status_links WHERE candidate_id = candidates.id) < :most
+""").bindparams(most=MAX_STATUS_LINKS)
