@@ -447,6 +447,28 @@ async def test_a_replay_has_what_is_being_numbered_while_it_begins(staff, own_da
     await dispatcher.close()
 
 
+async def test_a_replay_goes_on_after_an_event_that_is_removed_meanwhile(staff, own_database_url, caplog):
+    remover = await asyncpg.connect(own_database_url)
+    async with receiving() as receiver:
+        before = datetime.now(UTC)
+        removed, kept = await staff.register(), await staff.register()
+        await dispatched(staff)
+        webhook = await staff.add(receiver)
+        async with remover.transaction():
+            await remover.execute("SET LOCAL session_replication_role = replica")
+            await remover.execute("DELETE FROM event_positions WHERE candidate_id = $1::text::uuid", removed)
+            await remover.execute("DELETE FROM candidate_events WHERE candidate_id = $1::text::uuid", removed)
+            await staff.client.post(f"/webhooks/{webhook}/replay", json={"since": before.isoformat()})
+            async with asyncio.timeout(20):
+                while not await staff.database.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+                    await asyncio.sleep(0.01)
+        [message] = await receiver.has(1)
+    await remover.close()
+
+    assert message.event["data"]["candidate_id"] == kept
+    assert "looking for due webhooks failed" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("since", "expected"), [(8, (7, 42)), (7, (7, 0)), (3, (3, 0)), (1, (1, 0))], ids=["ahead", "at", "behind", "older"]
 )

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
+
 from provider_registration.db.database import Database, DatabaseUnavailable
 from provider_registration.deliveries.models import Delivery, EventToSend, Kind, Outcome, State
 from provider_registration.deliveries.service import DeliveryService
@@ -90,9 +92,12 @@ class Deliverer:
             if deleted := [target for target in due if target not in found]:
                 async with self._database.statement() as session:
                     await session.execute(queries.FORGET_DELIVERIES, {"targets": deleted, "batch": FORGET_BATCH})
-        async with self._database.transaction() as session:
-            goes_on = await session.scalar(queries.REPLAY, {"batch": REPLAY_BATCH, "scan": REPLAY_SCAN})
-            await reach("webhook.before-replay-commit")
+        try:
+            async with self._database.transaction() as session:
+                goes_on = await session.scalar(queries.REPLAY, {"batch": REPLAY_BATCH, "scan": REPLAY_SCAN})
+                await reach("webhook.before-replay-commit")
+        except IntegrityError:  # an event was removed meanwhile: the next look does not see it
+            return True
         return bool(goes_on)
 
     async def observe(self) -> bool:
