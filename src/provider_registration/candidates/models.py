@@ -18,6 +18,7 @@ from provider_registration.web.pagination import Position
 from provider_registration.web.text import canonical_email
 
 # The longest lease of an approval: 1.5 times BILLING_DEADLINE_SECONDS, which is 300 at most.
+MAX_STATUS_LINKS = 20  # in e-mails about one candidate
 LONGEST_SECONDS = 450
 
 

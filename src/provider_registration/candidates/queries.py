@@ -5,13 +5,11 @@ from __future__ import annotations
 from sqlalchemy import DateTime, Float, Text, bindparam, text
 
 from provider_registration.candidates.company import FACTS
-from provider_registration.candidates.models import LONGEST_SECONDS
+from provider_registration.candidates.models import LONGEST_SECONDS, MAX_STATUS_LINKS
 from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
 from provider_registration.db.statements import statement
 
 INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
-
-MAX_STATUS_LINKS = 20  # in e-mails about one candidate
 
 # The facts about a company: "company_name, contact_email, ...".
 FACTS_COLUMNS = ", ".join(FACTS)

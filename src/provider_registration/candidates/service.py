@@ -135,7 +135,7 @@ class CandidateService:
         return secret
 
     async def add_status_link(self, candidate_id: UUID) -> str | None:
-        """The secret of a new link to a candidate's status page, for an e-mail; the newest others still work.
+        """The secret of a new link to a candidate's status page, for an e-mail; the first and newest others still work.
 
         None if its personal data was erased.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from provider_registration.candidates.queries import MAX_STATUS_LINKS
+from provider_registration.candidates.models import MAX_STATUS_LINKS
 
 # Subscription of the dispatcher: e-mails to companies about their applications. Nothing is sent about what another
 # release or a change by hand did.
