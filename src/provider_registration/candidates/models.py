@@ -17,8 +17,8 @@ from provider_registration.candidates.status_secrets import hash_of_secret
 from provider_registration.web.pagination import Position
 from provider_registration.web.text import canonical_email
 
-# The longest lease of an approval: 1.5 times BILLING_DEADLINE_SECONDS, which is 300 at most.
 MAX_STATUS_LINKS = 20  # in e-mails about one candidate
+# The longest lease of an approval: 1.5 times BILLING_DEADLINE_SECONDS, which is 300 at most.
 LONGEST_SECONDS = 450
 
 
