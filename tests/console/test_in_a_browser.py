@@ -64,7 +64,7 @@ async def test_rejecting_in_ones_own_words(signed_in, register):
         await page.get_by_role("button", name="Reject").click()
 
         await has(page, f"{candidate['company_name']} was rejected.")
-        await expect(page.locator("blockquote")).to_have_text("Zu weit weg")
+        await expect(page.get_by_role("region", name="Decision").locator("blockquote")).to_have_text("Zu weit weg")
 
 
 async def test_a_reason_sent_while_the_database_was_stuck_is_sent_again_by_reloading(signed_in, register, database):
@@ -80,7 +80,7 @@ async def test_a_reason_sent_while_the_database_was_stuck_is_sent_again_by_reloa
         await page.reload()
 
         await has(page, f"{candidate['company_name']} was rejected.")
-        await expect(page.locator("blockquote")).to_have_text("Zu weit weg")
+        await expect(page.get_by_role("region", name="Decision").locator("blockquote")).to_have_text("Zu weit weg")
 
 
 async def test_losing_a_race(signed_in, register, admin):
@@ -225,7 +225,7 @@ async def test_a_days_work_with_keys_alone(signed_in, register):
         await page.keyboard.press("Enter")
         await has(page, "was rejected.")
         await page.keyboard.press("q")
-        await expect(page.get_by_role("heading", name="Pending candidates")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Pending candidates", exact=True)).to_be_visible()
         await page.keyboard.press("/")
         await page.keyboard.type("nxaj?")
         await expect(page.get_by_role("searchbox")).to_have_value("nxaj?")
