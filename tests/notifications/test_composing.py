@@ -19,7 +19,7 @@ VALUES = {"link": LINK, "company_name": "Huerta del Sol S.L.", "reason": "No col
 WEBHOOK = {"host": "erp.example", "disabled_reason": "gone", "at": NEW["at"], "link": LINK}
 DIGEST = {"newest": [NEW], "total": 1, "pending": 3, "link": LINK}
 KNOWN = {Message.DIGEST: DIGEST, Message.WEBHOOK: WEBHOOK}
-IN_SPANISH = [message for message in Message if message is not Message.DIGEST]
+IN_SPANISH = [message for message in Message if message not in KNOWN]  # to companies, not to staff
 FORGED = "Huerta\r\nBcc: spy@evil.example\r\n\r\nBuy now\u2028\x00"
 
 
@@ -143,14 +143,13 @@ def test_a_digest_counts_what_it_does_not_list(compose):
     assert compose(Message.DIGEST).message["Subject"] == "New application: Obsthof Köln"
 
 
-@pytest.mark.parametrize("language", ["en", "es"])
-def test_a_webhook_that_fails_differs_from_one_that_was_disabled(compose, language):
-    mails = [compose(Message.WEBHOOK, language, disabled_reason=reason) for reason in (None, "failing", "gone")]
+def test_a_webhook_that_fails_differs_from_one_that_was_disabled(compose):
+    mails = [compose(Message.WEBHOOK, disabled_reason=reason) for reason in (None, "failing", "gone")]
 
     assert len({mail.part("plain") for mail in mails}) == 3
     assert len({mail.message["Subject"] for mail in mails}) == 2
     assert all("erp.example" in mail.message["Subject"] and "09:26 UTC" in mail.part("plain") for mail in mails)
-    assert "http" not in compose(Message.WEBHOOK, language, link=None).part("plain")
+    assert "http" not in compose(Message.WEBHOOK, link=None).part("plain")
 
 
 @pytest.mark.parametrize(
