@@ -58,6 +58,7 @@ COUNT_WAITING = """
     SELECT (SELECT count(*) FROM event_queue) AS "events without a position",
            (SELECT count(*) FROM deliveries WHERE kind IN ('email', 'webhook') AND state IN ('pending', 'delivering'))
                AS "messages to send",
+           (SELECT count(*) FROM webhooks WHERE replay_since IS NOT NULL) AS "replays that go on",
            (SELECT last_position FROM event_dispatcher) - (SELECT position FROM broker_positions)
                AS "events to publish"
 """
