@@ -124,6 +124,29 @@ CREATE TABLE webhooks (
     CONSTRAINT ck_webhooks_replay CHECK (num_nulls(replay_since, replay_at, replay_id, replay_until) = ANY (ARRAY[0, 4]))
 );
 
+CREATE TABLE api_keys (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    key_hash bytea NOT NULL,
+    prefix text NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    created_by uuid,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    CONSTRAINT pk_api_keys PRIMARY KEY (id),
+    CONSTRAINT uq_api_keys_key_hash UNIQUE (key_hash),
+    CONSTRAINT fk_api_keys_created_by FOREIGN KEY (created_by) REFERENCES users(id),
+    CONSTRAINT ck_api_keys_expires_at CHECK (expires_at > created_at),
+    CONSTRAINT ck_api_keys_key_hash CHECK (octet_length(key_hash) = 32),
+    CONSTRAINT ck_api_keys_name CHECK (char_length(name) >= 1 AND char_length(name) <= 100),
+    CONSTRAINT ck_api_keys_role CHECK (role = ANY (ARRAY['viewer'::text, 'auditor'::text, 'admin'::text]))
+);
+
+CREATE INDEX ix_api_keys_created_at ON api_keys USING btree (created_at, id);
+CREATE INDEX ix_api_keys_revoked_at ON api_keys USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
+
 CREATE TABLE candidates (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     status character varying(20) NOT NULL DEFAULT 'pending'::character varying,
@@ -221,10 +244,11 @@ CREATE TABLE approval_intents (
     attempts integer NOT NULL DEFAULT 1,
     last_error text,
     in_doubt_since timestamp with time zone,
+    requested_by_kind text NOT NULL DEFAULT 'user'::text,
     CONSTRAINT pk_approval_intents PRIMARY KEY (candidate_id),
     CONSTRAINT uq_approval_intents_idempotency_key UNIQUE (idempotency_key),
     CONSTRAINT fk_approval_intents_candidate_id FOREIGN KEY (candidate_id) REFERENCES candidates(id) ON DELETE RESTRICT,
-    CONSTRAINT fk_approval_intents_requested_by FOREIGN KEY (requested_by) REFERENCES users(id)
+    CONSTRAINT ck_approval_intents_requested_by_kind CHECK (requested_by_kind = ANY (ARRAY['user'::text, 'api_key'::text]))
 );
 
 CREATE INDEX ix_approval_intents_next_attempt_at ON approval_intents USING btree (next_attempt_at);
@@ -395,7 +419,7 @@ AS $function$
             INSERT INTO approval_events (candidate_id, idempotency_key, event, at, user_id, provider_id, detail)
             VALUES (
                 NEW.candidate_id, CAST(NEW.data ->> 'idempotency_key' AS uuid), event_there, NEW.at,
-                CASE WHEN event_there <> 'approved' THEN NEW.actor_id END,
+                CASE WHEN event_there <> 'approved' AND NEW.actor_kind = 'user' THEN NEW.actor_id END,
                 CAST(NEW.data ->> 'provider_id' AS integer),
                 (SELECT details ->> 'error' FROM candidate_event_details WHERE event_id = NEW.id)
             );
@@ -826,4 +850,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('028_candidate_keys');
+INSERT INTO alembic_version VALUES ('029_api_keys');

@@ -50,7 +50,8 @@ def approve(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
 
 def reject(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
     """The UPDATE of a rejection: the statement of a batch, of one."""
-    rejection = {"candidate_id": str(candidate_id), "reason": "No cold chain", "expected": None}
+    actor = {"kind": "service", "id": None}
+    rejection = {"candidate_id": str(candidate_id), "reason": "No cold chain", "actor": actor, "expected": None}
     return queries.REJECT_CANDIDATES, {"rejections": json.dumps([rejection])}
 
 

@@ -288,7 +288,7 @@ def _caller(signer: TokenSigner, request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         try:
-            return str(signer.verify(token).session_id)
+            return str(signer.verify(token).credential_id)
         except NotAuthenticated:
             pass
     return network_of_client(request)

@@ -20,16 +20,19 @@ from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDoubt, ApprovalWaiting, BillingPaused
 from provider_registration.approvals.models import Claim, ClaimRequest, CreatedProvider
 from provider_registration.approvals.service import LEASE_SHARE, ApprovalService
+from provider_registration.audit.models import Actor, ActorKind
 from provider_registration.auth.models import Role
 from provider_registration.billing import protection
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged, CandidateNotFound
 from provider_registration.candidates.models import LONGEST_SECONDS, Candidate
+from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
 from provider_registration.db.reading import Reader
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.observability.metrics import APPROVAL_ATTEMPTS
 from provider_registration.settings import DatabaseSettings, Settings
+from provider_registration.web.pagination import Page
 from tests.billing_client import billing_at
 from tests.conftest import DELETE_CANDIDATES
 from tests.service import PASSWORD
@@ -410,7 +413,7 @@ async def test_an_approval_in_doubt_is_cancelled_alone(service_database, databas
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
     approvals = ApprovalService(service_database, Reader(service_database, None), answer(201))
 
-    await approvals.let_go(mine.candidate_id, user_id=user_id)
+    await approvals.let_go(mine.candidate_id, actor=Actor.user(user_id))
 
     left = await database.fetch("SELECT candidate_id FROM approval_intents")
     assert [row["candidate_id"] for row in left] == [other.candidate_id]
@@ -424,7 +427,7 @@ async def test_who_requested_an_approval_approved_it_whoever_requested_others_si
         unique = uuid4().hex
         user_id = await users.create(f"{unique}@example.com", PASSWORD, Role.ADMIN)
         candidate_id = await database.fetchval(ADD_CANDIDATE, unique, f"{unique}@obsthof.example")
-        request = ClaimRequest(candidate_id, uuid4(), uuid4(), user_id, None, is_retry=False)
+        request = ClaimRequest(candidate_id, uuid4(), uuid4(), Actor.user(user_id), None, is_retry=False)
         claims.append((await batches.claim(request), user_id))
 
     for number, (claim, _) in enumerate(claims):
@@ -435,13 +438,94 @@ async def test_who_requested_an_approval_approved_it_whoever_requested_others_si
     assert approved_by == [user_id for _, user_id in claims]
 
 
+ADD_KEY = """
+    INSERT INTO api_keys (name, key_hash, prefix, role)
+    VALUES ($1::text, sha256(convert_to($1, 'UTF8')), 'prk_', 'admin') RETURNING id
+"""
+BY_KEYS = """
+    SELECT type FROM candidate_events WHERE candidate_id = $1 AND actor_kind = 'api_key' AND actor_id = $2 ORDER BY id
+"""
+
+
+@pytest.fixture
+async def key(database):
+    return Actor(ActorKind.API_KEY, await database.fetchval(ADD_KEY, uuid4().hex))
+
+
+@pytest.fixture
+async def candidate_id(database):
+    unique = uuid4().hex
+    return await database.fetchval(ADD_CANDIDATE, unique, f"{unique}@obsthof.example")
+
+
+async def test_an_approval_of_a_key_that_a_crash_left_is_finished_in_the_name_of_the_key(
+    service_database, database, answer, key, candidate_id
+):
+    batches = ApprovalBatches(service_database, lease_seconds=LEASE_SECONDS)
+    await batches.claim(ClaimRequest(candidate_id, uuid4(), uuid4(), key, None, is_retry=False))
+    await database.execute("UPDATE approval_intents SET next_attempt_at = now() - interval '1 s'")
+    approvals = ApprovalService(service_database, Reader(service_database, None), answer(201, id=8611))
+    [unfinished], _ = await approvals.list_unfinished(Page(10), state=None)
+
+    await approvals.sweep()
+
+    assert (unfinished.actor.kind, unfinished.requested_by) == (ActorKind.API_KEY, key.id)
+    assert unfinished.actor.name is not None
+    events = [row["type"].removeprefix("candidate.") for row in await database.fetch(BY_KEYS, candidate_id, key.id)]
+    assert events == ["approval_requested", "approved"]
+    history = await approvals.history(candidate_id)
+    assert {(event.actor.kind, event.actor.id) for event in history} == {(ActorKind.API_KEY, key.id)}
+    assert {event.actor.name for event in history} == {unfinished.actor.name}
+    assert {event.user_id for event in history} == {None}
+
+
+async def test_an_approval_of_a_key_is_finished_in_its_name_after_the_request_was_removed(
+    service_database, database, key, candidate_id
+):
+    batches = ApprovalBatches(service_database, lease_seconds=LEASE_SECONDS)
+    claim = await batches.claim(ClaimRequest(candidate_id, uuid4(), uuid4(), key, None, is_retry=False))
+    await database.execute("DELETE FROM candidate_events WHERE candidate_id = $1", candidate_id)
+
+    await batches.finish(CreatedProvider(candidate_id, 1, claim.idempotency_key, 8612))
+
+    assert [row["type"] for row in await database.fetch(BY_KEYS, candidate_id, key.id)] == ["candidate.approved"]
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+async def test_a_key_resolves_an_approval_in_doubt(service_database, database, claimed, answer, key, is_linked):
+    claim = await claimed()
+    await database.execute("UPDATE approval_intents SET claim_id = NULL, in_doubt_since = now()")
+    approvals = ApprovalService(service_database, Reader(service_database, None), answer(201))
+
+    if is_linked:
+        await approvals.link(claim.candidate_id, 8613, actor=key)
+    else:
+        await approvals.let_go(claim.candidate_id, actor=key)
+
+    found = [
+        row["type"].removeprefix("candidate.") for row in await database.fetch(BY_KEYS, claim.candidate_id, key.id)
+    ]
+    assert found == (["approval_linked", "approved"] if is_linked else ["approval_released"])
+
+
+async def test_a_key_rejects_and_replaces_a_link(service_database, database, key, candidate_id):
+    candidates = CandidateService(service_database, Reader(service_database, None), creates_status_links=True)
+    await candidates.replace_status_secret(candidate_id, actor=key)
+
+    await candidates.reject(candidate_id, actor=key, reason=None)
+
+    found = [row["type"].removeprefix("candidate.") for row in await database.fetch(BY_KEYS, candidate_id, key.id)]
+    assert found == ["status_link_replaced", "rejected"]
+
+
 @pytest.mark.parametrize(("held_for", "is_over"), [("20 s", False), ("-1 s", True), ("1 hour", True)])
 async def test_a_lease_longer_than_any_is_over(service_database, database, claimed, held_for, is_over):
     """As if the database's clock had been set back: approval and retry both claim with this statement."""
     claim = await claimed()
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
-    ids = {"candidate_id": claim.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
-    asked = {**{key: str(value) for key, value in ids.items()}, "expected": None, "is_retry": False}
+    ids = {"candidate_id": claim.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4()}
+    actor = {"kind": "user", "id": str(user_id)}
+    asked = {**{key: str(value) for key, value in ids.items()}, "actor": actor, "expected": None, "is_retry": False}
     parameters = {"requests": json.dumps([asked]), "lease_seconds": LEASE_SECONDS}
     async with service_database.transaction() as session:  # one connection, so that no sweep runs in between
         held = f"UPDATE approval_intents SET next_attempt_at = now() + interval '{held_for}' WHERE candidate_id = :id"
@@ -455,8 +539,9 @@ async def test_a_retry_claims_no_other_waiting_approval(service_database, databa
     mine, other = await claimed(), await claimed()
     waits = text("UPDATE approval_intents SET claim_id = NULL, next_attempt_at = now() + interval '1 hour'")
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
-    ids = {"candidate_id": mine.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
-    asked = {**{key: str(value) for key, value in ids.items()}, "expected": None, "is_retry": True}
+    ids = {"candidate_id": mine.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4()}
+    actor = {"kind": "user", "id": str(user_id)}
+    asked = {**{key: str(value) for key, value in ids.items()}, "actor": actor, "expected": None, "is_retry": True}
     async with service_database.transaction() as session:  # one connection, so that no sweep runs in between
         await session.execute(waits)
         parameters = {"requests": json.dumps([asked]), "lease_seconds": LEASE_SECONDS}
@@ -490,8 +575,9 @@ async def test_a_candidate_that_another_transaction_decides_about_is_not_claimed
     claim = await claimed()
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
     await database.execute("DELETE FROM approval_intents")
-    ids = {"candidate_id": claim.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
-    asked = {**{key: str(value) for key, value in ids.items()}, "expected": None, "is_retry": False}
+    ids = {"candidate_id": claim.candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4()}
+    actor = {"kind": "user", "id": str(user_id)}
+    asked = {**{key: str(value) for key, value in ids.items()}, "actor": actor, "expected": None, "is_retry": False}
     parameters = {"requests": json.dumps([asked]), "lease_seconds": LEASE_SECONDS}
 
     async with database.transaction():
@@ -508,12 +594,14 @@ async def test_names_are_claimed_in_their_order(service_database, database, user
     await claimed()  # a user to request them
     user_id = await database.fetchval("SELECT id FROM users LIMIT 1")
     prefix = uuid4().hex
+    actor = {"kind": "user", "id": str(user_id)}
     requests = []
     for name in "zmaxb":
         email = f"{name}-{prefix}@obsthof.example"
         candidate_id = await database.fetchval(ADD_CANDIDATE, f"{prefix} {name}", email)
-        ids = {"candidate_id": candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4(), "user_id": user_id}
-        requests.append({key: str(value) for key, value in ids.items()} | {"expected": None, "is_retry": False})
+        ids = {"candidate_id": candidate_id, "idempotency_key": uuid4(), "claim_id": uuid4()}
+        asked = {"actor": actor, "expected": None, "is_retry": False}
+        requests.append({key: str(value) for key, value in ids.items()} | asked)
 
     async with service_database.statement() as session:
         parameters = {"requests": json.dumps(requests), "lease_seconds": LEASE_SECONDS}

@@ -12,6 +12,7 @@ import pytest
 
 from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.models import ClaimRequest, CreatedProvider
+from provider_registration.audit.models import Actor
 from provider_registration.auth.models import Role
 from provider_registration.candidates.models import Rejection
 from provider_registration.candidates.service import CandidateService
@@ -107,7 +108,7 @@ async def admin_id(database, tokens):
 
 
 def request_for(candidate, admin_id):
-    return ClaimRequest(UUID(candidate["candidate_id"]), uuid4(), uuid4(), admin_id, None, is_retry=False)
+    return ClaimRequest(UUID(candidate["candidate_id"]), uuid4(), uuid4(), Actor.user(admin_id), None, is_retry=False)
 
 
 async def test_a_provider_name_that_is_held_keeps_no_other_approval_waiting(
@@ -160,8 +161,8 @@ async def test_of_rejections_that_come_together_the_held_one_alone_is_left(migra
     lock = ("SELECT FROM candidates WHERE id = $1 FOR UPDATE", ids[0])
 
     async with open_transaction(migrated_database_url, lock):
-        outcomes = await candidates._reject([Rejection(id_, None, user_id, None) for id_ in ids[:3]])
-    outcomes += await candidates._reject([Rejection(ids[3], None, user_id, None)])
+        outcomes = await candidates._reject([Rejection(id_, None, Actor.user(user_id), None) for id_ in ids[:3]])
+    outcomes += await candidates._reject([Rejection(ids[3], None, Actor.user(user_id), None)])
 
     assert [getattr(outcome, "candidate_id", None) for outcome in outcomes] == [None, *ids[1:]]
     await database.close()

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
+from provider_registration.audit.models import Actor
 from provider_registration.db.database import Database
 from provider_registration.deliveries import queries
 from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
@@ -18,7 +19,7 @@ from provider_registration.deliveries.service import DeliveryService
 from provider_registration.observability.metrics import OLDEST_DELIVERY_SECONDS
 from tests.events.candidates import add_candidate
 
-STAFF = uuid4()
+STAFF = Actor.user(uuid4())
 ADD_WEBHOOK = "INSERT INTO webhooks (id, url, secret, disabled_reason) VALUES ($1, 'https://erp.example/', 'x', $2)"
 
 
@@ -122,7 +123,7 @@ async def test_a_message_that_was_given_up_is_sent_again_when_staff_ask(deliveri
     await deliveries.record(delivery, Outcome(state, "no"))
     assert await claim(deliveries, webhook) == []
 
-    await deliveries.retry(delivery_id, user_id=STAFF)
+    await deliveries.retry(delivery_id, actor=STAFF)
 
     [again] = await claim(deliveries, webhook)
     assert again.attempts == 1
@@ -132,12 +133,12 @@ async def test_what_was_delivered_or_is_under_way_is_not_sent_again(deliveries, 
     delivery_id = await add()
     [delivery] = await claim(deliveries)
     with pytest.raises(DeliveryInProgress):
-        await deliveries.retry(delivery_id, user_id=STAFF)
+        await deliveries.retry(delivery_id, actor=STAFF)
     await deliveries.record(delivery, Outcome(State.DELIVERED))
     with pytest.raises(AlreadyDelivered):
-        await deliveries.retry(delivery_id, user_id=STAFF)
+        await deliveries.retry(delivery_id, actor=STAFF)
     with pytest.raises(DeliveryNotFound):
-        await deliveries.retry(delivery_id + 1, user_id=STAFF)
+        await deliveries.retry(delivery_id + 1, actor=STAFF)
     assert await claim(deliveries) == []
 
 
@@ -192,7 +193,7 @@ async def test_the_age_of_a_message_that_is_sent_again_begins_anew(deliveries, c
     await deliveries.record(delivery, Outcome(State.PENDING, "busy", 503, retry_after=5))
     assert await oldest(deliveries, "webhook") >= 500  # an attempt is not a new beginning
 
-    await deliveries.retry(delivery_id, user_id=STAFF)
+    await deliveries.retry(delivery_id, actor=STAFF)
 
     assert await oldest(deliveries, "webhook") < 60
 

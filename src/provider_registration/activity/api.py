@@ -64,4 +64,4 @@ async def export_activity(
     _once: ParametersOnce,
 ) -> Response:
     """Every event that the same filters of `GET /audit` find, as CSV. The export is recorded as an event."""
-    return await export_as_csv(query.to_filter(), service, log, user_id=user.user_id)
+    return await export_as_csv(query.to_filter(), service, log, actor=user.actor)

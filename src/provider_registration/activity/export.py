@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from uuid import UUID
 
 from starlette.responses import StreamingResponse
 
@@ -23,11 +22,11 @@ COLUMNS = (
 
 
 async def export_as_csv(
-    which: ActivityFilter, service: ActivityService, log: AuditLog, *, user_id: UUID
+    which: ActivityFilter, service: ActivityService, log: AuditLog, *, actor: Actor
 ) -> StreamingResponse:
     """Record the export, then stream every event that the filter finds."""
     data: dict[str, object] = {"format": "csv", "filters": which.names}
-    await log.record(AuditEvent(AuditType.AUDIT_EXPORTED, Actor.user(user_id), data=data))
+    await log.record(AuditEvent(AuditType.AUDIT_EXPORTED, actor, data=data))
     headers = {"Content-Disposition": f'attachment; filename="activity-{datetime.now(UTC):%Y-%m-%d}.csv"'}
     return StreamingResponse(as_csv(service.all(which)), headers=headers, media_type="text/csv")
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping
 
-from provider_registration.audit.models import Actor, ActorKind, AuditType, Subject
+from provider_registration.audit.models import Actor, AuditType, Subject
 from provider_registration.events.models import EventType
 from provider_registration.web.pagination import Position
 
@@ -55,7 +55,7 @@ class Activity:
             id=f"a{row['id']}" if is_audit else str(row["id"]),
             type=AuditType(row["type"]) if is_audit else EventType(row["type"]),
             at=row["at"],
-            actor=Actor(ActorKind(row["actor_kind"]), row["actor_id"], row["actor_name"]),
+            actor=Actor.from_row(row),
             subject=subject or None,
             version=row["version"],
             data=data if row["error"] is None else {**data, "error": row["error"]},

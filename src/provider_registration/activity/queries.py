@@ -62,12 +62,15 @@ _PAGE = """
         ORDER BY at DESC, id DESC, is_audit DESC
         LIMIT :limit
     )
-    SELECT page.is_audit, page.id, page.type, page.at, page.actor_kind, page.actor_id, actor.email AS actor_name,
-           page.subject_kind, page.subject_id, coalesce(person.email, candidates.company_name) AS subject_name,
+    SELECT page.is_audit, page.id, page.type, page.at, page.actor_kind, page.actor_id,
+           coalesce(actor.email, acting_key.name) AS actor_name, page.subject_kind, page.subject_id,
+           coalesce(person.email, api_key.name, candidates.company_name) AS subject_name,
            page.version, CAST(page.data AS text) AS data, details.details ->> 'error' AS error
     FROM page
     LEFT JOIN users AS actor ON page.actor_kind = 'user' AND actor.id = page.actor_id
+    LEFT JOIN api_keys AS acting_key ON page.actor_kind = 'api_key' AND acting_key.id = page.actor_id
     LEFT JOIN users AS person ON page.subject_kind = 'user' AND person.id = page.subject_id
+    LEFT JOIN api_keys AS api_key ON page.subject_kind = 'api_key' AND api_key.id = page.subject_id
     LEFT JOIN candidates ON page.subject_kind = 'candidate' AND candidates.id = page.subject_id
     LEFT JOIN candidate_event_details AS details ON NOT page.is_audit AND details.event_id = page.id
     ORDER BY page.at DESC, page.id DESC, page.is_audit DESC

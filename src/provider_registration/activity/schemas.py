@@ -34,7 +34,7 @@ class ActivityFilterQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    actor: UUID | None = Field(None, description="Only what this user did")
+    actor: UUID | None = Field(None, description="Only what this user or API key did")
     type: AnyType | None = Field(None, description="Only events of this type")
     since: Instant | None = Field(None, alias="from", description="Only events at or after this time")
     until: Instant | None = Field(None, alias="to", description="Only events before this time")

@@ -109,7 +109,7 @@ async def approve_candidate(
 
     The body is optional.
     """
-    candidate = await service.approve(candidate_id, user_id=user.user_id, expected=expected, notify=decision.notify)
+    candidate = await service.approve(candidate_id, actor=user.actor, expected=expected, notify=decision.notify)
     return json_response(ApprovalResponse.model_validate(candidate).model_dump_json())
 
 
@@ -175,7 +175,7 @@ async def retry_approval(
     candidate_id: CandidateId, service: ApprovalServiceDep, user: AdminDep, expected: ExpectedVersions
 ) -> ApprovalResponse:
     """Retry the request to billing now, with the same key, instead of waiting for the next attempt."""
-    candidate = await service.retry(candidate_id, user_id=user.user_id, expected=expected)
+    candidate = await service.retry(candidate_id, actor=user.actor, expected=expected)
     return ApprovalResponse.model_validate(candidate)
 
 
@@ -221,7 +221,7 @@ async def resolve_approval(
     candidate can be approved again or rejected.
     """
     if resolution.provider_id is not None:
-        candidate = await service.link(candidate_id, resolution.provider_id, user_id=user.user_id, expected=expected)
+        candidate = await service.link(candidate_id, resolution.provider_id, actor=user.actor, expected=expected)
     else:
-        candidate = await service.let_go(candidate_id, user_id=user.user_id, expected=expected)
+        candidate = await service.let_go(candidate_id, actor=user.actor, expected=expected)
     return CandidateResponse.model_validate(candidate)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping
 
+from provider_registration.audit.models import Actor, ActorKind
 from provider_registration.candidates.models import ApprovalState, ApprovalSummary
 from provider_registration.events.models import EventType
 
@@ -46,7 +47,12 @@ class Approval(ApprovalSummary):
     candidate_id: UUID
     idempotency_key: UUID
     provider_name: str
-    requested_by: UUID
+    actor: Actor
+
+    @property
+    def requested_by(self) -> UUID | None:
+        """The ID of the user or API key that requested it."""
+        return self.actor.id
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
@@ -60,13 +66,13 @@ class Approval(ApprovalSummary):
             candidate_id=row["candidate_id"],
             idempotency_key=row["idempotency_key"],
             provider_name=row["provider_name"],
-            requested_by=row["requested_by"],
+            actor=Actor.from_row(row),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """A request to claim an approval. `expected` has the versions that the admin may have seen; None: any.
+    """A request to claim an approval. `expected` has the versions that the actor may have seen; None: any.
 
     `is_retry`: claim only an approval that already exists. `notify`: the company gets an e-mail when it is approved.
     """
@@ -74,7 +80,7 @@ class ClaimRequest:
     candidate_id: UUID
     idempotency_key: UUID
     claim_id: UUID
-    user_id: UUID
+    actor: Actor
     expected: frozenset[int] | None
     is_retry: bool
     notify: bool = True
@@ -111,24 +117,30 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class CreatedProvider:
-    """The provider that billing created for an approval; `user_id`: the admin who linked it, if any."""
+    """The provider that billing created for an approval; `actor`: who linked it, if anybody did."""
 
     candidate_id: UUID
     candidate_version: int
     idempotency_key: UUID
     provider_id: int
-    user_id: UUID | None = None
+    actor: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRecord:
-    """One event of an approval; `user_id` is None when the service caused it."""
+    """One event of an approval."""
 
     event: ApprovalEvent
     at: datetime
-    user_id: UUID | None
+    actor: Actor
     provider_id: int | None
     detail: str | None
+
+    @property
+    def user_id(self) -> UUID | None:
+        """The user who caused it; None for others, and for an approval, which the service completed."""
+        is_user = self.actor.kind is ActorKind.USER and self.event is not ApprovalEvent.APPROVED
+        return self.actor.id if is_user else None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
@@ -136,7 +148,7 @@ class ApprovalRecord:
         return cls(
             event=EVENT_OF_TYPE[EventType(row["type"])],
             at=row["at"],
-            user_id=row["user_id"],
+            actor=Actor.from_row(row),
             provider_id=row["provider_id"],
             detail=row["detail"],
         )

@@ -22,12 +22,14 @@ from provider_registration.db.statements import statement
 CLAIM = statement(
     """
     WITH {lock_timeout}, seen AS (
-        SELECT request.*, candidates.company_name, candidates.status, candidates.version,
-               intent.candidate_id IS NOT NULL AS has_intent, {obstacle} AS obstacle
+        SELECT request.*, actor.kind AS actor_kind, actor.id AS actor_id, candidates.company_name,
+               candidates.status, candidates.version, intent.candidate_id IS NOT NULL AS has_intent,
+               {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:requests AS json)) AS request (
-            candidate_id uuid, idempotency_key uuid, claim_id uuid, user_id uuid, expected bigint[], is_retry boolean,
+            candidate_id uuid, idempotency_key uuid, claim_id uuid, actor json, expected bigint[], is_retry boolean,
             notify boolean
         )
+        CROSS JOIN LATERAL json_to_record(request.actor) AS actor (kind text, id uuid)
         LEFT JOIN candidates ON candidates.id = request.candidate_id
         LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
     ), free AS (
@@ -42,8 +44,8 @@ CLAIM = statement(
         FOR NO KEY UPDATE OF candidates SKIP LOCKED
     ), started AS (
         INSERT INTO approval_intents
-            (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
-        SELECT candidate_id, idempotency_key, company_name, user_id, claim_id,
+            (candidate_id, idempotency_key, provider_name, requested_by, requested_by_kind, claim_id, next_attempt_at)
+        SELECT candidate_id, idempotency_key, company_name, actor_id, actor_kind, claim_id,
                clock_timestamp() + make_interval(secs => :lease_seconds)
         FROM free
         WHERE NOT has_intent
@@ -64,7 +66,7 @@ CLAIM = statement(
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
         SELECT claimed.candidate_id,
                CASE WHEN seen.has_intent THEN 'candidate.approval_retried' ELSE 'candidate.approval_requested' END,
-               'user', seen.user_id, seen.version,
+               seen.actor_kind, seen.actor_id, seen.version,
                jsonb_build_object('idempotency_key', claimed.idempotency_key) || {notification}
         FROM claimed
         JOIN seen USING (claim_id)
@@ -88,10 +90,11 @@ CLAIM = statement(
 FINISH = statement(
     """
     WITH {lock_timeout}, created AS (
-        SELECT *
+        SELECT created.*, actor.kind AS actor_kind, actor.id AS actor_id
         FROM json_to_recordset(CAST(:created AS json)) AS created (
-            candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer, user_id uuid
+            candidate_id uuid, candidate_version integer, idempotency_key uuid, provider_id integer, actor json
         )
+        LEFT JOIN LATERAL json_to_record(created.actor) AS actor (kind text, id uuid) ON true
     ), approved AS (
         UPDATE candidates
         SET status = 'approved', provider_id = created.provider_id
@@ -101,7 +104,8 @@ FINISH = statement(
           AND candidates.version = created.candidate_version
         RETURNING candidates.*
     ), otherwise AS (
-        SELECT candidates.*, created.provider_id AS created_id, created.idempotency_key, created.user_id
+        SELECT candidates.*, created.provider_id AS created_id, created.idempotency_key, created.actor_kind,
+               created.actor_id
         FROM created
         JOIN candidates ON candidates.id = created.candidate_id
         CROSS JOIN lock_timeout
@@ -110,27 +114,35 @@ FINISH = statement(
     ), ended AS (
         DELETE FROM approval_intents
         WHERE candidate_id IN (SELECT id FROM approved UNION ALL SELECT id FROM otherwise)
-        RETURNING candidate_id, requested_by
+        RETURNING candidate_id, requested_by, requested_by_kind
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
-        SELECT approved.id, event.type, CASE WHEN actor.id IS NULL THEN 'service' ELSE 'user' END, actor.id,
-               event.version,
+        SELECT approved.id, event.type, coalesce(actor.kind, 'service'), actor.id, event.version,
                jsonb_build_object('idempotency_key', created.idempotency_key, 'provider_id', created.provider_id)
                || CASE WHEN event.is_after_link THEN jsonb_build_object('linked', true) ELSE '{{}}' END
                || {notification}
         FROM created
         JOIN approved ON approved.id = created.candidate_id
-        LEFT JOIN ended ON ended.candidate_id = approved.id,
-        LATERAL (
-            SELECT coalesce(created.user_id, (
-                SELECT actor_id
-                FROM candidate_events AS request
-                WHERE request.candidate_id = approved.id
-                  AND request.type IN ('candidate.approval_requested', 'candidate.approval_retried')
-                ORDER BY request.at DESC, request.id DESC
-                LIMIT 1
-            ), ended.requested_by) AS id
-        ) AS actor,
+        LEFT JOIN ended ON ended.candidate_id = approved.id
+        LEFT JOIN LATERAL (
+            SELECT known.kind, known.id
+            FROM (
+                SELECT 1 AS position, created.actor_kind AS kind, created.actor_id AS id
+                UNION ALL (
+                    SELECT 2, actor_kind, actor_id
+                    FROM candidate_events AS request
+                    WHERE request.candidate_id = approved.id
+                      AND request.type IN ('candidate.approval_requested', 'candidate.approval_retried')
+                    ORDER BY request.at DESC, request.id DESC
+                    LIMIT 1
+                )
+                UNION ALL
+                SELECT 3, ended.requested_by_kind, ended.requested_by
+            ) AS known
+            WHERE known.id IS NOT NULL
+            ORDER BY known.position
+            LIMIT 1
+        ) AS actor ON true,
         LATERAL (
             SELECT (
                 SELECT data -> 'notify'
@@ -145,15 +157,15 @@ FINISH = statement(
         LATERAL (
             SELECT 1 AS position, 'candidate.approval_linked' AS type, approved.version - 1 AS version,
                    false AS is_after_link
-            WHERE created.user_id IS NOT NULL
+            WHERE created.actor_id IS NOT NULL
             UNION ALL
-            SELECT 2, 'candidate.approved', approved.version, created.user_id IS NOT NULL
+            SELECT 2, 'candidate.approved', approved.version, created.actor_id IS NOT NULL
         ) AS event
         ORDER BY approved.id, event.position
     ), recorded_orphans AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
-        SELECT id, 'candidate.provider_orphaned', CASE WHEN user_id IS NULL THEN 'service' ELSE 'user' END, user_id,
-               version, jsonb_build_object('idempotency_key', idempotency_key, 'provider_id', created_id)
+        SELECT id, 'candidate.provider_orphaned', coalesce(actor_kind, 'service'), actor_id, version,
+               jsonb_build_object('idempotency_key', idempotency_key, 'provider_id', created_id)
         FROM otherwise
         WHERE NOT EXISTS (SELECT FROM candidates WHERE candidates.provider_id = otherwise.created_id)
           AND NOT EXISTS (
@@ -197,8 +209,9 @@ CLAIM_DUE = text("""
 # Lock a candidate's approval until the transaction ends.
 LOCK_APPROVAL = statement(
     """
-    SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
-           last_error, {approval_state} AS state
+    SELECT candidate_id, idempotency_key, provider_name, requested_by_kind AS actor_kind, requested_by AS actor_id,
+           CAST(NULL AS text) AS actor_name, requested_at, next_attempt_at, attempts, last_error,
+           {approval_state} AS state
     FROM approval_intents AS intent
     WHERE candidate_id = :candidate_id
     FOR UPDATE
@@ -208,12 +221,21 @@ LOCK_APPROVAL = statement(
 
 # One page of the unfinished approvals, oldest first.
 LIST_APPROVALS = text("""
-    SELECT candidate_id, idempotency_key, provider_name, requested_by, requested_at, next_attempt_at, attempts,
-           last_error, state
-    FROM unfinished_approvals
-    WHERE CAST(:state AS text) IS NULL OR state = :state
-    ORDER BY requested_at, candidate_id
-    LIMIT :limit OFFSET :offset
+    WITH page AS (
+        SELECT *
+        FROM unfinished_approvals
+        WHERE CAST(:state AS text) IS NULL OR state = :state
+        ORDER BY requested_at, candidate_id
+        LIMIT :limit OFFSET :offset
+    )
+    SELECT page.candidate_id, page.idempotency_key, page.provider_name, intent.requested_by_kind AS actor_kind,
+           page.requested_by AS actor_id, coalesce(users.email, api_keys.name) AS actor_name, page.requested_at,
+           page.next_attempt_at, page.attempts, page.last_error, page.state
+    FROM page
+    JOIN approval_intents AS intent ON intent.candidate_id = page.candidate_id
+    LEFT JOIN users ON users.id = page.requested_by
+    LEFT JOIN api_keys ON api_keys.id = page.requested_by
+    ORDER BY page.requested_at, page.candidate_id
 """)
 
 # How many approvals are unfinished.
@@ -306,18 +328,21 @@ DROP_APPROVAL = text("""
         RETURNING candidate_id, idempotency_key
     )
     INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
-    SELECT candidate_id, 'candidate.approval_released', 'user', CAST(:user_id AS uuid), candidates.version,
-           jsonb_build_object('idempotency_key', idempotency_key)
+    SELECT candidate_id, 'candidate.approval_released', CAST(:actor_kind AS text), CAST(:actor_id AS uuid),
+           candidates.version, jsonb_build_object('idempotency_key', idempotency_key)
     FROM dropped
     JOIN candidates ON candidates.id = dropped.candidate_id
 """)
 
 # The events of a candidate's approval, newest first. An approval by linking a provider is one event here.
 LIST_EVENTS = text("""
-    SELECT event.type, event.at, CASE WHEN event.type <> 'candidate.approved' THEN event.actor_id END AS user_id,
+    SELECT event.type, event.at, event.actor_kind, event.actor_id,
+           coalesce(users.email, api_keys.name) AS actor_name,
            CAST(event.data ->> 'provider_id' AS integer) AS provider_id, details.details ->> 'error' AS detail
     FROM candidate_events AS event
     LEFT JOIN candidate_event_details AS details ON details.event_id = event.id
+    LEFT JOIN users ON event.actor_kind = 'user' AND users.id = event.actor_id
+    LEFT JOIN api_keys ON event.actor_kind = 'api_key' AND api_keys.id = event.actor_id
     WHERE event.candidate_id = :candidate_id
       AND event.data ? 'idempotency_key'
       AND NOT event.data ? 'linked'

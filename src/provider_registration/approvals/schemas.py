@@ -13,6 +13,7 @@ from provider_registration.approvals.models import ApprovalEvent
 from provider_registration.billing.port import MAX_PROVIDER_ID
 from provider_registration.candidates.models import ApprovalState, Status
 from provider_registration.candidates.schemas import EXAMPLE_SUMMARY, ApprovalSummaryResponse
+from provider_registration.events.schemas import EXAMPLE_ACTOR, ActorResponse
 from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.pagination import PageQuery, Pagination
 
@@ -21,12 +22,14 @@ EXAMPLE_APPROVAL: dict[str, Any] = {
     "idempotency_key": "6f1c1c5e-0f5c-5d5e-8f0b-3c2a1d0e9f87",
     "provider_name": "Huerta del Sol S.L.",
     "requested_by": "5d2c0a0e-7f3b-4a53-9f2f-0a9d7c1b2e3f",
+    "actor": EXAMPLE_ACTOR,
     **EXAMPLE_SUMMARY,
 }
 EXAMPLE_EVENT: dict[str, Any] = {
     "event": "requested",
     "at": "2026-03-14T10:00:00.123456Z",
     "user_id": "5d2c0a0e-7f3b-4a53-9f2f-0a9d7c1b2e3f",
+    "actor": EXAMPLE_ACTOR,
     "provider_id": None,
     "detail": None,
 }
@@ -38,7 +41,8 @@ class ApprovalDetailResponse(ApprovalSummaryResponse):
     candidate_id: UUID
     idempotency_key: UUID = Field(description="Sent to billing as Idempotency-Key; also in the logs")
     provider_name: str = Field(description="The provider name sent to billing")
-    requested_by: UUID = Field(description="The user who requested the approval")
+    requested_by: UUID = Field(description="The ID of the user or API key that requested the approval")
+    actor: ActorResponse = Field(description="Who requested the approval")
 
 
 class ApprovalResponse(BaseModel):
@@ -71,7 +75,8 @@ class ApprovalEventResponse(BaseModel):
 
     event: ApprovalEvent
     at: datetime = Field(description="UTC")
-    user_id: UUID | None = Field(description="The user who caused it; null if the service did")
+    user_id: UUID | None = Field(description="The user who caused it; null if it was an API key or the service")
+    actor: ActorResponse = Field(description="Who caused it, as in the candidate's events")
     provider_id: int | None = Field(description="Provider ID in billing, if the event has one")
     detail: str | None = Field(description="Why the approval failed or is in doubt")
 

@@ -29,6 +29,7 @@ from provider_registration.approvals.models import (
     ClaimRequest,
     CreatedProvider,
 )
+from provider_registration.audit.models import Actor
 from provider_registration.billing.client import BillingClient
 from provider_registration.billing.models import BreakerState
 from provider_registration.candidates import queries as candidate_queries
@@ -77,7 +78,7 @@ class ApprovalService:
         self._running: set[asyncio.Task[Candidate]] = set()
 
     async def approve(
-        self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None, notify: bool = True
+        self, candidate_id: UUID, *, actor: Actor, expected: frozenset[int] | None = None, notify: bool = True
     ) -> Candidate:
         """Approve a candidate; the approval continues if the client disconnects.
 
@@ -88,20 +89,20 @@ class ApprovalService:
             ApprovalInProgress, ApprovalNeedsResolution, ProviderNameBusy: another approval blocks it.
             ServiceError: as for `Attempt.carry_out`.
         """
-        request = _request(candidate_id, user_id, expected, is_retry=False, notify=notify)
+        request = _request(candidate_id, actor, expected, is_retry=False, notify=notify)
         return await self._uninterrupted(self._claim_and_carry_out(request))
 
-    async def retry(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
+    async def retry(self, candidate_id: UUID, *, actor: Actor, expected: frozenset[int] | None = None) -> Candidate:
         """Retry a waiting approval now.
 
         Raises:
             ApprovalNotFound: there is none. Otherwise as for `approve`.
         """
-        request = _request(candidate_id, user_id, expected, is_retry=True)
+        request = _request(candidate_id, actor, expected, is_retry=True)
         return await self._uninterrupted(self._claim_and_carry_out(request))
 
     async def link(
-        self, candidate_id: UUID, provider_id: int, *, user_id: UUID, expected: frozenset[int] | None = None
+        self, candidate_id: UUID, provider_id: int, *, actor: Actor, expected: frozenset[int] | None = None
     ) -> Candidate:
         """Resolve an approval in doubt: link the provider in billing to the candidate.
 
@@ -115,7 +116,7 @@ class ApprovalService:
             async with self._database.transaction() as session:
                 approval, version = await self._lock_in_doubt(session, candidate_id, expected)
                 key = approval.idempotency_key
-                created = CreatedProvider(candidate_id, version, key, provider_id, user_id)
+                created = CreatedProvider(candidate_id, version, key, provider_id, actor)
                 candidate = await finish_locked(session, created)
                 await reach("resolve.before-commit")
         except IntegrityError as error:
@@ -130,7 +131,7 @@ class ApprovalService:
         _log("approval in doubt resolved: linked", approval, provider_id=provider_id)
         return candidate
 
-    async def let_go(self, candidate_id: UUID, *, user_id: UUID, expected: frozenset[int] | None = None) -> Candidate:
+    async def let_go(self, candidate_id: UUID, *, actor: Actor, expected: frozenset[int] | None = None) -> Candidate:
         """Resolve an approval in doubt: cancel it. The candidate can then be decided again.
 
         Raises:
@@ -140,7 +141,7 @@ class ApprovalService:
         async with self._database.transaction() as session:
             approval, _ = await self._lock_in_doubt(session, candidate_id, expected)
             keys = {"candidate_id": candidate_id}
-            await session.execute(queries.DROP_APPROVAL, keys | {"user_id": user_id})
+            await session.execute(queries.DROP_APPROVAL, keys | {"actor_kind": str(actor.kind), "actor_id": actor.id})
             candidate = (await session.execute(candidate_queries.FIND_CANDIDATE, keys)).mappings().one()
             await reach("resolve.before-commit")
         await reach("resolve.after-commit")
@@ -279,10 +280,10 @@ class ApprovalService:
 
 
 def _request(
-    candidate_id: UUID, user_id: UUID, expected: frozenset[int] | None, *, is_retry: bool, notify: bool = True
+    candidate_id: UUID, actor: Actor, expected: frozenset[int] | None, *, is_retry: bool, notify: bool = True
 ) -> ClaimRequest:
     key = uuid.uuid5(KEY_NAMESPACE, str(candidate_id))
-    return ClaimRequest(candidate_id, key, uuid.uuid4(), user_id, expected, is_retry=is_retry, notify=notify)
+    return ClaimRequest(candidate_id, key, uuid.uuid4(), actor, expected, is_retry=is_retry, notify=notify)
 
 
 def _log(message: str, approval: Approval | Claim, **fields: object) -> None:

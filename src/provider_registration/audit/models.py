@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
+from sqlalchemy import RowMapping
+
 
 class AuditType(StrEnum):
     """What is recorded in `audit_events`: a subject, and what happened to it."""
@@ -43,7 +45,7 @@ class ActorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who caused an event; `id` and `name`, an e-mail address, only of users."""
+    """Who caused an event; `id` only of users and API keys, and `name`, if it was read: an e-mail address or a name."""
 
     kind: ActorKind
     id: UUID | None
@@ -54,13 +56,18 @@ class Actor:
         """A member of staff."""
         return cls(ActorKind.USER, user_id)
 
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Actor:
+        """The actor of a row that has `actor_kind`, `actor_id` and `actor_name`."""
+        return cls(ActorKind(row["actor_kind"]), row["actor_id"], row["actor_name"])
+
 
 SERVICE = Actor(ActorKind.SERVICE, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an event is about, such as a `user`; `name`: their e-mail address, or the company's name."""
+    """What an event is about, such as a `user`; `name`: their e-mail address, or the name of a company or API key."""
 
     kind: str
     id: UUID

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
+
+from provider_registration.audit.models import Actor
 
 
 class Role(StrEnum):
@@ -19,23 +22,49 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-@dataclass(frozen=True, slots=True)
-class User:
-    """The user of a request, with their session."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller(ABC):
+    """Who makes a request, and in which role."""
 
-    user_id: UUID
     role: Role
-    session_id: UUID
+
+    @property
+    @abstractmethod
+    def actor(self) -> Actor:
+        """Who is recorded as having done what the request does."""
+
+    @property
+    @abstractmethod
+    def credential_id(self) -> UUID:
+        """What requests and streams are counted for, and what is revoked."""
 
     @property
     def may_decide(self) -> bool:
-        """Whether the user may approve and reject."""
+        """Whether the caller may approve and reject."""
         return self.role is Role.ADMIN
 
     @property
     def may_audit(self) -> bool:
-        """Whether the user may read everything, including earlier errors of approvals and what staff did."""
+        """Whether the caller may read everything, including earlier errors of approvals and what staff did."""
         return self.role in (Role.ADMIN, Role.AUDITOR)
+
+
+@dataclass(frozen=True, slots=True)
+class User(Caller):
+    """A member of staff, with their session."""
+
+    user_id: UUID
+    session_id: UUID
+
+    @property
+    def actor(self) -> Actor:
+        """The user."""
+        return Actor.user(self.user_id)
+
+    @property
+    def credential_id(self) -> UUID:
+        """The session."""
+        return self.session_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class AuthService:
             session_id: UUID | None = await session.scalar(queries.BEGIN_SESSION, parameters)
             if session_id is None:
                 raise InvalidCredentials
-            result = await then(session, User(row["id"], Role(row["role"]), session_id))
+            result = await then(session, User(row["id"], session_id, role=Role(row["role"])))
         if check.new_hash:  # in its own transaction: two sign-ins that hold FOR SHARE and then update would deadlock
             async with self._database.statement() as session:
                 await session.execute(queries.UPGRADE_HASH, parameters | {"new_hash": check.new_hash})
@@ -154,7 +154,7 @@ class AuthService:
             if row is None:
                 REFRESHES.labels("unknown").inc()
                 raise InvalidRefreshToken
-            user = User(row["user_id"], Role(row["role"]), row["session_id"])
+            user = User(row["user_id"], row["session_id"], role=Role(row["role"]))
             if row["is_good"] and not row["used_at"]:
                 await session.execute(queries.USE_REFRESH_TOKEN, parameters)
                 tokens = await self._next_tokens(session, user, successors[0])
@@ -172,7 +172,7 @@ class AuthService:
 
     async def logout(self, user: User) -> None:
         """End the session: its tokens become invalid."""
-        await self._end(user, Actor.user(user.user_id), reason="signed_out")
+        await self._end(user, user.actor, reason="signed_out")
 
     async def _end(self, user: User, actor: Actor, *, reason: str) -> None:
         parameters = {
@@ -214,7 +214,7 @@ class AuthService:
             row = (await session.execute(queries.FIND_BROWSER_SESSION, parameters)).one_or_none()
         if row is None:
             return None
-        return BrowserUser(User(row.user_id, Role(row.role), row.session_id), row.email, secret)
+        return BrowserUser(User(row.user_id, row.session_id, role=Role(row.role)), row.email, secret)
 
     async def _new_browser(self, session: AsyncSession, user: User) -> str:
         secret = secrets.token_urlsafe(BROWSER_SECRET_BYTES)

@@ -92,7 +92,7 @@ class TokenSigner:
                 issuer=ISSUER,
                 options={f"require_{claim}": True for claim in REQUIRED_CLAIMS},
             )
-            user = User(UUID(claims["sub"]), Role(claims["role"]), UUID(claims["sid"]))
+            user = User(UUID(claims["sub"]), UUID(claims["sid"]), role=Role(claims["role"]))
             expires_at = int(claims["exp"])
         except REFUSALS:
             raise NotAuthenticated from None

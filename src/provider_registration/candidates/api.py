@@ -200,6 +200,6 @@ async def reject_candidate(
 ) -> Response:
     """Reject a pending candidate, with or without a reason; the body is optional."""
     candidate = await service.reject(
-        candidate_id, user_id=user.user_id, reason=rejection.reason, expected=expected, notify=rejection.notify
+        candidate_id, actor=user.actor, reason=rejection.reason, expected=expected, notify=rejection.notify
     )
     return json_response(RejectionResponse.model_validate(candidate).model_dump_json())

@@ -76,11 +76,3 @@ class BrowsingService:
                 if found is not None:
                     return None if after and found == after.candidate_id else found
         return None
-
-    async def user_emails(self, user_ids: set[UUID]) -> dict[UUID, str]:
-        """The e-mail addresses of users."""
-        if not user_ids:
-            return {}
-        async with self._database.statement() as session:
-            rows = await session.execute(queries.FIND_USER_EMAILS, {"user_ids": list(user_ids)})
-            return {row.id: row.email for row in rows}

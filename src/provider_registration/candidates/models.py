@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from pydantic import Field
 from sqlalchemy import Row, RowMapping
 
+from provider_registration.audit.models import Actor
 from provider_registration.candidates.company import FACTS, Company, Product
 from provider_registration.candidates.search_text import ERASED_DOMAIN, search_text
 from provider_registration.candidates.status_secrets import hash_of_secret
@@ -193,13 +194,13 @@ class Registration(Company):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A rejection by an admin. `expected` has the versions that the admin may have seen; None: any.
+    """A rejection by staff. `expected` has the versions that the admin may have seen; None: any.
 
     `notify`: the company gets an e-mail.
     """
 
     candidate_id: UUID
     reason: str | None
-    user_id: UUID
+    actor: Actor
     expected: frozenset[int] | None
     notify: bool = True

@@ -194,14 +194,17 @@ FIND_OBSTACLE = statement(
 REJECT_CANDIDATES = statement(
     """
     WITH seen AS (
-        SELECT request.*, candidates.status, candidates.version, {obstacle} AS obstacle
+        SELECT request.*, actor.kind AS actor_kind, actor.id AS actor_id, candidates.status, candidates.version,
+               {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:rejections AS json))
-                 AS request (candidate_id uuid, reason text, user_id uuid, expected bigint[], notify boolean)
+                 AS request (candidate_id uuid, reason text, actor json, expected bigint[], notify boolean)
+        CROSS JOIN LATERAL json_to_record(request.actor) AS actor (kind text, id uuid)
         LEFT JOIN candidates ON candidates.id = request.candidate_id
         LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
     ), rejected AS (
         UPDATE candidates
-        SET status = 'rejected', rejection_reason = seen.reason, rejected_by = seen.user_id
+        SET status = 'rejected', rejection_reason = seen.reason,
+            rejected_by = CASE seen.actor_kind WHEN 'user' THEN seen.actor_id END
         FROM seen
         WHERE candidates.id = seen.candidate_id
           AND candidates.status = 'pending'
@@ -210,8 +213,7 @@ REJECT_CANDIDATES = statement(
         RETURNING candidates.*
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
-        SELECT rejected.id, 'candidate.rejected', CASE WHEN rejected_by IS NULL THEN 'service' ELSE 'user' END,
-               rejected_by, rejected.version, {notification}
+        SELECT rejected.id, 'candidate.rejected', seen.actor_kind, seen.actor_id, rejected.version, {notification}
         FROM rejected
         JOIN seen ON seen.candidate_id = rejected.id
     )
@@ -278,7 +280,8 @@ REPLACE_STATUS_SECRET = text("""
         RETURNING id, version
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version)
-        SELECT id, 'candidate.status_link_replaced', 'user', :user_id, version FROM replaced
+        SELECT id, 'candidate.status_link_replaced', CAST(:actor_kind AS text), CAST(:actor_id AS uuid), version
+        FROM replaced
     )
     SELECT id FROM replaced
 """)
@@ -326,6 +329,3 @@ NEXT_PENDING = text("""
     ORDER BY created_at, id
     LIMIT 1
 """).bindparams(bindparam("after", type_=DateTime(timezone=True)))
-
-# The e-mail addresses of users.
-FIND_USER_EMAILS = text("SELECT id, email FROM users WHERE id = ANY(:user_ids)")

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from provider_registration.audit.models import Actor
 from provider_registration.candidates import queries
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company
@@ -117,7 +118,7 @@ class CandidateService:
             row = (await session.execute(queries.FIND_APPLICATION, parameters)).mappings().one_or_none()
         return Application.from_row(row) if row else None
 
-    async def replace_status_secret(self, candidate_id: UUID, *, user_id: UUID) -> str:
+    async def replace_status_secret(self, candidate_id: UUID, *, actor: Actor) -> str:
         """Replace a candidate's status secret; the old link, and those in e-mails, stop working.
 
         Raises:
@@ -127,7 +128,8 @@ class CandidateService:
         parameters = {
             "candidate_id": candidate_id,
             "status_secret_hash": hash_of_secret(secret),
-            "user_id": user_id,
+            "actor_kind": str(actor.kind),
+            "actor_id": actor.id,
         }
         async with self._database.statement() as session:
             if await session.scalar(queries.REPLACE_STATUS_SECRET, parameters) is None:
@@ -154,19 +156,19 @@ class CandidateService:
         self,
         candidate_id: UUID,
         *,
-        user_id: UUID,
+        actor: Actor,
         reason: str | None,
         expected: frozenset[int] | None = None,
         notify: bool = True,
     ) -> Candidate:
-        """Reject a pending candidate; `user_id` is recorded. `notify`: the company gets an e-mail.
+        """Reject a pending candidate; `actor` is recorded. `notify`: the company gets an e-mail.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be decided.
             ApprovalInProgress, ApprovalUnfinished, ApprovalNeedsResolution: it has an unfinished approval.
             CandidateChanged: someone else changed it at the same time.
         """
-        rejection = Rejection(candidate_id, reason, user_id, expected, notify)
+        rejection = Rejection(candidate_id, reason, actor, expected, notify)
         outcome = None
         with suppress(RowLocked):
             outcome = await self._rejections.do(rejection)

@@ -29,5 +29,5 @@ async def replace_status_link(
 
     Send it only to the company: anyone who has it can see the application.
     """
-    secret = await service.replace_status_secret(candidate_id, user_id=user.user_id)
+    secret = await service.replace_status_secret(candidate_id, actor=user.actor)
     return StatusLinkResponse(**status_links(request, secret))

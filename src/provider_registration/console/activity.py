@@ -81,4 +81,4 @@ async def export(
     log: AuditLogDep,
 ) -> Response:
     """Every event that the same page shows, as CSV."""
-    return await export_as_csv(query.selection, service, log, user_id=signed_in.user.user_id)
+    return await export_as_csv(query.selection, service, log, actor=signed_in.user.actor)

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from provider_registration.approvals.dependencies import ApprovalServiceDep
 from provider_registration.approvals.schemas import ResolutionRequest
-from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import ApprovalState, Candidate
 from provider_registration.console.decisions import Outcome
 from provider_registration.console.dependencies import AuditingUserDep, CandidateDep, DecidingUserDep, DecisionsDep
@@ -28,7 +27,6 @@ NOT_IN_DOUBT = Outcome("info", "This approval no longer needs checking.")
 @router.get(APPROVALS)
 async def list_approvals(
     _signed_in: AuditingUserDep,
-    service: CandidateServiceDep,
     approval_service: ApprovalServiceDep,
     layout: LayoutDep,
 ) -> Response:
@@ -37,9 +35,7 @@ async def list_approvals(
     for state in (ApprovalState.IN_DOUBT, ApprovalState.WAITING, ApprovalState.IN_PROGRESS):
         approvals, total = await approval_service.list_unfinished(Page(MAX_SHOWN), state=state)
         lists.append((state, approvals, total))
-    requesters = {approval.requested_by for _, approvals, _ in lists for approval in approvals}
-    names = await service.browsing.user_emails(requesters)
-    return layout.page("approvals.html", lists=lists, names=names)
+    return layout.page("approvals.html", lists=lists)
 
 
 @router.post(f"{CANDIDATE}/approval/retry")
@@ -47,7 +43,7 @@ async def retry(
     candidate: CandidateDep, signed_in: DecidingUserDep, decisions: DecisionsDep, layout: LayoutDep
 ) -> Response:
     """Retry the call to billing now."""
-    return layout.redirect(APPROVALS, await decisions.retry(candidate, user_id=signed_in.user.user_id))
+    return layout.redirect(APPROVALS, await decisions.retry(candidate, actor=signed_in.user.actor))
 
 
 @router.get(f"{CANDIDATE}/approval/resolve")
@@ -77,9 +73,9 @@ async def resolve(
     if parsed.provider_id is not None and form.get("confirmed") != str(parsed.provider_id):
         return layout.page("resolve_link.html", candidate=candidate, provider_id=parsed.provider_id)
     if parsed.provider_id is not None:
-        outcome = await decisions.link(candidate, parsed.provider_id, user_id=signed_in.user.user_id)
+        outcome = await decisions.link(candidate, parsed.provider_id, actor=signed_in.user.actor)
     else:
-        outcome = await decisions.let_go(candidate, user_id=signed_in.user.user_id)
+        outcome = await decisions.let_go(candidate, actor=signed_in.user.actor)
     return layout.redirect(APPROVALS, outcome)
 
 

@@ -56,10 +56,10 @@ async def approve_selected(
     layout: LayoutDep,
 ) -> Response:
     """Approve each of them and show the results."""
-    user_id, notify = signed_in.user.user_id, wants_mail(form.all(NOTIFY))
+    actor, notify = signed_in.user.actor, wants_mail(form.all(NOTIFY))
     results = await decide_all(
         await read_selected(form, service.browsing),
-        lambda one: decisions.approve(one.candidate, user_id=user_id, version=one.version, notify=notify),
+        lambda one: decisions.approve(one.candidate, actor=actor, version=one.version, notify=notify),
     )
     return layout.page("bulk_results.html", results=results)
 
@@ -83,11 +83,11 @@ async def reject_selected(
             is_approval=False,
             **reason_values(parsed, form),
         )
-    user_id, notify = signed_in.user.user_id, wants_mail(form.all(NOTIFY))
+    actor, notify = signed_in.user.actor, wants_mail(form.all(NOTIFY))
     results = await decide_all(
         selected,
         lambda one: decisions.reject(
-            one.candidate, user_id=user_id, reason=parsed.reason, version=one.version, notify=notify
+            one.candidate, actor=actor, reason=parsed.reason, version=one.version, notify=notify
         ),
     )
     return layout.page("bulk_results.html", results=results)

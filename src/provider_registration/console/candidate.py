@@ -87,7 +87,7 @@ async def approve(
     """Approve it, unless someone else decided first."""
     outcome = await decisions.approve(
         candidate,
-        user_id=signed_in.user.user_id,
+        actor=signed_in.user.actor,
         version=seen_version(form.get("version")),
         notify=wants_mail(form.all(NOTIFY)),
     )
@@ -122,7 +122,7 @@ async def reject(
         return layout.page("reject.html", status=422, candidate=candidate, **values)
     outcome = await decisions.reject(
         candidate,
-        user_id=signed_in.user.user_id,
+        actor=signed_in.user.actor,
         reason=parsed.reason,
         version=seen_version(form.get("version")),
         notify=wants_mail(form.all(NOTIFY)),
@@ -152,6 +152,6 @@ async def replace(
     layout: LayoutDep,
 ) -> Response:
     """Replace the status link and show the new one once."""
-    secret = await service.replace_status_secret(candidate.candidate_id, user_id=signed_in.user.user_id)
+    secret = await service.replace_status_secret(candidate.candidate_id, actor=signed_in.user.actor)
     link = absolute_url(layout.request, status_url(layout.request, secret))
     return layout.page("status_link.html", candidate=candidate, link=link)

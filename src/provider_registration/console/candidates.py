@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from provider_registration.audit.dependencies import AuditLogDep
-from provider_registration.audit.models import Actor, AuditEvent, AuditType
+from provider_registration.audit.models import AuditEvent, AuditType
 from provider_registration.candidates.company import LABELS, NUMBERS, Product
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Status
@@ -146,9 +146,7 @@ async def export(
     log: AuditLogDep,
 ) -> Response:
     """Every candidate that the same list shows, as a file. The export is recorded first."""
-    await log.record(
-        AuditEvent(AuditType.CANDIDATES_EXPORTED, Actor.user(signed_in.user.user_id), data=query.exported(kind))
-    )
+    await log.record(AuditEvent(AuditType.CANDIDATES_EXPORTED, signed_in.user.actor, data=query.exported(kind)))
     candidates = service.browsing.all(query.selection)
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     headers = {"Content-Disposition": f'attachment; filename="candidates-{query.shown_status}-{day}.{kind}"'}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from provider_registration.approvals.errors import (
     ApprovalFailed,
@@ -18,6 +17,7 @@ from provider_registration.approvals.errors import (
     ProviderNameTaken,
 )
 from provider_registration.approvals.service import ApprovalService
+from provider_registration.audit.models import Actor
 from provider_registration.candidates.errors import (
     ApprovalInProgress,
     ApprovalNeedsResolution,
@@ -105,34 +105,34 @@ class Decisions:
         self._approvals = approvals
         self._events = events
 
-    async def approve(self, candidate: Candidate, *, user_id: UUID, version: int, notify: bool) -> Outcome:
+    async def approve(self, candidate: Candidate, *, actor: Actor, version: int, notify: bool) -> Outcome:
         """Approve a candidate if it still has this version."""
         work = self._approvals.approve(
-            candidate.candidate_id, user_id=user_id, expected=frozenset({version}), notify=notify
+            candidate.candidate_id, actor=actor, expected=frozenset({version}), notify=notify
         )
         return await self._outcome_of(candidate, work)
 
     async def reject(
-        self, candidate: Candidate, *, user_id: UUID, reason: str | None, version: int, notify: bool
+        self, candidate: Candidate, *, actor: Actor, reason: str | None, version: int, notify: bool
     ) -> Outcome:
         """Reject a candidate if it still has this version."""
         work = self._candidates.reject(
-            candidate.candidate_id, user_id=user_id, reason=reason, expected=frozenset({version}), notify=notify
+            candidate.candidate_id, actor=actor, reason=reason, expected=frozenset({version}), notify=notify
         )
         return await self._outcome_of(candidate, work)
 
-    async def retry(self, candidate: Candidate, *, user_id: UUID) -> Outcome:
+    async def retry(self, candidate: Candidate, *, actor: Actor) -> Outcome:
         """Retry the call to billing now."""
-        return await self._outcome_of(candidate, self._approvals.retry(candidate.candidate_id, user_id=user_id))
+        return await self._outcome_of(candidate, self._approvals.retry(candidate.candidate_id, actor=actor))
 
-    async def link(self, candidate: Candidate, provider_id: int, *, user_id: UUID) -> Outcome:
+    async def link(self, candidate: Candidate, provider_id: int, *, actor: Actor) -> Outcome:
         """Resolve an approval in doubt: link this provider to the candidate."""
-        work = self._approvals.link(candidate.candidate_id, provider_id, user_id=user_id)
+        work = self._approvals.link(candidate.candidate_id, provider_id, actor=actor)
         return await self._outcome_of(candidate, work)
 
-    async def let_go(self, candidate: Candidate, *, user_id: UUID) -> Outcome:
+    async def let_go(self, candidate: Candidate, *, actor: Actor) -> Outcome:
         """Resolve an approval in doubt: cancel it, because billing has no provider for the candidate."""
-        return await self._outcome_of(candidate, self._approvals.let_go(candidate.candidate_id, user_id=user_id))
+        return await self._outcome_of(candidate, self._approvals.let_go(candidate.candidate_id, actor=actor))
 
     async def _outcome_of(self, candidate: Candidate, work: Awaitable[Candidate]) -> Outcome:
         name = candidate.company_name

@@ -87,9 +87,7 @@ async def add(signed_in: DecidingUserDep, form: FormDep, service: WebhookService
         return _form(layout, parsed, form)
     request = parsed.request
     try:
-        new = await service.create(
-            request.url, tuple(request.types), request.description, user_id=signed_in.user.user_id
-        )
+        new = await service.create(request.url, tuple(request.types), request.description, actor=signed_in.user.actor)
     except WebhookUrlRefused as error:
         return _form(layout, ParsedWebhook(errors=[("url", _sentence(error))]), form)
     except TooManyWebhooks as error:
@@ -116,7 +114,7 @@ async def retry(
 ) -> Response:
     """Send a delivery again now."""
     try:
-        await service.retry(webhook.webhook_id, delivery_id, user_id=signed_in.user.user_id)
+        await service.retry(webhook.webhook_id, delivery_id, actor=signed_in.user.actor)
     except AlreadyDelivered:
         return layout.redirect(_path(webhook), Outcome("info", "It was delivered in the meantime."))
     except DeliveryInProgress:
@@ -143,7 +141,7 @@ async def edit(
     request = parsed.request
     changes = Changes(url=request.url, types=tuple(request.types), description=request.description)
     try:
-        await service.change(webhook.webhook_id, changes, user_id=signed_in.user.user_id)
+        await service.change(webhook.webhook_id, changes, actor=signed_in.user.actor)
     except WebhookUrlRefused as error:
         return _form(layout, ParsedWebhook(errors=[("url", _sentence(error))]), form, webhook)
     return layout.redirect(_path(webhook), Outcome("success", "Webhook changed."))
@@ -154,7 +152,7 @@ async def enable(
     webhook: WebhookDep, signed_in: DecidingUserDep, service: WebhookServiceDep, layout: LayoutDep
 ) -> Response:
     """Enable it."""
-    await service.change(webhook.webhook_id, Changes(enabled=True), user_id=signed_in.user.user_id)
+    await service.change(webhook.webhook_id, Changes(enabled=True), actor=signed_in.user.actor)
     return layout.redirect(_path(webhook), Outcome("success", "Webhook enabled. Replay sends what it missed."))
 
 
@@ -163,7 +161,7 @@ async def disable(
     webhook: WebhookDep, signed_in: DecidingUserDep, service: WebhookServiceDep, layout: LayoutDep
 ) -> Response:
     """Disable it."""
-    await service.change(webhook.webhook_id, Changes(enabled=False), user_id=signed_in.user.user_id)
+    await service.change(webhook.webhook_id, Changes(enabled=False), actor=signed_in.user.actor)
     return layout.redirect(_path(webhook), Outcome("success", "Webhook disabled."))
 
 
@@ -173,7 +171,7 @@ async def send_test(
 ) -> Response:
     """Send a test message and show how the receiver responded."""
     try:
-        result = await service.test(webhook.webhook_id, user_id=signed_in.user.user_id)
+        result = await service.test(webhook.webhook_id, actor=signed_in.user.actor)
     except WebhookSecretUnreadable as error:
         return layout.redirect(_path(webhook), Outcome("danger", str(error)))
     if result.status is None:
@@ -199,7 +197,7 @@ async def rotate(
     webhook: WebhookDep, signed_in: DecidingUserDep, service: WebhookServiceDep, layout: LayoutDep
 ) -> Response:
     """Replace the secret and show the new one once."""
-    new = await service.rotate_secret(webhook.webhook_id, user_id=signed_in.user.user_id)
+    new = await service.rotate_secret(webhook.webhook_id, actor=signed_in.user.actor)
     return layout.page("webhook_secret.html", webhook=new.webhook, secret=new.secret)
 
 
@@ -221,7 +219,7 @@ async def replay(
         error = "Enter a date and time"
         return layout.page("webhook_replay.html", status=422, webhook=webhook, error=error, typed=typed)
     try:
-        await service.replay(webhook.webhook_id, since, user_id=signed_in.user.user_id)
+        await service.replay(webhook.webhook_id, since, actor=signed_in.user.actor)
     except WebhookDisabled:
         return layout.redirect(_path(webhook), Outcome("warning", "The webhook is disabled. Enable it first."))
     return layout.redirect(_path(webhook), Outcome("success", "The events are being queued once more."))
@@ -238,7 +236,7 @@ async def delete(
     webhook: WebhookDep, signed_in: DecidingUserDep, service: WebhookServiceDep, layout: LayoutDep
 ) -> Response:
     """Delete it."""
-    await service.delete(webhook.webhook_id, user_id=signed_in.user.user_id)
+    await service.delete(webhook.webhook_id, actor=signed_in.user.actor)
     return layout.redirect(WEBHOOKS, Outcome("success", "Webhook deleted."))
 
 

@@ -35,6 +35,8 @@ PRIVILEGES = {
     # Not created_at: the database sets it, and a constraint limits the length of a session from then on.
     "sessions": "SELECT, INSERT (user_id), INSERT (expires_at), UPDATE (revoked_at), DELETE",
     "refresh_tokens": "SELECT, INSERT, UPDATE",
+    # Nothing that gives an existing key other rights or another life.
+    "api_keys": "SELECT, INSERT, UPDATE (last_used_at), UPDATE (revoked_at)",
     "browser_sessions": "SELECT, INSERT, UPDATE",
     "alembic_version": "SELECT",  # readiness compares the revision with what the code needs
 }

@@ -223,6 +223,32 @@ class BrowserSession(Base):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class ApiKey(Base):
+    """A key of a program; it stays when it is revoked, because events name it."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        UniqueConstraint("key_hash"),
+        CheckConstraint("char_length(name) BETWEEN 1 AND 100", name="name"),
+        CheckConstraint("octet_length(key_hash) = 32", name="key_hash"),
+        CheckConstraint("role IN ('viewer', 'auditor', 'admin')", name="role"),
+        CheckConstraint("expires_at > created_at", name="expires_at"),
+        Index("ix_api_keys_created_at", "created_at", "id"),
+        Index("ix_api_keys_revoked_at", "revoked_at", postgresql_where=text("revoked_at IS NOT NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    name: Mapped[str]
+    key_hash: Mapped[bytes]
+    prefix: Mapped[str]
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
 class ApprovalIntent(Base):
     """An unfinished approval."""
 
@@ -230,18 +256,20 @@ class ApprovalIntent(Base):
     __table_args__ = (
         UniqueConstraint("idempotency_key"),
         Index("uq_approval_intents_provider_name", "provider_name", unique=True),
+        CheckConstraint("requested_by_kind IN ('user', 'api_key')", name="requested_by_kind"),
     )
 
     candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="RESTRICT"), primary_key=True)
     idempotency_key: Mapped[UUID]
     provider_name: Mapped[str] = mapped_column(String(255))
-    requested_by: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    requested_by: Mapped[UUID]
     requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
     claim_id: Mapped[UUID | None]
     next_attempt_at: Mapped[datetime] = mapped_column(index=True)
     attempts: Mapped[int] = mapped_column(server_default="1")
     last_error: Mapped[str | None]
     in_doubt_since: Mapped[datetime | None]
+    requested_by_kind: Mapped[str] = mapped_column(server_default=text("'user'::text"))
 
 
 class ApprovalEvent(Base):

@@ -40,6 +40,7 @@ REVISIONS = (
     "026_event_retention",
     "027_delivery_indexes",
     "028_candidate_keys",
+    "029_api_keys",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

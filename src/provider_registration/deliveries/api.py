@@ -70,5 +70,5 @@ async def retry_delivery(
     user: AdminDep,
 ) -> Response:
     """Send an undelivered message again, now. One in the state `unknown` may arrive twice."""
-    await service.retry(delivery_id, user_id=user.user_id)
+    await service.retry(delivery_id, actor=user.actor)
     return Response(status_code=HTTPStatus.ACCEPTED)

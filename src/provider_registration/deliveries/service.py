@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from provider_registration.audit.models import Actor, AuditEvent, AuditType
 from provider_registration.audit.service import record
 from provider_registration.db.database import Database
@@ -69,7 +67,7 @@ class DeliveryService:
         async with self._database.statement() as session:
             await session.execute(queries.RELEASE_DELIVERY, parameters)
 
-    async def retry(self, delivery_id: int, *, user_id: UUID) -> None:
+    async def retry(self, delivery_id: int, *, actor: Actor) -> None:
         """Have a message sent again, now and with all its attempts.
 
         Raises:
@@ -89,7 +87,7 @@ class DeliveryService:
             if before.is_without_target:
                 raise DeliveryTargetGone(delivery_id)
             data: dict[str, object] = {"delivery_id": str(delivery_id), "kind": before.kind}
-            await record(session, AuditEvent(AuditType.DELIVERY_RETRIED, Actor.user(user_id), data=data))
+            await record(session, AuditEvent(AuditType.DELIVERY_RETRIED, actor, data=data))
 
     async def page(
         self,

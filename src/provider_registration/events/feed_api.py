@@ -121,7 +121,7 @@ async def stream_events(
         except DatabaseUnavailable:
             return  # the client connects again
 
-    return _AdmittedStream(streams.admit(user.session_id), frames())
+    return _AdmittedStream(streams.admit(user.credential_id), frames())
 
 
 class _AdmittedStream(StreamingResponse):

@@ -60,7 +60,7 @@ class Event:
             sequence=row["sequence"],
             type=EventType(row["type"]),
             at=row["at"],
-            actor=Actor(ActorKind(row["actor_kind"]), row["actor_id"], row["actor_name"]),
+            actor=Actor.from_row(row),
             version=row["version"],
             data=json.loads(row["data"]),
             error=row["error"],

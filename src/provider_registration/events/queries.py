@@ -7,8 +7,9 @@ from sqlalchemy import text
 # Some events of a candidate, newest first, before the event :before if it is not NULL; no row without the candidate.
 # Types that only a later release knows are left out.
 LIST_EVENTS = text("""
-    SELECT event.id, event.type, event.at, event.actor_kind, event.actor_id, users.email AS actor_name, event.version,
-           CAST(event.data AS text) AS data, details.details ->> 'error' AS error, positions.sequence
+    SELECT event.id, event.type, event.at, event.actor_kind, event.actor_id,
+           coalesce(users.email, api_keys.name) AS actor_name, event.version, CAST(event.data AS text) AS data,
+           details.details ->> 'error' AS error, positions.sequence
     FROM candidates
     LEFT JOIN candidate_events AS event
         ON event.candidate_id = candidates.id
@@ -22,6 +23,7 @@ LIST_EVENTS = text("""
     LEFT JOIN event_positions AS positions ON positions.event_id = event.id
     LEFT JOIN candidate_event_details AS details ON details.event_id = event.id
     LEFT JOIN users ON event.actor_kind = 'user' AND users.id = event.actor_id
+    LEFT JOIN api_keys ON event.actor_kind = 'api_key' AND api_keys.id = event.actor_id
     WHERE candidates.id = :candidate_id
     ORDER BY event.at DESC, event.id DESC
     LIMIT :limit

@@ -25,6 +25,11 @@ POSITION = re.compile("[0-9]{1,18}")
 MAX_TYPES_LENGTH = 1000  # characters: all types together have fewer
 MAX_FEED = 1000  # events in a page of the feed
 
+EXAMPLE_ACTOR: dict[str, Any] = {
+    "kind": "user",
+    "id": "5d2c0a0e-7f3b-4a53-9f2f-0a9d7c1b2e3f",
+    "name": "admin@example.com",
+}
 EXAMPLE_EVENTS: dict[str, Any] = {
     "events": [
         {
@@ -32,11 +37,7 @@ EXAMPLE_EVENTS: dict[str, Any] = {
             "sequence": 2,
             "type": "candidate.rejected",
             "at": "2026-03-14T10:00:00.123456Z",
-            "actor": {
-                "kind": "user",
-                "id": "5d2c0a0e-7f3b-4a53-9f2f-0a9d7c1b2e3f",
-                "name": "admin@example.com",
-            },
+            "actor": EXAMPLE_ACTOR,
             "version": 2,
             "data": {},
         }
@@ -128,8 +129,8 @@ class ActorResponse(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     kind: ActorKind
-    id: UUID | None = Field(description="The user or key; null for others")
-    name: str | None = Field(description="The user's e-mail address; null for others")
+    id: UUID | None = Field(description="The user or API key; null for others")
+    name: str | None = Field(description="The user's e-mail address, or the API key's name; null for others")
 
 
 class EventResponse(BaseModel):
@@ -170,7 +171,7 @@ class FeedActor(BaseModel):
     """Who caused an event, without a name: a feed is copied to other systems."""
 
     kind: ActorKind
-    id: UUID | None = Field(description="The user or key; null for others")
+    id: UUID | None = Field(description="The user or API key; null for others")
 
 
 class FeedEventResponse(BaseModel):

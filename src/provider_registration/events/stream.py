@@ -41,23 +41,23 @@ class EventStreams:
         self._open: Counter[UUID] = Counter()
 
     @contextmanager
-    def admit(self, session_id: UUID) -> Iterator[None]:
+    def admit(self, credential_id: UUID) -> Iterator[None]:
         """Count a stream of a session while it is open.
 
         Raises:
             TooManyStreams: the session has MAX_STREAMS.
         """
-        if self._open[session_id] >= MAX_STREAMS:
+        if self._open[credential_id] >= MAX_STREAMS:
             raise TooManyStreams(RETRY_SECONDS, MAX_STREAMS)
-        self._open[session_id] += 1
+        self._open[credential_id] += 1
         EVENT_STREAMS.inc()
         try:
             yield
         finally:
             EVENT_STREAMS.dec()
-            self._open[session_id] -= 1
-            if not self._open[session_id]:
-                del self._open[session_id]
+            self._open[credential_id] -= 1
+            if not self._open[credential_id]:
+                del self._open[credential_id]
 
     async def run(self) -> None:
         """Read new events until cancelled, while there are streams."""

@@ -89,7 +89,7 @@ REFUSED_URL = WebhookUrlRefused("its IP address is not public, and WEBHOOKS_ALLO
 @refuses(TooManyWebhooks(MAX_WEBHOOKS), REFUSED_URL, InvalidRequest.at("body", "url", "Field required"))
 async def create_webhook(request: Request, user: AdminDep, body: WebhookBody, service: WebhookServiceDep) -> Response:
     """Add a URL to which events are sent from now on, signed as Standard Webhooks 1.0.0 specifies."""
-    new = await service.create(body.url, tuple(body.types), body.description, user_id=user.user_id)
+    new = await service.create(body.url, tuple(body.types), body.description, actor=user.actor)
     location = f"{request.scope.get('root_path', '')}{WEBHOOKS}/{new.webhook.webhook_id}"
     content = WebhookSecretResponse.of(new).model_dump_json()
     return json_response(content, status.HTTP_201_CREATED, {"Location": location})
@@ -140,14 +140,14 @@ async def change_webhook(
         description=body.description,
         enabled=body.enabled,
     )
-    return WebhookResponse.model_validate(await service.change(webhook_id, changes, user_id=user.user_id))
+    return WebhookResponse.model_validate(await service.change(webhook_id, changes, actor=user.actor))
 
 
 @router.delete(WEBHOOK, summary="Delete a webhook", status_code=status.HTTP_204_NO_CONTENT)
 @refuses(WebhookNotFound(EXAMPLE_ID))
 async def delete_webhook(webhook_id: WebhookId, service: WebhookServiceDep, user: AdminDep) -> None:
     """Delete a webhook and its secret; what is pending is not sent."""
-    await service.delete(webhook_id, user_id=user.user_id)
+    await service.delete(webhook_id, actor=user.actor)
 
 
 @router.post(
@@ -164,7 +164,7 @@ async def rotate_webhook_secret(
     webhook_id: WebhookId, service: WebhookServiceDep, user: AdminDep
 ) -> WebhookSecretResponse:
     """Replace the secret. For 24 hours, messages are also signed with the old one."""
-    return WebhookSecretResponse.of(await service.rotate_secret(webhook_id, user_id=user.user_id))
+    return WebhookSecretResponse.of(await service.rotate_secret(webhook_id, actor=user.actor))
 
 
 @router.post(
@@ -175,7 +175,7 @@ async def rotate_webhook_secret(
 @refuses(WebhookNotFound(EXAMPLE_ID), WebhookSecretUnreadable())
 async def send_test_message(webhook_id: WebhookId, service: WebhookServiceDep, user: AdminDep) -> WebhookTestResponse:
     """Send a signed message of the type `webhook.test`, once, and return how the receiver responded within 15 s."""
-    return WebhookTestResponse.model_validate(await service.test(webhook_id, user_id=user.user_id))
+    return WebhookTestResponse.model_validate(await service.test(webhook_id, actor=user.actor))
 
 
 @router.get(
@@ -222,7 +222,7 @@ async def retry_webhook_delivery(
     user: AdminDep,
 ) -> Response:
     """Send an undelivered event again, now and with all its attempts."""
-    await service.retry(webhook_id, delivery_id, user_id=user.user_id)
+    await service.retry(webhook_id, delivery_id, actor=user.actor)
     return Response(status_code=status.HTTP_202_ACCEPTED)
 
 
@@ -242,4 +242,4 @@ async def replay_webhook(
     webhook_id: WebhookId, user: AdminDep, body: ReplayBody, service: WebhookServiceDep
 ) -> WebhookResponse:
     """Queue all events of its types since a time once more, with the same IDs, whether they were delivered or not."""
-    return WebhookResponse.model_validate(await service.replay(webhook_id, body.since, user_id=user.user_id))
+    return WebhookResponse.model_validate(await service.replay(webhook_id, body.since, actor=user.actor))

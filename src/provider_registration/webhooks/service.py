@@ -87,7 +87,7 @@ class WebhookService:
             row = (await session.execute(queries.FIND_WEBHOOK, {"webhook_id": webhook_id})).mappings().one_or_none()
         return _found(webhook_id, row)
 
-    async def create(self, url: str, types: tuple[str, ...], description: str, *, user_id: UUID) -> NewSecret:
+    async def create(self, url: str, types: tuple[str, ...], description: str, *, actor: Actor) -> NewSecret:
         """Add a webhook; it gets the events from now on.
 
         Raises:
@@ -107,10 +107,10 @@ class WebhookService:
             if (await session.scalar(queries.COUNT_WEBHOOKS) or 0) >= MAX_WEBHOOKS:
                 raise TooManyWebhooks(MAX_WEBHOOKS)
             row = (await session.execute(queries.INSERT_WEBHOOK, parameters)).mappings().one()
-            await _audit(session, AuditType.WEBHOOK_CREATED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_CREATED, webhook_id, actor)
         return NewSecret(Webhook.from_row(row), shown(secret))
 
-    async def change(self, webhook_id: UUID, changes: Changes, *, user_id: UUID) -> Webhook:
+    async def change(self, webhook_id: UUID, changes: Changes, *, actor: Actor) -> Webhook:
         """Change a webhook, or disable or enable it; what stays the same is not recorded.
 
         Raises:
@@ -133,10 +133,10 @@ class WebhookService:
             if not (changed := changes.of(before)):
                 return before
             row = (await session.execute(queries.UPDATE_WEBHOOK, parameters)).mappings().one()
-            await _audit(session, AuditType.WEBHOOK_CHANGED, webhook_id, user_id, fields=changed)
+            await _audit(session, AuditType.WEBHOOK_CHANGED, webhook_id, actor, fields=changed)
         return Webhook.from_row(row)
 
-    async def delete(self, webhook_id: UUID, *, user_id: UUID) -> None:
+    async def delete(self, webhook_id: UUID, *, actor: Actor) -> None:
         """Delete a webhook; what is pending is never sent.
 
         Raises:
@@ -146,9 +146,9 @@ class WebhookService:
         async with self._database.transaction() as session:
             if await session.scalar(queries.DELETE_WEBHOOK, {"webhook_id": webhook_id}) is None:
                 raise WebhookNotFound(webhook_id)
-            await _audit(session, AuditType.WEBHOOK_DELETED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_DELETED, webhook_id, actor)
 
-    async def rotate_secret(self, webhook_id: UUID, *, user_id: UUID) -> NewSecret:
+    async def rotate_secret(self, webhook_id: UUID, *, actor: Actor) -> NewSecret:
         """Replace the secret; for ROTATION_HOURS messages are signed with both, unless the key of the first is lost.
 
         Raises:
@@ -168,10 +168,10 @@ class WebhookService:
                 "previous_secret": previous if box.can_open(previous, context=context_of(webhook_id)) else None
             }
             row = (await session.execute(queries.ROTATE_SECRET, parameters)).mappings().one()
-            await _audit(session, AuditType.WEBHOOK_SECRET_ROTATED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_SECRET_ROTATED, webhook_id, actor)
         return NewSecret(Webhook.from_row(row), shown(secret))
 
-    async def replay(self, webhook_id: UUID, since: datetime, *, user_id: UUID) -> Webhook:
+    async def replay(self, webhook_id: UUID, since: datetime, *, actor: Actor) -> Webhook:
         """Queue all events since a time once more, with their IDs; a background task does it.
 
         Raises:
@@ -185,10 +185,10 @@ class WebhookService:
             await session.execute(queries.AWAIT_DISPATCHER)  # what it does not queue for this webhook, the replay finds
             row = (await session.execute(queries.START_REPLAY, parameters)).mappings().one_or_none()
             webhook = _found(webhook_id, row)
-            await _audit(session, AuditType.WEBHOOK_REPLAYED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_REPLAYED, webhook_id, actor)
         return webhook
 
-    async def test(self, webhook_id: UUID, *, user_id: UUID) -> ProbeResult:
+    async def test(self, webhook_id: UUID, *, actor: Actor) -> ProbeResult:
         """Send a test message now, once; also to a disabled webhook.
 
         Raises:
@@ -204,7 +204,7 @@ class WebhookService:
                 destination = open_destination(webhook_id, row, box)
             except SecretUnreadable:
                 raise WebhookSecretUnreadable from None
-            await _audit(session, AuditType.WEBHOOK_TESTED, webhook_id, user_id)
+            await _audit(session, AuditType.WEBHOOK_TESTED, webhook_id, actor)
         message_id, body = probe_message(webhook_id, datetime.now(UTC))
         headers = signed_headers(message_id, int(time.time()), body, secrets=destination.secrets)
         started = time.monotonic()
@@ -230,7 +230,7 @@ class WebhookService:
             limit=limit, before=before, kind=Kind.WEBHOOK, target=str(webhook_id), state=state
         )
 
-    async def retry(self, webhook_id: UUID, delivery_id: int, *, user_id: UUID) -> None:
+    async def retry(self, webhook_id: UUID, delivery_id: int, *, actor: Actor) -> None:
         """Have a delivery sent again now, with all its attempts.
 
         Raises:
@@ -240,7 +240,7 @@ class WebhookService:
         page = await self.deliveries(webhook_id, limit=1, before=min(delivery_id, MAX_ID - 1) + 1)
         if [delivery.id for delivery in page.deliveries] != [delivery_id]:
             raise DeliveryNotFound(delivery_id)
-        await self._deliveries.retry(delivery_id, user_id=user_id)
+        await self._deliveries.retry(delivery_id, actor=actor)
 
     def _checked(self, url: str) -> str:
         return str(WebhookUrl.parse(url, rules=self._rules, allow_http=self._allow_http))
@@ -272,6 +272,6 @@ def _found(webhook_id: UUID, row: RowMapping | None) -> Webhook:
     return Webhook.from_row(row)
 
 
-async def _audit(session: AsyncSession, act: AuditType, webhook_id: UUID, user_id: UUID, **data: object) -> None:
+async def _audit(session: AsyncSession, act: AuditType, webhook_id: UUID, actor: Actor, **data: object) -> None:
     """Record what staff did, without the URL, whose path may be a secret."""
-    await record(session, AuditEvent(act, Actor.user(user_id), Subject("webhook", webhook_id), data))
+    await record(session, AuditEvent(act, actor, Subject("webhook", webhook_id), data))

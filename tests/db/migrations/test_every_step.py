@@ -105,6 +105,7 @@ def approval_intent(n: int) -> dict[str, Any]:
         "idempotency_key": uuid(3, n),
         "provider_name": f"{n} 果物",
         "requested_by": uuid(1, n),
+        "requested_by_kind": ("user", "api_key")[n % 2],
         "requested_at": TIMES[n % 7],
         "claim_id": uuid(4, n) if n % 2 else None,
         "next_attempt_at": TIMES[n % 5],
@@ -178,6 +179,21 @@ def audit_event(n: int) -> dict[str, Any]:
         "subject_kind": (None, "user")[n % 2],
         "subject_id": uuid(1, n) if n % 2 else None,
         "data": ({}, {"reason": "signed_out"})[n % 2],
+    }
+
+
+def api_key(n: int) -> dict[str, Any]:
+    return {
+        "id": uuid(7, n),
+        "name": COMPANIES[n % 8][:100],
+        "key_hash": f"\\x{n:064x}",
+        "prefix": f"prk_{n}",
+        "role": ("viewer", "auditor", "admin")[n % 3],
+        "created_at": TIMES[n % 2],
+        "created_by": uuid(1, n) if n % 2 else None,
+        "expires_at": (None, TIMES[-1])[n % 2],
+        "revoked_at": (None, *TIMES)[n % 8],
+        "last_used_at": (None, *TIMES)[n % 8],
     }
 
 
@@ -271,6 +287,11 @@ TABLES = {  # referenced ones first
         "INSERT INTO audit_events OVERRIDING SYSTEM VALUE "
         "SELECT * FROM jsonb_populate_recordset(NULL::audit_events, $1)",
         "SELECT to_jsonb(audit_events) FROM audit_events ORDER BY id",
+    ),
+    "api_keys": Table(
+        api_key,
+        "INSERT INTO api_keys SELECT * FROM jsonb_populate_recordset(NULL::api_keys, $1)",
+        "SELECT to_jsonb(api_keys) FROM api_keys ORDER BY id",
     ),
     "webhooks": Table(
         webhook,
