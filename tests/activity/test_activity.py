@@ -242,6 +242,16 @@ async def test_an_export_is_recorded_with_the_names_of_its_filters(admin_of_its_
     assert exported["data"] == {"format": "csv", "filters": ["type", "from", "to"]}
 
 
+async def test_head_of_an_export_records_none(admin_of_its_own, everything):
+    user_id, _, client = admin_of_its_own
+    response = await client.head("/audit.csv")
+
+    assert (response.status_code, response.content) == (200, b"")
+    assert "attachment" in response.headers["Content-Disposition"]
+    assert "Content-Length" not in response.headers
+    assert "audit.exported" not in {event["type"] for event in await everything(actor=user_id)}
+
+
 # -- the cost in large logs ------------------------------------------------------------------------------------------
 
 FILL = """

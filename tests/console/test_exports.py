@@ -199,3 +199,15 @@ async def test_each_kind_can_be_had(viewer, register, kind):
         assert row[list(FIELDS).index("company_name")] == candidate["company_name"]
     else:
         assert candidate["company_name"] in content.decode()
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "json"])
+async def test_head_of_an_export_records_none(viewer, database, kind):
+    exports = "SELECT count(*) FROM audit_events WHERE type = 'candidates.exported'"
+    before = await database.fetchval(exports)
+    response = await viewer.ask("HEAD", f"/admin/candidates/export.{kind}")
+
+    assert (response.status_code, response.content) == (200, b"")
+    assert f".{kind}" in response.headers["Content-Disposition"]
+    assert "Content-Length" not in response.headers
+    assert await database.fetchval(exports) == before

@@ -210,6 +210,12 @@ async def open_and_close(client):
         return response.status_code
 
 
+async def test_head_of_a_stream_opens_none(admin):
+    for _ in range(MAX_STREAMS + 1):
+        response = await admin.head("/events/stream")
+        assert (response.status_code, response.content) == (200, b"")
+
+
 async def test_a_stream_ends_soon_after_its_session(service, users, connect):
     async with connect(service.url) as client:
         await users.create("ended@example.com", PASSWORD, "admin")

@@ -17,6 +17,7 @@ from provider_registration.activity.schemas import (
 )
 from provider_registration.audit.dependencies import AuditLogDep
 from provider_registration.auth.dependencies import AuditorDep
+from provider_registration.web.head_requests import HeadersOnly
 from provider_registration.web.openapi import links, refuses, success
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
@@ -61,7 +62,8 @@ async def export_activity(
     service: ActivityServiceDep,
     log: AuditLogDep,
     user: AuditorDep,
+    headers_only: HeadersOnly,
     _once: ParametersOnce,
 ) -> Response:
     """Every event that the same filters of `GET /audit` find, as CSV. The export is recorded as an event."""
-    return await export_as_csv(query.to_filter(), service, log, actor=user.actor)
+    return await export_as_csv(query.to_filter(), service, log, actor=user.actor, headers_only=headers_only)

@@ -13,6 +13,7 @@ from provider_registration.activity.service import ActivityService
 from provider_registration.audit.models import Actor, AuditEvent, AuditType
 from provider_registration.audit.service import AuditLog
 from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines
+from provider_registration.web.head_requests import no_parts
 
 CHUNK = 200  # events written at a time
 COLUMNS = (
@@ -22,12 +23,14 @@ COLUMNS = (
 
 
 async def export_as_csv(
-    which: ActivityFilter, service: ActivityService, log: AuditLog, *, actor: Actor
+    which: ActivityFilter, service: ActivityService, log: AuditLog, *, actor: Actor, headers_only: bool
 ) -> StreamingResponse:
-    """Record the export, then stream every event that the filter finds."""
+    """Record the export, then stream every event that the filter finds; HEAD is no export."""
+    headers = {"Content-Disposition": f'attachment; filename="activity-{datetime.now(UTC):%Y-%m-%d}.csv"'}
+    if headers_only:
+        return StreamingResponse(no_parts(), headers=headers, media_type="text/csv")
     data: dict[str, object] = {"format": "csv", "filters": which.names}
     await log.record(AuditEvent(AuditType.AUDIT_EXPORTED, actor, data=data))
-    headers = {"Content-Disposition": f'attachment; filename="activity-{datetime.now(UTC):%Y-%m-%d}.csv"'}
     return StreamingResponse(as_csv(service.all(which)), headers=headers, media_type="text/csv")
 
 

@@ -18,6 +18,7 @@ from provider_registration.audit.dependencies import AuditLogDep
 from provider_registration.console.dependencies import AuditingUserDep
 from provider_registration.console.event_names import AUDIT_EVENTS, EVENTS, actor_of, details_of
 from provider_registration.console.layout import ACTIVITY, EmptyIsAbsent, LayoutDep
+from provider_registration.web.head_requests import HeadersOnly
 from provider_registration.web.pagination import Cursor, Position
 
 router = APIRouter(include_in_schema=False)
@@ -79,6 +80,8 @@ async def export(
     signed_in: AuditingUserDep,
     service: ActivityServiceDep,
     log: AuditLogDep,
+    headers_only: HeadersOnly,
 ) -> Response:
     """Every event that the same page shows, as CSV."""
-    return await export_as_csv(query.selection, service, log, actor=signed_in.user.actor)
+    actor = signed_in.user.actor
+    return await export_as_csv(query.selection, service, log, actor=actor, headers_only=headers_only)

@@ -19,11 +19,11 @@ from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.search import Order, Selection
 from provider_registration.console.decisions import MAX_SELECTED
 from provider_registration.console.dependencies import BrowserUserDep
-from provider_registration.console.exports import as_csv, as_json, as_xlsx
+from provider_registration.console.exports import WRITERS
 from provider_registration.console.layout import CANDIDATES, EmptyIsAbsent, LayoutDep, safe_target
-from provider_registration.console.workbooks import MEDIA_TYPE as XLSX
 from provider_registration.pages.cookies import read_cookie, set_cookie
 from provider_registration.pages.forms import FormDep
+from provider_registration.web.head_requests import HeadersOnly, no_parts
 from provider_registration.web.pagination import Cursor, Position
 from provider_registration.web.text import Text
 
@@ -144,17 +144,16 @@ async def export(
     signed_in: BrowserUserDep,
     service: CandidateServiceDep,
     log: AuditLogDep,
+    headers_only: HeadersOnly,
 ) -> Response:
-    """Every candidate that the same list shows, as a file. The export is recorded first."""
-    await log.record(AuditEvent(AuditType.CANDIDATES_EXPORTED, signed_in.user.actor, data=query.exported(kind)))
-    candidates = service.browsing.all(query.selection)
+    """Every candidate that the same list shows, as a file. The export is recorded first; HEAD is no export."""
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     headers = {"Content-Disposition": f'attachment; filename="candidates-{query.shown_status}-{day}.{kind}"'}
-    if kind == "csv":
-        return StreamingResponse(as_csv(candidates), headers=headers, media_type="text/csv")
-    if kind == "xlsx":
-        return StreamingResponse(as_xlsx(candidates), headers=headers, media_type=XLSX)
-    return StreamingResponse(as_json(candidates), headers=headers, media_type="application/json")
+    write, media_type = WRITERS[kind]
+    if headers_only:
+        return StreamingResponse(no_parts(), headers=headers, media_type=media_type)
+    await log.record(AuditEvent(AuditType.CANDIDATES_EXPORTED, signed_in.user.actor, data=query.exported(kind)))
+    return StreamingResponse(write(service.browsing.all(query.selection)), headers=headers, media_type=media_type)
 
 
 @router.post(f"{CANDIDATES}/columns")

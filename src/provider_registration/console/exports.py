@@ -10,6 +10,7 @@ from typing import cast
 
 from provider_registration.candidates.company import FACTS
 from provider_registration.candidates.models import Candidate, Status
+from provider_registration.console.workbooks import MEDIA_TYPE as XLSX
 from provider_registration.console.workbooks import Cell, Workbook
 from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines, instant
 
@@ -52,6 +53,14 @@ async def as_json(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
         yield separator + ",\n".join(json.dumps(each, ensure_ascii=False, default=instant) for each in records)
         separator = ",\n"
     yield "[]\n" if separator == "[\n" else "\n]\n"
+
+
+# How to write each kind of file, and its media type.
+WRITERS: dict[str, tuple[Callable[[AsyncIterator[Candidate]], AsyncIterator[str | bytes]], str]] = {
+    "csv": (as_csv, "text/csv"),
+    "xlsx": (as_xlsx, XLSX),
+    "json": (as_json, "application/json"),
+}
 
 
 def _values(candidate: Candidate) -> list[object]:

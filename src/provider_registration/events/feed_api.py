@@ -29,6 +29,7 @@ from provider_registration.events.schemas import (
     position_of,
 )
 from provider_registration.events.stream import MAX_STREAMS, REMEMBERED, RETRY_SECONDS
+from provider_registration.web.head_requests import HeadersOnly, no_parts
 from provider_registration.web.openapi import links, refuses, success
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
@@ -87,6 +88,7 @@ async def stream_events(
     feed: FeedDep,
     auth: AuthServiceDep,
     user: FollowerDep,
+    headers_only: HeadersOnly,
     _once: ParametersOnce,
     last_event_id: Annotated[str | None, Header(description="Continue after this `id:` line; browsers send it")] = None,
 ) -> StreamingResponse:
@@ -121,7 +123,7 @@ async def stream_events(
         except DatabaseUnavailable:
             return  # the client connects again
 
-    return _AdmittedStream(streams.admit(user.credential_id), frames())
+    return _AdmittedStream(streams.admit(user.credential_id), no_parts() if headers_only else frames())
 
 
 class _AdmittedStream(StreamingResponse):

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provider_registration import __version__
 from provider_registration.observability.callers import callers_var
-from provider_registration.observability.endpoints import METHODS, UNMATCHED, endpoint_of
+from provider_registration.observability.endpoints import METHODS, UNMATCHED, as_get, endpoint_of
 
 DEFAULT_SERVICE_NAME = "provider-registration"
 FLUSH_SECONDS = 1.5  # to send the last spans at shutdown
@@ -111,8 +111,7 @@ class TracingMiddleware:
         parents = [str(value, "latin-1") for name, value in scope["headers"] if name == b"traceparent"]
         parent = W3C.extract({"traceparent": parents[-1]}) if parents else None
         span = self._tracer.start_span(verb, parent, SpanKind.SERVER, {"http.request.method": method})
-        # A copy with GET for HEAD, as in RequestMiddleware, so that the route is set in this scope.
-        scope = {**scope, "method": "GET" if method == "HEAD" else scope["method"]}
+        scope = {**as_get(scope)}  # a copy, in which the route is set
         scope["headers"] = [*scope["headers"], *_as_headers(span)]  # so that the request ID is the trace ID
 
         async def send_with_status(message: Message) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import Counter, Histogram
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from provider_registration.observability.endpoints import METHODS, endpoint_of
+from provider_registration.observability.endpoints import METHODS, as_get, endpoint_of
 from provider_registration.observability.logs import AccessLog, request_id_var
 from provider_registration.observability.metrics import REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
 from provider_registration.web.headers import RawHeaders, add_security_headers
@@ -42,8 +42,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}  # the server keeps its own scope and leaves the body out
+        scope = as_get(scope)
         if any(name == b"cookie" and b"\\" in value for name, value in scope["headers"]):
             scope = {**scope, "headers": [_without_escapes(*header) for header in scope["headers"]]}
         if self._root_path:
