@@ -191,6 +191,15 @@ async def test_other_parameters_are_refused(auditor, parameters):
         assert (await auditor.get(path, params=parameters)).status_code == 422
 
 
+async def test_an_unknown_type_is_one_error_that_lists_the_types_of_both_logs(auditor):
+    response = await auditor.get("/audit", params={"type": "bogus"})
+
+    [error] = response.json()["errors"]
+    assert (error["location"], error["field"]) == ("query", "type")
+    assert all(f"'{each}'" in error["detail"] for each in (*AuditType, *EventType))
+    assert "bogus" not in response.text
+
+
 @pytest.mark.parametrize("position", [Position(AT, UUID(int=2**128 - 1)), Position(AT, UUID(int=0)), NEWEST_END])
 async def test_any_cursor_can_be_read(auditor, position):
     assert (await auditor.get("/audit", params={"cursor": position.to_cursor()})).status_code == 200

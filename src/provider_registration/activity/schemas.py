@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from provider_registration.activity.models import ActivityFilter, ActivityPage, AnyType
+from provider_registration.audit.models import AuditType
+from provider_registration.events.models import EventType
 from provider_registration.events.schemas import ActorResponse, EventPagination
 from provider_registration.web.instants import Instant
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Position
@@ -29,13 +32,28 @@ EXAMPLE_ACTIVITY: dict[str, Any] = {
 }
 
 
+*_first, _last = (f"'{each}'" for each in (*AuditType, *EventType))
+EXPECTED_TYPES = f"{', '.join(_first)} or {_last}"
+
+
+def _known_type(value: object) -> object:
+    """The type that a parameter names: for the two kinds together, one error instead of one for each."""
+    for kind in (AuditType, EventType):
+        if isinstance(value, str) and value in list(kind):
+            return kind(value)
+    raise PydanticCustomError("enum", "Input should be {expected}", {"expected": EXPECTED_TYPES})
+
+
+TypeParameter = Annotated[AnyType, BeforeValidator(_known_type)]
+
+
 class ActivityFilterQuery(BaseModel):
     """Which events of both logs."""
 
     model_config = ConfigDict(extra="forbid")
 
     actor: UUID | None = Field(None, description="Only what this user or API key did")
-    type: AnyType | None = Field(None, description="Only events of this type")
+    type: TypeParameter | None = Field(None, description="Only events of this type")
     since: Instant | None = Field(None, alias="from", description="Only events at or after this time")
     until: Instant | None = Field(None, alias="to", description="Only events before this time")
 

@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from provider_registration.activity.dependencies import ActivityServiceDep
 from provider_registration.activity.export import export_as_csv
-from provider_registration.activity.models import ActivityFilter, AnyType
+from provider_registration.activity.models import ActivityFilter
+from provider_registration.activity.schemas import TypeParameter
 from provider_registration.audit.dependencies import AuditLogDep
 from provider_registration.console.dependencies import AuditingUserDep
 from provider_registration.console.event_names import AUDIT_EVENTS, EVENTS, actor_of, details_of
@@ -30,7 +31,7 @@ class ActivityPageQuery(BaseModel):
     """The query parameters of the page; days are in UTC, and both are included."""
 
     actor: Annotated[UUID | None, EmptyIsAbsent] = None
-    type: Annotated[AnyType | None, EmptyIsAbsent] = None
+    type: Annotated[TypeParameter | None, EmptyIsAbsent] = None
     first: Annotated[date | None, EmptyIsAbsent] = Field(None, alias="from")
     last: Annotated[date | None, EmptyIsAbsent] = Field(None, alias="to")
     after: Cursor | None = None
