@@ -194,13 +194,14 @@ async def test_enabling_a_webhook_that_fails_forgets_its_failures(client, databa
     assert changed["failing_since"] is None
 
 
-async def test_what_admins_do_is_recorded_without_the_url(client):
+async def test_what_admins_do_is_recorded_with_no_more_of_the_url_than_its_origin(client):
     added = (await client.post("/webhooks", json={"url": f"{URL}?token=4f8a1c"})).json()
     path = f"/webhooks/{added['webhook_id']}"
     result = (await client.patch(path, json={"types": ["candidate.approved"], "enabled": False})).json()
     for nothing in ({}, {"types": ["candidate.approved"], "url": added["url"], "enabled": False, "description": ""}):
         assert (await client.patch(path, json=nothing)).json() == result
     await client.patch(path, json={"types": ["candidate.approved"], "enabled": True})
+    await client.patch(path, json={"url": "https://erp.example:8443/4f8a1c", "description": "4f8a1c"})
     await client.post(f"{path}/test")
     await client.post(f"{path}/rotate-secret")
     await client.post(f"{path}/replay", json={"since": "2026-01-01T00:00:00Z"})
@@ -209,13 +210,14 @@ async def test_what_admins_do_is_recorded_without_the_url(client):
     response = await client.get("/audit?limit=100")
     mine = [each for each in response.json()["events"] if (each["subject"] or {}).get("id") == added["webhook_id"]]
     assert [(each["type"], each["data"]) for each in mine] == [
-        ("webhook.deleted", {}),
-        ("webhook.replayed", {}),
+        ("webhook.deleted", {"origin": "https://erp.example:8443"}),
+        ("webhook.replayed", {"since": "2026-01-01T00:00:00Z"}),
         ("webhook.secret_rotated", {}),
         ("webhook.tested", {}),
+        ("webhook.changed", {"fields": ["url", "description"], "origin": "https://erp.example:8443"}),
         ("webhook.changed", {"fields": ["enabled"]}),
         ("webhook.changed", {"fields": ["types", "enabled"]}),
-        ("webhook.created", {}),
+        ("webhook.created", {"origin": "https://erp.example"}),
     ]
     assert {each["subject"]["kind"] for each in mine} == {"webhook"}
     assert {each["actor"]["kind"] for each in mine} == {"user"}

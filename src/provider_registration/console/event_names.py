@@ -56,6 +56,7 @@ REASONS = {
     "gone": "status 410",
     "failing": "only failures for 5 days",
 }
+PHRASES = {"provider_id": "provider {}", "origin": "{}", "since": "since {}"}
 
 
 def actor_of(event: Activity) -> str:
@@ -68,9 +69,7 @@ def actor_of(event: Activity) -> str:
 def details_of(event: Activity) -> str:
     """What the data of an event says, in a few words."""
     data = event.data
-    words: list[object] = []
-    if "provider_id" in data:
-        words.append(f"provider {data['provider_id']}")
+    words: list[object] = [PHRASES[name].format(data[name]) for name in PHRASES if name in data]
     if "role" in data:
         words.append(" → ".join(str(data[name]) for name in ("previous_role", "role") if name in data))
     if "kind" in data:

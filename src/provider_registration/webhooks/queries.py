@@ -70,7 +70,7 @@ UPDATE_WEBHOOK = statement(
     webhook=WEBHOOK,
 )
 
-DELETE_WEBHOOK = text("DELETE FROM webhooks WHERE id = :webhook_id RETURNING id")
+DELETE_WEBHOOK = text("DELETE FROM webhooks WHERE id = :webhook_id RETURNING url")
 
 # Delete some deliveries to deleted webhooks that would be due for ever.
 FORGET_DELIVERIES = text("""

@@ -107,7 +107,7 @@ class WebhookService:
             if (await session.scalar(queries.COUNT_WEBHOOKS) or 0) >= MAX_WEBHOOKS:
                 raise TooManyWebhooks(MAX_WEBHOOKS)
             row = (await session.execute(queries.INSERT_WEBHOOK, parameters)).mappings().one()
-            await _audit(session, AuditType.WEBHOOK_CREATED, webhook_id, actor)
+            await _audit(session, AuditType.WEBHOOK_CREATED, webhook_id, actor, **_origin(row["url"]))
         return NewSecret(Webhook.from_row(row), shown(secret))
 
     async def change(self, webhook_id: UUID, changes: Changes, *, actor: Actor) -> Webhook:
@@ -133,7 +133,14 @@ class WebhookService:
             if not (changed := changes.of(before)):
                 return before
             row = (await session.execute(queries.UPDATE_WEBHOOK, parameters)).mappings().one()
-            await _audit(session, AuditType.WEBHOOK_CHANGED, webhook_id, actor, fields=changed)
+            await _audit(
+                session,
+                AuditType.WEBHOOK_CHANGED,
+                webhook_id,
+                actor,
+                fields=changed,
+                **_origin(changes.url if "url" in changed else None),
+            )
         return Webhook.from_row(row)
 
     async def delete(self, webhook_id: UUID, *, actor: Actor) -> None:
@@ -144,9 +151,10 @@ class WebhookService:
         """
         _ = self._box
         async with self._database.transaction() as session:
-            if await session.scalar(queries.DELETE_WEBHOOK, {"webhook_id": webhook_id}) is None:
+            url = await session.scalar(queries.DELETE_WEBHOOK, {"webhook_id": webhook_id})
+            if url is None:
                 raise WebhookNotFound(webhook_id)
-            await _audit(session, AuditType.WEBHOOK_DELETED, webhook_id, actor)
+            await _audit(session, AuditType.WEBHOOK_DELETED, webhook_id, actor, **_origin(url))
 
     async def rotate_secret(self, webhook_id: UUID, *, actor: Actor) -> NewSecret:
         """Replace the secret; for ROTATION_HOURS messages are signed with both, unless the key of the first is lost.
@@ -185,7 +193,13 @@ class WebhookService:
             await session.execute(queries.AWAIT_DISPATCHER)  # what it does not queue for this webhook, the replay finds
             row = (await session.execute(queries.START_REPLAY, parameters)).mappings().one_or_none()
             webhook = _found(webhook_id, row)
-            await _audit(session, AuditType.WEBHOOK_REPLAYED, webhook_id, actor)
+            await _audit(
+                session,
+                AuditType.WEBHOOK_REPLAYED,
+                webhook_id,
+                actor,
+                since=since.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            )
         return webhook
 
     async def test(self, webhook_id: UUID, *, actor: Actor) -> ProbeResult:
@@ -273,5 +287,10 @@ def _found(webhook_id: UUID, row: RowMapping | None) -> Webhook:
 
 
 async def _audit(session: AsyncSession, act: AuditType, webhook_id: UUID, actor: Actor, **data: object) -> None:
-    """Record what staff did, without the URL, whose path may be a secret."""
+    """Record what staff did."""
     await record(session, AuditEvent(act, actor, Subject("webhook", webhook_id), data))
+
+
+def _origin(url: str | None) -> dict[str, object]:
+    """What is recorded of a URL, whose path and query may be secret; nothing if it did not change."""
+    return {"origin": WebhookUrl.stored(url).origin} if url is not None else {}
