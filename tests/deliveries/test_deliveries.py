@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -12,9 +12,9 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from provider_registration.audit.models import Actor
 from provider_registration.db.database import Database
-from provider_registration.deliveries import queries
+from provider_registration.deliveries import queries, service
 from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress, DeliveryNotFound
-from provider_registration.deliveries.models import Kind, Outcome, State
+from provider_registration.deliveries.models import WEBHOOK_DELETED, Kind, Outcome, State
 from provider_registration.deliveries.service import DeliveryService
 from provider_registration.observability.metrics import OLDEST_DELIVERY_SECONDS
 from tests.events.candidates import add_candidate
@@ -140,6 +140,26 @@ async def test_what_was_delivered_or_is_under_way_is_not_sent_again(deliveries, 
     with pytest.raises(DeliveryNotFound):
         await deliveries.retry(delivery_id + 1, actor=STAFF)
     assert await claim(deliveries) == []
+
+
+async def test_messages_to_deleted_webhooks_end_except_attempts_under_way(deliveries, connection, add, monkeypatch):
+    monkeypatch.setattr(service, "ENDED_AT_ONCE", 2)
+    known, deleted, more = (str(uuid4()) for _ in range(3))
+    await connection.execute(ADD_WEBHOOK, UUID(known), None)
+    under_way, ended_lease = await add(deleted), await add(deleted)
+    await claim(deliveries, deleted)
+    await connection.execute("UPDATE deliveries SET next_attempt_at = now() WHERE id = $1", ended_lease)
+    waiting = {await add(target, due="now() + interval '1 day'") for target in (deleted, more, more)}
+    others = {await add(known), await add("applicant", kind="email")}
+
+    assert [await deliveries.end_without_webhook() for _ in range(3)] == [True, True, False]
+
+    rows = await connection.fetch("SELECT id, state, last_error, next_attempt_at FROM deliveries")
+    found = {row["id"]: (row["state"], row["last_error"]) for row in rows}
+    assert {each for each, how in found.items() if how == ("dead", WEBHOOK_DELETED)} == {ended_lease, *waiting}
+    assert found[under_way] == ("delivering", None)
+    assert {found[each] for each in others} == {("pending", None)}
+    assert {row["next_attempt_at"] for row in rows if row["state"] == "dead"} == {None}
 
 
 async def test_only_old_messages_that_ended_are_deleted(deliveries, connection, add):

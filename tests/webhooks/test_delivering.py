@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from provider_registration.cli import main
+from provider_registration.deliveries import upkeep
+from provider_registration.deliveries.models import WEBHOOK_DELETED
 from provider_registration.deliveries.service import DeliveryService
 from provider_registration.webhooks import delivering
 from provider_registration.webhooks.sending import Sender
@@ -363,19 +365,34 @@ async def test_a_disabled_webhook_gets_nothing_until_it_is_enabled(staff):
     assert len(await staff.deliveries(webhook)) == 1
 
 
-async def test_a_deleted_webhook_leaves_nothing(staff):
+@pytest.fixture
+def upkeep_soon(monkeypatch):
+    monkeypatch.setattr(upkeep, "SECONDS", 0.2)
+
+
+async def test_what_was_pending_for_a_deleted_webhook_stays_visible_as_dead(upkeep_soon, staff):
     async with receiving(answer(500)) as receiver:
         webhook = await staff.add(receiver)
         await staff.register()
         await staff.until(webhook, state="pending", attempts=1)
+        delivered = await staff.database.fetchval(
+            "INSERT INTO deliveries (kind, target, state, next_attempt_at) VALUES ('webhook', $1, 'delivered', NULL)"
+            " RETURNING id",
+            webhook,
+        )
         assert (await staff.client.delete(f"/webhooks/{webhook}")).status_code == 204
         await staff.register()
-        await staff.make_due(webhook)
-        async with asyncio.timeout(10):
-            while await staff.deliveries(webhook):
-                await asyncio.sleep(0.05)
+        dead = await staff.until(webhook, state="dead", attempts=1, last_error=WEBHOOK_DELETED)
 
     assert len(receiver.messages) == 1
+    listed = (await staff.client.get("/deliveries", params={"kind": "webhook"})).json()["deliveries"]
+    assert [(each["delivery_id"], each["target"], each["state"]) for each in listed] == [
+        (str(delivered), webhook, "delivered"),
+        (str(dead["id"]), webhook, "dead"),
+    ]
+    assert listed[1]["next_attempt_at"] is None
+    retried = await staff.client.post(f"/deliveries/{dead['id']}/retry")
+    assert retried.json()["type"].endswith("delivery-target-gone")
     assert (await staff.client.get(f"/webhooks/{webhook}")).status_code == 404
 
 

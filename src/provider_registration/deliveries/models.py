@@ -11,6 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping
 
+WEBHOOK_DELETED = "the webhook was deleted"  # the last error of what was still to be sent to it
+
 
 class Kind(StrEnum):
     """How a message is sent."""
@@ -22,8 +24,8 @@ class Kind(StrEnum):
 class State(StrEnum):
     """The state of a message.
 
-    `failed`: refused for good. `dead`: not accepted before its attempts were used up. `unknown`: it may have been
-    accepted, and is not sent again automatically.
+    `failed`: refused for good. `dead`: not accepted before its attempts were used up, or its webhook was deleted.
+    `unknown`: it may have been accepted, and is not sent again automatically.
     """
 
     PENDING = "pending"

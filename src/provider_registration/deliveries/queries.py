@@ -174,6 +174,50 @@ FIND_OLDEST = text("""
     GROUP BY kinds.kind
 """)
 
+# End some to deleted webhooks, except attempts under way, which record their outcomes. Each target costs one look into
+# the index.
+END_WITHOUT_WEBHOOK = text("""
+    WITH RECURSIVE targets AS (
+        (
+            SELECT target
+            FROM deliveries
+            WHERE kind = 'webhook' AND state IN ('pending', 'delivering')
+            ORDER BY target
+            LIMIT 1
+        )
+        UNION ALL
+        SELECT following.target
+        FROM targets
+        CROSS JOIN LATERAL (
+            SELECT target
+            FROM deliveries
+            WHERE kind = 'webhook' AND state IN ('pending', 'delivering') AND target > targets.target
+            ORDER BY target
+            LIMIT 1
+        ) AS following
+    ), deleted AS MATERIALIZED (
+        SELECT target FROM targets WHERE NOT EXISTS (SELECT FROM webhooks WHERE CAST(webhooks.id AS text) = target)
+    ), waiting AS MATERIALIZED (
+        SELECT id
+        FROM deleted
+        CROSS JOIN LATERAL (
+            SELECT id
+            FROM deliveries
+            WHERE kind = 'webhook'
+              AND target = deleted.target
+              AND state IN ('pending', 'delivering')
+              AND (state = 'pending' OR next_attempt_at <= clock_timestamp())
+            LIMIT :limit
+            FOR UPDATE SKIP LOCKED
+        ) AS found
+        LIMIT :limit
+    )
+    UPDATE deliveries
+    SET state = 'dead', last_error = :error, next_attempt_at = NULL, updated_at = clock_timestamp()
+    FROM waiting
+    WHERE deliveries.id = waiting.id
+""")
+
 # Delete some that have ended and have not changed for :days days.
 PRUNE_DELIVERIES = text("""
     DELETE FROM deliveries

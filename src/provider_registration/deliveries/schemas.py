@@ -68,8 +68,8 @@ class DeliveryResponse(BaseModel):
         "and for news of a webhook"
     )
     state: State = Field(
-        description="`failed`: refused for good; `dead`: its attempts are used up; `unknown`: it may have been "
-        "accepted, and is not sent again automatically"
+        description="`failed`: refused for good; `dead`: its attempts are used up, or its webhook was deleted; "
+        "`unknown`: it may have been accepted, and is not sent again automatically"
     )
     attempts: int
     next_attempt_at: datetime | None = Field(

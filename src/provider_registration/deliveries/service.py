@@ -12,11 +12,20 @@ from provider_registration.deliveries.errors import (
     DeliveryNotFound,
     DeliveryTargetGone,
 )
-from provider_registration.deliveries.models import Delivery, DeliveryPage, Kind, ListedDelivery, Outcome, State
+from provider_registration.deliveries.models import (
+    WEBHOOK_DELETED,
+    Delivery,
+    DeliveryPage,
+    Kind,
+    ListedDelivery,
+    Outcome,
+    State,
+)
 from provider_registration.events.schemas import MAX_ID
 from provider_registration.observability.metrics import DELIVERIES, OLDEST_DELIVERY_SECONDS
 
 PRUNED_AT_ONCE = 1000
+ENDED_AT_ONCE = 1000
 
 
 class DeliveryService:
@@ -117,6 +126,13 @@ class DeliveryService:
         async with self._database.statement() as session:
             for row in await session.execute(queries.FIND_OLDEST, {"kinds": list(Kind)}):
                 OLDEST_DELIVERY_SECONDS.labels(row.kind).set(row.seconds)
+
+    async def end_without_webhook(self) -> bool:
+        """End some messages to webhooks that were deleted; return whether there are more."""
+        parameters = {"error": WEBHOOK_DELETED, "limit": ENDED_AT_ONCE}
+        async with self._database.statement() as session:
+            result = await session.execute(queries.END_WITHOUT_WEBHOOK, parameters)
+        return int(result.rowcount) == ENDED_AT_ONCE  # type: ignore[attr-defined]  # of an UPDATE
 
     async def prune(self, days: int) -> bool:
         """Delete some messages that ended more than `days` ago; return whether there are more."""

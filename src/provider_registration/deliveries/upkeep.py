@@ -1,4 +1,4 @@
-"""The background task of every process that observes deliveries and deletes old ones."""
+"""The background task of every process: observes deliveries, ends those to deleted webhooks, deletes old ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ async def keep_up(deliveries: DeliveryService, retention_days: int | None) -> No
 
     async def work() -> bool:
         await deliveries.observe()
-        return retention_days is not None and await deliveries.prune(retention_days)
+        has_more = await deliveries.end_without_webhook()
+        return (retention_days is not None and await deliveries.prune(retention_days)) or has_more
 
     later = "the database does not respond; upkeep of deliveries will be retried"
     await repeat(work, seconds=SECONDS, logger=limited, later=later, failed="upkeep of deliveries failed")

@@ -15,7 +15,7 @@ from sqlalchemy import TextClause
 
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database, DatabaseUnavailable
-from provider_registration.deliveries.models import Delivery, Kind, Outcome, State
+from provider_registration.deliveries.models import WEBHOOK_DELETED, Delivery, Kind, Outcome, State
 from provider_registration.deliveries.service import DeliveryService
 from provider_registration.events.models import EventType
 from provider_registration.failpoints import reach
@@ -264,7 +264,7 @@ class NotificationService:
         async with self._database.statement() as session:
             host = await session.scalar(queries.FIND_WEBHOOK_HOST, {"webhook_id": UUID(webhook_id)})
         if host is None:
-            raise MailRefused("the webhook was deleted")
+            raise MailRefused(WEBHOOK_DELETED)
         console = self._correspondence.console
         values = {
             "host": host,

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 
 from provider_registration.db.database import Database, DatabaseUnavailable
-from provider_registration.deliveries.models import Delivery, EventToSend, Kind, Outcome, State
+from provider_registration.deliveries.models import WEBHOOK_DELETED, Delivery, EventToSend, Kind, Outcome, State
 from provider_registration.deliveries.service import DeliveryService
 from provider_registration.encryption import SecretBox, SecretUnreadable
 from provider_registration.failpoints import reach
@@ -49,7 +49,6 @@ NOTICE_SECONDS = DAY  # between the warning and disabling
 GAP_SECONDS = 2 * DAY  # without attempts, after which a failure is the first of a new period
 REPLAY_BATCH = 100  # events queued at once; new ones wait behind them
 REPLAY_SCAN = 2000  # events read at once
-FORGET_BATCH = 1000  # deliveries of a deleted webhook
 STOP_SECONDS = 10.0  # for which shutdown waits for attempts
 OBSERVE_SECONDS = 15.0
 RESEAL_SECONDS = 60.0
@@ -89,9 +88,6 @@ class Deliverer:
                 if found.get(target) and target not in self._tasks:
                     task = self._tasks[target] = asyncio.create_task(self._serve(target))
                     task.add_done_callback(lambda _, target=target: self._tasks.pop(target))  # type: ignore[misc]
-            if deleted := [target for target in due if target not in found]:
-                async with self._database.statement() as session:
-                    await session.execute(queries.FORGET_DELIVERIES, {"targets": deleted, "batch": FORGET_BATCH})
         try:
             async with self._database.transaction() as session:
                 goes_on = await session.scalar(queries.REPLAY, {"batch": REPLAY_BATCH, "scan": REPLAY_SCAN})
@@ -188,7 +184,10 @@ class Deliverer:
         async with self._statements, self._database.statement() as session:
             found = await session.execute(queries.FIND_DESTINATION, {"webhook_id": webhook_id})
             row = found.mappings().one_or_none()
-        if row is None or not row["is_enabled"]:  # since it was claimed
+        if row is None:
+            await self._finish(delivery, Outcome(State.DEAD, WEBHOOK_DELETED))
+            return False
+        if not row["is_enabled"]:  # since it was claimed
             await self._release(delivery)
             return False
         try:

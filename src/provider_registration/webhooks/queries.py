@@ -72,17 +72,6 @@ UPDATE_WEBHOOK = statement(
 
 DELETE_WEBHOOK = text("DELETE FROM webhooks WHERE id = :webhook_id RETURNING url")
 
-# Delete some deliveries to deleted webhooks that would be due for ever.
-FORGET_DELIVERIES = text("""
-    DELETE FROM deliveries
-    WHERE id IN (
-        SELECT id FROM deliveries
-        WHERE kind = 'webhook' AND target = ANY(:targets) AND state IN ('pending', 'delivering')
-        LIMIT :batch
-        FOR UPDATE SKIP LOCKED
-    )
-""")
-
 # Replace the secret; for a while, messages are also signed with the old one.
 ROTATE_SECRET = statement(
     """
