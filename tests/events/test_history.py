@@ -106,6 +106,17 @@ async def test_linking_a_provider_is_two_events_in_order_and_one_in_the_list_of_
     assert [event["provider_id"] for event in of_approval] == [provider_id, None, None]
 
 
+async def test_the_list_of_approvals_says_who_approved(admin, register):
+    candidate = await register()
+    path = f"/candidates/{candidate['candidate_id']}"
+    await admin.post(f"{path}/approve")
+
+    events = (await admin.get(f"{path}/approval/events")).json()["events"]
+
+    assert [event["event"] for event in events] == ["approved", "requested"]
+    assert events[0]["user_id"] == events[1]["user_id"] is not None
+
+
 async def test_who_retried_an_approval_approved_it(
     admin, register, billing, history, users, service, connect, database
 ):

@@ -76,7 +76,9 @@ class ApprovalEventResponse(BaseModel):
     event: ApprovalEvent
     at: datetime = Field(description="UTC")
     user_id: UUID | None = Field(description="The user who caused it; null if it was an API key or the service")
-    actor: ActorResponse = Field(description="Who caused it, as in the candidate's events")
+    actor: ActorResponse = Field(
+        description="Who caused it, as in the candidate's events; of `approved` who requested it last"
+    )
     provider_id: int | None = Field(description="Provider ID in billing, if the event has one")
     detail: str | None = Field(description="Why the approval failed or is in doubt")
 
