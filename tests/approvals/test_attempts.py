@@ -17,12 +17,19 @@ from starlette.routing import Route
 from provider_registration.approvals import queries, service
 from provider_registration.approvals.attempt import MAX_UNANSWERED, Attempt
 from provider_registration.approvals.batches import ApprovalBatches
-from provider_registration.approvals.errors import ApprovalFailed, ApprovalInDoubt, ApprovalWaiting, BillingPaused
+from provider_registration.approvals.errors import (
+    ApprovalFailed,
+    ApprovalInDoubt,
+    ApprovalWaiting,
+    BillingPaused,
+    ProviderNameTaken,
+)
 from provider_registration.approvals.models import Claim, ClaimRequest, CreatedProvider
 from provider_registration.approvals.service import LEASE_SHARE, ApprovalService
 from provider_registration.audit.models import Actor, ActorKind
 from provider_registration.auth.models import Role
 from provider_registration.billing import protection
+from provider_registration.billing.errors import BillingNameTaken
 from provider_registration.candidates import queries as candidate_queries
 from provider_registration.candidates.errors import ApprovalInProgress, CandidateChanged, CandidateNotFound
 from provider_registration.candidates.models import LONGEST_SECONDS, Candidate
@@ -182,21 +189,39 @@ async def test_after_a_lost_response_only_a_final_refusal_is_left_to_an_admin(
 
 
 @pytest.mark.parametrize(
-    ("attempts", "error", "event"), [(1, ApprovalFailed, "failed"), (2, ApprovalInDoubt, "in_doubt")]
+    ("attempts", "error", "status", "code"),
+    [
+        (1, ApprovalFailed, 400, "refused"),
+        (2, ApprovalInDoubt, 400, "refused"),
+        (3, ApprovalInDoubt, 409, "name_taken"),
+        (1, ProviderNameTaken, 409, "name_taken"),
+        (1, ApprovalInDoubt, 302, "unusable"),
+    ],
 )
 async def test_an_approval_that_billing_refuses_is_recorded_with_the_reason(
-    carry_out, claimed, answer, database, attempts, error, event
+    carry_out, claimed, answer, database, attempts, error, status, code
 ):
     claim = await claimed(attempts=attempts)
 
     with pytest.raises(error) as caught:
-        await carry_out(claim, answer(400))
+        await carry_out(claim, answer(status))
 
     [row] = await database.fetch(
         "SELECT event, idempotency_key, user_id, detail FROM approval_events WHERE candidate_id = $1",
         claim.candidate_id,
     )
-    assert tuple(row) == (event, claim.idempotency_key, None, caught.value.reason)
+    event = "in_doubt" if error is ApprovalInDoubt else "failed"
+    reason = getattr(caught.value, "reason", str(BillingNameTaken()))
+    assert tuple(row) == (event, claim.idempotency_key, None, reason)
+    data = await database.fetchval(
+        "SELECT data::text FROM candidate_events WHERE candidate_id = $1 AND data ? 'idempotency_key'",
+        claim.candidate_id,
+    )
+    assert json.loads(data) == {
+        "idempotency_key": str(claim.idempotency_key),
+        "attempt": attempts,
+        "error_code": code,
+    }
 
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(1, 2.5), (2, 5), (3, 10), (4, 20), (5, 30), (2000, 30)])

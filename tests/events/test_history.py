@@ -140,6 +140,7 @@ async def test_who_retried_an_approval_approved_it(
 
     assert types(events) == ["registered", "approval_requested", "approval_retried", "approved"]
     assert [event["actor"]["name"] for event in events[1:]] == [email, "admin@example.com", "admin@example.com"]
+    assert events[2]["data"]["attempt"] >= 2
 
 
 async def test_pages_follow_one_another_to_the_first_event(admin, register, database):

@@ -80,7 +80,8 @@ class Attempt:
         """
         claim = self._claim
         if claim.maybe_sent and not self._billing.retry_ambiguous:
-            return await self._mark_in_doubt("an earlier request may have reached billing, and retries are disabled")
+            reason = "an earlier request may have reached billing, and retries are disabled"
+            return await self._mark_in_doubt(reason, "retries_off")
         try:
             provider_id = await self._billing.create_provider(
                 claim.provider_name, claim.idempotency_key, maybe_sent=claim.maybe_sent
@@ -91,19 +92,19 @@ class Attempt:
         return await self._durably(self._record_provider, provider_id)
 
     async def _settle(self, error: BillingError) -> Candidate:
-        reason = str(error)
+        reason, code = str(error), _code_of(error)
         match error:
             case BillingUncertain() if self._needs_an_admin(error):
-                return await self._mark_in_doubt(reason)
+                return await self._mark_in_doubt(reason, code)
             case BillingUncertain():
                 was_called = not isinstance(error.__cause__, BillingCircuitOpen)
                 return await self._keep_waiting(reason, was_called=was_called)
             case BillingNameTaken():
-                return await self._drop(reason, "name_taken", ProviderNameTaken())
+                return await self._drop(reason, code, "name_taken", ProviderNameTaken())
             case BillingCircuitOpen(retry_after=seconds):
-                return await self._drop(reason, "failed", BillingPaused(retry_after=int(seconds) + 1))
+                return await self._drop(reason, code, "failed", BillingPaused(retry_after=int(seconds) + 1))
             case BillingNotSent() | BillingRefused():
-                return await self._drop(reason, "failed", ApprovalFailed(reason))
+                return await self._drop(reason, code, "failed", ApprovalFailed(reason))
             case _:
                 raise error
 
@@ -127,12 +128,12 @@ class Attempt:
         parameters = {"wait_seconds": wait_seconds, "last_error": reason, "was_called": was_called}
         return await self._release(queries.KEEP_WAITING, parameters, "waiting", ApprovalWaiting(reason))
 
-    async def _mark_in_doubt(self, reason: str) -> Candidate:
-        parameters = {"last_error": reason}
+    async def _mark_in_doubt(self, reason: str, code: str) -> Candidate:
+        parameters = {"last_error": reason, "error_code": code}
         return await self._release(queries.MARK_IN_DOUBT, parameters, "in_doubt", ApprovalInDoubt(reason))
 
-    async def _drop(self, reason: str, outcome: str, error: ServiceError) -> Candidate:
-        parameters = {"last_error": reason}
+    async def _drop(self, reason: str, code: str, outcome: str, error: ServiceError) -> Candidate:
+        parameters = {"last_error": reason, "error_code": code}
         return await self._release(queries.DROP_CLAIM, parameters, outcome, error)
 
     async def _release(
@@ -166,7 +167,8 @@ class Attempt:
         except IntegrityError as error:
             if constraint_name(error) != "uq_candidates_provider_id":
                 raise
-            return await self._mark_in_doubt(f"billing returned provider {provider_id}, which another candidate has")
+            reason = f"billing returned provider {provider_id}, which another candidate has"
+            return await self._mark_in_doubt(reason, "provider_taken")
         await reach("approval.after-finish-commit")
         if candidate.provider_id != provider_id:
             APPROVAL_ATTEMPTS.labels("superseded").inc()
@@ -210,3 +212,9 @@ class Attempt:
             **fields,
         }
         logger.log(level, message, extra=extra)
+
+
+def _code_of(error: BillingError) -> str:
+    """The code of an error in the data of events; of an uncertain one, what billing last did."""
+    cause = error.__cause__ if isinstance(error.__cause__, BillingError) else error
+    return "unusable" if isinstance(cause, BillingUnusable) else cause.outcome

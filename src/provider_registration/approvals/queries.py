@@ -67,7 +67,9 @@ CLAIM = statement(
         SELECT claimed.candidate_id,
                CASE WHEN seen.has_intent THEN 'candidate.approval_retried' ELSE 'candidate.approval_requested' END,
                seen.actor_kind, seen.actor_id, seen.version,
-               jsonb_build_object('idempotency_key', claimed.idempotency_key) || {notification}
+               jsonb_build_object('idempotency_key', claimed.idempotency_key)
+               || CASE WHEN seen.has_intent THEN jsonb_build_object('attempt', claimed.attempts) ELSE '{{}}' END
+               || {notification}
         FROM claimed
         JOIN seen USING (claim_id)
     )
@@ -287,11 +289,12 @@ MARK_IN_DOUBT = text("""
         UPDATE approval_intents
         SET claim_id = NULL, in_doubt_since = now(), last_error = :last_error
         WHERE candidate_id = :candidate_id AND claim_id = :claim_id
-        RETURNING candidate_id, idempotency_key
+        RETURNING candidate_id, idempotency_key, attempts
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, version, data)
         SELECT candidate_id, 'candidate.approval_in_doubt', 'service', candidates.version,
-               jsonb_build_object('idempotency_key', idempotency_key)
+               jsonb_build_object('idempotency_key', idempotency_key, 'attempt', attempts,
+                                  'error_code', CAST(:error_code AS text))
         FROM marked
         JOIN candidates ON candidates.id = marked.candidate_id
         RETURNING id, candidate_id
@@ -306,11 +309,12 @@ DROP_CLAIM = text("""
     WITH dropped AS (
         DELETE FROM approval_intents
         WHERE candidate_id = :candidate_id AND claim_id = :claim_id
-        RETURNING candidate_id, idempotency_key
+        RETURNING candidate_id, idempotency_key, attempts
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, version, data)
         SELECT candidate_id, 'candidate.approval_failed', 'service', candidates.version,
-               jsonb_build_object('idempotency_key', idempotency_key)
+               jsonb_build_object('idempotency_key', idempotency_key, 'attempt', attempts,
+                                  'error_code', CAST(:error_code AS text))
         FROM dropped
         JOIN candidates ON candidates.id = dropped.candidate_id
         RETURNING id, candidate_id

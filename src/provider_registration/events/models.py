@@ -14,7 +14,7 @@ from sqlalchemy import RowMapping
 from provider_registration.audit.models import Actor, ActorKind
 
 # In the data of events, and for auditors and admins only: viewers and other systems do not get it.
-HOW_APPROVALS_WENT = ("idempotency_key", "error")
+HOW_APPROVALS_WENT = ("idempotency_key", "attempt", "error_code", "error")
 
 
 class EventType(StrEnum):

@@ -147,7 +147,7 @@ class EventResponse(BaseModel):
     data: dict[str, Any] = Field(
         description="`provider_id`; `linked`: true if an admin linked it; `notify`: false if the company gets no "
         "e-mail; `backfilled`: true if it was recorded later, because an earlier release or a manual change did not; "
-        "for auditors and admins also `idempotency_key` and `error`"
+        "for auditors and admins also `idempotency_key`, `attempt`, `error_code` and `error`"
     )
 
     @classmethod
