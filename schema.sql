@@ -85,6 +85,19 @@ CREATE TABLE event_retention (
     CONSTRAINT ck_event_retention_only_one CHECK (only_one)
 );
 
+CREATE TABLE idempotency_keys (
+    key_hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    candidate_id uuid,
+    answer jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pk_idempotency_keys PRIMARY KEY (key_hash),
+    CONSTRAINT ck_idempotency_keys_key_hash CHECK (octet_length(key_hash) = 32)
+);
+
+CREATE INDEX ix_idempotency_keys_candidate_id ON idempotency_keys USING btree (candidate_id) WHERE candidate_id IS NOT NULL;
+CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys USING btree (created_at);
+
 CREATE TABLE pruned_sequences (
     candidate_id uuid NOT NULL,
     sequence integer NOT NULL,
@@ -850,4 +863,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('029_api_keys');
+INSERT INTO alembic_version VALUES ('030_idempotency_keys');

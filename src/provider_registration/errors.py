@@ -16,10 +16,15 @@ class ServiceError(Exception):
     code: ClassVar[str]
     title: ClassVar[str]
     retry_after: int | None = None
+    is_replay = False  # it repeats the answer to an earlier request with the same idempotency key
 
 
 class InvalidInputError(ServiceError):
     """The request is invalid; repeating it does not help."""
+
+
+class InvalidHeaderError(ServiceError):
+    """A header is missing or malformed; repeating the request does not help."""
 
 
 class AuthenticationError(ServiceError):

@@ -538,6 +538,26 @@ class CandidateKeys(Base):
     keys: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
 
 
+class IdempotencyKeys(Base):
+    """The answers to requests with an Idempotency-Key; `answer` is NULL while it follows from an approval's state.
+
+    Without a foreign key: `candidate_id` may be one that a request asked for in vain.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        CheckConstraint("octet_length(key_hash) = 32", name="key_hash"),
+        Index("ix_idempotency_keys_created_at", "created_at"),
+        Index("ix_idempotency_keys_candidate_id", "candidate_id", postgresql_where=text("candidate_id IS NOT NULL")),
+    )
+
+    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes]
+    candidate_id: Mapped[UUID | None]
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
 class StaffDigest(Base):
     """One row: the last event that staff were told of by e-mail, and when."""
 

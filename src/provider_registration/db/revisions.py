@@ -41,6 +41,7 @@ REVISIONS = (
     "027_delivery_indexes",
     "028_candidate_keys",
     "029_api_keys",
+    "030_idempotency_keys",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

@@ -16,6 +16,7 @@ from provider_registration.errors import (
     AuthenticationError,
     ConflictError,
     GoneError,
+    InvalidHeaderError,
     InvalidInputError,
     InvalidStateError,
     LimitExceededError,
@@ -127,6 +128,7 @@ class UnsupportedMediaType(ServiceError):
 
 STATUS_BY_KIND: dict[type[ServiceError], HTTPStatus] = {
     InvalidStateError: HTTPStatus.BAD_REQUEST,
+    InvalidHeaderError: HTTPStatus.BAD_REQUEST,
     MalformedRequest: HTTPStatus.BAD_REQUEST,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     PermissionDeniedError: HTTPStatus.FORBIDDEN,
@@ -265,6 +267,8 @@ def headers_of(error: ServiceError) -> dict[str, str]:
         headers["Connection"] = "close"  # RFC 9110 section 15.5.9: do not wait for the rest of the body
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if error.is_replay:
+        headers["Idempotency-Replayed"] = "true"
     return headers
 
 
