@@ -98,6 +98,35 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX ix_idempotency_keys_candidate_id ON idempotency_keys USING btree (candidate_id) WHERE candidate_id IS NOT NULL;
 CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys USING btree (created_at);
 
+CREATE TABLE jobs (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL DEFAULT 'queued'::text,
+    actor_kind text NOT NULL,
+    actor_id uuid NOT NULL,
+    parameters jsonb,
+    is_partial boolean NOT NULL DEFAULT false,
+    total integer NOT NULL,
+    done integer NOT NULL DEFAULT 0,
+    summary jsonb NOT NULL DEFAULT '{}'::jsonb,
+    cancel_reason text,
+    claim_id uuid,
+    due_at timestamp with time zone DEFAULT clock_timestamp(),
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    worked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamp with time zone,
+    CONSTRAINT pk_jobs PRIMARY KEY (id),
+    CONSTRAINT ck_jobs_actor CHECK (actor_kind = ANY (ARRAY['user'::text, 'api_key'::text])),
+    CONSTRAINT ck_jobs_done CHECK (done >= 0 AND done <= total),
+    CONSTRAINT ck_jobs_ended CHECK ((state = 'cancelled'::text) = (cancel_reason IS NOT NULL) AND (state = ANY (ARRAY['done'::text, 'cancelled'::text])) = (ended_at IS NOT NULL) AND (due_at IS NOT NULL OR ended_at IS NOT NULL AND claim_id IS NULL AND parameters IS NULL)),
+    CONSTRAINT ck_jobs_kind CHECK (kind ~ '^[a-z_]{1,40}\.[a-z_]{1,40}$'::text),
+    CONSTRAINT ck_jobs_state CHECK (state = ANY (ARRAY['queued'::text, 'running'::text, 'done'::text, 'cancelled'::text]))
+) WITH (fillfactor=70);
+
+CREATE INDEX ix_jobs_created_at ON jobs USING btree (created_at, id);
+CREATE INDEX ix_jobs_due_at ON jobs USING btree (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX ix_jobs_ended_at ON jobs USING btree (ended_at) WHERE ended_at IS NOT NULL;
+
 CREATE TABLE pruned_sequences (
     candidate_id uuid NOT NULL,
     sequence integer NOT NULL,
@@ -226,6 +255,23 @@ CREATE TABLE sessions (
 CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);
 CREATE INDEX ix_sessions_revoked_at ON sessions USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE INDEX ix_sessions_user_id ON sessions USING btree (user_id);
+
+CREATE TABLE job_items (
+    job_id uuid NOT NULL,
+    number integer NOT NULL,
+    candidate_id uuid,
+    version integer,
+    status text,
+    code text,
+    attempts integer NOT NULL DEFAULT 0,
+    claim_id uuid,
+    due_at timestamp with time zone,
+    CONSTRAINT pk_job_items PRIMARY KEY (job_id, number),
+    CONSTRAINT fk_job_items_job_id FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE,
+    CONSTRAINT ck_job_items_status CHECK (status ~ '^[a-z_]{1,40}$'::text AND (code IS NULL OR status = 'failed'::text))
+) WITH (fillfactor=70);
+
+CREATE INDEX ix_job_items_left ON job_items USING btree (job_id, number) WHERE status IS NULL;
 
 CREATE TABLE approval_events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -863,4 +909,4 @@ CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('030_idempotency_keys');
+INSERT INTO alembic_version VALUES ('033_jobs');

@@ -178,10 +178,14 @@ class Settings(DatabaseSettings):
     )
     workers: bool = Field(
         True,
-        description="whether `serve` also numbers events and sends messages (true or false); false: only `work` does",
+        description="whether `serve` also numbers events, sends messages and works on jobs (true or false); "
+        "false: only `work` does",
     )
     retention_deliveries_days: Days = Field(
         None, description="days after which finished deliveries are deleted; empty: never"
+    )
+    retention_jobs_days: Days = Field(
+        None, description="days after which finished jobs and their results are deleted; empty: never"
     )
     events_nats_url: OptionalSecret = Field(
         None, description="nats://user:password@host:4222 or tls://…, to publish every event to; empty: no broker"

@@ -32,6 +32,8 @@ class AuditType(StrEnum):
     WEBHOOK_REPLAYED = "webhook.replayed"
     WEBHOOK_TESTED = "webhook.tested"
     DELIVERY_RETRIED = "delivery.retried"
+    JOB_CREATED = "job.created"
+    JOB_CANCELLED = "job.cancelled"
 
 
 class ActorKind(StrEnum):

@@ -30,6 +30,8 @@ PRIVILEGES = {
     "idempotency_keys": "SELECT, INSERT, UPDATE, DELETE",
     "staff_digest": "SELECT, INSERT, UPDATE",
     "broker_positions": "SELECT, INSERT, UPDATE",
+    "jobs": "SELECT, INSERT, UPDATE, DELETE",
+    "job_items": "SELECT, INSERT, UPDATE, DELETE",
     "unfinished_approvals": "SELECT, UPDATE",
     "webhooks": "SELECT, INSERT, UPDATE, DELETE",
     "users": "SELECT, UPDATE (password_hash)",

@@ -599,3 +599,63 @@ class Webhook(Base):
     replay_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Job(Base):
+    """Work on many items; `parameters` may have personal data and are NULL once it has ended."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint("kind ~ '^[a-z_]{1,40}\\.[a-z_]{1,40}$'::text", name="kind"),
+        CheckConstraint("state IN ('queued', 'running', 'done', 'cancelled')", name="state"),
+        CheckConstraint("actor_kind IN ('user', 'api_key')", name="actor"),
+        CheckConstraint("done BETWEEN 0 AND total", name="done"),
+        CheckConstraint(
+            "(state = 'cancelled') = (cancel_reason IS NOT NULL) "
+            "AND (state IN ('done', 'cancelled')) = (ended_at IS NOT NULL) "
+            "AND (due_at IS NOT NULL OR (ended_at IS NOT NULL AND claim_id IS NULL AND parameters IS NULL))",
+            name="ended",
+        ),
+        Index("ix_jobs_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_jobs_created_at", "created_at", "id"),
+        Index("ix_jobs_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=text("'queued'::text"))
+    actor_kind: Mapped[str]
+    actor_id: Mapped[UUID]
+    parameters: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    is_partial: Mapped[bool] = mapped_column(server_default=text("false"))
+    total: Mapped[int]
+    done: Mapped[int] = mapped_column(server_default="0")
+    summary: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    cancel_reason: Mapped[str | None]
+    claim_id: Mapped[UUID | None]
+    due_at: Mapped[datetime | None] = mapped_column(server_default=func.clock_timestamp())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    worked_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    ended_at: Mapped[datetime | None]
+
+
+class JobItem(Base):
+    """One item of a job, with its result once `status` is set."""
+
+    __tablename__ = "job_items"
+    __table_args__ = (
+        CheckConstraint("status ~ '^[a-z_]{1,40}$' AND (code IS NULL OR status = 'failed')", name="status"),
+        Index("ix_job_items_left", "job_id", "number", postgresql_where=text("status IS NULL")),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    candidate_id: Mapped[UUID | None]
+    version: Mapped[int | None]
+    status: Mapped[str | None]
+    code: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    claim_id: Mapped[UUID | None]
+    due_at: Mapped[datetime | None]

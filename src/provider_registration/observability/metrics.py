@@ -171,6 +171,22 @@ WEBHOOK_FAILING_SECONDS = Gauge(
     "For how long every attempt has failed at the webhook where this is longest; 0 if there is none.",
     multiprocess_mode="livemostrecent",
 )
+JOB_ITEMS = Counter(
+    "provider_service_job_items",
+    "Attempts at items of jobs, by kind and outcome: approved, rejected, failed, put_off (tried again later).",
+    ["kind", "outcome"],
+)
+JOBS_UNFINISHED = Gauge(
+    "provider_service_jobs_unfinished",
+    "Jobs that are not done, by state: queued, running.",
+    ["state"],
+    multiprocess_mode="livemostrecent",
+)
+JOB_STALLED_SECONDS = Gauge(
+    "provider_service_job_stalled_seconds",
+    "Time in seconds since an item was last started, of the unfinished job where this is longest; 0 if there is none.",
+    multiprocess_mode="livemostrecent",
+)
 RATE_LIMIT_REFUSALS = Counter(
     "provider_service_rate_limit_refusals",
     "Requests and connections refused because a caller has too many, by limit: login, registration, default, "

@@ -1,0 +1,100 @@
+"""The routes of jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+
+from provider_registration.audit.models import Actor
+from provider_registration.auth.dependencies import AdminDep, AuditorDep
+from provider_registration.jobs.dependencies import JobId, JobServiceDep
+from provider_registration.jobs.errors import JobDone, JobNotFound
+from provider_registration.jobs.schemas import (
+    EXAMPLE_JOB,
+    EXAMPLE_RESULTS,
+    JobListQuery,
+    JobListResponse,
+    JobQuery,
+    JobResponse,
+    JobResultsResponse,
+)
+from provider_registration.web.openapi import EXAMPLE_ID, links, refuses, success
+from provider_registration.web.pagination import Position
+from provider_registration.web.parameters import ParametersOnce
+from provider_registration.web.problems import InvalidRequest
+from provider_registration.web.routing import Route
+
+router = APIRouter(tags=["jobs"], route_class=Route)
+
+JOBS = "/jobs"
+JOB = f"{JOBS}/{{job_id}}"
+THIS_JOB = {"job_id": "$response.body#/job_id"}
+CANCELLED = {**EXAMPLE_JOB, "state": "cancelled", "cancel_reason": "asked", "of": 384}
+
+
+def job_url(request: Request, job_id: UUID) -> str:
+    """The path of a job, with the gateway's prefix."""
+    return f"{request.scope.get('root_path', '')}{JOBS}/{job_id}"
+
+
+@router.get(
+    JOBS,
+    summary="List jobs",
+    responses=success(
+        200,
+        "Some jobs, newest first",
+        {"jobs": [EXAMPLE_JOB], "pagination": {"next_cursor": None}},
+        links=links("list_jobs", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+    ),
+)
+@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
+async def list_jobs(
+    query: Annotated[JobListQuery, Query()], service: JobServiceDep, _user: AuditorDep, _once: ParametersOnce
+) -> JobListResponse:
+    """List jobs of all admins, with their progress."""
+    after = Position.from_cursor(query.cursor) if query.cursor else None
+    return JobListResponse.of_jobs(*await service.page(limit=query.limit, after=after))
+
+
+@router.get(
+    JOB,
+    summary="Read a job",
+    response_model_exclude_unset=True,
+    responses=success(
+        200,
+        "The job and its results, in the order asked",
+        EXAMPLE_RESULTS,
+        links=links("cancel_job", parameters=THIS_JOB)
+        | links("get_job", parameters=THIS_JOB | {"cursor": "$response.body#/pagination/next_cursor"}),
+    ),
+)
+@refuses(JobNotFound(EXAMPLE_ID), InvalidRequest.at("query", "limit", "Input should be less than or equal to 500"))
+async def get_job(
+    job_id: JobId,
+    query: Annotated[JobQuery, Query()],
+    service: JobServiceDep,
+    _user: AuditorDep,
+    _once: ParametersOnce,
+) -> JobResultsResponse:
+    """Read a job: its progress, and at most 500 results."""
+    return await results_of(service, job_id, query)
+
+
+@router.post(
+    f"{JOB}/cancel",
+    summary="Cancel a job",
+    responses=success(200, "No further item is started", CANCELLED, links=links("get_job", parameters=THIS_JOB)),
+)
+@refuses(JobNotFound(EXAMPLE_ID), JobDone(EXAMPLE_ID))
+async def cancel_job(job_id: JobId, service: JobServiceDep, user: AdminDep) -> JobResponse:
+    """Stop a job before its next item. What was decided stays decided."""
+    return JobResponse.of_job(await service.cancel(job_id, actor=Actor.user(user.user_id)))
+
+
+async def results_of(service: JobServiceDep, job_id: UUID, query: JobQuery) -> JobResultsResponse:
+    """A job with some of its results."""
+    job = await service.get(job_id)
+    items, after = await service.items(job_id, limit=query.limit, after=query.cursor) if query.limit else ([], None)
+    return JobResultsResponse.of_items(job, items, after)
