@@ -208,8 +208,8 @@ def _middleware(
                 CORSMiddleware,
                 allow_origins=origins,
                 allow_methods=["GET", "POST", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "If-Match", "X-Request-ID"],
-                expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-ID"],
+                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID"],
             )
         ]
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ServiceError(Exception):
@@ -17,6 +17,11 @@ class ServiceError(Exception):
     title: ClassVar[str]
     retry_after: int | None = None
     is_replay = False  # it repeats the answer to an earlier request with the same idempotency key
+
+    def as_replay(self) -> Self:
+        """The same error, marked as a repetition."""
+        self.is_replay = True
+        return self
 
 
 class InvalidInputError(ServiceError):

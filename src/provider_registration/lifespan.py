@@ -32,6 +32,7 @@ from provider_registration.events.feed import Feed
 from provider_registration.events.service import EventService
 from provider_registration.events.stream import EventStreams
 from provider_registration.health.readiness import Readiness
+from provider_registration.idempotency.upkeep import keep_pruned
 from provider_registration.notifications.opening import open_notifications, subscriptions_of
 from provider_registration.notifications.sender import keep_mailing
 from provider_registration.observability.metrics import BUILD_INFO, UP
@@ -68,7 +69,9 @@ async def lifespan(
     ):
         revocations = RevocationWatch(reserved)
         approvals = ApprovalService(database, reader, billing)
-        candidates = CandidateService(database, reader, creates_status_links=settings.public_pages)
+        candidates = CandidateService(
+            database, reader, partial(signer.derive, "status-link"), creates_status_links=settings.public_pages
+        )
         feed, deliveries = Feed(database), DeliveryService(database)
         streams = EventStreams(feed)
         notifications = open_notifications(settings, database, deliveries, candidates)
@@ -104,6 +107,7 @@ async def lifespan(
                 asyncio.create_task(
                     keep_dispatching(Dispatcher(database, [*subscriptions_of(settings), *webhooks.subscriptions]))
                 ),
+                asyncio.create_task(keep_pruned(database)),
                 asyncio.create_task(keep_up(deliveries, settings.retention_deliveries_days)),
             ]
             if settings.retention_events_days:

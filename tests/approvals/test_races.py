@@ -75,7 +75,7 @@ async def test_a_link_for_an_e_mail_does_not_outlive_the_erasure_that_it_waited_
 ):
     candidate = await register()
     email, candidate_id = candidate["contact_email"], UUID(candidate["candidate_id"])
-    candidates = CandidateService(patient, Reader(patient, None), creates_status_links=True)
+    candidates = CandidateService(patient, Reader(patient, None), list, creates_status_links=True)
     async with patient.transaction() as session:
         await session.execute(LOCK_CANDIDATE, {"email_canonical": email})
         adding = asyncio.create_task(candidates.add_status_link(candidate_id))

@@ -90,7 +90,7 @@ def a_company(name, **changes):
 
 @pytest.fixture
 def register(database, connection):
-    service = CandidateService(database, Reader(database, None), creates_status_links=False)
+    service = CandidateService(database, Reader(database, None), list, creates_status_links=False)
 
     async def register(name, **changes):
         return (await service.register(a_company(name, **changes))).record.candidate_id

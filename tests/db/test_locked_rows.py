@@ -157,7 +157,7 @@ async def test_of_rejections_that_come_together_the_held_one_alone_is_left(migra
     ids = [await connection.fetchval(INSERT, f"{uuid4().hex}@obsthof.example") for _ in range(4)]
     await connection.close()
     database = Database(DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=1)
-    candidates = CandidateService(database, Reader(database, None), creates_status_links=False)
+    candidates = CandidateService(database, Reader(database, None), list, creates_status_links=False)
     lock = ("SELECT FROM candidates WHERE id = $1 FOR UPDATE", ids[0])
 
     async with open_transaction(migrated_database_url, lock):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from provider_registration.approvals.dependencies import ApprovalServiceDep
 from provider_registration.approvals.errors import (
@@ -31,7 +31,7 @@ from provider_registration.approvals.schemas import (
 )
 from provider_registration.auth.dependencies import AdminDep, AuditorDep
 from provider_registration.candidates.api import THIS_CANDIDATE
-from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep
+from provider_registration.candidates.dependencies import CandidateId, CandidateServiceDep, key_of_decision
 from provider_registration.candidates.errors import (
     ApprovalInProgress,
     ApprovalNeedsResolution,
@@ -47,6 +47,7 @@ from provider_registration.candidates.schemas import (
     CandidateResponse,
     DecisionRequest,
 )
+from provider_registration.idempotency.dependencies import REPLAYED_HEADER, IdempotencyKey, replayed_header
 from provider_registration.web.body import json_body
 from provider_registration.web.openapi import EXAMPLE_ID, links, refuses, request_body, success
 from provider_registration.web.pagination import Page, Pagination
@@ -75,7 +76,8 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
         200,
         "Approved; the provider exists in billing",
         EXAMPLE_APPROVED,
-        links=links("get_candidate", "list_approval_events", parameters=THIS_CANDIDATE),
+        REPLAYED_HEADER,
+        links("get_candidate", "list_approval_events", parameters=THIS_CANDIDATE),
     ),
     openapi_extra=request_body(
         ("application/json", DecisionRequest, {"With an e-mail": {}, "Without an e-mail": {"notify": False}}),
@@ -104,13 +106,19 @@ async def approve_candidate(
     decision: DecisionBody,
     service: ApprovalServiceDep,
     expected: ExpectedVersions,
+    sent_key: IdempotencyKey,
+    request: Request,
 ) -> Response:
     """Create the candidate's provider in billing, exactly once, and mark the candidate as approved.
 
     The body is optional.
     """
-    candidate = await service.approve(candidate_id, actor=user.actor, expected=expected, notify=decision.notify)
-    return json_response(ApprovalResponse.model_validate(candidate).model_dump_json())
+    key = key_of_decision(sent_key, request, user, decision, expected)
+    candidate = await service.approve(
+        candidate_id, actor=user.actor, expected=expected, notify=decision.notify, key=key
+    )
+    content = ApprovalResponse.model_validate(candidate).model_dump_json()
+    return json_response(content, headers=replayed_header(key is not None and key.is_replay))
 
 
 @router.get(

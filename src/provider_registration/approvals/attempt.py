@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from provider_registration.approvals import queries
-from provider_registration.approvals.batches import ApprovalBatches
+from provider_registration.approvals.batches import NAME_TAKEN, ApprovalBatches
 from provider_registration.approvals.errors import (
     ApprovalFailed,
     ApprovalInDoubt,
@@ -39,6 +39,8 @@ from provider_registration.candidates.models import Candidate, Status
 from provider_registration.db.database import Database, DatabaseUnavailable, constraint_name
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
+from provider_registration.idempotency.models import Answer
+from provider_registration.idempotency.service import end_open
 from provider_registration.observability.metrics import APPROVAL_ATTEMPTS
 
 logger = logging.getLogger(__name__)
@@ -140,7 +142,8 @@ class Attempt:
         self, statement: TextClause, parameters: dict[str, Any], outcome: str, error: ServiceError
     ) -> Candidate:
         """Release the claim and raise `error`; if another worker has taken it over, return that worker's result."""
-        if not await self._durably(self._give_up, statement, parameters):
+        answer = NAME_TAKEN if isinstance(error, ProviderNameTaken) else None
+        if not await self._durably(self._give_up, statement, parameters, answer):
             APPROVAL_ATTEMPTS.labels("superseded").inc()
             self._log(logging.WARNING, "another worker took over the approval")
             return await self._result_of_other_worker()
@@ -148,11 +151,14 @@ class Attempt:
         self._log(logging.WARNING, f"approval {outcome}", reason=parameters["last_error"])
         raise error
 
-    async def _give_up(self, statement: TextClause, parameters: dict[str, Any]) -> bool:
+    async def _give_up(self, statement: TextClause, parameters: dict[str, Any], answer: Answer | None) -> bool:
+        """Release the claim, if it is still ours; `answer` is kept for the idempotency keys of a dropped approval."""
         keys = {"candidate_id": self._claim.candidate_id, "claim_id": self._claim.claim_id}
         async with self._database.transaction() as session:
             await session.execute(candidate_queries.LOCK_CANDIDATES, {"candidate_ids": [self._claim.candidate_id]})
             still_ours = (await session.execute(statement, parameters | keys)).one_or_none() is not None
+            if still_ours and statement is queries.DROP_CLAIM:
+                await end_open(session, self._claim.candidate_id, answer)
             await reach("approval.before-release-commit")
         await reach("approval.after-release-commit")
         return still_ours

@@ -43,6 +43,8 @@ from provider_registration.db.database import Database, constraint_name
 from provider_registration.db.reading import Reader
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
+from provider_registration.idempotency.models import Key
+from provider_registration.idempotency.service import end_open
 from provider_registration.observability.metrics import (
     APPROVALS_UNFINISHED,
     CANDIDATES,
@@ -78,7 +80,13 @@ class ApprovalService:
         self._running: set[asyncio.Task[Candidate]] = set()
 
     async def approve(
-        self, candidate_id: UUID, *, actor: Actor, expected: frozenset[int] | None = None, notify: bool = True
+        self,
+        candidate_id: UUID,
+        *,
+        actor: Actor,
+        expected: frozenset[int] | None = None,
+        notify: bool = True,
+        key: Key | None = None,
     ) -> Candidate:
         """Approve a candidate; the approval continues if the client disconnects.
 
@@ -87,10 +95,11 @@ class ApprovalService:
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be approved.
             ApprovalInProgress, ApprovalNeedsResolution, ProviderNameBusy: another approval blocks it.
+            KeyInUse, KeyReused: as for `ApprovalBatches.claim_once`, with an idempotency key.
             ServiceError: as for `Attempt.carry_out`.
         """
         request = _request(candidate_id, actor, expected, is_retry=False, notify=notify)
-        return await self._uninterrupted(self._claim_and_carry_out(request))
+        return await self._uninterrupted(self._claim_and_carry_out(request, key))
 
     async def retry(self, candidate_id: UUID, *, actor: Actor, expected: frozenset[int] | None = None) -> Candidate:
         """Retry a waiting approval now.
@@ -142,6 +151,7 @@ class ApprovalService:
             approval, _ = await self._lock_in_doubt(session, candidate_id, expected)
             keys = {"candidate_id": candidate_id}
             await session.execute(queries.DROP_APPROVAL, keys | {"actor_kind": str(actor.kind), "actor_id": actor.id})
+            await end_open(session, candidate_id, None)
             candidate = (await session.execute(candidate_queries.FIND_CANDIDATE, keys)).mappings().one()
             await reach("resolve.before-commit")
         await reach("resolve.after-commit")
@@ -232,18 +242,17 @@ class ApprovalService:
         if not task.cancelled():
             task.exception()  # mark it as retrieved; the caller gets it, if there is one
 
-    async def _claim_and_carry_out(self, request: ClaimRequest) -> Candidate:
-        return await self._attempt(await self._claim(request))
+    async def _claim_and_carry_out(self, request: ClaimRequest, key: Key | None = None) -> Candidate:
+        claim = await (self._batches.claim(request) if key is None else self._batches.claim_once(request, key))
+        if isinstance(claim, Candidate):
+            return claim
+        await reach("approval.after-claim-commit")
+        _log("approval claimed", claim, attempt=claim.attempts)
+        return await self._attempt(claim)
 
     async def _attempt(self, claim: Claim) -> Candidate:
         attempt = Attempt(self._database, self._billing, self._batches, claim, lease_seconds=self.lease_seconds)
         return await attempt.carry_out()
-
-    async def _claim(self, request: ClaimRequest) -> Claim:
-        claim = await self._batches.claim(request)
-        await reach("approval.after-claim-commit")
-        _log("approval claimed", claim, attempt=claim.attempts)
-        return claim
 
     async def _claim_due(self, max_attempts: int) -> Claim | None:
         parameters = {

@@ -63,8 +63,12 @@ class TokenSigner:
 
         It is derived with the key, so it can be derived again for a caller who lost it.
         """
+        return self.derive("refresh", refresh_token)
+
+    def derive(self, purpose: str, text: str) -> list[str]:
+        """A secret made of a text for one purpose (a word) under each key, the current key first."""
         keys = [self._keys[self._current], *(key for kid, key in self._keys.items() if kid != self._current)]
-        digests = (hmac.new(key.encode(), f"refresh {refresh_token}".encode(), hashlib.sha256) for key in keys)
+        digests = (hmac.new(key.encode(), f"{purpose} {text}".encode(), hashlib.sha256) for key in keys)
         return [base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() for digest in digests]
 
     def verify(self, token: str) -> User:

@@ -15,6 +15,7 @@ from provider_registration.candidates.dependencies import (
     RateLimitsDep,
     RegistrationBody,
     RejectionBody,
+    key_of_decision,
 )
 from provider_registration.candidates.errors import (
     ApprovalInProgress,
@@ -39,6 +40,11 @@ from provider_registration.candidates.schemas import (
     RejectionResponse,
 )
 from provider_registration.candidates.search import FILTERS, Order, Selection
+from provider_registration.idempotency.dependencies import (
+    REPLAYED_HEADER,
+    IdempotencyKey,
+    replayed_header,
+)
 from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
 from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
@@ -68,7 +74,7 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
         201,
         "Registered; an admin will decide",
         EXAMPLE_CANDIDATE | {"status_url": EXAMPLE_STATUS_URL},
-        ETAG_HEADER | LOCATION_HEADER,
+        ETAG_HEADER | LOCATION_HEADER | REPLAYED_HEADER,
         links("get_candidate", parameters=THIS_CANDIDATE)
         | links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
     ),
@@ -83,7 +89,11 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
 @refuses(EmailTaken(), InvalidRequest.at("body", "truck_count", "Input should be greater than or equal to 1"))
 @direct
 async def register_candidate(
-    registration: RegistrationBody, service: CandidateServiceDep, limits: RateLimitsDep, request: Request
+    registration: RegistrationBody,
+    service: CandidateServiceDep,
+    limits: RateLimitsDep,
+    request: Request,
+    sent_key: IdempotencyKey,
 ) -> Response:
     """Register a supplier company. Open to everyone; returns the whole record, with status `pending`.
 
@@ -91,12 +101,13 @@ async def register_candidate(
     replaces it. Anyone who has it can see the application.
     """
     await limits.count_registration(network_of_client(request))
-    registered = await service.register(registration, language=registration.language)
+    registered = await service.register(registration, language=registration.language, idempotency_key=sent_key)
     record = registered.record
     content = record.json
     if registered.status_secret:
         content = f"{content[:-1]},{json.dumps(status_links(request, registered.status_secret))[1:]}"
     headers = {"ETag": etag(record.version), "Location": candidate_url(request, record.candidate_id)}
+    headers |= replayed_header(registered.is_replay)
     return json_response(content, status.HTTP_201_CREATED, headers)
 
 
@@ -165,7 +176,8 @@ async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep,
         200,
         "Rejected",
         {"candidate_id": str(EXAMPLE_ID), "status": "rejected", "rejection_reason": "No cold chain"},
-        links=links("get_candidate", parameters=THIS_CANDIDATE),
+        REPLAYED_HEADER,
+        links("get_candidate", parameters=THIS_CANDIDATE),
     ),
     openapi_extra=request_body(
         (
@@ -197,9 +209,13 @@ async def reject_candidate(
     rejection: RejectionBody,
     service: CandidateServiceDep,
     expected: ExpectedVersions,
+    sent_key: IdempotencyKey,
+    request: Request,
 ) -> Response:
     """Reject a pending candidate, with or without a reason; the body is optional."""
+    key = key_of_decision(sent_key, request, user, rejection, expected)
     candidate = await service.reject(
-        candidate_id, actor=user.actor, reason=rejection.reason, expected=expected, notify=rejection.notify
+        candidate_id, actor=user.actor, reason=rejection.reason, expected=expected, notify=rejection.notify, key=key
     )
-    return json_response(RejectionResponse.model_validate(candidate).model_dump_json())
+    content = RejectionResponse.model_validate(candidate).model_dump_json()
+    return json_response(content, headers=replayed_header(key is not None and key.is_replay))

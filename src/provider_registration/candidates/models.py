@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from sqlalchemy import Row, RowMapping
 
 from provider_registration.audit.models import Actor
@@ -127,10 +128,14 @@ class CandidateRecord:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A newly registered candidate. `status_secret` is not stored, only its hash; None if public pages are off."""
+    """A newly registered candidate. `status_secret` is not stored, only its hash; None if public pages are off.
+
+    `is_replay`: it was registered by an earlier request with the same idempotency key.
+    """
 
     record: CandidateRecord
     status_secret: str | None
+    is_replay: bool = False
 
 
 class Application(Company):
@@ -187,9 +192,22 @@ class Registration(Company):
             candidate_id=uuid4(),
             contact_email_canonical=canonical_email(company.contact_email),
             search_text=search_text(company.company_name, company.contact_email, company.phone, company.location),
-            status_secret_hash=f"\\x{hash_of_secret(status_secret)}" if status_secret else None,
+            status_secret_hash=stored_hash(status_secret) if status_secret else None,
             language=language,
         )
+
+
+_REGISTRATIONS = TypeAdapter(list[Registration])
+
+
+def registrations_json(registrations: Sequence[Registration]) -> str:
+    """Registrations as a statement's parameter."""
+    return _REGISTRATIONS.dump_json(list(registrations), by_alias=True).decode()
+
+
+def stored_hash(status_secret: str) -> str:
+    """The hash of a status secret in PostgreSQL's hex format for bytea."""
+    return f"\\x{hash_of_secret(status_secret)}"
 
 
 @dataclass(frozen=True, slots=True)

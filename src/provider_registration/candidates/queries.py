@@ -92,6 +92,32 @@ INSERT_CANDIDATES = statement(
     record=RECORD_COLUMNS,
 ).bindparams(INSTANT, BATCH_LOCK_TIMEOUT)
 
+# The records of registrations as they were then, with the time of the candidate that has the same ID: pending, without
+# an approval, which the name of this CTE hides.
+REPEAT_REGISTRATIONS = statement(
+    """
+    WITH unfinished_approvals AS (
+        SELECT candidate_id, state, requested_at, attempts, next_attempt_at, last_error
+        FROM unfinished_approvals
+        WHERE false
+    )
+    SELECT {record}
+    FROM (
+        SELECT id, 'pending' AS status, {facts_then}, stored.created_at, stored.created_at AS updated_at,
+               CAST(NULL AS integer) AS provider_id, 1 AS version, CAST(NULL AS text) AS rejection_reason
+        FROM json_populate_recordset(CAST(NULL AS candidates), CAST(:registrations AS json)) AS registration
+        JOIN (SELECT id, created_at FROM candidates) AS stored USING (id)
+    ) AS candidates
+    """,
+    facts_then=", ".join(f"registration.{fact}" for fact in FACTS),
+    record=RECORD_COLUMNS,
+).bindparams(INSTANT)
+
+# The candidates that have these addresses, which cannot be erased until the transaction ends.
+LOCK_ADDRESSES = text("""
+    SELECT contact_email_canonical, id FROM candidates WHERE contact_email_canonical = ANY(:emails) FOR KEY SHARE
+""")
+
 # Read candidates, each with its unfinished approval.
 FIND_RECORDS = statement(
     "SELECT {record} FROM candidates WHERE candidates.id = ANY(:candidate_ids)", record=RECORD_COLUMNS

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import TextClause
+from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.audit.models import Actor
 from provider_registration.candidates import queries
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company
-from provider_registration.candidates.deciding import refusal_of
+from provider_registration.candidates.deciding import final_answer, refusal_of
 from provider_registration.candidates.errors import (
     CandidateChanged,
     CandidateNotFound,
     EmailTaken,
 )
+from provider_registration.candidates.keyed_registrations import KeyedRegistrations
 from provider_registration.candidates.models import (
     Application,
     Candidate,
@@ -29,6 +30,7 @@ from provider_registration.candidates.models import (
     Registered,
     Registration,
     Rejection,
+    registrations_json,
 )
 from provider_registration.candidates.search import Selection, find_records
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
@@ -36,18 +38,26 @@ from provider_registration.db.batching import Batcher, Sharer
 from provider_registration.db.database import Database, RowLocked
 from provider_registration.db.reading import Reader
 from provider_registration.errors import ServiceError
+from provider_registration.failpoints import reach
+from provider_registration.idempotency.models import Answer, Key
+from provider_registration.idempotency.service import keep, take
 from provider_registration.web.pagination import Page
 
 FIRST_VERSION = 1  # of an undecided candidate
-REGISTRATIONS = TypeAdapter(list[Registration])
 REJECTIONS = TypeAdapter(list[Rejection])
+REJECTED: Answer = {}  # kept for the key of a rejection: the candidate has the rest
 
 
 class CandidateService:
     """Registers, lists, reads and rejects candidates; `browsing` reads them for the console."""
 
-    def __init__(self, database: Database, reader: Reader, *, creates_status_links: bool) -> None:
-        """`creates_status_links`: public pages are on, so each registration gets a status secret."""
+    def __init__(
+        self, database: Database, reader: Reader, derive: Callable[[str], list[str]], *, creates_status_links: bool
+    ) -> None:
+        """`derive` makes a secret of a text under each server key, the current one first.
+
+        `creates_status_links`: public pages are on, so each registration gets a status secret.
+        """
         self._database = database
         self._reader = reader
         self.creates_status_links = creates_status_links
@@ -57,19 +67,30 @@ class CandidateService:
             time_limit=database.time_limit,
             key=lambda registration: registration.contact_email_canonical,
         )
+        self._keyed_registrations = KeyedRegistrations(database, derive, creates_status_links=creates_status_links)
         self._reads = Batcher(self._read, time_limit=database.time_limit)
         self._lists = Sharer(self._list, time_limit=database.time_limit)
         self._rejections = Batcher(self._reject, time_limit=database.time_limit)
 
     async def register(
-        self, company: Company, *, language: str | None = None, status_secret: str | None = None
+        self,
+        company: Company,
+        *,
+        language: str | None = None,
+        status_secret: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Registered:
-        """Store a new candidate; pass `status_secret` if one was already generated.
+        """Store a new candidate, or return what was registered with this idempotency key, as it was sent.
+
+        Pass `status_secret` if one was already generated.
 
         Raises:
             EmailTaken: the e-mail address is already registered, in any spelling.
             RowLocked: another transaction has locked this address.
+            KeyInUse, KeyReused: the idempotency key belongs to another request.
         """
+        if idempotency_key is not None:
+            return await self._keyed_registrations.register(company, idempotency_key, language=language)
         secret = status_secret or (new_status_secret() if self.creates_status_links else None)
         record = await self._registrations.do(Registration.of(company, secret, language))
         if record is None:
@@ -77,7 +98,7 @@ class CandidateService:
         return Registered(record, secret)
 
     async def _register(self, registrations: Sequence[Registration]) -> list[CandidateRecord | None]:
-        parameters = {"registrations": REGISTRATIONS.dump_json(list(registrations), by_alias=True).decode()}
+        parameters = {"registrations": registrations_json(registrations)}
         async with self._database.statement() as session:
             rows = await session.execute(queries.INSERT_CANDIDATES, parameters)
             added = {row.id: CandidateRecord.from_row(row) for row in rows}
@@ -160,6 +181,7 @@ class CandidateService:
         reason: str | None,
         expected: frozenset[int] | None = None,
         notify: bool = True,
+        key: Key | None = None,
     ) -> Candidate:
         """Reject a pending candidate; `actor` is recorded. `notify`: the company gets an e-mail.
 
@@ -167,8 +189,11 @@ class CandidateService:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be decided.
             ApprovalInProgress, ApprovalUnfinished, ApprovalNeedsResolution: it has an unfinished approval.
             CandidateChanged: someone else changed it at the same time.
+            KeyInUse, KeyReused: the idempotency key belongs to another request.
         """
         rejection = Rejection(candidate_id, reason, actor, expected, notify)
+        if key is not None:
+            return await self._reject_once(rejection, key)
         outcome = None
         with suppress(RowLocked):
             outcome = await self._rejections.do(rejection)
@@ -187,14 +212,44 @@ class CandidateService:
         async with self._database.transaction() as session:
             locked = set(await session.scalars(lock, {"candidate_ids": list(first)}))
             wanted = [each for each in first.values() if each.candidate_id in locked or lock is queries.LOCK_CANDIDATES]
-            parameters = {"rejections": REJECTIONS.dump_json(wanted).decode()}
-            for row in (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings():
-                outcomes[row["candidate_id"]] = Candidate.from_row(row) if row["id"] else refusal_of(row)
+            for row in await _reject_locked(session, wanted):
+                outcomes[row["candidate_id"]] = _outcome(row)
         self._reader.note_decision()
         return [
             outcomes.get(rejection.candidate_id) if first[rejection.candidate_id] is rejection else None
             for rejection in rejections
         ]
+
+    async def _reject_once(self, rejection: Rejection, key: Key) -> Candidate:
+        """Reject alone, in the transaction that keeps the outcome for a key, or return what is kept."""
+        candidate_id = rejection.candidate_id
+        async with self._database.transaction() as session:
+            if kept := await take(session, key):
+                if kept.answer:
+                    raise refusal_of({"candidate_id": candidate_id, **kept.answer}).as_replay()
+                parameters = {"candidate_id": candidate_id}
+                return Candidate.from_row((await session.execute(queries.FIND_CANDIDATE, parameters)).mappings().one())
+            await session.execute(queries.LOCK_CANDIDATES, {"candidate_ids": [candidate_id]})
+            [row] = await _reject_locked(session, [rejection])
+            answer = REJECTED if row["id"] else final_answer(row)
+            if answer is not None:
+                await keep(session, key, answer, candidate_id=candidate_id)
+            await reach("rejection.before-key-commit")
+        await reach("rejection.after-key-commit")
+        self._reader.note_decision()
+        outcome = _outcome(row)
+        if isinstance(outcome, ServiceError):
+            raise outcome
+        return outcome
+
+
+async def _reject_locked(session: AsyncSession, rejections: Sequence[Rejection]) -> Sequence[RowMapping]:
+    parameters = {"rejections": REJECTIONS.dump_json(list(rejections)).decode()}
+    return (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings().all()
+
+
+def _outcome(row: RowMapping) -> Candidate | ServiceError:
+    return Candidate.from_row(row) if row["id"] else refusal_of(row)
 
 
 async def _find(session: AsyncSession, *, candidate_ids: Sequence[UUID]) -> dict[UUID, CandidateRecord]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from provider_registration.auth.models import User
+from provider_registration.auth.models import Caller
 from provider_registration.idempotency.errors import (
     MAX_LENGTH,
     MIN_LENGTH,
@@ -85,10 +85,10 @@ async def required_idempotency_key(
 RequiredIdempotencyKey = Annotated[str, Depends(required_idempotency_key)]
 
 
-def key_of_staff(sent: str, request: Request, user: User, *, fingerprint: str) -> Key:
+def key_of_staff(sent: str, request: Request, caller: Caller, *, fingerprint: str) -> Key:
     """The key that a member of staff sent: it counts for this caller, method and path."""
-    caller = f"user:{user.user_id}"
-    return Key.of(caller, request.method, route_path(request.scope), sent, fingerprint=fingerprint)
+    actor = caller.actor
+    return Key.of(f"{actor.kind}:{actor.id}", request.method, route_path(request.scope), sent, fingerprint=fingerprint)
 
 
 def replayed_header(is_replay: bool) -> dict[str, str]:

@@ -23,6 +23,9 @@ EXPORT_CANDIDATE = text("""
            || jsonb_build_object('links_in_emails', coalesce(
                (SELECT jsonb_agg(created_at ORDER BY created_at) FROM status_links
                 WHERE candidate_id = candidates.id), '[]'))
+           || jsonb_build_object('idempotency_keys', coalesce(
+               (SELECT jsonb_agg(created_at ORDER BY created_at) FROM idempotency_keys
+                WHERE candidate_id = candidates.id), '[]'))
     FROM candidates WHERE contact_email_canonical = :email_canonical
 """)
 
@@ -85,6 +88,8 @@ ERASE_CANDIDATE = text("""
         SELECT id, 'candidate.erased', 'service', version FROM erased
     ), forgotten AS (
         DELETE FROM candidate_event_details WHERE candidate_id = :candidate_id
+    ), forgotten_answers AS (
+        DELETE FROM idempotency_keys WHERE candidate_id = :candidate_id
     ), forgotten_responses AS (
         UPDATE deliveries SET last_error = NULL
         FROM candidate_events AS event
