@@ -8,22 +8,13 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from provider_registration.db.database import Database
 from provider_registration.idempotency.dependencies import parse_key
 from provider_registration.idempotency.errors import KeyInUse, KeyInvalid, KeyReused
 from provider_registration.idempotency.models import Kept, Key, fingerprint_of
 from provider_registration.idempotency.service import end_open, keep, take
 from provider_registration.idempotency.upkeep import BATCH, prune
-from provider_registration.settings import DatabaseSettings
 
 KEY = "0f8e6b1c-54d3-4a5e"
-
-
-@pytest.fixture
-async def pool(migrated_database_url):
-    database = Database(DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=4)
-    yield database
-    await database.close()
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +120,8 @@ async def test_an_open_key_that_is_held_is_in_use(pool):
 
 INSERT = """
     INSERT INTO idempotency_keys (key_hash, fingerprint, candidate_id, answer, created_at)
-    SELECT sha256(convert_to(CAST(n AS text) || $1, 'UTF8')), '', CAST($2 AS uuid), CAST($3 AS jsonb), now() - CAST($4 AS interval)
+    SELECT sha256(convert_to(CAST(n AS text) || $1, 'UTF8')), '', CAST($2 AS uuid), CAST($3 AS jsonb),
+           now() - CAST($4 AS interval)
     FROM generate_series(1, $5) AS n
 """
 
