@@ -23,7 +23,12 @@ from tests.pgbouncer import PORT, PROGRAM, PgBouncer
 from tests.programs.drills.programs import temporary_folder
 
 ROOT = Path(__file__).parents[2]
-FILES = ("tests/approvals/test_approval.py", "tests/candidates/test_rejection.py", "tests/candidates/test_reading.py")
+FILES = (
+    "tests/approvals/test_approval.py",
+    "tests/candidates/test_rejection.py",
+    "tests/candidates/test_reading.py",
+    "tests/idempotency",
+)
 AT_LEAST = 50  # tests in these files
 SECONDS = 300
 CALLERS = 4

@@ -35,6 +35,13 @@ CALLING = (  # webhooks
     REPLAYING,
 )
 MAILING = ("mail.after-claim-commit", "mail.before-send", "mail.after-send", "mail.after-record-commit")
+KEEPING = (  # answers for idempotency keys
+    "registration.before-key-commit",
+    "registration.after-key-commit",
+    "rejection.before-key-commit",
+    "rejection.after-key-commit",
+    "approval.before-key-commit",
+)
 Scenario = Callable[..., Awaitable[Findings]]
 Meanwhile = Callable[[], Awaitable[None]]
 TRIES = 3

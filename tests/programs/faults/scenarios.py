@@ -22,7 +22,16 @@ from .event_log import (
 )
 from .hanging_billing import hang_during_approvals
 from .invariants import Findings
-from .kills import CONTRACTS, DISPATCHING, FAILPOINTS, KEYS_HONOURED, KEYS_IGNORED, NOTHING_GUARDED, Contract, kill_at
+from .kills import (
+    CONTRACTS,
+    DISPATCHING,
+    FAILPOINTS,
+    KEYS_HONOURED,
+    KEYS_IGNORED,
+    NOTHING_GUARDED,
+    Contract,
+    kill_at,
+)
 from .late_replicas import read_from_late_replicas
 from .lost_commits import TRANSACTIONS, lose_commit_of
 from .mixed_versions import change_versions_at, race_between_versions
@@ -30,6 +39,7 @@ from .outgoing import DATABASE_PLACES, SENDING, kill_database_of_senders_at, kil
 from .overruled import DURING, overrule_at
 from .pauses import pause_at
 from .recounts import recount_together
+from .repeats import PLACES_OF_REPEATS, repeat_after_kill_at
 from .replicas import sweep_together
 from .state_machine import explore
 from .stuck_logs import approve_without_a_log, kill_without_a_log
@@ -156,6 +166,12 @@ SCENARIOS = [
     ),
     *_at_each_place("messages, kill -9", kill_senders_at, (*SENDING, *PLACES)),
     *_at_each_place("messages, PostgreSQL killed", kill_database_of_senders_at, DATABASE_PLACES, alone=True),
+    *(
+        Scenario(
+            f"repeat after kill -9: {place}", "repeat after kill -9", partial(repeat_after_kill_at, place=place), 20
+        )
+        for place in PLACES_OF_REPEATS
+    ),
     Scenario("crowd", "50 approvals at once, 50 times", partial(approve_in_a_crowd, trials=50), 20),
     Scenario("race", "approve against reject, 500 times", partial(race_decisions, races=500), 20),
     Scenario("histories", "5 random histories", partial(explore, examples=5), 20),

@@ -8,7 +8,7 @@ from pathlib import Path
 import provider_registration
 from provider_registration import failpoints
 
-from .kills import CALLING, DISPATCHING, FAILPOINTS, MAILING, PUBLISHING
+from .kills import CALLING, DISPATCHING, FAILPOINTS, KEEPING, MAILING, PUBLISHING
 
 SOURCE = Path(provider_registration.__file__).parent
 
@@ -22,6 +22,7 @@ def test_every_failpoint_of_the_source_is_tried():
         *MAILING,
         *CALLING,
         *PUBLISHING,
+        *KEEPING,
     }
     assert text.count("await reach(") == len(re.findall(r'\bawait reach\("', text))
 

@@ -317,6 +317,7 @@ class World:
     async def ask(self, replica: Replica, method: str, path: str, *, token: str | None = None, **how: Any) -> Answer:
         """Send a request as an admin, or with another token; None without a response."""
         headers = self.authorization if token is None else {"Authorization": f"Bearer {token}"}
+        headers |= how.pop("headers", {})
         try:
             return await self._client.request(method, replica.url + path, headers=headers, **how)
         except httpx.HTTPError:
