@@ -24,6 +24,8 @@ from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest
 from provider_registration.auth.tokens import TokenSigner
+from provider_registration.bulk.api import router as bulk_router
+from provider_registration.bulk.schemas import DecisionsRequest
 from provider_registration.candidates.api import router as candidates_router
 from provider_registration.candidates.schemas import CandidateRegistration, DecisionRequest, RejectionRequest
 from provider_registration.candidates.status_links_api import router as status_links_router
@@ -36,6 +38,7 @@ from provider_registration.events.feed_api import router as feed_router
 from provider_registration.health.api import router as health_router
 from provider_registration.health.metrics_api import ScrapeToken, require_scrape_token
 from provider_registration.health.metrics_api import router as metrics_router
+from provider_registration.jobs.api import router as jobs_router
 from provider_registration.lifespan import lifespan
 from provider_registration.notifications.api import router as lost_links_router
 from provider_registration.notifications.models import Mailing
@@ -76,6 +79,7 @@ At `/docs`, press **Authorize** and sign in to try the staff endpoints. Every er
 TAGS = [
     {"name": "candidates", "description": "Supplier companies: register, list, read, decide."},
     {"name": "approvals", "description": "Approvals that billing has not confirmed yet: list, retry, resolve."},
+    {"name": "jobs", "description": "Decisions about many candidates at once: start, watch, cancel."},
     {"name": "events", "description": "What happened to candidates, in one order, for other systems."},
     {"name": "deliveries", "description": "Messages about events, with the state of each."},
     {"name": "audit", "description": "Who did what: for auditors and admins."},
@@ -88,6 +92,7 @@ BODIES: list[type[BaseModel]] = [
     CandidateRegistration,
     RejectionRequest,
     DecisionRequest,
+    DecisionsRequest,
     LostLinkRequest,
     ResolutionRequest,
     LoginRequest,
@@ -104,6 +109,8 @@ API_ROUTERS = (
     similar_router,
     feed_router,
     approvals_router,
+    bulk_router,
+    jobs_router,
     deliveries_router,
     webhooks_router,
     auth_router,

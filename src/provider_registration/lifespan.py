@@ -20,6 +20,8 @@ from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.service import AuthService
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.billing.systems import open_billing
+from provider_registration.bulk.deciding import Deciding
+from provider_registration.bulk.service import BulkService
 from provider_registration.candidates.filling import keep_filled
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
@@ -33,6 +35,9 @@ from provider_registration.events.service import EventService
 from provider_registration.events.stream import EventStreams
 from provider_registration.health.readiness import Readiness
 from provider_registration.idempotency.upkeep import keep_pruned
+from provider_registration.jobs.runner import JobRunner
+from provider_registration.jobs.service import JobService
+from provider_registration.jobs.upkeep import keep_up as keep_jobs_up
 from provider_registration.notifications.opening import open_notifications, subscriptions_of
 from provider_registration.notifications.sender import keep_mailing
 from provider_registration.observability.metrics import BUILD_INFO, UP
@@ -74,13 +79,14 @@ async def lifespan(
         )
         feed, deliveries = Feed(database), DeliveryService(database)
         streams = EventStreams(feed)
+        auth, jobs = AuthService(database, hasher, signer, revocations, limits), JobService(database)
         notifications = open_notifications(settings, database, deliveries, candidates)
         webhooks = open_webhooks(settings, database, deliveries)
         app.services.add(
             billing,
             approvals,
             Readiness(reserved),
-            AuthService(database, hasher, signer, revocations, limits),
+            auth,
             candidates,
             SimilarService(database),
             StatisticsService(database),
@@ -91,6 +97,8 @@ async def lifespan(
             AuditLog(database),
             ActivityService(database),
             webhooks.service,
+            jobs,
+            BulkService(database, jobs, candidates.browsing),
         )
         if notifications:
             app.services.add(notifications)
@@ -121,6 +129,14 @@ async def lifespan(
         if settings.workers and webhooks.deliverer:
             background.append(asyncio.create_task(keep_delivering(webhooks.deliverer)))
             ends.append(asyncio.create_task(webhooks.deliverer.stop(stopping)))
+        if settings.workers:
+            deciding = Deciding(database, candidates, approvals)
+            runner = JobRunner(database, jobs, deciding.kinds, may_act=auth.may_decide)
+            background += [
+                asyncio.create_task(runner.run()),
+                asyncio.create_task(keep_jobs_up(jobs, settings.retention_jobs_days)),
+            ]
+            ends.append(asyncio.create_task(runner.stop(stopping)))
         UP.set(1)
         BUILD_INFO.labels(__version__, __commit__).set(1)
         gc.freeze()  # objects created at startup stay: the collector can skip them

@@ -75,6 +75,7 @@ class ClaimRequest:
     """A request to claim an approval. `expected` has the versions that the actor may have seen; None: any.
 
     `is_retry`: claim only an approval that already exists. `notify`: the company gets an e-mail when it is approved.
+    `job_id`: the job that requests it, if one does.
     """
 
     candidate_id: UUID
@@ -84,6 +85,7 @@ class ClaimRequest:
     expected: frozenset[int] | None
     is_retry: bool
     notify: bool = True
+    job_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

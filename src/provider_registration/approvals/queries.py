@@ -12,6 +12,7 @@ from provider_registration.candidates.queries import (
     CANDIDATE_COLUMNS,
     LONGEST,
     OBSTACLE,
+    job_of,
     notification_of,
 )
 from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
@@ -27,7 +28,7 @@ CLAIM = statement(
                {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:requests AS json)) AS request (
             candidate_id uuid, idempotency_key uuid, claim_id uuid, actor json, expected bigint[], is_retry boolean,
-            notify boolean
+            notify boolean, job_id uuid
         )
         CROSS JOIN LATERAL json_to_record(request.actor) AS actor (kind text, id uuid)
         LEFT JOIN candidates ON candidates.id = request.candidate_id
@@ -69,7 +70,7 @@ CLAIM = statement(
                seen.actor_kind, seen.actor_id, seen.version,
                jsonb_build_object('idempotency_key', claimed.idempotency_key)
                || CASE WHEN seen.has_intent THEN jsonb_build_object('attempt', claimed.attempts) ELSE '{{}}' END
-               || {notification}
+               || {notification} || {job}
         FROM claimed
         JOIN seen USING (claim_id)
     )
@@ -83,6 +84,7 @@ CLAIM = statement(
     obstacle=OBSTACLE,
     approval_state=APPROVAL_STATE,
     notification=notification_of("seen.notify"),
+    job=job_of("seen.job_id"),
 ).bindparams(BATCH_LOCK_TIMEOUT, LONGEST)
 
 # Mark pending candidates approved, each at its expected version; end their approvals and record the events. If a

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Coroutine
+from dataclasses import replace
 from math import nan
 from typing import Any
 from uuid import UUID
@@ -79,6 +80,12 @@ class ApprovalService:
         self._batches = ApprovalBatches(database, lease_seconds=self.lease_seconds)
         self._running: set[asyncio.Task[Candidate]] = set()
 
+    @property
+    def billing_pause(self) -> float:
+        """For how many more seconds this process does not call billing after failures; 0 if it does."""
+        breaker = self._billing.breaker
+        return breaker.retry_after if breaker.state is BreakerState.OPEN else 0.0
+
     async def approve(
         self,
         candidate_id: UUID,
@@ -87,10 +94,11 @@ class ApprovalService:
         expected: frozenset[int] | None = None,
         notify: bool = True,
         key: Key | None = None,
+        job_id: UUID | None = None,
     ) -> Candidate:
         """Approve a candidate; the approval continues if the client disconnects.
 
-        `notify`: the company gets an e-mail when it is approved.
+        `notify`: the company gets an e-mail when it is approved. `job_id`: the job that does it; its event names it.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be approved.
@@ -98,7 +106,7 @@ class ApprovalService:
             KeyInUse, KeyReused: as for `ApprovalBatches.claim_once`, with an idempotency key.
             ServiceError: as for `Attempt.carry_out`.
         """
-        request = _request(candidate_id, actor, expected, is_retry=False, notify=notify)
+        request = replace(_request(candidate_id, actor, expected, is_retry=False, notify=notify), job_id=job_id)
         return await self._uninterrupted(self._claim_and_carry_out(request, key))
 
     async def retry(self, candidate_id: UUID, *, actor: Actor, expected: frozenset[int] | None = None) -> Candidate:

@@ -53,6 +53,9 @@ UPGRADE_HASH = text("""
     WHERE id = :user_id AND password_hash = :password_hash
 """)
 
+# Whether a user is an admin who is not disabled.
+IS_ADMIN = text("SELECT EXISTS (SELECT FROM users WHERE id = :user_id AND role = 'admin' AND disabled_at IS NULL)")
+
 # Whether there is an admin who is not disabled.
 ANY_ADMIN_EXISTS = text("SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND disabled_at IS NULL)")
 

@@ -204,6 +204,15 @@ class AuthService:
         """
         return await self._revocations.is_revoked(user.session_id)
 
+    async def may_decide(self, actor: Actor) -> bool:
+        """Whether who requested something may still approve and reject.
+
+        Raises:
+            DatabaseUnavailable: unknown.
+        """
+        async with self._database.statement() as session:
+            return bool(await session.scalar(queries.IS_ADMIN, {"user_id": actor.id}))
+
     async def find_browser(self, secret: str, *, is_use: bool = True) -> BrowserUser | None:
         """The user of a browser's secret; looked up for every request, so that revocation takes effect at once.
 

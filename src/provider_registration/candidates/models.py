@@ -214,7 +214,7 @@ def stored_hash(status_secret: str) -> str:
 class Rejection:
     """A rejection by staff. `expected` has the versions that the admin may have seen; None: any.
 
-    `notify`: the company gets an e-mail.
+    `notify`: the company gets an e-mail. `job_id`: the job that carries it out, if one does.
     """
 
     candidate_id: UUID
@@ -222,3 +222,4 @@ class Rejection:
     actor: Actor
     expected: frozenset[int] | None
     notify: bool = True
+    job_id: UUID | None = None

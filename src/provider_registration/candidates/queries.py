@@ -35,6 +35,11 @@ def notification_of(wanted: str) -> str:
     return f"CASE WHEN {wanted} THEN '{{}}' ELSE jsonb_build_object('notify', false) END"
 
 
+def job_of(job_id: str) -> str:
+    """What an event says about the job that caused it: nothing without one."""
+    return f"CASE WHEN {job_id} IS NULL THEN '{{}}' ELSE jsonb_build_object('job_id', {job_id}) END"
+
+
 # The record from a relation named `candidates`: JSON in the format of CandidateResponse.
 RECORD_COLUMNS = f"""
            candidates.id,
@@ -223,7 +228,8 @@ REJECT_CANDIDATES = statement(
         SELECT request.*, actor.kind AS actor_kind, actor.id AS actor_id, candidates.status, candidates.version,
                {obstacle} AS obstacle
         FROM json_to_recordset(CAST(:rejections AS json))
-                 AS request (candidate_id uuid, reason text, actor json, expected bigint[], notify boolean)
+                 AS request (candidate_id uuid, reason text, actor json, expected bigint[], notify boolean,
+                             job_id uuid)
         CROSS JOIN LATERAL json_to_record(request.actor) AS actor (kind text, id uuid)
         LEFT JOIN candidates ON candidates.id = request.candidate_id
         LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
@@ -239,7 +245,8 @@ REJECT_CANDIDATES = statement(
         RETURNING candidates.*
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
-        SELECT rejected.id, 'candidate.rejected', seen.actor_kind, seen.actor_id, rejected.version, {notification}
+        SELECT rejected.id, 'candidate.rejected', seen.actor_kind, seen.actor_id, rejected.version,
+               {notification} || {job}
         FROM rejected
         JOIN seen ON seen.candidate_id = rejected.id
     )
@@ -249,6 +256,7 @@ REJECT_CANDIDATES = statement(
     """,
     obstacle=OBSTACLE,
     notification=notification_of("seen.notify"),
+    job=job_of("seen.job_id"),
     candidate=CANDIDATE_COLUMNS,
 ).bindparams(LONGEST)
 

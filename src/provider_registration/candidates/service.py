@@ -182,8 +182,11 @@ class CandidateService:
         expected: frozenset[int] | None = None,
         notify: bool = True,
         key: Key | None = None,
+        job_id: UUID | None = None,
     ) -> Candidate:
         """Reject a pending candidate; `actor` is recorded. `notify`: the company gets an e-mail.
+
+        `job_id`: the job that does it; its event names it.
 
         Raises:
             CandidateNotFound, CandidateNotPending, VersionMismatch: it cannot be decided.
@@ -191,7 +194,7 @@ class CandidateService:
             CandidateChanged: someone else changed it at the same time.
             KeyInUse, KeyReused: the idempotency key belongs to another request.
         """
-        rejection = Rejection(candidate_id, reason, actor, expected, notify)
+        rejection = Rejection(candidate_id, reason, actor, expected, notify, job_id)
         if key is not None:
             return await self._reject_once(rejection, key)
         outcome = None

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from provider_registration.audit.models import Actor
 from provider_registration.auth.dependencies import AdminDep, AuditorDep
 from provider_registration.jobs.dependencies import JobId, JobServiceDep
 from provider_registration.jobs.errors import JobDone, JobNotFound
@@ -90,7 +89,7 @@ async def get_job(
 @refuses(JobNotFound(EXAMPLE_ID), JobDone(EXAMPLE_ID))
 async def cancel_job(job_id: JobId, service: JobServiceDep, user: AdminDep) -> JobResponse:
     """Stop a job before its next item. What was decided stays decided."""
-    return JobResponse.of_job(await service.cancel(job_id, actor=Actor.user(user.user_id)))
+    return JobResponse.of_job(await service.cancel(job_id, actor=user.actor))
 
 
 async def results_of(service: JobServiceDep, job_id: UUID, query: JobQuery) -> JobResultsResponse:

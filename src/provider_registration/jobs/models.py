@@ -91,7 +91,7 @@ class Job:
             kind=row["kind"],
             state=JobState(row["state"]),
             cancel_reason=CancelReason(row["cancel_reason"]) if row["cancel_reason"] else None,
-            actor=Actor(ActorKind(row["actor_kind"]), row["actor_id"], row["actor_name"]),
+            actor=Actor.from_row(row),
             is_partial=row["is_partial"],
             total=row["total"],
             done=row["done"],

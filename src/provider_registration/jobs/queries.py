@@ -11,11 +11,14 @@ from sqlalchemy import DateTime, bindparam, text
 from provider_registration.db.statements import statement
 
 JOB = """
-    jobs.id, jobs.kind, jobs.state, jobs.cancel_reason, jobs.actor_kind, jobs.actor_id, users.email AS actor_name,
-    jobs.is_partial, jobs.total, jobs.done, CAST(jobs.summary AS text) AS summary, jobs.created_at, jobs.worked_at,
-    jobs.ended_at
+    jobs.id, jobs.kind, jobs.state, jobs.cancel_reason, jobs.actor_kind, jobs.actor_id,
+    coalesce(users.email, api_keys.name) AS actor_name, jobs.is_partial, jobs.total, jobs.done,
+    CAST(jobs.summary AS text) AS summary, jobs.created_at, jobs.worked_at, jobs.ended_at
 """
-_ACTORS = "LEFT JOIN users ON jobs.actor_kind = 'user' AND users.id = jobs.actor_id"
+_ACTORS = """
+    LEFT JOIN users ON jobs.actor_kind = 'user' AND users.id = jobs.actor_id
+    LEFT JOIN api_keys ON jobs.actor_kind = 'api_key' AND api_keys.id = jobs.actor_id
+"""
 
 # Add a job, unless there is one with its ID or :limit are unfinished.
 INSERT_JOB = text("""

@@ -42,14 +42,7 @@ EXAMPLE_RESULTS: dict[str, Any] = {
     ],
     "pagination": {"next_cursor": None},
 }
-EXAMPLE_QUEUED: dict[str, Any] = {
-    **EXAMPLE_RESULTS,
-    "state": "queued",
-    "done": 0,
-    "summary": {},
-    "ended_at": None,
-    "results": [{"candidate_id": each["candidate_id"], "status": "queued"} for each in EXAMPLE_RESULTS["results"]],
-}
+EXAMPLE_QUEUED: dict[str, Any] = {**EXAMPLE_JOB, "state": "queued", "done": 0, "summary": {}, "ended_at": None}
 
 
 class JobListQuery(BaseModel):

@@ -1,0 +1,1 @@
+"""Decisions about many candidates, as a job."""

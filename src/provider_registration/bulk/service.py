@@ -1,0 +1,68 @@
+"""Makes jobs of decisions about many candidates."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from provider_registration.audit.models import Actor
+from provider_registration.bulk.models import Matching, Order
+from provider_registration.candidates.browsing import BrowsingService
+from provider_registration.candidates.search import MAX_PAGE
+from provider_registration.db.database import Database
+from provider_registration.idempotency.models import Key
+from provider_registration.idempotency.service import keep, take
+from provider_registration.jobs.errors import JobExists
+from provider_registration.jobs.models import NewItem, NewJob
+from provider_registration.jobs.service import JobService
+
+
+class BulkService:
+    """Starts jobs that decide many candidates."""
+
+    def __init__(self, database: Database, jobs: JobService, browsing: BrowsingService) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._browsing = browsing
+
+    async def start(self, order: Order, *, actor: Actor, key: Key | None = None) -> UUID:
+        """Create the job of an order, and return its ID: that of the earlier one if `key` or `order.job_id` repeats.
+
+        The candidates and versions of a selection are those of now.
+
+        Raises:
+            KeyInUse, KeyReused: the request with this key is under way, or was another one.
+            TooManyJobs: too many are unfinished.
+        """
+        items, is_partial = await self._items(order)
+        new = NewJob(
+            job_id=order.job_id,
+            kind=order.decision.kind,
+            actor=actor,
+            items=items,
+            parameters=order.parameters,
+            is_partial=is_partial,
+        )
+        try:
+            async with self._database.transaction() as session:
+                if key and (kept := await take(session, key)):
+                    return UUID((kept.answer or {})["job_id"])
+                await self._jobs.create_in(session, new)
+                if key:
+                    await keep(session, key, {"job_id": str(new.job_id)})
+        except JobExists:
+            return new.job_id
+        self._jobs.wake.set()
+        return new.job_id
+
+    async def _items(self, order: Order) -> tuple[list[NewItem], bool]:
+        """The items of the job, and whether the selection had more. No connection is held between two pages."""
+        if not isinstance(order.candidates, Matching):
+            return list(order.candidates), False
+        wanted, items, after = order.candidates, list[NewItem](), None
+        while len(items) <= wanted.at_most:
+            found = await self._browsing.page(wanted.selection, limit=MAX_PAGE, after=after)
+            items += [NewItem(candidate.candidate_id, candidate.version) for candidate in found.candidates]
+            after = found.next
+            if after is None:
+                break
+        return items[: wanted.at_most], len(items) > wanted.at_most
