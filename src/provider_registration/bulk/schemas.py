@@ -6,7 +6,6 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from provider_registration.bulk.models import MAX_LISTED, Decision, Matching, Order
@@ -45,13 +44,13 @@ class DecisionsRequest(RejectionRequest):
     """A decision about many candidates: those listed, or those of a selection."""
 
     decision: Decision
-    items: Annotated[list[DecisionItem], Field(min_length=1, max_length=MAX_LISTED)] | SkipJsonSchema[None] = Field(
+    items: Annotated[list[DecisionItem], Field(min_length=1, max_length=MAX_LISTED)] | None = Field(
         None, description="Each candidate once; results come in this order"
     )
-    selection: SelectionRequest | SkipJsonSchema[None] = Field(
+    selection: SelectionRequest | None = Field(
         None, description="The candidates that match when the request is received, at the versions of that time"
     )
-    at_most: Annotated[int, Field(ge=1, le=MAX_ITEMS)] | SkipJsonSchema[None] = Field(
+    at_most: Annotated[int, Field(ge=1, le=MAX_ITEMS)] | None = Field(
         None, description=f"Decide at most so many of the selection, the first in its order; default {MAX_ITEMS}"
     )
 
