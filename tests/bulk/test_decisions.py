@@ -69,7 +69,9 @@ async def test_each_of_500_gets_the_code_of_the_request_for_one_in_the_order_ask
         response = await anonymous.post("/candidates", json=registration())
         one = {name: response.json()[name] for name in ("candidate_id", "version")}
         if kind in ("rejected", "approved"):
-            await admin.post(f"/candidates/{one['candidate_id']}/{kind.removesuffix('ed').replace('approv', 'approve')}")
+            await admin.post(
+                f"/candidates/{one['candidate_id']}/{kind.removesuffix('ed').replace('approv', 'approve')}"
+            )
             del one["version"]
         if kind == "changed":
             one["version"] = 7

@@ -34,6 +34,13 @@ CALLING = (  # webhooks
     "webhook.after-record-commit",
     REPLAYING,
 )
+WORKING = (  # on jobs
+    "job.after-claim-commit",
+    "job.after-start-commit",
+    "job.before-record",
+    "job.after-record-commit",
+    "job.before-release",
+)
 MAILING = ("mail.after-claim-commit", "mail.before-send", "mail.after-send", "mail.after-record-commit")
 KEEPING = (  # answers for idempotency keys
     "registration.before-key-commit",

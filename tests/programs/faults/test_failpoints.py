@@ -8,7 +8,7 @@ from pathlib import Path
 import provider_registration
 from provider_registration import failpoints
 
-from .kills import CALLING, DISPATCHING, FAILPOINTS, KEEPING, MAILING, PUBLISHING
+from .kills import CALLING, DISPATCHING, FAILPOINTS, KEEPING, MAILING, PUBLISHING, WORKING
 
 SOURCE = Path(provider_registration.__file__).parent
 
@@ -23,6 +23,7 @@ def test_every_failpoint_of_the_source_is_tried():
         *CALLING,
         *PUBLISHING,
         *KEEPING,
+        *WORKING,
     }
     assert text.count("await reach(") == len(re.findall(r'\bawait reach\("', text))
 
