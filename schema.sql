@@ -227,6 +227,8 @@ CREATE TABLE candidates (
 
 CREATE INDEX ix_candidates_apples ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['apples'::text];
 CREATE INDEX ix_candidates_bananas ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['bananas'::text];
+CREATE INDEX ix_candidates_capacity_id ON candidates USING btree (capacity_tons_per_day, id);
+CREATE INDEX ix_candidates_company_name_id ON candidates USING btree (company_name, id);
 CREATE INDEX ix_candidates_created_at_id ON candidates USING btree (created_at DESC, id DESC);
 CREATE INDEX ix_candidates_decided_at ON candidates USING btree (updated_at) INCLUDE (status, created_at) WHERE status::text <> 'pending'::text;
 CREATE INDEX ix_candidates_grapes ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['grapes'::text];
@@ -234,8 +236,9 @@ CREATE INDEX ix_candidates_mangoes ON candidates USING btree (created_at DESC, i
 CREATE INDEX ix_candidates_oranges ON candidates USING btree (created_at DESC, id DESC) INCLUDE (status) WHERE products @> ARRAY['oranges'::text];
 CREATE INDEX ix_candidates_search_text ON candidates USING gin (search_text gin_trgm_ops) WITH (gin_pending_list_limit='256');
 CREATE INDEX ix_candidates_status_created_at_id ON candidates USING btree (status, created_at DESC, id DESC);
+CREATE INDEX ix_candidates_trucks_id ON candidates USING btree (truck_count, id);
+CREATE INDEX ix_candidates_updated_at_id ON candidates USING btree (updated_at, id);
 CREATE INDEX ix_candidates_without_search_text ON candidates USING btree (id) WHERE search_text IS NULL;
-CREATE INDEX ix_candidates_words ON candidates USING gin (to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, '@._-+/<>&~'::text, '          '::text))) WITH (gin_pending_list_limit='256');
 CREATE UNIQUE INDEX uq_candidates_contact_email_canonical ON candidates USING btree (contact_email_canonical);
 CREATE UNIQUE INDEX uq_candidates_contact_email_lower ON candidates USING btree (lower(contact_email::text));
 CREATE UNIQUE INDEX uq_candidates_provider_id ON candidates USING btree (provider_id);
@@ -339,12 +342,15 @@ CREATE UNIQUE INDEX uq_candidate_events_approval_event_id ON candidate_events US
 CREATE TABLE candidate_keys (
     candidate_id uuid NOT NULL,
     keys bigint[],
+    word_keys integer[],
     CONSTRAINT pk_candidate_keys PRIMARY KEY (candidate_id),
     CONSTRAINT fk_candidate_keys_candidate_id FOREIGN KEY (candidate_id) REFERENCES candidates(id) ON DELETE CASCADE
 );
 
 CREATE INDEX ix_candidate_keys_empty ON candidate_keys USING btree (candidate_id) WHERE keys IS NULL;
 CREATE INDEX ix_candidate_keys_keys ON candidate_keys USING gin (keys);
+CREATE INDEX ix_candidate_keys_without_words ON candidate_keys USING btree (candidate_id) WHERE word_keys IS NULL;
+CREATE INDEX ix_candidate_keys_word_keys ON candidate_keys USING gin (word_keys);
 
 CREATE TABLE status_links (
     secret_hash bytea NOT NULL,
@@ -600,7 +606,7 @@ AS $function$
         -- Not in the trigger's WHEN: a column that a trigger's WHEN names cannot change its type.
         IF (OLD.company_name, OLD.contact_email, OLD.phone)
             IS DISTINCT FROM (NEW.company_name, NEW.contact_email, NEW.phone) THEN
-            UPDATE candidate_keys SET keys = NULL WHERE candidate_id = NEW.id;
+            UPDATE candidate_keys SET keys = NULL, word_keys = NULL WHERE candidate_id = NEW.id;
         END IF;
         RETURN NULL;
     END;

@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from provider_registration.approvals import queries as approval_queries
 from provider_registration.candidates import queries
-from provider_registration.candidates.search import PAGES_OF_RECORDS, Order
+from provider_registration.candidates.list_queries import list_statement
+from provider_registration.candidates.selection import Order
 from provider_registration.web.pagination import NEWEST_END
 
 PAGE = 20
@@ -60,7 +61,7 @@ def page(
 ) -> tuple[TextClause, dict[str, Any]]:
     """One page, from the beginning or from a cursor's place."""
     filters = {name for name, value in {"status": status, "product": product}.items() if value is not None}
-    statement = PAGES_OF_RECORDS[Order.NEWEST, frozenset(filters)]
+    statement = list_statement(("all", "records"), frozenset(filters), (), Order.NEWEST, "counts", has_place=True)
     after = {"after": place[0], "after_id": place[1]} if place else FIRST_PLACE
     return statement, {**after, "status": status, "product": product, "limit": PAGE, "offset": 0}
 

@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from provider_registration.candidates.search import PAGES_OF_RECORDS, Order, Selection
+from provider_registration.candidates.list_queries import list_statement
+from provider_registration.candidates.selection import Order
 from provider_registration.db import migrations
 from provider_registration.web.pagination import NEWEST_END
 from tests.conftest import create_database, drop_database
@@ -67,9 +68,9 @@ async def all_blocks(connection, rows):
     for place, parameters in (("first", first), ("deep", deep)):
         for status in (None, "pending"):
             for product in (None, "apples", "mangoes"):
-                selection = Selection(status, product, order=Order.NEWEST)
-                statement = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
                 asked = {**parameters, "status": status, "product": product}
+                filters = frozenset(name for name in ("status", "product") if asked[name])
+                statement = list_statement(("all", "records"), filters, (), Order.NEWEST, "counts", has_place=True)
                 found[place, status, product] = await blocks(connection, statement, **asked)
     return found
 

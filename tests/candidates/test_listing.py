@@ -358,7 +358,7 @@ async def test_unknown_filter_values_are_refused(viewer, name, value):
     assert [error["field"] for error in response.json()["errors"]] == [name]
 
 
-@pytest.mark.parametrize("name", ["sort", "Status", "statuses", "limit ", "", "MARKER", "company_name"])
+@pytest.mark.parametrize("name", ["order", "Status", "statuses", "limit ", "", "MARKER", "company_name"])
 async def test_unknown_parameters_are_refused_without_repeating_them(viewer, name):
     response = await viewer.get(CANDIDATES, params={name: "MARKER"})
 

@@ -13,8 +13,8 @@ from provider_registration.candidates import filling, queries
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company, Product
 from provider_registration.candidates.filling import fill_search_texts, keep_filled
-from provider_registration.candidates.search import Selection
 from provider_registration.candidates.search_text import query_patterns, search_text
+from provider_registration.candidates.selection import Selection
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
@@ -151,7 +151,7 @@ async def test_what_not_every_word_matches_is_not_found(register, found, asked):
 async def test_a_search_without_words_finds_nothing(database):
     found = await BrowsingService(database).page(Selection(words="'"), limit=50)
 
-    assert (found.candidates, found.is_partial) == ([], False)
+    assert (found.candidates, found.total) == ([], 0)
 
 
 async def test_the_index_looks_for_the_words(register, connection):

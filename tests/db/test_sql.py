@@ -12,6 +12,8 @@ from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 import provider_registration
+from provider_registration.candidates import list_queries
+from provider_registration.candidates.selection import FILTERS, Order
 
 SOURCE = Path(provider_registration.__file__).parent
 ASKING = {"text", "execute", "exec_driver_sql", "fetch", "fetchrow", "fetchval", "scalar", "scalars", "stream"}
@@ -56,7 +58,9 @@ def test_no_statement_is_put_together():
     assert found == MADE_OF_PARTS
 
 
-@pytest.mark.parametrize(("room", "files"), [("auth", {"queries.py"}), ("candidates", {"queries.py", "search.py"})])
+@pytest.mark.parametrize(
+    ("room", "files"), [("auth", {"queries.py"}), ("candidates", {"queries.py", "list_queries.py"})]
+)
 def test_every_statement_of_a_package_is_in_its_queries_module(room, files):
     calls = {
         path.name
@@ -75,12 +79,10 @@ def test_statements_of_parts_are_made_while_their_modules_are_imported():
         for function in ast.walk(ast.parse(path.read_text()))
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for call in ast.walk(function)
-        if isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Name)
-        and call.func.id in {"statement", "_statement"}
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "statement"
     }
 
-    assert made == {("activity/queries.py", "_page"), ("candidates/search.py", "_statement")}
+    assert made == {("activity/queries.py", "_page"), ("candidates/list_queries.py", "list_statement")}
 
 
 @pytest.mark.parametrize(
@@ -107,12 +109,20 @@ def test_a_constant_is_not_reported(code):
 
 def statements():
     """Every statement of a package, as PostgreSQL receives it."""
-    for path in sorted([*SOURCE.rglob("queries.py"), SOURCE / "candidates" / "search.py"]):
+    for path in sorted(SOURCE.rglob("queries.py")):
         module = importlib.import_module(".".join(path.relative_to(SOURCE.parent).with_suffix("").parts))
         for name, found in vars(module).items():
             for one in found.values() if isinstance(found, dict) else [found]:
                 if isinstance(one, TextClause):
                     yield f"{module.__name__}.{name}", str(one.compile(dialect=PGDialect_asyncpg()))
+    for template in list_queries.TEMPLATES:
+        for order in Order:
+            one = list_queries.list_statement(template, frozenset(FILTERS), (), order, total_of(template))
+            yield f"{template}.{order}", str(one.compile(dialect=PGDialect_asyncpg()))
+
+
+def total_of(template):
+    return "matched" if template[0] == "matched" else "counts"
 
 
 async def test_a_column_that_a_later_release_adds_changes_no_result(migrated_database_url):

@@ -166,7 +166,7 @@ class ApprovalService:
         _log("approval in doubt resolved: cancelled", approval)
         return Candidate.from_row(candidate)
 
-    async def list_unfinished(self, page: Page, *, state: ApprovalState | None) -> tuple[list[Approval], int]:
+    async def list_unfinished(self, page: Page[None], *, state: ApprovalState | None) -> tuple[list[Approval], int]:
         """One page of the unfinished approvals, oldest first, and their total."""
         async with self._database.transaction() as session:
             total = await session.scalar(queries.COUNT_APPROVALS, {"state": state})

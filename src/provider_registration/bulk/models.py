@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from provider_registration.candidates.search import Selection
+from provider_registration.candidates.selection import Selection
 from provider_registration.jobs.models import NewItem
 
 MAX_LISTED = 500  # candidates in one request

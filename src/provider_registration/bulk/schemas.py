@@ -9,11 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from provider_registration.bulk.models import MAX_LISTED, Decision, Matching, Order
-from provider_registration.candidates.company import MAX_INTEGER, Product
+from provider_registration.candidates.company import MAX_INTEGER
 from provider_registration.candidates.models import Status
-from provider_registration.candidates.schemas import RejectionRequest
-from provider_registration.candidates.search import Selection
+from provider_registration.candidates.schemas import CandidateFilterQuery, RejectionRequest
+from provider_registration.candidates.selection import Order as SelectionOrder
 from provider_registration.jobs.models import MAX_ITEMS, NewItem
+
+SELECTED = SelectionOrder.OLDEST  # first
 
 
 class DecisionItem(BaseModel):
@@ -27,17 +29,12 @@ class DecisionItem(BaseModel):
     )
 
 
-class SelectionRequest(BaseModel):
-    """The filters of the list of candidates."""
+class SelectionRequest(CandidateFilterQuery):
+    """The filters of the list of candidates; without a status, those that are pending."""
 
     model_config = ConfigDict(extra="forbid")
 
-    status: Status = Field(Status.PENDING, description="Only candidates with this status")
-    product: Product | None = Field(None, description="Only candidates that deliver this product")
-
-    def to_selection(self) -> Selection:
-        """The selection, oldest first."""
-        return Selection(status=self.status, product=self.product)
+    status: Status | None = Field(Status.PENDING, description="Only candidates with this status; null: with any")
 
 
 class DecisionsRequest(RejectionRequest):
@@ -51,7 +48,7 @@ class DecisionsRequest(RejectionRequest):
         None, description="The candidates that match when the request is received, at the versions of that time"
     )
     at_most: Annotated[int, Field(ge=1, le=MAX_ITEMS)] | None = Field(
-        None, description=f"Decide at most so many of the selection, the first in its order; default {MAX_ITEMS}"
+        None, description=f"Decide at most so many of the selection, the oldest; default {MAX_ITEMS}"
     )
 
     @model_validator(mode="after")
@@ -70,7 +67,7 @@ class DecisionsRequest(RejectionRequest):
         """The order that the job with this ID carries out."""
         candidates: list[NewItem] | Matching
         if self.selection is not None:
-            candidates = Matching(self.selection.to_selection(), self.at_most or MAX_ITEMS)
+            candidates = Matching(self.selection.to_selection(SELECTED), self.at_most or MAX_ITEMS)
         else:
             candidates = [NewItem(item.candidate_id, item.version) for item in self.items or ()]
         return Order(job_id, self.decision, self.reason, self.notify, candidates)

@@ -7,7 +7,6 @@ from uuid import UUID
 from provider_registration.audit.models import Actor
 from provider_registration.bulk.models import Matching, Order
 from provider_registration.candidates.browsing import BrowsingService
-from provider_registration.candidates.search import MAX_PAGE
 from provider_registration.db.database import Database
 from provider_registration.idempotency.models import Key
 from provider_registration.idempotency.service import keep, take
@@ -60,8 +59,8 @@ class BulkService:
             return list(order.candidates), False
         wanted, items, after = order.candidates, list[NewItem](), None
         while len(items) <= wanted.at_most:
-            found = await self._browsing.page(wanted.selection, limit=MAX_PAGE, after=after)
-            items += [NewItem(candidate.candidate_id, candidate.version) for candidate in found.candidates]
+            found = await self._browsing.versions(wanted.selection, after=after)
+            items += [NewItem(candidate_id, version) for candidate_id, version in found.versions]
             after = found.next
             if after is None:
                 break

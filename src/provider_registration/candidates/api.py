@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
@@ -28,6 +29,7 @@ from provider_registration.candidates.errors import (
     VersionMismatch,
 )
 from provider_registration.candidates.links import CANDIDATES, candidate_url, status_links
+from provider_registration.candidates.list_queries import MAX_TOTAL
 from provider_registration.candidates.schemas import (
     EXAMPLE_CANDIDATE,
     EXAMPLE_STATUS_URL,
@@ -39,7 +41,8 @@ from provider_registration.candidates.schemas import (
     RejectionRequest,
     RejectionResponse,
 )
-from provider_registration.candidates.search import FILTERS, Order, Selection
+from provider_registration.candidates.search import MAX_RELEVANT
+from provider_registration.candidates.selection import Order
 from provider_registration.idempotency.dependencies import (
     REPLAYED_HEADER,
     IdempotencyKey,
@@ -62,6 +65,7 @@ ETAG_HEADER = header("ETag", "The candidate's version, for If-Match", '"1"')
 LOCATION_HEADER = header("Location", "The path of the candidate")
 THIS_CANDIDATE = {"candidate_id": "$response.body#/candidate_id"}
 THIS_VERSION = THIS_CANDIDATE | {"If-Match": "$response.header.ETag"}
+EXAMPLE_PAGINATION = CursorPagination.at(Page(limit=20), 1, None, is_exact=True, shown=1)
 FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
 
 
@@ -117,8 +121,8 @@ async def register_candidate(
     response_model=CandidateListResponse,
     responses=success(
         200,
-        "One page, newest first",
-        {"candidates": [EXAMPLE_CANDIDATE], "pagination": CursorPagination.of(Page(limit=20), total=1).model_dump()},
+        "One page",
+        {"candidates": [EXAMPLE_CANDIDATE], "pagination": EXAMPLE_PAGINATION.model_dump()},
         LINK_HEADER,
         links("get_candidate", parameters=FIRST_CANDIDATE)
         | links("list_candidates", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
@@ -133,15 +137,22 @@ async def list_candidates(
     _user: StaffDep,
     _once: ParametersOnce,
 ) -> Response:
-    """List candidates, newest first: by `cursor`, by `limit` and `offset`, or by `page` and `page_size`.
+    """List candidates, newest first or by `sort`: by `cursor`, by `limit` and `offset`, or by `page` and `page_size`.
 
     Following `pagination.next_cursor` or the `Link` header costs the same for every page; offsets go up to 100,000.
+    With other filters than `status` and `product`, totals are exact up to 10,000.
     """
     page = query.to_page()
-    selection = Selection(order=Order.NEWEST, **{name: getattr(query, name) for name in FILTERS})
-    found = await service.list_candidates(selection, page)
-    next_cursor = found.next.to_cursor() if found.next else None
-    pagination = CursorPagination.of(page, found.total).model_copy(update={"next_cursor": next_cursor})
+    found = await service.list_candidates(query.selection, page)
+    is_ranked = query.order is Order.RELEVANCE
+    next_cursor = found.next.to_cursor() if found.next and not is_ranked else None
+    pagination = CursorPagination.at(
+        page,
+        MAX_TOTAL if found.total is None else found.total,
+        next_cursor,
+        is_exact=found.total is not None,
+        shown=MAX_RELEVANT if is_ranked else sys.maxsize,
+    )
     return json_response(
         f'{{"candidates":{found.records},"pagination":{pagination.model_dump_json()}}}',
         headers={"Link": query.links(f"{request.scope.get('root_path', '')}{CANDIDATES}", next_cursor)},

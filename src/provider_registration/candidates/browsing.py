@@ -2,42 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
 from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.candidates import queries
 from provider_registration.candidates.company import Product
 from provider_registration.candidates.errors import CandidateNotFound
+from provider_registration.candidates.list_queries import MAX_PAGE
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.candidates.search import MAX_PAGE, OLDEST_END, Found, Selection, find_candidates, position_of
+from provider_registration.candidates.search import Found, Search, Versions
+from provider_registration.candidates.selection import OLDEST_END, Place, Selection
 from provider_registration.db.database import Database
 from provider_registration.web.pagination import Page, Position
 
+_Result = TypeVar("_Result")
+
 
 class BrowsingService:
-    """Reads candidates, page by page, in either order."""
+    """Reads candidates, page by page, in any order."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._search = Search(self._read)
 
-    async def page(self, selection: Selection, *, limit: int, after: Position | None = None) -> Found:
-        """One page of a selection: the first, or the one after a position."""
+    async def _read(self, work: Callable[[AsyncSession], Awaitable[_Result]]) -> _Result:
         async with self._database.statement() as session:
-            return await find_candidates(session, selection, Page(limit, after=after))
+            return await work(session)
+
+    async def page(self, selection: Selection, *, limit: int, after: Place | None = None) -> Found:
+        """One page of a selection: the first, or the one after a place."""
+        return await self._search.candidates(selection, Page(limit, after=after))
 
     async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
-        """Every candidate in a selection; for a search, only those among any MAX_MATCHES matches of its words.
+        """Every candidate in a selection. No connection is held while the caller processes a page.
 
-        No connection is held while the caller processes a page.
+        By relevance, if more match than are ranked, the newest first.
         """
-        after: Position | None = None
+        after: Place | None = None
+        is_long = False
         while True:
-            found = await self.page(selection, limit=MAX_PAGE, after=after)
+            page = Page(MAX_PAGE, after=after)
+            found = await self._search.candidates(selection, page, in_full=True, is_long=is_long)
             for candidate in found.candidates:
                 yield candidate
-            after = found.next
+            after, is_long = found.next, found.total is None
             if after is None:
                 return
+            selection = replace(selection, order=after.order)
+
+    async def versions(self, selection: Selection, *, after: Place | None = None) -> Versions:
+        """The IDs and versions of at most MAX_PAGE candidates of a selection, after a place; `next` has the others.
+
+        By relevance, if more match than are ranked, the newest first: go on with the order of `next`.
+        """
+        if after is not None:
+            selection = replace(selection, order=after.order)
+        return await self._search.versions(selection, Page(MAX_PAGE, after=after))
 
     async def counts(self, product: Product | None = None) -> dict[Status, int]:
         """The number of candidates in each status."""
@@ -67,7 +91,7 @@ class BrowsingService:
 
     async def next_pending(self, after: Candidate | None = None) -> UUID | None:
         """The next pending candidate after another, starting over at the oldest; None if there is no other."""
-        positions = [position_of(after), OLDEST_END] if after else [OLDEST_END]
+        positions = [Position(after.created_at, after.candidate_id), OLDEST_END] if after else [OLDEST_END]
         async with self._database.transaction() as session:
             for position in positions:
                 found: UUID | None = await session.scalar(

@@ -16,7 +16,6 @@ from provider_registration.audit.models import Actor
 from provider_registration.candidates.company import FACTS, Company, Product
 from provider_registration.candidates.search_text import ERASED_DOMAIN, search_text
 from provider_registration.candidates.status_secrets import hash_of_secret
-from provider_registration.web.pagination import Position
 from provider_registration.web.text import canonical_email
 
 MAX_STATUS_LINKS = 20  # in e-mails about one candidate
@@ -155,21 +154,6 @@ class Application(Company):
     def matches(self, company: Company) -> bool:
         """Whether it has the same facts as a company."""
         return all(getattr(self, fact) == getattr(company, fact) for fact in FACTS)
-
-
-@dataclass(frozen=True, slots=True)
-class CandidatePage:
-    """One page of a list. `records` is the JSON array of its candidates, built by PostgreSQL."""
-
-    records: str
-    total: int
-    next: Position | None
-
-    @classmethod
-    def from_row(cls, row: RowMapping) -> Self:
-        """Make a page from the row of a list."""
-        end = Position(row["last_created_at"], row["last_id"]) if row["has_more"] else None
-        return cls(records=row["records"], total=row["total"], next=end)
 
 
 class Registration(Company):

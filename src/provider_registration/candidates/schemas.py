@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
-from provider_registration.candidates.company import EXAMPLE, TYPES, BlankIsAbsent, Company, Product
+from provider_registration.candidates.company import EXAMPLE, MAX_INTEGER, TYPES, BlankIsAbsent, Company, Product
 from provider_registration.candidates.models import ApprovalState, Status
+from provider_registration.candidates.selection import FILTERS, MAX_WORDS_LENGTH, Order, Place, Selection
+from provider_registration.web.instants import Instant
 from provider_registration.web.openapi import EXAMPLE_ID
-from provider_registration.web.pagination import CursorPagination, CursorQuery
-from provider_registration.web.text import LANGUAGE_TAG, MAX_TAG_LENGTH, Text
+from provider_registration.web.pagination import CURSOR_DESCRIPTION, CursorPagination, CursorQuery, LongCursor, Page
+from provider_registration.web.text import LANGUAGE_TAG, MAX_TAG_LENGTH, EmailAddress, Text, canonical_email
 
 Reason = Annotated[str, Text(1000)]
 
@@ -69,11 +73,85 @@ class RejectionRequest(DecisionRequest):
     )
 
 
-class CandidateListQuery(CursorQuery):
-    """Filters and pagination of the list."""
+def _is_cursor(value: str) -> str:
+    Place.from_cursor(value)
+    return value
+
+
+PlaceCursor = Annotated[LongCursor, AfterValidator(_is_cursor)]
+Words = Annotated[str, Text(MAX_WORDS_LENGTH, min_length=1)]
+Least = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+
+
+class CandidateFilterQuery(BaseModel):
+    """The filters of the list, combined with AND."""
 
     status: Status | None = Field(None, description="Only candidates with this status")
     product: Product | None = Field(None, description="Only candidates that deliver this product")
+    q: Words | None = Field(
+        None,
+        description="Only candidates that have all these words in name, e-mail address, phone number or location: also "
+        "inside words, without accents, in another script; if there are at most 200, also those with one typing error "
+        "in words of the name. Or the ID of a candidate or provider",
+    )
+    registered_from: Instant | None = Field(None, description="Only candidates registered at or after this time")
+    registered_to: Instant | None = Field(None, description="Only candidates registered before this time")
+    decided_from: Instant | None = Field(None, description="Only candidates decided at or after this time")
+    decided_to: Instant | None = Field(None, description="Only candidates decided before this time")
+    capacity_min: Least | None = Field(None, description="At least so many tonnes per day")
+    capacity_max: Least | None = Field(None, description="At most so many tonnes per day")
+    trucks_min: Least | None = Field(None, description="At least so many trucks")
+    trucks_max: Least | None = Field(None, description="At most so many trucks")
+    decided_by: UUID | None = Field(
+        None, description="Only candidates that this user or API key approved or rejected; while the event is kept"
+    )
+    contact_email: EmailAddress | None = Field(
+        None, description="Only the candidate with this address, in any spelling"
+    )
+    updated_since: Instant | None = Field(None, description="Only candidates changed at or after this time")
+
+    def to_selection(self, order: Order) -> Selection:
+        """The selection with these filters."""
+        values = {name: getattr(self, name) for name in FILTERS}
+        if self.contact_email is not None:
+            values["contact_email"] = canonical_email(self.contact_email)
+        return Selection(words=self.q or "", order=order, **values)
+
+
+class CandidateListQuery(CandidateFilterQuery, CursorQuery):
+    """Filters, order and pagination of the list."""
+
+    cursor: PlaceCursor | None = Field(None, description=CURSOR_DESCRIPTION)
+    sort: Order | None = Field(
+        None,
+        description="The order; after a minus, descending. Default: `-created_at`, and with `q`, `relevance`: the best "
+        "200, without a cursor",
+    )
+
+    @model_validator(mode="after")
+    def _have_one_order(self) -> Self:
+        if self.order is Order.RELEVANCE and self.q is None:
+            raise PydanticCustomError("no_words", "Sort by relevance only with q")
+        if self.order is Order.RELEVANCE and self.cursor is not None:
+            raise PydanticCustomError("no_cursor", "A list by relevance has no cursor; use offset or page")
+        if self.cursor is not None and Place.from_cursor(self.cursor).order is not self.order:
+            raise PydanticCustomError("other_order", "The cursor is from a list in another order")
+        return self
+
+    @property
+    def order(self) -> Order:
+        """The order of the list."""
+        return self.sort or (Order.RELEVANCE if self.q is not None else Order.NEWEST)
+
+    @property
+    def selection(self) -> Selection:
+        """The filters and the order."""
+        return self.to_selection(self.order)
+
+    def to_page(self) -> Page[Place]:
+        """The requested slice."""
+        page: Page[Place] = super().to_page()
+        return page if self.cursor is None else replace(page, after=Place.from_cursor(self.cursor))
 
 
 class ApprovalSummaryResponse(BaseModel):
@@ -135,7 +213,7 @@ class StatusLinkResponse(BaseModel):
 
 
 class CandidateListResponse(BaseModel):
-    """One page of candidates, newest first."""
+    """One page of candidates."""
 
     candidates: list[CandidateResponse]
     pagination: CursorPagination

@@ -1,210 +1,229 @@
-"""The search behind the API's list, the console and exports.
+"""The search behind the API's list, the console, exports and jobs: the same rows for the same selection.
 
-A page is an index scan that starts where the previous page ended, so every page costs the same; only an offset skips
-rows. A filter is one clause here; each combination of filters is a statement with its own plan.
+In a selection by status and product, whose totals are kept, a page is an index scan that starts where the previous page
+ended. With other filters, the matching rows are read first, up to MAX_TOTAL: PostgreSQL chooses the index of the filter
+that matches least, and the total is exact. If there are more, a page is read in the order of the list, in which
+matching rows are frequent.
+
+A search for words finds the rows that have all of them, inside words too. If there are only a few, it also finds those
+with a typing error in words of the name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
-from itertools import chain, combinations
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import DateTime, TextClause, bindparam
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from provider_registration.candidates.company import Product
-from provider_registration.candidates.models import Candidate, CandidatePage, Status
-from provider_registration.candidates.queries import APPROVAL_COLUMNS, CANDIDATE_COLUMNS, INSTANT, RECORD_COLUMNS
-from provider_registration.candidates.search_text import query_patterns
-from provider_registration.db.statements import statement
-from provider_registration.web.pagination import NEWEST_END, Page, Position
+from provider_registration.candidates.list_queries import (
+    MAX_INDEXED_WORDS,
+    MAX_TOTAL,
+    list_statement,
+)
+from provider_registration.candidates.matching import Query, best
+from provider_registration.candidates.models import Candidate, Status
+from provider_registration.candidates.selection import COUNTED, Order, Place, Selection
+from provider_registration.web.pagination import Page
 
-OLDEST_END = Position(datetime.min.replace(tzinfo=UTC), UUID(int=0))
-MAX_PAGE = 500  # candidates; a constant in the SQL lets PostgreSQL reuse one plan for every limit
-MAX_MATCHES = 1000  # matches of a search that are read
-MAX_INDEXED_WORDS = 3  # each costs time; further words filter what the index finds
-
-
-class Order(StrEnum):
-    """Order by registration time; any other order would need an index that slows down registrations."""
-
-    OLDEST = "oldest"
-    NEWEST = "newest"
-
-    @property
-    def start(self) -> Position:
-        """The position before the first."""
-        return OLDEST_END if self is Order.OLDEST else NEWEST_END
+MAX_RELEVANT = 200  # rows of a list by relevance; also those that are completed by rows with typing errors
+MAX_RANKED = 1_000  # matches that are compared for it
+NOBODY = UUID(int=0)  # in a place by relevance
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Filters and order. Each of `words` must be in the search text."""
+class CandidatePage:
+    """A page of candidates as JSON. `total`: in the whole list; None if there are more than MAX_TOTAL."""
 
-    status: Status | None = None
-    product: Product | None = None
-    words: str = ""
-    order: Order = Order.OLDEST
-
-    @property
-    def filters(self) -> dict[str, object]:
-        """The value of each filter that is set."""
-        return {name: value for name in FILTERS if (value := getattr(self, name)) is not None}
+    records: str
+    total: int | None
+    next: Place | None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of a selection. `next`: where the next page starts; `is_partial`: with MAX_MATCHES, more may match."""
+    """A page of a selection. `total`: None if there are more than MAX_TOTAL, or if it is in candidate_counts."""
 
     candidates: list[Candidate]
-    next: Position | None
-    is_partial: bool = False
+    total: int | None
+    next: Place | None
 
 
-# The SQL condition for each field of a selection.
-FILTERS = {
-    "status": "status = :status",
-    "product": "products @> ARRAY[CAST(:product AS text)]",
-}
-_ORDERS = {
-    Order.NEWEST: {"beyond": "<", "order": "created_at DESC, id DESC"},
-    Order.OLDEST: {"beyond": ">", "order": "created_at, id"},
-}
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Some candidates of a selection, each with its version."""
 
-# The IDs of one page, plus one more, which shows whether there is a next page.
-_PAGE = """
-    WITH page AS (
-        SELECT id, row_number() OVER (ORDER BY {order}) AS place
-        FROM (
-            SELECT id, created_at
-            FROM candidates
-            WHERE (created_at, id) {beyond} (:after, :after_id) {filters}
-            ORDER BY {order}
-            LIMIT {longest} OFFSET :offset
-        ) AS longest
-        ORDER BY {order}
-        LIMIT :limit + 1
-    ), summary AS (
-        SELECT false AS is_partial
-    )
-"""
-
-# The same for candidates that have every word: at most :max_rows, in the order in which the index finds them. So a very
-# common word costs no more than one with a thousand matches.
-_PAGE_OF_MATCHES = """
-    WITH matched AS (
-        SELECT id, status, products, created_at
-        FROM candidates
-        WHERE search_text LIKE ALL (CAST(:other_words AS text[])) {words}
-        LIMIT :max_rows
-    ), page AS (
-        SELECT id, row_number() OVER (ORDER BY {order}) AS place
-        FROM matched
-        WHERE (created_at, id) {beyond} (:after, :after_id) {filters}
-        ORDER BY {order}
-        LIMIT :limit + 1
-    ), summary AS (
-        SELECT count(*) = :max_rows AS is_partial FROM matched
-    )
-"""
-
-# The candidates of a page, each with its unfinished approval; one row of NULLs if there are none.
-_ROWS = """
-    SELECT {candidate}, {approval}, summary.is_partial
-    FROM summary
-    LEFT JOIN page ON true
-    LEFT JOIN candidates ON candidates.id = page.id
-    LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
-    ORDER BY page.place
-"""
-
-# The records of a page as one array, and the total. A filter without stored counts would need to be counted here.
-_RECORDS = """
-    , record AS (
-        SELECT {record}, page.place
-        FROM page
-        JOIN candidates USING (id)
-        WHERE page.place <= :limit
-    ), total AS (
-        SELECT CAST(coalesce(sum(count), 0) AS bigint) AS total
-        FROM candidate_counts
-        WHERE product = coalesce(CAST(:product AS text), '')
-          AND (CAST(:status AS text) IS NULL OR status = :status)
-    ), last AS (
-        SELECT created_at, id FROM record ORDER BY place DESC LIMIT 1
-    )
-    SELECT total,
-           (SELECT count(*) FROM page) > :limit AS has_more,
-           (SELECT created_at FROM last) AS last_created_at,
-           (SELECT id FROM last) AS last_id,
-           (SELECT '[' || coalesce(string_agg(json, ',' ORDER BY place), '') || ']' FROM record) AS records
-    FROM total
-"""
+    versions: list[tuple[UUID, int]]
+    next: Place | None
 
 
-def _statement(order: Order, filters: Iterable[str], words: int, output: str) -> TextClause:
-    return statement(
-        (_PAGE_OF_MATCHES if words else _PAGE) + output,
-        **_ORDERS[order],
-        longest=str(MAX_PAGE + 1),
-        filters="".join(f" AND {FILTERS[name]}" for name in filters),
-        words="".join(f" AND search_text LIKE :word_{number}" for number in range(1, words + 1)),
-        candidate=CANDIDATE_COLUMNS,
-        approval=APPROVAL_COLUMNS,
-        record=RECORD_COLUMNS,
-    ).bindparams(bindparam("after", type_=DateTime(timezone=True)))
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a statement selects: filters and words by name, and their values. `total`: if it is known already."""
+
+    order: Order
+    filters: frozenset[str]
+    parameters: dict[str, object]
+    words: tuple[str, ...] = ()
+    is_counted: bool = False
+    total: int | None = None
 
 
-_SUBSETS = [frozenset(some) for some in chain.from_iterable(combinations(FILTERS, n) for n in range(len(FILTERS) + 1))]
-# By order, filters that are set, and number of indexed words.
-PAGES_OF_ROWS = {
-    (order, filters, words): _statement(order, filters, words, _ROWS)
-    for order in Order
-    for filters in _SUBSETS
-    for words in range(MAX_INDEXED_WORDS + 1)
-}
-# By order and filters that are set.
-PAGES_OF_RECORDS = {
-    (order, filters): _statement(order, filters, 0, _RECORDS).bindparams(INSTANT)
-    for order in Order
-    for filters in _SUBSETS
-}
+_Result = TypeVar("_Result")
 
 
-async def find_records(session: AsyncSession, selection: Selection, page: Page) -> CandidatePage:
-    """One page of a selection without search words, as JSON, with the total."""
-    query = PAGES_OF_RECORDS[selection.order, frozenset(selection.filters)]
-    parameters = dict.fromkeys(FILTERS) | _parameters(selection, page)
-    return CandidatePage.from_row((await session.execute(query, parameters)).mappings().one())
+class Read(Protocol):
+    """Runs work in a session."""
+
+    def __call__(self, work: Callable[[AsyncSession], Awaitable[_Result]], /) -> Awaitable[_Result]:
+        """Run it and return its result."""
 
 
-async def find_candidates(session: AsyncSession, selection: Selection, page: Page) -> Found:
-    """One page of a selection, at most MAX_PAGE candidates."""
-    parameters = _parameters(selection, page)
-    indexed: list[str] = []
-    if selection.words:
-        patterns = query_patterns(selection.words)
-        if not patterns:
-            return Found([], None)
-        indexed = patterns[:MAX_INDEXED_WORDS]
-        parameters |= {f"word_{number}": pattern for number, pattern in enumerate(indexed, 1)}
-        parameters |= {"other_words": patterns[MAX_INDEXED_WORDS:], "max_rows": MAX_MATCHES}
-    query = PAGES_OF_ROWS[selection.order, frozenset(selection.filters), len(indexed)]
-    rows = (await session.execute(query, parameters)).mappings().all()
-    candidates = [Candidate.from_row(row) for row in rows[: page.limit] if row["id"] is not None]
-    end = position_of(candidates[-1]) if len(rows) > page.limit else None
-    return Found(candidates, end, rows[0]["is_partial"])
+class Search:
+    """Reads pages of selections."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    async def records(self, selection: Selection, page: Page[Place]) -> CandidatePage:
+        """One page as JSON, with the total."""
+        scope = await self._scope(selection)
+        [row] = await self._read(partial(_read_page, output="records", scope=scope, page=page))
+        last = row["last_value"], row["last_id"]
+        return CandidatePage(row["records"], _total(scope, row), _next(scope, page, last) if row["has_more"] else None)
+
+    async def candidates(
+        self, selection: Selection, page: Page[Place], *, in_full: bool = False, is_long: bool = False
+    ) -> Found:
+        """One page, at most MAX_PAGE candidates.
+
+        `in_full`: by relevance too, every row that matches. `is_long`: they are known to be more than MAX_TOTAL.
+        """
+        scope = await self._scope(selection, in_full=in_full)
+        rows = await self._read(partial(_read_page, output="rows", scope=scope, page=page, is_long=is_long))
+        found = [Candidate.from_row(row) for row in rows[: page.limit] if row["id"] is not None]
+        if len(rows) <= page.limit:
+            return Found(found, _total(scope, rows[0]), None)
+        last = found[-1]
+        value = None if scope.order is Order.RELEVANCE else getattr(last, scope.order.column)
+        return Found(found, _total(scope, rows[0]), _next(scope, page, (value, last.candidate_id)))
+
+    async def versions(self, selection: Selection, page: Page[Place]) -> Versions:
+        """The IDs and versions of one page, at most MAX_PAGE, of every row that matches."""
+        scope = await self._scope(selection, in_full=True)
+        rows = await self._read(partial(_read_page, output="versions", scope=scope, page=page))
+        found = [(row["id"], row["version"]) for row in rows[: page.limit] if row["id"] is not None]
+        if len(rows) <= page.limit:
+            return Versions(found, None)
+        last = rows[page.limit - 1]
+        return Versions(found, _next(scope, page, (last["value"], last["id"])))
+
+    async def _scope(self, selection: Selection, *, in_full: bool = False) -> _Scope:
+        filters = selection.filters
+        if not selection.words:
+            return _Scope(selection.order, frozenset(filters), filters, is_counted=selection.is_counted)
+        query = Query.of(selection.words)
+        if not query.words:
+            return _Scope(selection.order, frozenset(["ids"]), {"ids": []})
+        words = _parameters_of(query)
+        searched = _Scope(selection.order, frozenset(filters), filters | words, words=tuple(words))
+        is_ranked = selection.order is Order.RELEVANCE and not in_full
+        rows = list(await self._matches("matches", searched, MAX_RANKED if is_ranked else MAX_RELEVANT + 1))
+        if len(rows) > MAX_RELEVANT and not is_ranked:
+            order = Order.NEWEST if selection.order is Order.RELEVANCE else selection.order
+            return replace(searched, order=order)
+        if len(rows) <= MAX_RELEVANT:
+            rows += await self._near(query.near_keys, filters)
+        elif len(rows) == MAX_RANKED:
+            rows += await self._near([query.name_keys], filters)
+        ids = await asyncio.to_thread(
+            best, query, rows, oldest_first=selection.status is Status.PENDING, limit=MAX_RELEVANT
+        )
+        total = await self._count(searched) if len(rows) > MAX_RELEVANT else None
+        return _Scope(selection.order, frozenset(["ids"]), {"ids": ids}, total=total)
+
+    async def _near(self, keys: list[list[int]], filters: dict[str, object]) -> Sequence[RowMapping]:
+        words = {f"keys_{number}": some for number, some in enumerate(keys, 1)}
+        return await self._matches(
+            "near", _Scope(Order.NEWEST, frozenset([*filters, *words]), filters | words), MAX_RANKED
+        )
+
+    async def _matches(self, template: str, scope: _Scope, limit: int) -> Sequence[RowMapping]:
+        query = list_statement(template, scope.filters, scope.words)
+        parameters = scope.parameters | {"max_rows": limit}
+
+        async def find(session: AsyncSession) -> Sequence[RowMapping]:
+            return (await session.execute(query, parameters)).mappings().all()
+
+        return await self._read(find)
+
+    async def _count(self, scope: _Scope) -> int:
+        query = list_statement("count", scope.filters, scope.words)
+
+        async def count(session: AsyncSession) -> int:
+            return int(await session.scalar(query, scope.parameters))
+
+        return await self._read(count)
 
 
-def position_of(candidate: Candidate) -> Position:
-    """The position of a candidate in lists."""
-    return Position(candidate.created_at, candidate.candidate_id)
+def _parameters_of(query: Query) -> dict[str, object]:
+    """The values of the conditions for words, by their names."""
+    indexed, others = query.patterns[:MAX_INDEXED_WORDS], list(query.patterns[MAX_INDEXED_WORDS:])
+    values: dict[str, object] = {f"word_{number}": pattern for number, pattern in enumerate(indexed, 1)}
+    optional = {"other_words": others, "candidate_id": query.candidate_id, "provider_id": query.provider_id}
+    return values | {name: value for name, value in optional.items() if value}
 
 
-def _parameters(selection: Selection, page: Page) -> dict[str, object]:
-    after = page.after or selection.order.start
-    return {**selection.filters, "after": after.at, "after_id": after.id, "limit": page.limit, "offset": page.offset}
+async def _read_page(
+    session: AsyncSession, *, output: str, scope: _Scope, page: Page[Place], is_long: bool = False
+) -> Sequence[RowMapping]:
+    """The rows of a page. `is_long`: more than MAX_TOTAL match, which are read in the order of the list."""
+    place = _place_parameters(scope, page)
+    parameters = scope.parameters | place | {"limit": page.limit, "offset": _offset(scope, page)}
+    has_place = "after" in place
+    if scope.is_counted:
+        total = "counts" if output == "records" else "none"
+        if output == "records":
+            parameters = dict.fromkeys(COUNTED) | parameters
+        query = list_statement(("all", output), scope.filters, (), scope.order, total, has_place=has_place)
+        return (await session.execute(query, parameters)).mappings().all()
+    if not is_long:
+        query = list_statement(
+            ("matched", output), scope.filters, scope.words, scope.order, "matched", has_place=has_place
+        )
+        rows = (await session.execute(query, parameters)).mappings().all()
+        if rows[0]["total"] <= MAX_TOTAL:
+            return rows
+    query = list_statement(("all", output), scope.filters, scope.words, scope.order, has_place=has_place)
+    return (await session.execute(query, parameters)).mappings().all()
+
+
+def _total(scope: _Scope, row: RowMapping) -> int | None:
+    total = row["total"] if scope.total is None else scope.total
+    return None if total is None or (total > MAX_TOTAL and not scope.is_counted) else int(total)
+
+
+def _place_parameters(scope: _Scope, page: Page[Place]) -> dict[str, object]:
+    if scope.order is Order.RELEVANCE:
+        return {}
+    if page.after is not None:
+        return {"after": page.after.value, "after_id": page.after.id}
+    start = scope.order.start
+    return {"after": start.at, "after_id": start.id} if start else {}
+
+
+def _offset(scope: _Scope, page: Page[Place]) -> int:
+    if scope.order is Order.RELEVANCE and page.after is not None:
+        return page.offset + int(page.after.value)  # type: ignore[arg-type]
+    return page.offset
+
+
+def _next(scope: _Scope, page: Page[Place], last: tuple[Any, UUID]) -> Place:
+    if scope.order is Order.RELEVANCE:
+        return Place(scope.order, _offset(scope, page) + page.limit, NOBODY)
+    return Place(scope.order, *last)

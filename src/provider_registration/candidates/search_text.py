@@ -50,14 +50,19 @@ def words_of(text: str) -> list[str]:
     return _plain(text).translate(WORDS).split()
 
 
-def query_patterns(query: str) -> list[str]:
-    """A LIKE pattern for each word, the likely rarest first.
+def query_words(query: str) -> list[str]:
+    """The words of a query, each once, as they are typed; a phone number is one."""
+    return list(dict.fromkeys(TELEPHONE.sub(_joined, _plain(query)).translate(WORDS).split()))
 
-    A word of one or two letters matches the start of words, a longer one also matches inside words.
-    """
-    words = list(dict.fromkeys(TELEPHONE.sub(_joined, _plain(query)).translate(WORDS).split()))
-    words.sort(key=_likely_rare, reverse=True)
-    return [f"%{word}%" if len(word) >= SHORTEST_PART else f"% {word}%" for word in words]
+
+def query_patterns(query: str) -> list[str]:
+    """A LIKE pattern for each word, the likely rarest first."""
+    return [pattern_of(word) for word in sorted(query_words(query), key=_likely_rare, reverse=True)]
+
+
+def pattern_of(word: str) -> str:
+    """A LIKE pattern: a word of one or two letters matches the start of words, a longer one also inside words."""
+    return f"%{word}%" if len(word) >= SHORTEST_PART else f"% {word}%"
 
 
 def _likely_rare(word: str) -> tuple[bool, bool, int]:

@@ -25,14 +25,14 @@ from provider_registration.candidates.keyed_registrations import KeyedRegistrati
 from provider_registration.candidates.models import (
     Application,
     Candidate,
-    CandidatePage,
     CandidateRecord,
     Registered,
     Registration,
     Rejection,
     registrations_json,
 )
-from provider_registration.candidates.search import Selection, find_records
+from provider_registration.candidates.search import CandidatePage, Search
+from provider_registration.candidates.selection import Place, Selection
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.db.batching import Batcher, Sharer
 from provider_registration.db.database import Database, RowLocked
@@ -69,6 +69,7 @@ class CandidateService:
         )
         self._keyed_registrations = KeyedRegistrations(database, derive, creates_status_links=creates_status_links)
         self._reads = Batcher(self._read, time_limit=database.time_limit)
+        self._search = Search(reader.read)
         self._lists = Sharer(self._list, time_limit=database.time_limit)
         self._rejections = Batcher(self._reject, time_limit=database.time_limit)
 
@@ -104,13 +105,12 @@ class CandidateService:
             added = {row.id: CandidateRecord.from_row(row) for row in rows}
         return [added.get(registration.candidate_id) for registration in registrations]
 
-    async def list_candidates(self, selection: Selection, page: Page) -> CandidatePage:
-        """One page of a selection without search words, with the total."""
+    async def list_candidates(self, selection: Selection, page: Page[Place]) -> CandidatePage:
+        """One page of a selection, with the total."""
         return await self._lists.do((selection, page))
 
-    async def _list(self, request: tuple[Selection, Page]) -> CandidatePage:
-        selection, page = request
-        return await self._reader.read(partial(find_records, selection=selection, page=page))
+    async def _list(self, request: tuple[Selection, Page[Place]]) -> CandidatePage:
+        return await self._search.records(*request)
 
     async def get(self, candidate_id: UUID) -> CandidateRecord:
         """One candidate.

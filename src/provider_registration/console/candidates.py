@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlencode
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response, StreamingResponse
 
 from provider_registration.audit.dependencies import AuditLogDep
 from provider_registration.audit.models import AuditEvent, AuditType
-from provider_registration.candidates.company import LABELS, NUMBERS, Product
+from provider_registration.candidates.company import LABELS, MAX_INTEGER, NUMBERS, Product
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.candidates.search import Order, Selection
+from provider_registration.candidates.schemas import PlaceCursor
+from provider_registration.candidates.selection import MAX_WORDS_LENGTH, Order, Place, Selection
 from provider_registration.console.decisions import MAX_SELECTED
 from provider_registration.console.dependencies import BrowserUserDep
 from provider_registration.console.exports import WRITERS
@@ -24,13 +26,13 @@ from provider_registration.console.layout import CANDIDATES, EmptyIsAbsent, Layo
 from provider_registration.pages.cookies import read_cookie, set_cookie
 from provider_registration.pages.forms import FormDep
 from provider_registration.web.head_requests import HeadersOnly, no_parts
-from provider_registration.web.pagination import Cursor, Position
 from provider_registration.web.text import Text
 
 router = APIRouter(include_in_schema=False)
 
 PAGE_SIZE = 50
-MAX_SEARCH_LENGTH = 100
+Day = Annotated[date | None, EmptyIsAbsent]
+Number = Annotated[int | None, Field(ge=1, le=MAX_INTEGER), EmptyIsAbsent]
 COLUMNS_COOKIE = "columns"
 A_YEAR = 365 * 24 * 3600  # seconds
 
@@ -46,14 +48,31 @@ COLUMNS = {
 DEFAULT_COLUMNS = ("location", "products", "truck_count", "capacity_tons_per_day", "registered", "status")
 
 
+# Of URLs that were saved before there were more orders.
+OLDER_ORDERS = {"oldest": Order.OLDEST, "newest": Order.NEWEST}
+SavedOrder = BeforeValidator(lambda value: OLDER_ORDERS.get(value, value) if isinstance(value, str) else value)
+
+
 class CandidatesQuery(BaseModel):
-    """The query parameters of the list. Without a status, it shows pending candidates."""
+    """The query parameters of the list; days are in UTC, and both are included.
+
+    Without a status, it shows pending candidates.
+    """
 
     status: Annotated[Status | Literal["all"] | None, EmptyIsAbsent] = None
     product: Annotated[Product | None, EmptyIsAbsent] = None
-    order: Annotated[Order | None, EmptyIsAbsent] = None
-    search: Annotated[str, Text(MAX_SEARCH_LENGTH)] = ""
-    after: Cursor | None = None
+    registered_from: Day = None
+    registered_to: Day = None
+    decided_from: Day = None
+    decided_to: Day = None
+    capacity_min: Number = None
+    capacity_max: Number = None
+    trucks_min: Number = None
+    trucks_max: Number = None
+    decided_by: Annotated[UUID | None, EmptyIsAbsent] = None
+    order: Annotated[Order | None, SavedOrder, EmptyIsAbsent] = None
+    search: Annotated[str, Text(MAX_WORDS_LENGTH)] = ""
+    after: PlaceCursor | None = None
 
     @property
     def shown_status(self) -> Status | Literal["all"]:
@@ -61,31 +80,70 @@ class CandidatesQuery(BaseModel):
         return self.status or Status.PENDING
 
     @property
+    def shown_order(self) -> Order:
+        """The order: with words by relevance; otherwise pending candidates oldest first, all others newest first."""
+        if self.order and (self.search or self.order is not Order.RELEVANCE):
+            return self.order
+        if self.search:
+            return Order.RELEVANCE
+        return Order.OLDEST if self.shown_status is Status.PENDING else Order.NEWEST
+
+    @property
     def selection(self) -> Selection:
-        """The filter; pending candidates are listed oldest first by default, all others newest first."""
-        status = None if self.shown_status == "all" else Status(self.shown_status)
-        default = Order.OLDEST if status is Status.PENDING else Order.NEWEST
+        """The filters and the order."""
         return Selection(
-            status=status,
+            status=None if self.shown_status == "all" else Status(self.shown_status),
             product=self.product,
             words=self.search,
-            order=self.order or default,
+            registered_from=_midnight(self.registered_from),
+            registered_to=_midnight_after(self.registered_to),
+            decided_from=_midnight(self.decided_from),
+            decided_to=_midnight_after(self.decided_to),
+            capacity_min=self.capacity_min,
+            capacity_max=self.capacity_max,
+            trucks_min=self.trucks_min,
+            trucks_max=self.trucks_max,
+            decided_by=self.decided_by,
+            order=self.shown_order,
         )
 
     @property
-    def position(self) -> Position | None:
-        """Where the previous page ended."""
-        return Position.from_cursor(self.after) if self.after else None
+    def place(self) -> Place | None:
+        """Where the previous page ended; None if the cursor is of another order."""
+        place = Place.from_cursor(self.after) if self.after else None
+        if place and place.order is Order.NEWEST and self.shown_order is Order.OLDEST:
+            return replace(place, order=Order.OLDEST)  # a cursor of an earlier release, which has no order
+        return place if place and place.order is self.shown_order else None
+
+    @property
+    def own_filters(self) -> dict[str, object]:
+        """The filters that are set, beside the status, as in the query string."""
+        exclude = {"status", "order", "after"}
+        return {name: each for name, each in self.model_dump(exclude=exclude, mode="json").items() if each}
+
+    @property
+    def are_counts_shown(self) -> bool:
+        """Whether the counts of statuses are those of the list: they know no other filter than the product."""
+        return self.own_filters.keys() <= {"product"}
 
     def exported(self, kind: str) -> dict[str, object]:
         """What an export's event says: no search words, which may name a person."""
-        filters = {"product": self.product, "filters": ["search"] if self.search else None}
+        others = sorted(self.own_filters.keys() - {"product"})
+        filters = {"product": self.product, "filters": others}
         return {"format": kind, "status": self.shown_status, **{name: each for name, each in filters.items() if each}}
 
     def query_string(self, **changes: object) -> str:
         """The query string of the same list with some changes; without `after`, its first page."""
         values = {**self.model_dump(exclude={"after"}, mode="json"), **changes}
         return urlencode({name: value for name, value in values.items() if value})
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return datetime.combine(day, time.min, UTC) if day else None
+
+
+def _midnight_after(day: date | None) -> datetime | None:
+    return _midnight(day + timedelta(days=1)) if day and day < date.max else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +176,7 @@ async def list_candidates(
     request: Request,
 ) -> Response:
     """Show pending candidates, oldest first, or those that the query selects."""
-    found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.position)
+    found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.place)
     counts = await service.browsing.counts(query.product)
     return layout.page(
         "candidates.html",

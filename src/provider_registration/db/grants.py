@@ -26,7 +26,7 @@ PRIVILEGES = {
     "pruned_sequences": "SELECT",
     "event_retention": "SELECT",  # prune_events deletes nothing younger than the owner has stored there
     "status_links": "SELECT, INSERT, DELETE",
-    "candidate_keys": "SELECT, UPDATE (keys)",  # triggers add and empty them
+    "candidate_keys": "SELECT, UPDATE (keys), UPDATE (word_keys)",  # triggers add and empty them
     "idempotency_keys": "SELECT, INSERT, UPDATE, DELETE",
     "staff_digest": "SELECT, INSERT, UPDATE",
     "broker_positions": "SELECT, INSERT, UPDATE",

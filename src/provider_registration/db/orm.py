@@ -18,6 +18,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     MetaData,
     SmallInteger,
     String,
@@ -92,16 +93,10 @@ class Candidate(Base):
         _index_of_product("bananas", text("products @> ARRAY['bananas']")),
         _index_of_product("mangoes", text("products @> ARRAY['mangoes']")),
         Index("ix_candidates_created_at_id", text("created_at DESC"), text("id DESC")),
-        Index(
-            "ix_candidates_words",
-            text(  # as PostgreSQL prints it: alembic compares the texts
-                "to_tsvector('simple'::regconfig, translate((((company_name::text || ' '::text) || "
-                "contact_email::text) || ' '::text) || COALESCE(location, ''::character varying)::text, "
-                "'@._-+/<>&~'::text, '          '::text))"
-            ),
-            postgresql_using="gin",
-            postgresql_with={"gin_pending_list_limit": "256"},
-        ),
+        Index("ix_candidates_updated_at_id", "updated_at", "id"),
+        Index("ix_candidates_capacity_id", "capacity_tons_per_day", "id"),
+        Index("ix_candidates_trucks_id", "truck_count", "id"),
+        Index("ix_candidates_company_name_id", "company_name", "id"),
         Index(
             "ix_candidates_search_text",
             "search_text",
@@ -526,16 +521,19 @@ class StatusLink(Base):
 
 
 class CandidateKeys(Base):
-    """Hashes by which companies that may be the same are found; NULL until a process has computed them."""
+    """Hashes by which similar companies and words are found; NULL until a process has computed them."""
 
     __tablename__ = "candidate_keys"
     __table_args__ = (
         Index("ix_candidate_keys_keys", "keys", postgresql_using="gin"),
         Index("ix_candidate_keys_empty", "candidate_id", postgresql_where=text("keys IS NULL")),
+        Index("ix_candidate_keys_word_keys", "word_keys", postgresql_using="gin"),
+        Index("ix_candidate_keys_without_words", "candidate_id", postgresql_where=text("word_keys IS NULL")),
     )
 
     candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="CASCADE"), primary_key=True)
     keys: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    word_keys: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
 
 
 class IdempotencyKeys(Base):

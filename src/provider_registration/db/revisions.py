@@ -42,6 +42,7 @@ REVISIONS = (
     "028_candidate_keys",
     "029_api_keys",
     "030_idempotency_keys",
+    "031_search",
     "033_jobs",
 )
 REQUIRED_REVISION = REVISIONS[-1]

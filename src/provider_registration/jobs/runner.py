@@ -190,9 +190,9 @@ class _Turn:
         parameters = {"job_id": self._job.job_id, "reason": str(CancelReason.ACTOR_NOT_ALLOWED)}
         async with self._database.transaction() as session:
             if await session.scalar(queries.CANCEL_JOB, parameters):
-                subject, about = Subject(SUBJECT, self._job.job_id), {"kind": self._job.kind}
-                about["reason"] = str(CancelReason.ACTOR_NOT_ALLOWED)
-                await record(session, AuditEvent(AuditType.JOB_CANCELLED, SERVICE, subject, about))
+                about = {"kind": self._job.kind, "reason": str(CancelReason.ACTOR_NOT_ALLOWED)}
+                event = AuditEvent(AuditType.JOB_CANCELLED, SERVICE, Subject(SUBJECT, self._job.job_id), {**about})
+                await record(session, event)
 
     async def _work_on(self, item: Item) -> bool:
         """Work on an item and record its result, or put it off; whether that could be stored."""

@@ -14,7 +14,7 @@ from provider_registration.db.database import Database
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.periodic import repeat
 from provider_registration.similar import queries
-from provider_registration.similar.keys import Facts, stored_keys
+from provider_registration.similar.keys import Facts, stored_keys, stored_word_keys
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +34,12 @@ async def fill_keys(database: Database) -> int:
 
 
 def _with_keys(rows: Sequence[Row[Any]]) -> str:
-    return json.dumps(
-        [
-            row._asdict()
-            | {"id": str(row.id), "keys": stored_keys(Facts(row.company_name, row.contact_email, row.phone))}
-            for row in rows
-        ]
-    )
+    made = []
+    for row in rows:
+        facts = Facts(row.company_name, row.contact_email, row.phone)
+        keys = {"id": str(row.id), "keys": stored_keys(facts), "word_keys": stored_word_keys(facts)}
+        made.append(row._asdict() | keys)
+    return json.dumps(made)
 
 
 async def keep_keys_filled(database: Database) -> None:

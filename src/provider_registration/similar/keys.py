@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from provider_registration.candidates.matching import word_keys
 from provider_registration.candidates.search_text import ERASED_DOMAIN
 from provider_registration.similar.contacts import company_domain, phone_ending
 from provider_registration.similar.names import core_words
@@ -28,6 +29,11 @@ def stored_keys(facts: Facts) -> list[int]:
     Change them only with a migration that empties the column: stored keys do not change.
     """
     return _keys(facts, changes=(0,))
+
+
+def stored_word_keys(facts: Facts) -> list[int]:
+    """The keys of the words of a name, by which a search finds it; none for an erased company."""
+    return [] if facts.contact_email.endswith(ERASED_DOMAIN) else word_keys(facts.company_name)
 
 
 def searched_keys(facts: Facts) -> list[int]:

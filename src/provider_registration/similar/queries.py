@@ -19,12 +19,12 @@ FIND_WITH_KEYS = text("""
     WHERE id <> :candidate_id
 """)
 
-# Some candidates without keys, with what the keys are made of.
+# Some candidates without keys, with what the keys are made of. An older release fills the others alone.
 FIND_EMPTY = text("""
     SELECT candidates.id, company_name, contact_email, phone
     FROM candidate_keys
     JOIN candidates ON candidates.id = candidate_keys.candidate_id
-    WHERE keys IS NULL
+    WHERE word_keys IS NULL
     ORDER BY candidate_keys.candidate_id
     LIMIT :max_rows
 """)
@@ -33,16 +33,17 @@ FIND_EMPTY = text("""
 FILL = text("""
     WITH made AS (
         SELECT * FROM json_to_recordset(CAST(:made AS json))
-            AS made (id uuid, company_name text, contact_email text, phone text, keys bigint[])
+            AS made (id uuid, company_name text, contact_email text, phone text, keys bigint[],
+                     word_keys integer[])
     ), unchanged AS (
-        SELECT candidates.id, made.keys
+        SELECT candidates.id, made.keys, made.word_keys
         FROM candidates JOIN made USING (id)
         WHERE (candidates.company_name, candidates.contact_email, candidates.phone)
               IS NOT DISTINCT FROM (made.company_name, made.contact_email, made.phone)
         ORDER BY candidates.id
         FOR SHARE OF candidates SKIP LOCKED
     )
-    UPDATE candidate_keys SET keys = unchanged.keys
+    UPDATE candidate_keys SET keys = unchanged.keys, word_keys = unchanged.word_keys
     FROM unchanged
-    WHERE candidate_keys.candidate_id = unchanged.id AND candidate_keys.keys IS NULL
+    WHERE candidate_keys.candidate_id = unchanged.id AND candidate_keys.word_keys IS NULL
 """)

@@ -7,11 +7,12 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from provider_registration.web.text import OpaqueText
@@ -56,13 +57,16 @@ class Position:
 NEWEST_END = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 
 
+PlaceT = TypeVar("PlaceT")
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A slice of a list: at most `limit` rows, after a position and after `offset` further rows."""
+class Page(Generic[PlaceT]):
+    """A slice of a list: at most `limit` rows, after a place in it and after `offset` further rows."""
 
     limit: int
     offset: int = 0
-    after: Position | None = None
+    after: PlaceT | None = None
 
 
 def _is_cursor(value: str) -> str:
@@ -71,6 +75,11 @@ def _is_cursor(value: str) -> str:
 
 
 Cursor = Annotated[OpaqueText, AfterValidator(_is_cursor)]
+CURSOR_DESCRIPTION = (
+    "Continue after a page: its `pagination.next_cursor`. Combine only with `limit` or `page_size`, and the same "
+    "filters and order"
+)
+LongCursor = Annotated[str, Field(max_length=1500)]  # with a name; subclasses decode it
 
 
 class PageQuery(BaseModel):
@@ -94,22 +103,18 @@ class PageQuery(BaseModel):
             raise PydanticCustomError("too_far", f"{TOO_FAR}; {self.way_on}")
         return self
 
-    def to_page(self) -> Page:
+    def to_page(self) -> Page[Any]:
         """The requested slice."""
         limit = self.limit or self.page_size or DEFAULT_LIMIT
         return Page(limit, self.offset or ((self.page or 1) - 1) * limit)
 
 
 class CursorQuery(PageQuery):
-    """Query parameters of a list with a cursor, at the same cost for every page."""
+    """Query parameters of a list with a cursor, at the same cost for every page; subclasses decode it."""
 
     way_on: ClassVar[str] = "use a cursor, from pagination.next_cursor or the Link header"
 
-    cursor: Cursor | None = Field(
-        None,
-        description="Continue after a page: its `pagination.next_cursor`. Combine only with `limit` or `page_size`, "
-        "and the same filters",
-    )
+    cursor: LongCursor | None = Field(None, description=CURSOR_DESCRIPTION)
 
     @model_validator(mode="after")
     def _use_one_position(self) -> Self:
@@ -117,15 +122,9 @@ class CursorQuery(PageQuery):
             raise PydanticCustomError("two_places", "Use cursor, offset or page, not two of them")
         return self
 
-    def to_page(self) -> Page:
-        """The requested slice."""
-        if self.cursor is None:
-            return super().to_page()
-        return Page(self.limit or self.page_size or DEFAULT_LIMIT, after=Position.from_cursor(self.cursor))
-
     def links(self, path: str, next_cursor: str | None) -> str:
         """The Link header (RFC 8288) with the first and the next page of the same list."""
-        same = self.model_dump(exclude={"cursor", "offset", "page"}, exclude_none=True)
+        same = self.model_dump(mode="json", exclude={"cursor", "offset", "page"}, exclude_none=True)
         targets = {"first": same} | ({"next": {**same, "cursor": next_cursor}} if next_cursor else {})
         return ", ".join(
             f'<{path}{"?" if parameters else ""}{urlencode(parameters)}>; rel="{relation}"'
@@ -144,23 +143,40 @@ class Pagination(BaseModel):
     total_pages: int = Field(description="Pages of this size in the whole list", examples=[3])
 
     @classmethod
-    def of(cls, page: Page, total: int) -> Self:
+    def of(cls, page: Page[Any], total: int) -> Self:
         """Describe `page` of a list with `total` rows."""
-        return cls(
-            total=total,
-            limit=page.limit,
-            offset=None if page.after else page.offset,
-            page=None if page.after else page.offset // page.limit + 1,
-            page_size=page.limit,
-            total_pages=ceil(total / page.limit),
-        )
+        return cls(**_described(page), total=total, total_pages=ceil(total / page.limit))
 
 
 class CursorPagination(Pagination):
     """The position of a page in a list with a cursor."""
 
-    next_cursor: str | None = Field(
-        None,
-        description="Cursor of the next page; null on the last",
-        examples=["AAZFJk3xWZULjzxSlLFMQ58Oah9fLXwR"],
+    total_pages: int | None = Field(  # type: ignore[assignment]
+        description="Pages of this size in the whole list; null if the total is not exact", examples=[3]
     )
+    next_cursor: str | None = Field(
+        description="Cursor of the next page; null on the last", examples=["AAZFJk3xWZULjzxSlLFMQ58Oah9fLXwR"]
+    )
+    total_is_exact: Literal[False] | SkipJsonSchema[None] = Field(
+        None, description="Only if there are more rows than `total`", exclude_if=lambda value: value is None
+    )
+
+    @classmethod
+    def at(cls, page: Page[Any], total: int, next_cursor: str | None, *, is_exact: bool, shown: int) -> Self:
+        """Describe `page` of a list of which at most `shown` rows are on its pages; `total` may not be exact."""
+        return cls(
+            **_described(page),
+            total=total,
+            total_pages=ceil(min(total, shown) / page.limit) if is_exact else None,
+            next_cursor=next_cursor,
+            total_is_exact=None if is_exact else False,
+        )
+
+
+def _described(page: Page[Any]) -> dict[str, Any]:
+    return {
+        "limit": page.limit,
+        "offset": None if page.after else page.offset,
+        "page": None if page.after else page.offset // page.limit + 1,
+        "page_size": page.limit,
+    }
