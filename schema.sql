@@ -63,6 +63,23 @@ CREATE TABLE candidate_counts (
     CONSTRAINT pk_candidate_counts PRIMARY KEY (product, status, shard)
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 
+CREATE TABLE daily_backlogs (
+    day date NOT NULL,
+    oldest timestamp with time zone NOT NULL,
+    CONSTRAINT pk_daily_backlogs PRIMARY KEY (day)
+) WITH (fillfactor=70);
+
+CREATE TABLE daily_statistics (
+    dimension text NOT NULL,
+    measure text NOT NULL,
+    day date NOT NULL,
+    value text NOT NULL,
+    bucket smallint NOT NULL,
+    count bigint NOT NULL,
+    CONSTRAINT pk_daily_statistics PRIMARY KEY (dimension, measure, day, value, bucket),
+    CONSTRAINT ck_daily_statistics_dimension CHECK (dimension = ANY (ARRAY[''::text, 'product'::text, 'decided_by'::text, 'reason'::text]))
+) WITH (fillfactor=70);
+
 CREATE TABLE event_dispatcher (
     is_only boolean NOT NULL DEFAULT true,
     last_position bigint NOT NULL,
@@ -140,6 +157,15 @@ CREATE TABLE staff_digest (
     CONSTRAINT pk_staff_digest PRIMARY KEY (is_only),
     CONSTRAINT ck_staff_digest_is_only CHECK (is_only)
 );
+
+CREATE TABLE statistics_progress (
+    is_only boolean NOT NULL DEFAULT true,
+    "position" bigint NOT NULL,
+    backfilled_to uuid,
+    is_ready boolean NOT NULL DEFAULT false,
+    CONSTRAINT pk_statistics_progress PRIMARY KEY (is_only),
+    CONSTRAINT ck_statistics_progress_is_only CHECK (is_only)
+) WITH (fillfactor=10);
 
 CREATE TABLE webhooks (
     id uuid NOT NULL,
@@ -431,6 +457,30 @@ CREATE TABLE event_positions (
     CONSTRAINT uq_event_positions_event_id UNIQUE (event_id),
     CONSTRAINT fk_event_positions_event_id FOREIGN KEY (event_id) REFERENCES candidate_events(id) ON DELETE CASCADE
 );
+
+CREATE VIEW bi_candidates AS
+ SELECT id,
+    status::text AS status,
+    products,
+    capacity_tons_per_day,
+    truck_count,
+    created_at AS registered_at,
+        CASE
+            WHEN status::text <> 'pending'::text THEN updated_at
+            ELSE NULL::timestamp with time zone
+        END AS decided_at,
+        CASE
+            WHEN status::text = 'pending'::text THEN NULL::text
+            WHEN rejected_by IS NOT NULL THEN 'user'::text
+            ELSE ( SELECT event.actor_kind
+               FROM candidate_events event
+              WHERE event.candidate_id = candidates.id AND (event.type = ANY (ARRAY['candidate.approved'::text, 'candidate.rejected'::text, 'candidate.erased'::text]))
+              ORDER BY event.at, event.id
+             LIMIT 1)
+        END AS decided_by,
+    provider_id,
+    version
+   FROM candidates;
 
 CREATE VIEW unfinished_approvals AS
  SELECT candidate_id,
@@ -853,6 +903,25 @@ AS $function$
         SELECT product, status, missing, missing_tons FROM differences ORDER BY product, status
     $function$;
 
+CREATE OR REPLACE FUNCTION public.statistics_bucket(registered timestamp with time zone, decided timestamp with time zone)
+ RETURNS smallint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+        SELECT CAST(floor(16 * ln(greatest(CAST(extract(epoch FROM
+            least(greatest(decided, '2000-01-01T00:00:00Z'), '2099-12-31T00:00:00Z')
+            - least(greatest(registered, '2000-01-01T00:00:00Z'), '2099-12-31T00:00:00Z')
+        ) AS float8), 1)) / ln(CAST(2 AS float8))) AS smallint)
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.statistics_day(at timestamp with time zone)
+ RETURNS date
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+        SELECT CAST(least(greatest(at, '2000-01-01T00:00:00Z'), '2099-12-31T00:00:00Z') AT TIME ZONE 'UTC' AS date)
+    $function$;
+
 CREATE OR REPLACE FUNCTION public.users_before_update()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -913,6 +982,10 @@ CREATE TRIGGER tr_users_before_update BEFORE UPDATE ON users FOR EACH ROW WHEN (
 CREATE TRIGGER tr_users_canonical_email_inserted BEFORE INSERT ON users FOR EACH ROW WHEN (new.email_canonical IS NULL) EXECUTE FUNCTION users_canonical_email();
 
 CREATE TRIGGER tr_users_canonical_email_updated BEFORE UPDATE OF email ON users FOR EACH ROW WHEN (old.email::text <> new.email::text AND NOT old.email_canonical IS DISTINCT FROM new.email_canonical) EXECUTE FUNCTION users_canonical_email();
+
+INSERT INTO event_dispatcher (last_position) VALUES (0);
+
+INSERT INTO statistics_progress (position, is_ready) VALUES (0, true);
 
 -- So that `alembic upgrade head` continues from here.
 INSERT INTO alembic_version VALUES ('033_jobs');

@@ -121,6 +121,12 @@ TRIGGERS = """
 
 ALEMBIC_VERSION = "SELECT format('INSERT INTO alembic_version VALUES (%L)', version_num) FROM alembic_version"
 
+# The rows without which the service neither numbers nor counts events, as in an empty database.
+ROWS = {
+    "event_dispatcher": "INSERT INTO event_dispatcher (last_position) VALUES (0)",
+    "statistics_progress": "INSERT INTO statistics_progress (position, is_ready) VALUES (0, true)",
+}
+
 
 async def dump(database_url: str) -> str:
     """The schema of a database as SQL."""
@@ -136,7 +142,9 @@ async def dump(database_url: str) -> str:
         statements += [_without_table_name(row["definition"]) for row in await connection.fetch(VIEWS)]
         for query in (FUNCTIONS, TRIGGERS):
             statements += [row["definition"].rstrip() for row in await connection.fetch(query)]
-        if any(row["name"] == "alembic_version" for row in tables.values()):
+        names = {row["name"] for row in tables.values()}
+        statements += [row for table, row in ROWS.items() if table in names]
+        if "alembic_version" in names:
             for row in await connection.fetch(ALEMBIC_VERSION):
                 statements.append(f"-- So that `alembic upgrade head` continues from here.\n{row[0]}")
     finally:

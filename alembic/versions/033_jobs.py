@@ -8,7 +8,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "033_jobs"
-down_revision = "031_search"
+down_revision = "032_statistics"
 branch_labels = None
 depends_on = None
 

@@ -52,6 +52,7 @@ from provider_registration.pages.router import StartPage
 from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings
 from provider_registration.similar.api import router as similar_router
+from provider_registration.statistics.api import router as statistics_router
 from provider_registration.web.body import BodyLimit
 from provider_registration.web.docs import router as docs_router
 from provider_registration.web.error_handlers import install_error_handlers
@@ -83,6 +84,7 @@ TAGS = [
     {"name": "events", "description": "What happened to candidates, in one order, for other systems."},
     {"name": "deliveries", "description": "Messages about events, with the state of each."},
     {"name": "audit", "description": "Who did what: for auditors and admins."},
+    {"name": "statistics", "description": "Registrations and decisions by day, week or month."},
     {"name": "webhooks", "description": "URLs to which events are sent."},
     {"name": "auth", "description": "Sign-in and sessions."},
     {"name": "health", "description": "Monitoring, probes and Prometheus metrics."},
@@ -107,6 +109,7 @@ API_ROUTERS = (
     candidates_router,
     events_router,
     similar_router,
+    statistics_router,
     feed_router,
     approvals_router,
     bulk_router,

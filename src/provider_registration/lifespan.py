@@ -45,6 +45,7 @@ from provider_registration.observability.standard_error import log_writer
 from provider_registration.settings import Settings
 from provider_registration.similar.filling import keep_keys_filled
 from provider_registration.similar.service import SimilarService
+from provider_registration.statistics.counting import keep_counting
 from provider_registration.statistics.service import StatisticsService
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.server import STOPPING
@@ -117,6 +118,7 @@ async def lifespan(
                 ),
                 asyncio.create_task(keep_pruned(database)),
                 asyncio.create_task(keep_up(deliveries, settings.retention_deliveries_days)),
+                asyncio.create_task(keep_counting(database)),
             ]
             if settings.retention_events_days:
                 background.append(asyncio.create_task(keep_pruning(database, days=settings.retention_events_days)))

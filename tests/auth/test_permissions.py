@@ -33,6 +33,7 @@ ROUTES = {
     "GET /approvals": (401, 403, 200, 200, 401, 401),
     "GET /candidates/{candidate_id}/approval/events": (401, 403, 200, 200, 401, 401),
     "GET /candidates/{candidate_id}/events": (401, 200, 200, 200, 401, 401),
+    "GET /statistics": (401, 200, 200, 200, 401, 401),
     "GET /candidates/{candidate_id}/similar": (401, 200, 200, 200, 401, 401),
     "POST /candidates/{candidate_id}/approval/retry": (401, 403, 403, 404, 401, 401),
     "POST /candidates/{candidate_id}/approval/resolve": (401, 403, 403, 404, 401, 401),

@@ -22,6 +22,16 @@ MAX_STATUS_LINKS = 20  # in e-mails about one candidate
 # The longest lease of an approval: 1.5 times BILLING_DEADLINE_SECONDS, which is 300 at most.
 LONGEST_SECONDS = 450
 
+# The reasons that staff can select for a rejection, by code; the company sees them. Statistics count them by
+# code, and texts that are not here as `other`.
+STANDARD_REASONS = {
+    "enough_suppliers": "We currently have enough suppliers of these products.",
+    "capacity_too_small": "The capacity is too small for our routes.",
+    "not_verified": "We could not verify the company.",
+    "incomplete": "The details are incomplete or inconsistent.",
+    "already_registered": "The company is already registered.",
+}
+
 
 class Status(StrEnum):
     """The status of a candidate: pending until decided, approved only once billing has created the provider."""
@@ -118,6 +128,11 @@ class CandidateRecord:
     candidate_id: UUID
     version: int
     json: str
+
+    @property
+    def has_approval(self) -> bool:
+        """Whether it has an unfinished approval: the last field of the record."""
+        return not self.json.endswith('"approval":null}')
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:

@@ -7,17 +7,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from provider_registration.candidates.models import STANDARD_REASONS
 from provider_registration.candidates.schemas import RejectionRequest
 from provider_registration.pages.forms import Form
 
-# The company sees the reason.
-COMMON_REASONS = (
-    "We currently have enough suppliers of these products.",
-    "The capacity is too small for our routes.",
-    "We could not verify the company.",
-    "The details are incomplete or inconsistent.",
-    "The company is already registered.",
-)
+# The groups of the statistics, by code.
+REASON_NAMES = {
+    **STANDARD_REASONS,
+    "other": "Another reason",
+    "none": "No reason",
+    "erased": "The data was erased",
+}
+COMMON_REASONS = tuple(STANDARD_REASONS.values())
 OTHER, NO_REASON = "own", "none"
 MESSAGES = {  # by pydantic's error type
     "too_long": "Reason must be {max_length:,} characters or fewer",

@@ -28,6 +28,9 @@ PRIVILEGES = {
     "status_links": "SELECT, INSERT, DELETE",
     "candidate_keys": "SELECT, UPDATE (keys), UPDATE (word_keys)",  # triggers add and empty them
     "idempotency_keys": "SELECT, INSERT, UPDATE, DELETE",
+    "daily_statistics": "SELECT, INSERT, UPDATE",
+    "daily_backlogs": "SELECT, INSERT, UPDATE",
+    "statistics_progress": "SELECT, UPDATE (position)",
     "staff_digest": "SELECT, INSERT, UPDATE",
     "broker_positions": "SELECT, INSERT, UPDATE",
     "jobs": "SELECT, INSERT, UPDATE, DELETE",

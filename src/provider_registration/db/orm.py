@@ -5,7 +5,7 @@ The service uses SQL; triggers and their functions are in the migrations and in 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -554,6 +554,45 @@ class IdempotencyKeys(Base):
     candidate_id: Mapped[UUID | None]
     answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class DailyStatistics(Base):
+    """Counts of one day in UTC: by product, by who decided, by reason, and of all."""
+
+    __tablename__ = "daily_statistics"
+    __table_args__ = (
+        CheckConstraint("dimension IN ('', 'product', 'decided_by', 'reason')", name="dimension"),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+    dimension: Mapped[str] = mapped_column(primary_key=True)
+    measure: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class DailyBacklog(Base):
+    """When the oldest candidate registered that was pending at the end of the day and is decided now."""
+
+    __tablename__ = "daily_backlogs"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "70"}},)
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    oldest: Mapped[datetime]
+
+
+class StatisticsProgress(Base):
+    """One row: the last position that is counted."""
+
+    __tablename__ = "statistics_progress"
+    __table_args__ = (CheckConstraint("is_only", name="is_only"), {"postgresql_with": {"fillfactor": "10"}})
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    position: Mapped[int] = mapped_column(BigInteger)
+    backfilled_to: Mapped[UUID | None]
+    is_ready: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class StaffDigest(Base):

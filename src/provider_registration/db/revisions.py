@@ -43,6 +43,7 @@ REVISIONS = (
     "029_api_keys",
     "030_idempotency_keys",
     "031_search",
+    "032_statistics",
     "033_jobs",
 )
 REQUIRED_REVISION = REVISIONS[-1]

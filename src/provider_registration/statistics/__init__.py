@@ -1,1 +1,1 @@
-"""Statistics of candidates and decisions for the overview page."""
+"""Statistics of candidates and decisions, by day, for the API and the overview page."""
