@@ -51,7 +51,14 @@ from provider_registration.idempotency.dependencies import (
 from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
 from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
-from provider_registration.web.preconditions import ExpectedVersions, etag
+from provider_registration.web.preconditions import (
+    LIST_HEADERS,
+    REVALIDATED_HEADERS,
+    ExpectedVersions,
+    RevalidationDep,
+    etag,
+    not_modified,
+)
 from provider_registration.web.problems import InvalidRequest
 from provider_registration.web.rate_limit_middleware import network_of_client
 from provider_registration.web.routing import Route, direct, json_response
@@ -62,6 +69,10 @@ LINK_HEADER = header(
     "Link", "The first page of this list and the next (RFC 8288)", '</candidates?limit=20>; rel="first"'
 )
 ETAG_HEADER = header("ETag", "The candidate's version, for If-Match", '"1"')
+RECORD_HEADERS = REVALIDATED_HEADERS | header(
+    "ETag", "The candidate's version, with a hash of the body while an approval is unfinished", '"1"'
+)
+PAGE_HEADERS = LIST_HEADERS | LINK_HEADER
 LOCATION_HEADER = header("Location", "The path of the candidate")
 THIS_CANDIDATE = {"candidate_id": "$response.body#/candidate_id"}
 THIS_VERSION = THIS_CANDIDATE | {"If-Match": "$response.header.ETag"}
@@ -123,10 +134,11 @@ async def register_candidate(
         200,
         "One page",
         {"candidates": [EXAMPLE_CANDIDATE], "pagination": EXAMPLE_PAGINATION.model_dump()},
-        LINK_HEADER,
+        PAGE_HEADERS,
         links("get_candidate", parameters=FIRST_CANDIDATE)
         | links("list_candidates", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
-    ),
+    )
+    | not_modified(PAGE_HEADERS),
 )
 @refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
 @direct
@@ -136,6 +148,7 @@ async def list_candidates(
     service: CandidateServiceDep,
     _user: StaffDep,
     _once: ParametersOnce,
+    revalidation: RevalidationDep,
 ) -> Response:
     """List candidates, newest first or by `sort`: by `cursor`, by `limit` and `offset`, or by `page` and `page_size`.
 
@@ -153,7 +166,7 @@ async def list_candidates(
         is_exact=found.total is not None,
         shown=MAX_RELEVANT if is_ranked else sys.maxsize,
     )
-    return json_response(
+    return revalidation.respond(
         f'{{"candidates":{found.records},"pagination":{pagination.model_dump_json()}}}',
         headers={"Link": query.links(f"{request.scope.get('root_path', '')}{CANDIDATES}", next_cursor)},
     )
@@ -167,16 +180,20 @@ async def list_candidates(
         200,
         "The whole record",
         EXAMPLE_CANDIDATE,
-        ETAG_HEADER,
+        RECORD_HEADERS,
         links("approve_candidate", "reject_candidate", parameters=THIS_VERSION),
-    ),
+    )
+    | not_modified(RECORD_HEADERS),
 )
 @refuses(CandidateNotFound(EXAMPLE_ID))
 @direct
-async def get_candidate(candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep) -> Response:
+async def get_candidate(
+    candidate_id: CandidateId, service: CandidateServiceDep, _user: StaffDep, revalidation: RevalidationDep
+) -> Response:
     """Read one candidate. Send its `ETag` in `If-Match` when you decide."""
     record = await service.get(candidate_id)
-    return json_response(record.json, headers={"ETag": etag(record.version)})
+    changes_alone = record.has_approval  # whose state changes without the version
+    return revalidation.respond(record.json, tag=etag(record.version, record.json if changes_alone else None))
 
 
 @router.post(

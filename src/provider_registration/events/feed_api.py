@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from provider_registration.auth.dependencies import AuditorDep, AuthServiceDep, FollowerDep
@@ -32,8 +32,9 @@ from provider_registration.events.stream import MAX_STREAMS, REMEMBERED, RETRY_S
 from provider_registration.web.head_requests import HeadersOnly, no_parts
 from provider_registration.web.openapi import links, refuses, success
 from provider_registration.web.parameters import ParametersOnce
+from provider_registration.web.preconditions import LIST_HEADERS, RevalidationDep, not_modified
 from provider_registration.web.problems import InvalidRequest
-from provider_registration.web.routing import Route
+from provider_registration.web.routing import Route, direct
 from provider_registration.web.server import STOPPING
 
 router = APIRouter(tags=["events"], route_class=Route)
@@ -47,23 +48,32 @@ STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 @router.get(
     "/events",
     summary="Read the feed of events",
+    response_model=FeedResponse,
     responses=success(
         200,
         "Some events, oldest first",
         EXAMPLE_FEED,
-        links=links("read_events", parameters={"after": "$response.body#/next_after"}),
-    ),
+        LIST_HEADERS,
+        links("read_events", parameters={"after": "$response.body#/next_after"}),
+    )
+    | not_modified(LIST_HEADERS),
 )
 @refuses(CursorExpired(), InvalidRequest.at("query", "limit", "Input should be less than or equal to 1000"))
+@direct
 async def read_events(
-    query: Annotated[FeedQuery, Query()], feed: FeedDep, _user: AuditorDep, _once: ParametersOnce
-) -> FeedResponse:
+    query: Annotated[FeedQuery, Query()],
+    feed: FeedDep,
+    _user: AuditorDep,
+    _once: ParametersOnce,
+    revalidation: RevalidationDep,
+) -> Response:
     """Read what happened to candidates after a cursor: every event once, in an order that does not change."""
     if query.after == "latest":
-        return FeedResponse(events=[], next_after=str(await feed.last_position()))
-    after = position_of(query.after) if query.after is not None else None
-    page = await feed.page(after, limit=query.limit, types=query.wanted)
-    return FeedResponse.of(page)
+        found = FeedResponse(events=[], next_after=str(await feed.last_position()))
+    else:
+        after = position_of(query.after) if query.after is not None else None
+        found = FeedResponse.of(await feed.page(after, limit=query.limit, types=query.wanted))
+    return revalidation.respond(found.model_dump_json())
 
 
 @router.get(

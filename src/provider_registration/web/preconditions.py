@@ -1,18 +1,43 @@
-"""Conditional requests (RFC 9110 section 13): entity tags made from versions, and If-Match."""
+"""Conditional requests (RFC 9110 section 13): entity tags, If-Match, and If-None-Match.
+
+The tag of a record is its version, with a hash of the body after it while the body can change without the version. The
+tag of a list is a hash of the body.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
 
-VERSION_TAG = re.compile(r'(?:W/)?"(0|[1-9][0-9]{0,9})"')
+from provider_registration.web.openapi import header
+
+HASH_BYTES = 8
+VERSION_TAG = re.compile(r'(?:W/)?"(0|[1-9][0-9]{0,9})(?:-[0-9a-f]{16})?"')
+# Clients may keep these responses, each for one user, and must ask before they use them again.
+REVALIDATED = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
+REVALIDATED_HEADERS = header("Cache-Control", "Keep it, and ask with `If-None-Match`", REVALIDATED["Cache-Control"]) | (
+    header("Vary", "Not for another user", REVALIDATED["Vary"])
+)
+LIST_HEADERS = REVALIDATED_HEADERS | header("ETag", "A hash of the body, for If-None-Match", '"9f86d081884c7d65"')
 
 
-def etag(version: int) -> str:
-    """The strong entity tag of a version."""
-    return f'"{version}"'
+def etag(version: int, body: str | None = None) -> str:
+    """The strong entity tag of a version or, with a body that can change without it, of both."""
+    return f'"{version}"' if body is None else f'"{version}-{_hash(body)}"'
+
+
+def _hash(body: str) -> str:
+    return blake2b(body.encode(), digest_size=HASH_BYTES).hexdigest()
+
+
+def not_modified(headers: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that answers If-None-Match: the one without a body, with the `headers` of the other."""
+    return {304: {"description": "As in `If-None-Match`; without a body", "headers": dict(headers)}}
 
 
 async def expected_versions(
@@ -41,3 +66,41 @@ async def expected_versions(
 
 
 ExpectedVersions = Annotated[frozenset[int] | None, Depends(expected_versions)]
+
+
+class Revalidation:
+    """The entity tags that a client has, and the response to it."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def respond(self, content: str, *, tag: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
+        """The JSON `content`, or 304 if the client has it; without a `tag`, the tag is a hash of it."""
+        tag = tag or f'"{_hash(content)}"'
+        headers = {**REVALIDATED, **(headers or {}), "ETag": tag}
+        if self._lines and self._has(tag):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Response(content, HTTPStatus.OK, headers, "application/json")
+
+    def _has(self, tag: str) -> bool:
+        """Weak comparison (RFC 9110 section 8.8.3.2); our tags have no commas."""
+        tags = [each.strip() for line in self._lines for each in line.split(",")]
+        return tags == ["*"] or any(each.removeprefix("W/") == tag for each in tags)
+
+
+async def revalidation(
+    request: Request,
+    _if_none_match: Annotated[
+        str | None,
+        Header(
+            alias="If-None-Match",
+            description='The `ETag` of a response that you have, for example `"1"`; 304 if it is still the same.',
+            examples=['"1"'],
+        ),
+    ] = None,
+) -> Revalidation:
+    """What If-None-Match says."""
+    return Revalidation(request.headers.getlist("If-None-Match"))
+
+
+RevalidationDep = Annotated[Revalidation, Depends(revalidation)]
