@@ -78,12 +78,14 @@ async def test_a_page_of_other_types_is_empty_and_goes_on(admin, register, event
     assert int(cursor) > int(start)
 
 
-async def test_a_cursor_that_is_not_kept_or_of_another_database_is_gone(admin, register, database, events_of):
+async def test_a_cursor_that_is_not_kept_is_gone_and_one_never_issued_is_unknown(admin, register, database, events_of):
     candidate = await register()
     [event] = await events_of(candidate)
     _, cursor = await read_until(admin, {event["id"]})
     future = str(int(cursor) + 1_000_000)
-    assert (await admin.get("/events", params={"after": future})).status_code == 410
+    response = await admin.get("/events", params={"after": future})
+    assert response.status_code == 422
+    assert response.json()["type"].endswith("cursor-unknown")
 
     await database.execute("UPDATE event_dispatcher SET pruned_position = 1")
     try:
@@ -164,6 +166,18 @@ async def test_a_stream_goes_on_after_the_last_event_that_was_seen(admin, regist
     ids = [event["id"] for event in [*seen, *more]]
     assert len(set(ids)) == len(ids)
     assert {one["id"], two["id"]} <= set(ids)
+
+
+async def test_a_stream_that_was_cut_before_its_first_event_goes_on_where_it_began(admin, register, events_of):
+    async with streaming(admin, params={"after": "latest"}) as lines:
+        name, _, start = (await anext(lines)).partition(": ")
+    [event] = await events_of(await register())
+
+    async with streaming(admin, headers={"Last-Event-ID": start}) as lines:
+        seen = await follow(lines, {event["id"]})
+
+    assert name == "id"
+    assert event["id"] in {each["id"] for each in seen}
 
 
 @pytest.mark.parametrize("cursor", ["999999999999", "9" * 19, "-1", "of another service"])

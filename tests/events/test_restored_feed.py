@@ -13,7 +13,7 @@ import pytest
 
 from provider_registration.db.database import Database
 from provider_registration.events.dispatcher import Dispatcher
-from provider_registration.events.errors import CursorExpired
+from provider_registration.events.errors import CursorUnknown
 from provider_registration.events.feed import Feed
 from provider_registration.local.accounts import installed_programs
 from provider_registration.local.postgres import ENVIRONMENT, PrivatePostgres
@@ -70,7 +70,7 @@ async def test_in_a_restored_database_cursors_and_sequences_go_on(own_database_u
 
     await program("psql", "-q", "-X", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", fresh_url, given=dump)
     async with opened(fresh_url) as (connection, dispatcher, feed):
-        with pytest.raises(CursorExpired):
+        with pytest.raises(CursorUnknown):
             await feed.page(lost.next, limit=100)
         await dispatcher.dispatch()
         newer = await add_event(connection, candidate)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from provider_registration.db.database import Database
 from provider_registration.events import queries
-from provider_registration.events.errors import CursorExpired
+from provider_registration.events.errors import CursorExpired, CursorUnknown
 from provider_registration.events.models import EventType, FeedEvent, FeedPage
 
 SCANNED = 5000  # positions read for one page, whether their types match or not
@@ -22,7 +22,8 @@ class Feed:
         """At most `limit` events of these types after the position `after`; None: after the last one that was deleted.
 
         Raises:
-            CursorExpired: events after `after` were deleted, or it comes from another copy of the database.
+            CursorExpired: events after `after` were deleted.
+            CursorUnknown: `after` is no position yet; it comes from another copy of the database.
         """
         parameters = {"after": after, "limit": limit, "types": list(types), "scan": SCANNED}
         async with self._database.statement() as session:
@@ -30,7 +31,9 @@ class Feed:
         if not rows:  # older events are being numbered
             return FeedPage([], after or 0)
         last, pruned, scanned_to = rows[0]["last_position"], rows[0]["pruned_position"], rows[0]["scanned_to"]
-        if after is not None and not pruned <= after <= last:
+        if after is not None and after > last:
+            raise CursorUnknown
+        if after is not None and after < pruned:
             raise CursorExpired
         events = [FeedEvent.from_row(row) for row in rows if row["position"] is not None]
         return FeedPage(events, events[-1].position if len(events) == limit else scanned_to or after or pruned)

@@ -17,11 +17,12 @@ from starlette.types import Receive, Scope, Send
 from provider_registration.auth.dependencies import AuditorDep, AuthServiceDep, FollowerDep
 from provider_registration.db.database import DatabaseUnavailable
 from provider_registration.events.dependencies import EventStreamsDep, FeedDep
-from provider_registration.events.errors import CursorExpired, TooManyStreams
+from provider_registration.events.errors import CursorExpired, CursorUnknown, TooManyStreams
 from provider_registration.events.models import FeedEvent
 from provider_registration.events.schemas import (
     EXAMPLE_FEED,
     EXAMPLE_STREAM,
+    LATEST,
     FeedEventResponse,
     FeedQuery,
     FeedResponse,
@@ -40,6 +41,7 @@ from provider_registration.web.server import STOPPING
 router = APIRouter(tags=["events"], route_class=Route)
 
 COMMENT_SECONDS = 15.0  # without an event; shorter than gateways wait
+RETRY = "retry: 2000\n"  # milliseconds until a client connects again
 STREAM_SECONDS = 15 * 60.0  # then the client connects again, with a session that is checked again
 # nginx would buffer the events: https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -58,7 +60,11 @@ STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
     | not_modified(LIST_HEADERS),
 )
-@refuses(CursorExpired(), InvalidRequest.at("query", "limit", "Input should be less than or equal to 1000"))
+@refuses(
+    CursorExpired(),
+    CursorUnknown(),
+    InvalidRequest.at("query", "limit", "Input should be less than or equal to 1000"),
+)
 @direct
 async def read_events(
     query: Annotated[FeedQuery, Query()],
@@ -68,7 +74,7 @@ async def read_events(
     revalidation: RevalidationDep,
 ) -> Response:
     """Read what happened to candidates after a cursor: every event once, in an order that does not change."""
-    if query.after == "latest":
+    if query.after == LATEST:
         found = FeedResponse(events=[], next_after=str(await feed.last_position()))
     else:
         after = position_of(query.after) if query.after is not None else None
@@ -89,7 +95,7 @@ async def read_events(
 )
 @refuses(
     TooManyStreams(RETRY_SECONDS, MAX_STREAMS),
-    InvalidRequest.at("query", "after", "String should match pattern '^[0-9]{1,18}$'"),
+    InvalidRequest.at("query", "after", "String should match pattern '^([0-9]{1,18}|latest)$'"),
 )
 async def stream_events(
     request: Request,
@@ -107,16 +113,17 @@ async def stream_events(
     An event `resync` means that events after the cursor are not kept: read the candidates again, then continue after
     its `next_after`.
     """
-    cursor = last_event_id or query.after
-    if cursor is None:  # read before the response begins: a client that sees it begin misses no later event
+    cursor = last_event_id or query.after or LATEST
+    if cursor == LATEST:  # read before the response begins: a client that sees it begin misses no later event
         cursor = str(await feed.last_position())
     stopping: asyncio.Event = request.scope["state"][STOPPING]
 
     async def frames() -> AsyncIterator[str]:
         began = sent = monotonic()
-        yield "retry: 2000\n\n"
         try:
-            async with aclosing(streams.follow(position_of(cursor), query.wanted)) as following:
+            start = position_of(cursor)
+            yield f"id: {start}\n{RETRY}\n"  # so that a client whose stream is cut before an event misses none
+            async with aclosing(streams.follow(start, query.wanted)) as following:
                 async for position, events in following:
                     now = monotonic()
                     if events:
@@ -127,9 +134,9 @@ async def stream_events(
                         sent = now
                     if stopping.is_set() or now - began > STREAM_SECONDS or await auth.has_ended(user):
                         return
-        except CursorExpired:
+        except (CursorExpired, CursorUnknown):
             last = await feed.last_position()
-            yield f"id: {last}\nevent: resync\ndata: {json.dumps({'next_after': str(last)})}\n\n"
+            yield f"id: {last}\n{RETRY}event: resync\ndata: {json.dumps({'next_after': str(last)})}\n\n"
         except DatabaseUnavailable:
             return  # the client connects again
 

@@ -13,13 +13,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from provider_registration.audit.models import ActorKind
-from provider_registration.events.errors import CursorExpired
+from provider_registration.events.errors import CursorUnknown
 from provider_registration.events.models import HOW_APPROVALS_WENT, Event, EventPage, EventType, FeedEvent, FeedPage
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from provider_registration.web.text import OpaqueText
 
 MAX_ID = 2**63 - 1  # of events and of what is about them: PostgreSQL's largest bigint
-CURSOR = r"^[0-9]{1,18}$"
+LATEST = "latest"
 CURSOR_OR_LATEST = r"^([0-9]{1,18}|latest)$"
 POSITION = re.compile("[0-9]{1,18}")
 MAX_TYPES_LENGTH = 1000  # characters: all types together have fewer
@@ -63,7 +63,7 @@ EXAMPLE_FEED: dict[str, Any] = {
 }
 
 
-EXAMPLE_STREAM = f"retry: 2000\n\nid: 971\ndata: {json.dumps(EXAMPLE_FEED['events'][0])}\n\n"
+EXAMPLE_STREAM = f"id: 970\nretry: 2000\n\nid: 971\ndata: {json.dumps(EXAMPLE_FEED['events'][0])}\n\n"
 
 
 class EventQuery(BaseModel):
@@ -85,10 +85,10 @@ def position_of(cursor: str) -> int:
     """The position of a cursor.
 
     Raises:
-        CursorExpired: it is none of ours.
+        CursorUnknown: it is none of ours.
     """
     if not POSITION.fullmatch(cursor):
-        raise CursorExpired
+        raise CursorUnknown
     return int(cursor)
 
 
@@ -97,10 +97,10 @@ class StreamQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: Annotated[OpaqueText, Field(pattern=CURSOR)] | None = Field(
+    after: Annotated[OpaqueText, Field(pattern=CURSOR_OR_LATEST)] | None = Field(
         None,
-        description="Continue after this cursor: `next_after` of a page, or the `id:` line of a server-sent event; not "
-        "the `id` inside an event",
+        description="Continue after this cursor: `next_after` of a page, or the `id:` line of a server-sent event, not "
+        "the `id` inside an event; `latest`, or none: begin with what happens from now on",
     )
     types: Annotated[str, Field(max_length=MAX_TYPES_LENGTH), AfterValidator(_types)] | None = Field(
         None, description="Only events of these types, separated by commas"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from provider_registration.db.database import DatabaseUnavailable
-from provider_registration.events.errors import CursorExpired, TooManyStreams
+from provider_registration.events.errors import CursorExpired, CursorUnknown, TooManyStreams
 from provider_registration.events.feed import Feed
 from provider_registration.events.models import EventType, FeedEvent
 from provider_registration.observability.logs import RateLimitedLogger
@@ -89,7 +89,7 @@ class EventStreams:
         while True:
             try:
                 page = await self._feed.page(self._position, limit=REMEMBERED)
-            except CursorExpired:  # the database was restored
+            except (CursorExpired, CursorUnknown):  # the database was restored
                 self._position = None
                 self._recent.clear()
                 return
@@ -111,6 +111,7 @@ class EventStreams:
 
         Raises:
             CursorExpired: events after the position are not kept.
+            CursorUnknown: it is no position yet.
         """
         while True:
             tick = asyncio.get_running_loop().create_future()
