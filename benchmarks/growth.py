@@ -11,12 +11,16 @@ import asyncio
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks import statements
 from benchmarks.__main__ import cluster, tell
@@ -24,6 +28,7 @@ from benchmarks.database import PERIOD, connected, fill, places_at, row_id
 from benchmarks.report import RESULTS, commit
 from benchmarks.statements import blocks
 from provider_registration.db import migrations
+from provider_registration.statistics.models import Grouping
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 LIMIT = 1.2  # times as many blocks as in the smallest table
@@ -32,6 +37,7 @@ BATCH = 500_000  # rows a statement that fills
 TRIES = 9  # ids or places, of which the median counts
 DEPTH = 0.9
 DATABASE = "bench_growth"
+STATISTICS = "032_statistics"  # the migration that counts candidates
 
 # Indexes that are cheaper to build once than to maintain while millions of rows are added.
 PLAIN_INDEXES = """
@@ -42,7 +48,7 @@ PLAIN_INDEXES = """
 PENDING_IDS = "SELECT id FROM candidates WHERE status = 'pending' AND id >= $1 ORDER BY id LIMIT 1"
 
 
-async def grow(connection: Any, first: int, last: int) -> None:
+async def grow(connection: Any, url: str, first: int, last: int) -> None:
     """Add rows number `first` to `last`, a fixed time apart, so that earlier rows stay what they were."""
     step, begun = PERIOD / SIZES[-1], datetime.now(UTC) - PERIOD
     indexes = await connection.fetch(PLAIN_INDEXES)
@@ -52,7 +58,24 @@ async def grow(connection: Any, first: int, last: int) -> None:
         await fill(connection, start, min(start + BATCH - 1, last), begun=begun, step=step, analyze=False)
     for index in indexes:
         await connection.execute(index["definition"])
+    await connection.execute("TRUNCATE event_queue")  # what follows counts all candidates as ones without an event
+    await connection.execute("TRUNCATE daily_statistics, daily_backlogs")
+    await connection.execute("UPDATE statistics_progress SET backfilled_to = NULL, is_ready = false")
+    await asyncio.to_thread(count_statistics, url)
     await connection.execute("VACUUM ANALYZE")
+
+
+def count_statistics(url: str) -> None:
+    """Count the candidates as the migration does."""
+    script = ScriptDirectory.from_config(Config(migrations.find_config())).get_revision(STATISTICS)
+    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), isolation_level="AUTOCOMMIT")
+
+    async def count() -> None:
+        async with engine.connect() as connection:
+            await connection.run_sync(script.module.count_existing)
+        await engine.dispose()
+
+    asyncio.run(count())
 
 
 async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
@@ -67,6 +90,8 @@ async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
         return median([await blocks(connection, *make(number)) for number in range(TRIES)])
 
     page = statements.page
+    today = datetime.now(UTC).date()
+    year = (today - timedelta(days=365), today)
     return {
         "get": await of(lambda n: statements.get(row_id(numbers[n]))),
         "register": await of(lambda n: statements.register(f"growth-{n}@example.com")),
@@ -78,6 +103,9 @@ async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
         "page of a common product": await of(lambda _: page(product="apples")),
         "page of a rare product": await of(lambda _: page(product="mangoes")),
         "deep page of a common product": await of(lambda n: page(product="apples", place=places[n])),
+        "statistics of a year": await of(lambda _: statements.statistics(*year)),
+        "statistics of a year by product": await of(lambda _: statements.statistics(*year, by=Grouping.PRODUCT)),
+        "backlog of a year": await of(lambda _: statements.backlog(*year)),
     }
 
 
@@ -92,7 +120,7 @@ async def measure(server_url: str, sizes: list[int], database: str = DATABASE) -
     async with connected(url) as connection:
         for size in sizes:
             begun = time.monotonic()
-            await grow(connection, before + 1, size)
+            await grow(connection, url, before + 1, size)
             tell(f"{size:,} rows are there, after {time.monotonic() - begun:.0f} s")
             found[size], before = await costs(connection, url, size), size
     return found

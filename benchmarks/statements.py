@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +16,9 @@ from provider_registration.approvals import queries as approval_queries
 from provider_registration.candidates import queries
 from provider_registration.candidates.list_queries import list_statement
 from provider_registration.candidates.selection import Order
+from provider_registration.statistics import queries as statistics_queries
+from provider_registration.statistics.models import Grouping, Interval
+from provider_registration.statistics.service import MAX_UNCOUNTED, MEASURES
 from provider_registration.web.pagination import NEWEST_END
 
 PAGE = 20
@@ -64,6 +67,20 @@ def page(
     statement = list_statement(("all", "records"), frozenset(filters), (), Order.NEWEST, "counts", has_place=True)
     after = {"after": place[0], "after_id": place[1]} if place else FIRST_PLACE
     return statement, {**after, "status": status, "product": product, "limit": PAGE, "offset": 0}
+
+
+def statistics(first: date, last: date, by: Grouping | None = None) -> tuple[TextClause, dict[str, Any]]:
+    """The counts of these days, by day."""
+    return statistics_queries.READ_COUNTS, {**_days(first, last, by), "measures": list(MEASURES[by]), "max_values": 20}
+
+
+def backlog(first: date, last: date) -> tuple[TextClause, dict[str, Any]]:
+    """How many candidates were pending at the end of each day."""
+    return statistics_queries.READ_BACKLOG, _days(first, last, None)
+
+
+def _days(first: date, last: date, by: Grouping | None) -> dict[str, Any]:
+    return {"dimension": by or "", "first": first, "last": last, "interval": Interval.DAY, "limit": MAX_UNCOUNTED}
 
 
 def compiled(statement: TextClause, parameters: Mapping[str, Any]) -> tuple[str, list[Any]]:

@@ -8,7 +8,7 @@ before it is counted here, from the candidates, because their events may have be
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 revision = "032_statistics"
 down_revision = "031_search"
@@ -237,7 +237,7 @@ VIEW = """
 
 
 def upgrade() -> None:
-    """Create the tables and the view, and count the candidates in batches, each of which commits its progress."""
+    """Create the tables and the view, and count the candidates."""
     with op.get_context().autocommit_block():  # one statement at a time
         for statement in (*TABLES, DAY, BUCKET, VIEW, BEGIN):
             op.execute(statement)
@@ -248,23 +248,27 @@ def upgrade() -> None:
                 )
             )
             return
-        connection = op.get_bind()
-        after, is_ready = connection.execute(FIND_PROGRESS).one()
-        count = text(
-            COUNT.format(
-                is_in_batch="id >= :first AND id <= :last",
-                is_event_of_batch="event.candidate_id >= :first AND event.candidate_id <= :last",
-                reasons=":reasons",
-                progress="backfilled_to = :last",
-            )
+        count_existing(op.get_bind())
+
+
+def count_existing(connection: Connection) -> None:
+    """Count the candidates after those that are counted, in batches, each of which commits its progress."""
+    after, is_ready = connection.execute(FIND_PROGRESS).one()
+    count = text(
+        COUNT.format(
+            is_in_batch="id >= :first AND id <= :last",
+            is_event_of_batch="event.candidate_id >= :first AND event.candidate_id <= :last",
+            reasons=":reasons",
+            progress="backfilled_to = :last",
         )
-        while not is_ready:
-            batch = connection.execute(FIND_BATCH, {"after": after, "batch": BATCH}).one()
-            if batch.last is None:
-                op.execute(FINISH)
-                return
-            connection.execute(count, {"first": batch.first, "last": batch.last, "reasons": REASONS})
-            after = batch.last
+    )
+    while not is_ready:
+        batch = connection.execute(FIND_BATCH, {"after": after, "batch": BATCH}).one()
+        if batch.last is None:
+            connection.execute(text(FINISH))
+            return
+        connection.execute(count, {"first": batch.first, "last": batch.last, "reasons": REASONS})
+        after = batch.last
 
 
 def downgrade() -> None:

@@ -24,7 +24,7 @@ from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.candidates.counts import recount as count_again
 from provider_registration.db import migrations
 from provider_registration.db.database import Database, DatabaseUnavailable, reason_of
-from provider_registration.db.grants import GrantError, check_name, grant_service
+from provider_registration.db.grants import BI_VIEW, GrantError, check_name, grant_bi, grant_service
 from provider_registration.environment import SettingsError, find_unparsable, load_settings
 from provider_registration.errors import ServiceError
 from provider_registration.observability.logs import configure_logging
@@ -152,17 +152,23 @@ def check(wait: int) -> None:
 @main.command()
 @click.option("--revision", default="head", show_default=True, help="target revision")
 @click.option("--grant-to", metavar="ROLE", help="grant the serving database role exactly the privileges that it needs")
-def migrate(revision: str, grant_to: str | None) -> None:
+@click.option("--grant-bi-to", metavar="ROLE", help=f"grant a role to read {BI_VIEW}, which has no personal data")
+def migrate(revision: str, grant_to: str | None, grant_bi_to: str | None) -> None:
     """Upgrade the database schema."""
     url = _database_url()
     try:
         if grant_to is not None:
             check_name(grant_to)
+        if grant_bi_to is not None:
+            check_name(grant_bi_to, option="--grant-bi-to")
         migrations.upgrade(url, revision)
         click.echo(f"The schema is at {migrations.current(url)}.")
         if grant_to is not None:
             asyncio.run(_call_with_database(url, lambda database: grant_service(database, grant_to)))
             click.echo(f"{grant_to} has the privileges that the service needs.")
+        if grant_bi_to is not None:
+            asyncio.run(_call_with_database(url, lambda database: grant_bi(database, grant_bi_to)))
+            click.echo(f"{grant_bi_to} can read {BI_VIEW}.")
     except (GrantError, ServiceError, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
     except ProgrammingError as error:

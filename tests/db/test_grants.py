@@ -10,7 +10,7 @@ import pytest
 
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
-from provider_registration.db.grants import PRIVILEGES, GrantError, grant_service
+from provider_registration.db.grants import BI_VIEW, PRIVILEGES, GrantError, check_name, grant_bi, grant_service
 from provider_registration.settings import DatabaseSettings
 
 LIST_PRIVILEGES = """
@@ -100,7 +100,7 @@ async def test_every_table_is_covered(owner):
         for row in await owner.fetch("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
     }
 
-    assert tables == set(PRIVILEGES)
+    assert tables == {*PRIVILEGES, BI_VIEW}
 
 
 async def test_two_that_grant_at_once_do_not_disturb_each_other(grant, owner, role):
@@ -137,3 +137,46 @@ async def test_the_owner_and_those_who_may_become_the_owner_are_refused(grant, o
 async def test_an_unknown_role_is_refused(grant, name):
     with pytest.raises(GrantError, match="There is no role"):
         await grant(name)
+
+
+PERSONAL = ["company_name", "contact_email", "phone", "location", "rejection_reason", "language", "search_text", "status_secret_hash"]
+
+
+async def test_a_role_of_reports_reads_the_view_and_nothing_else(owner, role, migrated_database_url):
+    database = Database(DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=1)
+    await grant_bi(database, role)
+    await database.close()
+    assert await privileges(owner, role) == {BI_VIEW: {"SELECT"}}
+
+    quoted = await owner.fetchval("SELECT quote_ident($1)", role)
+    async with owner.transaction():
+        await owner.execute(f"SET LOCAL ROLE {quoted}")
+        await owner.fetch("SELECT * FROM bi_candidates LIMIT 1")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with owner.transaction():
+                await owner.fetch("SELECT FROM candidates")
+
+
+async def test_the_view_has_no_personal_data_and_says_what_was_decided(owner):
+    insert = """
+        INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
+        VALUES ($1::text, $1::text || '@example.org', '{apples}', 2, 10) RETURNING id
+    """
+    async with owner.transaction():
+        pending, rejected = [await owner.fetchval(insert, uuid4().hex) for _ in range(2)]
+        await owner.execute(
+            "UPDATE candidates SET status = 'rejected', rejection_reason = 'No' WHERE id = $1", rejected
+        )
+        rows = {row["id"]: dict(row) for row in await owner.fetch("SELECT * FROM bi_candidates")}
+        await owner.execute("DELETE FROM candidate_events WHERE candidate_id = ANY($1)", [pending, rejected])
+        await owner.execute("DELETE FROM candidates WHERE id = ANY($1)", [pending, rejected])
+
+    assert not set(PERSONAL) & rows[pending].keys()
+    assert [rows[pending][name] for name in ("status", "decided_at", "decided_by")] == ["pending", None, None]
+    assert [rows[rejected][name] for name in ("status", "decided_by", "truck_count")] == ["rejected", "service", 2]
+    assert rows[rejected]["decided_at"] is not None
+
+
+def test_the_name_of_a_role_is_checked_with_its_option():
+    with pytest.raises(GrantError, match="--grant-bi-to must be"):
+        check_name("", option="--grant-bi-to")

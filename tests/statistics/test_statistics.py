@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from provider_registration import failpoints
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.events.dispatcher import Dispatcher
@@ -108,6 +109,30 @@ async def test_two_processes_count_each_event_once(connection, database):
         await dispatcher.dispatch()
         await asyncio.gather(*(counter.count() for counter in counters))
         history.note_count()
+    await check(history, database)
+
+
+@pytest.mark.parametrize("point", ["statistics.before-commit", "statistics.after-commit"])
+async def test_a_process_that_dies_while_it_counts_counts_nothing_twice(connection, database, monkeypatch, point):
+    await add_users(connection)
+    history, dispatcher, counter = (
+        History(connection, seed=10, users=USERS),
+        Dispatcher(database, []),
+        Counter(database),
+    )
+    await history.go_on(60)
+    await dispatcher.dispatch()
+
+    async def die(name: str) -> None:
+        if name == point:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(failpoints, "hook", die)
+    with pytest.raises(KeyboardInterrupt):
+        await counter.count()
+    monkeypatch.setattr(failpoints, "hook", None)
+    await check(history, database)
+    await count_all(history, dispatcher, counter)
     await check(history, database)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from provider_registration.db.database import Database
 
@@ -46,6 +46,9 @@ PRIVILEGES = {
     "browser_sessions": "SELECT, INSERT, UPDATE",
     "alembic_version": "SELECT",  # readiness compares the revision with what the code needs
 }
+
+# For tools of business intelligence: a view without personal data.
+BI_VIEW = "bi_candidates"
 
 # Serialise concurrent grants; otherwise PostgreSQL refuses all but one.
 LOCK_GRANTS = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=int.from_bytes(b"provgrnt", "big"))
@@ -91,14 +94,14 @@ class GrantError(Exception):
     """Nothing was granted; the message is for the operator."""
 
 
-def check_name(role: str) -> None:
-    """Check a name without a database.
+def check_name(role: str, *, option: str = "--grant-to") -> None:
+    """Check a name, given with this option, without a database.
 
     Raises:
         GrantError: no role can have it.
     """
     if not (role.isprintable() and 0 < len(role.encode()) <= MAX_NAME_BYTES):  # invalid UTF-8 is unprintable
-        raise GrantError(f"--grant-to must be the name of a role: 1 to {MAX_NAME_BYTES} bytes of UTF-8 text.")
+        raise GrantError(f"{option} must be the name of a role: 1 to {MAX_NAME_BYTES} bytes of UTF-8 text.")
 
 
 async def grant_service(database: Database, role: str) -> None:
@@ -108,18 +111,37 @@ async def grant_service(database: Database, role: str) -> None:
         GrantError: the role does not exist, or owns the tables, so grants would not limit it.
     """
     async with database.transaction() as session:
-        await session.execute(LOCK_GRANTS)
-        found = (await session.execute(FIND_ROLE, {"role": role})).one_or_none()
-        if found is None:
-            raise GrantError(f"There is no role {role}; create it first: CREATE ROLE {role} LOGIN PASSWORD …")
-        if found.is_owner:
-            raise GrantError(f"{role} owns the tables or is a superuser; the service needs a separate role.")
+        quoted = await _find_other_role(session, role)
         for table in (await session.scalars(FIND_TABLES, {"names": list(PRIVILEGES)})).all():
-            await session.execute(text(f"REVOKE ALL ON {table} FROM {found.quoted}"))
-            await session.execute(text(f"GRANT {PRIVILEGES[table]} ON {table} TO {found.quoted}"))
+            await session.execute(text(f"REVOKE ALL ON {table} FROM {quoted}"))
+            await session.execute(text(f"GRANT {PRIVILEGES[table]} ON {table} TO {quoted}"))
         if name := await session.scalar(FIND_DATABASE):
-            await session.execute(text(f"GRANT CONNECT ON DATABASE {name} TO {found.quoted}"))
-            await session.execute(text(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC, {found.quoted}"))
+            await session.execute(text(f"GRANT CONNECT ON DATABASE {name} TO {quoted}"))
+            await session.execute(text(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC, {quoted}"))
+
+
+async def grant_bi(database: Database, role: str) -> None:
+    """Grant `role` to read BI_VIEW, and nothing else.
+
+    Raises:
+        GrantError: the role does not exist, or owns the tables, so it could read everything.
+    """
+    async with database.transaction() as session:
+        quoted = await _find_other_role(session, role)
+        await session.execute(text(f"GRANT SELECT ON {BI_VIEW} TO {quoted}"))
+        if name := await session.scalar(FIND_DATABASE):
+            await session.execute(text(f"GRANT CONNECT ON DATABASE {name} TO {quoted}"))
+
+
+async def _find_other_role(session: AsyncSession, role: str) -> str:
+    """The quoted name of a role that does not own the tables; one transaction at a time goes on from here."""
+    await session.execute(LOCK_GRANTS)
+    found = (await session.execute(FIND_ROLE, {"role": role})).one_or_none()
+    if found is None:
+        raise GrantError(f"There is no role {role}; create it first: CREATE ROLE {role} LOGIN PASSWORD …")
+    if found.is_owner:
+        raise GrantError(f"{role} owns the tables or is a superuser; use a separate role.")
+    return str(found.quoted)
 
 
 @dataclass(frozen=True, slots=True)

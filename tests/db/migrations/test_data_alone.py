@@ -60,6 +60,7 @@ async def test_data_alone_can_be_restored_and_is_counted_rightly(
 
     await switch_triggers(connection, "DISABLE")
     await connection.execute("DELETE FROM event_dispatcher")
+    await connection.execute("DELETE FROM statistics_progress")
     await program(
         "psql", "--quiet", "--no-psqlrc", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", empty_database_url, given=data
     )

@@ -227,6 +227,9 @@ KEPT_BY_TRIGGERS = {
     "event_queue",
     "event_positions",  # from the events
     "event_dispatcher",
+    "daily_statistics",  # from the candidates and events
+    "daily_backlogs",
+    "statistics_progress",
     "deliveries",  # of the release that made them
     "staff_digest",  # one row
     "broker_positions",  # as above

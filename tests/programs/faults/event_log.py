@@ -22,7 +22,7 @@ from tests.service import a_registration
 
 from .feed_reader import FeedReader
 from .invariants import Findings, conclude
-from .kills import DISPATCHING
+from .kills import COUNTING, DISPATCHING
 from .postgres_cluster import PostgresCluster
 from .service_process import Replica
 from .world import Candidate, World
@@ -31,6 +31,7 @@ SOME_MOMENT = "some moment"
 # Around registering and rejecting, which are one statement each, it is some moment.
 PLACES = (
     *DISPATCHING,
+    *COUNTING,
     "approval.before-claim",
     "approval.after-claim-commit",
     "approval.before-finish",
@@ -53,6 +54,9 @@ LATEST_SECONDS = 5.0  # from a commit until the event has its position, on a bus
 
 LAST_POSITION = "SELECT last_position FROM event_dispatcher"
 COUNT_QUEUED = "SELECT count(*) FROM event_queue"
+COUNT_UNCOUNTED = """
+    SELECT count(*) FROM event_positions WHERE position > (SELECT position FROM statistics_progress)
+"""
 READ_IDS = "SELECT event_id FROM event_positions WHERE position > $1 ORDER BY position"
 FIND_CANDIDATES = "SELECT id, company_name FROM candidates WHERE company_name = ANY($1::text[])"
 # Violations, each with an example.
@@ -89,6 +93,19 @@ PROBLEMS = {
             OR count(*) FILTER (WHERE type = 'candidate.rejected') <> CAST(status = 'rejected' AS integer)
             OR status = 'approved' AND count(*) FILTER (WHERE type = 'candidate.approval_requested') = 0
             OR max(event.version) <> candidates.version
+    """,
+    "statistics that are not the number of candidates": """
+        SELECT counted.measure FROM (
+            SELECT measure, sum(count) AS count FROM daily_statistics WHERE dimension = '' GROUP BY measure
+        ) AS counted
+        FULL JOIN (
+            SELECT measure, count(*) AS count
+            FROM candidates, unnest(ARRAY['registered', CAST(status AS text)]) AS measure
+            GROUP BY measure
+        ) AS stored ON stored.measure = counted.measure
+        WHERE coalesce(stored.measure, counted.measure) IN ('registered', 'pending', 'approved', 'rejected')
+          AND coalesce(counted.count, 0) <> coalesce(stored.count, 0)
+          AND $1::bigint >= 0 AND $2::uuid[] IS NOT NULL
     """,
 }
 UNDELIVERED = {
@@ -181,6 +198,7 @@ class Log:
         candidates = await self.writers.candidates()
         findings = await conclude(self.world, self.replicas[0], candidates)
         await self.until_numbered(SETTLED_SECONDS)
+        await self.until_counted(SETTLED_SECONDS)
         ids = [row["event_id"] for row in await self.world.fetch(READ_IDS, self.start)]
         if problem := await self.reader.until_read(ids, SETTLED_SECONDS):
             findings.problems.append(problem)
@@ -203,6 +221,14 @@ class Log:
                 raise AssertionError(f"events have no positions after {seconds:.0f} s")
             await asyncio.sleep(0.03)
         return time.monotonic() - begun
+
+    async def until_counted(self, seconds: float) -> None:
+        """Wait until the statistics have every event."""
+        begun = time.monotonic()
+        while (await self.world.fetch(COUNT_UNCOUNTED))[0][0]:
+            if time.monotonic() - begun > seconds:
+                raise AssertionError(f"events are not counted after {seconds:.0f} s")
+            await asyncio.sleep(0.1)
 
 
 async def find_problems(

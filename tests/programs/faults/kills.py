@@ -25,6 +25,7 @@ RELEASING = ("approval.before-release-commit", "approval.after-release-commit")
 SWEEPING = ("sweep.before-claim-commit", "sweep.after-claim-commit")
 RESOLVING = ("resolve.before-commit", "resolve.after-commit")
 DISPATCHING = ("dispatch.before-commit", "dispatch.after-commit")  # events
+COUNTING = ("statistics.before-commit", "statistics.after-commit")
 PUBLISHING = ("broker.after-claim-commit", "broker.before-release", "broker.after-release-commit")
 REPLAYING = "webhook.before-replay-commit"
 CALLING = (  # webhooks
