@@ -93,7 +93,7 @@ class Settings(DatabaseSettings):
 
     jwt_secret_key: Secret = Field(description="signs access tokens; at least 32 random bytes")
     jwt_previous_secret_key: OptionalSecret = Field(
-        None, description="the previous key, accepted while it is set; remove it after 30 minutes"
+        None, description="the previous key, accepted while it is set; remove it after 24 hours"
     )
     billing_service_url: str = Field(description="URL of billing, without /provider")
     secrets_key: OptionalSecret = Field(

@@ -159,6 +159,16 @@ def status_link(n: int) -> dict[str, Any]:
     return {"secret_hash": f"\\x{n:064x}", "candidate_id": uuid(2, n % 10), "created_at": TIMES[n % 7]}
 
 
+def idempotency_key(n: int) -> dict[str, Any]:
+    return {
+        "key_hash": f"\\x{n:064x}",
+        "fingerprint": f"\\x{n + 1:064x}",
+        "candidate_id": (None, uuid(2, n))[n % 2],
+        "answer": (None, {}, {"obstacle": "not_found", "status_seen": None})[n % 3],
+        "created_at": TIMES[n % 7],
+    }
+
+
 @dataclass(frozen=True)
 class Table:
     """How to insert, read and change a table's rows at any revision."""
@@ -258,6 +268,11 @@ TABLES = {  # referenced ones first
         status_link,
         "INSERT INTO status_links SELECT * FROM jsonb_populate_recordset(NULL::status_links, $1)",
         "SELECT to_jsonb(status_links) FROM status_links ORDER BY secret_hash",
+    ),
+    "idempotency_keys": Table(
+        idempotency_key,
+        "INSERT INTO idempotency_keys SELECT * FROM jsonb_populate_recordset(NULL::idempotency_keys, $1)",
+        "SELECT to_jsonb(idempotency_keys) FROM idempotency_keys ORDER BY key_hash",
     ),
     "approval_intents": Table(
         approval_intent,
