@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
+import shutil
+import signal
+import subprocess
+import tempfile
 import tracemalloc
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -20,10 +27,14 @@ from provider_registration.activity.queries import PAGE_OF_ACTOR, PAGE_OF_NEWEST
 from provider_registration.activity.service import ActivityService
 from provider_registration.audit.models import AuditType
 from provider_registration.auth.models import Role
+from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.events.models import EventType
+from provider_registration.local.accounts import account_for
 from provider_registration.settings import DatabaseSettings
 from provider_registration.web.pagination import NEWEST_END, Position
+from tests.conftest import place_for_folders
+from tests.ports import a_port
 from tests.service import PASSWORD
 
 AT = datetime(2024, 5, 17, 12, tzinfo=UTC)
@@ -34,6 +45,7 @@ ADD_COMPANY = """
 ADD_CANDIDATE_EVENT = (
     "INSERT INTO candidate_events (candidate_id, type, at, actor_kind, actor_id) VALUES ($1, $2, $3, $4, $5)"
 )
+PROGRAMS_OF_15 = Path("/usr/lib/postgresql/15/bin")  # where Debian has them
 ADD_AUDIT_EVENT = "INSERT INTO audit_events (type, at, actor_kind, actor_id) VALUES ($1, $2, $3, $4)"
 
 
@@ -282,10 +294,52 @@ BUSY, RARE = UUID(int=1), UUID(int=2)
 
 
 @pytest.fixture
-async def logs(own_database_url):
-    connection = await asyncpg.connect(own_database_url, server_settings={"jit": "off", "timezone": "UTC"})
+def oldest_server_url():
+    """A database on PostgreSQL 15, whose scans end later than those of version 18."""
+    folder = Path(tempfile.mkdtemp(prefix="provider-registration-oldest-", dir=place_for_folders()))
+    folder.chmod(0o755)
+    data, port = folder / "data", a_port()
+    data.mkdir()
+    account = account_for(folder)
+    account.own(folder, data)
+    identity = account.as_popen_arguments()
+    settings = ("fsync=off", f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
+    options = [part for each in settings for part in ("-c", each)]
+    initdb = [PROGRAMS_OF_15 / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+    subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **identity)
+    server = subprocess.Popen(
+        [PROGRAMS_OF_15 / "postgres", "-D", data, *options], stderr=subprocess.DEVNULL, **identity
+    )
+    with server:
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        server.send_signal(signal.SIGINT)
+    shutil.rmtree(folder)
+
+
+@asynccontextmanager
+async def logs_at(url):
+    connection = await asyncpg.connect(url, server_settings={"jit": "off", "timezone": "UTC"})
     yield connection
     await connection.close()
+
+
+@pytest.mark.skipif(not PROGRAMS_OF_15.exists(), reason="PostgreSQL 15 is not installed (Debian 12: postgresql-15)")
+async def test_no_page_costs_more_in_larger_logs_of_the_oldest_postgresql(oldest_server_url):
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await asyncio.to_thread(migrations.upgrade, oldest_server_url)
+                break
+            except migrations.MigrationError:
+                await asyncio.sleep(0.1)
+    async with logs_at(oldest_server_url) as logs:
+        await pages_cost_the_same(logs)
+
+
+@pytest.fixture
+async def logs(own_database_url):
+    async with logs_at(own_database_url) as logs:
+        yield logs
 
 
 async def fill(connection, first, last):
@@ -319,12 +373,19 @@ async def costs(connection, rows, kind):
         query = PAGE_OF_ACTOR if which.actor else PAGE_OF_TYPES
         if which.actor is None and which.type in (None, EventType.REGISTERED):
             query = PAGE_OF_NEWEST
-        for place, before in (("first", NEWEST_END.at), ("deep", AT + timedelta(seconds=rows // 2))):
+        oldest, middle = datetime.min.replace(tzinfo=UTC), AT + timedelta(seconds=rows // 2)
+        latest = AT + timedelta(seconds=rows - 5)
+        for place, since, before in (
+            ("first", oldest, NEWEST_END.at),
+            ("deep", oldest, middle),
+            ("few", latest, NEWEST_END.at),
+            ("none", middle, middle),
+        ):
             values = {
                 "actor": which.actor,
                 "audit_types": [str(each) for each in AuditType if which.type in (None, each)],
                 "candidate_types": [str(each) for each in EventType if which.type in (None, each)],
-                "since": datetime.min.replace(tzinfo=UTC),
+                "since": since,
                 "before": before,
                 "before_id": 2**63 - 1,
                 "before_audit_id": 2**63 - 1,
@@ -339,6 +400,10 @@ async def costs(connection, rows, kind):
 
 
 async def test_no_page_costs_more_in_larger_logs(logs):
+    await pages_cost_the_same(logs)
+
+
+async def pages_cost_the_same(logs):
     await fill(logs, 1, SMALL)
     small = await blocks(logs, SMALL)
     await fill(logs, SMALL + 1, LARGE)

@@ -31,29 +31,42 @@ _NEWEST = """
 """
 
 # Of each type in each log, in the order of an index that begins with {keys}. Without equality, only this index has this
-# order, so PostgreSQL takes no other, which it would read to its end for a rare type.
+# order, so PostgreSQL takes no other, which it would read to its end for a rare type. The rows wanted come first, and
+# others are left out after the limit: for a lower bound of rows, PostgreSQL before 18 would read on to the index's end.
 _OF_EACH_TYPE = """
     SELECT true AS is_audit, event.*
-    FROM unnest(CAST(:audit_types AS text[])) AS known (name)
-    CROSS JOIN LATERAL (
-        SELECT {audit}
-        FROM audit_events
-        WHERE ({keys}, at, id) < ({values}, :before, :before_audit_id) AND ({keys}, at) >= ({values}, :since)
-              AND {of_index}
-        ORDER BY {descending}, at DESC, id DESC
+    FROM (
+        SELECT key.id AS found_id
+        FROM unnest(CAST(:audit_types AS text[])) AS known (name)
+        CROSS JOIN LATERAL (
+            SELECT {keys}, at, id
+            FROM audit_events
+            WHERE ({keys}, at, id) < ({values}, :before, :before_audit_id) AND {of_index}
+            ORDER BY {descending}, at DESC, id DESC
+            LIMIT :limit
+        ) AS key
+        WHERE ({keys}) = ({values}) AND key.at >= :since
+        ORDER BY key.at DESC, key.id DESC
         LIMIT :limit
-    ) AS event
+    ) AS found
+    CROSS JOIN LATERAL (SELECT {audit} FROM audit_events WHERE id = found_id LIMIT 1) AS event
     UNION ALL
     SELECT false, event.*
-    FROM unnest(CAST(:candidate_types AS text[])) AS known (name)
-    CROSS JOIN LATERAL (
-        SELECT {candidate}
-        FROM candidate_events
-        WHERE ({keys}, at, id) < ({values}, :before, :before_id) AND ({keys}, at) >= ({values}, :since)
-              AND {of_index}
-        ORDER BY {descending}, at DESC, id DESC
+    FROM (
+        SELECT key.id AS found_id
+        FROM unnest(CAST(:candidate_types AS text[])) AS known (name)
+        CROSS JOIN LATERAL (
+            SELECT {keys}, at, id
+            FROM candidate_events
+            WHERE ({keys}, at, id) < ({values}, :before, :before_id) AND {of_index}
+            ORDER BY {descending}, at DESC, id DESC
+            LIMIT :limit
+        ) AS key
+        WHERE ({keys}) = ({values}) AND key.at >= :since
+        ORDER BY key.at DESC, key.id DESC
         LIMIT :limit
-    ) AS event
+    ) AS found
+    CROSS JOIN LATERAL (SELECT {candidate} FROM candidate_events WHERE id = found_id LIMIT 1) AS event
 """
 
 _PAGE = """
