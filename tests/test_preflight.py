@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import threading
 from urllib.parse import urlsplit
@@ -279,6 +280,10 @@ async def test_events_that_no_one_can_remove_are_a_warning_if_they_should_be(url
 
     await owner.execute(KEEP)
     assert (await run_check(url, RETENTION_EVENTS_DAYS="400"))[1]["retention"][0][0] == "ok"
+    assert (await run_check(url, RETENTION_EVENTS_DAYS="365"))[1]["retention"][0][0] == "ok"
+    [(level, sentence)] = (await run_check(url, RETENTION_EVENTS_DAYS="364"))[1]["retention"]
+    assert level == "warning"
+    assert {"365", "364"} <= set(re.findall(r"\d+", sentence))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from provider_registration.billing.systems import find_mistakes
 from provider_registration.db.database import POOLER_OPTIONS, reason_of
 from provider_registration.db.grants import FIND_ROLE, find_deviations
-from provider_registration.db.retention import find_obstacle
+from provider_registration.db.retention import find_longer_minimum, find_obstacle
 from provider_registration.db.revisions import VERSION_TABLE, SchemaState, find_schema, refusal_of_encoding
 from provider_registration.environment import SettingsError, find_misspelled, find_unparsable, load_settings
 from provider_registration.notifications.errors import MailServerUnavailable
@@ -123,7 +123,7 @@ async def _check_services(settings: Settings) -> list[Finding]:
         _database(
             settings.database_url,
             pinned=settings.database_prepared_statements,
-            prunes=settings.retention_events_days is not None,
+            retention_days=settings.retention_events_days,
         )
     ]
     if settings.database_read_url:
@@ -173,15 +173,15 @@ def _public_url(settings: Settings) -> list[Finding]:
     return [Finding("warning", "settings", sentence)]
 
 
-async def _database(url: str, *, pinned: bool = True, prunes: bool = False) -> list[Finding]:
+async def _database(url: str, *, pinned: bool = True, retention_days: int | None = None) -> list[Finding]:
     try:
         async with asyncio.timeout(TIME_LIMIT), _connect(url) as connection:
-            return [finding async for finding in _describe(connection, pinned=pinned, prunes=prunes)]
+            return [finding async for finding in _describe(connection, pinned=pinned, retention_days=retention_days)]
     except CANNOT_BE_USED as error:
         return [Finding("error", "database", f"cannot be used: {_reason(error)}")]
 
 
-async def _describe(connection: AsyncConnection, *, pinned: bool, prunes: bool) -> AsyncIterator[Finding]:
+async def _describe(connection: AsyncConnection, *, pinned: bool, retention_days: int | None) -> AsyncIterator[Finding]:
     database = (await connection.execute(DESCRIBE)).one()
     yield Finding("ok", "database", f"connected as {database.role}")
     if database.read_only:
@@ -209,7 +209,7 @@ async def _describe(connection: AsyncConnection, *, pinned: bool, prunes: bool) 
             sentence = f"the tables are in {hidden}, which it does not include; set it for {database.role}"
             yield Finding("error", "search_path", sentence)
     else:
-        async for finding in _role(connection, database.role, prunes=prunes):
+        async for finding in _role(connection, database.role, retention_days=retention_days):
             yield finding
 
 
@@ -228,9 +228,9 @@ def _sessions(database: Row[Any], *, pinned: bool) -> Iterator[Finding]:
         yield Finding("error", "sessions", f"{sentence}; reset it for {database.role}")
 
 
-async def _role(connection: AsyncConnection, role: str, *, prunes: bool) -> AsyncIterator[Finding]:
-    if prunes:
-        if obstacle := await find_obstacle(connection):
+async def _role(connection: AsyncConnection, role: str, *, retention_days: int | None) -> AsyncIterator[Finding]:
+    if retention_days is not None:
+        if obstacle := await find_obstacle(connection) or await find_longer_minimum(connection, retention_days):
             yield Finding("warning", "retention", obstacle)
         else:
             yield Finding("ok", "retention", "old events can be removed")

@@ -19,6 +19,8 @@ MAY_PRUNE = text("""
 # Whether the owner has stored how long events are kept at least; without it, prune_events deletes none.
 HAS_MINIMUM = text("SELECT EXISTS (SELECT FROM event_retention)")
 
+MINIMUM_DAYS = text("SELECT minimum_days FROM event_retention")
+
 
 async def find_obstacle(connection: AsyncConnection) -> str | None:
     """Why no event can be removed; None if old ones can."""
@@ -30,3 +32,14 @@ async def find_obstacle(connection: AsyncConnection) -> str | None:
     if not await connection.scalar(HAS_MINIMUM):
         return "old events are kept: the owner of the tables has stored no minimum in event_retention"
     return None
+
+
+async def find_longer_minimum(connection: AsyncConnection, days: int) -> str | None:
+    """Why events are kept for longer than `days`; None if they are not."""
+    minimum = await connection.scalar(MINIMUM_DAYS)
+    if minimum is None or minimum <= days:
+        return None
+    return (
+        f"events are kept for {minimum} days, not {days}: the owner of the tables has stored this minimum in "
+        "event_retention; raise RETENTION_EVENTS_DAYS, or have the owner lower it"
+    )
