@@ -71,7 +71,7 @@ async def token_of_admin(database: asyncpg.Connection) -> str:
         "INSERT INTO users (email, email_canonical, password_hash, role) VALUES ($1, $2, '', $3) RETURNING id",
         *(email, email, Role.ADMIN),
     )
-    return TokenSigner(JWT_SECRET).issue(User(user_id, Role.ADMIN, uuid4()))
+    return TokenSigner(JWT_SECRET).issue(User(user_id, uuid4(), role=Role.ADMIN))
 
 
 def a_registration(**changes: object) -> dict[str, object]:

@@ -20,7 +20,7 @@ from provider_registration.auth.tokens import TokenSigner
 
 KEY = "a key of the tests that is long enough to sign with"
 PREVIOUS_KEY = "the key before, which is long enough to sign with too"
-VIEWER = User(uuid4(), Role.VIEWER, uuid4())
+VIEWER = User(uuid4(), uuid4(), role=Role.VIEWER)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def signer():
 
 @pytest.mark.parametrize("role", Role)
 def test_what_was_issued_is_verified(signer, role):
-    user = User(uuid4(), role, uuid4())
+    user = User(uuid4(), uuid4(), role=role)
 
     assert signer.verify(signer.issue(user)) == user
 

@@ -64,7 +64,7 @@ def test_every_code_exists() -> None:
 def test_every_step_of_a_key_rotation_accepts_the_tokens_of_its_neighbours() -> None:
     one = section("OPERATIONS.md", "Changing the key")
     [table] = one.tables
-    user = User(uuid4(), Role.VIEWER, uuid4())
+    user = User(uuid4(), uuid4(), role=Role.VIEWER)
     signers = [TokenSigner(row["`JWT_SECRET_KEY`"], row["`JWT_PREVIOUS_SECRET_KEY`"] or None) for row in table]
 
     for before, after in pairwise(signers):
