@@ -15,6 +15,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from provider_registration import __version__
 from provider_registration.activity.api import router as activity_router
+from provider_registration.api_keys.api import router as api_keys_router
+from provider_registration.api_keys.schemas import ApiKeyRequest
 from provider_registration.applicants.installation import APPLICANTS_FOLDER, APPLICANTS_HOMES, install_applicants
 from provider_registration.applicants.lost import APPLY
 from provider_registration.approvals.api import router as approvals_router
@@ -22,6 +24,7 @@ from provider_registration.approvals.schemas import ResolutionRequest
 from provider_registration.auth.api import router as auth_router
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
+from provider_registration.auth.keys import KnownKeys
 from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.bulk.api import router as bulk_router
@@ -86,6 +89,7 @@ TAGS = [
     {"name": "audit", "description": "Who did what: for auditors and admins."},
     {"name": "statistics", "description": "Registrations and decisions by day, week or month."},
     {"name": "webhooks", "description": "URLs to which events are sent."},
+    {"name": "API keys", "description": "Keys with which programs use the API."},
     {"name": "auth", "description": "Sign-in and sessions."},
     {"name": "health", "description": "Monitoring, probes and Prometheus metrics."},
 ]
@@ -103,6 +107,7 @@ BODIES: list[type[BaseModel]] = [
     WebhookRequest,
     WebhookChangeRequest,
     ReplayRequest,
+    ApiKeyRequest,
 ]
 
 API_ROUTERS = (
@@ -117,6 +122,7 @@ API_ROUTERS = (
     deliveries_router,
     webhooks_router,
     auth_router,
+    api_keys_router,
     activity_router,
 )
 
@@ -138,7 +144,7 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
     opened = partial(lifespan, settings=settings, tracing=tracing)  # e-mails have links to pages of other processes
     if not api:
         settings = settings.model_copy(update=WITHOUT_PAGES)
-    signer, limits, pages = _signer(settings), _rate_limits(settings), _pages(settings)
+    signer, keys, limits, pages = _signer(settings), KnownKeys(), _rate_limits(settings), _pages(settings)
     mailing = Mailing(
         sends=settings.smtp_url is not None,
         offers_links=bool(settings.smtp_url and settings.public_pages and settings.links_begin_with),
@@ -155,10 +161,11 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the check costs time in every request
         generate_unique_id_function=lambda route: route.name,  # the name in generated clients
-        middleware=_middleware(settings, signer, limits, tracing, pages),
+        middleware=_middleware(settings, signer, keys, limits, tracing, pages),
     )
     app.services.add(
         signer,
+        keys,
         limits,
         PublicUrl(settings.public_url),
         mailing,
@@ -192,7 +199,12 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
 
 
 def _middleware(
-    settings: Settings, signer: TokenSigner, limits: RateLimits, tracing: Tracing | None, pages: _Pages | None
+    settings: Settings,
+    signer: TokenSigner,
+    keys: KnownKeys,
+    limits: RateLimits,
+    tracing: Tracing | None,
+    pages: _Pages | None,
 ) -> list[Middleware]:
     """The middleware, outermost first."""
     error_pages, traces, cross_origin, guards = [], [], [], []
@@ -232,7 +244,7 @@ def _middleware(
         # Lets scripts from other origins read errors too; preflight requests are not rate-limited.
         *cross_origin,
         # Refuses requests over the limit before their body is read.
-        Middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer)),
+        Middleware(RateLimitMiddleware, limits=limits, caller_of=partial(_caller, signer, keys)),
         # Refuses forms from other sites before their body is read.
         *guards,
         # Limits the bodies that routes read.
@@ -293,10 +305,16 @@ def _rate_limits(settings: Settings) -> RateLimits:
     )
 
 
-def _caller(signer: TokenSigner, request: Request) -> str:
-    """The caller to count a request for: the session of a valid token, else the IP address."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+def _caller(signer: TokenSigner, keys: KnownKeys, request: Request) -> str:
+    """The caller to count a request for: the session of a valid token, a known API key, else the IP address.
+
+    A key is known after its first request: counting needs no query.
+    """
+    scheme, _, rest = request.headers.get("authorization", "").partition(" ")
+    token = rest.strip()  # as FastAPI reads it
     if scheme.lower() == "bearer":
+        if program := keys.find(token):
+            return str(program.credential_id)
         try:
             return str(signer.verify(token).credential_id)
         except NotAuthenticated:

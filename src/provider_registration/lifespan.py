@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from provider_registration import __commit__, __version__
 from provider_registration.activity.pruning import keep_pruning
 from provider_registration.activity.service import ActivityService
+from provider_registration.api_keys.service import ApiKeyService
 from provider_registration.approvals.service import ApprovalService
 from provider_registration.approvals.sweeper import keep_sweeping
 from provider_registration.audit.service import AuditLog
+from provider_registration.auth.keys import KeyVerifier, KnownKeys
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.service import AuthService
@@ -73,14 +75,15 @@ async def lifespan(
         aclosing(open_billing(settings, wrap=tracing.wrap if tracing else None)) as billing,
         _publishing(settings, database) as publish,
     ):
-        revocations = RevocationWatch(reserved)
+        revocations, keys = RevocationWatch(reserved), KeyVerifier(database, app.services.get(KnownKeys))
+        auth = AuthService(database, hasher, signer, revocations, limits, keys)
         approvals = ApprovalService(database, reader, billing)
         candidates = CandidateService(
             database, reader, partial(signer.derive, "status-link"), creates_status_links=settings.public_pages
         )
         feed, deliveries = Feed(database), DeliveryService(database)
         streams = EventStreams(feed)
-        auth, jobs = AuthService(database, hasher, signer, revocations, limits), JobService(database)
+        jobs = JobService(database)
         notifications = open_notifications(settings, database, deliveries, candidates)
         webhooks = open_webhooks(settings, database, deliveries)
         app.services.add(
@@ -96,6 +99,7 @@ async def lifespan(
             streams,
             deliveries,
             AuditLog(database),
+            ApiKeyService(database, on_revoked=auth.note_revoked),
             ActivityService(database),
             webhooks.service,
             jobs,
@@ -107,6 +111,7 @@ async def lifespan(
             asyncio.create_task(keep_sweeping(approvals)),
             asyncio.create_task(keep_canonical(database)),
             asyncio.create_task(revocations.run()),
+            asyncio.create_task(keys.run()),
             asyncio.create_task(keep_filled(database)),
             asyncio.create_task(keep_keys_filled(database)),
             asyncio.create_task(streams.run()),

@@ -53,6 +53,10 @@ ROUTES = {
     "GET /webhooks/{webhook_id}/deliveries": (401, 403, 403, 404, 401, 401),
     "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/retry": (401, 403, 403, 404, 401, 401),
     "POST /webhooks/{webhook_id}/replay": (401, 403, 403, 404, 401, 401),
+    "POST /api-keys": (401, 403, 403, 201, 401, 401),
+    "GET /api-keys": (401, 403, 403, 200, 401, 401),
+    "GET /api-keys/{api_key_id}": (401, 403, 403, 404, 401, 401),
+    "DELETE /api-keys/{api_key_id}": (401, 403, 403, 404, 401, 401),
     "POST /auth/login": (200, 200, 200, 200, 200, 200),
     "POST /auth/refresh": (200, 200, 200, 200, 200, 200),
     "POST /auth/logout": (401, 204, 204, 204, 401, 401),
@@ -81,6 +85,7 @@ BODIES = {
     "POST /webhooks": {"url": "https://erp.example/hooks"},
     "PATCH /webhooks/{webhook_id}": {"enabled": False},
     "POST /webhooks/{webhook_id}/replay": {"since": "2026-03-14T00:00:00Z"},
+    "POST /api-keys": {"name": "ERP", "role": "viewer"},
 }
 
 
@@ -148,7 +153,12 @@ def ask(anonymous, token_of):
         token = token or token_of[who]
         authorization = {"Authorization": f"Bearer {token}"} if token else {}
         asset = "logo-mini.svg" if path.startswith("/redoc") else "swagger-ui.css"
-        ids = {"candidate_id": candidate_id or uuid4(), "delivery_id": 2**40, "webhook_id": uuid4()}
+        ids = {
+            "candidate_id": candidate_id or uuid4(),
+            "delivery_id": 2**40,
+            "webhook_id": uuid4(),
+            "api_key_id": uuid4(),
+        }
         path = path.format(**ids, asset=asset, name="pages.css", secret=secret)
         if path.endswith("/stream"):  # it has no end
             async with httpx.AsyncClient(base_url=anonymous.base_url) as client:

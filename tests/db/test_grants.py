@@ -139,7 +139,10 @@ async def test_an_unknown_role_is_refused(grant, name):
         await grant(name)
 
 
-PERSONAL = ["company_name", "contact_email", "phone", "location", "rejection_reason", "language", "search_text", "status_secret_hash"]
+PERSONAL = [
+    *("company_name", "contact_email", "phone", "location"),
+    *("rejection_reason", "language", "search_text", "status_secret_hash"),
+]
 
 
 async def test_a_role_of_reports_reads_the_view_and_nothing_else(owner, role, migrated_database_url):

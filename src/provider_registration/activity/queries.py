@@ -115,8 +115,22 @@ PAGE_OF_ACTOR = _page(
     of_index="actor_id IS NOT NULL",
 )
 
-# Everybody who can be the actor of an event, in the order of their e-mail addresses.
-LIST_ACTORS = text("SELECT id, email FROM users ORDER BY email, id LIMIT :limit")
+# Everybody who can be the actor of an event: users, in the order of their e-mail addresses, then API keys.
+LIST_ACTORS = text("""
+    SELECT id, name
+    FROM (
+        (SELECT 1 AS position, id, email AS name FROM users ORDER BY email, id LIMIT :limit)
+        UNION ALL
+        (
+            SELECT 2, id, name || ' (API key ' || prefix || '…)'
+            FROM api_keys
+            WHERE last_used_at IS NOT NULL
+            ORDER BY created_at DESC, id
+            LIMIT :limit
+        )
+    ) AS actors
+    ORDER BY position, name, id
+""")
 
 # Delete old events in a batch, and count them; PostgreSQL deletes none younger than the owner allows.
 PRUNE = text("SELECT prune_events(:days, :batch)")

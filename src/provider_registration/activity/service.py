@@ -64,7 +64,7 @@ class ActivityService:
                 return
 
     async def actors(self) -> dict[UUID, str]:
-        """The e-mail addresses of users, MAX_ACTORS at most."""
+        """The e-mail addresses of users and the names of API keys that were used, MAX_ACTORS at most of each."""
         async with self._database.statement() as session:
             rows = await session.execute(queries.LIST_ACTORS, {"limit": MAX_ACTORS})
-            return {row.id: row.email for row in rows}
+            return {row.id: row.name for row in rows}

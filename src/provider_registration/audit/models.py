@@ -34,6 +34,8 @@ class AuditType(StrEnum):
     DELIVERY_RETRIED = "delivery.retried"
     JOB_CREATED = "job.created"
     JOB_CANCELLED = "job.cancelled"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_REVOKED = "api_key.revoked"
 
 
 class ActorKind(StrEnum):

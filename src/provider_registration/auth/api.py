@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, status
 
-from provider_registration.auth.dependencies import AuthServiceDep, StaffDep
+from provider_registration.auth.dependencies import AuthServiceDep, PersonDep
 from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy
 from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest, TokenResponse
 from provider_registration.auth.service import Tokens
@@ -108,7 +108,7 @@ async def refresh(body: RefreshBody, auth: AuthServiceDep) -> TokenResponse:
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="Signed out",
 )
-async def logout(user: StaffDep, auth: AuthServiceDep) -> None:
+async def logout(user: PersonDep, auth: AuthServiceDep) -> None:
     """End the session: its access token and refresh token become invalid everywhere within a second."""
     await auth.logout(user)
 

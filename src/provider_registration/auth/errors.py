@@ -33,12 +33,14 @@ class LoginsBusy(UnavailableError):
 
 
 class NotAuthenticated(AuthenticationError):
-    """The access token is missing, malformed, forged or expired, or its session has ended."""
+    """The access token or API key is missing, malformed, forged, expired or revoked, or its session has ended."""
 
     code = "not-authenticated"
     title = "Not authenticated"
 
-    def __init__(self, needed: str = "A valid access token is required; get one from POST /auth/login.") -> None:
+    def __init__(
+        self, needed: str = "A valid access token or API key is required; get a token from POST /auth/login."
+    ) -> None:
         super().__init__()
         self.needed = needed
 
@@ -67,6 +69,16 @@ class RoleNotAllowed(PermissionDeniedError):
 
     def __str__(self) -> str:
         return f"This requires the {self.needed} role."
+
+
+class PersonRequired(PermissionDeniedError):
+    """Only a signed-in user may do this, no program with an API key."""
+
+    code = "person-required"
+    title = "Person required"
+
+    def __str__(self) -> str:
+        return "API keys cannot do this; sign in as a user."
 
 
 class UserExists(ConflictError):

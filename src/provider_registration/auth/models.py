@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from provider_registration.audit.models import Actor
+from provider_registration.audit.models import Actor, ActorKind
 
 
 class Role(StrEnum):
@@ -39,6 +40,11 @@ class Caller(ABC):
         """What requests and streams are counted for, and what is revoked."""
 
     @property
+    def has_expired(self) -> bool:
+        """Whether the credential has expired; of users, tokens are checked when a request begins."""
+        return False
+
+    @property
     def may_decide(self) -> bool:
         """Whether the caller may approve and reject."""
         return self.role is Role.ADMIN
@@ -65,6 +71,29 @@ class User(Caller):
     def credential_id(self) -> UUID:
         """The session."""
         return self.session_id
+
+
+@dataclass(frozen=True, slots=True)
+class Program(Caller):
+    """A program with an API key; it outlives the user who created the key."""
+
+    api_key_id: UUID
+    expires_at: datetime | None
+
+    @property
+    def actor(self) -> Actor:
+        """The key."""
+        return Actor(ActorKind.API_KEY, self.api_key_id)
+
+    @property
+    def credential_id(self) -> UUID:
+        """The key."""
+        return self.api_key_id
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the key has expired."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

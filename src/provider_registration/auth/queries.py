@@ -242,13 +242,38 @@ REVOKE_SESSION = text("""
     FROM ended
 """)
 
-# Sessions revoked since the last poll, less some seconds of overlap, by the database's clock, which may have been set
-# back; one row without a session if there are none.
-LIST_REVOKED_SESSIONS = text("""
-    SELECT poll.at, sessions.id
+# Sessions and API keys revoked since the last poll, less some seconds of overlap, by the database's clock, which may
+# have been set back; one row without an ID if there are none.
+LIST_REVOKED = text("""
+    SELECT poll.at, revoked.id
     FROM (SELECT now() AS at) AS poll
-    LEFT JOIN sessions
-        ON sessions.revoked_at > least(CAST(:last_poll AS timestamptz), poll.at) - make_interval(secs => :seconds)
+    LEFT JOIN (
+        SELECT id, revoked_at FROM sessions
+        UNION ALL
+        SELECT id, revoked_at FROM api_keys
+    ) AS revoked
+        ON revoked.revoked_at > least(CAST(:last_poll AS timestamptz), poll.at) - make_interval(secs => :seconds)
+""")
+
+# The API keys with these hashes that were not revoked.
+FIND_API_KEYS = text("""
+    SELECT key_hash, id, role, expires_at FROM api_keys WHERE key_hash = ANY(:hashes) AND revoked_at IS NULL
+""")
+
+# Store when API keys were used, some seconds ago, to the minute. Keys locked by others are left out: those that are
+# used again are written next time.
+STORE_KEY_USES = text("""
+    WITH used AS (
+        SELECT id, date_trunc('minute', clock_timestamp() - make_interval(secs => age)) AS at
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:ages AS float8[])) AS used (id, age)
+    ), free AS (
+        SELECT api_keys.id, used.at
+        FROM used
+        JOIN api_keys ON api_keys.id = used.id
+        WHERE api_keys.last_used_at IS NULL OR api_keys.last_used_at < used.at
+        FOR NO KEY UPDATE OF api_keys SKIP LOCKED
+    )
+    UPDATE api_keys SET last_used_at = free.at FROM free WHERE api_keys.id = free.id
 """)
 
 # Delete sessions that expired a day ago, a bounded number at a time; their refresh tokens are deleted with them.

@@ -1,4 +1,4 @@
-"""Revoked sessions, polled from the database so that requests need no query."""
+"""Revoked sessions and API keys, polled from the database so that requests need no query."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ MAX_CLEANED = 1000  # rows at a time
 
 
 class RevocationWatch:
-    """Remembers revoked sessions while their access tokens are valid."""
+    """Remembers revoked sessions and API keys while processes may still accept them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._logger = RateLimitedLogger(logger)
-        self._ended: dict[UUID, float] = {}  # session -> when to forget it, by `_now`
+        self._ended: dict[UUID, float] = {}  # session or key -> when to forget it, by `_now`
         self._polled_at = float("-inf")  # by `_now`
         self._last_poll: datetime | None = None  # the same time by the database's clock, which may be set
         self._cleaned_at = _now()
 
-    async def is_revoked(self, session_id: UUID) -> bool:
-        """Whether a session was revoked.
+    async def is_revoked(self, credential_id: UUID) -> bool:
+        """Whether a session or API key was revoked.
 
         Raises:
             DatabaseUnavailable: unknown, since the database has not responded for STALE_SECONDS.
         """
         if _now() - self._polled_at > STALE_SECONDS:
             await self.refresh()
-        return session_id in self._ended
+        return credential_id in self._ended
 
-    def note(self, session_id: UUID) -> None:
-        """Remember a session that this process revoked."""
-        self._ended[session_id] = _now() + REMEMBERED_SECONDS
+    def note(self, credential_id: UUID) -> None:
+        """Remember a session or key that this process revoked."""
+        self._ended[credential_id] = _now() + REMEMBERED_SECONDS
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -60,14 +60,16 @@ class RevocationWatch:
                 DATABASE_UP.set(1)
             except DatabaseUnavailable:
                 DATABASE_UP.set(0)
-                self._logger.warning("the database does not respond; cannot check for ended sessions")
+                self._logger.warning(
+                    "the database does not respond; cannot check for ended sessions and revoked API keys"
+                )
             except Exception:  # there are no tables, or the role cannot read them
                 DATABASE_UP.set(0)
-                self._logger.exception("ended sessions could not be read")
+                self._logger.exception("ended sessions and revoked API keys could not be read")
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:
-        """Read the sessions revoked since the last poll or, the first time, those whose tokens may still be valid.
+        """Read what was revoked since the last poll or, the first time, what processes may still accept.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not respond.
@@ -78,11 +80,11 @@ class RevocationWatch:
             "seconds": REMEMBERED_SECONDS if self._last_poll is None else OVERLAP_SECONDS,
         }
         async with self._database.statement() as session:
-            rows = (await session.execute(queries.LIST_REVOKED_SESSIONS, parameters)).all()
+            rows = (await session.execute(queries.LIST_REVOKED, parameters)).all()
         for row in rows:
             if row.id is not None:
                 self._ended.setdefault(row.id, now + REMEMBERED_SECONDS)
-        self._ended = {session_id: until for session_id, until in self._ended.items() if until > now}
+        self._ended = {credential_id: until for credential_id, until in self._ended.items() if until > now}
         self._polled_at, self._last_poll = now, rows[0].at
 
     async def _clean(self) -> None:

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from provider_registration.audit.models import SERVICE, Actor
 from provider_registration.auth import queries
 from provider_registration.auth.errors import InvalidCredentials, InvalidRefreshToken, LoginsBusy, NotAuthenticated
-from provider_registration.auth.models import BrowserUser, Role, User
+from provider_registration.auth.keys import KeyVerifier, is_api_key
+from provider_registration.auth.models import BrowserUser, Caller, Program, Role, User
 from provider_registration.auth.passwords import CheckClient, PasswordCheck, PasswordHasher
 from provider_registration.auth.revocations import RevocationWatch
 from provider_registration.auth.tokens import TokenSigner
@@ -46,7 +47,7 @@ class Tokens:
 
 
 class AuthService:
-    """Issues tokens for passwords and refresh tokens; finds the user of an access token or browser secret."""
+    """Issues tokens for passwords and refresh tokens; finds the caller of a token, API key or browser secret."""
 
     def __init__(
         self,
@@ -55,12 +56,14 @@ class AuthService:
         signer: TokenSigner,
         revocations: RevocationWatch,
         limits: RateLimits,
+        keys: KeyVerifier,
     ) -> None:
         self._database = database
         self._hasher = hasher
         self._signer = signer
         self._revocations = revocations
         self._limits = limits
+        self._keys = keys
 
     async def login(self, username: str, password: str, *, address: str, check_client: CheckClient) -> Tokens:
         """Begin a session of the user with this e-mail address, in any spelling.
@@ -185,24 +188,41 @@ class AuthService:
             await session.execute(queries.REVOKE_SESSION, parameters)
         self._revocations.note(user.session_id)
 
-    async def authenticate(self, token: str) -> User:
-        """The user of an access token.
+    async def authenticate(self, token: str) -> Caller:
+        """The user of an access token, or the program of an API key.
 
         Raises:
-            NotAuthenticated: the token is not valid, or its session has ended.
+            NotAuthenticated: the token or key is not valid, or its session has ended.
+            DatabaseUnavailable: unknown.
         """
+        if is_api_key(token):
+            return await self._authenticate_program(token)
         user = self._signer.verify(token)
         if await self._revocations.is_revoked(user.session_id):
             raise NotAuthenticated
         return user
 
-    async def has_ended(self, user: User) -> bool:
-        """Whether the session of a user was ended.
+    async def _authenticate_program(self, key: str) -> Program:
+        program = await self._keys.find(key)
+        if program is None:
+            raise NotAuthenticated
+        if await self._revocations.is_revoked(program.api_key_id):
+            self._keys.forget(key)
+            raise NotAuthenticated
+        self._keys.note_use(program)
+        return program
+
+    async def has_ended(self, caller: Caller) -> bool:
+        """Whether the session of a user was ended, or the key of a program was revoked or has expired.
 
         Raises:
             DatabaseUnavailable: unknown.
         """
-        return await self._revocations.is_revoked(user.session_id)
+        return caller.has_expired or await self._revocations.is_revoked(caller.credential_id)
+
+    def note_revoked(self, credential_id: UUID) -> None:
+        """Refuse a key that this process just revoked; others learn of it within a second."""
+        self._revocations.note(credential_id)
 
     async def may_decide(self, actor: Actor) -> bool:
         """Whether who requested something may still approve and reject.

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Request
 
-from provider_registration.auth.models import User
+from provider_registration.auth.models import Caller
 from provider_registration.candidates.schemas import CandidateRegistration, DecisionRequest, RejectionRequest
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import DatabaseUnavailable
@@ -19,7 +19,7 @@ from provider_registration.web.services import provide
 
 
 def key_of_decision(
-    sent: str | None, request: Request, user: User, decision: DecisionRequest, expected: frozenset[int] | None
+    sent: str | None, request: Request, caller: Caller, decision: DecisionRequest, expected: frozenset[int] | None
 ) -> Key | None:
     """The idempotency key of a decision, if the request has one.
 
@@ -28,7 +28,7 @@ def key_of_decision(
     if sent is None:
         return None
     versions = None if expected is None else sorted(expected)
-    return key_of_staff(sent, request, user, fingerprint=fingerprint_of(decision, versions))
+    return key_of_staff(sent, request, caller, fingerprint=fingerprint_of(decision, versions))
 
 
 RateLimitsDep = Annotated[RateLimits, Depends(provide(RateLimits, TooManyRequests(1800)))]

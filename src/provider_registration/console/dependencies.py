@@ -12,7 +12,7 @@ from provider_registration.auth.dependencies import (
     AUDITOR_OR_ADMIN,
     SESSION_COOKIE,
     AuthServiceDep,
-    bearer,
+    TokenDep,
     require_staff,
 )
 from provider_registration.auth.errors import RoleNotAllowed
@@ -47,10 +47,8 @@ async def require_browser_user(signed_in: FoundUserDep) -> BrowserUser:
 BrowserUserDep = Annotated[BrowserUser, Depends(require_browser_user)]
 
 
-async def require_reader(
-    request: Request, token: Annotated[str | None, Depends(bearer)], signed_in: FoundUserDep, auth: AuthServiceDep
-) -> None:
-    """Accept an access token or a browser session: browsers send no token to open a page."""
+async def require_reader(request: Request, token: TokenDep, signed_in: FoundUserDep, auth: AuthServiceDep) -> None:
+    """Accept an access token, an API key or a browser session: browsers send no token to open a page."""
     if token is not None:
         await require_staff(request, token, auth)
     elif signed_in is None:

@@ -42,6 +42,8 @@ AUDIT_EVENTS = {
     AuditType.WEBHOOK_REPLAYED: "Events replayed to a webhook",
     AuditType.WEBHOOK_TESTED: "Webhook tested",
     AuditType.DELIVERY_RETRIED: "Message sent again",
+    AuditType.API_KEY_CREATED: "API key created",
+    AuditType.API_KEY_REVOKED: "API key revoked",
 }
 ACTORS = {ActorKind.APPLICANT: "Applicant", ActorKind.API_KEY: "API key", ActorKind.SERVICE: "Service or command"}
 REASONS = {
@@ -63,6 +65,8 @@ def actor_of(event: Activity) -> str:
     """Who did it."""
     if event.type is AuditType.SESSION_FAILED:
         return "Unknown"
+    if event.actor.kind is ActorKind.API_KEY and event.actor.name:
+        return f"{event.actor.name} (API key)"
     return event.actor.name or ACTORS.get(event.actor.kind, "Unknown")
 
 

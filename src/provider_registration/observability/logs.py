@@ -127,7 +127,15 @@ class AccessLog:
         self._lines: list[str] = []  # of this iteration of the loop
 
     def add(
-        self, *, method: str, endpoint: str, status: int, seconds: float, user_id: UUID | None, request_id: str
+        self,
+        *,
+        method: str,
+        endpoint: str,
+        status: int,
+        seconds: float,
+        user_id: UUID | None,
+        request_id: str,
+        api_key_id: UUID | None = None,
     ) -> None:
         """Write the line of a request after the loop has run its ready callbacks.
 
@@ -138,6 +146,8 @@ class AccessLog:
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
         staff = f'"user_id": "{user_id}", ' if user_id else ""
+        if api_key_id:
+            staff = f'"api_key_id": "{api_key_id}", '
         self._lines.append(
             f'{_ACCESS_PREFIX}"time": "{datetime.now(UTC).isoformat()}", {_request_fields(method, endpoint)}'
             f'"status": {status}, "duration_ms": {seconds * 1000:.2f}, {staff}"request_id": "{request_id}"}}\n'

@@ -77,6 +77,7 @@ class RequestMiddleware:
     def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         endpoint = endpoint_of(scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
+        state = scope.get("state", {})
         _counter(method, endpoint, status).inc()
         if endpoint not in UNTIMED:
             _histogram(method, endpoint).observe(seconds)
@@ -85,7 +86,8 @@ class RequestMiddleware:
             endpoint=endpoint,
             status=status,
             seconds=seconds,
-            user_id=scope.get("state", {}).get("user_id"),
+            user_id=state.get("user_id"),
+            api_key_id=state.get("api_key_id"),
             request_id=request_id,
         )
 
