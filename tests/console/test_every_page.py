@@ -5,6 +5,7 @@ With SCREENSHOTS set to a folder, a picture of each is also written there: `make
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -39,6 +40,26 @@ COMPANIES = {
     "agrumi": {"company_name": "Agrumi Cutrufo S.r.l.", "location": "Catania, Italia", "products": ["oranges"]},
 }
 
+# A job that no process knows how to work on.
+ADD_JOB = """
+    WITH job AS (
+        INSERT INTO jobs (id, kind, state, actor_kind, actor_id, parameters, is_partial, total, done, summary,
+                          cancel_reason, ended_at, due_at)
+        SELECT gen_random_uuid(), 'candidates.screen', $1, 'user', id, CASE WHEN $1 = 'running' THEN '{}' END, true, 40,
+               3, '{"approved": 2, "billing-paused": 1}', CASE WHEN $1 = 'cancelled' THEN 'asked' END,
+               CASE WHEN $1 = 'cancelled' THEN now() END, CASE WHEN $1 = 'running' THEN now() END
+        FROM users WHERE role = 'admin' LIMIT 1
+        RETURNING id
+    ), items AS (
+        INSERT INTO job_items (job_id, number, candidate_id, status, code, claim_id)
+        SELECT job.id, number, candidates.id, CASE WHEN number < 2 THEN 'approved' WHEN number = 2 THEN 'failed' END,
+               CASE WHEN number = 2 THEN 'billing-paused' END, CASE WHEN number = 3 THEN gen_random_uuid() END
+        FROM job, generate_series(0, 39) AS number
+        LEFT JOIN LATERAL (SELECT id FROM candidates OFFSET number LIMIT 1) AS candidates ON true
+    )
+    SELECT id::text FROM job
+"""
+
 Visit = Callable[[Page], Awaitable[None]]
 
 
@@ -61,7 +82,26 @@ async def companies(register, admin, shared_billing_url, settings):
             await admin.submit(await admin.open(f"{paths[name]}/approve"), "/approve")
         await leave_in_doubt(admin, sandbox, paths["agrumi"])
     await keep_waiting(settings.database_url.replace("+asyncpg", ""))
+    paths |= await some_jobs(admin, register, settings.database_url.replace("+asyncpg", ""))
     return paths | {"webhook": await a_webhook(admin, settings.database_url.replace("+asyncpg", ""))}
+
+
+async def some_jobs(admin, register, database_url):
+    """A job that is done, with candidates that could not be decided, and one that is running and one that was stopped."""
+    made = [
+        await register(company_name=f"{name} KG") for name in ("Altes Land", "Niederelbe", "Vierlande", "Obsthof Jork")
+    ]
+    marks = [f"{one['candidate_id']}:{1 + number % 2}" for number, one in enumerate(made)]
+    response = await admin.send("/admin/candidates/marked/reject", {"mark": marks, "choice": "0"})
+    done = response.headers["Location"]
+    connection = await asyncpg.connect(database_url)
+    while await connection.fetchval("SELECT due_at FROM jobs WHERE id::text = $1", done.rpartition("/")[2]):
+        await asyncio.sleep(0.1)
+    jobs = {"job": done}
+    for name, state in (("running", "running"), ("stopped", "cancelled")):
+        jobs[f"job_{name}"] = f"/admin/jobs/{await connection.fetchval(ADD_JOB, state)}"
+    await connection.close()
+    return jobs
 
 
 async def a_webhook(admin, database_url):
@@ -102,7 +142,7 @@ async def a_webhook(admin, database_url):
 async def no_webhooks_afterwards(settings):
     yield
     connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
-    await connection.execute("DELETE FROM webhooks; DELETE FROM deliveries")
+    await connection.execute("DELETE FROM webhooks; DELETE FROM deliveries; DELETE FROM jobs")
     await connection.close()
 
 
@@ -129,6 +169,10 @@ async def select_two(page: Page) -> None:
 async def approve_selected(page: Page) -> None:
     await select_two(page)
     await page.get_by_role("button", name="Approve selected…").click()
+
+
+async def approve_all(page: Page) -> None:
+    await page.get_by_role("button", name="Approve all…").click()
 
 
 async def reject_without_a_reason(page: Page) -> None:
@@ -189,6 +233,11 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "reject": ("{huerta}/reject", None),
     "reject-wrong": ("{huerta}/reject", reject_without_a_reason),
     "marked": ("/admin/candidates", approve_selected),
+    "marked-all": ("/admin/candidates", approve_all),
+    "jobs": ("/admin/jobs", None),
+    "job": ("{job}", None),
+    "job-running": ("{job_running}", None),
+    "job-stopped": ("{job_stopped}", None),
     "status-link": ("{huerta}/status-link", None),
     "status-link-made": ("{huerta}/status-link", make_link),
     "approvals": ("/admin/approvals", None),

@@ -21,9 +21,7 @@ DECISIONS = "SELECT data ->> 'notify' FROM candidate_events WHERE candidate_id =
 @pytest.fixture(scope="module")
 async def service_url(migrated_database_url, shared_billing_url):
     """A console with e-mail; nothing is sent."""
-    settings = make_settings(
-        migrated_database_url, shared_billing_url, billing_max_tries=1, admin_pages=True, workers=False, **MAIL
-    )
+    settings = make_settings(migrated_database_url, shared_billing_url, billing_max_tries=1, admin_pages=True, **MAIL)
     async with serve_in_background(create_app(settings)) as url:
         yield url
 
@@ -84,7 +82,7 @@ async def test_with_scripts_the_choice_counts_for_each(signed_in, register, noti
         await page.get_by_label("No reason").check()
         await page.get_by_label("Send each company an e-mail").uncheck()
         await page.get_by_role("button", name="Reject all 2").click()
-        await page.get_by_role("heading", name="2 of 2 decided").wait_for()
+        await page.get_by_text("2 of 2 done").wait_for()
 
     assert [await notified(each, "rejected") for each in candidates] == [False, False]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from provider_registration.candidates import browsing
-from provider_registration.console import bulk
+from provider_registration.console import candidates as list_page
 from tests.chromium import text_of
+
+from .conftest import form_of
 
 
 @pytest.fixture
@@ -85,6 +89,20 @@ def marks_of(page):
     return {"mark": [value.split('"')[0] for value in page.text.split('name="mark" value="')[1:]]}
 
 
+def marks_of_all(candidates):
+    return {"mark": [f"{one['candidate_id']}:{one['version']}" for one in candidates]}
+
+
+async def job_page(person, page):
+    """The page of a job, opened again until it is done."""
+    for _ in range(100):
+        if "data-unfinished" not in page.text:
+            return page
+        await asyncio.sleep(0.1)
+        page = await person.open(page.url.path)
+    raise AssertionError(text_of(page))
+
+
 async def test_selected_candidates_are_confirmed_and_each_has_a_result(admin, register, mark):
     candidates = [await register() for _ in range(3)]
     page = await mark("approve", *candidates)
@@ -95,11 +113,12 @@ async def test_selected_candidates_are_confirmed_and_each_has_a_result(admin, re
 
     page = await admin.submit(page, "/marked/approve", **marks_of(page))
 
-    shown = text_of(page)
-    assert "2 of 3 decided" in shown
-    assert f"{candidates[0]['company_name']} was approved as provider" in shown
-    assert f"{candidates[1]['company_name']}: {admin.email} rejected it" in shown
-    assert f"{candidates[2]['company_name']} was approved as provider" in shown
+    assert page.url.path.startswith("/admin/jobs/")
+    shown = text_of(await job_page(admin, page))
+    assert "3 of 3 done" in shown
+    for candidate in candidates:
+        result = "Was changed or decided after" if candidate is candidates[1] else "Approved"
+        assert f"{candidate['company_name']} {result}" in shown
 
 
 async def test_selected_candidates_are_rejected_for_one_reason(admin, register, mark, database):
@@ -111,21 +130,79 @@ async def test_selected_candidates_are_rejected_for_one_reason(admin, register, 
     assert all(one["company_name"] in page.text for one in candidates)
     page = await admin.submit(page, "/marked/reject", choice="own", reason="Zu weit", **marks_of(page))
 
-    assert "2 of 2 decided" in text_of(page)
+    assert "2 of 2 done" in text_of(await job_page(admin, page))
     ids = [one["candidate_id"] for one in candidates]
     reasons = await database.fetch("SELECT rejection_reason FROM candidates WHERE id::text = ANY($1)", ids)
     assert [reason for (reason,) in reasons] == ["Zu weit", "Zu weit"]
 
 
-async def test_what_there_is_no_time_for_stays_as_it_is(admin, register, mark, monkeypatch):
-    candidates = [await register() for _ in range(2)]
-    page = await mark("approve", *candidates)
-    monkeypatch.setattr(bulk, "SECONDS", -1.0)
+async def test_a_form_that_is_sent_twice_makes_one_job(admin, register, mark, database):
+    page = await mark("reject", await register(), await register())
+    url, form = form_of(page, "/marked/reject", choice="none", **marks_of(page))
 
-    page = await admin.submit(page, "/marked/approve", **marks_of(page))
+    first, second = await admin.send(url, form), await admin.send(url, form)
 
-    assert "0 of 2 decided" in text_of(page)
-    assert text_of(page).count("Not processed in time. Nothing changed") == 2
+    assert first.headers["Location"] == second.headers["Location"]
+    job_id = first.headers["Location"].rpartition("/")[2]
+    assert await database.fetchval("SELECT done FROM jobs WHERE id::text = $1", job_id) == 2
+
+
+async def test_all_that_match_are_decided_in_a_job_of_its_own(admin, auditor, register, word, database):
+    candidates = [await register(company_name=f"{word} {number}") for number in range(7)]
+    page = await admin.open(f"/admin/candidates?search={word}")
+    assert "All 7 that match" not in text_of(page)  # each can be selected on this page
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(list_page, "PAGE_SIZE", 3)
+        page = await admin.open(f"/admin/candidates?search={word}")
+    assert "All 7 that match" in text_of(page)
+    page = await admin.submit(page, "/marked", decision="all-reject")
+    assert "Reject all 7 candidates?" in text_of(page)
+    assert "and 2 more" in text_of(page)
+    later = await register(company_name=f"{word} later")  # which nobody has seen
+
+    page = await admin.submit(page, "/marked/reject", choice="own", reason="")
+    assert "There is a problem" in text_of(page)
+    page = await admin.submit(page, "/marked/reject", choice="own", reason="Zu weit")
+
+    page = await job_page(admin, page)
+    assert "7 of 7 done" in text_of(page)
+    rows = await database.fetch("SELECT status FROM candidates WHERE company_name LIKE $1", f"{word}%")
+    assert sorted(status for (status,) in rows) == ["pending", *["rejected"] * 7]
+    assert later["company_name"] not in page.text
+    listed = text_of(await auditor.open("/admin/jobs"))
+    assert f"Reject 7 candidates Done 7 of 7 {admin.email}" in listed
+    results = rows_of(await auditor.open(f"{page.url.path}/results.csv"))
+    assert [(row["company_name"], row["status"]) for row in results] == [
+        (one["company_name"], "rejected") for one in candidates
+    ]
+
+
+async def test_a_job_is_left_watched_and_stopped(admin, auditor, register, mark, billing, database, shared_billing_url):
+    candidates = [await register() for _ in range(12)]
+    async with httpx.AsyncClient(base_url=shared_billing_url) as sandbox:
+        await sandbox.put("/sandbox/settings", json={"honour_idempotency_key": True, "latency_ms": 1500})
+        page = await admin.submit(await mark("approve", *candidates), "/marked/approve", **marks_of_all(candidates))
+    watched = await auditor.open(page.url.path)
+    assert 'http-equiv="refresh"' in watched.text
+    assert "/cancel" not in watched.text
+    page = await admin.submit(await admin.open(page.url.path), "/cancel")
+
+    while await database.fetchval("SELECT due_at FROM jobs ORDER BY created_at DESC LIMIT 1"):
+        await asyncio.sleep(0.1)
+    page = await admin.open(page.url.path)
+    shown = text_of(page)
+    assert "Stopped" in shown
+    assert "Not started" in shown
+    assert 'http-equiv="refresh"' not in page.text
+    assert "/cancel" not in page.text
+
+
+async def test_no_selection_and_a_broken_one_decide_nothing(admin, database):
+    before = await database.fetchval("SELECT count(*) FROM jobs")
+    for selection in ("", "{", "[]", '{"colour": "red"}', '{"status": "rejected", "words": "nobody"}'):
+        response = await admin.send("/admin/candidates/marked/reject", {"selection": selection, "choice": "none"})
+        assert response.headers["Location"] == "/admin/candidates"
+    assert await database.fetchval("SELECT count(*) FROM jobs") == before
 
 
 @pytest.mark.parametrize("marks", [[], ["x"], ["0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11:1"], [":"]])
@@ -145,7 +222,7 @@ async def test_a_version_that_no_candidate_has_decides_nothing(admin, register, 
 
     page = await admin.submit(page, "/marked/approve", mark=[f"{candidate['candidate_id']}:{'9' * 40}"])
 
-    assert "0 of 1 decided" in text_of(page)
+    assert "Was changed or decided after you selected it" in text_of(await job_page(admin, page))
 
 
 async def test_a_viewer_cannot_select(admin, viewer, register):

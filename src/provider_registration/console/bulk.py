@@ -1,31 +1,48 @@
-"""Pages for deciding several candidates with one form, one after another within a time limit."""
+"""Pages for deciding several candidates with one form: a confirmation, then a job."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from uuid import UUID
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter
+from pydantic import ValidationError
 from starlette.responses import Response
 
+from provider_registration.bulk.dependencies import BulkServiceDep
+from provider_registration.bulk.models import Decision, Matching, Order
+from provider_registration.bulk.service import BulkService
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate
+from provider_registration.candidates.selection import Order as SelectionOrder
+from provider_registration.candidates.selection import Selection
 from provider_registration.console.decisions import MAX_SELECTED, NOTIFY, Outcome, seen_version, wants_mail
-from provider_registration.console.dependencies import DecidingUserDep, DecisionsDep
-from provider_registration.console.layout import CANDIDATES, SELECTED, LayoutDep
+from provider_registration.console.dependencies import DecidingUserDep
+from provider_registration.console.layout import CANDIDATES, JOBS, SELECTED, Layout, LayoutDep
 from provider_registration.console.reasons import parse_reason, reason_values
+from provider_registration.jobs.dependencies import JobServiceDep
+from provider_registration.jobs.errors import TooManyJobs
+from provider_registration.jobs.models import MAX_ITEMS, NewItem
+from provider_registration.jobs.service import JobService
 from provider_registration.pages.forms import Form, FormDep
+from provider_registration.web.server import STOPPING
 
 router = APIRouter(include_in_schema=False)
 
-SECONDS = 20.0  # after which no further decision is started
 FIELD = "mark"
+LIST = "list"  # form field of the list: the selection that it shows
+SELECTION = "selection"  # form field of the confirmation: the selection that was confirmed
+JOB_ID = "job"  # form field: a form that is sent twice makes one job
+ALL = "all-"  # before a decision about all that match
+SHOWN = 5  # of those that match
+WAIT_SECONDS = 3.0  # for a small job, so that its page has the results at once
 
 NONE_SELECTED = Outcome("info", "Select at least one candidate first.")
-NOT_PROCESSED = "Not processed in time. Nothing changed. Select it again."
+NONE_MATCH = Outcome("info", "No candidates match any more.")
 
 
 @router.post(SELECTED)
@@ -35,62 +52,44 @@ async def confirm_selected(
     service: CandidateServiceDep,
     layout: LayoutDep,
 ) -> Response:
-    """List the selected companies and ask for confirmation."""
-    selected = await read_selected(form, service.browsing)
-    if not selected:
-        return layout.redirect(CANDIDATES, NONE_SELECTED)
-    return layout.page(
-        "bulk.html",
-        selected=selected,
-        is_approval=form.get("decision") == "approve",
-        **reason_values(typed=form),
-    )
+    """List the selected companies, or say how many match, and ask for confirmation."""
+    decision = form.get("decision").removeprefix(ALL)
+    is_all = form.get("decision").startswith(ALL)
+    chosen = await read_chosen(form, service.browsing, list_field=LIST if is_all else SELECTION)
+    return _confirmation(layout, chosen, form, Decision.APPROVE if decision == "approve" else Decision.REJECT)
 
 
 @router.post(f"{SELECTED}/approve")
 async def approve_selected(
-    signed_in: DecidingUserDep,
+    _signed_in: DecidingUserDep,
     form: FormDep,
     service: CandidateServiceDep,
-    decisions: DecisionsDep,
+    bulk: BulkServiceDep,
+    jobs: JobServiceDep,
     layout: LayoutDep,
 ) -> Response:
-    """Approve each of them and show the results."""
-    actor, notify = signed_in.user.actor, wants_mail(form.all(NOTIFY))
-    results = await decide_all(
-        await read_selected(form, service.browsing),
-        lambda one: decisions.approve(one.candidate, actor=actor, version=one.version, notify=notify),
-    )
-    return layout.page("bulk_results.html", results=results)
+    """Approve them in a job, and show it."""
+    chosen = await read_chosen(form, service.browsing, list_field=SELECTION)
+    order = _order(form, chosen, Decision.APPROVE, None) if chosen else None
+    return await _start(layout, order, bulk, jobs)
 
 
 @router.post(f"{SELECTED}/reject")
 async def reject_selected(
-    signed_in: DecidingUserDep,
+    _signed_in: DecidingUserDep,
     form: FormDep,
     service: CandidateServiceDep,
-    decisions: DecisionsDep,
+    bulk: BulkServiceDep,
+    jobs: JobServiceDep,
     layout: LayoutDep,
 ) -> Response:
-    """Reject each of them for one reason and show the results; show the form again if the reason is invalid."""
-    selected = await read_selected(form, service.browsing)
+    """Reject them for one reason in a job, and show it; show the form again if the reason is invalid."""
+    chosen = await read_chosen(form, service.browsing, list_field=SELECTION)
     parsed = parse_reason(form)
     if parsed.error:
-        return layout.page(
-            "bulk.html",
-            status=422,
-            selected=selected,
-            is_approval=False,
-            **reason_values(parsed, form),
-        )
-    actor, notify = signed_in.user.actor, wants_mail(form.all(NOTIFY))
-    results = await decide_all(
-        selected,
-        lambda one: decisions.reject(
-            one.candidate, actor=actor, reason=parsed.reason, version=one.version, notify=notify
-        ),
-    )
-    return layout.page("bulk_results.html", results=results)
+        return _confirmation(layout, chosen, form, Decision.REJECT, status=422, **reason_values(parsed, form))
+    order = _order(form, chosen, Decision.REJECT, parsed.reason) if chosen else None
+    return await _start(layout, order, bulk, jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +101,44 @@ class SelectedCandidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """The outcome for one candidate."""
+class Chosen:
+    """What a form is about: candidates, or a selection with some of its candidates.
 
-    candidate: Candidate
-    outcome: Outcome
+    `total`: how many; None if there are more than are counted.
+    """
+
+    candidates: list[SelectedCandidate]
+    total: int | None
+    selection: Selection | None = None
+
+    @property
+    def decided(self) -> int:
+        """How many one job decides."""
+        return min(MAX_ITEMS, MAX_ITEMS if self.total is None else self.total)
 
 
-Decide = Callable[[SelectedCandidate], Awaitable[Outcome]]
+async def read_chosen(form: Form, browsing: BrowsingService, *, list_field: str) -> Chosen | None:
+    """The candidates that were marked, or those that match the selection in a field; None without any.
+
+    A selection has no candidates that register after the confirmation was shown.
+    """
+    if not form.get(list_field):
+        selected = await read_selected(form, browsing)
+        return Chosen(selected, len(selected)) if selected else None
+    try:
+        selection = Selection.from_json(json.loads(form.get(list_field)))
+    except (ValueError, ValidationError):
+        return None
+    now = datetime.now(UTC)
+    until = min(selection.registered_to, now) if selection.registered_to else now
+    selection = replace(selection, registered_to=until, order=SelectionOrder.OLDEST)
+    found = await browsing.page(selection, limit=SHOWN)
+    shown = [SelectedCandidate(candidate, candidate.version) for candidate in found.candidates]
+    return Chosen(shown, found.total, selection) if shown else None
 
 
 async def read_selected(form: Form, browsing: BrowsingService) -> list[SelectedCandidate]:
-    """The selected candidates that exist, MAX_SELECTED at most, oldest first."""
+    """The marked candidates that exist, MAX_SELECTED at most, oldest first."""
     versions: dict[UUID, int] = {}
     for value in form.all(FIELD)[:MAX_SELECTED]:
         candidate_id, _, version = value.partition(":")
@@ -125,12 +150,51 @@ async def read_selected(form: Form, browsing: BrowsingService) -> list[SelectedC
     return [SelectedCandidate(candidate, versions[candidate.candidate_id]) for candidate in found]
 
 
-async def decide_all(selected: list[SelectedCandidate], decide: Decide) -> list[Result]:
-    """Decide each in turn; candidates not started after SECONDS stay unchanged."""
-    ends = asyncio.get_running_loop().time() + SECONDS
-    results = []
-    for one in selected:
-        in_time = asyncio.get_running_loop().time() < ends
-        outcome = await decide(one) if in_time else Outcome("warning", f"{one.candidate.company_name}: {NOT_PROCESSED}")
-        results.append(Result(one.candidate, outcome))
-    return results
+def _confirmation(
+    layout: Layout,
+    chosen: Chosen | None,
+    form: Form,
+    decision: Decision,
+    *,
+    status: int = 200,
+    **values: object,
+) -> Response:
+    if chosen is None:
+        return layout.redirect(CANDIDATES, NONE_SELECTED)
+    return layout.page(
+        "bulk.html",
+        status=status,
+        chosen=chosen,
+        selection=json.dumps(chosen.selection.to_json()) if chosen.selection else None,
+        decision=decision,
+        job_id=_job_id(form),
+        **{**reason_values(typed=form), **values},
+    )
+
+
+def _job_id(form: Form) -> UUID:
+    try:
+        return UUID(form.get(JOB_ID))
+    except ValueError:
+        return uuid4()
+
+
+def _order(form: Form, chosen: Chosen, decision: Decision, reason: str | None) -> Order:
+    candidates: list[NewItem] | Matching
+    if chosen.selection is not None:
+        candidates = Matching(chosen.selection, MAX_ITEMS)
+    else:
+        candidates = [NewItem(one.candidate.candidate_id, one.version) for one in chosen.candidates]
+    return Order(_job_id(form), decision, reason, wants_mail(form.all(NOTIFY)), candidates)
+
+
+async def _start(layout: Layout, order: Order | None, bulk: BulkService, jobs: JobService) -> Response:
+    if order is None:
+        return layout.redirect(CANDIDATES, NONE_MATCH)
+    try:
+        job_id = await bulk.start(order, actor=layout.signed_in.user.actor)
+    except TooManyJobs as error:
+        return layout.redirect(CANDIDATES, Outcome("warning", str(error)))
+    stopping: asyncio.Event = layout.request.scope["state"][STOPPING]
+    await jobs.wait(job_id, WAIT_SECONDS, stopping)
+    return layout.redirect(f"{JOBS}/{job_id}")

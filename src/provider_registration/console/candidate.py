@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.links import absolute_url, status_url
@@ -131,9 +131,7 @@ async def reject(
 
 
 def _respond(layout: Layout, candidate: Candidate, outcome: Outcome) -> Response:
-    """Redirect to the candidate, or return JSON to the script that decides several."""
-    if "text/html" not in layout.request.headers.get("accept", ""):
-        return JSONResponse({"kind": outcome.kind, "text": outcome.text, "is_done": outcome.is_done})
+    """Redirect to the candidate, with the outcome."""
     next_one = f"{NEXT}?after={candidate.candidate_id}"
     return layout.redirect(page_of(candidate), outcome, next_one, "Next pending candidate")
 

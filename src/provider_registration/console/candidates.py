@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal
@@ -178,9 +179,13 @@ async def list_candidates(
     """Show pending candidates, oldest first, or those that the query selects."""
     found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.place)
     counts = await service.browsing.counts(query.product)
+    total_matching = counts[Status.PENDING] if query.selection.is_counted else found.total
+    may_decide_all = query.shown_status is Status.PENDING and total_matching != len(found.candidates)
     return layout.page(
         "candidates.html",
         query=query,
+        matching=json.dumps(query.selection.to_json()) if may_decide_all else None,
+        total_matching=total_matching,
         found=found,
         counts=counts,
         total=sum(counts.values()),

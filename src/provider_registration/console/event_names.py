@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provider_registration.activity.models import Activity
 from provider_registration.audit.models import ActorKind, AuditType
+from provider_registration.bulk.models import APPROVE, REJECT
 from provider_registration.events.models import EventType
 
 EVENTS = {
@@ -44,6 +45,8 @@ AUDIT_EVENTS = {
     AuditType.DELIVERY_RETRIED: "Message sent again",
     AuditType.API_KEY_CREATED: "API key created",
     AuditType.API_KEY_REVOKED: "API key revoked",
+    AuditType.JOB_CREATED: "Job started",
+    AuditType.JOB_CANCELLED: "Job stopped",
 }
 ACTORS = {ActorKind.APPLICANT: "Applicant", ActorKind.API_KEY: "API key", ActorKind.SERVICE: "Service or command"}
 REASONS = {
@@ -57,8 +60,10 @@ REASONS = {
     "command": "all users signed out",
     "gone": "status 410",
     "failing": "only failures for 5 days",
+    "actor_not_allowed": "who started it may not decide any more",
 }
 PHRASES = {"provider_id": "provider {}", "origin": "{}", "since": "since {}"}
+NOUNS = {"items": "candidate", "sessions": "session"}  # of numbers
 
 
 def actor_of(event: Activity) -> str:
@@ -77,11 +82,14 @@ def details_of(event: Activity) -> str:
     if "role" in data:
         words.append(" → ".join(str(data[name]) for name in ("previous_role", "role") if name in data))
     if "kind" in data:
-        words.append({"browser": "console", "api": "API", "email": "e-mail"}.get(data["kind"], data["kind"]))
+        words.append(
+            {"browser": "console", "api": "API", "email": "e-mail", APPROVE: "approve", REJECT: "reject"}.get(
+                data["kind"], data["kind"]
+            )
+        )
     if "reason" in data:
         words.append(REASONS.get(data["reason"], data["reason"]))
-    if "sessions" in data:
-        words.append(f"{data['sessions']} session{'' if data['sessions'] == 1 else 's'}")
+    words += [f"{data[name]} {noun}{'' if data[name] == 1 else 's'}" for name, noun in NOUNS.items() if name in data]
     if "format" in data:
         words.append(str(data["format"]).upper())
     if data.get("filters"):

@@ -6,7 +6,18 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from provider_registration.console import activity, approvals, bulk, candidate, candidates, overview, sign_in, webhooks
+from provider_registration.console import (
+    activity,
+    approvals,
+    bulk,
+    candidate,
+    candidates,
+    job,
+    jobs,
+    overview,
+    sign_in,
+    webhooks,
+)
 from provider_registration.console.errors import SignInNeeded
 from provider_registration.console.layout import HOME
 
@@ -16,7 +27,7 @@ ADMIN_HOME = HOME
 
 def install_admin(app: FastAPI, *, public_pages: bool) -> None:
     """Add the console's pages; without a session, browsers are redirected to sign in and other clients get 401."""
-    for page in (sign_in, overview, candidates, bulk, candidate, approvals, activity, webhooks):
+    for page in (sign_in, overview, candidates, bulk, candidate, approvals, jobs, job, activity, webhooks):
         app.router.routes += page.router.routes
     if public_pages:
         app.router.routes += candidate.status_link_router.routes

@@ -36,6 +36,8 @@ CANDIDATE = f"{CANDIDATES}/{{candidate_id}}"
 SELECTED = f"{CANDIDATES}/marked"
 APPROVALS = f"{HOME}/approvals"
 ACTIVITY = f"{HOME}/activity"
+JOBS = f"{HOME}/jobs"
+JOB = f"{JOBS}/{{job_id}}"
 WEBHOOKS = f"{HOME}/webhooks"
 WEBHOOK = f"{WEBHOOKS}/{{webhook_id}}"
 

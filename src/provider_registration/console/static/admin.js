@@ -50,59 +50,30 @@ if (marks) {
   showMarks();
 }
 
-// -- deciding several candidates, with one request and one result for each --------------------------------------------
+// -- the progress of a job --------------------------------------------------------------------------------------------
 
-for (const form of document.querySelectorAll("form[data-bulk]")) {
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (form.dataset.begun) return;
-    form.dataset.begun = "yes";
-    const typed = new FormData(form);
-    typed.delete("mark");
-    const rows = [...form.querySelectorAll("li[data-candidate]")];
-    const box = form.querySelector("[data-progress]");
-    const bar = box.querySelector("progress");
-    const text = box.querySelector("[data-progress-text]");
-    const list = form.action.slice(0, form.action.lastIndexOf("/marked/"));
-    box.hidden = false;
-    box.scrollIntoView({ block: "nearest" });
-    let done = 0;
-    for (const [index, row] of rows.entries()) {
-      text.textContent = `${index} of ${rows.length}`;
-      const outcome = await decide(`${list}/${row.dataset.candidate}/${form.dataset.bulk}`, typed, row.dataset.version);
-      if (outcome === null) {
-        form.submit();
-        return;
-      }
-      const cell = row.querySelector("[data-result]");
-      cell.className = `marked-result result-${outcome.kind}`;
-      cell.textContent = outcome.text;
-      done += outcome.is_done;
-      bar.value = index + 1;
-    }
-    text.textContent = `${done} of ${rows.length} decided`;
-    document.querySelector("h1").textContent = text.textContent;
-    for (const part of document.querySelectorAll("[data-until-done]")) part.hidden = true;
-    form.querySelector("[data-busy]").hidden = true;
-    const back = form.querySelector("[data-when-done]");
-    back.textContent = back.dataset.whenDone;
-    back.focus();
-  });
-}
+const PROGRESS_MILLISECONDS = 2000;
 
-// The outcome in the response; null if the whole form must be sent, to show its errors or the sign-in page.
-async function decide(url, typed, version) {
-  const body = new URLSearchParams(typed);
-  body.set("version", version);
+async function showProgress() {
   try {
-    const response = await fetch(url, { method: "POST", body, headers: { Accept: "application/json" } });
-    if (response.status === 401 || response.status === 422) return null;
-    const outcome = await response.json();
-    return response.ok ? outcome : { kind: "danger", text: outcome.detail, is_done: false };
+    const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (response.ok && !response.redirected) {
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      for (const part of document.querySelectorAll("[data-part]")) {
+        const now = page.querySelector(`[data-part="${part.dataset.part}"]`);
+        if (now && now.innerHTML !== part.innerHTML) part.replaceChildren(...now.childNodes);
+      }
+    }
   } catch {
-    return { kind: "danger", text: "No response. Review it again before you decide.", is_done: false };
+    // the next look may succeed
   }
+  followJob();
 }
+
+function followJob() {
+  if (document.querySelector("[data-unfinished]")) setTimeout(showProgress, PROGRESS_MILLISECONDS);
+}
+followJob();
 
 // -- keys -------------------------------------------------------------------------------------------------------------
 
