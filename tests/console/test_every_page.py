@@ -40,13 +40,14 @@ COMPANIES = {
     "agrumi": {"company_name": "Agrumi Cutrufo S.r.l.", "location": "Catania, Italia", "products": ["oranges"]},
 }
 
-# A job that no process knows how to work on.
+# A job; while it is running, no process knows how to work on it.
 ADD_JOB = """
     WITH job AS (
         INSERT INTO jobs (id, kind, state, actor_kind, actor_id, parameters, is_partial, total, done, summary,
                           cancel_reason, ended_at, due_at)
-        SELECT gen_random_uuid(), 'candidates.screen', $1, 'user', id, CASE WHEN $1 = 'running' THEN '{}' END, true, 40,
-               3, '{"approved": 2, "billing-paused": 1}', CASE WHEN $1 = 'cancelled' THEN 'asked' END,
+        SELECT gen_random_uuid(), CASE $1 WHEN 'running' THEN 'candidates.screen' ELSE 'candidates.approve' END, $1,
+               'user', id, CASE WHEN $1 = 'running' THEN CAST('{}' AS jsonb) END, true, 40, 3,
+               '{"approved": 2, "billing-paused": 1}', CASE WHEN $1 = 'cancelled' THEN 'asked' END,
                CASE WHEN $1 = 'cancelled' THEN now() END, CASE WHEN $1 = 'running' THEN now() END
         FROM users WHERE role = 'admin' LIMIT 1
         RETURNING id
@@ -87,7 +88,7 @@ async def companies(register, admin, shared_billing_url, settings):
 
 
 async def some_jobs(admin, register, database_url):
-    """A job that is done, with candidates that could not be decided, and one that is running and one that was stopped."""
+    """A job that is done, with candidates that could not be decided, one that is running, and one that was stopped."""
     made = [
         await register(company_name=f"{name} KG") for name in ("Altes Land", "Niederelbe", "Vierlande", "Obsthof Jork")
     ]
