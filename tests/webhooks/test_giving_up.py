@@ -66,8 +66,10 @@ async def disabled(staff, webhook_id):
 async def test_a_410_is_recorded_and_told(mailing, box):
     async with receiving(answer(410)) as receiver:
         webhook = await mailing.add(receiver, "/hook?token=secret")
+        added = await mailing.webhook(webhook)
         await mailing.register()
         await disabled(mailing, webhook)
+        assert (await mailing.webhook(webhook))["updated_at"] > added["updated_at"]
 
         assert await mails(box, 1) == [f"Webhook disabled: 127.0.0.1:{receiver.port}"]
 

@@ -162,7 +162,8 @@ RECORD_FAILURE = text("""
         SET failing_since = decided.failing_since,
             last_failure_at = clock_timestamp(),
             warned_at = coalesce(decided.warned_before, CASE WHEN decided.is_warned THEN clock_timestamp() END),
-            disabled_reason = decided.disabled_reason
+            disabled_reason = decided.disabled_reason,
+            updated_at = CASE WHEN decided.disabled_reason IS NULL THEN updated_at ELSE clock_timestamp() END
         FROM decided
         WHERE webhooks.id = decided.id
         RETURNING webhooks.id, webhooks.failing_since, webhooks.disabled_reason,
