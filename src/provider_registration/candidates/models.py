@@ -14,8 +14,9 @@ from sqlalchemy import Row, RowMapping
 
 from provider_registration.audit.models import Actor
 from provider_registration.candidates.company import FACTS, Company, Product
-from provider_registration.candidates.search_text import ERASED_DOMAIN, search_text
+from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.status_secrets import hash_of_secret
+from provider_registration.db.statements import ERASED_DOMAIN
 from provider_registration.web.text import canonical_email
 
 MAX_STATUS_LINKS = 20  # in e-mails about one candidate

@@ -7,7 +7,7 @@ from sqlalchemy import DateTime, Float, Text, bindparam, text
 from provider_registration.candidates.company import FACTS
 from provider_registration.candidates.models import LONGEST_SECONDS, MAX_STATUS_LINKS
 from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
-from provider_registration.db.statements import statement
+from provider_registration.db.statements import ERASED_EMAIL, statement
 
 INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # sessions are in UTC
 
@@ -279,7 +279,8 @@ FIND_APPLICATION = statement(
 # Add a link to a candidate's status page beside the others; only the hash of its secret is stored. The oldest one
 # stays, and the next oldest end if there are many. No row if the personal data was erased: FOR SHARE waits for an
 # erasure; one that waits for this statement ends this link too, by its trigger.
-ADD_STATUS_LINK = text("""
+ADD_STATUS_LINK = statement(
+    """
     WITH ended AS (
         DELETE FROM status_links
         WHERE secret_hash IN (
@@ -296,21 +297,24 @@ ADD_STATUS_LINK = text("""
     INSERT INTO status_links (secret_hash, candidate_id)
     SELECT decode(:status_secret_hash, 'hex'), id
     FROM candidates
-    WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'
+    WHERE id = :candidate_id AND contact_email <> {erased_email}
     FOR SHARE
     RETURNING candidate_id
-""").bindparams(others=MAX_STATUS_LINKS - 2)
+    """,
+    erased_email=ERASED_EMAIL,
+).bindparams(others=MAX_STATUS_LINKS - 2)
 
 # End one of these links.
 END_STATUS_LINK = text("DELETE FROM status_links WHERE secret_hash = decode(:status_secret_hash, 'hex')")
 
 # Replace a candidate's status secret, unless its personal data was erased; only its hash, in hexadecimal, is stored. A
 # trigger ends the links in e-mails.
-REPLACE_STATUS_SECRET = text("""
+REPLACE_STATUS_SECRET = statement(
+    """
     WITH replaced AS (
         UPDATE candidates
         SET status_secret_hash = decode(:status_secret_hash, 'hex')
-        WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'
+        WHERE id = :candidate_id AND contact_email <> {erased_email}
         RETURNING id, version
     ), recorded AS (
         INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version)
@@ -318,7 +322,9 @@ REPLACE_STATUS_SECRET = text("""
         FROM replaced
     )
     SELECT id FROM replaced
-""")
+    """,
+    erased_email=ERASED_EMAIL,
+)
 
 # Some candidates without a search text, written by an older release.
 FIND_WITHOUT_SEARCH_TEXT = text("""

@@ -8,8 +8,9 @@ import unicodedata
 
 from anyascii import anyascii
 
+from provider_registration.db.statements import ERASED_DOMAIN
+
 MAX_FIELD_LENGTH = 1000  # characters of one field after transliteration, which can turn one into a whole word
-ERASED_DOMAIN = "@erased.invalid"  # of the placeholder for an erased e-mail address
 SHORTEST_PART = 3  # letters of a word that is matched inside others: PostgreSQL's index uses trigrams
 
 # Apostrophes are removed: O'Neil and ONeil are one word, and transliteration uses them too. Other signs separate words.

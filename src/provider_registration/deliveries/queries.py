@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from provider_registration.db.statements import statement
+from provider_registration.db.statements import ERASED_EMAIL, statement
 
 # Targets of a kind with a message that is due, the one that waited longest first. Each target costs one look into the
 # index, however many messages wait for it.
@@ -66,9 +66,10 @@ CLAIM_DELIVERIES = text("""
 
 # Record the outcome of an attempt, unless its lease ended and another process took it over. Of a response about the
 # erased candidate :candidate_id only the status is kept; FOR KEY SHARE waits for an erasure.
-RECORD_OUTCOME = text("""
+RECORD_OUTCOME = statement(
+    """
     WITH erased AS MATERIALIZED (
-        SELECT contact_email = 'erased-' || id || '@erased.invalid' AS is_erased
+        SELECT contact_email = {erased_email} AS is_erased
         FROM candidates
         WHERE id = CAST(:candidate_id AS uuid)
         FOR KEY SHARE
@@ -82,7 +83,9 @@ RECORD_OUTCOME = text("""
             WHEN CAST(:state AS text) = 'pending' THEN clock_timestamp() + make_interval(secs => :retry_after)
         END
     WHERE id = :delivery_id AND state = 'delivering' AND next_attempt_at = :lease_ends_at
-""")
+    """,
+    erased_email=ERASED_EMAIL,
+)
 
 # Give a claimed message back as it was before, with another error if there is one, to be claimed again later.
 RELEASE_DELIVERY = text("""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from provider_registration.candidates.models import MAX_STATUS_LINKS
+from provider_registration.db.statements import ERASED_EMAIL, ERASED_EMAIL_OF_CANDIDATE, statement
 
 # Subscription of the dispatcher: e-mails to companies about their applications. Nothing is sent about what another
 # release or a change by hand did.
@@ -71,14 +72,18 @@ MAKE_DIGEST = text("""
 """)
 
 # The company that an e-mail goes to; no row if its personal data was erased.
-FIND_APPLICANT = text("""
+FIND_APPLICANT = statement(
+    """
     SELECT company_name, contact_email, language, rejection_reason
     FROM candidates
-    WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'
-""")
+    WHERE id = :candidate_id AND contact_email <> {erased_email}
+    """,
+    erased_email=ERASED_EMAIL,
+)
 
 # The newest of the applications with positions after :after up to :until, and how many there are; not the erased ones.
-FIND_NEW_APPLICATIONS = text("""
+FIND_NEW_APPLICATIONS = statement(
+    """
     SELECT candidates.id AS candidate_id, company_name, candidates.created_at, count(*) OVER () AS total
     FROM event_positions AS numbered
     JOIN candidate_events AS event ON event.id = numbered.event_id
@@ -86,10 +91,12 @@ FIND_NEW_APPLICATIONS = text("""
     WHERE numbered.position > :after AND numbered.position <= :until
       AND event.type = 'candidate.registered'
       AND NOT event.data ? 'backfilled'
-      AND contact_email <> 'erased-' || candidates.id || '@erased.invalid'
+      AND contact_email <> {erased_email}
     ORDER BY numbered.position DESC
     LIMIT :limit
-""")
+    """,
+    erased_email=ERASED_EMAIL_OF_CANDIDATE,
+)
 
 # How many candidates are pending.
 COUNT_PENDING = text("""

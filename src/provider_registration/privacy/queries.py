@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from provider_registration.db.statements import ERASED_EMAIL, statement
+
 # The data held about the company with an e-mail address, without the user who decided, the hash of its status secret
 # and its search text, which repeats the rest.
 EXPORT_CANDIDATE = text("""
@@ -66,11 +68,12 @@ HAS_UNFINISHED_APPROVAL = text("""
 # Erase a candidate's personal data, the errors of its approvals and messages, and its status link; a trigger deletes
 # links in e-mails. Counted facts and the decision stay; a pending candidate is rejected. The name of an approved one
 # stays too: it is the provider's name in billing. `updated_at` is the time of the decision; erasure does not change it.
-ERASE_CANDIDATE = text("""
+ERASE_CANDIDATE = statement(
+    """
     WITH erased AS (
         UPDATE candidates
-        SET contact_email = 'erased-' || id || '@erased.invalid',
-            contact_email_canonical = 'erased-' || id || '@erased.invalid',
+        SET contact_email = {erased_email},
+            contact_email_canonical = {erased_email},
             company_name = CASE status WHEN 'approved' THEN company_name ELSE 'erased' END,
             phone = NULL,
             location = NULL,
@@ -98,14 +101,17 @@ ERASE_CANDIDATE = text("""
         UPDATE approval_events SET detail = NULL WHERE candidate_id = :candidate_id
     )
     SELECT status FROM erased
-""")
+    """,
+    erased_email=ERASED_EMAIL,
+)
 
 # Erase a user's personal data and disable the user; events keep the user's ID.
-ERASE_USER = text("""
+ERASE_USER = statement(
+    """
     WITH erased AS (
         UPDATE users
-        SET email = 'erased-' || id || '@erased.invalid',
-            email_canonical = 'erased-' || id || '@erased.invalid',
+        SET email = {erased_email},
+            email_canonical = {erased_email},
             password_hash = '!',
             disabled_at = coalesce(disabled_at, now()),
             updated_at = now()
@@ -116,4 +122,6 @@ ERASE_USER = text("""
         SELECT 'user.erased', 'service', 'user', id FROM erased
     )
     SELECT id FROM erased
-""")
+    """,
+    erased_email=ERASED_EMAIL,
+)

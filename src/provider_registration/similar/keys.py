@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from provider_registration.candidates.matching import word_keys
-from provider_registration.candidates.search_text import ERASED_DOMAIN
+from provider_registration.db.statements import ERASED_DOMAIN
 from provider_registration.similar.contacts import company_domain, phone_ending
 from provider_registration.similar.names import core_words
 

@@ -294,7 +294,7 @@ MUTANTS = (
     Mutant(
         "erased companies get mails",
         MAILS + "queries.py",
-        "WHERE id = :candidate_id AND contact_email <> 'erased-' || id || '@erased.invalid'",
+        "WHERE id = :candidate_id AND contact_email <> {erased_email}",
         "WHERE id = :candidate_id",
         (f"{SENDING}::test_erased_people_get_no_mail",),
     ),
