@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 
 from provider_registration.candidates import search as candidate_search
+from provider_registration.db.database import Database
+from provider_registration.similar.filling import fill_keys
 from provider_registration.statistics import service as statistics
 from tests.chromium import text_of
 
@@ -126,18 +128,127 @@ async def test_an_invalid_url_is_an_error_page(admin, query):
     assert "The request failed" in text_of(page)
 
 
-async def test_words_that_very_many_have_are_looked_up_in_part_and_the_page_says_so(admin, register, word, monkeypatch):
-    monkeypatch.setattr(candidate_search, "MAX_MATCHES", 2)
+async def test_words_that_very_many_have_are_ranked_in_part_and_the_page_says_so(admin, register, word, monkeypatch):
+    monkeypatch.setattr(candidate_search, "MAX_RELEVANT", 2)
+    monkeypatch.setattr("provider_registration.console.candidates.MAX_RELEVANT", 2)
     for number in range(3):
         await register(company_name=f"{word} no{number}")
 
-    assert "some may not be shown" in text_of(await admin.open(f"/admin/candidates?search={word}"))
-    page = await admin.open(f"/admin/candidates?search={word}&status=approved")
-    assert "some may not be shown" in text_of(page)
-    assert "Downloads all rows" not in text_of(page)  # about the export
-    exact = text_of(await admin.open(f"/admin/candidates?search={word}+no1"))
-    assert "some may not be shown" not in exact
-    assert "Downloads all rows" in exact
+    page = await admin.open(f"/admin/candidates?search={word}")
+    sorted_by_name = await admin.open(f"/admin/candidates?search={word}&order=company_name")
+
+    assert (len(names_in(page)), len(names_in(sorted_by_name))) == (2, 3)
+    assert "of 3 candidates" in text_of(page)
+    assert "3 candidates" in text_of(sorted_by_name)
+    assert "The best" not in text_of(sorted_by_name)
+
+
+async def test_a_typing_error_finds_the_company_after_those_without_one(admin, register, settings, word):
+    letters = "".join(chr(ord("g") + int(digit, 16)) for digit in word[1:])
+    wrong = letters[:4] + letters[5] + letters[4] + letters[6:]
+    await register(company_name=f"Obst {letters}")
+    await register(company_name=f"Obst {wrong}")
+    database = Database(settings.database_url, pool_size=1)
+    while await fill_keys(database):
+        pass
+    await database.close()
+
+    page = await admin.open(f"/admin/candidates?search={wrong}+obst")
+
+    assert names_in(page) == [f"Obst {wrong}", f"Obst {letters}"]
+
+
+async def test_the_list_is_filtered_and_counted(admin, register, word):
+    for trucks in (1, 5, 9):
+        await register(company_name=f"{word} {trucks}", truck_count=trucks, capacity_tons_per_day=10 * trucks)
+
+    for filters, expected in {
+        "trucks_min=5": [5, 9],
+        "trucks_max=5": [1, 5],
+        "capacity_min=50&capacity_max=89": [5],
+        "registered_from=2000-01-01&registered_to=2000-01-02": [],
+        "registered_from=2000-01-01&decided_from=": [1, 5, 9],
+        "decided_from=2000-01-01": [],
+        f"decided_by={uuid4()}": [],
+    }.items():
+        page = await admin.open(f"/admin/candidates?search={word}&order=truck_count&{filters}")
+        assert names_in(page) == [f"{word} {trucks}" for trucks in expected], filters
+        count = f"{len(expected)} candidate{'s' * (len(expected) != 1)}"
+        assert f"Pending candidates {count}" in text_of(page), filters
+        assert not re.search(r"Approved \d", text_of(page))
+
+
+async def test_who_decided_is_a_filter(admin, viewer, register, word):
+    rejected = await register(company_name=word)
+    await admin.submit(
+        await admin.open(f"/admin/candidates/{rejected['candidate_id']}/reject"), "/reject", choice="none"
+    )
+
+    page = await viewer.open(f"/admin/candidates?search={word}&status=all")
+    [user_id] = re.findall(rf'<option value="([0-9a-f-]+)">{admin.email}</option>', page.text)
+
+    assert names_in(await viewer.open(f"/admin/candidates?status=rejected&search={word}&decided_by={user_id}")) == [
+        word
+    ]
+    assert names_in(await viewer.open(f"/admin/candidates?status=rejected&search={word}&decided_by={uuid4()}")) == []
+
+
+async def test_the_heads_of_columns_sort(admin, register, word):
+    for trucks in (5, 9, 1):
+        await register(company_name=f"{word} {trucks}", truck_count=trucks)
+    page = await admin.open(f"/admin/candidates?search={word}")
+
+    for expected, state in ((["9", "5", "1"], "descending"), (["1", "5", "9"], "ascending")):
+        [address] = re.findall(r'<th scope="col"[^>]*><a href="([^"]+)">Trucks</a>', page.text)
+        page = await admin.open("/admin/candidates" + address.replace("&amp;", "&"))
+        assert [name.rpartition(" ")[2] for name in names_in(page)] == expected
+        assert f'aria-sort="{state}"><a' in page.text
+
+
+async def test_every_way_back_leads_to_the_same_list(admin, register, word):
+    candidate = await register(company_name=word)
+    query = f"trucks_min=1&order=-truck_count&search={word}"
+    await admin.open(f"/admin/candidates?{query}")
+    mark = f"{candidate['candidate_id']}:1"
+
+    pages = [
+        await admin.open(f"/admin/candidates/{candidate['candidate_id']}"),
+        await admin.send("/admin/candidates/marked", {"mark": mark, "decision": "approve"}),
+        await admin.send("/admin/candidates/marked/reject", {"mark": mark, "choice": "none"}),
+    ]
+
+    for page in pages:
+        addresses = [each.replace("&amp;", "&") for each in re.findall(r'href="(/admin/candidates\?[^"]*)"', page.text)]
+        assert addresses
+        for address in addresses:
+            assert sorted(address.partition("?")[2].split("&")) == sorted(query.split("&"))
+    nothing = await admin.send("/admin/candidates/marked", {"decision": "approve"})
+    assert sorted(nothing.headers["Location"].partition("?")[2].split("&")) == sorted(query.split("&"))
+    await admin.open("/admin/candidates")
+    page = await admin.open(f"/admin/candidates/{candidate['candidate_id']}")
+    assert 'href="/admin/candidates" data-key="q"' in page.text
+
+
+@pytest.mark.parametrize("value", ["//evil.example", "\r\nX: y", "a=<script>", "x" * 5000])
+async def test_a_list_cookie_of_someone_else_leads_to_the_plain_list(admin, register, value):
+    candidate = await register()
+    kept = admin.cookies
+    admin.cookies = kept | {"__Host-list": quote(value) if "\r" in value else value}
+
+    page = await admin.open(f"/admin/candidates/{candidate['candidate_id']}")
+
+    admin.cookies = kept
+    assert re.search(r'href="/admin/candidates(\?x*)?" data-key="q"', page.text) or "%0D" in page.text
+
+
+async def test_ready_views_are_urls_of_lists(admin):
+    page = await admin.open("/admin/candidates")
+    [views] = re.findall(r"<summary[^>]*>Views</summary>(.*?)</details>", page.text, re.DOTALL)
+    addresses = re.findall(r'<a href="([^"]+)">', views)
+
+    assert len(addresses) >= 4
+    for address in addresses:
+        assert (await admin.open("/admin/candidates" + address.replace("&amp;", "&"))).status_code == 200
 
 
 async def test_columns_are_chosen_and_remembered(admin, register):
@@ -147,9 +258,9 @@ async def test_columns_are_chosen_and_remembered(admin, register):
 
     page = await admin.submit(page, "/columns", column=["contact_email", "truck_count", "nonsense"])
 
-    assert page.url.query == b"order=newest"
+    assert page.url.query == b"order=-created_at"
     [head] = re.findall(r"<thead>(.*?)</thead>", page.text, re.DOTALL)
-    assert re.findall(r"<th scope=\"col\"[^>]*>([^<]+)</th>", head) == ["Company", "E-mail", "Trucks"]
+    assert re.findall(r"<th scope=\"col\"[^>]*>(?:<a [^>]*>)?([^<]+)<", head) == ["Company", "E-mail", "Trucks"]
     assert "Köln" not in page.text
     del admin.cookies["__Host-columns"]
 

@@ -22,7 +22,7 @@ from provider_registration.candidates.selection import Order as SelectionOrder
 from provider_registration.candidates.selection import Selection
 from provider_registration.console.decisions import MAX_SELECTED, NOTIFY, Outcome, seen_version, wants_mail
 from provider_registration.console.dependencies import DecidingUserDep
-from provider_registration.console.layout import CANDIDATES, JOBS, SELECTED, Layout, LayoutDep
+from provider_registration.console.layout import JOBS, SELECTED, Layout, LayoutDep
 from provider_registration.console.reasons import parse_reason, reason_values
 from provider_registration.jobs.dependencies import JobServiceDep
 from provider_registration.jobs.errors import TooManyJobs
@@ -160,7 +160,7 @@ def _confirmation(
     **values: object,
 ) -> Response:
     if chosen is None:
-        return layout.redirect(CANDIDATES, NONE_SELECTED)
+        return layout.redirect(layout.list_path, NONE_SELECTED)
     return layout.page(
         "bulk.html",
         status=status,
@@ -190,11 +190,11 @@ def _order(form: Form, chosen: Chosen, decision: Decision, reason: str | None) -
 
 async def _start(layout: Layout, order: Order | None, bulk: BulkService, jobs: JobService) -> Response:
     if order is None:
-        return layout.redirect(CANDIDATES, NONE_MATCH)
+        return layout.redirect(layout.list_path, NONE_MATCH)
     try:
         job_id = await bulk.start(order, actor=layout.signed_in.user.actor)
     except TooManyJobs as error:
-        return layout.redirect(CANDIDATES, Outcome("warning", str(error)))
+        return layout.redirect(layout.list_path, Outcome("warning", str(error)))
     stopping: asyncio.Event = layout.request.scope["state"][STOPPING]
     await jobs.wait(job_id, WAIT_SECONDS, stopping)
     return layout.redirect(f"{JOBS}/{job_id}")

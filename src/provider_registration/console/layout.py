@@ -20,6 +20,7 @@ from provider_registration.candidates.models import Candidate
 from provider_registration.console.decisions import Outcome
 from provider_registration.console.dependencies import BrowserUserDep
 from provider_registration.notifications.dependencies import mailing_of
+from provider_registration.pages.cookies import read_cookie
 from provider_registration.pages.flash import FlashMessage, set_flash
 from provider_registration.pages.rendering import Renderer
 from provider_registration.pages.router import RendererDep
@@ -41,6 +42,7 @@ JOB = f"{JOBS}/{{job_id}}"
 WEBHOOKS = f"{HOME}/webhooks"
 WEBHOOK = f"{WEBHOOKS}/{{webhook_id}}"
 
+LIST_COOKIE = "list"  # the query string of the list of candidates that this browser showed last
 AGAIN = "again"  # form field: show the form again with its values and do nothing else
 
 # Pages of the console and the API documents: a sign-in never redirects to another host.
@@ -101,9 +103,16 @@ class Layout:
             billing_pause=self._billing_pause(),
             labels=LABELS,
             sends_mail=mailing_of(self.request).sends,
+            list_url=self.request.scope.get("root_path", "") + self.list_path,
             has_webhooks=services_of(self.request).get(WebhookService).is_on,
             **values,
         )
+
+    @property
+    def list_path(self) -> str:
+        """The list of candidates as this browser showed it last, with its filters and order."""
+        target = safe_target(f"{CANDIDATES}?{read_cookie(self.request, LIST_COOKIE) or ''}").removesuffix("?")
+        return target if target.startswith(CANDIDATES) else CANDIDATES
 
     def redirect(
         self, path: str, outcome: Outcome | None = None, link: str | None = None, link_text: str = ""

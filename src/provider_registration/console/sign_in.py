@@ -17,7 +17,16 @@ from provider_registration.auth.schemas import LoginRequest
 from provider_registration.auth.service import AuthService
 from provider_registration.console.dependencies import BrowserUserDep, FoundUserDep
 from provider_registration.console.errors import CookieMissing
-from provider_registration.console.layout import AGAIN, CANDIDATES, SELECTED, SIGN_IN, SIGN_OUT, page_above, safe_target
+from provider_registration.console.layout import (
+    AGAIN,
+    CANDIDATES,
+    LIST_COOKIE,
+    SELECTED,
+    SIGN_IN,
+    SIGN_OUT,
+    page_above,
+    safe_target,
+)
 from provider_registration.errors import ServiceError
 from provider_registration.pages.cookies import delete_cookie, read_cookie, set_cookie
 from provider_registration.pages.flash import FlashMessage, set_flash
@@ -178,5 +187,6 @@ async def sign_out(signed_in: BrowserUserDep, auth: AuthServiceDep, request: Req
     await auth.logout(signed_in.user)
     response = RedirectResponse(request.scope.get("root_path", "") + SIGN_IN, HTTPStatus.SEE_OTHER)
     delete_cookie(response, SESSION_COOKIE)
+    delete_cookie(response, LIST_COOKIE)
     set_flash(request, response, SIGNED_OUT)
     return response

@@ -23,7 +23,7 @@ INCREMENTS = f"""
     happened AS MATERIALIZED (
         SELECT event.type, event.at, event.actor_id, event.data, candidates.products, candidates.created_at,
                candidates.updated_at, candidates.rejection_reason, CAST(candidates.status AS text) AS status,
-               candidates.contact_email = 'erased-' || candidates.id || '@erased.invalid' AS is_erased,
+               candidates.contact_email = {ERASED_EMAIL_OF_CANDIDATE} AS is_erased,
                event.type = 'candidate.' || candidates.status
                OR event.type = 'candidate.erased'
                   AND candidates.status = 'rejected'
