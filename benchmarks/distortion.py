@@ -61,5 +61,4 @@ def distorted(names: Sequence[str], count: int, seed: int) -> list[tuple[str, st
     """Some names, each with what is typed instead: in lower-case ASCII, and distorted in one way."""
     rng = random.Random(seed)  # noqa: S311 - no secret
     some = rng.sample(list(names), count)
-    made = [(name, " ".join(rng.choice(DISTORTIONS)(words_of(name), rng))) for name in some]
-    return made
+    return [(name, " ".join(rng.choice(DISTORTIONS)(words_of(name), rng))) for name in some]

@@ -118,8 +118,9 @@ async def report(browsing: BrowsingService) -> list[str]:
         "|---|--:|--:|--:|",
         _line(f"{QUERIES} distorted names", times),
     ]
-    for typed in OTHER_SEARCHES:
-        lines.append(_line(f"`{typed}`", [(await searched(browsing, typed))[1] for _ in range(20)]))
+    lines += [
+        _line(f"`{typed}`", [(await searched(browsing, typed))[1] for _ in range(20)]) for typed in OTHER_SEARCHES
+    ]
     return [
         *lines,
         "",

@@ -11,7 +11,7 @@ import json
 from sqlalchemy import Date, Text, bindparam, text
 
 from provider_registration.candidates.models import STANDARD_REASONS
-from provider_registration.db.statements import statement
+from provider_registration.db.statements import ERASED_EMAIL_OF_CANDIDATE, statement
 from provider_registration.statistics.models import OTHERS, OUTCOMES, SERVICE, Reason
 
 REASONS = bindparam("reasons", json.dumps({reason: code for code, reason in STANDARD_REASONS.items()}), type_=Text)
