@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from passlib.hash import argon2
 
 from provider_registration import __version__, app
+from provider_registration.auth.keys import is_api_key
 from provider_registration.cli import main
 from provider_registration.db import migrations
 from provider_registration.settings import Settings
@@ -428,6 +429,54 @@ async def test_ending_sessions_ends_everybodys(call, own_database_url):
     assert (first.stdout, second.stdout) == ("Sessions ended: 2\n", "Sessions ended: 0\n")
     assert await connection.fetchval("SELECT count(*) FROM sessions WHERE revoked_at IS NULL") == 0
     await connection.close()
+
+
+async def test_api_keys_are_created_listed_and_revoked(call, own_database_url):
+    created = await call(
+        *("api-keys", "create", "ERP import", "--role", "auditor", "--expires-at", "2999-01-01T00:00:00Z"),
+        DATABASE_URL=own_database_url,
+    )
+    key = created.stdout.rstrip("\n")
+    assert is_api_key(key), created.output
+    connection = await asyncpg.connect(own_database_url)
+    row = await connection.fetchrow("SELECT * FROM api_keys")
+    assert (row["name"], row["role"], row["created_by"]) == ("ERP import", "auditor", None)
+    assert row["expires_at"].year == 2999
+
+    listed = await call("api-keys", "list", DATABASE_URL=own_database_url)
+    revoked = await call("api-keys", "revoke", str(row["id"]), DATABASE_URL=own_database_url)
+
+    [line] = listed.stdout.splitlines()
+    for word in (str(row["id"]), key[:12], "auditor", "active", "never used", "ERP import"):
+        assert word in line
+    assert revoked.exit_code == 0
+    assert " revoked " in (await call("api-keys", "list", DATABASE_URL=own_database_url)).stdout
+    acts = await connection.fetch("SELECT type, actor_kind, subject_id FROM audit_events ORDER BY id")
+    assert [tuple(act) for act in acts] == [
+        ("api_key.created", "service", row["id"]),
+        ("api_key.revoked", "service", row["id"]),
+    ]
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("create", " ", "--role", "admin"), "1 to 100 characters"),
+        (("create", "ERP", "--role", "owner"), "owner"),
+        (("create", "ERP"), "--role"),
+        (("create", "ERP", "--role", "viewer", "--expires-at", "tomorrow"), "2027-03-14T00:00:00Z"),
+        (("create", "ERP", "--role", "viewer", "--expires-at", "2020-01-01T00:00:00Z"), "in the future"),
+        (("revoke", "c1a5e0d2-7b34-4f3a-8a6e-2f5f2d7c11aa"), "no API key"),
+        (("revoke", "1"), "UUID"),
+    ],
+)
+async def test_an_api_key_that_cannot_be_is_a_sentence(call_here, arguments, said):
+    result = await call_here("api-keys", *arguments)
+
+    assert result.exit_code != 0
+    assert said in result.stderr
+    assert not result.stdout
 
 
 @pytest.mark.parametrize("arguments", [("set-password", "--password-stdin"), ("disable-user",)])

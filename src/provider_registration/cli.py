@@ -8,15 +8,21 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 import click
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import ProgrammingError
 
 from provider_registration import __version__, preflight, serving
+from provider_registration.api_keys.models import MAX_NAME_LENGTH, ApiKey
+from provider_registration.api_keys.schemas import Name as KeyName
+from provider_registration.api_keys.service import ApiKeyService
 from provider_registration.app import create_app
+from provider_registration.audit.models import SERVICE
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.errors import UnacceptablePassword
 from provider_registration.auth.models import Role
@@ -32,6 +38,8 @@ from provider_registration.pages.errors import UnusableTranslation
 from provider_registration.privacy.errors import PersonalDataError
 from provider_registration.privacy.service import erase_person, export_person
 from provider_registration.settings import DatabaseSettings, Settings
+from provider_registration.web.instants import Instant
+from provider_registration.web.pagination import MAX_LIMIT, MAX_OFFSET, Page
 from provider_registration.web.text import EmailAddress
 
 CHECK_AGAIN_SECONDS = 2.0
@@ -265,6 +273,62 @@ def end_sessions() -> None:
     click.echo(f"Sessions ended: {_with_users(lambda users: users.end_all_sessions())}")
 
 
+@main.group()
+def api_keys() -> None:
+    """Create, list and revoke the API keys of programs."""
+
+
+def _key_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return TypeAdapter(KeyName).validate_python(value)
+    except ValidationError:
+        raise click.BadParameter(f"must have 1 to {MAX_NAME_LENGTH} characters") from None
+
+
+def _instant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return TypeAdapter(Instant).validate_python(value) if value else None
+    except ValidationError:
+        raise click.BadParameter("is not a time such as 2027-03-14T00:00:00Z") from None
+
+
+@api_keys.command("create")
+@click.argument("name", callback=_key_name)
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+@click.option("--expires-at", callback=_instant, metavar="TIME", help="such as 2027-03-14T00:00:00Z; default: never")
+def create_api_key(name: str, role: str, expires_at: datetime | None) -> None:
+    """Create a key for the program NAME, and print it: it is shown only now."""
+    created = _with_api_keys(lambda service: service.create(name, Role(role), expires_at, actor=SERVICE))
+    click.echo(f"API key {created.api_key.api_key_id} ({created.api_key.prefix}…) is valid now.", err=True)
+    click.echo(created.key)
+
+
+@api_keys.command("list")
+def list_api_keys() -> None:
+    """List the keys, newest first, with their ID, prefix, role, state, last use and name."""
+    for key in _with_api_keys(_all_keys):
+        used = f"used {key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never used"
+        click.echo(f"{key.api_key_id}  {key.prefix}…  {key.role:7}  {key.state:7}  {used:25}  {key.name}")
+
+
+async def _all_keys(service: ApiKeyService) -> list[ApiKey]:
+    found, total = await service.page(Page(MAX_LIMIT))
+    while len(found) < min(total, MAX_OFFSET):
+        more, total = await service.page(Page(MAX_LIMIT, len(found)))
+        found += more
+        if not more:
+            break
+    return found
+
+
+@api_keys.command("revoke")
+@click.argument("api_key_id", type=click.UUID)
+def revoke_api_key(api_key_id: UUID) -> None:
+    """Revoke the key with the ID API_KEY_ID. It stops working within a second."""
+    _with_api_keys(lambda service: service.revoke(api_key_id, actor=SERVICE))
+    click.echo(f"API key {api_key_id} is revoked.")
+
+
 @main.command()
 @email_argument
 def export_data(email: str) -> None:
@@ -353,6 +417,11 @@ def _warn_without_admin() -> None:
 def _with_users(work: Callable[[UserDirectory], Awaitable[_Result]]) -> _Result:
     """Run `work` with the user directory; turn expected errors into messages."""
     return _report_errors(lambda: _call_with_users(_database_url(), work))
+
+
+def _with_api_keys(work: Callable[[ApiKeyService], Awaitable[_Result]]) -> _Result:
+    """Run `work` with the service of API keys; turn expected errors into messages."""
+    return _with_database(lambda database: work(ApiKeyService(database)))
 
 
 def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:

@@ -83,8 +83,9 @@ async def companies(register, admin, shared_billing_url, settings):
             await admin.submit(await admin.open(f"{paths[name]}/approve"), "/approve")
         await leave_in_doubt(admin, sandbox, paths["agrumi"])
     await keep_waiting(settings.database_url.replace("+asyncpg", ""))
-    paths |= await some_jobs(admin, register, settings.database_url.replace("+asyncpg", ""))
-    return paths | {"webhook": await a_webhook(admin, settings.database_url.replace("+asyncpg", ""))}
+    database_url = settings.database_url.replace("+asyncpg", "")
+    paths |= await some_jobs(admin, register, database_url)
+    return paths | {"webhook": await a_webhook(admin, database_url), "api_key": await an_api_key(database_url)}
 
 
 async def some_jobs(admin, register, database_url):
@@ -139,6 +140,26 @@ async def a_webhook(admin, database_url):
     return f"/admin/webhooks/{webhook}"
 
 
+async def an_api_key(database_url):
+    """A key that is used, an expired one, a revoked one, and one with a long name."""
+    connection = await asyncpg.connect(database_url)
+    [used, *_] = await connection.fetch("""
+        INSERT INTO api_keys
+            (name, key_hash, prefix, role, created_at, created_by, expires_at, revoked_at, last_used_at)
+        SELECT name, sha256(convert_to(name || random(), 'UTF8')), prefix, role, now() - interval '100 days',
+               (SELECT id FROM users ORDER BY created_at DESC LIMIT 1), now() + expires, now() + revoked, now() + used
+        FROM (VALUES
+            ('ERP import', 'prk_9fK2mX7q', 'admin', NULL, NULL, interval '-2 min'),
+            ('Dashboard', 'prk_b71LmQ0z', 'viewer', interval '-2 days', NULL, interval '-3 days'),
+            ('Old export', 'prk_Zx81Hq2m', 'auditor', interval '90 days', interval '-1 day', NULL),
+            (repeat('W', 100), 'prk_WWWWWWWW', 'viewer', interval '90 days', NULL, NULL)
+        ) AS keys (name, prefix, role, expires, revoked, used)
+        RETURNING id::text
+    """)
+    await connection.close()
+    return f"/admin/api-keys/{used['id']}"
+
+
 @pytest.fixture(scope="module", autouse=True)
 async def no_webhooks_afterwards(settings):
     yield
@@ -159,6 +180,14 @@ async def keep_waiting(database_url):
     connection = await asyncpg.connect(database_url)
     await connection.execute("UPDATE approval_intents SET next_attempt_at = now() + interval '1 h'")
     await connection.close()
+
+
+async def add_a_key(page: Page) -> None:
+    await page.get_by_label("Name").fill("ERP import")
+    await page.get_by_label("Auditor").check()
+    await page.get_by_label("Last day").fill("2999-12-31")
+    await page.get_by_role("button", name="Add API key").click()
+    await page.get_by_text("It is shown only once").wait_for()
 
 
 async def select_two(page: Page) -> None:
@@ -254,6 +283,10 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "webhook-secret": ("{webhook}/rotate", make_secret),
     "webhook-replay": ("{webhook}/replay", None),
     "webhook-delete": ("{webhook}/delete", None),
+    "api-keys": ("/admin/api-keys", None),
+    "api-key-wrong": ("/admin/api-keys/new", send_nothing),
+    "api-key-created": ("/admin/api-keys/new", add_a_key),
+    "api-key-revoke": ("{api_key}/revoke", None),
     "error": ("/admin/nothing", None),
 }
 

@@ -21,6 +21,7 @@ PATH_PARAMETERS = {
     "{job_id}": "2c4e6a80-0b8f-4c43-9f0e-6a1f5f2d7c44",
     "{webhook_id}": "9a1f5c52-0b8f-4c43-9f0e-6a1f5f2d7c33",
     "{delivery_id}": "1",
+    "{api_key_id}": "c1a5e0d2-7b34-4f3a-8a6e-2f5f2d7c11aa",
 }
 
 
@@ -72,7 +73,8 @@ async def test_auditors_read_what_admins_read_and_viewers_less(viewer, auditor, 
     of_admins = {
         path
         for path in paths_by_method["GET"]
-        if path.endswith(("/approve", "/reject", "/resolve", "-link")) or path.startswith("/admin/webhooks")
+        if path.endswith(("/approve", "/reject", "/resolve", "-link"))
+        or path.startswith(("/admin/webhooks", "/admin/api-keys"))
     }
     for path in set(paths_by_method["GET"]) - of_admins:
         real = path.replace(PATH_PARAMETERS["{candidate_id}"], candidate["candidate_id"])

@@ -55,6 +55,11 @@ class Actor:
     id: UUID | None
     name: str | None = None
 
+    @property
+    def shown_name(self) -> str | None:
+        """The name for people, which says so if it is that of a key."""
+        return f"{self.name} (API key)" if self.name and self.kind is ActorKind.API_KEY else self.name
+
     @classmethod
     def user(cls, user_id: UUID) -> Actor:
         """A member of staff."""

@@ -168,4 +168,4 @@ class Decisions:
     async def _decided_by(self, candidate: Candidate) -> str | None:
         """Who decided; None if that is not recorded."""
         page = await self._events.of_candidate(candidate.candidate_id, limit=MAX_LIMIT)
-        return next((event.actor.name for event in page.events if event.type in DECISIONS), None)
+        return next((event.actor.shown_name for event in page.events if event.type in DECISIONS), None)

@@ -70,9 +70,7 @@ def actor_of(event: Activity) -> str:
     """Who did it."""
     if event.type is AuditType.SESSION_FAILED:
         return "Unknown"
-    if event.actor.kind is ActorKind.API_KEY and event.actor.name:
-        return f"{event.actor.name} (API key)"
-    return event.actor.name or ACTORS.get(event.actor.kind, "Unknown")
+    return event.actor.shown_name or ACTORS.get(event.actor.kind, "Unknown")
 
 
 def details_of(event: Activity) -> str:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from provider_registration.console import (
     activity,
+    api_keys,
     approvals,
     bulk,
     candidate,
@@ -27,7 +28,7 @@ ADMIN_HOME = HOME
 
 def install_admin(app: FastAPI, *, public_pages: bool) -> None:
     """Add the console's pages; without a session, browsers are redirected to sign in and other clients get 401."""
-    for page in (sign_in, overview, candidates, bulk, candidate, approvals, jobs, job, activity, webhooks):
+    for page in (sign_in, overview, candidates, bulk, candidate, approvals, jobs, job, activity, webhooks, api_keys):
         app.router.routes += page.router.routes
     if public_pages:
         app.router.routes += candidate.status_link_router.routes

@@ -41,6 +41,8 @@ JOBS = f"{HOME}/jobs"
 JOB = f"{JOBS}/{{job_id}}"
 WEBHOOKS = f"{HOME}/webhooks"
 WEBHOOK = f"{WEBHOOKS}/{{webhook_id}}"
+API_KEYS = f"{HOME}/api-keys"
+API_KEY = f"{API_KEYS}/{{api_key_id}}"
 
 LIST_COOKIE = "list"  # the query string of the list of candidates that this browser showed last
 AGAIN = "again"  # form field: show the form again with its values and do nothing else
