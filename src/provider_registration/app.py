@@ -313,7 +313,7 @@ def _caller(signer: TokenSigner, keys: KnownKeys, request: Request) -> str:
     scheme, _, rest = request.headers.get("authorization", "").partition(" ")
     token = rest.strip()  # as FastAPI reads it
     if scheme.lower() == "bearer":
-        if program := keys.find(token):
+        if program := keys.holder(token):
             return str(program.credential_id)
         try:
             return str(signer.verify(token).credential_id)

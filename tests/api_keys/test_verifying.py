@@ -99,6 +99,21 @@ async def test_a_key_is_looked_up_once_a_minute(verifier, counted, create, clock
     assert counted.statements == 2
 
 
+async def test_requests_are_counted_for_a_known_key_until_a_look_up_finds_it_revoked(
+    verifier, known, create, clock, service_database
+):
+    made = await create()
+    assert known.holder(made.key) is None
+    await verifier.find(made.key)
+
+    clock.ahead = 61
+    assert known.holder(made.key).api_key_id == made.api_key.api_key_id
+    await ApiKeyService(service_database).revoke(made.api_key.api_key_id, actor=SERVICE)
+
+    assert await verifier.find(made.key) is None
+    assert known.holder(made.key) is None
+
+
 async def test_unknown_keys_are_not_remembered_and_malformed_ones_not_looked_up(verifier, counted, known):
     unknown = [new_key().key for _ in range(200)]
 

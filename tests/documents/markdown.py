@@ -23,6 +23,8 @@ VARYING = {
     '"delivery_id": "<number>"': re.compile(r'"delivery_id": ?"\d+"'),
     "id: <position>": re.compile(r"(?m)^id: \d+$"),
     '"next_cursor": "<cursor>"': re.compile(r'"next_cursor": ?"[\w-]{32}"'),
+    "<key>": re.compile(r"prk_\w{43}(?!\w)"),
+    "<prefix>": re.compile(r"prk_\w{8}(?!\w)"),
     "<secret of a webhook>": re.compile(r"whsec_[\w+/]{43}="),
     '"duration_ms": 1': re.compile(r'"duration_ms": ?\d+'),
     "<id>": re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),

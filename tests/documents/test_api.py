@@ -110,10 +110,13 @@ def _who(operation: dict[str, Any]) -> str:
         return "anyone"
     if operation["security"] == [{"ScrapeToken": []}]:
         return "Prometheus"
-    if "403" not in operation["responses"]:
-        return "viewer, auditor, admin"
-    [refusal] = operation["responses"]["403"]["content"][PROBLEM_MEDIA_TYPE]["examples"].values()
-    return "auditor, admin" if "auditor" in refusal["value"]["detail"] else "admin"
+    refusals = operation["responses"].get("403", {"content": {PROBLEM_MEDIA_TYPE: {"examples": {}}}})
+    examples = refusals["content"][PROBLEM_MEDIA_TYPE]["examples"]
+    in_person = "; no API key" if "person-required" in examples else ""
+    if "role-not-allowed" not in examples:
+        return "viewer, auditor, admin" + in_person
+    detail = examples["role-not-allowed"]["value"]["detail"]
+    return ("auditor, admin" if "auditor" in detail else "admin") + in_person
 
 
 def test_every_type_of_event_is_explained_and_has_words_in_the_console() -> None:
@@ -345,6 +348,12 @@ async def _webhook(live: Live, url: str = ERP["url"]) -> str:
     return str(response.json()["webhook_id"])
 
 
+async def _api_key(live: Live) -> str:
+    await execute(live.database_url, "DELETE FROM api_keys")
+    response = await live.ask("POST", "/api-keys", {"name": "ERP import", "role": "auditor"})
+    return str(response.json()["api_key_id"])
+
+
 # The preparation of a section's example; a pending candidate by default.
 BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "POST /candidates": _nothing,
@@ -358,6 +367,10 @@ BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "POST /candidates/{candidate_id}/approval/retry": _waiting,
     "POST /candidates/{candidate_id}/approval/resolve": _in_doubt,
     "GET /candidates/{candidate_id}/approval/events": _waiting,
+    "POST /api-keys": _nothing,
+    "GET /api-keys": _api_key,
+    "GET /api-keys/{api_key_id}": _api_key,
+    "DELETE /api-keys/{api_key_id}": _api_key,
     "POST /webhooks": _nothing,
     "GET /webhooks": _webhook,
     "GET /webhooks/{webhook_id}": _webhook,
@@ -419,7 +432,9 @@ async def test_the_example_returns_the_response_shown(example: Example, live: Li
             made = await _webhook(live, f"http://127.0.0.1:{receiver.port}/")
         else:
             made = await BEFORE.get(example.title, _registered)(live)
-        finished = await shell(example.request, CANDIDATE=made, DELIVERY=made, WEBHOOK=made, **live.variables)
+        finished = await shell(
+            example.request, CANDIDATE=made, DELIVERY=made, WEBHOOK=made, API_KEY_ID=made, **live.variables
+        )
 
     assert finished.status == 0, finished.errors
     shown, came = _Answer.read(example.answer), _Answer.read(finished.output)

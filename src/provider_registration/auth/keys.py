@@ -54,15 +54,17 @@ def is_api_key(token: str) -> bool:
 
 
 class KnownKeys:
-    """The keys that were found in the database a short time ago; unknown ones are not remembered."""
+    """The keys that this process found in the database; unknown ones are not remembered."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, tuple[Program, float]] = OrderedDict()  # with the time to forget it
+        self._known: OrderedDict[bytes, tuple[Program, float]] = OrderedDict()  # with the time to look it up again
+
+    def holder(self, token: str) -> Program | None:
+        """The program for which to count a request with this key, which may have been revoked since."""
+        return self._known.get(_hash(token), (None, 0.0))[0] if is_api_key(token) else None
 
     def find(self, token: str) -> Program | None:
-        """The program of a key that is known and has not expired."""
-        if not is_api_key(token):
-            return None
+        """The program of a key that was looked up a short time ago and has not expired."""
         program, until = self._known.get(_hash(token), (None, 0.0))
         return program if program and until > _now() and not program.has_expired else None
 
@@ -74,7 +76,7 @@ class KnownKeys:
             self._known.popitem(last=False)
 
     def forget(self, token: str) -> None:
-        """Forget a key that was revoked."""
+        """Forget a key that no longer works."""
         self._known.pop(_hash(token), None)
 
 
@@ -93,12 +95,14 @@ class KeyVerifier:
         Raises:
             DatabaseUnavailable: unknown.
         """
-        program = self._known.find(token)
-        if program is None and is_api_key(token):
-            program = await self._lookups.do(_hash(token))
-            if program is not None:
-                self._known.remember(token, program)
-        return program if program and not program.has_expired else None
+        if program := self._known.find(token):
+            return program
+        program = await self._lookups.do(_hash(token)) if is_api_key(token) else None
+        if program is None or program.has_expired:
+            self._known.forget(token)
+            return None
+        self._known.remember(token, program)
+        return program
 
     def note_use(self, program: Program) -> None:
         """Note that a program made a request now."""
