@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from provider_registration.api_keys.service import ApiKeyService
 from provider_registration.audit.models import SERVICE
 from provider_registration.auth import keys as keys_module
+from provider_registration.auth import queries
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.keys import MAX_KNOWN, KeyVerifier, KnownKeys, new_key
 from provider_registration.auth.models import Program, Role
@@ -268,4 +271,26 @@ async def test_a_locked_key_keeps_no_other_from_being_written(auth, verifier, cr
         await connection.execute("SELECT FROM api_keys WHERE id = $1 FOR UPDATE", held.api_key.api_key_id)
         await verifier.write_uses()
         assert await database.fetchval(LAST_USED, other.api_key.api_key_id) is not None
+    await connection.close()
+
+
+async def test_the_poll_and_the_look_up_read_few_rows_of_many(own_database_url):
+    connection = await asyncpg.connect(own_database_url)
+    await connection.execute("""
+        INSERT INTO api_keys (name, key_hash, prefix, role, revoked_at)
+        SELECT 'ERP', sha256(convert_to(number::text, 'UTF8')), 'prk_', 'viewer',
+               CASE WHEN number % 2 = 0 THEN now() - interval '1 day' END
+        FROM generate_series(1, 20000) AS number
+    """)
+    await connection.execute("VACUUM ANALYZE api_keys")
+    values = {"last_poll": datetime.now(UTC), "seconds": 60, "hashes": [b"x" * 32]}
+    for statement in (queries.LIST_REVOKED, queries.FIND_API_KEYS):
+        compiled = statement.compile(dialect=dialect.dialect())
+        arguments = [values[name] for name in compiled.positiontup]
+
+        [plan] = json.loads(
+            await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled}", *arguments)
+        )
+
+        assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 20
     await connection.close()

@@ -35,10 +35,11 @@ def _anchor(title: str) -> str:
 def test_commands_exist_with_their_options(name: str) -> None:
     for command, rest in COMMAND.findall(read(name).text):
         assert command in cli.main.commands, command
+        found = cli.main.commands[command]
+        if isinstance(found, click.Group) and (words := rest.split()):
+            assert words[0] in found.commands, f"{command}{rest}"
+            found = found.commands[words[0]]
         known = {
-            option
-            for parameter in cli.main.commands[command].params
-            if isinstance(parameter, click.Option)
-            for option in parameter.opts
+            option for parameter in found.params if isinstance(parameter, click.Option) for option in parameter.opts
         }
         assert {word for word in rest.split() if word.startswith("--")} <= known | {"--help"}, f"{command}{rest}"

@@ -46,6 +46,16 @@ def formatted(**fields):
     return LineFormatter().format(record)
 
 
+async def test_a_line_has_the_id_of_an_api_key(written):
+    api_key_id = uuid4()
+    AccessLog().add(**REQUEST, seconds=0, user_id=None, api_key_id=api_key_id, request_id="abc-1")
+    await asyncio.sleep(0)
+
+    line = json.loads(written[0])
+    assert line["api_key_id"] == str(api_key_id)
+    assert "user_id" not in line
+
+
 @pytest.mark.parametrize("user_id", [None, uuid4()])
 async def test_a_line_is_what_logging_would_make_of_it(written, user_id):
     AccessLog().add(**REQUEST, seconds=0.0123456, user_id=user_id, request_id="abc-1")
