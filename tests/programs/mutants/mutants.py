@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 ATTEMPTS = "tests/approvals/test_attempts.py"
 REVOCATIONS = "tests/auth/test_revocations.py"
+KEYS = "tests/api_keys/test_verifying.py"
 ERASING = "tests/privacy/test_data_requests.py"
 READING = "tests/db/test_reading.py"
 REPLICA = "tests/db/test_read_replica.py"
@@ -96,6 +97,41 @@ MUTANTS = (
         "if _now() - self._polled_at > STALE_SECONDS:",
         "if False:",
         (REVOCATIONS,),
+    ),
+    Mutant(
+        "a known API key that was revoked is accepted",
+        "auth/service.py",
+        "if await self._revocations.is_revoked(program.api_key_id):",
+        "if False:",
+        (KEYS,),
+    ),
+    Mutant(
+        "a known API key never expires",
+        "auth/keys.py",
+        "return program if program and until > _now() and not program.has_expired else None",
+        "return program if program and until > _now() else None",
+        (KEYS,),
+    ),
+    Mutant(
+        "remembered API keys have no limit",
+        "auth/keys.py",
+        "        if len(self._known) > MAX_KNOWN:\n",
+        "        if len(self._known) < 0:\n",
+        (KEYS,),
+    ),
+    Mutant(
+        "API keys create API keys",
+        "auth/dependencies.py",
+        "    if not isinstance(caller, User):\n        raise PersonRequired\n",
+        "",
+        ("tests/api_keys/test_keys.py::test_people_manage_keys_and_their_own_sessions",),
+    ),
+    Mutant(
+        "an approval of an API key is finished in the name of a user",
+        "approvals/queries.py",
+        "coalesce(actor.kind, 'service'), actor.id, event.version,",
+        "'user', actor.id, event.version,",
+        (ATTEMPTS,),
     ),
     Mutant(
         "revocations that are committed late are missed",
