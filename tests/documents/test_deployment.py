@@ -78,7 +78,7 @@ class Roles:
 
     def in_their_names(self, text: str) -> str:
         """The document's text with the names of these roles."""
-        return re.sub(r"\bprovider_registration(?=_api\b|\b)", self.owner, text)
+        return re.sub(r"\bprovider_registration(?=_(?:api|bi)\b|\b)", self.owner, text)
 
 
 @asynccontextmanager
@@ -121,6 +121,27 @@ async def migrated(server_url: str, shell: Shell, commands: str) -> AsyncIterato
     """Migrated roles for tests that do not change the database."""
     async with _made(server_url) as roles:
         yield await _migrate(roles, shell, commands)
+
+
+async def test_a_role_of_reports_reads_only_the_view(
+    server_url: str, own_migrated: Roles, shell: Shell, commands: str
+) -> None:
+    create, grant = (own_migrated.in_their_names(block.text) for block in section("DEPLOYMENT.md", "Reports").blocks)
+    role = f"{own_migrated.owner}_bi"
+    await execute(server_url, create.strip().removesuffix(";"))
+    try:
+        finished = await shell(grant, PATH=commands, OWNER_URL=own_migrated.owner_url)
+        assert finished.status == 0, finished.errors
+        connection = await asyncpg.connect(own_migrated.owner_url)
+        held = "SELECT has_table_privilege($1, $2, 'SELECT')"
+        assert [await connection.fetchval(held, role, name) for name in ("bi_candidates", "candidates")] == [
+            True,
+            False,
+        ]
+        await connection.close()
+        await execute(urlsplit(server_url)._replace(path=f"/{own_migrated.database}").geturl(), f"DROP OWNED BY {role}")
+    finally:
+        await execute(server_url, f"DROP ROLE {role}")
 
 
 @pytest.mark.asvs("V6.3.2")
@@ -267,6 +288,7 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("POST /candidates/{candidate_id}/status-link", candidate_id=ids[3])
     yield await ask("GET /candidates/{candidate_id}/events", candidate_id=ids[3])
     yield await ask("GET /candidates/{candidate_id}/similar", candidate_id=ids[3])
+    yield await ask("GET /statistics")
     yield await ask("GET /audit")
     yield await ask("GET /audit.csv")
     async for answer in _events(service):

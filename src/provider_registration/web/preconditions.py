@@ -20,6 +20,7 @@ HASH_BYTES = 8
 VERSION_TAG = re.compile(r'(?:W/)?"(0|[1-9][0-9]{0,9})(?:-[0-9a-f]{16})?"')
 # Clients may keep these responses, each for one user, and must ask before they use them again.
 REVALIDATED = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
+_RAW_REVALIDATED = [(name.lower().encode(), value.encode()) for name, value in REVALIDATED.items()]
 REVALIDATED_HEADERS = header("Cache-Control", "Keep it, and ask with `If-None-Match`", REVALIDATED["Cache-Control"]) | (
     header("Vary", "Not for another user", REVALIDATED["Vary"])
 )
@@ -77,10 +78,12 @@ class Revalidation:
     def respond(self, content: str, *, tag: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
         """The JSON `content`, or 304 if the client has it; without a `tag`, the tag is a hash of it."""
         tag = tag or f'"{_hash(content)}"'
-        headers = {**REVALIDATED, **(headers or {}), "ETag": tag}
         if self._lines and self._has(tag):
-            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-        return Response(content, HTTPStatus.OK, headers, "application/json")
+            response = Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        else:
+            response = Response(content, headers=headers, media_type="application/json")
+        response.raw_headers += (*_RAW_REVALIDATED, (b"etag", tag.encode()))  # encoded once
+        return response
 
     def _has(self, tag: str) -> bool:
         """Weak comparison (RFC 9110 section 8.8.3.2); our tags have no commas."""
