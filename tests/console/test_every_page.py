@@ -249,6 +249,8 @@ async def type_a_number(page: Page) -> None:
 # The path of each page, with a company's name in braces, and what to do on it.
 PAGES: dict[str, tuple[str, Visit | None]] = {
     "overview": ("/admin", None),
+    "overview-year": ("/admin?period=year", None),
+    "overview-mistake": ("/admin?from=2026-03-02&to=2026-03-01", None),
     "overview-numbers": ("/admin", show_numbers),
     "queue": ("/admin/candidates", None),
     "queue-marked": ("/admin/candidates", select_two),
