@@ -23,7 +23,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse streams bench growth messages screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
+.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse streams bench growth search messages screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -98,6 +98,9 @@ bench: $(DEV)  ## compare this service with others that do the same, for half an
 
 growth: $(DEV)  ## measure the cost of statements in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"
 	$(BIN)/python -m benchmarks.growth $(ARGS)
+
+search: $(DEV)  ## measure searches among 1,000,000 companies, and whether they find the right one
+	$(BIN)/python -m benchmarks.search $(ARGS)
 
 messages: $(DEV)  ## update the translations from the source; TAG=fr starts a French one
 	$(BIN)/python -m tests.messages $(TAG)

@@ -27,6 +27,7 @@ from benchmarks.__main__ import cluster, tell
 from benchmarks.database import PERIOD, connected, fill, places_at, row_id
 from benchmarks.report import RESULTS, commit
 from benchmarks.statements import blocks
+from provider_registration.candidates.selection import Order
 from provider_registration.db import migrations
 from provider_registration.statistics.models import Grouping
 
@@ -36,6 +37,9 @@ SLACK, PAGE_SLACK = 8, 30  # blocks more
 BATCH = 500_000  # rows a statement that fills
 TRIES = 9  # ids or places, of which the median counts
 DEPTH = 0.9
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ORDERS = [order for order in Order if order is not Order.RELEVANCE]
+MOST_TONS, MOST_TRUCKS = 309, 40  # of the rows
 DATABASE = "bench_growth"
 STATISTICS = "032_statistics"  # the migration that counts candidates
 
@@ -89,9 +93,12 @@ async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
         await blocks(connection, *make(0))  # this connection reads the catalogue once
         return median([await blocks(connection, *make(number)) for number in range(TRIES)])
 
-    page = statements.page
-    begun = (datetime.now(UTC) - PERIOD).date()
-    week = (begun, begun + timedelta(days=6))  # which has the same candidates in every table
+    page, matches = statements.page, statements.matches
+    begun = await connection.fetchval("SELECT min(created_at) FROM candidates")
+    last = await connection.fetchval("SELECT max(updated_at) FROM candidates")
+    email = f"office@company-{numbers[0]}.example"
+    first_day = begun.date()
+    week = (first_day, first_day + timedelta(days=6))  # which has the same candidates in every table
     return {
         "get": await of(lambda n: statements.get(row_id(numbers[n]))),
         "register": await of(lambda n: statements.register(f"growth-{n}@example.com")),
@@ -106,6 +113,18 @@ async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
         "statistics of a week": await of(lambda _: statements.statistics(*week)),
         "statistics of a week by product": await of(lambda _: statements.statistics(*week, by=Grouping.PRODUCT)),
         "backlog of a week": await of(lambda _: statements.backlog(*week)),
+        **{f"page by {order}": await of(lambda _, order=order: statements.page_by(order)) for order in ORDERS},
+        "page registered in an hour": await of(lambda _: matches(registered_from=begun, registered_to=begun + HOUR)),
+        "page decided in an hour": await of(
+            lambda _: matches(decided_from=begun + 4 * DAY, decided_to=begun + 4 * DAY + HOUR)
+        ),
+        "page changed in the last hour": await of(lambda _: matches(updated_since=last - HOUR)),
+        "page of a rare capacity": await of(lambda _: matches(capacity_min=MOST_TONS + 1)),
+        "page of few trucks and a rare capacity": await of(lambda _: matches(trucks_max=5, capacity_min=MOST_TONS + 1)),
+        "page of a rare number of trucks": await of(lambda _: matches(trucks_min=MOST_TRUCKS + 1)),
+        "page of a common number of trucks": await of(lambda _: matches(trucks_min=MOST_TRUCKS // 2)),
+        "page of a decider": await of(lambda n: matches(decided_by=row_id(numbers[n]))),
+        "page of an e-mail address": await of(lambda _: matches(contact_email=email)),
     }
 
 

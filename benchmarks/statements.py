@@ -83,6 +83,18 @@ def _days(first: date, last: date, by: Grouping | None) -> dict[str, Any]:
     return {"dimension": by or "", "first": first, "last": last, "interval": Interval.DAY, "limit": MAX_UNCOUNTED}
 
 
+def page_by(order: Order) -> tuple[TextClause, dict[str, Any]]:
+    """The first page in another order."""
+    statement = list_statement(("all", "records"), frozenset(), (), order, "counts")
+    return statement, {"status": None, "product": None, "limit": PAGE, "offset": 0}
+
+
+def matches(order: Order = Order.FIRST_NAME, **filters: object) -> tuple[TextClause, dict[str, Any]]:
+    """The first page of the rows that match filters without kept counts, and their number."""
+    statement = list_statement(("matched", "records"), frozenset(filters), (), order, "matched")
+    return statement, {**filters, "limit": PAGE, "offset": 0}
+
+
 def compiled(statement: TextClause, parameters: Mapping[str, Any]) -> tuple[str, list[Any]]:
     """The statement with $1, $2 … and their values, as asyncpg takes them."""
     made = statement.compile(dialect=dialect.dialect())

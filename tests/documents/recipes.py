@@ -44,79 +44,41 @@ class Change:
         path.write_text("".join(lines))
 
 
-# Candidates with at least this many trucks. The counts behind the lists' totals do not include trucks.
+# Candidates at a location, as it was registered.
 FILTER = (
     Change(
-        f"{PACKAGE}/candidates/search.py",
-        "    min_trucks: int | None = None\n",
+        f"{PACKAGE}/candidates/selection.py",
+        "    location: str | None = None\n",
         after="    order: Order = Order.OLDEST",
     ),
     Change(
-        f"{PACKAGE}/candidates/search.py",
-        '    "min_trucks": "truck_count >= :min_trucks",\n',
+        f"{PACKAGE}/candidates/selection.py",
+        '    "location": "location = :location",\n',
         after="FILTERS = {",
     ),
     Change(
-        f"{PACKAGE}/candidates/search.py",
-        "SELECT id, status, products, truck_count, created_at",
-        instead="SELECT id, status, products, created_at",
-    ),
-    Change(
-        f"{PACKAGE}/candidates/search.py",
-        "SELECT CASE WHEN CAST(:min_trucks AS integer) IS NULL THEN CAST(coalesce(sum(count), 0) AS bigint)\n"
-        "                    ELSE (SELECT count(*) FROM candidates WHERE true {filters})\n"
-        "               END AS total",
-        instead=r"SELECT CAST\(coalesce\(sum\(count\), 0\) AS bigint\) AS total",
-    ),
-    Change(
         f"{PACKAGE}/candidates/schemas.py",
-        '    min_trucks: int | None = Field(None, ge=1, le=100_000, description="At least so many trucks")\n',
+        '    location: Words | None = Field(None, description="Only candidates at this location")\n',
         before="    product: Product | None = Field(",
     ),
     Change(
-        f"{PACKAGE}/console/candidates.py",
-        "    min_trucks: Annotated[int | None, EmptyIsAbsent] = None\n",
-        before="    order: Annotated[Order | None, EmptyIsAbsent] = None",
+        f"{PACKAGE}/console/list_query.py",
+        "    location: Annotated[Annotated[str, Text(MAX_WORDS_LENGTH)] | None, EmptyIsAbsent] = None\n",
+        before="    order: Annotated[Order | None, SavedOrder, EmptyIsAbsent] = None",
     ),
     Change(
-        f"{PACKAGE}/console/candidates.py",
-        "            min_trucks=self.min_trucks,\n",
-        after="            order=self.order or default,",
+        f"{PACKAGE}/console/list_query.py",
+        "            location=self.location,\n",
+        after="            order=self.shown_order,",
     ),
     Change(
         f"{PACKAGE}/console/templates/console/candidates.html",
-        '    <div>\n      <label for="min_trucks">Trucks, at least</label>\n'
-        '      <input type="number" id="min_trucks" name="min_trucks" min="1" value="{{ query.min_trucks or \'\' }}">\n'
+        '    <div>\n      <label for="location">Location</label>\n'
+        '      <input id="location" name="location" value="{{ query.location or \'\' }}">\n'
         "    </div>\n",
         before='    <button type="submit" class="button-plain">',
     ),
-    Change(
-        f"{PACKAGE}/console/templates/console/candidates.html",
-        r"{% if not query.search and not query.min_trucks %} \1{{ counts",
-        instead=r'\{% if not query\.search %\} (<span class="count">)\{\{ counts',
-    ),
-    Change(
-        f"{PACKAGE}/console/templates/console/candidates.html",
-        r"{% if not query.search and not query.min_trucks %} \1{{ total",
-        instead=r'\{% if not query\.search %\} (<span class="count">)\{\{ total',
-    ),
-    Change(
-        f"{PACKAGE}/console/templates/console/candidates.html",
-        r"{% if query.search or query.product or query.min_trucks %}\1search='', product='', min_trucks=''",
-        instead=r"\{% if query\.search or query\.product %\}(<a .+)search='', product=''",
-    ),
-    Change(
-        f"{PACKAGE}/console/templates/console/candidates.html",
-        "'No results' if query.search or query.product or query.min_trucks else",
-        instead="'No results' if query.search or query.product else",
-    ),
-    Change(
-        f"{PACKAGE}/console/templates/console/candidates.html",
-        "'Try different words, another product, fewer trucks or another status.' "
-        "if query.search or query.product or query.min_trucks else",
-        instead="'Try different words, another product or another status.' if query.search or query.product else",
-    ),
-    Change("API.md", "\nWith `min_trucks`, only those with so many trucks or more.\n", after="### GET /candidates\n"),
+    Change("API.md", "\nWith `location`, only those at this location.\n", after="### GET /candidates\n"),
 )
 
 # How many depots a company has. `make messages` writes the catalogue before it is translated: TRANSLATIONS.

@@ -217,7 +217,7 @@ def migrated(copy: Path, own_database_url: str) -> str:
 async def test_the_service_does_what_was_added(copy: Path, migrated: str, ledger: tuple[str, dict[UUID, str]]) -> None:
     await make_admin(migrated)
     url, accounts = ledger
-    few, many = a_registration(truck_count=2), a_registration(truck_count=20, depot_count=5)
+    few, many = a_registration(location="Jork"), a_registration(location="Huelva", depot_count=5)
     settings = {
         "DATABASE_URL": migrated,
         "JWT_SECRET_KEY": JWT_SECRET,
@@ -231,16 +231,16 @@ async def test_the_service_does_what_was_added(copy: Path, migrated: str, ledger
             registered = (await admin.post("/candidates", json=registration)).raise_for_status().json()
         assert registered["depot_count"] == 5
 
-        found = (await admin.get("/candidates", params={"min_trucks": 10})).raise_for_status().json()
+        found = (await admin.get("/candidates", params={"location": "Huelva"})).raise_for_status().json()
         [candidate] = found["candidates"]
         assert candidate["company_name"] == many["company_name"]
         assert found["pagination"]["total"] == 1
-        assert (await admin.get("/candidates", params={"min_trucks": 0})).status_code == 422
+        assert (await admin.get("/candidates", params={"location": ""})).status_code == 422
 
         async with httpx.AsyncClient(base_url=admin.base_url) as browser:
             person = Person(browser)
             await person.sign_in(ADMIN)
-            page = await person.open("/admin/candidates?min_trucks=10&search=obsthof")
+            page = await person.open("/admin/candidates?location=Huelva&search=obsthof")
             details = await person.open(f"/admin/candidates/{candidate['candidate_id']}")
             export = await person.open("/admin/candidates/export.json")
         assert many["company_name"] in page.text
