@@ -235,6 +235,10 @@ async def open_columns(page: Page) -> None:
     await page.get_by_text("Columns", exact=True).click()
 
 
+async def open_views(page: Page) -> None:
+    await page.get_by_text("Views", exact=True).click()
+
+
 async def show_numbers(page: Page) -> None:
     await page.get_by_text("Show as a table").first.click()
 
@@ -255,6 +259,8 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "queue": ("/admin/candidates", None),
     "queue-marked": ("/admin/candidates", select_two),
     "queue-columns": ("/admin/candidates?status=all", open_columns),
+    "queue-filtered": ("/admin/candidates?status=all&trucks_min=5&order=-capacity_tons_per_day", None),
+    "queue-views": ("/admin/candidates?search=obst", open_views),
     "queue-empty": ("/admin/candidates?search=nobody", None),
     "keys": ("/admin/candidates", open_keys),
     "candidate-pending": ("{huerta}", None),
@@ -337,6 +343,7 @@ PICTURES_ALONE = {
     "queue",
     "queue-marked",
     "queue-empty",
+    "queue-views",
     "candidate-approved",
     "candidate-waiting",
     "reject",
