@@ -12,9 +12,9 @@ from pydantic_core import PydanticCustomError
 from provider_registration.activity.models import ActivityFilter, ActivityPage, AnyType
 from provider_registration.audit.models import AuditType
 from provider_registration.events.models import EventType
-from provider_registration.events.schemas import ActorResponse, EventPagination
+from provider_registration.events.schemas import ActorResponse
 from provider_registration.web.instants import Instant
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Position
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, NextPage, Position
 
 EXAMPLE_ACTIVITY: dict[str, Any] = {
     "events": [
@@ -106,12 +106,12 @@ class ActivityListResponse(BaseModel):
     """Some events of both logs, newest first."""
 
     events: list[ActivityResponse]
-    pagination: EventPagination
+    pagination: NextPage
 
     @classmethod
     def of(cls, page: ActivityPage) -> Self:
         """Show a page."""
         return cls(
             events=[ActivityResponse.model_validate(event) for event in page.events],
-            pagination=EventPagination(next_cursor=page.next.to_cursor() if page.next else None),
+            pagination=NextPage(next_cursor=page.next.to_cursor() if page.next else None),
         )

@@ -11,8 +11,7 @@ from provider_registration.activity.models import Activity, ActivityFilter, Acti
 from provider_registration.audit.models import AuditType
 from provider_registration.db.database import Database
 from provider_registration.events.models import EventType
-from provider_registration.events.schemas import MAX_ID
-from provider_registration.web.pagination import NEWEST_END, Position
+from provider_registration.web.pagination import MAX_ID, NEWEST_END, Position
 
 MAX_PAGE = 500  # events
 MAX_ACTORS = 1000

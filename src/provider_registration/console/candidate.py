@@ -22,9 +22,9 @@ from provider_registration.console.event_names import EVENTS
 from provider_registration.console.layout import AGAIN, CANDIDATE, CANDIDATES, NEXT, Layout, LayoutDep, page_of
 from provider_registration.console.reasons import parse_reason, reason_values
 from provider_registration.events.dependencies import EventServiceDep
-from provider_registration.events.schemas import MAX_ID
 from provider_registration.pages.forms import FormDep
 from provider_registration.similar.dependencies import SimilarServiceDep
+from provider_registration.web.pagination import MAX_ID
 
 router = APIRouter(include_in_schema=False)
 status_link_router = APIRouter(include_in_schema=False)  # installed only with PUBLIC_PAGES

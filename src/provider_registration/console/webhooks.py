@@ -17,8 +17,8 @@ from provider_registration.console.layout import WEBHOOK, WEBHOOKS, LayoutDep
 from provider_registration.deliveries.errors import AlreadyDelivered, DeliveryInProgress
 from provider_registration.deliveries.models import State
 from provider_registration.events.models import EventType
-from provider_registration.events.schemas import MAX_ID
 from provider_registration.pages.forms import Form, FormDep
+from provider_registration.web.pagination import MAX_ID
 from provider_registration.webhooks.dependencies import WebhookServiceDep
 from provider_registration.webhooks.errors import (
     TooManyWebhooks,

@@ -21,8 +21,8 @@ from provider_registration.deliveries.schemas import (
     DeliveryListResponse,
     DeliveryQuery,
 )
-from provider_registration.events.schemas import MAX_ID
 from provider_registration.web.openapi import links, refuses, success
+from provider_registration.web.pagination import MAX_ID
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
 from provider_registration.web.routing import Route

@@ -9,8 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from provider_registration.deliveries.models import DeliveryPage, Kind, ListedDelivery, State
-from provider_registration.events.schemas import MAX_ID, EventPagination
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, NextPage
 
 EXAMPLE_DELIVERIES: dict[str, Any] = {
     "deliveries": [
@@ -105,12 +104,12 @@ class DeliveryListResponse(BaseModel):
     """Some deliveries, newest first."""
 
     deliveries: list[DeliveryResponse]
-    pagination: EventPagination
+    pagination: NextPage
 
     @classmethod
     def of(cls, page: DeliveryPage) -> Self:
         """Show a page."""
         return cls(
             deliveries=[DeliveryResponse.of(record) for record in page.deliveries],
-            pagination=EventPagination(next_cursor=str(page.next) if page.next is not None else None),
+            pagination=NextPage(next_cursor=str(page.next) if page.next is not None else None),
         )

@@ -21,8 +21,8 @@ from provider_registration.deliveries.models import (
     Outcome,
     State,
 )
-from provider_registration.events.schemas import MAX_ID
 from provider_registration.observability.metrics import DELIVERIES, OLDEST_DELIVERY_SECONDS
+from provider_registration.web.pagination import MAX_ID
 
 PRUNED_AT_ONCE = 1000
 ENDED_AT_ONCE = 1000

@@ -15,10 +15,9 @@ from pydantic_core import PydanticCustomError
 from provider_registration.audit.models import ActorKind
 from provider_registration.events.errors import CursorUnknown
 from provider_registration.events.models import HOW_APPROVALS_WENT, Event, EventPage, EventType, FeedEvent, FeedPage
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, NextPage
 from provider_registration.web.text import OpaqueText
 
-MAX_ID = 2**63 - 1  # of events and of what is about them: PostgreSQL's largest bigint
 LATEST = "latest"
 CURSOR_OR_LATEST = r"^([0-9]{1,18}|latest)$"
 POSITION = re.compile("[0-9]{1,18}")
@@ -213,22 +212,16 @@ class FeedResponse(BaseModel):
         return cls(events=[FeedEventResponse.of(event) for event in page.events], next_after=str(page.next))
 
 
-class EventPagination(BaseModel):
-    """The position of a page of events."""
-
-    next_cursor: str | None = Field(description="Cursor of the next page; null on the last")
-
-
 class EventListResponse(BaseModel):
     """Some events of a candidate, newest first."""
 
     events: list[EventResponse]
-    pagination: EventPagination
+    pagination: NextPage
 
     @classmethod
     def of(cls, page: EventPage, *, with_errors: bool) -> Self:
         """Show a page; viewers do not see errors."""
         return cls(
             events=[EventResponse.of(event, with_errors=with_errors) for event in page.events],
-            pagination=EventPagination(next_cursor=str(page.next) if page.next is not None else None),
+            pagination=NextPage(next_cursor=str(page.next) if page.next is not None else None),
         )

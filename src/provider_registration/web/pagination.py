@@ -19,6 +19,7 @@ from provider_registration.web.text import OpaqueText
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
+MAX_ID = 2**63 - 1  # PostgreSQL's largest bigint
 MAX_OFFSET = 100_000  # PostgreSQL reads every skipped row
 TOO_FAR = f"At most {MAX_OFFSET:,} rows can be skipped"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -180,3 +181,9 @@ def _described(page: Page[Any]) -> dict[str, Any]:
         "page": None if page.after else page.offset // page.limit + 1,
         "page_size": page.limit,
     }
+
+
+class NextPage(BaseModel):
+    """Where a list without totals goes on."""
+
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last")

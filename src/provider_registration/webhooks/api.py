@@ -15,8 +15,8 @@ from provider_registration.deliveries.errors import (
     DeliveryTargetGone,
 )
 from provider_registration.deliveries.schemas import DeliveryListResponse
-from provider_registration.events.schemas import MAX_ID
 from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
+from provider_registration.web.pagination import MAX_ID
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
 from provider_registration.web.routing import Route, json_response

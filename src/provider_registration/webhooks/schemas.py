@@ -11,9 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from provider_registration.deliveries.models import State
 from provider_registration.deliveries.schemas import EXAMPLE_DELIVERIES
 from provider_registration.events.models import EventType
-from provider_registration.events.schemas import MAX_ID
 from provider_registration.web.instants import Instant
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
 from provider_registration.web.text import Text
 from provider_registration.webhooks.models import DisabledReason, NewSecret
 from provider_registration.webhooks.urls import MAX_URL_LENGTH

@@ -18,7 +18,7 @@ from provider_registration.deliveries.errors import DeliveryNotFound
 from provider_registration.deliveries.models import DeliveryPage, Kind, State
 from provider_registration.deliveries.service import DeliveryService
 from provider_registration.encryption import SecretBox, SecretUnreadable
-from provider_registration.events.schemas import MAX_ID
+from provider_registration.web.pagination import MAX_ID
 from provider_registration.webhooks import queries
 from provider_registration.webhooks.addresses import AddressRules
 from provider_registration.webhooks.errors import (
