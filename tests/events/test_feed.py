@@ -76,6 +76,9 @@ async def test_a_page_of_other_types_is_empty_and_goes_on(admin, register, event
 
     assert {event["type"] for event in seen} <= {"candidate.rejected", "candidate.erased"}
     assert int(cursor) > int(start)
+    nothing = (await admin.get("/events", params={"after": start, "types": "candidate.provider_orphaned"})).json()
+    assert nothing["events"] == []
+    assert int(nothing["next_after"]) >= int(cursor)
 
 
 async def test_a_cursor_that_is_not_kept_is_gone_and_one_never_issued_is_unknown(admin, register, database, events_of):

@@ -20,9 +20,15 @@ BREAKER = "tests/billing/test_protection.py"
 COUNTS = "tests/candidates/test_counts.py"
 
 SENDING = "tests/notifications/test_sending.py"
+PRUNING = "tests/activity/test_pruning.py"
+FEED = "tests/events/test_feed.py"
+DELIVERING = "tests/webhooks/test_delivering.py"
+GIVING_UP = "tests/webhooks/test_giving_up.py"
+WEBHOOK_SENDING = "tests/webhooks/test_sending.py"
 
 APPROVAL = "approvals/"
 MAILS = "notifications/"
+WEBHOOKS = "webhooks/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,5 +381,110 @@ MUTANTS = (
         "            await asyncio.sleep(ends - monotonic())\n",
         "            pass\n",
         ("tests/notifications/test_lost_links.py::test_the_answer_takes_as_long_for_an_unknown_address",),
+    ),
+    Mutant(
+        "the sequence of a removed event is given again",
+        "events/queries.py",
+        "(SELECT sequence FROM pruned_sequences WHERE candidate_id = event.candidate_id),",
+        "0,",
+        (f"{PRUNING}::test_the_feed_says_where_it_begins_and_sequences_go_on",),
+    ),
+    Mutant(
+        "the sequence of a kept event is given again",
+        "events/queries.py",
+        "ORDER BY event.id) + greatest(",
+        "ORDER BY event.id) + coalesce(",
+        (f"{PRUNING}::test_a_sequence_is_not_given_again_while_an_earlier_event_is_kept",),
+    ),
+    Mutant(
+        "a reader that starts again reads events before those that were removed",
+        "events/queries.py",
+        "coalesce(CAST(:after AS bigint), pruned_position)",
+        "coalesce(CAST(:after AS bigint), 0)",
+        (f"{PRUNING}::test_a_reader_that_starts_again_reaches_the_end_though_events_are_kept",),
+    ),
+    Mutant(
+        "a page of the feed without events does not go on",
+        "events/feed.py",
+        "else scanned_to or after or pruned)",
+        "else events[-1].position if events else after or pruned)",
+        (f"{FEED}::test_a_page_of_other_types_is_empty_and_goes_on",),
+    ),
+    Mutant(
+        "a stream does not say where it begins",
+        "events/feed_api.py",
+        'yield f"id: {start}\\n{RETRY}\\n"',
+        'yield f"{RETRY}\\n"',
+        (f"{FEED}::test_a_stream_that_was_cut_before_its_first_event_goes_on_where_it_began",),
+    ),
+    Mutant(
+        "a mail without a reply at a stop is sent again",
+        MAILS + "mail_server.py",
+        "except (Exception, asyncio.CancelledError) as error:",
+        "except Exception as error:",
+        (f"{SENDING}::test_a_mail_without_a_reply_when_the_service_stops_is_not_sent_again_by_itself",),
+    ),
+    Mutant(
+        "a message about a removed decision says pending",
+        WEBHOOKS + "queries.py",
+        "        SELECT 2, 0, status, provider_id",
+        "        SELECT 2, 0, 'pending', provider_id",
+        (f"{DELIVERING}::test_the_status_stays_right_when_retention_has_removed_the_decision",),
+    ),
+    Mutant(
+        "a message before a decision has its status once others were removed",
+        WEBHOOKS + "queries.py",
+        "AND NOT EXISTS (SELECT FROM logged WHERE NOT is_earlier AND type <> 'candidate.erased')",
+        "AND true",
+        (f"{DELIVERING}::test_an_event_before_a_decision_stays_pending_when_retention_has_removed_others",),
+    ),
+    Mutant(
+        "an expired secret is kept",
+        WEBHOOKS + "queries.py",
+        "WHERE previous_secret_expires_at <= clock_timestamp()",
+        "WHERE false",
+        (f"{DELIVERING}::test_an_expired_secret_is_deleted",),
+    ),
+    Mutant(
+        "an expired secret signs along",
+        WEBHOOKS + "queries.py",
+        "CASE WHEN previous_secret_expires_at > clock_timestamp() THEN previous_secret END AS",
+        "previous_secret AS",
+        (f"{DELIVERING}::test_the_old_secret_signs_along_for_a_day",),
+    ),
+    Mutant(
+        "endless tiny chunks are read",
+        WEBHOOKS + "sending.py",
+        "self._left -= len(received)",
+        "self._left -= 0",
+        (f"{WEBHOOK_SENDING}::test_a_flood_of_tiny_parts_is_cut_off_and_others_have_their_turn",),
+    ),
+    Mutant(
+        "a flood of tiny chunks lets nobody else have a turn",
+        WEBHOOKS + "sending.py",
+        "await asyncio.sleep(0)  # bytes",
+        "pass  # bytes",
+        (f"{WEBHOOK_SENDING}::test_a_flood_of_tiny_parts_is_cut_off_and_others_have_their_turn",),
+    ),
+    Mutant(
+        "a replay misses what is being numbered",
+        WEBHOOKS + "service.py",
+        "await session.execute(queries.AWAIT_DISPATCHER)",
+        "pass",
+        (f"{DELIVERING}::test_a_replay_has_what_is_being_numbered_while_it_begins",),
+    ),
+    Mutant(
+        "a response about an erased company is kept",
+        "deliveries/queries.py",
+        "WHEN (SELECT is_erased FROM erased) THEN",
+        "WHEN false THEN",
+        (f"{DELIVERING}::test_of_a_response_that_comes_after_the_erasure_only_the_status_is_kept",),
+    ),
+    Mutant(
+        "a late success hides when a webhook was disabled",
+        WEBHOOKS + "queries.py",
+        "WHERE id = :webhook_id AND failing_since IS NOT NULL AND disabled_reason IS NULL",
+        "WHERE id = :webhook_id AND failing_since IS NOT NULL",
+        (f"{GIVING_UP}::test_a_late_success_does_not_hide_when_a_webhook_was_disabled",),
     ),
 )
