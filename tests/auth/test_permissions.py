@@ -41,6 +41,10 @@ ROUTES = {
     "GET /events/stream": (401, 403, 200, 200, 401, 401),
     "GET /deliveries": (401, 403, 403, 200, 401, 401),
     "POST /deliveries/{delivery_id}/retry": (401, 403, 403, 404, 401, 401),
+    "POST /candidates/decisions": (401, 403, 403, 202, 401, 401),
+    "GET /jobs": (401, 403, 200, 200, 401, 401),
+    "GET /jobs/{job_id}": (401, 403, 404, 404, 401, 401),
+    "POST /jobs/{job_id}/cancel": (401, 403, 403, 404, 401, 401),
     "GET /audit": (401, 403, 200, 200, 401, 401),
     "GET /audit.csv": (401, 403, 200, 200, 401, 401),
     "POST /webhooks": (401, 403, 403, 201, 401, 401),
@@ -82,6 +86,7 @@ BODIES = {
     "POST /candidates/{candidate_id}/reject": {"reason": "No cold chain"},
     "POST /candidates/{candidate_id}/approve": {"notify": False},
     "POST /candidates/{candidate_id}/approval/resolve": {"resolution": "let_go"},
+    "POST /candidates/decisions": {"decision": "reject", "selection": {"product": "mangoes"}},
     "POST /webhooks": {"url": "https://erp.example/hooks"},
     "PATCH /webhooks/{webhook_id}": {"enabled": False},
     "POST /webhooks/{webhook_id}/replay": {"since": "2026-03-14T00:00:00Z"},
@@ -158,6 +163,7 @@ def ask(anonymous, token_of):
             "delivery_id": 2**40,
             "webhook_id": uuid4(),
             "api_key_id": uuid4(),
+            "job_id": uuid4(),
         }
         path = path.format(**ids, asset=asset, name="pages.css", secret=secret)
         if path.endswith("/stream"):  # it has no end
@@ -199,6 +205,8 @@ async def test_every_client_gets_the_expected_status(ask, anonymous, log_in, reg
             more["secret"] = registered.json()["status_url"].rpartition("/")[2]
         case "POST /candidates":
             body = registration()
+        case "POST /candidates/decisions":
+            more["headers"] = {"Idempotency-Key": uuid4().hex}
         case "POST /auth/login":
             body = {"username": (await log_in(Role.VIEWER))[0], "password": PASSWORD}
         case "POST /auth/refresh":

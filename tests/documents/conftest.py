@@ -71,9 +71,11 @@ class Live:
             "BILLING_SERVICE_URL": self.billing,
         }
 
-    async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+    async def ask(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
         """Send a request as the admin."""
-        headers = {"Authorization": f"Bearer {self.token}"}
+        headers = {"Authorization": f"Bearer {self.token}"} | (headers or {})
         async with httpx.AsyncClient(base_url=self.api, headers=headers, timeout=30) as client:
             return await client.request(method, path, json=body)
 

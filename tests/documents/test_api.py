@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -287,6 +287,15 @@ async def _registered(live: Live) -> str:
     return str(response.json()["candidate_id"])
 
 
+async def _job(live: Live) -> str:
+    candidate = await _registered(live)
+    body = {"decision": "reject", "items": [{"candidate_id": candidate, "version": 1}]}
+    headers = {"Idempotency-Key": uuid4().hex, "Prefer": "wait=10"}
+    response = await live.ask("POST", "/candidates/decisions", body, headers=headers)
+    assert response.status_code == 200, response.text
+    return str(response.json()["job_id"])
+
+
 async def _waiting(live: Live) -> str:
     candidate = await _registered(live)
     await live.tell_sandbox("faults", {"mode": "fail_500", "times": 1})
@@ -367,6 +376,9 @@ BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "GET /events/stream": _in_feed,
     "GET /deliveries": _dead,
     "POST /deliveries/{delivery_id}/retry": _dead,
+    "GET /jobs": _job,
+    "GET /jobs/{job_id}": _job,
+    "POST /jobs/{job_id}/cancel": _job,
     "GET /approvals": _waiting,
     "POST /candidates/{candidate_id}/approval/retry": _waiting,
     "POST /candidates/{candidate_id}/approval/resolve": _in_doubt,
@@ -437,7 +449,7 @@ async def test_the_example_returns_the_response_shown(example: Example, live: Li
         else:
             made = await BEFORE.get(example.title, _registered)(live)
         finished = await shell(
-            example.request, CANDIDATE=made, DELIVERY=made, WEBHOOK=made, API_KEY_ID=made, **live.variables
+            example.request, CANDIDATE=made, DELIVERY=made, WEBHOOK=made, API_KEY_ID=made, JOB=made, **live.variables
         )
 
     assert finished.status == 0, finished.errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from provider_registration.errors import ConflictError, InvalidStateError, LimitExceededError, NotFoundError
+from provider_registration.errors import InvalidStateError, LimitExceededError, NotFoundError
 
 
 class JobNotFound(NotFoundError):
@@ -33,17 +33,8 @@ class JobDone(InvalidStateError):
         return f"Job {self.job_id} is done; its results stay."
 
 
-class JobExists(ConflictError):
-    """There is a job with this ID already."""
-
-    code = "job-exists"
-    title = "Job exists"
-
-    def __init__(self, job_id: UUID) -> None:
-        self.job_id = job_id
-
-    def __str__(self) -> str:
-        return f"Job {self.job_id} exists already."
+class JobExists(Exception):
+    """There is a job with this ID already; for those who create one twice on purpose."""
 
 
 class TooManyJobs(LimitExceededError):

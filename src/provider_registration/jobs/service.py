@@ -56,7 +56,7 @@ class JobService:
         }
         if await session.scalar(queries.INSERT_JOB, parameters) is None:
             if await session.scalar(queries.HAS_JOB, {"job_id": new.job_id}):
-                raise JobExists(new.job_id)
+                raise JobExists
             raise TooManyJobs(MAX_UNFINISHED)
         for first in range(0, len(new.items), INSERTED_AT_ONCE):
             some = new.items[first : first + INSERTED_AT_ONCE]
