@@ -296,6 +296,11 @@ async def _job(live: Live) -> str:
     return str(response.json()["job_id"])
 
 
+async def _only_job(live: Live) -> str:
+    await execute(live.database_url, "DELETE FROM jobs")
+    return await _job(live)
+
+
 async def _waiting(live: Live) -> str:
     candidate = await _registered(live)
     await live.tell_sandbox("faults", {"mode": "fail_500", "times": 1})
@@ -376,7 +381,7 @@ BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "GET /events/stream": _in_feed,
     "GET /deliveries": _dead,
     "POST /deliveries/{delivery_id}/retry": _dead,
-    "GET /jobs": _job,
+    "GET /jobs": _only_job,
     "GET /jobs/{job_id}": _job,
     "POST /jobs/{job_id}/cancel": _job,
     "GET /approvals": _waiting,

@@ -178,6 +178,7 @@ async def test_the_serving_role_can_do_all_that_the_service_does(own_migrated: R
         ("approve", 502),
         ("approve", 502),
         ("retry", 409),  # two lost responses, one of them in doubt
+        ("cancel", 400),  # the job is done
         ("retry", 404),  # there is no such delivery
     ]
     asked = {name for name, _ in answers}
@@ -210,7 +211,7 @@ async def test_the_serving_role_can_do_all_that_the_console_does(own_migrated: R
 
     assert [page.status_code for page in opened] == [200] * len(opened)
     assert "was approved as provider" in text_of(opened[5])
-    assert "3 of 3 decided" in text_of(opened[-2])
+    assert "3 of 3 done" in text_of(opened[-2])
 
 
 async def test_behind_pgbouncer_the_role_has_the_limits_that_the_service_would_send(roles: Roles, server_url: str):
@@ -318,6 +319,15 @@ async def _events(service: Live) -> AsyncIterator[tuple[str, int]]:
         follower.stream("GET", "/events/stream") as stream,
     ):
         yield "GET /events/stream", stream.status_code
+    body = {"decision": "reject", "items": [{"candidate_id": str(uuid4())}]}
+    job = await service.ask(
+        "POST", "/candidates/decisions", body, headers={"Idempotency-Key": uuid4().hex, "Prefer": "wait=10"}
+    )
+    yield "POST /candidates/decisions", job.status_code
+    yield "GET /jobs", (await service.ask("GET", "/jobs")).status_code
+    path = f"/jobs/{job.json()['job_id']}"
+    yield "GET /jobs/{job_id}", (await service.ask("GET", path)).status_code
+    yield "POST /jobs/{job_id}/cancel", (await service.ask("POST", f"{path}/cancel")).status_code
     yield "GET /deliveries", (await service.ask("GET", "/deliveries")).status_code
     yield "POST /deliveries/{delivery_id}/retry", (await service.ask("POST", "/deliveries/9999/retry")).status_code
 
