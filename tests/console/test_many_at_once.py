@@ -199,7 +199,8 @@ async def test_a_job_is_left_watched_and_stopped(admin, auditor, register, mark,
 
 async def test_no_selection_and_a_broken_one_decide_nothing(admin, database):
     before = await database.fetchval("SELECT count(*) FROM jobs")
-    for selection in ("", "{", "[]", '{"colour": "red"}', '{"status": "rejected", "words": "nobody"}'):
+    some = ("", "{", "[]", "[" * 1999, '{"colour": "red"}', f'{{"words": "{"x" * 101}"}}', '{"words": "nobody"}')
+    for selection in (*some, f'{{"status": "pending"{" " * 2000}}}'):
         response = await admin.send("/admin/candidates/marked/reject", {"selection": selection, "choice": "none"})
         assert response.headers["Location"] == "/admin/candidates"
     assert await database.fetchval("SELECT count(*) FROM jobs") == before

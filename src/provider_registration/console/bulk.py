@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from provider_registration.bulk.dependencies import BulkServiceDep
@@ -18,8 +17,8 @@ from provider_registration.bulk.service import BulkService
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate
+from provider_registration.candidates.selection import MAX_WORDS_LENGTH, Selection
 from provider_registration.candidates.selection import Order as SelectionOrder
-from provider_registration.candidates.selection import Selection
 from provider_registration.console.decisions import MAX_SELECTED, NOTIFY, Outcome, seen_version, wants_mail
 from provider_registration.console.dependencies import DecidingUserDep
 from provider_registration.console.layout import JOBS, SELECTED, Layout, LayoutDep
@@ -34,9 +33,10 @@ from provider_registration.web.server import STOPPING
 router = APIRouter(include_in_schema=False)
 
 FIELD = "mark"
-LIST = "list"  # form field of the list: the selection that it shows
+LIST = "matching"  # form field of the list: the selection that it shows
 SELECTION = "selection"  # form field of the confirmation: the selection that was confirmed
 JOB_ID = "job"  # form field: a form that is sent twice makes one job
+MAX_SELECTION_LENGTH = 2000  # characters
 ALL = "all-"  # before a decision about all that match
 SHOWN = 5  # of those that match
 WAIT_SECONDS = 3.0  # for a small job, so that its page has the results at once
@@ -125,9 +125,8 @@ async def read_chosen(form: Form, browsing: BrowsingService, *, list_field: str)
     if not form.get(list_field):
         selected = await read_selected(form, browsing)
         return Chosen(selected, len(selected)) if selected else None
-    try:
-        selection = Selection.from_json(json.loads(form.get(list_field)))
-    except (ValueError, ValidationError):
+    selection = parse_selection(form.get(list_field))
+    if selection is None:
         return None
     now = datetime.now(UTC)
     until = min(selection.registered_to, now) if selection.registered_to else now
@@ -135,6 +134,17 @@ async def read_chosen(form: Form, browsing: BrowsingService, *, list_field: str)
     found = await browsing.page(selection, limit=SHOWN)
     shown = [SelectedCandidate(candidate, candidate.version) for candidate in found.candidates]
     return Chosen(shown, found.total, selection) if shown else None
+
+
+def parse_selection(text: str) -> Selection | None:
+    """The selection in a form field; None if it is not one of ours."""
+    if len(text) > MAX_SELECTION_LENGTH:
+        return None
+    try:
+        selection = Selection.from_json(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+    return selection if len(selection.words) <= MAX_WORDS_LENGTH else None
 
 
 async def read_selected(form: Form, browsing: BrowsingService) -> list[SelectedCandidate]:
