@@ -207,6 +207,45 @@ def api_key(n: int) -> dict[str, Any]:
     }
 
 
+def job(n: int) -> dict[str, Any]:
+    state = ("queued", "running", "done", "cancelled")[n % 4]
+    has_ended, is_held = state in ("done", "cancelled"), state in ("running", "cancelled") and n % 8 > 3
+    is_due = not has_ended or is_held
+    return {
+        "id": uuid(11, n),
+        "kind": ("candidates.approve", "candidates.reject")[n % 2],
+        "state": state,
+        "actor_kind": ("user", "api_key")[n % 2],
+        "actor_id": uuid(1, n),
+        "parameters": {"reason": REASONS[n % 4], "notify": True} if is_due else None,
+        "is_partial": n % 3 == 0,
+        "total": 1,
+        "done": int(state == "done"),
+        "summary": {"approved": 1} if state == "done" else {},
+        "cancel_reason": ("asked", "actor_not_allowed")[n % 8 > 3] if state == "cancelled" else None,
+        "claim_id": uuid(12, n) if is_held else None,
+        "due_at": TIMES[n % 7] if is_due else None,
+        "created_at": TIMES[n % 7],
+        "worked_at": TIMES[n % 5],
+        "ended_at": TIMES[n % 5] if has_ended else None,
+    }
+
+
+def job_item(n: int) -> dict[str, Any]:
+    status = (None, None, "approved", "failed")[n % 4]
+    return {
+        "job_id": uuid(11, n),
+        "number": 0,
+        "candidate_id": uuid(2, n),
+        "version": (None, 1)[n % 2],
+        "status": status,
+        "code": "candidate-not-found" if status == "failed" else None,
+        "attempts": n % 9,
+        "claim_id": uuid(12, n) if status else None,
+        "due_at": None if status else TIMES[n % 7],
+    }
+
+
 def webhook(n: int) -> dict[str, Any]:
     is_failing, is_replaying = n % 3 == 0, n % 5 == 0
     return {
@@ -310,6 +349,16 @@ TABLES = {  # referenced ones first
         api_key,
         "INSERT INTO api_keys SELECT * FROM jsonb_populate_recordset(NULL::api_keys, $1)",
         "SELECT to_jsonb(api_keys) FROM api_keys ORDER BY id",
+    ),
+    "jobs": Table(
+        job,
+        "INSERT INTO jobs SELECT * FROM jsonb_populate_recordset(NULL::jobs, $1)",
+        "SELECT to_jsonb(jobs) FROM jobs ORDER BY id",
+    ),
+    "job_items": Table(
+        job_item,
+        "INSERT INTO job_items SELECT * FROM jsonb_populate_recordset(NULL::job_items, $1)",
+        "SELECT to_jsonb(job_items) FROM job_items ORDER BY job_id",
     ),
     "webhooks": Table(
         webhook,
