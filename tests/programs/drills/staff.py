@@ -97,7 +97,7 @@ class Staff:
 
     async def _lose(self, email: str, password: str, change: Callable[[], Awaitable[object]]) -> float:
         answers = [await self._log_in(email, password) for _ in range(SESSIONS_EACH)]
-        tokens = [answer.json()["access_token"] for answer in answers]
+        tokens = [answer.raise_for_status().json()["access_token"] for answer in answers]
         refresh_token = answers[0].json()["refresh_token"]
         seen: Counter[int] = Counter()
         worked: list[float] = []
