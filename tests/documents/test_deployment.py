@@ -167,11 +167,16 @@ async def test_the_serving_role_can_do_all_that_the_service_does(own_migrated: R
         app = create_app(settings)
         async with serve_in_background(app) as api:
             service = await Live(api, billing, own_migrated.service_url).logged_in()
-            answers = [answer for part in (_webhooks, _everything) async for answer in part(service)]
+            answers = [answer for part in (_webhooks, _api_keys, _everything) async for answer in part(service)]
             async with asyncio.timeout(20):
                 while not (box.to(ADMIN) and any("link" in str(mail["Subject"]) for mail in box.mails)):
                     await asyncio.sleep(0.05)
 
+    connection = await asyncpg.connect(own_migrated.owner_url)
+    try:
+        assert await connection.fetchval("SELECT count(last_used_at) FROM api_keys") == 1
+    finally:
+        await connection.close()
     refused = [(name.rpartition("/")[2], status) for name, status in answers if status not in (200, 201, 202, 204, 303)]
     assert refused == [
         ("retry", 404),  # the webhook has no delivery
@@ -253,6 +258,18 @@ async def _webhooks(service: Live) -> AsyncIterator[tuple[str, int]]:
         method, path = endpoint.split()
         path = path.format(webhook_id=added.json()["webhook_id"], delivery_id=1)
         yield endpoint, (await service.ask(method, path, body)).status_code
+
+
+async def _api_keys(service: Live) -> AsyncIterator[tuple[str, int]]:
+    """Every route of API keys and its response; the key is used, and the time of its use is stored at the end."""
+    added = await service.ask("POST", "/api-keys", {"name": "ERP", "role": "admin"})
+    yield "POST /api-keys", added.status_code
+    program = replace(service, token=added.json()["key"])
+    for endpoint in ("GET /api-keys", "GET /api-keys/{api_key_id}"):
+        method, path = endpoint.split()
+        yield endpoint, (await program.ask(method, path.format(**added.json()))).status_code
+    path = f"/api-keys/{added.json()['api_key_id']}"
+    yield "DELETE /api-keys/{api_key_id}", (await service.ask("DELETE", path)).status_code
 
 
 async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
