@@ -9,6 +9,7 @@ import pytest
 
 from provider_registration.auth.models import Role
 from provider_registration.idempotency.models import Key
+from provider_registration.idempotency.upkeep import prune
 from provider_registration.privacy.service import erase_person
 from tests.idempotency.requests import a_key, code_of, sent, told
 
@@ -240,3 +241,20 @@ async def test_nothing_kept_shows_the_reason(admin, candidate, path, database):
     await admin.post(f"{path}/reject", json=REASON, headers=sent(a_key()))
 
     assert await database.fetchval(KEYS_OF, UUID(candidate["candidate_id"])) == "{}"
+
+
+async def test_the_key_of_an_unfinished_approval_does_not_expire(admin, billing, candidate, path, pool, database):
+    key, candidate_id = a_key(), UUID(candidate["candidate_id"])
+    await billing.fail("commit_then_500", names=[candidate["company_name"]])
+    await admin.post(f"{path}/approve", headers=sent(key))
+    await database.execute(
+        "UPDATE idempotency_keys SET created_at = now() - interval '9 days' WHERE candidate_id = $1", candidate_id
+    )
+    await prune(pool)
+    in_use = await admin.post(f"{path}/approve", headers=sent(key))
+    await billing.fail("none")
+    await admin.post(f"{path}/approval/retry")
+    await prune(pool)
+
+    assert code_of(in_use) == "idempotency-key-in-use"
+    assert (await admin.post(f"{path}/approve", headers=sent(key))).status_code == 200
