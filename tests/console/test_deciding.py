@@ -185,16 +185,6 @@ async def test_a_version_that_is_none_decides_nothing(admin, register, path_of, 
     assert "Pending" in text_of(page)
 
 
-async def test_the_script_gets_json(admin, register, path_of):
-    candidate = await register()
-    address, form = form_of(await admin.open(f"{path_of(candidate)}/approve"), "/approve")
-
-    response = await admin.send(address, form, headers={"Accept": "application/json"})
-
-    assert response.json()["is_done"] is True
-    assert response.json()["kind"] == "success"
-
-
 async def test_a_company_gets_a_new_status_link(admin, someone, register, path_of):
     candidate = await register()
     page = await admin.open(f"{path_of(candidate)}/status-link")
