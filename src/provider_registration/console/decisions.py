@@ -90,11 +90,10 @@ def wants_mail(choices: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a decision. `is_done`: this request carried it out."""
+    """The outcome of a decision."""
 
     kind: Kind
     text: str
-    is_done: bool = False
 
 
 class Decisions:
@@ -147,10 +146,10 @@ class Decisions:
             return Outcome(kind, f"{name}: {sentence.format(error=error)}")
         match decided.status:
             case Status.APPROVED:
-                return Outcome("success", f"{name} was approved as provider {decided.provider_id}.", is_done=True)
+                return Outcome("success", f"{name} was approved as provider {decided.provider_id}.")
             case Status.REJECTED:
-                return Outcome("success", f"{name} was rejected.", is_done=True)
-        return Outcome("success", f"{name}: the approval was cancelled. You can decide again.", is_done=True)
+                return Outcome("success", f"{name} was rejected.")
+        return Outcome("success", f"{name}: the approval was cancelled. You can decide again.")
 
     async def _decided_first(self, seen: Candidate) -> Outcome:
         """Say who decided first, if that is recorded."""
