@@ -12,7 +12,7 @@ from sqlalchemy import DateTime, TextClause, bindparam
 
 from provider_registration.candidates.matching import MAX_NEAR_WORDS
 from provider_registration.candidates.queries import APPROVAL_COLUMNS, CANDIDATE_COLUMNS, INSTANT, RECORD_COLUMNS
-from provider_registration.candidates.selection import FILTERS, Order
+from provider_registration.candidates.selection import COUNTED, FILTERS, Order
 from provider_registration.db.statements import statement
 
 MAX_PAGE = 500  # candidates; a constant in the SQL lets PostgreSQL reuse one plan for every limit
@@ -27,7 +27,14 @@ _WORDS = {
 }
 _TYPED_IDS = {"candidate_id": "id = :candidate_id", "provider_id": "provider_id = :provider_id"}
 _KEYS = {f"keys_{number}": f"word_keys && CAST(:keys_{number} AS integer[])" for number in range(1, MAX_NEAR_WORDS + 1)}
-_CONDITIONS = FILTERS | _WORDS | _KEYS | {"ids": "id = ANY(:ids)"}
+# Always true. A plan for any values would cost a thousand million rows here, so PostgreSQL makes one for these values:
+# it depends on them whether few rows match, which an index finds, or many, of which the first are soon there.
+_PLANNED = """(
+    SELECT count(*)
+    FROM generate_series(1, :once) AS thousand, generate_series(1, :once) AS million,
+         generate_series(1, :once) AS thousand_million
+) = 1"""
+_CONDITIONS = FILTERS | _WORDS | {"ids": "id = ANY(:ids)"}
 
 # The IDs of one page in the order of an index, plus one more, which shows whether there is a next page.
 _PAGE = """
@@ -121,11 +128,15 @@ _MATCHES = """
     LIMIT :max_rows
 """
 
-# Rows with a word in their name like each of some words, to be compared.
+# Rows with a word in their name like each of some words, to be compared. Without a LIMIT where the keys are looked up:
+# PostgreSQL would read the table until it has so many, although a few match.
 _NEAR = """
+    WITH near AS MATERIALIZED (
+        SELECT candidate_id FROM candidate_keys WHERE true {keys}
+    )
     SELECT id, company_name, search_text, provider_id, created_at
-    FROM candidate_keys
-    JOIN candidates ON candidates.id = candidate_keys.candidate_id
+    FROM near
+    JOIN candidates ON candidates.id = near.candidate_id
     WHERE true {conditions}
     LIMIT :max_rows
 """
@@ -160,12 +171,16 @@ def list_statement(
     beyond, direction = ("<", " DESC") if order.startswith("-") else (">", "")
     by_rank = "array_position(CAST(:ids AS uuid[]), id)"
     column = "created_at" if order is Order.RELEVANCE else order.column
+    is_counted = not words and filters <= COUNTED
+    keys = [condition for name, condition in _KEYS.items() if name in filters]
+    conditions = [*_conditions(filters), *_either(words), *([] if is_counted else [_PLANNED])]
     made = statement(
         TEMPLATES[template],
         column=column,
         order=by_rank if order is Order.RELEVANCE else f"{column}{direction}, id{direction}",
         beyond=f"({column}, id) {beyond} (:after, :after_id)" if has_place else "true",
-        conditions="".join(f" AND {each}" for each in (*_conditions(filters), *_either(words))),
+        conditions=_and(conditions),
+        keys=_and(keys),
         total=_TOTALS[total],
         longest=str(MAX_PAGE + 1),
         most=str(MAX_TOTAL),
@@ -173,11 +188,17 @@ def list_statement(
         approval=APPROVAL_COLUMNS,
         record=RECORD_COLUMNS,
     )
+    if not is_counted:
+        made = made.bindparams(once=1)
     if template[1] == "records":
         made = made.bindparams(INSTANT)
     if has_place and column in ("created_at", "updated_at"):
         made = made.bindparams(bindparam("after", type_=DateTime(timezone=True)))
     return made
+
+
+def _and(conditions: Iterable[str]) -> str:
+    return "".join(f" AND {each}" for each in conditions)
 
 
 def _conditions(filters: Iterable[str]) -> list[str]:

@@ -55,7 +55,7 @@ class Query:
     @property
     def name_keys(self) -> list[int]:
         """The key of names that are just these words."""
-        return [_key("".join(self.words))]
+        return [_name_key(self.words)]
 
 
 def _uuid(text: str) -> UUID | None:
@@ -68,13 +68,13 @@ def _uuid(text: str) -> UUID | None:
 
 
 def word_keys(company_name: str) -> list[int]:
-    """The keys to store for a name: of its words, of two words written as one, and of all written as one.
+    """The keys to store for a name: of its words, of two words written as one, of all written as one, and of the name.
 
     Change them only with a migration that empties the column: stored keys do not change.
     """
     words = words_of(company_name)[:MAX_NAME_WORDS]
     keys = {key for word in (*words, "".join(words)) for key in _keys(word)}
-    return sorted(keys | {_key(pair) for pair in _pairs(words)})
+    return sorted(keys | {_key(pair) for pair in _pairs(words)} | {_name_key(words)})
 
 
 def _pairs(words: list[str]) -> list[str]:
@@ -92,6 +92,10 @@ def _keys(word: str) -> Iterable[int]:
 def _key(word: str) -> int:
     """As PostgreSQL's integer, smaller than text. A collision only makes one more candidate to compare."""
     return crc32(word.encode()) - 2**31
+
+
+def _name_key(words: Iterable[str]) -> int:
+    return _key(f"={''.join(words)}")
 
 
 def _may_be_mistyped(word: str) -> bool:

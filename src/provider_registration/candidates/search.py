@@ -32,7 +32,7 @@ from provider_registration.candidates.selection import COUNTED, Order, Place, Se
 from provider_registration.web.pagination import Page
 
 MAX_RELEVANT = 200  # rows of a list by relevance; also those that are completed by rows with typing errors
-MAX_RANKED = 1_000  # matches that are compared for it
+MAX_RANKED = 500  # matches that are compared for it
 NOBODY = UUID(int=0)  # in a place by relevance
 
 
