@@ -149,7 +149,7 @@ async def test_deciding_about_several(signed_in, register, admin, scripts):
         if scripts:
             assert await page.locator("progress").evaluate("bar => bar.value === bar.max")
             await page.get_by_role("link", name="Back to the list").press("Enter")
-            await expect(page).to_have_url(re.compile("/admin/candidates$"))
+            await expect(page).to_have_url(re.compile(r"/admin/candidates\?order=-created_at$"))
 
 
 async def test_a_reason_that_will_not_do_for_several_is_corrected(signed_in, register):
