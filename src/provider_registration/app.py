@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from provider_registration import __version__
 from provider_registration.activity.api import router as activity_router
@@ -25,7 +25,7 @@ from provider_registration.auth.api import router as auth_router
 from provider_registration.auth.dependencies import require_staff
 from provider_registration.auth.errors import NotAuthenticated
 from provider_registration.auth.keys import KnownKeys
-from provider_registration.auth.schemas import LoginForm, LoginRequest, RefreshRequest
+from provider_registration.auth.schemas import LoginRequest, RefreshRequest
 from provider_registration.auth.tokens import TokenSigner
 from provider_registration.bulk.api import router as bulk_router
 from provider_registration.bulk.schemas import DecisionsRequest
@@ -57,12 +57,14 @@ from provider_registration.settings import Settings
 from provider_registration.similar.api import router as similar_router
 from provider_registration.statistics.api import router as statistics_router
 from provider_registration.web.body import BodyLimit
+from provider_registration.web.cross_origin import CrossOrigin
 from provider_registration.web.docs import router as docs_router
+from provider_registration.web.document import install_document
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
-from provider_registration.web.openapi import install_openapi, problems
+from provider_registration.web.openapi import problems
 from provider_registration.web.paths import PublicUrl
-from provider_registration.web.rate_limit_middleware import RateLimitMiddleware, network_of_client
+from provider_registration.web.rate_limit_middleware import UNLIMITED_PATHS, RateLimitMiddleware, network_of_client
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.services import Application
 from provider_registration.webhooks.api import router as webhooks_router
@@ -102,7 +104,6 @@ BODIES: list[type[BaseModel]] = [
     LostLinkRequest,
     ResolutionRequest,
     LoginRequest,
-    LoginForm,
     RefreshRequest,
     WebhookRequest,
     WebhookChangeRequest,
@@ -133,6 +134,7 @@ ACCESS_CHECKS = {
     "staff": [Depends(require_staff)],
     "token": [Depends(require_scrape_token)],
 }
+METRICS_REFUSALS = problems("/metrics", NotAuthenticated())
 
 
 def create_app(settings: Settings, *, api: bool = True) -> Application:
@@ -153,6 +155,7 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
         title="Provider Registration Service",
         version=__version__,
         description=DESCRIPTION,
+        contact={"name": "The operator of this service"},
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=opened,
         openapi_url=None,  # web.docs serves it, with Swagger UI and ReDoc from installed packages
@@ -178,13 +181,13 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
     app.include_router(health_router)
     docs_checks = ACCESS_CHECKS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
     for router, access, checks, refused in (
-        (metrics_router, settings.metrics_access, ACCESS_CHECKS, problems("/metrics", NotAuthenticated())),
+        (metrics_router, settings.metrics_access, ACCESS_CHECKS, METRICS_REFUSALS),
         (docs_router, settings.docs_access, docs_checks, {}),
     ):
         if access != "off":
             app.include_router(router, dependencies=checks[access], responses=refused if checks[access] else {})
     install_error_handlers(app)
-    install_openapi(app, bodies=BODIES, tags=TAGS)
+    install_document(app, routes=_documented_routes, bodies=BODIES, tags=TAGS, unlimited=UNLIMITED_PATHS)
     if settings.public_pages:
         app.router.routes += status_links_router.routes
         if mailing.offers_links:
@@ -196,6 +199,16 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
         app.services.add(pages.renderer, StartPage(APPLY if settings.public_pages else ADMIN_HOME))
         app.router.routes += pages_router.routes
     return app
+
+
+def _documented_routes() -> list[BaseRoute]:
+    """Every route of the API, also those that the settings of this deployment disable."""
+    documented = APIRouter()
+    for router in (*API_ROUTERS, status_links_router, lost_links_router):
+        documented.routes += router.routes
+    documented.include_router(health_router)
+    documented.include_router(metrics_router, dependencies=ACCESS_CHECKS["token"], responses=METRICS_REFUSALS)
+    return documented.routes
 
 
 def _middleware(
@@ -226,13 +239,7 @@ def _middleware(
         traces = [tracing.middleware()]
     if origins := [origin.strip() for origin in settings.cors_allowed_origins.split(",") if origin.strip()]:
         cross_origin = [
-            Middleware(
-                CORSMiddleware,
-                allow_origins=origins,
-                allow_methods=["GET", "POST", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-ID"],
-                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID"],
-            )
+            Middleware(CrossOrigin, origins=origins),
         ]
     return [
         # Turns all errors of the others into pages for browsers, with the request ID.

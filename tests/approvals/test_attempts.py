@@ -390,7 +390,7 @@ async def test_a_long_history_shows_the_newest_hundred_events(service_database, 
     )
 
     approvals = ApprovalService(service_database, Reader(service_database, None), answer(201))
-    history = await approvals.history(claim.candidate_id)
+    history = (await approvals.history(claim.candidate_id, limit=100)).records
 
     assert [record.provider_id for record in history] == list(range(101, 1, -1))
 

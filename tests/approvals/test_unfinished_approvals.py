@@ -263,12 +263,42 @@ async def test_unfinished_approvals_are_listed_oldest_first_and_by_state(admin, 
     assert everything["pagination"]["total"] >= len(doubts["approvals"]) + 2
 
 
-async def test_pages_too_far_are_refused_without_a_cursor_which_this_list_has_not(admin):
-    response = await admin.get("/approvals", params={"page": 100_001})
+async def test_the_list_can_be_followed_by_cursor_or_link(admin, in_doubt, register, billing):
+    other = await register()
+    await billing.fail("hang", names=[other["company_name"]])
+    assert (await admin.post(path(other, "/approve"))).status_code == 502
+    whole = (await admin.get("/approvals", params={"limit": 100})).json()["approvals"]
 
-    assert response.status_code == 422
-    [error] = response.json()["errors"]
-    assert "cursor" not in error["detail"]
+    by_cursor, by_link, cursor, link = [], [], None, "/approvals?limit=1"
+    while link:
+        page = await admin.get("/approvals", params={"limit": 1, **({"cursor": cursor} if cursor else {})})
+        by_cursor += page.json()["approvals"]
+        cursor = page.json()["pagination"]["next_cursor"]
+        linked = await admin.get(link)
+        by_link += linked.json()["approvals"]
+        assert linked.links["first"]["url"] == "/approvals?limit=1"
+        link = linked.links.get("next", {}).get("url")
+        assert bool(link) == bool(cursor)
+
+    expected = [one["candidate_id"] for one in whole]
+    assert len(expected) >= 2
+    assert [one["candidate_id"] for one in by_cursor] == [one["candidate_id"] for one in by_link] == expected
+
+
+async def test_the_events_of_an_approval_can_be_followed_by_cursor_or_link(admin, in_doubt):
+    events = path(in_doubt, "/approval/events")
+    whole = (await admin.get(events)).json()
+    assert whole["pagination"] == {"next_cursor": None}
+    assert len(whole["events"]) >= 2
+
+    seen, link = [], f"{events}?limit=1"
+    while link:
+        page = await admin.get(link)
+        seen += page.json()["events"]
+        link = page.links.get("next", {}).get("url")
+        assert bool(link) == bool(page.json()["pagination"]["next_cursor"])
+
+    assert seen == whole["events"]
 
 
 async def test_retrying_what_is_not_there_is_refused(admin, register):

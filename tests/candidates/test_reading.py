@@ -87,7 +87,7 @@ async def test_what_is_no_id_is_refused(viewer, wrong):
 
     assert response.status_code == 422
     assert response.json()["errors"] == [
-        {"location": "path", "field": "candidate_id", "detail": "Input should be a UUID"}
+        {"location": "path", "field": "candidate_id", "code": "invalid", "detail": "Input should be a UUID"}
     ]
 
 

@@ -26,7 +26,7 @@ from provider_registration.errors import ServiceError
 from provider_registration.events.models import EventType
 from provider_registration.settings import Settings
 from provider_registration.web import addresses, body, error_handlers, pagination, rate_limit_middleware, rate_limits
-from provider_registration.web.problems import PROBLEM_MEDIA_TYPE, status_of
+from provider_registration.web.problems import ERROR_CODES, PROBLEM_MEDIA_TYPE, status_of
 from provider_registration.webhooks import delivering, sending
 from provider_registration.webhooks import service as webhooks_service
 from provider_registration.webhooks.messages import event_message
@@ -110,7 +110,7 @@ def test_every_endpoint_names_the_required_role(openapi: dict[str, Any]) -> None
 
 
 def _who(operation: dict[str, Any]) -> str:
-    if "security" not in operation:
+    if not operation["security"]:
         return "anyone"
     if operation["security"] == [{"ScrapeToken": []}]:
         return "Prometheus"
@@ -185,7 +185,7 @@ def _before_endpoints(title: str) -> Section:
 
 
 def test_every_code_of_the_code_is_explained_with_its_status() -> None:
-    [table] = section("API.md", "Errors").tables
+    [_, table] = section("API.md", "Errors").tables
     documented = {code(row["code"]): int(row["status"]) for row in table}
 
     framework = {status.phrase.lower().replace(" ", "-"): int(status) for status in error_handlers.FRAMEWORK_MESSAGES}
@@ -201,6 +201,32 @@ def _kinds(parent: type[ServiceError]) -> Iterator[type[ServiceError]]:
         if "code" in vars(kind) and kind not in (UserExists, UserNotFound):  # only raised on the command line
             yield kind
         yield from _kinds(kind)
+
+
+def test_every_code_of_an_entry_of_errors_is_explained() -> None:
+    [table, _] = section("API.md", "Errors").tables
+
+    assert {name for row in table for name in re.findall(r"`([^`]+)`", row["`code` in `errors`"])} == ERROR_CODES
+
+
+def test_what_to_do_after_a_lost_response_is_said_for_every_request(openapi: dict[str, Any]) -> None:
+    lost, answers = section("API.md", "Retrying safely").tables
+    writing = [name for name in _operations(openapi) if not name.startswith("GET ")]
+    said = " ".join(row["request whose response was lost"] for row in lost)
+
+    for name in writing:
+        method, path = name.split(" ")
+        last = path.rpartition("}")[2] or path
+        assert f"`{name}`" in said or f"`{method} …{last}`" in said or f"`{method} …`" in said, name
+    named = {int(number) for row in answers for number in re.findall(r"\b[45]\d\d\b", row["response"])}
+    assert named == {
+        int(status) for one in _operations(openapi).values() for status in one["responses"] if status >= "4"
+    } | {
+        405,
+        414,
+        431,
+        500,
+    }
 
 
 def test_pages_have_the_documented_size() -> None:
@@ -415,7 +441,7 @@ class Example:
 
 def _examples() -> Iterator[Example]:
     for one in sections(read("API.md"), 3):
-        blocks = iter([block for block in one.blocks if block.language != "json"])
+        blocks = iter([block for block in one.blocks if block.language in ("bash", "http")])
         for block in blocks:
             answer = next(blocks)
             assert (block.language, answer.language) == ("bash", "http"), one.title

@@ -111,3 +111,54 @@ async def test_no_other_origin_is_let_in_unless_it_is_named(ask):
     assert opened.headers["Access-Control-Allow-Origin"] == "https://supply.example"
     assert "Access-Control-Allow-Credentials" not in opened.headers
     assert "Access-Control-Allow-Origin" not in foreign.headers
+
+
+NAMED = {"cors_allowed_origins": "https://supply.example"}
+
+
+@pytest.mark.parametrize(
+    "header", ["traceparent", "Idempotency-Key", "If-None-Match", "If-Match", "Prefer", "Last-Event-ID", "X-Request-ID"]
+)
+async def test_a_script_of_a_named_origin_may_send_every_header_that_the_api_reads(ask, header):
+    preflight = {"Origin": "https://supply.example", "Access-Control-Request-Method": "POST"}
+
+    response = await ask(
+        "/candidates", headers=preflight | {"Access-Control-Request-Headers": header.lower()}, method="OPTIONS", **NAMED
+    )
+
+    assert response.status_code == 200
+    assert header.lower() in response.headers["Access-Control-Allow-Headers"].lower()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Origin": "https://evil.example"},
+        {"Access-Control-Request-Headers": "x-unknown"},
+        {"Access-Control-Request-Method": "PUT"},
+    ],
+)
+async def test_a_refused_preflight_is_a_problem_document(ask, asked):
+    preflight = {"Origin": "https://supply.example", "Access-Control-Request-Method": "POST"}
+
+    response = await ask("/candidates", headers=preflight | asked, method="OPTIONS", **NAMED)
+
+    assert response.status_code == 400
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["type"].endswith(":preflight-refused")
+    assert ("Access-Control-Allow-Origin" in response.headers) is ("Origin" not in asked)
+
+
+async def test_a_script_may_read_every_documented_header(ask, contract):
+    documented = {
+        name
+        for methods in contract.document["paths"].values()
+        for operation in methods.values()
+        for response in operation["responses"].values()
+        for name in response.get("headers", {})
+    }
+
+    response = await ask("/candidates", headers={"Origin": "https://supply.example"}, **NAMED)
+
+    readable = {name.strip() for name in response.headers["Access-Control-Expose-Headers"].split(",")}
+    assert documented - {"Connection"} | {"X-Request-ID"} <= readable  # that one ends at the next gateway

@@ -57,7 +57,9 @@ def status_of_class(kind):
 
 
 def test_a_problem_is_what_its_schema_says():
-    error = problems.InvalidRequest([FieldError(location="body", field=None, detail="Input should be JSON")])
+    error = problems.InvalidRequest(
+        [FieldError(location="body", field=None, code="wrong-type", detail="Input should be JSON")]
+    )
 
     problem = Problem.model_validate(problem_of(error, "/candidates"), strict=True)
 
@@ -85,25 +87,28 @@ class Inner(BaseModel):
 
 
 class Outer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     inner: list[Inner]
 
 
 @pytest.mark.parametrize(
-    ("value", "field", "detail"),
+    ("value", "field", "code", "detail"),
     [
-        ({}, "inner", "Field required"),
-        ({"inner": 1}, "inner", "Input should be a valid list"),
-        ({"inner": [1]}, "inner.0", "Input should be an object"),
-        ({"inner": [{}]}, "inner.0.number", "Field required"),
-        ({"inner": [{"number": 0}]}, "inner.0.number", "Input should be greater than or equal to 1"),
-        ({"inner": [{"number": "x"}]}, "inner.0.number", "Input should be an integer"),
-        ({"inner": [{"number": 1, "MARKER": 1}]}, None, "Unknown field or parameter"),
+        ({}, "inner", "required", "Field required"),
+        ({"inner": 1}, "inner", "wrong-type", "Input should be a valid list"),
+        ({"inner": [1]}, "inner.0", "wrong-type", "Input should be an object"),
+        ({"inner": [{}]}, "inner.0.number", "required", "Field required"),
+        ({"inner": [{"number": 0}]}, "inner.0.number", "too-small", "Input should be greater than or equal to 1"),
+        ({"inner": [{"number": "x"}]}, "inner.0.number", "wrong-type", "Input should be an integer"),
+        ({"inner": [{"number": 1, "other": "MARKER"}]}, "inner.0.other", "unknown", "Unknown field or parameter"),
+        ({"inner": [], "x" * 200: 1}, "x" * 100, "unknown", "Unknown field or parameter"),
     ],
 )
-def test_a_fault_is_named_by_its_path_unless_the_caller_chose_the_name(value, field, detail):
+def test_a_fault_has_a_code_and_the_path_of_its_field_cut_to_a_length(value, field, code, detail):
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(value)
 
     assert field_errors(caught.value.errors(), location="body") == [
-        FieldError(location="body", field=field, detail=detail)
+        FieldError(location="body", field=field, code=code, detail=detail)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from provider_registration.auth.errors import InvalidCredentials
 from provider_registration.auth.models import Role
 from provider_registration.cli import main
+from provider_registration.web import quotas as quota_module
 from provider_registration.web import rate_limit_middleware
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
@@ -382,3 +384,44 @@ async def test_a_slowly_read_response_keeps_no_turn(monkeypatch):
     await slow
 
     assert statuses[0] == 200
+
+
+async def test_responses_say_what_is_left_of_the_limits_that_counted_them(limited, registration):
+    first = await limited.get("/openapi.json", headers={"X-Forwarded-For": "192.0.2.77"})
+    second = await limited.post("/candidates", json=registration(), headers={"X-Forwarded-For": "192.0.2.77"})
+    probe = await limited.get("/health/live")
+
+    assert first.headers["RateLimit-Policy"] == '"default";q=40;w=3600'
+    assert re.fullmatch(r'"default";r=39;t=\d+', first.headers["RateLimit"])
+    assert second.headers["RateLimit-Policy"] == '"default";q=40;w=3600, "registration";q=3;w=3600'
+    assert re.fullmatch(r'"default";r=38;t=\d+, "registration";r=2;t=\d+', second.headers["RateLimit"])
+    assert "RateLimit" not in probe.headers
+
+
+async def test_a_refusal_says_that_nothing_is_left_and_when_to_come_back(limited):
+    while (response := await limited.get("/openapi.json")).status_code == 200:
+        pass
+
+    assert response.status_code == 429
+    left = re.fullmatch(r'"default";r=0;t=(\d+)', response.headers["RateLimit"])
+    assert left
+    assert abs(int(left[1]) - int(response.headers["Retry-After"])) <= 1
+
+
+async def test_what_is_left_is_as_the_library_counts_it():
+    limits = RateLimits(storage_url="", login="", registration="", default="7/hour; 9/day")
+    quotas = quota_module.begin_quotas()
+
+    for _ in range(5):
+        await limits.count_request("caller")
+
+    assert [(each.name, each.left) for each in quotas[-2:]] == [("default", 2), ("default-2", 4)]
+    for quota, item in zip(quotas[-2:], limits._default.items, strict=True):
+        stats = await limits._default.limiter.get_window_stats(item, "default", "caller")
+        assert (quota.left, round(quota.reset)) == (stats.remaining, round(stats.reset_time))
+
+
+async def test_a_sign_in_does_not_say_how_many_tries_an_account_has_left(limited, maria):
+    response = await log_in(limited, maria, "wrong password")
+
+    assert response.headers["RateLimit-Policy"] == '"default";q=40;w=3600'

@@ -194,7 +194,7 @@ def test_the_example_of_a_fault_is_the_endpoints_own_or_of_its_path():
         problem = paths[path]["get"]["responses"]["422"]["content"]["application/problem+json"]
         return problem["examples"]["invalid-request"]["value"]["errors"]
 
-    assert faults("/things") == [{"location": "query", "field": "limit", "detail": "Too few"}]
+    assert faults("/things") == [{"location": "query", "field": "limit", "code": "invalid", "detail": "Too few"}]
     assert faults("/things/{thing_id}") == [
-        {"location": "path", "field": "thing_id", "detail": "Input should be a UUID"}
+        {"location": "path", "field": "thing_id", "code": "invalid", "detail": "Input should be a UUID"}
     ]

@@ -22,7 +22,7 @@ from provider_registration.approvals.schemas import (
     EXAMPLE_APPROVAL,
     EXAMPLE_EVENT,
     ApprovalDetailResponse,
-    ApprovalEventResponse,
+    ApprovalHistoryQuery,
     ApprovalHistoryResponse,
     ApprovalListQuery,
     ApprovalListResponse,
@@ -49,8 +49,9 @@ from provider_registration.candidates.schemas import (
 )
 from provider_registration.idempotency.dependencies import REPLAYED_HEADER, IdempotencyKey, replayed_header
 from provider_registration.web.body import json_body
-from provider_registration.web.openapi import EXAMPLE_ID, links, refuses, request_body, success
-from provider_registration.web.pagination import Page, Pagination
+from provider_registration.web.links import page_links
+from provider_registration.web.openapi import EXAMPLE_ID, link_header, links, refuses, request_body, success
+from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions
 from provider_registration.web.problems import (
@@ -62,6 +63,8 @@ router = APIRouter(tags=["approvals"], route_class=Route)
 
 CANDIDATE = f"{CANDIDATES}/{{candidate_id}}"
 CANDIDATE_APPROVAL = f"{CANDIDATE}/approval"
+APPROVALS = "/approvals"
+APPROVAL_EVENTS = f"{CANDIDATE_APPROVAL}/events"
 FIRST_APPROVAL = {"candidate_id": "$response.body#/approvals/0/candidate_id"}
 
 DecisionBody = Annotated[DecisionRequest, Depends(json_body(DecisionRequest, optional=True))]
@@ -97,7 +100,7 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
     ApprovalWaiting("billing did not respond (ReadTimeout)"),
     ApprovalInDoubt("billing already has a provider with this name"),
     BillingPaused(5),
-    InvalidRequest.at("body", "notify", "Input should be a valid boolean"),
+    InvalidRequest.at("body", "notify", "Input should be a valid boolean", code="wrong-type"),
 )
 @direct
 async def approve_candidate(
@@ -122,44 +125,71 @@ async def approve_candidate(
 
 
 @router.get(
-    "/approvals",
+    APPROVALS,
     summary="List unfinished approvals",
     responses=success(
         200,
         "One page, oldest first",
         {
             "approvals": [EXAMPLE_APPROVAL],
-            "pagination": Pagination.of(Page(limit=20, offset=0), total=1).model_dump(),
+            "pagination": CursorPagination.at(Page(limit=20), 1, None).model_dump(),
         },
-        links=links("list_approval_events", "retry_approval", "resolve_approval", parameters=FIRST_APPROVAL),
+        link_header(APPROVALS),
+        links("list_approval_events", "retry_approval", "resolve_approval", parameters=FIRST_APPROVAL)
+        | links("list_approvals", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
-@refuses(InvalidRequest.at("query", "state", "Input should be 'in_progress', …"))
+@refuses(InvalidRequest.at("query", "state", "Input should be 'in_progress', …", code="unknown-value"))
 async def list_approvals(
-    query: Annotated[ApprovalListQuery, Query()], service: ApprovalServiceDep, _user: AuditorDep, _once: ParametersOnce
+    query: Annotated[ApprovalListQuery, Query()],
+    service: ApprovalServiceDep,
+    _user: AuditorDep,
+    request: Request,
+    response: Response,
+    _once: ParametersOnce,
 ) -> ApprovalListResponse:
     """List approvals that billing has not confirmed yet: in progress, waiting for a retry, or in doubt."""
     page = query.to_page()
-    approvals, total = await service.list_unfinished(page, state=query.state)
+    found = await service.list_unfinished(page, state=query.state)
+    next_cursor = found.next.to_cursor() if found.next else None
+    response.headers.update(page_links(request, APPROVALS, query, next_cursor))
     return ApprovalListResponse(
-        approvals=[ApprovalDetailResponse.model_validate(approval) for approval in approvals],
-        pagination=Pagination.of(page, total),
+        approvals=[ApprovalDetailResponse.model_validate(approval) for approval in found.approvals],
+        pagination=CursorPagination.at(page, found.total, next_cursor),
     )
 
 
 @router.get(
-    f"{CANDIDATE_APPROVAL}/events",
+    APPROVAL_EVENTS,
     summary="List the events of an approval",
-    responses=success(200, "The events, newest first", {"events": [EXAMPLE_EVENT]}),
+    responses=success(
+        200,
+        "Some events, newest first",
+        {"events": [EXAMPLE_EVENT], "pagination": {"next_cursor": None}},
+        link_header(APPROVAL_EVENTS.format(candidate_id=EXAMPLE_ID)),
+        links("list_approval_events", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+    ),
 )
-@refuses(CandidateNotFound(EXAMPLE_ID))
+@refuses(
+    CandidateNotFound(EXAMPLE_ID),
+    InvalidRequest.at("query", "limit", "Input should be less than or equal to 100", code="too-large"),
+)
 async def list_approval_events(
-    candidate_id: CandidateId, candidates: CandidateServiceDep, service: ApprovalServiceDep, _user: AuditorDep
+    candidate_id: CandidateId,
+    query: Annotated[ApprovalHistoryQuery, Query()],
+    candidates: CandidateServiceDep,
+    service: ApprovalServiceDep,
+    _user: AuditorDep,
+    request: Request,
+    response: Response,
+    _once: ParametersOnce,
 ) -> ApprovalHistoryResponse:
     """List who requested, retried or resolved the candidate's approval, and how it ended."""
     await candidates.get(candidate_id)
-    records = await service.history(candidate_id)
-    return ApprovalHistoryResponse(events=[ApprovalEventResponse.model_validate(record) for record in records])
+    listed = ApprovalHistoryResponse.of(await service.history(candidate_id, limit=query.limit, before=query.cursor))
+    path = APPROVAL_EVENTS.format(candidate_id=candidate_id)
+    response.headers.update(page_links(request, path, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.post(
@@ -214,7 +244,7 @@ async def retry_approval(
     CandidateChanged(EXAMPLE_ID),
     ProviderLinkedElsewhere(4711),
     VersionMismatch(EXAMPLE_ID, 2),
-    InvalidRequest.at("body", "provider_id", "Field required with link"),
+    InvalidRequest.at("body", "provider_id", "Field required with link", code="required"),
 )
 async def resolve_approval(
     candidate_id: CandidateId,

@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping
 from provider_registration.audit.models import Actor, ActorKind
 from provider_registration.candidates.models import ApprovalState, ApprovalSummary
 from provider_registration.events.models import EventType
+from provider_registration.web.pagination import Position
 
 
 class ApprovalEvent(StrEnum):
@@ -132,6 +133,7 @@ class CreatedProvider:
 class ApprovalRecord:
     """One event of an approval."""
 
+    id: int
     event: ApprovalEvent
     at: datetime
     actor: Actor
@@ -148,9 +150,27 @@ class ApprovalRecord:
     def from_row(cls, row: RowMapping) -> Self:
         """Make a record from a row of LIST_EVENTS."""
         return cls(
+            id=row["id"],
             event=EVENT_OF_TYPE[EventType(row["type"])],
             at=row["at"],
             actor=Actor.from_row(row),
             provider_id=row["provider_id"],
             detail=row["detail"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalPage:
+    """One page of the unfinished approvals, how many there are, and the position of the next page, if any."""
+
+    approvals: list[Approval]
+    total: int
+    next: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """Some events of an approval, and the ID before which the next page begins, if any."""
+
+    records: list[ApprovalRecord]
+    next: int | None

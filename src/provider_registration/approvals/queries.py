@@ -228,7 +228,9 @@ LIST_APPROVALS = text("""
     WITH page AS (
         SELECT *
         FROM unfinished_approvals
-        WHERE CAST(:state AS text) IS NULL OR state = :state
+        WHERE (CAST(:state AS text) IS NULL OR state = :state)
+          AND (CAST(:after_at AS timestamptz) IS NULL
+               OR (requested_at, candidate_id) > (:after_at, CAST(:after_id AS uuid)))
         ORDER BY requested_at, candidate_id
         LIMIT :limit OFFSET :offset
     )
@@ -342,7 +344,7 @@ DROP_APPROVAL = text("""
 
 # The events of a candidate's approval, newest first. An approval by linking a provider is one event here.
 LIST_EVENTS = text("""
-    SELECT event.type, event.at, event.actor_kind, event.actor_id,
+    SELECT event.id, event.type, event.at, event.actor_kind, event.actor_id,
            coalesce(users.email, api_keys.name) AS actor_name,
            CAST(event.data ->> 'provider_id' AS integer) AS provider_id, details.details ->> 'error' AS detail
     FROM candidate_events AS event
@@ -352,6 +354,12 @@ LIST_EVENTS = text("""
     WHERE event.candidate_id = :candidate_id
       AND event.data ? 'idempotency_key'
       AND NOT event.data ? 'linked'
+      AND (CAST(:before AS bigint) IS NULL
+           OR (event.at, event.id) < (
+               SELECT last.at, last.id
+               FROM candidate_events AS last
+               WHERE last.id = :before AND last.candidate_id = :candidate_id
+           ))
     ORDER BY event.at DESC, event.id DESC
     LIMIT :limit
 """)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from provider_registration.approvals.models import ApprovalEvent
+from provider_registration.approvals.models import ApprovalEvent, RecordPage
 from provider_registration.billing.port import MAX_PROVIDER_ID
 from provider_registration.candidates.models import ApprovalState, Status
 from provider_registration.candidates.schemas import EXAMPLE_SUMMARY, ApprovalSummaryResponse
 from provider_registration.events.schemas import EXAMPLE_ACTOR, ActorResponse
 from provider_registration.web.openapi import EXAMPLE_ID
-from provider_registration.web.pagination import PageQuery, Pagination
+from provider_registration.web.pagination import MAX_LIMIT, CursorPagination, IdCursor, NextPage, PositionQuery
 
 EXAMPLE_APPROVAL: dict[str, Any] = {
     "candidate_id": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11",
@@ -55,7 +55,7 @@ class ApprovalResponse(BaseModel):
     provider_id: int = Field(description="Provider ID in billing", examples=[4711])
 
 
-class ApprovalListQuery(PageQuery):
+class ApprovalListQuery(PositionQuery):
     """Which unfinished approvals to list."""
 
     state: ApprovalState | None = Field(None, description="Only approvals in this state")
@@ -65,7 +65,7 @@ class ApprovalListResponse(BaseModel):
     """One page of unfinished approvals, oldest first."""
 
     approvals: list[ApprovalDetailResponse]
-    pagination: Pagination
+    pagination: CursorPagination
 
 
 class ApprovalEventResponse(BaseModel):
@@ -83,10 +83,28 @@ class ApprovalEventResponse(BaseModel):
     detail: str | None = Field(description="Why the approval failed or is in doubt")
 
 
+class ApprovalHistoryQuery(BaseModel):
+    """Which events of an approval to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(MAX_LIMIT, ge=1, le=MAX_LIMIT, description="Maximum events")
+    cursor: IdCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
+
+
 class ApprovalHistoryResponse(BaseModel):
-    """The events of a candidate's approval, newest first, at most 100."""
+    """Some events of a candidate's approval, newest first."""
 
     events: list[ApprovalEventResponse]
+    pagination: NextPage
+
+    @classmethod
+    def of(cls, page: RecordPage) -> Self:
+        """Show a page."""
+        return cls(
+            events=[ApprovalEventResponse.model_validate(record) for record in page.records],
+            pagination=NextPage(next_cursor=str(page.next) if page.next is not None else None),
+        )
 
 
 class ResolutionRequest(BaseModel):

@@ -25,10 +25,12 @@ from provider_registration.approvals.errors import (
 )
 from provider_registration.approvals.models import (
     Approval,
+    ApprovalPage,
     ApprovalRecord,
     Claim,
     ClaimRequest,
     CreatedProvider,
+    RecordPage,
 )
 from provider_registration.audit.models import Actor
 from provider_registration.billing.client import BillingClient
@@ -55,7 +57,7 @@ from provider_registration.observability.metrics import (
     ORPHANED_PROVIDERS,
     REPLICA_LAG_SECONDS,
 )
-from provider_registration.web.pagination import Page
+from provider_registration.web.pagination import Page, Position
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,6 @@ LAST_RESORT_SECONDS = (
     15.0  # after which a half-open breaker is also probed with approvals that failed MAX_UNANSWERED times
 )
 STOP_SECONDS = 10.0  # for which shutdown waits for running approvals
-MAX_EVENTS = 100
 KEY_NAMESPACE = UUID("8f0d3b5e-6c0a-5f0e-9f6e-2b1c4f7d9a10")  # never change it: existing keys in billing depend on it
 
 
@@ -166,20 +167,31 @@ class ApprovalService:
         _log("approval in doubt resolved: cancelled", approval)
         return Candidate.from_row(candidate)
 
-    async def list_unfinished(self, page: Page[None], *, state: ApprovalState | None) -> tuple[list[Approval], int]:
-        """One page of the unfinished approvals, oldest first, and their total."""
+    async def list_unfinished(self, page: Page[Position], *, state: ApprovalState | None) -> ApprovalPage:
+        """One page of the unfinished approvals, oldest first."""
+        after = page.after
+        parameters = {
+            "state": state,
+            "limit": page.limit + 1,  # one more shows whether there is a next page
+            "offset": page.offset,
+            "after_at": after.at if after else None,
+            "after_id": after.id if after else None,
+        }
         async with self._database.transaction() as session:
             total = await session.scalar(queries.COUNT_APPROVALS, {"state": state})
-            parameters = {"state": state, "limit": page.limit, "offset": page.offset}
-            rows = await session.execute(queries.LIST_APPROVALS, parameters)
-        return [Approval.from_row(row) for row in rows.mappings()], total or 0
+            rows = (await session.execute(queries.LIST_APPROVALS, parameters)).mappings().all()
+        approvals = [Approval.from_row(row) for row in rows[: page.limit]]
+        has_more = len(rows) > page.limit
+        position = Position(approvals[-1].requested_at, approvals[-1].candidate_id) if has_more else None
+        return ApprovalPage(approvals, total or 0, position)
 
-    async def history(self, candidate_id: UUID) -> list[ApprovalRecord]:
-        """The last MAX_EVENTS events of a candidate's approval, newest first."""
+    async def history(self, candidate_id: UUID, *, limit: int, before: int | None = None) -> RecordPage:
+        """At most `limit` events of a candidate's approval, newest first, from the one before the ID `before`."""
+        parameters = {"candidate_id": candidate_id, "limit": limit + 1, "before": before}
         async with self._database.transaction() as session:
-            parameters = {"candidate_id": candidate_id, "limit": MAX_EVENTS}
-            rows = await session.execute(queries.LIST_EVENTS, parameters)
-        return [ApprovalRecord.from_row(row) for row in rows.mappings()]
+            rows = (await session.execute(queries.LIST_EVENTS, parameters)).mappings().all()
+        records = [ApprovalRecord.from_row(row) for row in rows[:limit]]
+        return RecordPage(records, records[-1].id if len(rows) > limit else None)
 
     async def sweep(self) -> None:
         """Carry out due approvals: those whose worker died, and those that wait for a retry."""

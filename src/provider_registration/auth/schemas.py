@@ -37,6 +37,8 @@ class RefreshRequest(BaseModel):
 class TokenResponse(BaseModel):
     """An access token, for `Authorization: Bearer …` (RFC 6750), and a refresh token for `/auth/refresh`."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     access_token: str = Field(description="A JWT", examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a scheme's name
     expires_in: int = Field(description="Lifetime of the access token in seconds", examples=[1800])

@@ -48,7 +48,16 @@ from provider_registration.idempotency.dependencies import (
     IdempotencyKey,
     replayed_header,
 )
-from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
+from provider_registration.web.links import page_links
+from provider_registration.web.openapi import (
+    EXAMPLE_ID,
+    header,
+    link_header,
+    links,
+    refuses,
+    request_body,
+    success,
+)
 from provider_registration.web.pagination import CursorPagination, Page
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import (
@@ -65,18 +74,15 @@ from provider_registration.web.routing import Route, direct, json_response
 
 router = APIRouter(prefix=CANDIDATES, tags=["candidates"], route_class=Route)
 
-LINK_HEADER = header(
-    "Link", "The first page of this list and the next (RFC 8288)", '</candidates?limit=20>; rel="first"'
-)
 ETAG_HEADER = header("ETag", "The candidate's version, for If-Match", '"1"')
 RECORD_HEADERS = REVALIDATED_HEADERS | header(
     "ETag", "The candidate's version, with a hash of the body while an approval is unfinished", '"1"'
 )
-PAGE_HEADERS = LIST_HEADERS | LINK_HEADER
+PAGE_HEADERS = LIST_HEADERS | link_header(CANDIDATES)
 LOCATION_HEADER = header("Location", "The path of the candidate")
 THIS_CANDIDATE = {"candidate_id": "$response.body#/candidate_id"}
 THIS_VERSION = THIS_CANDIDATE | {"If-Match": "$response.header.ETag"}
-EXAMPLE_PAGINATION = CursorPagination.at(Page(limit=20), 1, None, is_exact=True, shown=1)
+EXAMPLE_PAGINATION = CursorPagination.at(Page(limit=20), 1, None)
 FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
 
 
@@ -101,7 +107,10 @@ FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
         )
     ),
 )
-@refuses(EmailTaken(), InvalidRequest.at("body", "truck_count", "Input should be greater than or equal to 1"))
+@refuses(
+    EmailTaken(),
+    InvalidRequest.at("body", "truck_count", "Input should be greater than or equal to 1", code="too-small"),
+)
 @direct
 async def register_candidate(
     registration: RegistrationBody,
@@ -140,7 +149,7 @@ async def register_candidate(
     )
     | not_modified(PAGE_HEADERS),
 )
-@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
+@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100", code="too-large"))
 @direct
 async def list_candidates(
     query: Annotated[CandidateListQuery, Query()],
@@ -168,7 +177,7 @@ async def list_candidates(
     )
     return revalidation.respond(
         f'{{"candidates":{found.records},"pagination":{pagination.model_dump_json()}}}',
-        headers={"Link": query.links(f"{request.scope.get('root_path', '')}{CANDIDATES}", next_cursor)},
+        headers=page_links(request, CANDIDATES, query, next_cursor),
     )
 
 
@@ -228,7 +237,7 @@ async def get_candidate(
     ApprovalNeedsResolution(EXAMPLE_ID),
     CandidateChanged(EXAMPLE_ID),
     VersionMismatch(EXAMPLE_ID, 2),
-    InvalidRequest.at("body", "reason", "String should have at most 1000 characters"),
+    InvalidRequest.at("body", "reason", "String should have at most 1000 characters", code="too-long"),
 )
 @direct
 async def reject_candidate(

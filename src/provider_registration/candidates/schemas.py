@@ -61,7 +61,7 @@ class DecisionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     notify: Annotated[bool, Field(strict=True)] = Field(
-        True, description="Whether the company gets an e-mail, if the service sends e-mails"
+        True, description="Whether the company gets an e-mail, if the service sends e-mails; default: true"
     )
 
 

@@ -33,8 +33,8 @@ async def list_approvals(
     """List approvals that need an admin first, then those that complete automatically."""
     lists = []
     for state in (ApprovalState.IN_DOUBT, ApprovalState.WAITING, ApprovalState.IN_PROGRESS):
-        approvals, total = await approval_service.list_unfinished(Page(MAX_SHOWN), state=state)
-        lists.append((state, approvals, total))
+        page = await approval_service.list_unfinished(Page(MAX_SHOWN), state=state)
+        lists.append((state, page.approvals, page.total))
     return layout.page("approvals.html", lists=lists)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
-from starlette.responses import Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from provider_registration.auth.dependencies import AdminDep
 from provider_registration.deliveries.dependencies import DeliveryServiceDep
@@ -21,7 +20,8 @@ from provider_registration.deliveries.schemas import (
     DeliveryListResponse,
     DeliveryQuery,
 )
-from provider_registration.web.openapi import links, refuses, success
+from provider_registration.web.links import page_links
+from provider_registration.web.openapi import link_header, links, refuses, success
 from provider_registration.web.pagination import MAX_ID
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
@@ -29,26 +29,35 @@ from provider_registration.web.routing import Route
 
 router = APIRouter(tags=["deliveries"], route_class=Route)
 
+DELIVERIES = "/deliveries"
 EXAMPLE_DELIVERY_ID = 913
 
 
 @router.get(
-    "/deliveries",
+    DELIVERIES,
     summary="List deliveries",
     responses=success(
         200,
         "Some deliveries, newest first",
         EXAMPLE_DELIVERIES,
+        link_header(DELIVERIES),
         links=links("list_deliveries", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
-@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
+@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100", code="too-large"))
 async def list_deliveries(
-    query: Annotated[DeliveryQuery, Query()], service: DeliveryServiceDep, _user: AdminDep, _once: ParametersOnce
+    query: Annotated[DeliveryQuery, Query()],
+    service: DeliveryServiceDep,
+    _user: AdminDep,
+    request: Request,
+    response: Response,
+    _once: ParametersOnce,
 ) -> DeliveryListResponse:
     """List messages to applicants, staff and webhooks, with the state of each."""
     page = await service.page(limit=query.limit, before=query.cursor, kind=query.kind, state=query.state)
-    return DeliveryListResponse.of(page)
+    listed = DeliveryListResponse.of(page)
+    response.headers.update(page_links(request, DELIVERIES, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.post(

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from provider_registration.deliveries.models import DeliveryPage, Kind, ListedDelivery, State
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, NextPage
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, IdCursor, NextPage
 
 EXAMPLE_DELIVERIES: dict[str, Any] = {
     "deliveries": [
@@ -43,7 +43,7 @@ class DeliveryQuery(BaseModel):
     kind: Kind | None = Field(None, description="Only of this kind")
     state: State | None = Field(None, description="Only in this state")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Maximum deliveries")
-    cursor: int | None = Field(None, ge=1, le=MAX_ID, description="Continue after a page: its `pagination.next_cursor`")
+    cursor: IdCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
 
 
 class AboutEvent(BaseModel):

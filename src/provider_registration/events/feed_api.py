@@ -63,7 +63,7 @@ STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 @refuses(
     CursorExpired(),
     CursorUnknown(),
-    InvalidRequest.at("query", "limit", "Input should be less than or equal to 1000"),
+    InvalidRequest.at("query", "limit", "Input should be less than or equal to 1000", code="too-large"),
 )
 @direct
 async def read_events(

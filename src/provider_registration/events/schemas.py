@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from provider_registration.audit.models import ActorKind
 from provider_registration.events.errors import CursorUnknown
 from provider_registration.events.models import HOW_APPROVALS_WENT, Event, EventPage, EventType, FeedEvent, FeedPage
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, NextPage
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, IdCursor, NextPage
 from provider_registration.web.text import OpaqueText
 
 LATEST = "latest"
@@ -71,7 +71,7 @@ class EventQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Maximum events")
-    cursor: int | None = Field(None, ge=1, le=MAX_ID, description="Continue after a page: its `pagination.next_cursor`")
+    cursor: IdCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
 
 
 def _types(value: str) -> str:

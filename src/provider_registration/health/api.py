@@ -10,9 +10,13 @@ from fastapi import APIRouter, Depends, Response
 from provider_registration.db.revisions import Schema, SchemaState
 from provider_registration.health.readiness import Readiness
 from provider_registration.health.schemas import HealthResponse, ProbeResponse
+from provider_registration.web.openapi import problems
+from provider_registration.web.problems import MalformedRequest
 from provider_registration.web.services import provide
 
 router = APIRouter(tags=["health"])
+
+MALFORMED = problems("/health", MalformedRequest())  # the only refusal of these routes
 
 
 async def found_schema(readiness: Annotated[Readiness, Depends(provide(Readiness))]) -> Schema | None:
@@ -38,7 +42,8 @@ def _example(description: str, body: HealthResponse | ProbeResponse) -> dict[str
 @router.get(
     "/health",
     summary="Health of the service and its database",
-    responses={
+    responses=MALFORMED
+    | {
         200: _example("Healthy", _health(Schema(SchemaState.CURRENT))),
         503: _example("The database does not respond, or must be migrated", _health(None)) | {"model": HealthResponse},
     },
@@ -51,7 +56,11 @@ async def health(schema: FoundSchema, response: Response) -> HealthResponse:
     return found
 
 
-@router.get("/health/live", summary="Liveness probe", responses={200: _example("Live", ProbeResponse(status="live"))})
+@router.get(
+    "/health/live",
+    summary="Liveness probe",
+    responses=MALFORMED | {200: _example("Live", ProbeResponse(status="live"))},
+)
 async def live() -> ProbeResponse:
     """Whether the process responds. It does not check the database, because a restart would not help."""
     return ProbeResponse(status="live")
@@ -60,7 +69,8 @@ async def live() -> ProbeResponse:
 @router.get(
     "/health/ready",
     summary="Readiness probe",
-    responses={
+    responses=MALFORMED
+    | {
         200: _example("Ready for requests", ProbeResponse(status="ready")),
         503: _example("Send requests elsewhere", ProbeResponse(status="not ready")) | {"model": ProbeResponse},
     },

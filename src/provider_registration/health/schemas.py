@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from provider_registration import __version__
 from provider_registration.db.revisions import SchemaState
@@ -12,6 +12,8 @@ from provider_registration.db.revisions import SchemaState
 
 class HealthResponse(BaseModel):
     """Health of the service and its database."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     status: Literal["healthy", "unhealthy"]
     service: Literal["provider-registration-service"] = "provider-registration-service"

@@ -22,6 +22,7 @@ from provider_registration.web.problems import (
     UnsupportedMediaType,
     field_errors,
     problem_response,
+    repeated,
 )
 
 MAX_BODY_BYTES = 64 * 1024
@@ -162,10 +163,10 @@ def form_fields(body: bytes) -> list[tuple[str, str]]:
 
 def _invalid_body(error: ValidationError) -> InvalidRequest:
     if error.error_count() > MAX_VALIDATION_ERRORS:
-        return InvalidRequest.at("body", None, "Input has too many errors to list")
+        return InvalidRequest.at("body", None, "Input has too many errors to list", code="too-many")
     return InvalidRequest(field_errors(error.errors(include_url=False, include_input=False), location="body"))
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    if len({key for key, _ in pairs}) < len(pairs):  # RFC 8259 section 4: unpredictable
-        raise InvalidRequest.at("body", None, "A field is given more than once")
+    if (name := repeated(key for key, _ in pairs)) is not None:  # RFC 8259 section 4: unpredictable
+        raise InvalidRequest.at("body", name, "The field is given more than once", code="repeated")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import binascii
+import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
-from urllib.parse import urlencode
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -22,6 +22,7 @@ MAX_LIMIT = 100
 MAX_ID = 2**63 - 1  # PostgreSQL's largest bigint
 MAX_OFFSET = 100_000  # PostgreSQL reads every skipped row
 TOO_FAR = f"At most {MAX_OFFSET:,} rows can be skipped"
+WAY_ON = "use a cursor, from pagination.next_cursor or the Link header"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -81,39 +82,49 @@ CURSOR_DESCRIPTION = (
     "filters and order"
 )
 LongCursor = Annotated[str, Field(max_length=1500)]  # with a name; subclasses decode it
+Size = Annotated[
+    int,
+    Field(ge=1, le=MAX_LIMIT),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
+]
+# A cursor that is an ID; `next_cursor` is a string, so this is documented as one.
+IdCursor = Annotated[int, Field(ge=1, le=MAX_ID), WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,17}$"})]
 
 
 class PageQuery(BaseModel):
     """Query parameters of a list; subclasses add filters."""
 
     model_config = ConfigDict(extra="forbid")
-    way_on: ClassVar[str] = "use a filter"  # past MAX_OFFSET
 
-    limit: int | None = Field(None, ge=1, le=MAX_LIMIT, description=f"Maximum rows; default {DEFAULT_LIMIT}")
+    limit: Size | None = Field(None, description="Maximum rows")
     offset: int | None = Field(None, ge=0, le=MAX_OFFSET, description="Rows to skip")
     page: int | None = Field(
         None, ge=1, le=MAX_OFFSET + 1, description=f"Page number, from 1; at most {MAX_OFFSET:,} rows can be skipped"
     )
-    page_size: int | None = Field(None, ge=1, le=MAX_LIMIT, description=f"Rows per page; default {DEFAULT_LIMIT}")
+    page_size: Size | None = Field(None, description="Rows per page")
 
     @model_validator(mode="after")
     def _use_one_pagination(self) -> Self:
-        if (self.limit, self.offset) != (None, None) and (self.page, self.page_size) != (None, None):
+        # The default counts as omitted: generated clients send it.
+        limit, page_size = (None if size == DEFAULT_LIMIT else size for size in (self.limit, self.page_size))
+        if (limit, self.offset) != (None, None) and (self.page, page_size) != (None, None):
             raise PydanticCustomError("two_paginations", "Use limit and offset, or page and page_size, not both")
         if self.to_page().offset > MAX_OFFSET:
-            raise PydanticCustomError("too_far", f"{TOO_FAR}; {self.way_on}")
+            raise PydanticCustomError("too_far", f"{TOO_FAR}; {WAY_ON}")
         return self
+
+    def _size(self) -> int:
+        sizes = [size for size in (self.limit, self.page_size) if size not in (None, DEFAULT_LIMIT)]
+        return sizes[0] if sizes else DEFAULT_LIMIT
 
     def to_page(self) -> Page[Any]:
         """The requested slice."""
-        limit = self.limit or self.page_size or DEFAULT_LIMIT
+        limit = self._size()
         return Page(limit, self.offset or ((self.page or 1) - 1) * limit)
 
 
 class CursorQuery(PageQuery):
     """Query parameters of a list with a cursor, at the same cost for every page; subclasses decode it."""
-
-    way_on: ClassVar[str] = "use a cursor, from pagination.next_cursor or the Link header"
 
     cursor: LongCursor | None = Field(None, description=CURSOR_DESCRIPTION)
 
@@ -123,14 +134,16 @@ class CursorQuery(PageQuery):
             raise PydanticCustomError("two_places", "Use cursor, offset or page, not two of them")
         return self
 
-    def links(self, path: str, next_cursor: str | None) -> str:
-        """The Link header (RFC 8288) with the first and the next page of the same list."""
-        same = self.model_dump(mode="json", exclude={"cursor", "offset", "page"}, exclude_none=True)
-        targets = {"first": same} | ({"next": {**same, "cursor": next_cursor}} if next_cursor else {})
-        return ", ".join(
-            f'<{path}{"?" if parameters else ""}{urlencode(parameters)}>; rel="{relation}"'
-            for relation, parameters in targets.items()
-        )
+
+class PositionQuery(CursorQuery):
+    """Query parameters of a list ordered by time and ID."""
+
+    cursor: Cursor | None = Field(None, description=CURSOR_DESCRIPTION)
+
+    def to_page(self) -> Page[Position]:
+        """The requested slice."""
+        page: Page[Position] = super().to_page()
+        return page if self.cursor is None else replace(page, after=Position.from_cursor(self.cursor))
 
 
 class Pagination(BaseModel):
@@ -163,7 +176,9 @@ class CursorPagination(Pagination):
     )
 
     @classmethod
-    def at(cls, page: Page[Any], total: int, next_cursor: str | None, *, is_exact: bool, shown: int) -> Self:
+    def at(
+        cls, page: Page[Any], total: int, next_cursor: str | None, *, is_exact: bool = True, shown: int = sys.maxsize
+    ) -> Self:
         """Describe `page` of a list of which at most `shown` rows are on its pages; `total` may not be exact."""
         return cls(
             **_described(page),

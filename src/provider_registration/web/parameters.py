@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from provider_registration.web.problems import InvalidRequest
+from provider_registration.web.problems import InvalidRequest, repeated
 
 MAX_PARAMETERS = 50
 
@@ -25,10 +25,9 @@ async def refuse_repeats(request: Request) -> None:
     """
     if has_too_many(request):
         detail = f"There are more than {MAX_PARAMETERS} parameters"
-        raise InvalidRequest.at("query", None, detail)
-    names = [name for name, _ in request.query_params.multi_items()]
-    if len(set(names)) < len(names):
-        raise InvalidRequest.at("query", None, "A parameter is given more than once")
+        raise InvalidRequest.at("query", None, detail, code="too-many")
+    if (name := repeated(name for name, _ in request.query_params.multi_items())) is not None:
+        raise InvalidRequest.at("query", name, "The parameter is given more than once", code="repeated")
 
 
 ParametersOnce = Annotated[None, Depends(refuse_repeats)]

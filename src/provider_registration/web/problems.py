@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import quote
@@ -32,6 +32,7 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:problem-type:provider-registration:"
 MAX_INSTANCE_LENGTH = 200
 MAX_ERRORS = 20  # listed in one response
+MAX_NAME_LENGTH = 100  # of a field; the caller chose that of an unknown one
 
 
 class BodyTooLarge(ServiceError):
@@ -150,8 +151,9 @@ STATUS_BY_KIND: dict[type[ServiceError], HTTPStatus] = {
 
 
 class FieldError(BaseModel):
-    """One error in a request. It never repeats the input."""
+    """One error in a request. It may name an unknown field, but never repeats a value."""
 
+    code: str = Field(description="The kind of error; more kinds may be added", examples=["too-small"])
     location: str = Field(description="body, query, path or header", examples=["body"])
     field: str | None = Field(
         description="Field or parameter, with a dot before an item's index; null when it concerns the whole request",
@@ -185,9 +187,9 @@ class InvalidRequest(InvalidInputError):
         self.errors = errors
 
     @classmethod
-    def at(cls, location: str, field: str | None, detail: str) -> Self:
+    def at(cls, location: str, field: str | None, detail: str, *, code: str = "invalid") -> Self:
         """An error with a single entry."""
-        return cls([FieldError(location=location, field=field, detail=detail)])
+        return cls([FieldError(location=location, field=field and field[:MAX_NAME_LENGTH], code=code, detail=detail)])
 
     def __str__(self) -> str:
         return "The request is invalid; see errors."
@@ -214,6 +216,28 @@ MESSAGES: Mapping[str, str] = {
 """Replaces pydantic's messages that repeat the input or use the library's terms."""
 
 
+_CODES: Mapping[str, str] = {
+    code_of_type: code
+    for code, types in {
+        "combination": "two_paginations two_places",
+        "not-allowed": "not_with_let_go",
+        "repeated": "repeated_items",
+        "required": "missing missing_with_link",
+        "too-large": "less_than less_than_equal int_parsing_size too_far",
+        "too-long": "string_too_long too_long",
+        "too-short": "string_too_short too_short",
+        "too-small": "greater_than greater_than_equal",
+        "unknown": "extra_forbidden",
+        "unknown-value": "enum literal_error event_types",
+        "wrong-type": "bool_parsing bool_type dict_type float_parsing float_type int_from_float int_parsing int_type "
+        "json_invalid json_type list_type model_attributes_type model_type string_type",
+    }.items()
+    for code_of_type in types.split()
+}
+"""The code for each of pydantic's and our types of errors; `invalid` for others."""
+ERROR_CODES = frozenset({*_CODES.values(), "invalid", "too-many"})
+
+
 def field_errors(
     details: Sequence[ErrorDetails | Mapping[str, Any]], *, location: str | None = None
 ) -> list[FieldError]:
@@ -222,16 +246,27 @@ def field_errors(
     for detail in details[:MAX_ERRORS]:
         loc = [str(part) for part in detail["loc"]]
         where = location or loc.pop(0)
-        if detail["type"] in ("extra_forbidden", "json_invalid"):
-            loc = []  # the name of an unknown field is input
+        if detail["type"] == "json_invalid":
+            loc = []  # a position in the text
         errors.append(
             FieldError(
                 location=where,
-                field=".".join(loc) or None,
+                field=".".join(loc)[:MAX_NAME_LENGTH] or None,
+                code=_CODES.get(detail["type"], "invalid"),
                 detail=_message(detail),
             )
         )
     return errors
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that was there before, if any."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _message(detail: ErrorDetails | Mapping[str, Any]) -> str:

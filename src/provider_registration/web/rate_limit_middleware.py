@@ -13,6 +13,7 @@ from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS
 from provider_registration.web.addresses import network_of
 from provider_registration.web.paths import route_path
 from provider_registration.web.problems import problem_response
+from provider_registration.web.quotas import begin_quotas, quota_headers
 from provider_registration.web.rate_limits import RateLimits, TooManyRequests
 
 # Probes and scrapes are frequent and come from one IP address.
@@ -44,6 +45,7 @@ class RateLimitMiddleware:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
+        quotas = begin_quotas()
         caller = self._caller_of(request)
         turns = self._turns.setdefault(caller, _Turns())
         if turns.present >= MAX_CONCURRENT:
@@ -62,6 +64,8 @@ class RateLimitMiddleware:
                     await turn.aclose()  # the work is done: a slow reader blocks no one
                     if _begins_event_stream(message):
                         place.close()  # a session's streams are bounded: those of many sessions block no one
+                    if message["type"] == "http.response.start":
+                        message["headers"] = [*message.get("headers", ()), *quota_headers(quotas)]
                     await send(message)
 
                 if (refusal := await self._refusal(caller)) is None:

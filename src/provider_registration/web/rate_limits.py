@@ -21,6 +21,7 @@ from limits.storage import storage_from_string
 from provider_registration.errors import LimitExceededError, UnavailableError
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAGE_ERRORS
+from provider_registration.web.quotas import Quota, note_quota
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,11 @@ class _Limit:
     items: list[RateLimitItem]
     limiter: RateLimiter
 
+    def is_left(self, item: RateLimitItem, left: int, reset: float) -> None:
+        """Note what is left of one of the items, for the response."""
+        position = self.items.index(item)
+        note_quota(Quota(f"{self.name}-{position + 1}" if position else self.name, item, left, reset))
+
 
 class RateLimits:
     """The limits of the service, in the notation of the `limits` library: `5/minute; 100/day`.
@@ -79,6 +85,7 @@ class RateLimits:
         self._default = _Limit("default", parse_many(default) if default else [], counting)
         self._lost_links = _Limit("lost_link", parse_many(LOST_LINKS), counting)
         self._breaker = _Breaker()
+        self._counts = storage if isinstance(storage, MemoryStorage) else None
         self._login_turns: dict[tuple[str, str], _Turn] = {}  # bounded by RateLimitMiddleware
 
     async def count_registration(self, caller: str) -> None:
@@ -171,16 +178,30 @@ class RateLimits:
                 for item in limit.items:
                     if not await limit.limiter.hit(item, limit.name, caller):
                         await self._refuse(limit, item, limit.name, caller)
+                    if self._counts is not None:
+                        limit.is_left(item, *_left(self._counts, item, limit.name, caller))
         except StorageError as error:
             self._storage_failed(error)
 
     async def _refuse(self, limit: _Limit, item: RateLimitItem, *identifiers: str) -> None:
         RATE_LIMIT_REFUSALS.labels(limit.name).inc()
         stats = await limit.limiter.get_window_stats(item, *identifiers)
+        if item in limit.items:
+            limit.is_left(item, 0, stats.reset_time)
         raise TooManyRequests(max(1, ceil(stats.reset_time - time.time())))
 
     def _storage_failed(self, error: StorageError) -> None:
         self._logger.warning("rate limits cannot be counted", reason=type(error.storage_error).__name__)
+
+
+def _left(counts: MemoryStorage, item: RateLimitItem, *identifiers: str) -> tuple[int, float]:
+    """Requests left, and when more are: as `get_window_stats`, which takes as long as counting the request."""
+    now, expiry = time.time(), item.get_expiry()
+    previous, current = (
+        counts.storage.get(key, 0) for key in counts.sliding_window_keys(item.key_for(*identifiers), expiry, now)
+    )
+    window_ends_in = expiry - now % expiry
+    return max(0, item.amount - int(previous * window_ends_in / expiry + current)), now + window_ends_in
 
 
 def _storage(url: str) -> Storage:

@@ -15,7 +15,16 @@ from provider_registration.deliveries.errors import (
     DeliveryTargetGone,
 )
 from provider_registration.deliveries.schemas import DeliveryListResponse
-from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
+from provider_registration.web.links import page_links
+from provider_registration.web.openapi import (
+    EXAMPLE_ID,
+    header,
+    link_header,
+    links,
+    refuses,
+    request_body,
+    success,
+)
 from provider_registration.web.pagination import MAX_ID
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
@@ -55,6 +64,7 @@ router = APIRouter(tags=["webhooks"], route_class=Route)
 
 WEBHOOKS = "/webhooks"
 WEBHOOK = f"{WEBHOOKS}/{{webhook_id}}"
+WEBHOOK_DELIVERIES = f"{WEBHOOK}/deliveries"
 THIS_WEBHOOK = {"webhook_id": "$response.body#/webhook_id"}
 REFUSED_URL = WebhookUrlRefused("its IP address is not public, and WEBHOOKS_ALLOWED_NETWORKS does not include it")
 
@@ -86,7 +96,9 @@ REFUSED_URL = WebhookUrlRefused("its IP address is not public, and WEBHOOKS_ALLO
         )
     ),
 )
-@refuses(TooManyWebhooks(MAX_WEBHOOKS), REFUSED_URL, InvalidRequest.at("body", "url", "Field required"))
+@refuses(
+    TooManyWebhooks(MAX_WEBHOOKS), REFUSED_URL, InvalidRequest.at("body", "url", "Field required", code="required")
+)
 async def create_webhook(request: Request, user: AdminDep, body: WebhookBody, service: WebhookServiceDep) -> Response:
     """Add a URL to which events are sent from now on, signed as Standard Webhooks 1.0.0 specifies."""
     new = await service.create(body.url, tuple(body.types), body.description, actor=user.actor)
@@ -125,7 +137,9 @@ async def get_webhook(webhook_id: WebhookId, service: WebhookServiceDep, _user: 
     ),
 )
 @refuses(
-    WebhookNotFound(EXAMPLE_ID), REFUSED_URL, InvalidRequest.at("body", "enabled", "Input should be true or false")
+    WebhookNotFound(EXAMPLE_ID),
+    REFUSED_URL,
+    InvalidRequest.at("body", "enabled", "Input should be true or false", code="wrong-type"),
 )
 async def change_webhook(
     webhook_id: WebhookId, user: AdminDep, body: WebhookChangeBody, service: WebhookServiceDep
@@ -143,7 +157,9 @@ async def change_webhook(
     return WebhookResponse.model_validate(await service.change(webhook_id, changes, actor=user.actor))
 
 
-@router.delete(WEBHOOK, summary="Delete a webhook", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    WEBHOOK, summary="Delete a webhook", status_code=status.HTTP_204_NO_CONTENT, response_description="Deleted"
+)
 @refuses(WebhookNotFound(EXAMPLE_ID))
 async def delete_webhook(webhook_id: WebhookId, service: WebhookServiceDep, user: AdminDep) -> None:
     """Delete a webhook and its secret; what is pending is not sent."""
@@ -179,26 +195,35 @@ async def send_test_message(webhook_id: WebhookId, service: WebhookServiceDep, u
 
 
 @router.get(
-    f"{WEBHOOK}/deliveries",
+    WEBHOOK_DELIVERIES,
     summary="List the deliveries of a webhook",
     responses=success(
         200,
         "Some deliveries, newest first",
         {"deliveries": [EXAMPLE_DELIVERY], "pagination": {"next_cursor": None}},
+        link_header(WEBHOOK_DELIVERIES.format(webhook_id=EXAMPLE_ID)),
         links=links("list_webhook_deliveries", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
-@refuses(WebhookNotFound(EXAMPLE_ID), InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
+@refuses(
+    WebhookNotFound(EXAMPLE_ID),
+    InvalidRequest.at("query", "limit", "Input should be less than or equal to 100", code="too-large"),
+)
 async def list_webhook_deliveries(
     webhook_id: WebhookId,
     query: Annotated[WebhookDeliveryQuery, Query()],
     service: WebhookServiceDep,
     _user: AdminDep,
+    request: Request,
+    response: Response,
     _once: ParametersOnce,
 ) -> DeliveryListResponse:
     """List the events sent or to be sent to a webhook, with their attempts and the last response."""
     page = await service.deliveries(webhook_id, limit=query.limit, before=query.cursor, state=query.state)
-    return DeliveryListResponse.of(page)
+    listed = DeliveryListResponse.of(page)
+    path = WEBHOOK_DELIVERIES.format(webhook_id=webhook_id)
+    response.headers.update(page_links(request, path, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.post(

@@ -12,7 +12,7 @@ from provider_registration.deliveries.models import State
 from provider_registration.deliveries.schemas import EXAMPLE_DELIVERIES
 from provider_registration.events.models import EventType
 from provider_registration.web.instants import Instant
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, IdCursor
 from provider_registration.web.text import Text
 from provider_registration.webhooks.models import DisabledReason, NewSecret
 from provider_registration.webhooks.urls import MAX_URL_LENGTH
@@ -97,7 +97,7 @@ class WebhookDeliveryQuery(BaseModel):
 
     state: State | None = Field(None, description="Only in this state")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Maximum deliveries")
-    cursor: int | None = Field(None, ge=1, le=MAX_ID, description="Continue after a page: its `pagination.next_cursor`")
+    cursor: IdCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
 
 
 class WebhookResponse(BaseModel):
