@@ -37,6 +37,7 @@ from provider_registration.observability.logs import configure_logging
 from provider_registration.pages.errors import UnusableTranslation
 from provider_registration.privacy.errors import PersonalDataError
 from provider_registration.privacy.service import erase_person, export_person
+from provider_registration.remote.commands import candidates
 from provider_registration.settings import DatabaseSettings, Settings
 from provider_registration.web.instants import Instant
 from provider_registration.web.pagination import MAX_LIMIT, MAX_OFFSET, Page
@@ -59,6 +60,9 @@ class NotTheOwner(click.ClickException):
 @click.version_option(__version__)
 def main() -> None:
     """Provider Registration Service: supplier companies register, staff approve or reject them."""
+
+
+main.add_command(candidates)
 
 
 @main.command()

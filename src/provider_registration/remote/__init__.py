@@ -1,0 +1,1 @@
+"""The commands that use the API of a running service."""

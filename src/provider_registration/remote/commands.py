@@ -1,0 +1,197 @@
+"""`provider-registration candidates`: list, read and decide, over the API."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+import httpx
+
+from provider_registration.remote.client import Client
+
+MAX_LISTED = 100_000
+MAX_KEY_BYTES = 8192
+COLUMNS = ("candidate_id", "status", "created_at", "company_name")
+VERSION = re.compile(r"[0-9]{1,10}")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="print JSON, as the API returns it")
+if_match_option = click.option("--if-match", metavar="VERSION", help="refuse if the candidate has another version")
+idempotency_key_option = click.option(
+    "--idempotency-key", metavar="KEY", help="that of an earlier try whose response was lost"
+)
+notify_option = click.option("--notify/--no-notify", default=True, help="send the company an e-mail, or do not")
+yes_option = click.option("--yes", is_flag=True, help="do not ask for confirmation")
+candidate_argument = click.argument("candidate_id", type=click.UUID)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the service is, and the file with the key, if any."""
+
+    url: str | None
+    key_file: Path | None
+
+    def open(self) -> Client:
+        """A client of the service, which the command closes.
+
+        Raises:
+            UsageError: the URL or the key is missing or unusable.
+        """
+        if self.url is None or not re.match(r"https?://[^/]", self.url):
+            raise click.UsageError("Set PROVIDER_REGISTRATION_URL or --url to the URL of the service, https://….")
+        try:
+            client = Client(self.url, self._key())
+        except httpx.InvalidURL as error:
+            raise click.UsageError(f"PROVIDER_REGISTRATION_URL or --url is not a URL: {error}") from None
+        return click.get_current_context().with_resource(client)
+
+    def _key(self) -> str:
+        """The key; it is no option, because every account of a machine can see the options of its processes."""
+        if self.key_file is not None:
+            with self.key_file.open("rb") as opened:
+                key = opened.read(MAX_KEY_BYTES).decode("ascii", "replace").strip()
+        else:
+            key = os.environ.get("PROVIDER_REGISTRATION_API_KEY", "").strip()
+        if not re.fullmatch(r"[!-~]+", key):
+            raise click.UsageError("Set PROVIDER_REGISTRATION_API_KEY, or name the key's file with --api-key-file.")
+        return key
+
+
+@click.group()
+@click.option("--url", envvar="PROVIDER_REGISTRATION_URL", show_envvar=True, help="URL of the service")
+@click.option(
+    "--api-key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="file with the API key or an access token; without it, PROVIDER_REGISTRATION_API_KEY has it",
+)
+@click.pass_context
+def candidates(context: click.Context, url: str | None, api_key_file: Path | None) -> None:
+    """List, read and decide on candidates, over the API of a running service.
+
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no response, or not one of this service.
+    """
+    context.obj = Access(url, api_key_file)
+
+
+@candidates.command("list")
+@click.option("--status", help="only candidates with this status, such as pending")
+@click.option("--product", help="only candidates that deliver this product, such as apples")
+@click.option("--filter", "filters", multiple=True, metavar="NAME=VALUE", help="another query parameter of the API")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, MAX_LISTED), help="maximum candidates")
+@json_option
+@click.pass_obj
+def list_command(
+    access: Access, /, status: str | None, product: str | None, filters: tuple[str, ...], limit: int, *, as_json: bool
+) -> None:
+    """List candidates, newest first."""
+    query = {name: value for name, value in (("status", status), ("product", product)) if value is not None}
+    for each in filters:
+        name, separator, value = each.partition("=")
+        if not separator:
+            raise click.BadParameter("must be NAME=VALUE", param_hint="--filter")
+        query[name] = value
+    found = access.open().candidates(query, limit)
+    if as_json:
+        _print_json(list(found))
+        return
+    for candidate in found:
+        click.echo("  ".join(_plain(candidate[column]) for column in COLUMNS))
+
+
+@candidates.command()
+@candidate_argument
+@json_option
+@click.pass_obj
+def show(access: Access, /, candidate_id: UUID, *, as_json: bool) -> None:
+    """Print the record of a candidate."""
+    candidate, _ = access.open().candidate(str(candidate_id))
+    if as_json:
+        _print_json(candidate)
+    else:
+        _print_record(candidate)
+
+
+@candidates.command()
+@candidate_argument
+@if_match_option
+@idempotency_key_option
+@notify_option
+@yes_option
+@json_option
+@click.pass_obj
+def approve(access: Access, /, candidate_id: UUID, *, as_json: bool, **how: Any) -> None:  # noqa: ANN401 - click's
+    """Approve a candidate, which creates its provider in billing.
+
+    Without --if-match, the version is that of the record shown before the question.
+    """
+    decided = _decide(access.open(), "approve", candidate_id, {}, **how)
+    if as_json:
+        _print_json(decided)
+    else:
+        click.echo(f"Approved; the provider in billing is {decided['provider_id']}.")
+
+
+@candidates.command()
+@candidate_argument
+@click.option("--reason", help="shown to the company")
+@if_match_option
+@idempotency_key_option
+@notify_option
+@yes_option
+@json_option
+@click.pass_obj
+def reject(access: Access, /, candidate_id: UUID, *, reason: str | None, as_json: bool, **how: Any) -> None:  # noqa: ANN401 - click's
+    """Reject a candidate, with or without a reason.
+
+    Without --if-match, the version is that of the record shown before the question.
+    """
+    decided = _decide(access.open(), "reject", candidate_id, {"reason": reason} if reason is not None else {}, **how)
+    if as_json:
+        _print_json(decided)
+    else:
+        click.echo("Rejected.")
+
+
+def _decide(
+    client: Client,
+    decision: str,
+    candidate_id: UUID,
+    body: dict[str, object],
+    *,
+    if_match: str | None,
+    idempotency_key: str | None,
+    notify: bool,
+    yes: bool,
+) -> dict[str, Any]:
+    """Show the candidate, ask, and decide on what was shown."""
+    candidate, tag = client.candidate(str(candidate_id))
+    if if_match is not None:
+        tag = f'"{if_match}"' if VERSION.fullmatch(if_match) else if_match
+    if not yes:
+        _print_record(candidate, to_standard_error=True)
+        click.confirm(f"{decision.capitalize()} this candidate?", abort=True, err=True)
+    sent = body if notify else {**body, "notify": False}
+    return client.decide(decision, str(candidate_id), sent, if_match=tag, key=idempotency_key)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_record(candidate: dict[str, Any], *, to_standard_error: bool = False) -> None:
+    width = max(map(len, candidate))
+    for name, value in candidate.items():
+        if value is not None:
+            click.echo(f"{name:<{width}}  {_plain(value)}", err=to_standard_error)
+
+
+def _plain(value: object) -> str:
+    """A value as text that cannot control a terminal."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
