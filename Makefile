@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := $(VENV)/.local-installed
 DEV := $(VENV)/.dev-installed
+NODE := $(VENV)/.node-installed
 
 # The Python of the environment; `make PYTHON=python3.12 run` selects another.
 PYTHON ?=
@@ -19,11 +20,12 @@ WORKERS = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))'
 # Tests are handed out singly: with whole files, one worker ends long after the others.
 PYTEST = $(BIN)/pytest -n $(WORKERS)
 
+LINTERS = $(VENV)/node/node_modules/.bin
 # Otherwise every start would compile all of src again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse streams bench growth search messages screenshots lint format lock schema rules drill-image sbom drill-kills drill-replica drill-clocks clean
+.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse streams bench growth search messages screenshots lint format lock schema rules drill-image openapi sbom node drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -31,10 +33,10 @@ help:
 run: $(LOCAL)  ## start the service, its database and a billing sandbox on this machine; Ctrl-C stops them
 	@$(BIN)/provider-registration run
 
-test: $(DEV)  ## run the tests; ARGS="-k approve" passes options to pytest
+test: $(DEV) $(NODE)  ## run the tests; ARGS="-k approve" passes options to pytest
 	$(PYTEST) $(ARGS)
 
-coverage: $(DEV)  ## run the tests, more slowly, and report the lines and branches that they do not run
+coverage: $(DEV) $(NODE)  ## run the tests, more slowly, and report the lines and branches that they do not run
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 faults: $(DEV)  ## kill processes and cut connections for MINUTES, and check that each approval creates one provider; also SEED, ONLY
@@ -109,7 +111,7 @@ screenshots: $(DEV)  ## write a picture of every page, light, dark and narrow, i
 	@mkdir -p screenshots
 	SCREENSHOTS=screenshots $(BIN)/pytest -q -p no:randomly tests/console -k is_accessible
 
-lint: $(DEV)  ## check format, style, types, imports, dependencies, locks and migrations
+lint: $(DEV) $(NODE)  ## check format, style, types, imports, dependencies, locks, migrations and the OpenAPI document
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -118,6 +120,10 @@ lint: $(DEV)  ## check format, style, types, imports, dependencies, locks and mi
 	$(BIN)/python -m tests.installation.locks
 	$(BIN)/alembic upgrade 002_add_rejection_reason:head --sql > $(VENV)/migrations.sql
 	$(BIN)/squawk $(VENV)/migrations.sql
+	$(BIN)/python -m tests.clients.changes
+	@if [ -d $(VENV)/node/node_modules ]; then set -x; \
+		REDOCLY_TELEMETRY=off $(LINTERS)/redocly lint tests/clients/openapi.json --config tests/clients/redocly.yaml && \
+		$(LINTERS)/spectral lint tests/clients/openapi.json --ruleset tests/clients/spectral.yaml --fail-severity hint; fi
 
 format: $(DEV)  ## rewrite the code in the project's format
 	$(BIN)/ruff format
@@ -140,6 +146,10 @@ schema: $(DEV)  ## rewrite schema.sql from the migrations
 
 rules: $(DEV)  ## write the PrometheusRule for Kubernetes from the rules of deploy/prometheus
 	$(BIN)/python tests/prometheus_rule.py > deploy/kubernetes/overlays/with-prometheus-operator/prometheusrule.yaml
+
+openapi: $(DEV)  ## write the OpenAPI document that is committed; ARGS=--release also as that of the last release
+	$(BIN)/python -m tests.clients.document $(ARGS)
+	$(BIN)/python -m tests.clients.changes
 
 sbom: $(DEV)  ## write sbom.json, which lists the image's Python packages (CycloneDX)
 	$(BIN)/python tests/sbom.py > sbom.json
@@ -178,3 +188,15 @@ $(LOCAL): $(BIN)/python requirements/install.txt requirements/local.txt pyprojec
 $(DEV): $(BIN)/python requirements/install.txt requirements/dev.txt pyproject.toml
 	$(call install,requirements/dev.txt)
 	@touch $(LOCAL) $@
+
+node: $(NODE)
+
+# Without npm, tests of generated clients are skipped, and lint leaves out Redocly and Spectral.
+$(NODE): $(BIN)/python tests/clients/package.json tests/clients/package-lock.json tests/clients/.npmrc
+	@if command -v npm >/dev/null; then \
+		echo "Installing tests/clients/package.json into $(VENV)/node …"; \
+		mkdir -p $(VENV)/node && cp tests/clients/package.json tests/clients/package-lock.json tests/clients/.npmrc $(VENV)/node && \
+		npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else \
+		echo "npm is missing: generated clients are not tested, and Redocly and Spectral do not run (Debian: apt install nodejs npm)" >&2; \
+	fi
