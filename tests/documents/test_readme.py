@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shlex
 import signal
@@ -12,12 +13,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from provider_registration import cli
+from provider_registration.app import create_app
+from provider_registration.local.background_server import serve_in_background
 from tests.ports import a_port
+from tests.service import a_registration
 
-from .conftest import Shell
+from .conftest import Billing, Live, Shell, make_settings
 from .markdown import ROOT, code, section, without_varying
 
 MARK = "=== end of a block ==="
@@ -81,9 +86,20 @@ def test_tasks_are_those_of_make() -> None:
 
 
 def test_commands_are_those_of_the_command_line() -> None:
-    [table] = section("README.md", "Commands").tables
+    table, _ = section("README.md", "Commands").tables
 
     assert {code(row["command"]) for row in table} == {f"provider-registration {name}" for name in cli.main.commands}
+
+
+async def test_the_commands_over_the_api_run_as_written(live: Live, shell: Shell, commands: str) -> None:
+    [block] = section("README.md", "Commands").blocks
+    ids = [(await live.ask("POST", "/candidates", a_registration())).json()["candidate_id"] for _ in range(2)]
+
+    finished = await shell(block.text, **live.variables, CANDIDATE=ids[0], OTHER_CANDIDATE=ids[1], PATH=commands)
+
+    assert finished.status == 0, finished.errors
+    records = [(await live.ask("GET", f"/candidates/{one}")).json() for one in ids]
+    assert [record["status"] for record in records] == ["approved", "rejected"]
 
 
 def test_the_tree_names_what_is_there() -> None:
@@ -106,3 +122,46 @@ def test_the_layers_are_those_that_lint_holds() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 
     assert [layer.strip() for layer in layers.split(">")] == contracts[0]["layers"]
+
+
+def _faults() -> list[tuple[int, str, str, str]]:
+    """Of the first table: a response's status and code, the fault that causes it, and what is done before."""
+    faults = []
+    for row in section("README.md", "Every response").tables[0]:
+        status, name = re.match(r"(\d+) `([a-z-]+)`", row["response to `POST …/approve`"]).groups()  # type: ignore[union-attr]
+        [fault] = re.findall(r"`(\{\"mode.+?\})`", row["fault"])
+        before = re.findall(r"`(curl .+)`", row["fault"])
+        faults.append((int(status), name, fault, before[0] if before else ""))
+    return faults
+
+
+@pytest.mark.parametrize(("status", "name", "fault", "before"), _faults(), ids=lambda value: str(value)[:25])
+async def test_every_response_of_billings_faults_can_be_seen_as_described(
+    status: int, name: str, fault: str, before: str, billing: Billing, database_url: str, tmp_path: Path, shell: Shell
+) -> None:
+    async with (
+        billing.fresh(tmp_path),
+        serve_in_background(billing) as billing_url,
+        serve_in_background(create_app(make_settings(database_url, billing_url, billing_max_tries=4))) as api,
+    ):
+        live = await Live(api, billing_url, database_url).logged_in()
+        company = a_registration()
+        script = before.replace("the company_name", str(company["company_name"]))
+        assert (await shell(script, BILLING=billing_url)).status == 0
+        await live.tell_sandbox("faults", json.loads(fault))
+
+        async def approve(registration: dict[str, object]) -> httpx.Response:
+            candidate = (await live.ask("POST", "/candidates", registration)).json()["candidate_id"]
+            first = asyncio.create_task(live.ask("POST", f"/candidates/{candidate}/approve"))
+            if "slow" not in fault:
+                return await first
+            await asyncio.sleep(0.5)
+            second = await live.ask("POST", f"/candidates/{candidate}/approve")
+            first.cancel()
+            return second
+
+        response = await approve(company)
+        for _ in range(5 if name == "billing-paused" else 0):
+            response = await approve(a_registration())
+
+    assert (response.status_code, response.json()["type"].rpartition(":")[2]) == (status, name)
