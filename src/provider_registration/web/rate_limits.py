@@ -64,7 +64,7 @@ class _Limit:
     items: list[RateLimitItem]
     limiter: RateLimiter
 
-    def is_left(self, item: RateLimitItem, left: int, reset: float) -> None:
+    def note_left(self, item: RateLimitItem, left: int, reset: float) -> None:
         """Note what is left of one of the items, for the response."""
         position = self.items.index(item)
         note_quota(Quota(f"{self.name}-{position + 1}" if position else self.name, item, left, reset))
@@ -179,7 +179,7 @@ class RateLimits:
                     if not await limit.limiter.hit(item, limit.name, caller):
                         await self._refuse(limit, item, limit.name, caller)
                     if self._counts is not None:
-                        limit.is_left(item, *_left(self._counts, item, limit.name, caller))
+                        limit.note_left(item, *_left(self._counts, item, limit.name, caller))
         except StorageError as error:
             self._storage_failed(error)
 
@@ -187,7 +187,7 @@ class RateLimits:
         RATE_LIMIT_REFUSALS.labels(limit.name).inc()
         stats = await limit.limiter.get_window_stats(item, *identifiers)
         if item in limit.items:
-            limit.is_left(item, 0, stats.reset_time)
+            limit.note_left(item, 0, stats.reset_time)
         raise TooManyRequests(max(1, ceil(stats.reset_time - time.time())))
 
     def _storage_failed(self, error: StorageError) -> None:
