@@ -91,7 +91,7 @@ def test_commands_are_those_of_the_command_line() -> None:
     assert {code(row["command"]) for row in table} == {f"provider-registration {name}" for name in cli.main.commands}
 
 
-async def test_the_commands_over_the_api_run_as_written(live: Live, shell: Shell, commands: str) -> None:
+async def test_the_script_of_commands_over_the_api_runs_as_written(live: Live, shell: Shell, commands: str) -> None:
     [block] = section("README.md", "Commands").blocks
     ids = [(await live.ask("POST", "/candidates", a_registration())).json()["candidate_id"] for _ in range(2)]
 
@@ -136,7 +136,7 @@ def _faults() -> list[tuple[int, str, str, str]]:
 
 
 @pytest.mark.parametrize(("status", "name", "fault", "before"), _faults(), ids=lambda value: str(value)[:25])
-async def test_every_response_of_billings_faults_can_be_seen_as_described(
+async def test_the_fault_of_each_row_runs_and_gives_its_response(
     status: int, name: str, fault: str, before: str, billing: Billing, database_url: str, tmp_path: Path, shell: Shell
 ) -> None:
     async with (
