@@ -277,7 +277,7 @@ async def doubts(admin, in_doubt, register, billing):
 async def test_the_list_can_be_followed_by_cursor_or_link(admin, doubts):
     asked = {"state": "in_doubt", "limit": 1}
     by_cursor, by_link, cursor, link = [], [], None, "/approvals?limit=1&state=in_doubt"
-    while link:
+    while link and len(by_link) < 200:
         page = await admin.get("/approvals", params=asked | ({"cursor": cursor} if cursor else {}))
         by_cursor += page.json()["approvals"]
         cursor = page.json()["pagination"]["next_cursor"]
@@ -298,7 +298,7 @@ async def test_the_events_of_an_approval_can_be_followed_by_cursor_or_link(admin
     assert len(whole["events"]) >= 2
 
     seen, link = [], f"{events}?limit=1"
-    while link:
+    while link and len(seen) < 200:
         page = await admin.get(link)
         seen += page.json()["events"]
         link = page.links.get("next", {}).get("url")
