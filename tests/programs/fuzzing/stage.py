@@ -62,11 +62,7 @@ async def staged_on(database_url: str, folder: Path) -> AsyncIterator[Stage]:
             rate_limit_registration="",
             rate_limit_default="",
             docs_access="anyone",
-            metrics_access="anyone",
             public_pages=True,
-            smtp_url="smtp://127.0.0.1:9?starttls=off",  # no mail server, but the route of lost links exists
-            mail_from="supply@supply.example",
-            public_url="https://supply.example",
         )
         await _add_admin(settings.database_url)
         async with serve_in_background(create_app(settings)) as url:
