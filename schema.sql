@@ -115,6 +115,29 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX ix_idempotency_keys_candidate_id ON idempotency_keys USING btree (candidate_id) WHERE candidate_id IS NOT NULL;
 CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys USING btree (created_at);
 
+CREATE TABLE imports (
+    id uuid NOT NULL,
+    is_read boolean NOT NULL DEFAULT false,
+    format text,
+    details jsonb NOT NULL DEFAULT '{}'::jsonb,
+    columns jsonb NOT NULL DEFAULT '[]'::jsonb,
+    mapping jsonb NOT NULL DEFAULT '{}'::jsonb,
+    row_count integer NOT NULL DEFAULT 0,
+    run integer NOT NULL DEFAULT 0,
+    is_dry_run boolean,
+    notify boolean NOT NULL DEFAULT false,
+    job_id uuid,
+    actor_kind text NOT NULL,
+    actor_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    touched_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pk_imports PRIMARY KEY (id),
+    CONSTRAINT ck_imports_actor CHECK (actor_kind = ANY (ARRAY['user'::text, 'api_key'::text])),
+    CONSTRAINT ck_imports_run CHECK ((run > 0) = (job_id IS NOT NULL) AND (run > 0) = (is_dry_run IS NOT NULL))
+);
+
+CREATE INDEX ix_imports_created_at ON imports USING btree (created_at, id);
+
 CREATE TABLE jobs (
     id uuid NOT NULL,
     kind text NOT NULL,
@@ -284,6 +307,23 @@ CREATE TABLE sessions (
 CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);
 CREATE INDEX ix_sessions_revoked_at ON sessions USING btree (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE INDEX ix_sessions_user_id ON sessions USING btree (user_id);
+
+CREATE TABLE import_rows (
+    import_id uuid NOT NULL,
+    "position" integer NOT NULL,
+    row_number integer NOT NULL,
+    cells json,
+    addresses text NOT NULL DEFAULT ''::text,
+    run integer NOT NULL DEFAULT 0,
+    outcome text,
+    errors json,
+    email_canonical text,
+    CONSTRAINT pk_import_rows PRIMARY KEY (import_id, "position"),
+    CONSTRAINT fk_import_rows_import_id FOREIGN KEY (import_id) REFERENCES imports(id) ON DELETE CASCADE,
+    CONSTRAINT ck_import_rows_outcome CHECK (outcome = ANY (ARRAY['valid'::text, 'invalid'::text, 'registered'::text, 'already_registered'::text, 'erased'::text]))
+) WITH (fillfactor=70);
+
+CREATE INDEX ix_import_rows_email_canonical ON import_rows USING btree (import_id, email_canonical) WHERE email_canonical IS NOT NULL;
 
 CREATE TABLE job_items (
     job_id uuid NOT NULL,
@@ -988,4 +1028,4 @@ INSERT INTO event_dispatcher (last_position) VALUES (0);
 INSERT INTO statistics_progress (position, is_ready) VALUES (0, true);
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('033_jobs');
+INSERT INTO alembic_version VALUES ('034_imports');

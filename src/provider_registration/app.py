@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from provider_registration import __version__
 from provider_registration.activity.api import router as activity_router
@@ -41,6 +42,10 @@ from provider_registration.events.feed_api import router as feed_router
 from provider_registration.health.api import router as health_router
 from provider_registration.health.metrics_api import ScrapeToken, require_scrape_token
 from provider_registration.health.metrics_api import router as metrics_router
+from provider_registration.imports.api import IMPORTS
+from provider_registration.imports.api import router as imports_router
+from provider_registration.imports.limits import MAX_FILE_BYTES
+from provider_registration.imports.schemas import StartRequest
 from provider_registration.jobs.api import router as jobs_router
 from provider_registration.lifespan import lifespan
 from provider_registration.notifications.api import router as lost_links_router
@@ -56,14 +61,14 @@ from provider_registration.pages.router import router as pages_router
 from provider_registration.settings import Settings
 from provider_registration.similar.api import router as similar_router
 from provider_registration.statistics.api import router as statistics_router
-from provider_registration.web.body import BodyLimit
+from provider_registration.web.body import MAX_BODY_BYTES, BodyLimit
 from provider_registration.web.cross_origin import CrossOrigin
 from provider_registration.web.docs import router as docs_router
 from provider_registration.web.document import install_document
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import problems
-from provider_registration.web.paths import PublicUrl
+from provider_registration.web.paths import PublicUrl, route_path
 from provider_registration.web.rate_limit_middleware import UNLIMITED_PATHS, RateLimitMiddleware, network_of_client
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.services import Application
@@ -85,6 +90,7 @@ At `/docs`, press **Authorize** and sign in to try the staff endpoints. Every er
 TAGS = [
     {"name": "candidates", "description": "Supplier companies: register, list, read, decide."},
     {"name": "approvals", "description": "Approvals that billing has not confirmed yet: list, retry, resolve."},
+    {"name": "imports", "description": "Companies from CSV files and workbooks: send, check, register."},
     {"name": "jobs", "description": "Decisions about many candidates at once: start, watch, cancel."},
     {"name": "events", "description": "What happened to candidates, in one order, for other systems."},
     {"name": "deliveries", "description": "Messages about events, with the state of each."},
@@ -101,6 +107,7 @@ BODIES: list[type[BaseModel]] = [
     RejectionRequest,
     DecisionRequest,
     DecisionsRequest,
+    StartRequest,
     LostLinkRequest,
     ResolutionRequest,
     LoginRequest,
@@ -119,6 +126,7 @@ API_ROUTERS = (
     feed_router,
     approvals_router,
     bulk_router,
+    imports_router,
     jobs_router,
     deliveries_router,
     webhooks_router,
@@ -126,6 +134,8 @@ API_ROUTERS = (
     api_keys_router,
     activity_router,
 )
+
+LARGE_BODIES = {IMPORTS: MAX_FILE_BYTES}
 
 WITHOUT_PAGES = {"admin_pages": False, "public_pages": False, "docs_access": "off"}
 
@@ -255,8 +265,13 @@ def _middleware(
         # Refuses forms from other sites before their body is read.
         *guards,
         # Limits the bodies that routes read.
-        Middleware(BodyLimit),
+        Middleware(BodyLimit, most_of=_largest_body),
     ]
+
+
+def _largest_body(scope: Scope) -> int:
+    """The most bytes of a body that the routes at the request's path can allow, for authenticated callers."""
+    return LARGE_BODIES.get(route_path(scope), MAX_BODY_BYTES)
 
 
 def _tracing(settings: Settings) -> Tracing | None:

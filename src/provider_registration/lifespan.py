@@ -37,6 +37,9 @@ from provider_registration.events.service import EventService
 from provider_registration.events.stream import EventStreams
 from provider_registration.health.readiness import Readiness
 from provider_registration.idempotency.upkeep import keep_pruned
+from provider_registration.imports.registering import Registering
+from provider_registration.imports.service import ImportService
+from provider_registration.imports.upkeep import keep_deleting
 from provider_registration.jobs.runner import JobRunner
 from provider_registration.jobs.service import JobService
 from provider_registration.jobs.upkeep import keep_up as keep_jobs_up
@@ -84,6 +87,7 @@ async def lifespan(
         feed, deliveries = Feed(database), DeliveryService(database)
         streams = EventStreams(feed)
         jobs = JobService(database)
+        imports = ImportService(database, jobs)
         notifications = open_notifications(settings, database, deliveries, candidates)
         webhooks = open_webhooks(settings, database, deliveries)
         app.services.add(
@@ -104,6 +108,7 @@ async def lifespan(
             webhooks.service,
             jobs,
             BulkService(database, jobs, candidates.browsing),
+            imports,
         )
         if notifications:
             app.services.add(notifications)
@@ -138,10 +143,12 @@ async def lifespan(
             ends.append(asyncio.create_task(webhooks.deliverer.stop(stopping)))
         if settings.workers:
             deciding = Deciding(database, candidates, approvals)
-            runner = JobRunner(database, jobs, deciding.kinds, may_act=auth.may_decide)
+            kinds = {**deciding.kinds, **Registering(database, candidates).kinds}
+            runner = JobRunner(database, jobs, kinds, may_act=auth.may_decide)
             background += [
                 asyncio.create_task(runner.run()),
                 asyncio.create_task(keep_jobs_up(jobs, settings.retention_jobs_days)),
+                asyncio.create_task(keep_deleting(imports)),
             ]
             ends.append(asyncio.create_task(runner.stop(stopping)))
         UP.set(1)

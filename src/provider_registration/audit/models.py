@@ -36,6 +36,9 @@ class AuditType(StrEnum):
     JOB_CANCELLED = "job.cancelled"
     API_KEY_CREATED = "api_key.created"
     API_KEY_REVOKED = "api_key.revoked"
+    IMPORT_ADDED = "import.added"
+    IMPORT_EXPORTED = "import.exported"
+    IMPORT_DELETED = "import.deleted"
 
 
 class ActorKind(StrEnum):

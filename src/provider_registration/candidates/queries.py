@@ -123,6 +123,33 @@ LOCK_ADDRESSES = text("""
     SELECT contact_email_canonical, id FROM candidates WHERE contact_email_canonical = ANY(:emails) FOR KEY SHARE
 """)
 
+# Register companies for an actor, as INSERT_CANDIDATES does. :data: what their events say.
+IMPORT_CANDIDATES = statement(
+    """
+    WITH {lock_timeout}, added AS (
+        INSERT INTO candidates (id, {facts}, contact_email_canonical, search_text, language)
+        SELECT id, {facts}, contact_email_canonical, search_text, language
+        FROM ROWS FROM (json_populate_recordset(CAST(NULL AS candidates), CAST(:registrations AS json)))
+                 WITH ORDINALITY AS registration, lock_timeout
+        ORDER BY contact_email_canonical, ordinality
+        ON CONFLICT DO NOTHING
+        RETURNING id, version
+    ), recorded AS (
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
+        SELECT id, 'candidate.registered', :actor_kind, :actor_id, version, CAST(CAST(:data AS text) AS jsonb)
+        FROM added
+    )
+    SELECT id FROM added
+    """,
+    lock_timeout=LOCK_TIMEOUT_CTE,
+    facts=FACTS_COLUMNS,
+).bindparams(BATCH_LOCK_TIMEOUT)
+
+# Which of some e-mail addresses are registered.
+FIND_TAKEN = text("""
+    SELECT contact_email_canonical FROM candidates WHERE contact_email_canonical = ANY(:addresses)
+""")
+
 # Read candidates, each with its unfinished approval.
 FIND_RECORDS = statement(
     "SELECT {record} FROM candidates WHERE candidates.id = ANY(:candidate_ids)", record=RECORD_COLUMNS

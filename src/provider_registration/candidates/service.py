@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from uuid import UUID
@@ -104,6 +105,28 @@ class CandidateService:
             rows = await session.execute(queries.INSERT_CANDIDATES, parameters)
             added = {row.id: CandidateRecord.from_row(row) for row in rows}
         return [added.get(registration.candidate_id) for registration in registrations]
+
+    async def register_in(
+        self, session: AsyncSession, registrations: Sequence[Registration], *, actor: Actor, data: Mapping[str, object]
+    ) -> set[UUID]:
+        """Store companies for an actor in the caller's transaction, which ends soon; return the IDs of those added.
+
+        The e-mail addresses of the others are already registered. `data`: what their events say.
+
+        Raises:
+            RowLocked: another transaction has locked an address.
+        """
+        parameters = {
+            "registrations": REGISTRATIONS.dump_json(list(registrations), by_alias=True).decode(),
+            "actor_kind": str(actor.kind),
+            "actor_id": actor.id,
+            "data": json.dumps(data),
+        }
+        return set(await session.scalars(queries.IMPORT_CANDIDATES, parameters))
+
+    async def taken_addresses(self, session: AsyncSession, addresses: Sequence[str]) -> set[str]:
+        """Which of some canonical e-mail addresses are registered."""
+        return set(await session.scalars(queries.FIND_TAKEN, {"addresses": list(addresses)}))
 
     async def list_candidates(self, selection: Selection, page: Page[Place]) -> CandidatePage:
         """One page of a selection, with the total."""

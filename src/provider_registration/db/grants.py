@@ -35,6 +35,8 @@ PRIVILEGES = {
     "broker_positions": "SELECT, INSERT, UPDATE",
     "jobs": "SELECT, INSERT, UPDATE, DELETE",
     "job_items": "SELECT, INSERT, UPDATE, DELETE",
+    "imports": "SELECT, INSERT, UPDATE, DELETE",
+    "import_rows": "SELECT, INSERT, UPDATE, DELETE",
     "unfinished_approvals": "SELECT, UPDATE",
     "webhooks": "SELECT, INSERT, UPDATE, DELETE",
     "users": "SELECT, UPDATE (password_hash)",

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     DDL,
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -696,3 +697,56 @@ class JobItem(Base):
     attempts: Mapped[int] = mapped_column(server_default="0")
     claim_id: Mapped[UUID | None]
     due_at: Mapped[datetime | None]
+
+
+class Import(Base):
+    """A file of companies; `touched_at`: when it was sent or last started, from which on it is kept for a while."""
+
+    __tablename__ = "imports"
+    __table_args__ = (
+        CheckConstraint("actor_kind IN ('user', 'api_key')", name="actor"),
+        CheckConstraint("(run > 0) = (job_id IS NOT NULL) AND (run > 0) = (is_dry_run IS NOT NULL)", name="run"),
+        Index("ix_imports_created_at", "created_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    is_read: Mapped[bool] = mapped_column(server_default=text("false"))
+    format: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    columns: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    mapping: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    row_count: Mapped[int] = mapped_column(server_default="0")
+    run: Mapped[int] = mapped_column(server_default="0")
+    is_dry_run: Mapped[bool | None]
+    notify: Mapped[bool] = mapped_column(server_default=text("false"))
+    job_id: Mapped[UUID | None]
+    actor_kind: Mapped[str]
+    actor_id: Mapped[UUID]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    touched_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class ImportRow(Base):
+    """A row of a file; `cells` are NULL once it is registered. `addresses`: its e-mail addresses, one a line."""
+
+    __tablename__ = "import_rows"
+    __table_args__ = (
+        CheckConstraint(
+            "outcome IN ('valid', 'invalid', 'registered', 'already_registered', 'erased')", name="outcome"
+        ),
+        Index(
+            *("ix_import_rows_email_canonical", "import_id", "email_canonical"),
+            postgresql_where=text("email_canonical IS NOT NULL"),
+        ),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    row_number: Mapped[int]
+    cells: Mapped[list[str] | None] = mapped_column(JSON)
+    addresses: Mapped[str] = mapped_column(server_default=text("''::text"))
+    run: Mapped[int] = mapped_column(server_default="0")
+    outcome: Mapped[str | None]
+    errors: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
+    email_canonical: Mapped[str | None]

@@ -45,6 +45,7 @@ REVISIONS = (
     "031_search",
     "032_statistics",
     "033_jobs",
+    "034_imports",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

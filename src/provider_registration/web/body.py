@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -35,15 +36,34 @@ MAX_VALIDATION_ERRORS = 100  # beyond these, details are not read: 64 KiB can co
 Body = TypeVar("Body", bound=BaseModel)
 
 
+@dataclass(slots=True)
+class Allowance:
+    """What the body of one request may have: bytes, seconds until it is whole, and seconds between two parts."""
+
+    max_bytes: int = MAX_BODY_BYTES
+    seconds: float = BODY_SECONDS
+    pause_seconds: float = BODY_SECONDS
+    read: int = 0
+    started: float = 0.0
+
+
+# In the scope of a request: the allowance of its body, and what lets its connection take a larger message.
+ALLOWANCE, ENLARGE = "provider_registration.allowance", "provider_registration.enlarge"
+
+
 class BodyLimit:
     """Refuses bodies over MAX_BODY_BYTES, by Content-Length if present, otherwise while reading.
 
     Also refuses bodies that have not arrived after BODY_SECONDS, so that no client holds a request open forever.
     Starlette's own size limit responds in plain text.
+
+    `most_of`: the most bytes that the routes at a path can allow with `allow_large_body`, once they know the caller;
+    until then the usual limits apply to them too.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, most_of: Callable[[Scope], int] = lambda _scope: MAX_BODY_BYTES) -> None:
         self._app = app
+        self._most_of = most_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,30 +74,43 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         length = framing.get(b"content-length", b"0")
-        if not length.isdigit() or int(length[:20]) > MAX_BODY_BYTES:
-            response = problem_response(BodyTooLarge(MAX_BODY_BYTES), Request(scope))
+        most = self._most_of(scope)
+        if not length.isdigit() or int(length[:20]) > most:
+            response = problem_response(BodyTooLarge(most), Request(scope))
             await response(scope, receive, send)
             return
-        read = 0
+        loop = asyncio.get_running_loop()
+        allowance = Allowance(started=loop.time())
         is_whole = False
-        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+        if most > MAX_BODY_BYTES:
+            scope[ALLOWANCE] = allowance
 
         async def receive_limited() -> Message:
-            nonlocal read, is_whole
+            nonlocal is_whole
             if is_whole:
                 return await receive()  # waits until the client disconnects
+            deadline = min(allowance.started + allowance.seconds, loop.time() + allowance.pause_seconds)
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise BodyTooSlow(BODY_SECONDS) from None
-            read += len(message.get("body", b""))
-            if read > MAX_BODY_BYTES:
-                raise BodyTooLarge(MAX_BODY_BYTES)
+                raise BodyTooSlow(round(allowance.seconds)) from None
+            allowance.read += len(message.get("body", b""))
+            if allowance.read > allowance.max_bytes:
+                raise BodyTooLarge(allowance.max_bytes)
             is_whole = not message.get("more_body", False)
             return message
 
         await self._app(scope, receive_limited, send)
+
+
+def allow_large_body(request: Request, max_bytes: int, seconds: float) -> None:
+    """Let the body of this request be larger and take longer, but not pause longer; its caller is authenticated."""
+    allowance: Allowance | None = request.scope.get(ALLOWANCE)
+    if allowance is not None:  # else it has no body
+        allowance.max_bytes, allowance.seconds = max_bytes, seconds
+        if enlarge := request.scope.get(ENLARGE):  # our server's
+            enlarge(max_bytes, seconds)
 
 
 def media_type_of(request: Request) -> str:

@@ -13,6 +13,9 @@ BYTE_ORDER_MARK = "\ufeff"  # without it, spreadsheets do not read UTF-8
 # apostrophe makes it text. Where Excel separates cells by ; (most of Europe) or tab, it ignores our quotes: the text
 # after a separator starts a cell there, and a separator at the end of a cell lets the next one start in it.
 FORMULA_START = re.compile(r"""(^|[;|])(?=[\s"\ufeff]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|(?<=[;|])\Z))""")
+APOSTROPHE = re.compile(
+    r"""(^|[;|])'(?=[\s"\ufeff]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|(?<=[;|]')\Z))"""
+)  # that was added
 SEVERAL_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # and tabs; names contain neither
 
 
@@ -26,6 +29,11 @@ def csv_lines(rows: Iterable[Iterable[object]]) -> str:
 def instant(value: datetime) -> str:
     """A time in UTC, in ISO 8601."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def without_apostrophes(text: str) -> str:
+    """The text of a cell without the apostrophes that `csv_lines` adds."""
+    return APOSTROPHE.sub(r"\1", text) if "'" in text else text
 
 
 def _neutral(value: object) -> object:

@@ -25,7 +25,7 @@ from provider_registration.errors import ServiceError
 from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS
 from provider_registration.web.addresses import network_of
 from provider_registration.web.admission import Admission
-from provider_registration.web.body import BODY_SECONDS, MAX_BODY_BYTES
+from provider_registration.web.body import BODY_SECONDS, ENLARGE, MAX_BODY_BYTES
 from provider_registration.web.headers import SECURITY_HEADERS
 from provider_registration.web.problems import (
     PROBLEM_MEDIA_TYPE,
@@ -51,6 +51,7 @@ MAX_PIPELINED = 8  # requests that may wait for an earlier one on their connecti
 # sends may never see the refusal.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_PARTS = 200  # chunks, reads and trailers of a message: each costs a few microseconds, however small
+PART_BYTES = 1024  # in each further part, on average, of a message that a route allows to be larger
 HEAD_SECONDS = 10  # for a head to arrive, from its first byte or the start of the connection
 UNREAD_SECONDS = 30  # in which a client must read MIN_READ_BYTES of a response, or the rest of it
 MIN_READ_BYTES = 32 * 1024  # 1 KiB/s: GPRS is four times as fast
@@ -79,6 +80,7 @@ class BundlingProtocol(HttpToolsProtocol):
     _began_at: float | None = None  # when the client started the current message
     _received = 0  # bytes of that message
     _parts = 0  # of that message: chunks, reads and trailers
+    _most_bytes, _most_parts, _seconds = MAX_MESSAGE_BYTES, MAX_PARTS, float(BODY_SECONDS)  # what that message may have
     _taken = 0  # bytes of responses that the peer had acknowledged at `_taken_at`
     _taken_at = 0.0  # when it last had everything, or MIN_READ_BYTES more than before
     _next_check: asyncio.TimerHandle | None = None
@@ -140,7 +142,7 @@ class BundlingProtocol(HttpToolsProtocol):
             return
         if not self.transport.is_closing():
             super().data_received(data)
-        if self._received > (MAX_HEAD_BYTES if self._is_in_head else MAX_MESSAGE_BYTES):
+        if self._received > (MAX_HEAD_BYTES if self._is_in_head else self._most_bytes):
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS) if self._is_in_head else None)
 
     def on_message_begin(self) -> None:
@@ -203,10 +205,12 @@ class BundlingProtocol(HttpToolsProtocol):
         self._is_in_head = True
         self._began_at = None
         self._received = self._parts = 0
+        self._most_bytes, self._most_parts, self._seconds = MAX_MESSAGE_BYTES, MAX_PARTS, BODY_SECONDS
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Start a request in its turn, unless its client has left by then."""
         start = super()._start_asgi_task
+        cycle.scope[ENLARGE] = self._enlarge  # type: ignore[literal-required]
 
         def start_unless_over() -> None:
             if not self._is_over:
@@ -214,14 +218,21 @@ class BundlingProtocol(HttpToolsProtocol):
 
         self._admission.start(start_unless_over, at_once=cycle.scope["path"] in UNLIMITED_PATHS)
 
+    def _enlarge(self, max_bytes: int, seconds: float) -> None:
+        """Let the body that is being received be larger and take longer; its caller is authenticated."""
+        if not self._is_in_head:  # else it has arrived
+            self._most_bytes = MAX_MESSAGE_BYTES + max_bytes
+            self._most_parts = MAX_PARTS + max_bytes // PART_BYTES
+            self._seconds = seconds
+
     def _stop_if_over(self) -> None:
         if self._is_over:
             raise StopReading
 
     def _count_part(self) -> None:
         self._parts += 1
-        if self._parts > MAX_PARTS:
-            self._refuse(BodyTooLarge(MAX_BODY_BYTES, MAX_PARTS), of_current=True)
+        if self._parts > self._most_parts:
+            self._refuse(BodyTooLarge(MAX_BODY_BYTES, self._most_parts), of_current=True)
             raise StopReading
 
     def _check_progress(self) -> None:
@@ -233,7 +244,7 @@ class BundlingProtocol(HttpToolsProtocol):
             return
         if self.flow.read_paused:
             self._began_at = self.loop.time()  # reading is paused on this side
-        limit = HEAD_SECONDS if self._is_in_head else HEAD_SECONDS + BODY_SECONDS
+        limit = HEAD_SECONDS if self._is_in_head else HEAD_SECONDS + self._seconds
         is_late = self._began_at is not None and self.loop.time() - self._began_at > limit
         if is_late and not self._is_over:
             self._refuse(HeadTooSlow(HEAD_SECONDS) if self._is_in_head and self._received else None)

@@ -1,0 +1,1 @@
+"""Imports of companies from CSV and XLSX files: reading, mapping, checking, registering."""
