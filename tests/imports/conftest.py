@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from tests.production.conftest import serving_fixture  # noqa: F401 - a fixture
+
 CSV = {"Content-Type": "text/csv"}
 XLSX = {"Content-Type": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 ENDED = ("checked", "imported", "cancelled")

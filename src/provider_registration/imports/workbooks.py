@@ -71,10 +71,10 @@ class Workbook:
         parts = self._relations(root)
         if self._sheet_id is None or self._sheet_id not in parts:
             raise Unreadable("The workbook has no visible sheet.")
-        self._path = parts[self._sheet_id][1]
+        self._path: str = parts[self._sheet_id][1]
         by_kind = dict(parts.values())
-        self._dates = self._read_styles(by_kind.get("styles"))
-        self._strings = self._read_strings(by_kind.get("sharedStrings"))
+        self._dates: list[bool] = self._read_styles(by_kind.get("styles"))
+        self._strings: list[str] = self._read_strings(by_kind.get("sharedStrings"))
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """The rows that have cells, with their numbers in the sheet, from 1.
