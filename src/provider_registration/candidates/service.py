@@ -117,7 +117,7 @@ class CandidateService:
             RowLocked: another transaction has locked an address.
         """
         parameters = {
-            "registrations": REGISTRATIONS.dump_json(list(registrations), by_alias=True).decode(),
+            "registrations": registrations_json(registrations),
             "actor_kind": str(actor.kind),
             "actor_id": actor.id,
             "data": json.dumps(data),

@@ -23,7 +23,8 @@ SUBSCRIBE = text("""
     ON CONFLICT DO NOTHING
 """)
 
-# Subscription of the dispatcher with STAFF_DIGEST=each: an e-mail to each of :recipients about each new application.
+# Subscription of the dispatcher with STAFF_DIGEST=each: an e-mail to each of :recipients about each new application,
+# except those of an import, which can have thousands.
 SUBSCRIBE_STAFF = text("""
     INSERT INTO deliveries (kind, target, event_id, data)
     SELECT 'email', 'staff:' || recipient, event.id,
@@ -34,6 +35,7 @@ SUBSCRIBE_STAFF = text("""
     WHERE numbered.position BETWEEN :first AND :last
       AND event.type = 'candidate.registered'
       AND NOT event.data ? 'backfilled'
+      AND NOT event.data ? 'import_id'
     ORDER BY numbered.position
     ON CONFLICT DO NOTHING
 """)

@@ -31,6 +31,22 @@ EXPORT_CANDIDATE = text("""
     FROM candidates WHERE contact_email_canonical = :email_canonical
 """)
 
+# The rows of imported files that have an e-mail address and are not registered, with the headings of their files.
+EXPORT_IMPORT_ROWS = text("""
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'import_id', import_id, 'sent_at', imports.created_at, 'row', row_number, 'columns', imports.columns,
+               'cells', cells) ORDER BY imports.created_at, import_id, position), '[]')
+    FROM import_rows JOIN imports ON imports.id = import_id
+    WHERE CAST(:email_canonical AS text) = ANY(string_to_array(addresses, E'\\n'))
+""")
+
+# Erase them; the import leaves them out.
+ERASE_IMPORT_ROWS = text("""
+    UPDATE import_rows
+    SET cells = NULL, addresses = '', outcome = 'erased', errors = NULL, email_canonical = NULL
+    WHERE CAST(:email_canonical AS text) = ANY(string_to_array(addresses, E'\\n'))
+""")
+
 # The data held about the user with an e-mail address, without the password hash.
 EXPORT_USER = text("""
     SELECT to_jsonb(users) - 'password_hash' || jsonb_build_object(

@@ -20,8 +20,10 @@ from provider_registration.web.text import canonical_email
 async def export_person(database: Database, email: str) -> dict[str, Any]:
     """The data held about the `candidate` and the `user` with this e-mail address; None for one that does not exist.
 
+    `import_rows`: those of imported files that have the address and are not registered.
+
     Raises:
-        PersonNotFound: neither exists.
+        PersonNotFound: there is nothing.
         AddressShared: several candidates or users have it.
     """
     parameters = {"email_canonical": canonical_email(email)}
@@ -29,20 +31,23 @@ async def export_person(database: Database, email: str) -> dict[str, Any]:
         await _fill(session, parameters["email_canonical"])
         candidate = await session.scalar(queries.EXPORT_CANDIDATE, parameters)
         user = await session.scalar(queries.EXPORT_USER, parameters)
+        import_rows = await session.scalar(queries.EXPORT_IMPORT_ROWS, parameters)
         for kind, held in (("candidate", candidate), ("user", user)):
             if held is not None:
                 subject = Subject(kind, UUID(held["id"]))
                 await record(session, AuditEvent(AuditType.DATA_EXPORTED, SERVICE, subject))
-    if candidate is None and user is None:
+    if candidate is None and user is None and not import_rows:
         raise PersonNotFound
-    return {"candidate": candidate, "user": user}
+    return {"candidate": candidate, "user": user, "import_rows": import_rows}
 
 
 async def erase_person(database: Database, email: str) -> list[str]:
     """Erase the data of the candidate and the user with this e-mail address; return what was done, in sentences.
 
+    Rows of imported files that have the address are erased too.
+
     Raises:
-        PersonNotFound: neither exists.
+        PersonNotFound: there is nothing.
         AddressShared: several candidates or users have it.
         ApprovalUnfinishedError: billing may be creating the candidate's provider.
     """
@@ -63,6 +68,9 @@ async def erase_person(database: Database, email: str) -> list[str]:
         if user_id := await session.scalar(queries.ERASE_USER, parameters):
             await end_sessions(session, user_id, reason="erased")
             done.append(f"User {user_id}: personal data erased, sign-in disabled.")
+        erased = await session.execute(queries.ERASE_IMPORT_ROWS, parameters)
+        if rows := int(erased.rowcount):  # type: ignore[attr-defined]  # of an UPDATE
+            done.append(f"Rows of imported files: {rows} erased.")
     if not done:
         raise PersonNotFound
     return done
