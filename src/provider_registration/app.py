@@ -31,6 +31,7 @@ from provider_registration.auth.tokens import TokenSigner
 from provider_registration.bulk.api import router as bulk_router
 from provider_registration.bulk.schemas import DecisionsRequest
 from provider_registration.candidates.api import router as candidates_router
+from provider_registration.candidates.exports_api import router as exports_router
 from provider_registration.candidates.schemas import CandidateRegistration, DecisionRequest, RejectionRequest
 from provider_registration.candidates.status_links_api import router as status_links_router
 from provider_registration.console.dependencies import require_reader
@@ -119,6 +120,7 @@ BODIES: list[type[BaseModel]] = [
 ]
 
 API_ROUTERS = (
+    exports_router,
     candidates_router,
     events_router,
     similar_router,

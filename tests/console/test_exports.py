@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from openpyxl.utils.escape import unescape
 
 from provider_registration.candidates.company import Product
+from provider_registration.candidates.exports import FIELDS, as_csv, as_xlsx
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.console import workbooks
-from provider_registration.console.exports import FIELDS, as_csv, as_xlsx
+from provider_registration.web import workbooks
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 DELIMITERS = [",", ";", "\t", "|"]

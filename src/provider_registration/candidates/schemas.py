@@ -118,6 +118,30 @@ class CandidateFilterQuery(BaseModel):
         return Selection(words=self.q or "", order=order, **values)
 
 
+class ExportQuery(CandidateFilterQuery):
+    """The filters and order of an export."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sort: Order | None = Field(None, description="The order; as in the list")
+
+    @model_validator(mode="after")
+    def _have_words_to_rank(self) -> Self:
+        if self.sort is Order.RELEVANCE and self.q is None:
+            raise PydanticCustomError("no_words", "Sort by relevance only with q")
+        return self
+
+    @property
+    def selection(self) -> Selection:
+        """The filters and the order."""
+        return self.to_selection(self.sort or (Order.RELEVANCE if self.q is not None else Order.NEWEST))
+
+    @property
+    def names(self) -> list[str]:
+        """The filters that are set, without their values: words and addresses may name a person."""
+        return sorted(name for name in self.model_fields_set - {"sort"} if getattr(self, name) is not None)
+
+
 class CandidateListQuery(CandidateFilterQuery, CursorQuery):
     """Filters, order and pagination of the list."""
 

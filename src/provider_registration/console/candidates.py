@@ -18,13 +18,13 @@ from provider_registration.audit.dependencies import AuditLogDep
 from provider_registration.audit.models import AuditEvent, AuditType
 from provider_registration.candidates.company import LABELS, MAX_INTEGER, NUMBERS, Product
 from provider_registration.candidates.dependencies import CandidateServiceDep
+from provider_registration.candidates.exports import WRITERS
 from provider_registration.candidates.list_queries import MAX_TOTAL
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.search import MAX_RELEVANT, Found
 from provider_registration.candidates.selection import Order
 from provider_registration.console.decisions import MAX_SELECTED
 from provider_registration.console.dependencies import BrowserUserDep
-from provider_registration.console.exports import WRITERS
 from provider_registration.console.layout import CANDIDATES, LIST_COOKIE, LayoutDep, safe_target
 from provider_registration.console.list_query import CandidatesQuery
 from provider_registration.pages.cookies import read_cookie, set_cookie
@@ -167,7 +167,7 @@ def _views(today: date) -> dict[str, str]:
 
 @router.get(f"{CANDIDATES}/export.{{kind}}")
 async def export(
-    kind: Literal["csv", "xlsx", "json"],
+    kind: Literal["csv", "xlsx", "json", "jsonl"],
     query: Annotated[CandidatesQuery, Query()],
     signed_in: BrowserUserDep,
     service: CandidateServiceDep,

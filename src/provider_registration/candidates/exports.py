@@ -10,9 +10,9 @@ from typing import cast
 
 from provider_registration.candidates.company import FACTS
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.console.workbooks import MEDIA_TYPE as XLSX
-from provider_registration.console.workbooks import Cell, Workbook
 from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines, instant
+from provider_registration.web.workbooks import MEDIA_TYPE as XLSX
+from provider_registration.web.workbooks import Cell, Workbook
 
 CHUNK = 200  # candidates written at a time
 # The columns of an export, in order, and the value of each for a candidate.
@@ -55,11 +55,19 @@ async def as_json(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
     yield "[]\n" if separator == "[\n" else "\n]\n"
 
 
+async def as_json_lines(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
+    """One object a line, for programs that read a file piece by piece."""
+    async for some in _chunks(candidates):
+        records = [dict(zip(FIELDS, _values(candidate), strict=True)) for candidate in some]
+        yield "".join(json.dumps(each, ensure_ascii=False, default=instant) + "\n" for each in records)
+
+
 # How to write each kind of file, and its media type.
 WRITERS: dict[str, tuple[Callable[[AsyncIterator[Candidate]], AsyncIterator[str | bytes]], str]] = {
     "csv": (as_csv, "text/csv"),
     "xlsx": (as_xlsx, XLSX),
     "json": (as_json, "application/json"),
+    "jsonl": (as_json_lines, "application/jsonl"),
 }
 
 
