@@ -137,7 +137,7 @@ API_ROUTERS = (
     activity_router,
 )
 
-LARGE_BODIES = {IMPORTS: MAX_FILE_BYTES}
+LARGE_BODIES = {IMPORTS: MAX_FILE_BYTES, f"{ADMIN_HOME}{IMPORTS}": MAX_FILE_BYTES}
 
 WITHOUT_PAGES = {"admin_pages": False, "public_pages": False, "docs_access": "off"}
 

@@ -18,6 +18,7 @@ FOR_AUDITORS = ("/admin/approvals", "/admin/activity", "/admin/jobs")  # and bel
 PATH_PARAMETERS = {
     "{candidate_id}": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11",
     "{kind}": "csv",
+    "{import_id}": "5d4e6a80-0b8f-4c43-9f0e-6a1f5f2d7c55",
     "{job_id}": "2c4e6a80-0b8f-4c43-9f0e-6a1f5f2d7c44",
     "{webhook_id}": "9a1f5c52-0b8f-4c43-9f0e-6a1f5f2d7c33",
     "{delivery_id}": "1",
@@ -74,7 +75,7 @@ async def test_auditors_read_what_admins_read_and_viewers_less(viewer, auditor, 
         path
         for path in paths_by_method["GET"]
         if path.endswith(("/approve", "/reject", "/resolve", "-link"))
-        or path.startswith(("/admin/webhooks", "/admin/api-keys"))
+        or path.startswith(("/admin/webhooks", "/admin/imports", "/admin/api-keys"))
     }
     for path in set(paths_by_method["GET"]) - of_admins:
         real = path.replace(PATH_PARAMETERS["{candidate_id}"], candidate["candidate_id"])

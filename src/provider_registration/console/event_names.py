@@ -45,6 +45,9 @@ AUDIT_EVENTS = {
     AuditType.DELIVERY_RETRIED: "Message sent again",
     AuditType.API_KEY_CREATED: "API key created",
     AuditType.API_KEY_REVOKED: "API key revoked",
+    AuditType.IMPORT_ADDED: "File of companies sent",
+    AuditType.IMPORT_EXPORTED: "Invalid rows of an import exported",
+    AuditType.IMPORT_DELETED: "Import deleted",
     AuditType.JOB_CREATED: "Job started",
     AuditType.JOB_CANCELLED: "Job stopped",
 }

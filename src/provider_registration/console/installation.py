@@ -13,6 +13,7 @@ from provider_registration.console import (
     bulk,
     candidate,
     candidates,
+    imports,
     job,
     jobs,
     overview,
@@ -28,7 +29,20 @@ ADMIN_HOME = HOME
 
 def install_admin(app: FastAPI, *, public_pages: bool) -> None:
     """Add the console's pages; without a session, browsers are redirected to sign in and other clients get 401."""
-    for page in (sign_in, overview, candidates, bulk, candidate, approvals, jobs, job, activity, webhooks, api_keys):
+    for page in (
+        sign_in,
+        overview,
+        candidates,
+        bulk,
+        candidate,
+        approvals,
+        imports,
+        jobs,
+        job,
+        activity,
+        webhooks,
+        api_keys,
+    ):
         app.router.routes += page.router.routes
     if public_pages:
         app.router.routes += candidate.status_link_router.routes

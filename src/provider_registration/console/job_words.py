@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from provider_registration.bulk.models import APPROVE, REJECT
+from provider_registration.imports.service import CHECK, REGISTER
 from provider_registration.jobs.models import CancelReason, Job, JobState
 
 KINDS = {APPROVE: "Approve", REJECT: "Reject"}
+PARTS = {CHECK: "Check a file of companies", REGISTER: "Import a file of companies"}  # in parts of 200 rows
 STATES = {
     JobState.QUEUED: "Queued",
     JobState.RUNNING: "Running",
@@ -20,6 +22,9 @@ CANCEL_REASONS = {
 RESULTS = {
     "approved": "Approved",
     "rejected": "Rejected",
+    "checked": "Checked",
+    "imported": "Imported",
+    "import-not-found": "The import was deleted",
     "queued": "Waiting",
     "running": "In progress",
     "cancelled": "Not started",
@@ -43,6 +48,8 @@ RESULTS = {
 
 def title_of(job: Job) -> str:
     """What a job does."""
+    if job.kind in PARTS:
+        return PARTS[job.kind]
     noun = "candidate" if job.total == 1 else "candidates"
     return f"{KINDS.get(job.kind, job.kind)} {job.total:,} {noun}"
 
