@@ -167,7 +167,7 @@ async def test_a_process_reads_the_file_as_it_arrives():
         content = as_csv(rows)
         assert await reading.feed(_once(content)) == hashlib.sha256(content).hexdigest()
         parts = [json.loads(part) for part in [part async for part in reading.parts()]]
-    assert [len(part) for part in parts] == [200, 200, 50]
+    assert [len(part) for part in parts] == [100, 100, 100, 100, 50]
     assert (reading.head["columns"], reading.rows) == (list(HEADINGS), 450)
     assert parts[0][0]["addresses"] == rows[0][1]
     assert reading.process.returncode is not None

@@ -7,7 +7,7 @@ from provider_registration.imports.service import CHECK, REGISTER
 from provider_registration.jobs.models import CancelReason, Job, JobState
 
 KINDS = {APPROVE: "Approve", REJECT: "Reject"}
-PARTS = {CHECK: "Check a file of companies", REGISTER: "Import a file of companies"}  # in parts of 200 rows
+PARTS = {CHECK: "Check a file of companies", REGISTER: "Import a file of companies"}  # in parts
 STATES = {
     JobState.QUEUED: "Queued",
     JobState.RUNNING: "Running",

@@ -13,7 +13,7 @@ MAX_ENTRIES = 1000  # of a workbook's archive
 MAX_SHARED_STRINGS = 2_000_000
 MAX_MEMORY_BYTES = 640 * 1024 * 1024  # address space of the reading process
 MAX_PROCESSOR_SECONDS = 120  # of the reading process
-ROWS_IN_PART = 200  # rows that are stored, and later registered, at a time
+ROWS_IN_PART = 100  # rows that are stored, and later registered, at a time
 
 
 class Unreadable(Exception):

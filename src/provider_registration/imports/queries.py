@@ -108,9 +108,17 @@ FIND_MAPPING = text("""
     SELECT CAST(columns AS text) AS columns, CAST(mapping AS text) AS mapping FROM imports WHERE id = :import_id
 """)
 
-# The rows of a part that are still to be worked on in a run, locked.
-LOCK_ROWS = text("""
+# The rows of a part that are still to be worked on in a run.
+FIND_ROWS = text("""
     SELECT position, row_number, CAST(cells AS text) AS cells
+    FROM import_rows
+    WHERE import_id = :import_id AND position > :after AND position <= :until AND cells IS NOT NULL AND run < :run
+    ORDER BY position
+""")
+
+# Lock them, and find those that nobody has worked on or erased since.
+LOCK_ROWS = text("""
+    SELECT position
     FROM import_rows
     WHERE import_id = :import_id AND position > :after AND position <= :until AND cells IS NOT NULL AND run < :run
     ORDER BY position
@@ -125,21 +133,25 @@ RECORD_ROWS = text("""
         addresses = CASE WHEN :is_done AND result.outcome <> 'invalid' THEN '' ELSE stored.addresses END
     FROM json_to_recordset(CAST(:results AS json))
         AS result (position integer, outcome text, errors json, email_canonical text)
-    WHERE stored.import_id = :import_id AND stored.position = result.position
+    WHERE stored.import_id = :import_id AND stored.position > :after AND stored.position <= :until
+      AND stored.position = result.position
 """)
 
 # In a dry run, find the rows of which an earlier one has the e-mail address: of those that were just recorded, or later
 # ones that were recorded before. The import must be locked, so that no part is recorded meanwhile.
 MARK_REPEATED = text("""
-    UPDATE import_rows AS later
+    UPDATE import_rows AS stored
     SET outcome = 'already_registered', errors = CAST(:errors AS json)
-    WHERE later.import_id = :import_id AND later.email_canonical = ANY(:addresses)
-      AND later.run = :run AND later.outcome = 'valid'
-      AND EXISTS (
-          SELECT FROM import_rows AS earlier
-          WHERE earlier.import_id = :import_id AND earlier.email_canonical = later.email_canonical
-            AND earlier.run = :run AND earlier.outcome = 'valid' AND earlier.position < later.position
-      )
+    FROM unnest(CAST(:addresses AS text[])) AS address (email_canonical)
+    CROSS JOIN LATERAL (
+        SELECT position
+        FROM import_rows AS valid
+        WHERE valid.import_id = :import_id AND valid.email_canonical = address.email_canonical
+          AND valid.run = :run AND valid.outcome = 'valid'
+        ORDER BY position
+        OFFSET 1
+    ) AS later
+    WHERE stored.import_id = :import_id AND stored.position = later.position
 """)
 
 # The rows with errors in order, after a position.

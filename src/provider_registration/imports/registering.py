@@ -47,23 +47,28 @@ class Registering:
 
         Rows that an earlier attempt recorded are left out, so a part can be repeated after a crash.
         """
-        import_id, run = UUID(job.parameters["import_id"]), job.parameters["run"]
-        keys = {"import_id": import_id, "run": run}
-        after = item.number * ROWS_IN_PART
-        async with self._database.transaction() as session:
+        import_id, after = UUID(job.parameters["import_id"]), item.number * ROWS_IN_PART
+        part = {
+            "import_id": import_id,
+            "run": job.parameters["run"],
+            "after": after,
+            "until": after + ROWS_IN_PART,
+        }
+        async with self._database.statement() as session:
             mapper = await _mapper_of(session, import_id)
-            parameters = keys | {"after": after, "until": after + ROWS_IN_PART}
-            rows = [FileRow.from_row(row) for row in (await session.execute(queries.LOCK_ROWS, parameters)).mappings()]
-            valid, results = await _validate(mapper, rows)
+        async with self._database.statement() as session:
+            rows = [FileRow.from_row(row) for row in (await session.execute(queries.FIND_ROWS, part)).mappings()]
+        valid, invalid = await _validate(mapper, rows)
+        async with self._database.transaction() as session:
+            left = set(await session.scalars(queries.LOCK_ROWS, part))
+            valid = {position: company for position, company in valid.items() if position in left}
+            results = [result for result in invalid if result.position in left]
             if is_dry:
                 results += await self._check(session, mapper, valid)
             else:
-                data: dict[str, object] = {"import_id": str(import_id), "job_id": str(job.job_id)}
-                if not job.parameters["notify"]:
-                    data["notify"] = False
-                results += await self._register(session, mapper, valid, job, data)
+                results += await self._register(session, mapper, valid, job)
             if results:
-                await self._record(session, keys, results, is_dry=is_dry, errors=mapper.taken())
+                await _record(session, part, results, is_dry=is_dry, errors=mapper.taken())
             await reach("import.before-rows-commit")
         await reach("import.after-rows-commit")
         return Result(CHECKED if is_dry else IMPORTED)
@@ -86,8 +91,10 @@ class Registering:
         mapper: RowMapper,
         valid: Mapping[int, CandidateRegistration],
         job: ClaimedJob,
-        data: dict[str, object],
     ) -> list[RowResult]:
+        data: dict[str, object] = {"import_id": job.parameters["import_id"], "job_id": str(job.job_id)}
+        if not job.parameters["notify"]:
+            data["notify"] = False
         registrations = {
             position: Registration.of(company, None, company.language) for position, company in valid.items()
         }
@@ -99,22 +106,23 @@ class Registering:
             for position, registration in registrations.items()
         ]
 
-    async def _record(
-        self,
-        session: AsyncSession,
-        keys: dict[str, Any],
-        results: Sequence[RowResult],
-        *,
-        is_dry: bool,
-        errors: list[dict[str, Any]],
-    ) -> None:
-        if is_dry:
-            await session.execute(queries.LOCK_IMPORT, {"import_id": keys["import_id"]})
-        recorded = keys | {"results": json.dumps([asdict(result) for result in results]), "is_done": not is_dry}
-        await session.execute(queries.RECORD_ROWS, recorded)
-        if is_dry:
-            addresses = [result.email_canonical for result in results if result.email_canonical]
-            await session.execute(queries.MARK_REPEATED, keys | {"addresses": addresses, "errors": json.dumps(errors)})
+
+async def _record(
+    session: AsyncSession,
+    part: dict[str, Any],
+    results: Sequence[RowResult],
+    *,
+    is_dry: bool,
+    errors: list[dict[str, Any]],
+) -> None:
+    if is_dry:
+        await session.execute(queries.LOCK_IMPORT, {"import_id": part["import_id"]})
+    recorded = part | {"results": json.dumps([asdict(result) for result in results]), "is_done": not is_dry}
+    await session.execute(queries.RECORD_ROWS, recorded)
+    addresses = [result.email_canonical for result in results if result.email_canonical]
+    if addresses:
+        repeated = {"import_id": part["import_id"], "run": part["run"], "addresses": addresses}
+        await session.execute(queries.MARK_REPEATED, repeated | {"errors": json.dumps(errors)})
 
 
 async def _mapper_of(session: AsyncSession, import_id: UUID) -> RowMapper:
