@@ -25,6 +25,7 @@ EVERYBODY = ("nobody", "viewer", "auditor", "admin", "expired", "disabled")
 ROUTES = {
     "POST /candidates": (201, 201, 201, 201, 201, 201),
     "GET /candidates": (401, 200, 200, 200, 401, 401),
+    "GET /candidates.{kind}": (401, 200, 200, 200, 401, 401),
     "GET /candidates/{candidate_id}": (401, 200, 200, 200, 401, 401),
     "POST /candidates/{candidate_id}/approve": (401, 403, 403, 200, 401, 401),
     "POST /candidates/{candidate_id}/reject": (401, 403, 403, 200, 401, 401),
@@ -37,6 +38,13 @@ ROUTES = {
     "GET /candidates/{candidate_id}/similar": (401, 200, 200, 200, 401, 401),
     "POST /candidates/{candidate_id}/approval/retry": (401, 403, 403, 404, 401, 401),
     "POST /candidates/{candidate_id}/approval/resolve": (401, 403, 403, 404, 401, 401),
+    "POST /imports": (401, 403, 403, 201, 401, 401),
+    "GET /imports": (401, 403, 403, 200, 401, 401),
+    "GET /imports/{import_id}": (401, 403, 403, 404, 401, 401),
+    "POST /imports/{import_id}/start": (401, 403, 403, 404, 401, 401),
+    "GET /imports/{import_id}/errors": (401, 403, 403, 404, 401, 401),
+    "GET /imports/{import_id}/failed.csv": (401, 403, 403, 404, 401, 401),
+    "DELETE /imports/{import_id}": (401, 403, 403, 404, 401, 401),
     "GET /events": (401, 403, 200, 200, 401, 401),
     "GET /events/stream": (401, 403, 200, 200, 401, 401),
     "GET /deliveries": (401, 403, 403, 200, 401, 401),
@@ -91,6 +99,7 @@ BODIES = {
     "PATCH /webhooks/{webhook_id}": {"enabled": False},
     "POST /webhooks/{webhook_id}/replay": {"since": "2026-03-14T00:00:00Z"},
     "POST /api-keys": {"name": "ERP", "role": "viewer"},
+    "POST /imports/{import_id}/start": {"dry_run": True},
 }
 
 
@@ -164,6 +173,8 @@ def ask(anonymous, token_of):
             "webhook_id": uuid4(),
             "api_key_id": uuid4(),
             "job_id": uuid4(),
+            "import_id": uuid4(),
+            "kind": "csv",
         }
         path = path.format(**ids, asset=asset, name="pages.css", secret=secret)
         if path.endswith("/stream"):  # it has no end
@@ -207,6 +218,8 @@ async def test_every_client_gets_the_expected_status(ask, anonymous, log_in, reg
             body = registration()
         case "POST /candidates/decisions":
             more["headers"] = {"Idempotency-Key": uuid4().hex}
+        case "POST /imports":
+            more |= {"content": b"Company\r\nHuerta\r\n", "headers": {"Content-Type": "text/csv"}}
         case "POST /auth/login":
             body = {"username": (await log_in(Role.VIEWER))[0], "password": PASSWORD}
         case "POST /auth/refresh":

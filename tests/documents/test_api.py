@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import pytest
 
 from provider_registration.app import create_app
@@ -392,6 +393,16 @@ async def _webhook(live: Live, url: str = ERP["url"]) -> str:
     return str(response.json()["webhook_id"])
 
 
+async def _import(live: Live) -> str:
+    await execute(live.database_url, "DELETE FROM imports")
+    headings = "Empresa;Correo;Productos;Camiones;Toneladas por día"
+    content = f"{headings}\nHuerta del Sol S.L.;ventas@huertadelsol.example;naranjas, uvas;12;80\n".encode()
+    headers = {"Authorization": f"Bearer {live.token}", "Content-Type": "text/csv"}
+    async with httpx.AsyncClient(base_url=live.api) as client:
+        response = await client.post("/imports", content=content, headers=headers)
+    return str(response.json()["import_id"])
+
+
 async def _api_key(live: Live) -> str:
     await execute(live.database_url, "DELETE FROM api_keys")
     response = await live.ask("POST", "/api-keys", {"name": "ERP import", "role": "auditor"})
@@ -418,6 +429,13 @@ BEFORE: dict[str, Callable[[Live], Awaitable[str]]] = {
     "GET /api-keys": _api_key,
     "GET /api-keys/{api_key_id}": _api_key,
     "DELETE /api-keys/{api_key_id}": _api_key,
+    "POST /imports": _nothing,
+    "GET /imports": _import,
+    "GET /imports/{import_id}": _import,
+    "POST /imports/{import_id}/start": _import,
+    "GET /imports/{import_id}/errors": _import,
+    "GET /imports/{import_id}/failed.csv": _import,
+    "DELETE /imports/{import_id}": _import,
     "POST /webhooks": _nothing,
     "GET /webhooks": _webhook,
     "GET /webhooks/{webhook_id}": _webhook,
@@ -480,7 +498,14 @@ async def test_the_example_returns_the_response_shown(example: Example, live: Li
         else:
             made = await BEFORE.get(example.title, _registered)(live)
         finished = await shell(
-            example.request, CANDIDATE=made, DELIVERY=made, WEBHOOK=made, API_KEY_ID=made, JOB=made, **live.variables
+            example.request,
+            CANDIDATE=made,
+            DELIVERY=made,
+            WEBHOOK=made,
+            API_KEY_ID=made,
+            JOB=made,
+            IMPORT=made,
+            **live.variables,
         )
 
     assert finished.status == 0, finished.errors
