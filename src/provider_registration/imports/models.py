@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 
 from provider_registration.audit.models import Actor
+from provider_registration.imports.limits import ROWS_IN_PART
 from provider_registration.jobs.models import JobState
 
 SAMPLE_ROWS = 5
@@ -48,7 +49,8 @@ class RowOutcome(StrEnum):
 class Import:
     """A file, and what became of its rows. `details`: `sheet`, or `encoding` and `separator`.
 
-    `counts`: rows by outcome, in the last run or for good; None in lists. `sample`: the cells of its first rows.
+    `counts`: rows by outcome, in the last run or for good; None in lists and while it is running. `parts_done`: of the
+    last job. `sample`: the cells of its first rows.
     """
 
     import_id: UUID
@@ -64,6 +66,7 @@ class Import:
     actor: Actor
     created_at: datetime
     counts: dict[RowOutcome, int] | None
+    parts_done: int
     sample: list[list[str]]
 
     @classmethod
@@ -84,13 +87,16 @@ class Import:
             actor=Actor.from_row(row),
             created_at=row["created_at"],
             counts={outcome: counts.get(outcome, 0) for outcome in RowOutcome} if counts is not None else None,
+            parts_done=row["parts_done"] or 0,
             sample=json.loads(row["sample"] or "[]"),
         )
 
     @property
     def done(self) -> int:
-        """How many rows have an outcome."""
-        return sum((self.counts or {}).values())
+        """How many rows have an outcome; while it is running, about."""
+        if self.counts is None:
+            return min(self.parts_done * ROWS_IN_PART, self.rows)
+        return sum(self.counts.values())
 
 
 def state_of(row: RowMapping) -> ImportState:

@@ -13,7 +13,8 @@ _IMPORT = """
     imports.id, imports.is_read, imports.format, CAST(imports.details AS text) AS details,
     CAST(imports.columns AS text) AS columns, CAST(imports.mapping AS text) AS mapping, imports.row_count,
     imports.run, imports.is_dry_run, imports.notify, imports.job_id, imports.actor_kind, imports.actor_id,
-    coalesce(users.email, api_keys.name) AS actor_name, imports.created_at, jobs.state AS job_state
+    coalesce(users.email, api_keys.name) AS actor_name, imports.created_at, jobs.state AS job_state,
+    jobs.done AS parts_done
 """
 _JOINED = """
     LEFT JOIN jobs ON jobs.id = imports.job_id
@@ -46,11 +47,12 @@ FINISH_READING = text("""
     RETURNING id
 """)
 
-# One import, with its counts and its first rows that are not done.
+# One import, with its counts, unless it is running, and its first rows that are not done: while rows are written,
+# counting them takes long.
 FIND_IMPORT = statement(
     """
     SELECT {columns},
-           CAST((
+           CASE WHEN jobs.state IN ('queued', 'running') THEN NULL ELSE CAST((
                SELECT coalesce(json_object_agg(outcome, rows), '{{}}')
                FROM (
                    SELECT outcome, count(*) AS rows
@@ -58,7 +60,7 @@ FIND_IMPORT = statement(
                    WHERE import_id = imports.id AND (cells IS NULL OR run = imports.run) AND outcome IS NOT NULL
                    GROUP BY outcome
                ) AS counted
-           ) AS text) AS counts,
+           ) AS text) END AS counts,
            CAST((
                SELECT json_agg(cells ORDER BY position)
                FROM import_rows

@@ -49,6 +49,7 @@ EXAMPLE_STARTED = {
     "state": "importing",
     "dry_run": False,
     "job_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "counts": None,
 }
 EXAMPLE_ERRORS: dict[str, Any] = {
     "errors": [
@@ -155,9 +156,9 @@ class ImportResponse(ImportSummary):
     columns: list[str] = Field(description="Its headings; empty and repeated ones got a number")
     mapping: dict[str, str] = Field(description="The column of each field: guessed, or as at the last start")
     sample: list[list[str]] = Field(description="The first rows, of those that are not registered")
-    done: int = Field(description="Rows with an outcome: after the last start, or for good")
-    counts: dict[RowOutcome, int] = Field(
-        description="Rows by outcome. `valid`: would be registered; `erased`: the person's data was erased first"
+    done: int = Field(description="Rows with an outcome: after the last start, or for good; while it is running, about")
+    counts: dict[RowOutcome, int] | None = Field(
+        description="Rows by outcome; null while it is running. `valid`: would be registered; `erased`: the person's data was erased first"
     )
 
 
