@@ -158,7 +158,8 @@ class ImportResponse(ImportSummary):
     sample: list[list[str]] = Field(description="The first rows, of those that are not registered")
     done: int = Field(description="Rows with an outcome: after the last start, or for good; while it is running, about")
     counts: dict[RowOutcome, int] | None = Field(
-        description="Rows by outcome; null while it is running. `valid`: would be registered; `erased`: the person's data was erased first"
+        description="Rows by outcome; null while it is running. `valid`: would be registered; `erased`: the person's "
+        "data was erased first"
     )
 
 
