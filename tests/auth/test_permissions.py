@@ -102,6 +102,12 @@ BODIES = {
     "POST /imports/{import_id}/start": {"dry_run": True},
 }
 
+# What other requests need beside or instead of a body of JSON.
+MORE = {
+    "POST /candidates/decisions": {"headers": {"Idempotency-Key": "0f8e6b1c-54d3-4a5e-9d0a-7c1b2e3f4a5b"}},
+    "POST /imports": {"content": b"Company\r\nHuerta\r\n", "headers": {"Content-Type": "text/csv"}},
+}
+
 
 def expired(token, key):
     """The same token, expired and correctly signed."""
@@ -205,7 +211,7 @@ def test_the_table_has_every_route(with_mail):
 )
 async def test_every_client_gets_the_expected_status(ask, anonymous, log_in, register, registration, route, who, code):
     candidate_id = (await register())["candidate_id"] if "{candidate_id}" in route else None
-    body, token, more = BODIES.get(route), None, {}
+    body, token, more = BODIES.get(route), None, dict(MORE.get(route, {}))
     match route:
         case "POST /apply" | "POST /apply/lost":
             more["data"] = registration()
@@ -216,10 +222,6 @@ async def test_every_client_gets_the_expected_status(ask, anonymous, log_in, reg
             more["secret"] = registered.json()["status_url"].rpartition("/")[2]
         case "POST /candidates":
             body = registration()
-        case "POST /candidates/decisions":
-            more["headers"] = {"Idempotency-Key": uuid4().hex}
-        case "POST /imports":
-            more |= {"content": b"Company\r\nHuerta\r\n", "headers": {"Content-Type": "text/csv"}}
         case "POST /auth/login":
             body = {"username": (await log_in(Role.VIEWER))[0], "password": PASSWORD}
         case "POST /auth/refresh":
