@@ -40,7 +40,7 @@ from provider_registration.privacy.service import erase_person, export_person
 from provider_registration.remote.commands import candidates
 from provider_registration.settings import DatabaseSettings, Settings
 from provider_registration.web.instants import Instant
-from provider_registration.web.pagination import MAX_LIMIT, MAX_OFFSET, Page
+from provider_registration.web.pagination import MAX_LIMIT, Page
 from provider_registration.web.text import EmailAddress
 
 CHECK_AGAIN_SECONDS = 2.0
@@ -316,12 +316,11 @@ def list_api_keys() -> None:
 
 
 async def _all_keys(service: ApiKeyService) -> list[ApiKey]:
-    found, total = await service.page(Page(MAX_LIMIT))
-    while len(found) < min(total, MAX_OFFSET):
-        more, total = await service.page(Page(MAX_LIMIT, len(found)))
-        found += more
-        if not more:
-            break
+    page = await service.page(Page(MAX_LIMIT))
+    found = page.api_keys
+    while page.next is not None:
+        page = await service.page(Page(MAX_LIMIT, after=page.next))
+        found += page.api_keys
     return found
 
 

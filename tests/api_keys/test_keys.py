@@ -74,6 +74,22 @@ async def test_the_list_is_paged_newest_first(admin, create):
     assert "key" not in page["api_keys"][0]
 
 
+async def test_cursor_and_link_lead_through_all_keys_once_while_others_are_added(admin, create):
+    made = [(await create())["api_key_id"] for _ in range(3)]
+    link, seen = "/api-keys?limit=2", []
+    while link:
+        page = await admin.get(link)
+        seen += [each["api_key_id"] for each in page.json()["api_keys"]]
+        assert page.links["first"]["url"] == "/api-keys?limit=2"
+        link = page.links.get("next", {}).get("url")
+        await create()
+
+    assert seen[:3] == made[::-1]
+    assert len(seen) == len(set(seen))
+    assert page.json()["pagination"]["next_cursor"] is None
+    assert page.json()["pagination"]["offset"] is None
+
+
 @pytest.mark.parametrize(
     ("role", "statuses"), [("viewer", (200, 403, 403)), ("auditor", (200, 200, 403)), ("admin", (200, 200, 200))]
 )

@@ -191,13 +191,30 @@ async def test_results_are_read_page_by_page(decide, ended, register, admin):
     candidates = await registered(register, 5)
     job_id = (await decide("reject", items_of(candidates))).json()["job_id"]
     await ended(job_id)
-    first = (await admin.get(f"/jobs/{job_id}?limit=3")).json()
-    second = (await admin.get(f"/jobs/{job_id}", params={"cursor": first["pagination"]["next_cursor"]})).json()
+    page = await admin.get(f"/jobs/{job_id}?limit=3")
+    first = page.json()
+    assert page.links["next"]["url"] == f"/jobs/{job_id}?limit=3&cursor={first['pagination']['next_cursor']}"
+    second = (await admin.get(page.links["next"]["url"])).json()
     found = [result["candidate_id"] for result in (*first["results"], *second["results"])]
     assert found == [one["candidate_id"] for one in candidates]
     assert second["pagination"] == {"next_cursor": None}
     progress = (await admin.get(f"/jobs/{job_id}?limit=0")).json()
     assert (progress["results"], progress["done"]) == ([], 5)
+
+
+async def test_jobs_are_listed_by_cursor_and_link(decide, ended, register, admin):
+    candidates = await registered(register, 3)
+    posted = [(await decide("reject", items_of([each]))).json()["job_id"] for each in candidates]
+    for job_id in posted:
+        await ended(job_id)
+    link, seen = "/jobs?limit=2", []
+    while link and len(seen) < len(posted):
+        page = await admin.get(link)
+        seen += [job["job_id"] for job in page.json()["jobs"]]
+        assert page.links["first"]["url"] == "/jobs?limit=2"
+        link = page.links.get("next", {}).get("url")
+
+    assert seen[:3] == posted[::-1]
 
 
 async def test_cancelling_leaves_the_rest_undecided(decide, register, admin, billing, database):

@@ -95,7 +95,10 @@ async def test_the_script_of_commands_over_the_api_runs_as_written(live: Live, s
     [block] = section("README.md", "Commands").blocks
     ids = [(await live.ask("POST", "/candidates", a_registration())).json()["candidate_id"] for _ in range(2)]
 
-    finished = await shell(block.text, **live.variables, CANDIDATE=ids[0], OTHER_CANDIDATE=ids[1], PATH=commands)
+    key = (await live.ask("POST", "/api-keys", {"name": "Reviews", "role": "admin"})).json()["key"]
+    variables = live.variables | {"API_KEY": key, "CANDIDATE": ids[0], "OTHER_CANDIDATE": ids[1]}
+
+    finished = await shell(block.text, **variables, PATH=commands)
 
     assert finished.status == 0, finished.errors
     records = [(await live.ask("GET", f"/candidates/{one}")).json() for one in ids]

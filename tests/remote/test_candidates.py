@@ -1,4 +1,4 @@
-"""`provider-registration candidates`: over the API of a running service, with an access token as the key."""
+"""`provider-registration candidates`: over the API of a running service, with API keys."""
 
 from __future__ import annotations
 
@@ -21,11 +21,19 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def run(service, tokens):
+async def keys(admin):
+    """An API key for each role."""
+    return {
+        role: (await admin.post("/api-keys", json={"name": "Reviews", "role": role})).json()["key"] for role in Role
+    }
+
+
+@pytest.fixture
+def run(service, keys):
     """Runs a subcommand of `candidates` as an admin; the result has its output and exit code."""
 
     async def run(*arguments, stdin=None, role=Role.ADMIN, **environment):
-        known = {"PROVIDER_REGISTRATION_URL": service.url, "PROVIDER_REGISTRATION_API_KEY": tokens[role]}
+        known = {"PROVIDER_REGISTRATION_URL": service.url, "PROVIDER_REGISTRATION_API_KEY": keys[role]}
         invoke = CliRunner().invoke
         environment = known | environment
         command = ["candidates", *arguments]
@@ -104,12 +112,24 @@ async def test_a_refusal_is_the_problem_in_a_sentence(run, register):
     assert "colour: Unknown field or parameter" in results["Invalid request: "].stderr
 
 
-async def test_the_key_can_be_in_a_file(run, register, tokens, tmp_path):
+async def test_the_key_can_be_in_a_file_and_be_an_access_token(run, keys, tokens, tmp_path):
     file = tmp_path / "key"
-    file.write_text(f"{tokens[Role.VIEWER]}\n")
-    context = ("--api-key-file", str(file), "list")
+    for key in (keys[Role.VIEWER], tokens[Role.VIEWER]):
+        file.write_text(f"{key}\n")
 
-    assert (await run(*context, PROVIDER_REGISTRATION_API_KEY="")).exit_code == 0
+        result = await run("--api-key-file", str(file), "list", PROVIDER_REGISTRATION_API_KEY="")
+
+        assert result.exit_code == 0
+
+
+async def test_the_key_that_decided_is_named_in_the_history(run, register, admin):
+    candidate = await register()
+
+    await run("reject", candidate["candidate_id"], "--yes")
+
+    [event, *_] = (await admin.get(f"/candidates/{candidate['candidate_id']}/events")).json()["events"]
+    actor = event["actor"]
+    assert (event["type"], actor["kind"], actor["name"]) == ("candidate.rejected", "api_key", "Reviews")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_no_page_lies_beyond_what_postgresql_can_skip(page, page_size):
 
 @given(limit=st.integers(1, 100), number=st.integers(1, 1000), total=st.integers(0, 10**6))
 def test_a_page_asked_for_by_number_is_described_by_that_number(limit, number, total):
-    described = Pagination.of(PageQuery(page=number, page_size=limit).to_page(), total)
+    described = Pagination.of(PageQuery(page=number, page_size=limit).to_page(), total, None)
 
     assert (described.page, described.page_size, described.limit) == (number, limit, limit)
     assert described.total_pages * limit >= total > (described.total_pages - 1) * limit

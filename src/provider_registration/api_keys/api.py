@@ -17,8 +17,9 @@ from provider_registration.api_keys.schemas import (
     NewApiKeyResponse,
 )
 from provider_registration.auth.dependencies import AdminDep, AdminInPersonDep
-from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
-from provider_registration.web.pagination import PageQuery, Pagination
+from provider_registration.web.links import page_links
+from provider_registration.web.openapi import EXAMPLE_ID, header, link_header, links, refuses, request_body, success
+from provider_registration.web.pagination import Page, Pagination, PositionQuery
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
 from provider_registration.web.routing import Route, json_response
@@ -52,7 +53,7 @@ API_KEY = f"{API_KEYS}/{{api_key_id}}"
         )
     ),
 )
-@refuses(ExpiryInThePast(), InvalidRequest.at("body", "name", "Field required"))
+@refuses(ExpiryInThePast(), InvalidRequest.at("body", "name", "Field required", code="required"))
 async def create_api_key(
     request: Request, user: AdminInPersonDep, body: ApiKeyBody, service: ApiKeyServiceDep
 ) -> Response:
@@ -71,19 +72,30 @@ async def create_api_key(
         "One page, newest first",
         {
             "api_keys": [EXAMPLE_API_KEY],
-            "pagination": {"total": 1, "limit": 20, "offset": 0, "page": 1, "page_size": 20, "total_pages": 1},
+            "pagination": Pagination.of(Page(limit=20), 1, None).model_dump(),
         },
+        link_header(API_KEYS),
+        links("get_api_key", "revoke_api_key", parameters={"api_key_id": "$response.body#/api_keys/0/api_key_id"})
+        | links("list_api_keys", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
-@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
+@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100", code="too-large"))
 async def list_api_keys(
-    query: Annotated[PageQuery, Query()], service: ApiKeyServiceDep, _user: AdminDep, _once: ParametersOnce
+    query: Annotated[PositionQuery, Query()],
+    service: ApiKeyServiceDep,
+    _user: AdminDep,
+    request: Request,
+    response: Response,
+    _once: ParametersOnce,
 ) -> ApiKeyListResponse:
     """List the keys, without the keys themselves. Expired and revoked ones stay, since history names them."""
     page = query.to_page()
-    api_keys, total = await service.page(page)
+    found = await service.page(page)
+    next_cursor = found.next.to_cursor() if found.next else None
+    response.headers.update(page_links(request, API_KEYS, query, next_cursor))
     return ApiKeyListResponse(
-        api_keys=[ApiKeyResponse.model_validate(each) for each in api_keys], pagination=Pagination.of(page, total)
+        api_keys=[ApiKeyResponse.model_validate(each) for each in found.api_keys],
+        pagination=Pagination.of(page, found.total, next_cursor),
     )
 
 
@@ -94,7 +106,9 @@ async def get_api_key(api_key_id: ApiKeyId, service: ApiKeyServiceDep, _user: Ad
     return ApiKeyResponse.model_validate(await service.get(api_key_id))
 
 
-@router.delete(API_KEY, summary="Revoke an API key", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    API_KEY, summary="Revoke an API key", status_code=status.HTTP_204_NO_CONTENT, response_description="Revoked"
+)
 @refuses(ApiKeyNotFound(EXAMPLE_ID))
 async def revoke_api_key(api_key_id: ApiKeyId, service: ApiKeyServiceDep, user: AdminInPersonDep) -> None:
     """Revoke a key: it stops working within a second, and stays in the list. Only users may."""

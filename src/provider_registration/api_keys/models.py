@@ -12,6 +12,7 @@ from sqlalchemy import RowMapping
 
 from provider_registration.audit.models import SERVICE, Actor, ActorKind
 from provider_registration.auth.models import Role
+from provider_registration.web.pagination import Position
 
 MAX_NAME_LENGTH = 100
 
@@ -69,3 +70,12 @@ class CreatedKey:
 
     api_key: ApiKey
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyPage:
+    """One page of the keys, how many there are, and the position of the next page, if any."""
+
+    api_keys: list[ApiKey]
+    total: int
+    next: Position | None

@@ -39,11 +39,12 @@ LIST = statement(
     SELECT {columns}
     FROM api_keys
     LEFT JOIN users ON users.id = api_keys.created_by
+    WHERE (api_keys.created_at, api_keys.id) < (:after, :after_id)
     ORDER BY api_keys.created_at DESC, api_keys.id DESC
     LIMIT :limit OFFSET :offset
     """,
     columns=_COLUMNS,
-)
+).bindparams(bindparam("after", type_=DateTime(timezone=True)))
 
 COUNT = text("SELECT count(*) FROM api_keys")
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from provider_registration.api_keys import queries
 from provider_registration.api_keys.errors import ApiKeyNotFound, ExpiryInThePast
-from provider_registration.api_keys.models import ApiKey, CreatedKey
+from provider_registration.api_keys.models import ApiKey, ApiKeyPage, CreatedKey
 from provider_registration.audit.models import Actor
 from provider_registration.auth.keys import new_key
 from provider_registration.auth.models import Role
 from provider_registration.db.database import Database
-from provider_registration.web.pagination import Page
+from provider_registration.web.pagination import NEWEST_END, Page, Position
 
 
 class ApiKeyService:
@@ -47,12 +46,22 @@ class ApiKeyService:
             raise ExpiryInThePast
         return CreatedKey(ApiKey.from_row(row), new.key)
 
-    async def page(self, page: Page[Any]) -> tuple[list[ApiKey], int]:
-        """One page of the keys, newest first, and their total; revoked ones stay."""
+    async def page(self, page: Page[Position]) -> ApiKeyPage:
+        """One page of the keys, newest first; revoked ones stay."""
+        start = page.after or NEWEST_END
+        parameters = {
+            "limit": page.limit + 1,  # one more shows whether there is a next page
+            "offset": page.offset,
+            "after": start.at,
+            "after_id": start.id,
+        }
         async with self._database.transaction() as session:
             total = await session.scalar(queries.COUNT)
-            rows = await session.execute(queries.LIST, {"limit": page.limit, "offset": page.offset})
-        return [ApiKey.from_row(row) for row in rows.mappings()], total or 0
+            rows = (await session.execute(queries.LIST, parameters)).mappings().all()
+        api_keys = [ApiKey.from_row(row) for row in rows[: page.limit]]
+        has_more = len(rows) > page.limit
+        position = Position(api_keys[-1].created_at, api_keys[-1].api_key_id) if has_more else None
+        return ApiKeyPage(api_keys, total or 0, position)
 
     async def get(self, api_key_id: UUID) -> ApiKey:
         """One key.

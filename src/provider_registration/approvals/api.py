@@ -51,7 +51,7 @@ from provider_registration.idempotency.dependencies import REPLAYED_HEADER, Idem
 from provider_registration.web.body import json_body
 from provider_registration.web.links import page_links
 from provider_registration.web.openapi import EXAMPLE_ID, link_header, links, refuses, request_body, success
-from provider_registration.web.pagination import CursorPagination, Page
+from provider_registration.web.pagination import Page, Pagination
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.preconditions import ExpectedVersions
 from provider_registration.web.problems import (
@@ -132,7 +132,7 @@ async def approve_candidate(
         "One page, oldest first",
         {
             "approvals": [EXAMPLE_APPROVAL],
-            "pagination": CursorPagination.at(Page(limit=20), 1, None).model_dump(),
+            "pagination": Pagination.of(Page(limit=20), 1, None).model_dump(),
         },
         link_header(APPROVALS),
         links("list_approval_events", "retry_approval", "resolve_approval", parameters=FIRST_APPROVAL)
@@ -155,7 +155,7 @@ async def list_approvals(
     response.headers.update(page_links(request, APPROVALS, query, next_cursor))
     return ApprovalListResponse(
         approvals=[ApprovalDetailResponse.model_validate(approval) for approval in found.approvals],
-        pagination=CursorPagination.at(page, found.total, next_cursor),
+        pagination=Pagination.of(page, found.total, next_cursor),
     )
 
 

@@ -15,7 +15,7 @@ from provider_registration.candidates.models import ApprovalState, Status
 from provider_registration.candidates.schemas import EXAMPLE_SUMMARY, ApprovalSummaryResponse
 from provider_registration.events.schemas import EXAMPLE_ACTOR, ActorResponse
 from provider_registration.web.openapi import EXAMPLE_ID
-from provider_registration.web.pagination import MAX_LIMIT, CursorPagination, IdCursor, NextPage, PositionQuery
+from provider_registration.web.pagination import MAX_LIMIT, IdCursor, NextPage, Pagination, PositionQuery
 
 EXAMPLE_APPROVAL: dict[str, Any] = {
     "candidate_id": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11",
@@ -65,7 +65,7 @@ class ApprovalListResponse(BaseModel):
     """One page of unfinished approvals, oldest first."""
 
     approvals: list[ApprovalDetailResponse]
-    pagination: CursorPagination
+    pagination: Pagination
 
 
 class ApprovalEventResponse(BaseModel):

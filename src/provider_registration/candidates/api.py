@@ -82,7 +82,7 @@ PAGE_HEADERS = LIST_HEADERS | link_header(CANDIDATES)
 LOCATION_HEADER = header("Location", "The path of the candidate")
 THIS_CANDIDATE = {"candidate_id": "$response.body#/candidate_id"}
 THIS_VERSION = THIS_CANDIDATE | {"If-Match": "$response.header.ETag"}
-EXAMPLE_PAGINATION = CursorPagination.at(Page(limit=20), 1, None)
+EXAMPLE_PAGINATION = CursorPagination.at(Page(limit=20), 1, None, is_exact=True, shown=1)
 FIRST_CANDIDATE = {"candidate_id": "$response.body#/candidates/0/candidate_id"}
 
 

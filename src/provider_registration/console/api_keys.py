@@ -61,9 +61,9 @@ async def list_api_keys(
     _signed_in: DecidingUserDep, service: ApiKeyServiceDep, layout: LayoutDep, page: PageNumber = 1
 ) -> Response:
     """List the API keys, newest first."""
-    api_keys, total = await service.page(Page(PAGE_SIZE, (page - 1) * PAGE_SIZE))
-    has_more = page * PAGE_SIZE < total
-    return layout.page("api_keys.html", api_keys=api_keys, page=page, has_more=has_more, states=STATES)
+    found = await service.page(Page(PAGE_SIZE, (page - 1) * PAGE_SIZE))
+    has_more = found.next is not None
+    return layout.page("api_keys.html", api_keys=found.api_keys, page=page, has_more=has_more, states=STATES)
 
 
 @router.get(f"{API_KEYS}/new")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from provider_registration.auth.dependencies import AdminDep, AuditorDep
 from provider_registration.jobs.dependencies import JobId, JobServiceDep
@@ -19,7 +19,8 @@ from provider_registration.jobs.schemas import (
     JobResponse,
     JobResultsResponse,
 )
-from provider_registration.web.openapi import EXAMPLE_ID, links, refuses, success
+from provider_registration.web.links import page_links
+from provider_registration.web.openapi import EXAMPLE_ID, link_header, links, refuses, success
 from provider_registration.web.pagination import Position
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
@@ -45,16 +46,25 @@ def job_url(request: Request, job_id: UUID) -> str:
         200,
         "Some jobs, newest first",
         {"jobs": [EXAMPLE_JOB], "pagination": {"next_cursor": None}},
-        links=links("list_jobs", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+        link_header(JOBS),
+        links("get_job", "cancel_job", parameters={"job_id": "$response.body#/jobs/0/job_id"})
+        | links("list_jobs", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
-@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
+@refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100", code="too-large"))
 async def list_jobs(
-    query: Annotated[JobListQuery, Query()], service: JobServiceDep, _user: AuditorDep, _once: ParametersOnce
+    query: Annotated[JobListQuery, Query()],
+    service: JobServiceDep,
+    _user: AuditorDep,
+    request: Request,
+    response: Response,
+    _once: ParametersOnce,
 ) -> JobListResponse:
     """List jobs of all admins, with their progress."""
     after = Position.from_cursor(query.cursor) if query.cursor else None
-    return JobListResponse.of_jobs(*await service.page(limit=query.limit, after=after))
+    listed = JobListResponse.of_jobs(*await service.page(limit=query.limit, after=after))
+    response.headers.update(page_links(request, JOBS, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.get(
@@ -65,20 +75,28 @@ async def list_jobs(
         200,
         "The job and its results, in the order asked",
         EXAMPLE_RESULTS,
-        links=links("cancel_job", parameters=THIS_JOB)
+        link_header(JOB.format(job_id=EXAMPLE_RESULTS["job_id"])),
+        links("cancel_job", parameters=THIS_JOB)
         | links("get_job", parameters=THIS_JOB | {"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
-@refuses(JobNotFound(EXAMPLE_ID), InvalidRequest.at("query", "limit", "Input should be less than or equal to 500"))
+@refuses(
+    JobNotFound(EXAMPLE_ID),
+    InvalidRequest.at("query", "limit", "Input should be less than or equal to 500", code="too-large"),
+)
 async def get_job(
     job_id: JobId,
     query: Annotated[JobQuery, Query()],
     service: JobServiceDep,
     _user: AuditorDep,
+    request: Request,
+    response: Response,
     _once: ParametersOnce,
 ) -> JobResultsResponse:
     """Read a job: its progress, and at most 500 results."""
-    return await results_of(service, job_id, query)
+    found = await results_of(service, job_id, query)
+    response.headers.update(page_links(request, JOB.format(job_id=job_id), query, found.pagination.next_cursor))
+    return found
 
 
 @router.post(

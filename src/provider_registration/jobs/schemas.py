@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from provider_registration.audit.models import ActorKind
 from provider_registration.jobs.models import MAX_ITEMS, CancelReason, ItemState, Job, JobState
 from provider_registration.web.openapi import EXAMPLE_ID
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Position
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, NextPage, Position
 
 MAX_RESULTS = 500  # in one response
+# The number of an item; `next_cursor` is a string, so this is documented as one.
+ItemCursor = Annotated[int, Field(ge=0, le=MAX_ITEMS), WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,4}$"})]
 
 EXAMPLE_JOB: dict[str, Any] = {
     "job_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
@@ -60,9 +62,7 @@ class JobQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(MAX_RESULTS, ge=0, le=MAX_RESULTS, description="Maximum results; 0: only the progress")
-    cursor: int | None = Field(
-        None, ge=0, le=MAX_ITEMS, description="Continue after a page: its `pagination.next_cursor`"
-    )
+    cursor: ItemCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
 
 
 class JobActor(BaseModel):
@@ -134,17 +134,11 @@ class JobResult(BaseModel):
         return cls(**shown | ({"code": item.code} if item.code else {}))
 
 
-class ResultPagination(BaseModel):
-    """Where the next results begin."""
-
-    next_cursor: str | None = Field(description="Cursor of the next page; null on the last")
-
-
 class JobResultsResponse(JobResponse):
     """A job, its progress and results, in the order asked."""
 
     results: list[JobResult]
-    pagination: ResultPagination
+    pagination: NextPage
 
     @classmethod
     def of_items(cls, job: Job, items: Sequence[ItemState], after: int | None) -> Self:
@@ -153,7 +147,7 @@ class JobResultsResponse(JobResponse):
         return cls.of_job(
             job,
             results=[JobResult.of_item(item, job) for item in items],
-            pagination=ResultPagination(next_cursor=cursor),
+            pagination=NextPage(next_cursor=cursor),
         )
 
 
@@ -161,14 +155,14 @@ class JobListResponse(BaseModel):
     """Some jobs, newest first."""
 
     jobs: list[JobResponse]
-    pagination: ResultPagination
+    pagination: NextPage
 
     @classmethod
     def of_jobs(cls, jobs: Sequence[Job], after: Position | None) -> Self:
         """Show a page."""
         return cls(
             jobs=[JobResponse.of_job(job) for job in jobs],
-            pagination=ResultPagination(next_cursor=after.to_cursor() if after else None),
+            pagination=NextPage(next_cursor=after.to_cursor() if after else None),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -155,30 +154,28 @@ class Pagination(BaseModel):
     page: int | None = Field(description="Page number of the first row, from 1; null with a cursor", examples=[1])
     page_size: int = Field(description="The same as limit", examples=[20])
     total_pages: int = Field(description="Pages of this size in the whole list", examples=[3])
+    next_cursor: str | None = Field(
+        description="Cursor of the next page; null on the last", examples=["AAZFJk3xWZULjzxSlLFMQ58Oah9fLXwR"]
+    )
 
     @classmethod
-    def of(cls, page: Page[Any], total: int) -> Self:
+    def of(cls, page: Page[Any], total: int, next_cursor: str | None) -> Self:
         """Describe `page` of a list with `total` rows."""
-        return cls(**_described(page), total=total, total_pages=ceil(total / page.limit))
+        return cls(**_described(page), total=total, total_pages=ceil(total / page.limit), next_cursor=next_cursor)
 
 
 class CursorPagination(Pagination):
-    """The position of a page in a list with a cursor."""
+    """The position of a page in a list whose total may not be exact."""
 
     total_pages: int | None = Field(  # type: ignore[assignment]
         description="Pages of this size in the whole list; null if the total is not exact", examples=[3]
-    )
-    next_cursor: str | None = Field(
-        description="Cursor of the next page; null on the last", examples=["AAZFJk3xWZULjzxSlLFMQ58Oah9fLXwR"]
     )
     total_is_exact: Literal[False] | SkipJsonSchema[None] = Field(
         None, description="Only if there are more rows than `total`", exclude_if=lambda value: value is None
     )
 
     @classmethod
-    def at(
-        cls, page: Page[Any], total: int, next_cursor: str | None, *, is_exact: bool = True, shown: int = sys.maxsize
-    ) -> Self:
+    def at(cls, page: Page[Any], total: int, next_cursor: str | None, *, is_exact: bool, shown: int) -> Self:
         """Describe `page` of a list of which at most `shown` rows are on its pages; `total` may not be exact."""
         return cls(
             **_described(page),
