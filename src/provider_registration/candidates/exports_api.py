@@ -24,10 +24,10 @@ from provider_registration.web.routing import Route
 router = APIRouter(tags=["candidates"], route_class=Route)
 
 Kind = Annotated[Literal["csv", "xlsx", "json", "jsonl"], Path(description="The format: `jsonl` has one object a line")]
-BINARY = {"schema": {"type": "string", "format": "binary"}}
-CONTENT = {media_type: BINARY for _, media_type in WRITERS.values()} | {
+FILE = {"schema": {"type": "string", "format": "binary"}, "example": ""}
+CONTENT = {media_type: FILE for _, media_type in WRITERS.values()} | {
     "text/csv": {"schema": {"type": "string"}, "example": f"{','.join(FIELDS)}\r\n"},
-    "application/json": {"schema": {"type": "array", "items": {"type": "object"}}},
+    "application/json": {"schema": {"type": "array", "items": {"type": "object"}}, "example": []},
 }
 
 

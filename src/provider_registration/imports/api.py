@@ -18,7 +18,7 @@ from provider_registration.idempotency.dependencies import (
     key_of_staff,
 )
 from provider_registration.idempotency.models import Key
-from provider_registration.imports.dependencies import CSV, XLSX, FileContent, ImportId, ImportServiceDep, StartBody
+from provider_registration.imports.dependencies import CSV, FileContent, ImportId, ImportServiceDep, StartBody
 from provider_registration.imports.errors import (
     FileUnreadable,
     ImportNotFound,
@@ -56,16 +56,16 @@ IMPORTS = "/imports"
 IMPORT = f"{IMPORTS}/{{import_id}}"
 THIS_IMPORT = {"import_id": "$response.body#/import_id"}
 LOCATION = header("Location", "The path of the import")
+# One media type, which generators of clients understand; CSV and XLSX are accepted as well.
 FILE = {
     "requestBody": {
         "required": True,
         "content": {
-            CSV: {
-                "schema": {"type": "string"},
+            "application/octet-stream": {
+                "schema": {"type": "string", "format": "binary"},
                 "example": f"{';'.join(EXAMPLE_MAPPING.values())}\r\n"
                 "Huerta del Sol S.L.;ventas@huertadelsol.example;naranjas, uvas;12;80\r\n",
-            },
-            XLSX: {"schema": {"type": "string", "format": "binary"}},
+            }
         },
     }
 }
