@@ -60,7 +60,7 @@ from provider_registration.webhooks.delivering import keep_delivering
 from provider_registration.webhooks.opening import open_webhooks
 
 if TYPE_CHECKING:
-    from provider_registration.graphql_api.service import GraphQLService
+    from provider_registration.graphql_api.executing import GraphQLExecutor
     from provider_registration.observability.tracing import Tracing
 
 # The share of DATABASE_TIMEOUT_SECONDS for the replica: if it hangs, there is time left for the primary.
@@ -216,9 +216,9 @@ async def _publishing(
         yield partial(keep_publishing, Publisher(database, jetstream, source=source))
 
 
-def _graphql(settings: Settings, side_loop: SideLoop, services: Services) -> GraphQLService:
+def _graphql(settings: Settings, side_loop: SideLoop, services: Services) -> GraphQLExecutor:
+    from provider_registration.graphql_api.executing import GraphQLExecutor  # noqa: PLC0415 - as above
     from provider_registration.graphql_api.loading import Sources  # noqa: PLC0415 - its dependencies are an extra
-    from provider_registration.graphql_api.service import GraphQLService  # noqa: PLC0415 - as above
 
     sources = Sources(
         candidates=services.get(CandidateService),
@@ -227,7 +227,7 @@ def _graphql(settings: Settings, side_loop: SideLoop, services: Services) -> Gra
         approvals=services.get(ApprovalService),
         statistics=services.get(StatisticsService),
     )
-    return GraphQLService(
+    return GraphQLExecutor(
         sources,
         services.get(RateLimits),
         side_loop,

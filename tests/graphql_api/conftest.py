@@ -12,8 +12,8 @@ from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
 from provider_registration.db.reading import Reader
 from provider_registration.events.service import EventService
+from provider_registration.graphql_api.executing import GraphQLExecutor
 from provider_registration.graphql_api.loading import Sources
-from provider_registration.graphql_api.service import GraphQLService
 from provider_registration.graphql_api.side_loop import SideLoop
 from provider_registration.similar.service import SimilarService
 from provider_registration.statistics.service import StatisticsService
@@ -69,7 +69,7 @@ async def make_graphql(service, database):
             approvals=ApprovalService(database, Reader(database, None), services.get(BillingClient)),
             statistics=StatisticsService(database),
         )
-        return GraphQLService(
+        return GraphQLExecutor(
             sources, limits or services.get(RateLimits), loops[-1], allowed=allowed, shows_schema=shows_schema
         )
 
@@ -86,7 +86,7 @@ def statements(service, database, make_graphql):
     def note(_connection, _cursor, statement, *_):
         executed.append(statement)
 
-    before = service.app.services.get(GraphQLService)
+    before = service.app.services.get(GraphQLExecutor)
     service.app.services.add(make_graphql())
     event.listen(database.engine, "before_cursor_execute", note)
     yield executed

@@ -56,9 +56,10 @@ TOO_MUCH = {
     "levels in fragments": "{ ...a } "
     "fragment a on Query { candidates { candidates { events { events { actor { ...b } } } } } } "
     "fragment b on Actor { a { b { c { d } } } }",
-    "large lists in large lists": "{ candidates(limit: 100) { candidates { events(limit: 100) { events { id at } } } } }",
-    "the largest lists for a wrong limit": "query ($n: Int) { candidates(limit: $n) { "
-    "candidates { events(limit: $n) { events { id at } } } } }",
+    "large lists in large lists": "{ candidates(limit: 100) { candidates { ...a } } } "
+    "fragment a on Candidate { events(limit: 100) { events { id at } } }",
+    "the largest lists for a wrong limit": "query ($n: Int) { candidates(limit: $n) { candidates { ...a } } } "
+    "fragment a on Candidate { events(limit: $n) { events { id at } } }",
     "similar companies of many": "{ candidates { candidates { similar { company_name } } } }",
     "statistics many times": "{"
     + " ".join(f"s{n}: statistics(by: product) {{ series {{ buckets {{ approved start }} }} }}" for n in range(20))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from provider_registration.auth.dependencies import StaffDep
-from provider_registration.graphql_api.dependencies import GraphQLBody, GraphQLServiceDep
+from provider_registration.graphql_api.dependencies import GraphQLBody, GraphQLExecutorDep
 from provider_registration.graphql_api.schemas import EXAMPLE_ANSWER, EXAMPLE_QUERY, GraphQLRequest, GraphQLResponse
 from provider_registration.web.openapi import refuses, request_body, success
 from provider_registration.web.problems import InvalidRequest
@@ -31,11 +31,11 @@ PATH = "/graphql"
 async def execute_graphql(
     user: StaffDep,  # before the body, as for a decision
     body: GraphQLBody,
-    service: GraphQLServiceDep,
+    executor: GraphQLExecutorDep,
 ) -> Response:
     """Read candidates with their events and similar companies, approvals and statistics, in one request.
 
     Only queries. Documents that are too deep, too large or too expensive are refused before anything is read. `cost`
     beyond 1,000 points counts as further requests against the rate limit.
     """
-    return json_response(await service.execute(body, user))
+    return json_response(await executor.execute(body, user))

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import Depends
 
 from provider_registration.db.database import DatabaseUnavailable
+from provider_registration.graphql_api.executing import GraphQLExecutor
 from provider_registration.graphql_api.schemas import GraphQLRequest
-from provider_registration.graphql_api.service import GraphQLService
 from provider_registration.web.body import json_body
 from provider_registration.web.services import provide
 
-GraphQLServiceDep = Annotated[GraphQLService, Depends(provide(GraphQLService, DatabaseUnavailable()))]
+GraphQLExecutorDep = Annotated[GraphQLExecutor, Depends(provide(GraphQLExecutor, DatabaseUnavailable()))]
 GraphQLBody = Annotated[GraphQLRequest, Depends(json_body(GraphQLRequest))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -68,13 +69,17 @@ def checked(kind: type[Asked], **arguments: object) -> Asked:
         raise InvalidRequest(field_errors(details, location="query")) from None
 
 
+def field(resolver: Callable[..., Any], result: object) -> Any:  # noqa: ANN401 - strawberry gives it its type
+    """A field that may be null, so that its error leaves the others."""
+    return strawberry.field(resolver=resolver, graphql_type=TYPES.kind(result), description=resolver.__doc__)
+
+
 async def read_events(
     root: strawberry.Parent[Any], info: LoadingInfo, limit: int | None = None, cursor: str | None = None
 ) -> Record:
     """What happened to the candidate, newest first."""
     query = checked(EventQuery, limit=limit, cursor=cursor)
-    wanted = EventsWanted(UUID(root["candidate_id"]), query.limit, query.cursor)
-    return await info.context.events.load(wanted)
+    return await info.context.events.load(EventsWanted(UUID(root["candidate_id"]), query.limit, query.cursor))
 
 
 async def read_similar(root: strawberry.Parent[Any], info: LoadingInfo) -> list[Record]:
@@ -84,85 +89,74 @@ async def read_similar(root: strawberry.Parent[Any], info: LoadingInfo) -> list[
 
 TYPES.extend(
     CandidateResponse,
-    events=strawberry.field(
-        read_events, graphql_type=TYPES.output(EventListResponse) | None, description=read_events.__doc__
-    ),
-    similar=strawberry.field(
-        read_similar, graphql_type=list[TYPES.output(SimilarResponse)] | None, description=read_similar.__doc__
-    ),
+    events=field(read_events, EventListResponse | None),
+    similar=field(read_similar, list[SimilarResponse] | None),
 )
+
+
+async def read_candidates(
+    info: LoadingInfo,
+    filter: CandidateFilter | None = None,  # type: ignore[valid-type]  # noqa: A002 - its name in the schema
+    sort: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+    offset: int | None = None,
+) -> Record:
+    """Candidates, newest first or by `sort`, as in `GET /candidates`; go on with `pagination.next_cursor`."""
+    arguments = given(filter) | {"sort": sort, "limit": limit, "cursor": cursor, "offset": offset}
+    query = checked(CandidateListQuery, **arguments)
+    loading, page = info.context, query.to_page()
+    found = await loading.read(loading.sources.candidates.list_candidates(query.selection, page))
+    pagination = found.pagination(page, query.order).model_dump(mode="json")
+    return {"candidates": json.loads(found.records), "pagination": pagination}
+
+
+async def read_candidate(info: LoadingInfo, candidate_id: strawberry.ID) -> Record:
+    """One candidate."""
+    return await info.context.candidate.load(checked(CandidateQuery, candidate_id=candidate_id).candidate_id)
+
+
+async def read_approvals(
+    info: LoadingInfo,
+    state: ApprovalStateKind | None = None,  # type: ignore[valid-type]
+    limit: int | None = None,
+    offset: int | None = None,
+) -> Record:
+    """Approvals that billing has not confirmed yet, oldest first; for auditors and admins."""
+    loading = info.context
+    if not loading.caller.may_audit:
+        raise RoleNotAllowed(AUDITOR_OR_ADMIN)
+    query = checked(ApprovalListQuery, state=state, limit=limit, offset=offset)
+    page = query.to_page()
+    found, total = await loading.read(loading.sources.approvals.list_unfinished(page, state=query.state))
+    approvals = [ApprovalDetailResponse.model_validate(approval) for approval in found]
+    return ApprovalListResponse(approvals=approvals, pagination=Pagination.of(page, total)).model_dump(mode="json")
+
+
+async def read_statistics(
+    info: LoadingInfo,
+    first: Annotated[Date | None, strawberry.argument(name="from")] = None,
+    last: Annotated[Date | None, strawberry.argument(name="to")] = None,
+    interval: IntervalKind | None = None,  # type: ignore[valid-type]
+    by: GroupingKind | None = None,  # type: ignore[valid-type]
+) -> Record:
+    """Registrations and decisions by day, week or month; `by: decided_by` is for auditors and admins."""
+    query = checked(StatisticsQuery, **{"from": first, "to": last, "interval": interval, "by": by})
+    loading = info.context
+    if query.by is Grouping.DECIDED_BY and not loading.caller.may_audit:
+        raise RoleNotAllowed(AUDITOR_OR_ADMIN)
+    body = statistics_body(await loading.read(loading.sources.statistics.read(query.to_period())))
+    return body | {"first": body["from"], "last": body["to"]}
 
 
 @strawberry.type(description="Everything that can be read.")
 class Query:
     """The fields of a query."""
 
-    @strawberry.field(
-        graphql_type=TYPES.output(CandidateListResponse) | None,
-        description="Candidates, newest first or by `sort`; go on with `pagination.next_cursor`.",
-    )
-    async def candidates(
-        self,
-        info: LoadingInfo,
-        filter: CandidateFilter | None = None,  # type: ignore[valid-type]  # noqa: A002 - its name in the schema
-        sort: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-        offset: int | None = None,
-    ) -> Record:
-        """As `GET /candidates`."""
-        arguments = given(filter) | {"sort": sort, "limit": limit, "cursor": cursor, "offset": offset}
-        query = checked(CandidateListQuery, **arguments)
-        loading, page = info.context, query.to_page()
-        found = await loading.read(loading.sources.candidates.list_candidates(query.selection, page))
-        pagination = found.pagination(page, query.order).model_dump(mode="json")
-        return {"candidates": json.loads(found.records), "pagination": pagination}
-
-    @strawberry.field(graphql_type=TYPES.output(CandidateResponse) | None, description="One candidate.")
-    async def candidate(self, info: LoadingInfo, candidate_id: strawberry.ID) -> Record:
-        """As `GET /candidates/{candidate_id}`."""
-        return await info.context.candidate.load(checked(CandidateQuery, candidate_id=candidate_id).candidate_id)
-
-    @strawberry.field(
-        graphql_type=TYPES.output(ApprovalListResponse) | None,
-        description="Approvals that billing has not confirmed yet, oldest first; for auditors and admins.",
-    )
-    async def approvals(
-        self,
-        info: LoadingInfo,
-        state: ApprovalStateKind | None = None,  # type: ignore[valid-type]
-        limit: int | None = None,
-        offset: int | None = None,
-    ) -> Record:
-        """As `GET /approvals`."""
-        loading = info.context
-        if not loading.caller.may_audit:
-            raise RoleNotAllowed(AUDITOR_OR_ADMIN)
-        query = checked(ApprovalListQuery, state=state, limit=limit, offset=offset)
-        page = query.to_page()
-        found, total = await loading.read(loading.sources.approvals.list_unfinished(page, state=query.state))
-        approvals = [ApprovalDetailResponse.model_validate(approval) for approval in found]
-        return ApprovalListResponse(approvals=approvals, pagination=Pagination.of(page, total)).model_dump(mode="json")
-
-    @strawberry.field(
-        graphql_type=TYPES.output(StatisticsResponse) | None,
-        description="Registrations and decisions by day, week or month; `by: decided_by` is for auditors and admins.",
-    )
-    async def statistics(
-        self,
-        info: LoadingInfo,
-        first: Annotated[Date | None, strawberry.argument(name="from")] = None,
-        last: Annotated[Date | None, strawberry.argument(name="to")] = None,
-        interval: IntervalKind | None = None,  # type: ignore[valid-type]
-        by: GroupingKind | None = None,  # type: ignore[valid-type]
-    ) -> Record:
-        """As `GET /statistics`."""
-        query = checked(StatisticsQuery, **{"from": first, "to": last, "interval": interval, "by": by})
-        loading = info.context
-        if query.by is Grouping.DECIDED_BY and not loading.caller.may_audit:
-            raise RoleNotAllowed(AUDITOR_OR_ADMIN)
-        body = statistics_body(await loading.read(loading.sources.statistics.read(query.to_period())))
-        return body | {"first": body["from"], "last": body["to"]}
+    candidates = field(read_candidates, CandidateListResponse | None)
+    candidate = field(read_candidate, CandidateResponse | None)
+    approvals = field(read_approvals, ApprovalListResponse | None)
+    statistics = field(read_statistics, StatisticsResponse | None)
 
 
 def make_schema() -> GraphQLSchema:

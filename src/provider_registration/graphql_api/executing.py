@@ -39,7 +39,7 @@ class _Checked:
     cost: int
 
 
-class GraphQLService:
+class GraphQLExecutor:
     """Executes documents, on a side loop."""
 
     def __init__(
