@@ -168,7 +168,7 @@ class Settings(DatabaseSettings):
         "staff", description="who may read /docs, /redoc and /openapi.json"
     )
     graphql: bool = Field(False, description="whether the service executes GraphQL queries at /graphql")
-    graphql_allowed: Annotated[str, EmptyMeansOff()] = Field(
+    graphql_allowed: str = Field(
         "", description="SHA-256 hashes of the only GraphQL documents to execute, separated by commas; empty: any"
     )
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field(

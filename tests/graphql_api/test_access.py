@@ -94,6 +94,7 @@ async def test_the_schema_is_shown_where_docs_are(viewer):
     assert set(schema.query_type.fields) == {"candidates", "candidate", "approvals", "statistics"}
 
 
+@pytest.mark.asvs("V4.3.2")
 @pytest.mark.parametrize(
     "query",
     [

@@ -67,6 +67,7 @@ TOO_MUCH = {
 }
 
 
+@pytest.mark.asvs("V4.3.1")
 @pytest.mark.parametrize("query", TOO_MUCH.values(), ids=TOO_MUCH)
 async def test_too_much_is_refused_without_a_statement(viewer, refused, statements, query):
     assert await refused(viewer, query[:20_000], n="many") == [LIMIT]
