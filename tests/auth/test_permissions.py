@@ -254,6 +254,8 @@ async def test_every_client_gets_the_expected_status(ask, anonymous, log_in, reg
 )
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
 async def test_authentication_comes_before_validation(ask, route, who, status, content_type):
+    if status == 403 and route == "POST /graphql":  # open to every role
+        status = 422 if content_type == "application/json" else 415
     response = await ask(route, who, content=b"{{{", headers={"Content-Type": content_type})
 
     assert response.status_code == status

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MAX_QUERY_LENGTH = 20_000  # characters
+MAX_QUERY_LENGTH = 10_000  # characters
 MAX_NAME_LENGTH = 100  # characters of the name of an operation
 
 EXAMPLE_QUERY = """\
