@@ -1,1 +1,0 @@
-"""GraphQL: read-only, over the services of the API."""
