@@ -59,6 +59,8 @@ COUNT_WAITING = """
            (SELECT count(*) FROM deliveries WHERE kind IN ('email', 'webhook') AND state IN ('pending', 'delivering'))
                AS "messages to send",
            (SELECT count(*) FROM webhooks WHERE replay_since IS NOT NULL) AS "replays that go on",
+           (SELECT count(*) FROM event_positions WHERE position > (SELECT position FROM statistics_progress))
+               AS "events to count",
            (SELECT last_position FROM event_dispatcher) - (SELECT position FROM broker_positions)
                AS "events to publish"
 """
