@@ -71,6 +71,10 @@ class Proxy:
             writer.transport.abort()
             return
         pair = {writer, server_writer}
+        if not self._listener.is_serving():  # closed meanwhile
+            for each in pair:
+                each.transport.abort()
+            return
         self._writers |= pair
         await asyncio.gather(self._forward(reader, server_writer), self._forward(server_reader, writer))
         self._writers -= pair

@@ -180,12 +180,13 @@ async def test_a_running_import_cannot_be_started_or_deleted(send, admin, databa
     await admin.post(f"/imports/{import_id}/start", json={"dry_run": True})
     await database.execute(
         "UPDATE jobs SET state = 'running', due_at = now() + interval '1 hour', ended_at = NULL, "
-        "claim_id = gen_random_uuid(), parameters = '{}'"
+        "claim_id = gen_random_uuid(), parameters = '{}' WHERE id = (SELECT job_id FROM imports WHERE id = $1)",
+        import_id,
     )
     for request in (admin.post(f"/imports/{import_id}/start", json={}), admin.delete(f"/imports/{import_id}")):
         response = await request
         assert (response.status_code, response.json()["type"].rpartition(":")[2]) == (409, "import-running")
-    await database.execute("DELETE FROM jobs")
+    await database.execute("DELETE FROM jobs WHERE id = (SELECT job_id FROM imports WHERE id = $1)", import_id)
 
 
 async def test_a_deleted_import_leaves_its_companies(run, admin, database):
