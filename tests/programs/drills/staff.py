@@ -13,8 +13,6 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from tests.documents.markdown import section
-
 from .fleet import Fleet, Release
 from .programs import beside
 
@@ -83,10 +81,7 @@ class Staff:
     async def end_all(self) -> float:
         """End all sessions with the documented command."""
         email, password = await self._employ("one-of-all")
-        [statement] = [
-            block.text for block in section("OPERATIONS.md", "Users").blocks if block.text.startswith("UPDATE sessions")
-        ]
-        seconds = await self._lose(email, password, lambda: self._execute(statement))
+        seconds = await self._lose(email, password, lambda: self._run("end-sessions"))
         self._expect((await self._log_in(email, password)).status_code, 200, "a log-in after all sessions ended")
         return seconds
 
@@ -140,11 +135,6 @@ class Staff:
 
     async def _run(self, command: str) -> None:
         await self._release.run(f"provider-registration {command}", self._owner_url)
-
-    async def _execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(self._owner_url)
-        await connection.execute(statement)
-        await connection.close()
 
     def _expect(self, found: object, wanted: object, what: str) -> None:
         if found != wanted:
