@@ -341,6 +341,17 @@ async def test_a_body_that_nobody_reads_ends_as_well(port, impatient):
         assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
+async def test_a_connection_goes_on_if_the_rest_of_an_answered_body_comes_soon(port, monkeypatch):
+    monkeypatch.setattr(web_server, "REFUSED_SECONDS", 0.3)
+    async with connected(port) as (reader, writer):
+        writer.write(b"POST /short HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        await reader.readuntil(b"x" * 50)
+        writer.write(b"abcde")
+        await asyncio.sleep(0.6)
+        writer.write(HEAD + b"\r\n")
+        await asyncio.wait_for(reader.readuntil(b"x" * 50), 5)
+
+
 async def test_a_line_end_alone_is_not_waited_for_without_end(port, impatient):
     async with connected(port) as (reader, writer):
         writer.write(HEAD + b"\r\n")

@@ -55,7 +55,8 @@ PART_BYTES = 1024  # in each further part, on average, of a message that a route
 HEAD_SECONDS = 10  # for a head to arrive, from its first byte or the start of the connection
 UNREAD_SECONDS = 30  # in which a client must read MIN_READ_BYTES of a response, or the rest of it
 MIN_READ_BYTES = 32 * 1024  # 1 KiB/s: GPRS is four times as fast
-REFUSED_SECONDS = 2.0  # during which a refused client may go on sending: a reset could overtake the refusal
+# During which a client may go on sending a message that was refused or answered: a reset could overtake the response.
+REFUSED_SECONDS = 2.0
 CHECK_SECONDS = 2.5  # between checks for slow senders and readers
 MAX_CONNECTIONS_PER_NETWORK = 100  # idle ones included; a process can open 1,024 files or more. Not for trusted proxies
 RETRY_SECONDS = 1  # for clients with too many connections
@@ -206,6 +207,17 @@ class BundlingProtocol(HttpToolsProtocol):
         self._began_at = None
         self._received = self._parts = 0
         self._most_bytes, self._most_parts, self._seconds = MAX_MESSAGE_BYTES, MAX_PARTS, BODY_SECONDS
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; a body that is still arriving is of no use, so it has to end soon."""
+        super().on_response_complete()
+        cycle: RequestResponseCycle = self.cycle
+        if cycle.response_complete and not self._is_in_head:
+            self.loop.call_later(REFUSED_SECONDS, self._close_if_arriving, cycle)
+
+    def _close_if_arriving(self, cycle: RequestResponseCycle) -> None:
+        if self.cycle is cycle and not self._is_in_head:
+            self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Start a request in its turn, unless its client has left by then."""
