@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from uuid import uuid4
 
 import httpx
 import pytest
 
-from provider_registration.audit.models import Actor
-from provider_registration.db.database import Database
-from provider_registration.imports.errors import ImportsBusy
 from provider_registration.imports.limits import MAX_FILE_BYTES
-from provider_registration.imports.service import READ_AT_ONCE, ImportService
-from provider_registration.jobs.service import JobService
+from provider_registration.imports.service import MAX_STORED, READ_AT_ONCE
 from provider_registration.web.body import MAX_BODY_BYTES
 
 from .files import a_row, as_csv
@@ -84,9 +79,8 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing(admin, database
             await asyncio.sleep(0.05)
 
 
-async def test_few_files_are_read_at_once(settings, database):
-    release, actor = asyncio.Event(), Actor.user(uuid4())
-    reading = asyncio.Semaphore(0)
+async def test_few_files_are_read_at_once(send, database):
+    release, reading = asyncio.Event(), asyncio.Semaphore(0)
 
     async def slow():
         yield b"Company\r\n"
@@ -94,17 +88,34 @@ async def test_few_files_are_read_at_once(settings, database):
         await release.wait()
         yield b"a\r\n"
 
-    opened = Database(settings.database_url, pool_size=3)
-    service = ImportService(opened, JobService(opened))
-    first = [asyncio.create_task(service.add(slow(), actor=actor)) for _ in range(READ_AT_ONCE)]
+    async def until_read_at_once(number):
+        async with asyncio.timeout(30):
+            while await database.fetchval("SELECT count(*) FROM imports WHERE NOT is_read") != number:
+                await asyncio.sleep(0.05)
+
+    await until_read_at_once(0)  # what earlier tests broke off
+    first = [asyncio.create_task(send(slow())) for _ in range(READ_AT_ONCE)]
     for _ in first:
         await asyncio.wait_for(reading.acquire(), 30)
-    with pytest.raises(ImportsBusy):
-        await service.add(slow(), actor=actor)
+    await until_read_at_once(READ_AT_ONCE)
+    refused = await send(b"Company\r\na\r\n")  # whole: a client that goes on sending would not read the response
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (429, "imports-busy")
+    assert refused.headers["Retry-After"] == "10"
     release.set()
-    assert len(set(await asyncio.gather(*first))) == READ_AT_ONCE
-    await database.execute("DELETE FROM imports WHERE actor_id = $1", actor.id)
-    await opened.close()
+    responses = await asyncio.gather(*first)
+    assert [response.status_code for response in responses] == [201] * READ_AT_ONCE
+    assert (await send(b"Company\r\na\r\n")).status_code == 201
+
+
+async def test_no_more_files_are_stored_than_staff_can_look_through(send, database):
+    await database.execute(
+        "INSERT INTO imports (id, actor_kind, actor_id, is_read) "
+        "SELECT gen_random_uuid(), 'user', gen_random_uuid(), false FROM generate_series(1, $1)",
+        MAX_STORED,
+    )
+    refused = await send(b"Company\r\na\r\n")
+    await database.execute("DELETE FROM imports WHERE NOT is_read")
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (429, "too-many-imports")
 
 
 async def test_other_requests_do_not_wait_while_a_file_is_read(send, anonymous):
