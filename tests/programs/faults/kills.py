@@ -42,6 +42,7 @@ WORKING = (  # on jobs
     "job.after-record-commit",
     "job.before-release",
 )
+IMPORTING = ("import.after-part-commit", "import.before-rows-commit", "import.after-rows-commit")
 MAILING = ("mail.after-claim-commit", "mail.before-send", "mail.after-send", "mail.after-record-commit")
 KEEPING = (  # answers for idempotency keys
     "registration.before-key-commit",

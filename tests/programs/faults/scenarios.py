@@ -26,6 +26,7 @@ from .kills import (
     CONTRACTS,
     DISPATCHING,
     FAILPOINTS,
+    IMPORTING,
     KEYS_HONOURED,
     KEYS_IGNORED,
     NOTHING_GUARDED,
@@ -36,6 +37,7 @@ from .late_replicas import read_from_late_replicas
 from .lost_commits import TRANSACTIONS, lose_commit_of
 from .many_decisions import PLACES as JOB_PLACES
 from .many_decisions import kill_workers_at
+from .many_rows import kill_importers_at
 from .mixed_versions import change_versions_at, race_between_versions
 from .outgoing import DATABASE_PLACES, SENDING, kill_database_of_senders_at, kill_senders_at
 from .overruled import DURING, overrule_at
@@ -175,6 +177,7 @@ SCENARIOS = [
         for place in PLACES_OF_REPEATS
     ),
     *_at_each_place("jobs, kill -9", kill_workers_at, JOB_PLACES),
+    *_at_each_place("imports, kill -9", kill_importers_at, IMPORTING),
     Scenario("crowd", "50 approvals at once, 50 times", partial(approve_in_a_crowd, trials=50), 20),
     Scenario("race", "approve against reject, 500 times", partial(race_decisions, races=500), 20),
     Scenario("histories", "5 random histories", partial(explore, examples=5), 20),

@@ -8,7 +8,7 @@ from pathlib import Path
 import provider_registration
 from provider_registration import failpoints
 
-from .kills import CALLING, COUNTING, DISPATCHING, FAILPOINTS, KEEPING, MAILING, PUBLISHING, WORKING
+from .kills import CALLING, COUNTING, DISPATCHING, FAILPOINTS, IMPORTING, KEEPING, MAILING, PUBLISHING, WORKING
 
 SOURCE = Path(provider_registration.__file__).parent
 
@@ -25,6 +25,7 @@ def test_every_failpoint_of_the_source_is_tried():
         *PUBLISHING,
         *KEEPING,
         *WORKING,
+        *IMPORTING,
     }
     assert text.count("await reach(") == len(re.findall(r'\bawait reach\("', text))
 
