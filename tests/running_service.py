@@ -94,7 +94,7 @@ class Contract:
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
         self._operations = {
-            (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path))): operation
+            (method.upper(), re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))): operation
             for path, operations in document["paths"].items()
             for method, operation in operations.items()
         }

@@ -45,6 +45,23 @@ async def test_the_job_of_a_user_who_may_not_decide_any_more_stops(
     assert job["created_by"]["name"] == email
 
 
+async def test_an_admin_key_decides_and_stops_when_it_expires(
+    decide, ended, register, admin, connect, service, database
+):
+    made = (await admin.post("/api-keys", json={"name": "ERP", "role": "admin"})).json()
+    async with connect(service.url, made["key"]) as program:
+        first = await decide("reject", items_of([await register()]), client=program)
+        assert (await ended(first.json()["job_id"]))["summary"] == {"rejected": 1}
+        second = await decide("reject", items_of([await register() for _ in range(200)]), client=program)
+        await database.execute(
+            "UPDATE api_keys SET created_at = now() - interval '2 days', expires_at = now() - interval '1 s' "
+            "WHERE id = $1",
+            made["api_key_id"],
+        )
+        job = await ended(second.json()["job_id"])
+    assert (job["state"], job["cancel_reason"]) == ("cancelled", "actor_not_allowed")
+
+
 async def test_the_job_of_a_revoked_key_stops(ended, register, database):
     key_id, other = uuid4(), uuid4()
     await database.execute(

@@ -53,8 +53,19 @@ UPGRADE_HASH = text("""
     WHERE id = :user_id AND password_hash = :password_hash
 """)
 
-# Whether a user is an admin who is not disabled.
-IS_ADMIN = text("SELECT EXISTS (SELECT FROM users WHERE id = :user_id AND role = 'admin' AND disabled_at IS NULL)")
+# Whether a user is an admin who is not disabled, or an API key one that is valid.
+MAY_DECIDE = text("""
+    SELECT CASE :actor_kind
+        WHEN 'user' THEN EXISTS (
+            SELECT FROM users WHERE id = :actor_id AND role = 'admin' AND disabled_at IS NULL
+        )
+        WHEN 'api_key' THEN EXISTS (
+            SELECT FROM api_keys
+            WHERE id = :actor_id AND role = 'admin' AND revoked_at IS NULL
+              AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        )
+    END
+""")
 
 # Whether there is an admin who is not disabled.
 ANY_ADMIN_EXISTS = text("SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND disabled_at IS NULL)")

@@ -230,8 +230,9 @@ class AuthService:
         Raises:
             DatabaseUnavailable: unknown.
         """
+        parameters = {"actor_kind": str(actor.kind), "actor_id": actor.id}
         async with self._database.statement() as session:
-            return bool(await session.scalar(queries.IS_ADMIN, {"user_id": actor.id}))
+            return bool(await session.scalar(queries.MAY_DECIDE, parameters))
 
     async def find_browser(self, secret: str, *, is_use: bool = True) -> BrowserUser | None:
         """The user of a browser's secret; looked up for every request, so that revocation takes effect at once.
