@@ -26,6 +26,7 @@ TABLES = (
         measure text NOT NULL,
         day date NOT NULL,
         value text NOT NULL,
+        -- squawk-ignore prefer-bigint-over-smallint
         bucket smallint NOT NULL,
         count bigint NOT NULL,
         CONSTRAINT pk_daily_statistics PRIMARY KEY (dimension, measure, day, value, bucket),

@@ -490,7 +490,7 @@ async def test_an_approval_of_a_key_that_a_crash_left_is_finished_in_the_name_of
     await batches.claim(ClaimRequest(candidate_id, uuid4(), uuid4(), key, None, is_retry=False))
     await database.execute("UPDATE approval_intents SET next_attempt_at = now() - interval '1 s'")
     approvals = ApprovalService(service_database, Reader(service_database, None), answer(201, id=8611))
-    [unfinished], _ = await approvals.list_unfinished(Page(10), state=None)
+    [unfinished] = (await approvals.list_unfinished(Page(10), state=None)).approvals
 
     await approvals.sweep()
 
@@ -498,7 +498,7 @@ async def test_an_approval_of_a_key_that_a_crash_left_is_finished_in_the_name_of
     assert unfinished.actor.name is not None
     events = [row["type"].removeprefix("candidate.") for row in await database.fetch(BY_KEYS, candidate_id, key.id)]
     assert events == ["approval_requested", "approved"]
-    history = await approvals.history(candidate_id)
+    history = (await approvals.history(candidate_id, limit=10)).records
     assert {(event.actor.kind, event.actor.id) for event in history} == {(ActorKind.API_KEY, key.id)}
     assert {event.actor.name for event in history} == {unfinished.actor.name}
     assert {event.user_id for event in history} == {None}
@@ -534,7 +534,7 @@ async def test_a_key_resolves_an_approval_in_doubt(service_database, database, c
 
 
 async def test_a_key_rejects_and_replaces_a_link(service_database, database, key, candidate_id):
-    candidates = CandidateService(service_database, Reader(service_database, None), creates_status_links=True)
+    candidates = CandidateService(service_database, Reader(service_database, None), list, creates_status_links=True)
     await candidates.replace_status_secret(candidate_id, actor=key)
 
     await candidates.reject(candidate_id, actor=key, reason=None)

@@ -269,7 +269,7 @@ async def test_a_body_over_64_kibibytes_is_refused(anonymous, headers):
 async def test_a_refusal_does_not_repeat_what_was_sent(anonymous):
     secret = "my-secret-which-is-none-of-yours"
 
-    response = await anonymous.post(LOGIN, json={"username": secret, "password": secret * 5, secret: secret})
+    response = await anonymous.post(LOGIN, json={"username": secret, "password": secret * 5, "pin": secret})
 
     assert response.status_code == 422
     assert secret not in response.text

@@ -214,7 +214,7 @@ async def test_every_way_back_leads_to_the_same_list(admin, register, word):
     pages = [
         await admin.open(f"/admin/candidates/{candidate['candidate_id']}"),
         await admin.send("/admin/candidates/marked", {"mark": mark, "decision": "approve"}),
-        await admin.send("/admin/candidates/marked/reject", {"mark": mark, "choice": "none"}),
+        await admin.send("/admin/candidates/marked/reject", {"mark": mark, "choice": "own"}),
     ]
 
     for page in pages:

@@ -167,7 +167,9 @@ async def test_the_serving_role_can_do_all_that_the_service_does(own_migrated: R
         app = create_app(settings)
         async with serve_in_background(app) as api:
             service = await Live(api, billing, own_migrated.service_url).logged_in()
-            answers = [answer for part in (_webhooks, _api_keys, _everything) async for answer in part(service)]
+            answers = [
+                answer for part in (_webhooks, _api_keys, _imports, _everything) async for answer in part(service)
+            ]
             async with asyncio.timeout(20):
                 while not (box.to(ADMIN) and any("link" in str(mail["Subject"]) for mail in box.mails)):
                     await asyncio.sleep(0.05)
@@ -272,6 +274,33 @@ async def _api_keys(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield "DELETE /api-keys/{api_key_id}", (await service.ask("DELETE", path)).status_code
 
 
+async def _imports(service: Live) -> AsyncIterator[tuple[str, int]]:
+    """Every route of imports and its response; one of two companies is registered."""
+    rows = ("Company;Email;Products;Trucks;Tonnes", "Huerta;import@huerta.example;apples;1;1", "Finca;;apples;1;1")
+    file = "\r\n".join(rows).encode()
+    headers = {"Authorization": f"Bearer {service.token}", "Content-Type": "text/csv"}
+    async with httpx.AsyncClient(base_url=service.api, headers=headers, timeout=30) as client:
+        sent = await client.post("/imports", content=file)
+    yield "POST /imports", sent.status_code
+    path = f"/imports/{sent.json()['import_id']}"
+    mapping = {
+        "company_name": "Company",
+        "contact_email": "Email",
+        "products": "Products",
+        "truck_count": "Trucks",
+        "capacity_tons_per_day": "Tonnes",
+    }
+    started = await service.ask("POST", f"{path}/start", {"mapping": mapping})
+    yield "POST /imports/{import_id}/start", started.status_code
+    async with asyncio.timeout(20):
+        while (await service.ask("GET", path)).json()["state"] not in ("imported", "cancelled"):
+            await asyncio.sleep(0.05)
+    for rest in ("", "/errors", "/failed.csv"):
+        yield f"GET /imports/{{import_id}}{rest}", (await service.ask("GET", f"{path}{rest}")).status_code
+    yield "GET /imports", (await service.ask("GET", "/imports")).status_code
+    yield "DELETE /imports/{import_id}", (await service.ask("DELETE", path)).status_code
+
+
 async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     """Every route and its response: candidates are approved, swept, cancelled in doubt, and rejected."""
 
@@ -315,6 +344,7 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
         yield answer
     yield await ask("POST /applications/lost", {"contact_email": _company(3)["contact_email"]})
     yield await ask("GET /candidates")
+    yield await ask("GET /candidates.{kind}", kind="csv")
     yield await ask("GET /candidates/{candidate_id}", candidate_id=ids[3])
     for path in ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/redoc"):
         yield await ask(f"GET {path}")

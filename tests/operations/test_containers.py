@@ -251,7 +251,7 @@ async def test_nginx_logs_no_secret_of_an_applicant(gate, nginx, tmp_path_factor
     answers = [await nginx.get(path), await nginx.get("/apply")]
     async with composed(dead, tmp_path_factory.mktemp("dead")) as broken:
         answers += [await broken.client.get("/apply"), await broken.client.get(path)]
-        answers.append(await broken.client.post(path, content=b"x" * 2_000_000))
+        answers.append(await broken.client.post(path, content=b"x" * 23_000_000))
         too_long = f"GET /applications/{SECRET} HTTP/1.1\r\nCookie: {'x' * 40_000}\r\n\r\n"
         refused = await send(broken.port, too_long.encode())
         logged = gate.accesses + gate.errors + broken.accesses + broken.errors

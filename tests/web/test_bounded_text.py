@@ -133,6 +133,7 @@ READ_ELSEWHERE = {
     "column": "known names",
     "types": "known names",
     "decision": "known words",
+    "role": "known words",
     "action": "known words",
     "file": "passed on as it arrives, at most 20 MiB",
     "{{ field }}": "a column of the file",

@@ -142,9 +142,8 @@ class ApprovalRecord:
 
     @property
     def user_id(self) -> UUID | None:
-        """The user who caused it; None for others, and for an approval, which the service completed."""
-        is_user = self.actor.kind is ActorKind.USER and self.event is not ApprovalEvent.APPROVED
-        return self.actor.id if is_user else None
+        """The user who caused it, of `approved` who requested it last; None for others."""
+        return self.actor.id if self.actor.kind is ActorKind.USER else None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:

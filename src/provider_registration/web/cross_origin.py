@@ -26,6 +26,8 @@ SENT_HEADERS = (
 # Every header of the OpenAPI document, and those of any response.
 READ_HEADERS = (
     "Allow",
+    "Cache-Control",
+    "Content-Disposition",
     "Deprecation",
     "ETag",
     "Idempotency-Replayed",
@@ -34,6 +36,7 @@ READ_HEADERS = (
     "Preference-Applied",
     "Retry-After",
     "Sunset",
+    "Vary",
     "WWW-Authenticate",
     "X-Request-ID",
     RATE_LIMIT_HEADER,

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from provider_registration.observability.endpoints import IS_HEAD
 
 
-def asks_for_headers_only(request: Request) -> bool:
+async def asks_for_headers_only(request: Request) -> bool:
     """Whether the request is a HEAD request, for endpoints that record or stream what they return."""
     return bool(request.scope.get(IS_HEAD))
 

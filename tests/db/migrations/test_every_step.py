@@ -246,6 +246,42 @@ def job_item(n: int) -> dict[str, Any]:
     }
 
 
+def file_of_companies(n: int) -> dict[str, Any]:
+    has_run = n % 2 == 1
+    return {
+        "id": uuid(13, n),
+        "is_read": n % 5 > 0,
+        "format": (None, "csv", "xlsx")[n % 3],
+        "details": {"separator": ";"} if n % 3 == 1 else {},
+        "columns": ["Company", "E-mail"],
+        "mapping": {"company_name": "Company"} if has_run else {},
+        "row_count": n,
+        "run": int(has_run),
+        "is_dry_run": n % 4 == 1 if has_run else None,
+        "notify": n % 7 == 1,
+        "job_id": uuid(11, n) if has_run else None,
+        "actor_kind": ("user", "api_key")[n % 2],
+        "actor_id": uuid(1, n),
+        "created_at": TIMES[n % 7],
+        "touched_at": TIMES[n % 5],
+    }
+
+
+def row_of_file(n: int) -> dict[str, Any]:
+    outcome = (None, "valid", "invalid", "registered", "already_registered", "erased")[n % 6]
+    return {
+        "import_id": uuid(13, n),
+        "position": n,
+        "row_number": n + 2,
+        "cells": None if outcome in ("registered", "erased") else [COMPANIES[n % 8], f"{n}@example.com"],
+        "addresses": f"{n}@example.com",
+        "run": n % 2,
+        "outcome": outcome,
+        "errors": [{"field": "contact_email"}] if outcome == "invalid" else None,
+        "email_canonical": f"{n}@example.com" if n % 2 else None,
+    }
+
+
 def webhook(n: int) -> dict[str, Any]:
     is_failing, is_replaying = n % 3 == 0, n % 5 == 0
     return {
@@ -359,6 +395,16 @@ TABLES = {  # referenced ones first
         job_item,
         "INSERT INTO job_items SELECT * FROM jsonb_populate_recordset(NULL::job_items, $1)",
         "SELECT to_jsonb(job_items) FROM job_items ORDER BY job_id",
+    ),
+    "imports": Table(
+        file_of_companies,
+        "INSERT INTO imports SELECT * FROM jsonb_populate_recordset(NULL::imports, $1)",
+        "SELECT to_jsonb(imports) FROM imports ORDER BY id",
+    ),
+    "import_rows": Table(
+        row_of_file,
+        "INSERT INTO import_rows SELECT * FROM jsonb_populate_recordset(NULL::import_rows, $1)",
+        "SELECT to_jsonb(import_rows) FROM import_rows ORDER BY import_id",
     ),
     "webhooks": Table(
         webhook,
