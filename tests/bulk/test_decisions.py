@@ -250,7 +250,7 @@ async def test_a_job_that_is_done_cannot_be_cancelled(decide, register, admin):
         ({"decision": "approve", "items": []}, "items"),
         ({"decision": "shrug", "selection": {}}, "decision"),
         ({"decision": "approve", "selection": {}, "reason": "x"}, None),
-        ({"decision": "approve", "selection": {"colour": "red"}}, None),
+        ({"decision": "approve", "selection": {"colour": "red"}}, "selection.colour"),
         ({"decision": "approve", "selection": {}, "at_most": 5001}, "at_most"),
         ({"decision": "approve", "items": [{"candidate_id": str(uuid4())}], "at_most": 5}, None),
         ({"decision": "reject", "selection": {}, "reason": "x" * 1001}, "reason"),

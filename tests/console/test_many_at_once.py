@@ -202,7 +202,7 @@ async def test_no_selection_and_a_broken_one_decide_nothing(admin, database):
     some = ("", "{", "[]", "[" * 1999, '{"colour": "red"}', f'{{"words": "{"x" * 101}"}}', '{"words": "nobody"}')
     for selection in (*some, f'{{"status": "pending"{" " * 2000}}}'):
         response = await admin.send("/admin/candidates/marked/reject", {"selection": selection, "choice": "none"})
-        assert response.headers["Location"] == "/admin/candidates"
+        assert response.headers["Location"] .partition("?")[0] == "/admin/candidates"
     assert await database.fetchval("SELECT count(*) FROM jobs") == before
 
 

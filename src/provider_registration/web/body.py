@@ -80,7 +80,7 @@ class BodyLimit:
             await response(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
-        allowance = Allowance(started=loop.time())
+        allowance = Allowance(seconds=BODY_SECONDS, pause_seconds=BODY_SECONDS, started=loop.time())
         is_whole = False
         if most > MAX_BODY_BYTES:
             scope[ALLOWANCE] = allowance
