@@ -138,7 +138,6 @@ READ_ELSEWHERE = {
     "file": "passed on as it arrives, at most 20 MiB",
     "{{ field }}": "a column of the file",
     "choice": "known words",
-    "role": "known names",
     "confirmed": "compared with provider_id",
     "kept": "sign_in.MAX_KEPT_LENGTH",
     "{{ again }}": "present or not",
