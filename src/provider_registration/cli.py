@@ -38,6 +38,7 @@ from provider_registration.pages.errors import UnusableTranslation
 from provider_registration.privacy.errors import PersonalDataError
 from provider_registration.privacy.service import erase_person, export_person
 from provider_registration.remote.commands import candidates
+from provider_registration.remote.importing import import_command
 from provider_registration.settings import DatabaseSettings, Settings
 from provider_registration.web.instants import Instant
 from provider_registration.web.pagination import MAX_LIMIT, Page
@@ -63,6 +64,7 @@ def main() -> None:
 
 
 main.add_command(candidates)
+main.add_command(import_command)
 
 
 @main.command()

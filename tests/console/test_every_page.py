@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from secrets import token_hex
@@ -21,6 +22,7 @@ from provider_registration.console import activity, candidates
 from provider_registration.local.demo_data import load_demo_data
 from provider_registration.statistics import service as statistics
 from tests.chromium import violations, visit
+from tests.imports.files import a_row, as_csv
 from tests.service import PASSWORD
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
@@ -85,6 +87,7 @@ async def companies(register, admin, shared_billing_url, settings):
     await keep_waiting(settings.database_url.replace("+asyncpg", ""))
     database_url = settings.database_url.replace("+asyncpg", "")
     paths |= await some_jobs(admin, register, database_url)
+    paths |= await some_imports(admin)
     return paths | {"webhook": await a_webhook(admin, database_url), "api_key": await an_api_key(database_url)}
 
 
@@ -140,6 +143,23 @@ async def a_webhook(admin, database_url):
     return f"/admin/webhooks/{webhook}"
 
 
+async def some_imports(admin):
+    """An import that is not started, and one with rows that are not valid and rows that are registered already."""
+    row = a_row(company_name="Huerta del Sol S.L.", phone="W" * 45)
+    rows = [row, row, a_row(truck_count="many", products="milk"), a_row(contact_email=""), [*a_row(), "", "", "more"]]
+    paths = {}
+    for name in ("import", "import_done"):
+        response = await admin.ask("POST", "/admin/imports", files={"file": (f"{name}.csv", as_csv(rows), "text/csv")})
+        paths[name] = response.headers["Location"]
+    page = await admin.open(paths["import_done"])
+    columns = dict(re.findall(r'<select id="(\w+)".*?<option value="([^"]+)" selected>', page.text, re.DOTALL))
+    await admin.send(f"{paths['import_done']}/start", columns | {"action": "register"})
+    async with asyncio.timeout(60):
+        while "Imported" not in (await admin.open(paths["import_done"])).text:
+            await asyncio.sleep(0.1)
+    return paths
+
+
 async def an_api_key(database_url):
     """A key that is used, an expired one, a revoked one, and one with a long name."""
     connection = await asyncpg.connect(database_url)
@@ -164,7 +184,7 @@ async def an_api_key(database_url):
 async def no_webhooks_afterwards(settings):
     yield
     connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
-    await connection.execute("DELETE FROM webhooks; DELETE FROM deliveries; DELETE FROM jobs")
+    await connection.execute("DELETE FROM webhooks; DELETE FROM deliveries; DELETE FROM imports; DELETE FROM jobs")
     await connection.close()
 
 
@@ -226,6 +246,18 @@ async def send_nothing(page: Page) -> None:
     await page.get_by_text("There is a problem").wait_for()
 
 
+async def send_an_empty_file(page: Page) -> None:
+    await page.get_by_label("CSV file").set_input_files({"name": "a.csv", "mimeType": "text/csv", "buffer": b"Company"})
+    await page.get_by_role("button", name="Read the file").click()
+    await page.get_by_text("There is a problem").wait_for()
+
+
+async def choose_no_column(page: Page) -> None:
+    await page.get_by_label("E-mail").select_option("")
+    await page.get_by_role("button", name="Check").click()
+    await page.get_by_text("There is a problem").wait_for()
+
+
 async def make_secret(page: Page) -> None:
     await page.get_by_role("button", name="Create new secret").click()
     await page.get_by_text("It is shown only once.").wait_for()
@@ -276,6 +308,11 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
     "job": ("{job}", None),
     "job-running": ("{job_running}", None),
     "job-stopped": ("{job_stopped}", None),
+    "imports": ("/admin/imports", None),
+    "imports-wrong": ("/admin/imports", send_an_empty_file),
+    "import": ("{import}", None),
+    "import-wrong": ("{import}", choose_no_column),
+    "import-done": ("{import_done}", None),
     "status-link": ("{huerta}/status-link", None),
     "status-link-made": ("{huerta}/status-link", make_link),
     "approvals": ("/admin/approvals", None),

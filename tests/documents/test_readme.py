@@ -19,6 +19,7 @@ import pytest
 from provider_registration import cli
 from provider_registration.app import create_app
 from provider_registration.local.background_server import serve_in_background
+from tests.imports.files import HEADINGS, a_row, as_csv
 from tests.ports import a_port
 from tests.service import a_registration
 
@@ -91,18 +92,23 @@ def test_commands_are_those_of_the_command_line() -> None:
     assert {code(row["command"]) for row in table} == {f"provider-registration {name}" for name in cli.main.commands}
 
 
-async def test_the_script_of_commands_over_the_api_runs_as_written(live: Live, shell: Shell, commands: str) -> None:
+async def test_the_script_of_commands_over_the_api_runs_as_written(
+    live: Live, shell: Shell, commands: str, tmp_path: Path
+) -> None:
     [block] = section("README.md", "Commands").blocks
     ids = [(await live.ask("POST", "/candidates", a_registration())).json()["candidate_id"] for _ in range(2)]
 
     key = (await live.ask("POST", "/api-keys", {"name": "Reviews", "role": "admin"})).json()["key"]
-    variables = live.variables | {"API_KEY": key, "CANDIDATE": ids[0], "OTHER_CANDIDATE": ids[1]}
+    file = tmp_path / "suppliers.csv"
+    file.write_bytes(as_csv([a_row()], headings=["Empresa", *HEADINGS[1:]]))
+    variables = live.variables | {"API_KEY": key, "CANDIDATE": ids[0], "OTHER_CANDIDATE": ids[1], "FILE": str(file)}
 
     finished = await shell(block.text, **variables, PATH=commands)
 
     assert finished.status == 0, finished.errors
     records = [(await live.ask("GET", f"/candidates/{one}")).json() for one in ids]
     assert [record["status"] for record in records] == ["approved", "rejected"]
+    assert finished.output.endswith("Would be registered: 1\nRegistered: 1\n")
 
 
 def test_the_tree_names_what_is_there() -> None:

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from provider_registration.auth.models import Role
-from provider_registration.cli import main
 from provider_registration.local.background_server import serve_in_background
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-async def keys(admin):
-    """An API key for each role."""
-    return {
-        role: (await admin.post("/api-keys", json={"name": "Reviews", "role": role})).json()["key"] for role in Role
-    }
-
-
-@pytest.fixture
-def run(service, keys):
+def run(call):
     """Runs a subcommand of `candidates` as an admin; the result has its output and exit code."""
-
-    async def run(*arguments, stdin=None, role=Role.ADMIN, **environment):
-        known = {"PROVIDER_REGISTRATION_URL": service.url, "PROVIDER_REGISTRATION_API_KEY": keys[role]}
-        invoke = CliRunner().invoke
-        environment = known | environment
-        command = ["candidates", *arguments]
-        return await asyncio.to_thread(invoke, main, command, input=stdin, env=environment, catch_exceptions=False)
-
-    return run
+    return partial(call, "candidates")
 
 
 async def test_it_lists_the_newest_across_pages(run, register):
@@ -156,12 +138,6 @@ async def test_help_needs_neither_url_nor_key(run, command):
     result = await run(command, "--help", PROVIDER_REGISTRATION_URL="", PROVIDER_REGISTRATION_API_KEY="")
 
     assert result.exit_code == 0
-
-
-@pytest.fixture
-def _patient(monkeypatch):
-    """Waits take no time."""
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
 
 
 @pytest.mark.usefixtures("_patient")

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
@@ -17,6 +17,9 @@ from provider_registration.remote.errors import Refused, Unreachable
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 90.0  # an approval calls billing up to four times
+FILE_SECONDS = 600.0  # for the response to a file, which is read first
+CHECK_SECONDS, LONGEST_CHECK_SECONDS = 0.25, 5.0  # between looks at an import that is running
+RUNNING = frozenset({"reading", "checking", "importing"})
 MAX_TRIES = 4
 MAX_WAIT_SECONDS = 10.0  # for a longer Retry-After the command ends
 PAGE = 100
@@ -74,6 +77,47 @@ class Client:
             raise Unreachable(f"{error.message}\n{hint}") from error
         return decided
 
+    def add_import(self, content: bytes) -> dict[str, Any]:
+        """Send a file of companies; return the import, of which nothing is registered yet."""
+        headers = {"Content-Type": "application/octet-stream"}
+        timeout = httpx.Timeout(FILE_SECONDS, connect=CONNECT_SECONDS)
+        added: dict[str, Any] = self._request(
+            "POST", "/imports", content=content, headers=headers, timeout=timeout
+        ).json()
+        return added
+
+    def start_import(self, import_id: str, body: Mapping[str, object]) -> None:
+        """Have the rows checked or registered."""
+        self._request("POST", f"/imports/{import_id}/start", json=body)
+
+    def watch_import(self, import_id: str) -> Iterator[dict[str, Any]]:
+        """The import now and then, until it has ended."""
+        wait = CHECK_SECONDS
+        while (found := self._request("GET", f"/imports/{import_id}").json())["state"] in RUNNING:
+            yield found
+            self._sleep(wait)
+            wait = min(2 * wait, LONGEST_CHECK_SECONDS)
+        yield found
+
+    def save_failed_rows(self, import_id: str, file: BinaryIO) -> None:
+        """Write the invalid rows of an import as CSV.
+
+        Raises:
+            Refused, Unreachable: the service refused it, or the file did not come to its end.
+        """
+        try:
+            with self._http.stream("GET", f"/imports/{import_id}/failed.csv") as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(response)
+                file.writelines(response.iter_bytes())
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def delete_import(self, import_id: str) -> None:
+        """Delete an import; companies that it registered stay."""
+        self._request("DELETE", f"/imports/{import_id}")
+
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's
         """Send a request; repeat it if it was certainly not carried out.
 
@@ -110,13 +154,14 @@ class Client:
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
-    """The response if it is JSON.
+    """The response if it is JSON, or has no content.
 
     Raises:
         Unreachable: it is not.
     """
     try:
-        response.json()
+        if response.status_code != HTTPStatus.NO_CONTENT:
+            response.json()
     except ValueError:
         raise _not_ours(response) from None
     return response

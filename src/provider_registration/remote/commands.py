@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import click
-import httpx
 
+from provider_registration.remote.access import Access, access_options, json_option, plain, print_json
 from provider_registration.remote.client import Client
 
 MAX_LISTED = 100_000
-MAX_KEY_BYTES = 8192
 COLUMNS = ("candidate_id", "status", "created_at", "company_name")
 VERSION = re.compile(r"[0-9]{1,10}")
 
-json_option = click.option("--json", "as_json", is_flag=True, help="print JSON, as the API returns it")
 if_match_option = click.option("--if-match", metavar="VERSION", help="refuse if the candidate has another version")
 idempotency_key_option = click.option(
     "--idempotency-key", metavar="KEY", help="that of an earlier try whose response was lost"
@@ -30,46 +25,8 @@ yes_option = click.option("--yes", is_flag=True, help="do not ask for confirmati
 candidate_argument = click.argument("candidate_id", type=click.UUID)
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Where the service is, and the file with the key, if any."""
-
-    url: str | None
-    key_file: Path | None
-
-    def open(self) -> Client:
-        """A client of the service, which the command closes.
-
-        Raises:
-            UsageError: the URL or the key is missing or unusable.
-        """
-        if self.url is None or not re.match(r"https?://[^/]", self.url):
-            raise click.UsageError("Set PROVIDER_REGISTRATION_URL or --url to the URL of the service, https://….")
-        try:
-            client = Client(self.url, self._key())
-        except httpx.InvalidURL as error:
-            raise click.UsageError(f"PROVIDER_REGISTRATION_URL or --url is not a URL: {error}") from None
-        return click.get_current_context().with_resource(client)
-
-    def _key(self) -> str:
-        """The key; it is no option, because every account of a machine can see the options of its processes."""
-        if self.key_file is not None:
-            with self.key_file.open("rb") as opened:
-                key = opened.read(MAX_KEY_BYTES).decode("ascii", "replace").strip()
-        else:
-            key = os.environ.get("PROVIDER_REGISTRATION_API_KEY", "").strip()
-        if not re.fullmatch(r"[!-~]+", key):
-            raise click.UsageError("Set PROVIDER_REGISTRATION_API_KEY, or name the key's file with --api-key-file.")
-        return key
-
-
 @click.group()
-@click.option("--url", envvar="PROVIDER_REGISTRATION_URL", show_envvar=True, help="URL of the service")
-@click.option(
-    "--api-key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="file with the API key or an access token; without it, PROVIDER_REGISTRATION_API_KEY has it",
-)
+@access_options
 @click.pass_context
 def candidates(context: click.Context, url: str | None, api_key_file: Path | None) -> None:
     """List, read and decide on candidates, over the API of a running service.
@@ -98,10 +55,10 @@ def list_command(
         query[name] = value
     found = access.open().candidates(query, limit)
     if as_json:
-        _print_json(list(found))
+        print_json(list(found))
         return
     for candidate in found:
-        click.echo("  ".join(_plain(candidate[column]) for column in COLUMNS))
+        click.echo("  ".join(plain(candidate[column]) for column in COLUMNS))
 
 
 @candidates.command()
@@ -112,7 +69,7 @@ def show(access: Access, /, candidate_id: UUID, *, as_json: bool) -> None:
     """Print the record of a candidate."""
     candidate, _ = access.open().candidate(str(candidate_id))
     if as_json:
-        _print_json(candidate)
+        print_json(candidate)
     else:
         _print_record(candidate)
 
@@ -132,7 +89,7 @@ def approve(access: Access, /, candidate_id: UUID, *, as_json: bool, **how: Any)
     """
     decided = _decide(access.open(), "approve", candidate_id, {}, **how)
     if as_json:
-        _print_json(decided)
+        print_json(decided)
     else:
         click.echo(f"Approved; the provider in billing is {decided['provider_id']}.")
 
@@ -153,7 +110,7 @@ def reject(access: Access, /, candidate_id: UUID, *, reason: str | None, as_json
     """
     decided = _decide(access.open(), "reject", candidate_id, {"reason": reason} if reason is not None else {}, **how)
     if as_json:
-        _print_json(decided)
+        print_json(decided)
     else:
         click.echo("Rejected.")
 
@@ -180,18 +137,8 @@ def _decide(
     return client.decide(decision, str(candidate_id), sent, if_match=tag, key=idempotency_key)
 
 
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
 def _print_record(candidate: dict[str, Any], *, to_standard_error: bool = False) -> None:
     width = max(map(len, candidate))
     for name, value in candidate.items():
         if value is not None:
-            click.echo(f"{name:<{width}}  {_plain(value)}", err=to_standard_error)
-
-
-def _plain(value: object) -> str:
-    """A value as text that cannot control a terminal."""
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+            click.echo(f"{name:<{width}}  {plain(value)}", err=to_standard_error)
