@@ -8,7 +8,7 @@ WORKDIR /build
 RUN python -m venv --without-pip /venv
 COPY requirements requirements
 RUN pip install --no-deps --require-hashes --requirement requirements/install.txt
-# For TRACING: requirements/tracing.txt; for EVENTS_NATS_URL: requirements/nats.txt
+# For TRACING: requirements/tracing.txt; for EVENTS_NATS_URL: requirements/nats.txt; for GRAPHQL: requirements/graphql.txt
 ARG REQUIREMENTS=requirements/runtime.txt
 RUN uv pip install --python /venv --no-deps --require-hashes --compile-bytecode --requirement "$REQUIREMENTS"
 

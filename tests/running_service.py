@@ -170,9 +170,14 @@ def contract(settings: Settings) -> Contract:
     return Contract.of(create_app(settings))
 
 
-@pytest.fixture(scope="session")
-def connect(contract: Contract) -> Callable[..., httpx.AsyncClient]:
+@pytest.fixture(scope="session", name="connect")
+def connect_fixture(contract: Contract) -> Callable[..., httpx.AsyncClient]:
     """Makes clients of a service, anonymous without a token, whose every response must be a documented one."""
+    return checked_by(contract)
+
+
+def checked_by(contract: Contract) -> Callable[..., httpx.AsyncClient]:
+    """Makes clients whose every response is checked."""
 
     def connect(url: str, token: str | None = None) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,6 +103,7 @@ TAGS = [
     {"name": "auth", "description": "Sign-in and sessions."},
     {"name": "health", "description": "Monitoring, probes and Prometheus metrics."},
 ]
+GRAPHQL_TAG = {"name": "GraphQL", "description": "Queries that combine what the API can read."}
 
 BODIES: list[type[BaseModel]] = [
     CandidateRegistration,
@@ -155,6 +157,8 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
     Without `api`, it has only health and metrics, for a process that only works in the background.
     """
     tracing = _tracing(settings)
+    if not api:
+        settings = settings.model_copy(update={"graphql": False})
     opened = partial(lifespan, settings=settings, tracing=tracing)  # e-mails have links to pages of other processes
     if not api:
         settings = settings.model_copy(update=WITHOUT_PAGES)
@@ -190,11 +194,14 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
     # Added to the application's router: with `include_router`, FastAPI would match every path twice.
     for router in API_ROUTERS if api else ():
         app.router.routes += router.routes
+    graphql = _graphql() if settings.graphql else _GraphQL()
+    app.router.routes += graphql.routes
     app.include_router(health_router)
     docs_checks = ACCESS_CHECKS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
     for router, access, checks, refused in (
         (metrics_router, settings.metrics_access, ACCESS_CHECKS, METRICS_REFUSALS),
         (docs_router, settings.docs_access, docs_checks, {}),
+        *((explorer, settings.docs_access, docs_checks, {}) for explorer in graphql.explorers),
     ):
         if access != "off":
             app.include_router(router, dependencies=checks[access], responses=refused if checks[access] else {})
@@ -282,6 +289,23 @@ def _tracing(settings: Settings) -> Tracing | None:
     from provider_registration.observability.tracing import Tracing  # noqa: PLC0415 - its dependencies are an extra
 
     return Tracing()
+
+
+@dataclass(frozen=True, slots=True)
+class _GraphQL:
+    """What GraphQL adds to the application, if it is on."""
+
+    routes: Sequence[BaseRoute] = ()
+    explorers: Sequence[APIRouter] = ()
+    bodies: Sequence[type[BaseModel]] = ()
+    tags: Sequence[dict[str, str]] = ()
+
+
+def _graphql() -> _GraphQL:
+    from provider_registration.graphql_api import api, explorer  # noqa: PLC0415 - their dependencies are an extra
+    from provider_registration.graphql_api.schemas import GraphQLRequest  # noqa: PLC0415 - as above
+
+    return _GraphQL(api.router.routes, [explorer.router], [GraphQLRequest], [GRAPHQL_TAG])
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from provider_registration.events.dispatcher import Dispatcher, keep_dispatching
 from provider_registration.events.feed import Feed
 from provider_registration.events.service import EventService
 from provider_registration.events.stream import EventStreams
+from provider_registration.graphql_api.side_loop import SideLoop
 from provider_registration.health.readiness import Readiness
 from provider_registration.idempotency.upkeep import keep_pruned
 from provider_registration.imports.registering import Registering
@@ -54,11 +55,12 @@ from provider_registration.statistics.counting import keep_counting
 from provider_registration.statistics.service import StatisticsService
 from provider_registration.web.rate_limits import RateLimits
 from provider_registration.web.server import STOPPING
-from provider_registration.web.services import Application
+from provider_registration.web.services import Application, Services
 from provider_registration.webhooks.delivering import keep_delivering
 from provider_registration.webhooks.opening import open_webhooks
 
 if TYPE_CHECKING:
+    from provider_registration.graphql_api.executing import GraphQLExecutor
     from provider_registration.observability.tracing import Tracing
 
 # The share of DATABASE_TIMEOUT_SECONDS for the replica: if it hangs, there is time left for the primary.
@@ -77,6 +79,7 @@ async def lifespan(
         _databases(settings, tracing) as (database, reserved, reader),
         aclosing(open_billing(settings, wrap=tracing.wrap if tracing else None)) as billing,
         _publishing(settings, database) as publish,
+        aclosing(SideLoop()) if settings.graphql else nullcontext() as side_loop,
     ):
         revocations, keys = RevocationWatch(reserved), KeyVerifier(database, app.services.get(KnownKeys))
         auth = AuthService(database, hasher, signer, revocations, limits, keys)
@@ -112,6 +115,8 @@ async def lifespan(
         )
         if notifications:
             app.services.add(notifications)
+        if side_loop:
+            app.services.add(_graphql(settings, side_loop, app.services))
         background = [
             asyncio.create_task(keep_sweeping(approvals)),
             asyncio.create_task(keep_canonical(database)),
@@ -209,3 +214,23 @@ async def _publishing(
     source = f"{settings.public_url}{settings.root_path}" if settings.public_url else DEFAULT_SOURCE
     async with aclosing(JetStream(settings.events_nats_url.get_secret_value())) as jetstream:
         yield partial(keep_publishing, Publisher(database, jetstream, source=source))
+
+
+def _graphql(settings: Settings, side_loop: SideLoop, services: Services) -> GraphQLExecutor:
+    from provider_registration.graphql_api.executing import GraphQLExecutor  # noqa: PLC0415 - as above
+    from provider_registration.graphql_api.loading import Sources  # noqa: PLC0415 - its dependencies are an extra
+
+    sources = Sources(
+        candidates=services.get(CandidateService),
+        events=services.get(EventService),
+        similar=services.get(SimilarService),
+        approvals=services.get(ApprovalService),
+        statistics=services.get(StatisticsService),
+    )
+    return GraphQLExecutor(
+        sources,
+        services.get(RateLimits),
+        side_loop,
+        allowed=frozenset(filter(None, settings.graphql_allowed.split(","))),
+        shows_schema=settings.docs_access != "off",
+    )

@@ -22,6 +22,8 @@ ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 RATE_LIMIT_STORAGE_SCHEMES = ("redis", "rediss", "redis+unix")
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 NATS_MODULE = "nats.js"
+GRAPHQL_MODULES = ("strawberry", "graphql", "graphene_django_graphiql_static")
+_HASH = re.compile("[0-9a-f]{64}")
 _PRINTED = re.compile("[!-~]+")
 _MAIL_ADDRESS = re.compile(r"[^\s@<>()\[\]\\,;:\"]+@[^\s@<>()\[\]\\,;:\"]+")
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")  # RFC 3986's unreserved characters: safe in every link
@@ -164,6 +166,10 @@ class Settings(DatabaseSettings):
     public_pages: bool = Field(False, description="whether companies can apply and see their status on pages")
     docs_access: Literal["anyone", "staff", "off"] = Field(
         "staff", description="who may read /docs, /redoc and /openapi.json"
+    )
+    graphql: bool = Field(False, description="whether the service executes GraphQL queries at /graphql")
+    graphql_allowed: str = Field(
+        "", description="SHA-256 hashes of the only GraphQL documents to execute, separated by commas; empty: any"
     )
     metrics_access: Literal["anyone", "staff", "token", "off"] = Field(
         "token", description="who may read /metrics; token: anyone with METRICS_TOKEN"
@@ -377,6 +383,23 @@ class Settings(DatabaseSettings):
         if value and not all(_can_import(name) for name in TRACING_MODULES):
             raise ValueError("needs OpenTelemetry, which is not installed; install provider-registration[tracing]")
         return value
+
+    @field_validator("graphql")
+    @classmethod
+    def _has_its_extra(cls, value: bool) -> bool:
+        if value and not all(_can_import(name) for name in GRAPHQL_MODULES):
+            raise ValueError("needs strawberry, which is not installed; install provider-registration[graphql]")
+        return value
+
+    @field_validator("graphql_allowed")
+    @classmethod
+    def _are_hashes(cls, value: str) -> str:
+        entries = [entry.lower() for each in value.split(",") if (entry := each.strip())]
+        if not all(_HASH.fullmatch(entry) for entry in entries):
+            raise ValueError(
+                "has an entry that is not a SHA-256 hash of 64 hexadecimal digits; separate them by commas"
+            )
+        return ",".join(entries)
 
     @field_validator("root_path")
     @classmethod

@@ -137,7 +137,7 @@ class ExampleSettings(Settings):
 
 def make_settings(database_url: str, billing_url: str, **more: object) -> Settings:
     """Settings of the service for the examples; it calls billing once for each approval."""
-    values = {"billing_max_tries": 1, "metrics_token": METRICS_TOKEN, **MAIL, **RECEIVERS, **more}
+    values = {"billing_max_tries": 1, "metrics_token": METRICS_TOKEN, "graphql": True, **MAIL, **RECEIVERS, **more}
     return tests.service.make_settings(database_url, billing_url, kind=ExampleSettings, **values)
 
 

@@ -47,6 +47,10 @@ from .conftest import (
 from .markdown import ROOT, code, section
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+QUERY = """{
+    candidates(limit: 5) { candidates { approval { state } events { events { actor { name } } } similar { score } } }
+    approvals { pagination { total } } statistics { is_complete }
+}"""
 
 
 def test_rollback_names_every_revision() -> None:
@@ -336,6 +340,7 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("GET /candidates/{candidate_id}/events", candidate_id=ids[3])
     yield await ask("GET /candidates/{candidate_id}/similar", candidate_id=ids[3])
     yield await ask("GET /statistics")
+    yield await ask("POST /graphql", {"query": QUERY})
     yield await ask("GET /audit")
     yield await ask("GET /audit.csv")
     async for answer in _events(service):
@@ -346,10 +351,11 @@ async def _everything(service: Live) -> AsyncIterator[tuple[str, int]]:
     yield await ask("GET /candidates")
     yield await ask("GET /candidates.{kind}", kind="csv")
     yield await ask("GET /candidates/{candidate_id}", candidate_id=ids[3])
-    for path in ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/redoc"):
+    for path in ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/redoc", "/graphiql"):
         yield await ask(f"GET {path}")
     yield await ask("GET /docs/{asset}", asset="swagger-ui.css")
     yield await ask("GET /redoc/{asset}", asset="redoc.standalone.js")
+    yield await ask("GET /graphiql/{asset}", asset="graphiql.min.js")
     yield await ask("POST /auth/login", {"username": ADMIN, "password": PASSWORD})
     yield await ask("POST /auth/refresh", {"refresh_token": service.refresh_token})
     yield await ask("POST /auth/logout")

@@ -33,8 +33,9 @@ NEWER = "9999"  # the version of every package's fictitious newer release
 
 # What each file has to install: optional dependencies of the project, and groups of [dependency-groups].
 CONTENTS = {
-    "dev.txt": ({"local", "nats", "tracing"}, {"build", "dev"}),
+    "dev.txt": ({"local", "graphql", "nats", "tracing"}, {"build", "dev"}),
     "local.txt": ({"local"}, {"build"}),
+    "graphql.txt": ({"graphql"}, set()),
     "nats.txt": ({"nats"}, set()),
     "tracing.txt": ({"tracing"}, set()),
     "runtime.txt": (set(), set()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
@@ -29,7 +28,6 @@ from provider_registration.candidates.errors import (
     VersionMismatch,
 )
 from provider_registration.candidates.links import CANDIDATES, candidate_url, status_links
-from provider_registration.candidates.list_queries import MAX_TOTAL
 from provider_registration.candidates.schemas import (
     EXAMPLE_CANDIDATE,
     EXAMPLE_STATUS_URL,
@@ -41,8 +39,6 @@ from provider_registration.candidates.schemas import (
     RejectionRequest,
     RejectionResponse,
 )
-from provider_registration.candidates.search import MAX_RELEVANT
-from provider_registration.candidates.selection import Order
 from provider_registration.idempotency.dependencies import (
     REPLAYED_HEADER,
     IdempotencyKey,
@@ -166,18 +162,10 @@ async def list_candidates(
     """
     page = query.to_page()
     found = await service.list_candidates(query.selection, page)
-    is_ranked = query.order is Order.RELEVANCE
-    next_cursor = found.next.to_cursor() if found.next and not is_ranked else None
-    pagination = CursorPagination.at(
-        page,
-        MAX_TOTAL if found.total is None else found.total,
-        next_cursor,
-        is_exact=found.total is not None,
-        shown=MAX_RELEVANT if is_ranked else sys.maxsize,
-    )
+    pagination = found.pagination(page, query.order)
     return revalidation.respond(
         f'{{"candidates":{found.records},"pagination":{pagination.model_dump_json()}}}',
-        headers=page_links(request, CANDIDATES, query, next_cursor),
+        headers=page_links(request, CANDIDATES, query, pagination.next_cursor),
     )
 
 

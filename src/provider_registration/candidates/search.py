@@ -12,6 +12,7 @@ with a typing error in words of the name.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +30,7 @@ from provider_registration.candidates.list_queries import (
 from provider_registration.candidates.matching import Query, best
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.selection import COUNTED, Order, Place, Selection
-from provider_registration.web.pagination import Page
+from provider_registration.web.pagination import CursorPagination, Page
 
 MAX_RELEVANT = 200  # rows of a list by relevance; also those that are completed by rows with typing errors
 MAX_RANKED = 500  # matches that are compared for it
@@ -43,6 +44,17 @@ class CandidatePage:
     records: str
     total: int | None
     next: Place | None
+
+    def pagination(self, page: Page[Place], order: Order) -> CursorPagination:
+        """Its position in the list. A list by relevance has no cursors."""
+        is_ranked = order is Order.RELEVANCE
+        return CursorPagination.at(
+            page,
+            MAX_TOTAL if self.total is None else self.total,
+            self.next.to_cursor() if self.next and not is_ranked else None,
+            is_exact=self.total is not None,
+            shown=MAX_RELEVANT if is_ranked else sys.maxsize,
+        )
 
 
 @dataclass(frozen=True, slots=True)

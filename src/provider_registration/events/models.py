@@ -75,6 +75,15 @@ class EventPage:
     next: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class EventsWanted:
+    """Which events to list: at most `limit` of a candidate, from the one before the event with the ID `before`."""
+
+    candidate_id: UUID
+    limit: int
+    before: int | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FeedEvent:
     """One event in the feed, without personal data. Streams share it, and what they send of it."""

@@ -29,6 +29,34 @@ LIST_EVENTS = text("""
     LIMIT :limit
 """)
 
+# The same for each of some candidates, numbered from 1 in their order.
+LIST_EVENTS_OF_MANY = text("""
+    SELECT wanted.number, event.*
+    FROM unnest(CAST(:candidate_ids AS uuid[]), CAST(:befores AS bigint[]), CAST(:limits AS integer[]))
+        WITH ORDINALITY AS wanted (candidate_id, before, most, number)
+    CROSS JOIN LATERAL (
+        SELECT event.id, event.type, event.at, event.actor_kind, event.actor_id,
+               coalesce(users.email, api_keys.name) AS actor_name, event.version, CAST(event.data AS text) AS data,
+               details.details ->> 'error' AS error, positions.sequence
+        FROM candidate_events AS event
+        LEFT JOIN event_positions AS positions ON positions.event_id = event.id
+        LEFT JOIN candidate_event_details AS details ON details.event_id = event.id
+        LEFT JOIN users ON event.actor_kind = 'user' AND users.id = event.actor_id
+        LEFT JOIN api_keys ON event.actor_kind = 'api_key' AND api_keys.id = event.actor_id
+        WHERE event.candidate_id = wanted.candidate_id
+          AND event.type = ANY(:types)
+          AND (wanted.before IS NULL
+               OR (event.at, event.id) < (
+                   SELECT last.at, last.id
+                   FROM candidate_events AS last
+                   WHERE last.id = wanted.before AND last.candidate_id = wanted.candidate_id
+               ))
+        ORDER BY event.at DESC, event.id DESC
+        LIMIT wanted.most
+    ) AS event
+    ORDER BY wanted.number, event.at DESC, event.id DESC
+""")
+
 HAS_QUEUED_EVENTS = text("SELECT EXISTS (SELECT FROM event_queue)")
 
 # The last position; no row if another transaction is giving positions.

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# For each key, a bounded number of candidates.
+# For each key of some candidates, a bounded number of others. LATERAL, so that PostgreSQL never reads the whole table.
 FIND_WITH_KEYS = text("""
     WITH found AS (
-        SELECT DISTINCT matches.candidate_id
-        FROM unnest(CAST(:keys AS bigint[])) AS key
+        SELECT DISTINCT searched.candidate_id AS like_id, matches.candidate_id
+        FROM unnest(CAST(:candidate_ids AS uuid[]), CAST(:keys AS bigint[])) AS searched (candidate_id, key)
         CROSS JOIN LATERAL (
-            SELECT candidate_id FROM candidate_keys WHERE keys @> ARRAY[key] LIMIT :max_rows
+            SELECT candidate_id FROM candidate_keys WHERE keys @> ARRAY[searched.key] LIMIT :max_rows
         ) AS matches
+        WHERE matches.candidate_id <> searched.candidate_id
     )
-    SELECT id, company_name, contact_email, phone, status, rejection_reason, updated_at
+    SELECT found.like_id, other.*
     FROM found
-    JOIN candidates ON candidates.id = found.candidate_id
-    WHERE id <> :candidate_id
+    CROSS JOIN LATERAL (
+        SELECT id, company_name, contact_email, phone, status, rejection_reason, updated_at
+        FROM candidates
+        WHERE id = found.candidate_id
+        LIMIT 1
+    ) AS other
 """)
 
 # Some candidates without keys, with what the keys are made of. An older release fills the others alone.

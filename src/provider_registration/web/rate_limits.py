@@ -105,13 +105,13 @@ class RateLimits:
         await self.count_registration(caller)
         await self._count(self._lost_links, hashlib.sha256(address.encode()).hexdigest())
 
-    async def count_request(self, caller: str) -> None:
-        """Count any request.
+    async def count_request(self, caller: str, cost: int = 1) -> None:
+        """Count any request, or one that is worth several.
 
         Raises:
             TooManyRequests: too many requests.
         """
-        await self._count(self._default, caller)
+        await self._count(self._default, caller, cost)
 
     @asynccontextmanager
     async def guard_login(self, account: str, network: str) -> AsyncIterator[None]:
@@ -170,13 +170,13 @@ class RateLimits:
         for item in self._login.items:
             yield item, "login", account, network
 
-    async def _count(self, limit: _Limit, caller: str) -> None:
+    async def _count(self, limit: _Limit, caller: str, cost: int = 1) -> None:
         if not limit.items:  # no call to the storage, so no result for the breaker
             return
         try:
             async with self._breaker.guard():
                 for item in limit.items:
-                    if not await limit.limiter.hit(item, limit.name, caller):
+                    if not await limit.limiter.hit(item, limit.name, caller, cost=cost):
                         await self._refuse(limit, item, limit.name, caller)
                     if self._counts is not None:
                         limit.note_left(item, *_left(self._counts, item, limit.name, caller))

@@ -1,0 +1,1 @@
+"""GraphQL: read-only, over the services of the API."""
