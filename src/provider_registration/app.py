@@ -103,7 +103,6 @@ TAGS = [
     {"name": "auth", "description": "Sign-in and sessions."},
     {"name": "health", "description": "Monitoring, probes and Prometheus metrics."},
 ]
-GRAPHQL_TAG = {"name": "GraphQL", "description": "Queries that combine what the API can read."}
 
 BODIES: list[type[BaseModel]] = [
     CandidateRegistration,
@@ -297,15 +296,12 @@ class _GraphQL:
 
     routes: Sequence[BaseRoute] = ()
     explorers: Sequence[APIRouter] = ()
-    bodies: Sequence[type[BaseModel]] = ()
-    tags: Sequence[dict[str, str]] = ()
 
 
 def _graphql() -> _GraphQL:
     from provider_registration.graphql_api import api, explorer  # noqa: PLC0415 - their dependencies are an extra
-    from provider_registration.graphql_api.schemas import GraphQLRequest  # noqa: PLC0415 - as above
 
-    return _GraphQL(api.router.routes, [explorer.router], [GraphQLRequest], [GRAPHQL_TAG])
+    return _GraphQL(api.router.routes, [explorer.router])
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ async def test_unfinished_approvals_are_the_same_as_in_the_api(admin, register, 
     await admin.post(f"/candidates/{candidate_id}/approve")
     query = """{ approvals(limit: 100) {
         approvals { candidate_id idempotency_key provider_name requested_by actor { kind id name } requested_at state }
-        pagination { total limit offset page page_size total_pages }
+        pagination { total limit offset page page_size total_pages next_cursor }
     } }"""
 
     found = (await ask(admin, query))["approvals"]

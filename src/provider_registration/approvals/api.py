@@ -21,7 +21,6 @@ from provider_registration.approvals.errors import (
 from provider_registration.approvals.schemas import (
     EXAMPLE_APPROVAL,
     EXAMPLE_EVENT,
-    ApprovalDetailResponse,
     ApprovalHistoryQuery,
     ApprovalHistoryResponse,
     ApprovalListQuery,
@@ -151,12 +150,9 @@ async def list_approvals(
     """List approvals that billing has not confirmed yet: in progress, waiting for a retry, or in doubt."""
     page = query.to_page()
     found = await service.list_unfinished(page, state=query.state)
-    next_cursor = found.next.to_cursor() if found.next else None
-    response.headers.update(page_links(request, APPROVALS, query, next_cursor))
-    return ApprovalListResponse(
-        approvals=[ApprovalDetailResponse.model_validate(approval) for approval in found.approvals],
-        pagination=Pagination.of(page, found.total, next_cursor),
-    )
+    listed = ApprovalListResponse.of(found, page)
+    response.headers.update(page_links(request, APPROVALS, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.get(

@@ -9,13 +9,21 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from provider_registration.approvals.models import ApprovalEvent, RecordPage
+from provider_registration.approvals.models import ApprovalEvent, ApprovalPage, RecordPage
 from provider_registration.billing.port import MAX_PROVIDER_ID
 from provider_registration.candidates.models import ApprovalState, Status
 from provider_registration.candidates.schemas import EXAMPLE_SUMMARY, ApprovalSummaryResponse
 from provider_registration.events.schemas import EXAMPLE_ACTOR, ActorResponse
 from provider_registration.web.openapi import EXAMPLE_ID
-from provider_registration.web.pagination import MAX_LIMIT, IdCursor, NextPage, Pagination, PositionQuery
+from provider_registration.web.pagination import (
+    MAX_LIMIT,
+    IdCursor,
+    NextPage,
+    Page,
+    Pagination,
+    Position,
+    PositionQuery,
+)
 
 EXAMPLE_APPROVAL: dict[str, Any] = {
     "candidate_id": "0b8f3c52-94b1-4c43-9f0e-6a1f5f2d7c11",
@@ -66,6 +74,13 @@ class ApprovalListResponse(BaseModel):
 
     approvals: list[ApprovalDetailResponse]
     pagination: Pagination
+
+    @classmethod
+    def of(cls, found: ApprovalPage, page: Page[Position]) -> Self:
+        """Show what was found for `page`."""
+        approvals = [ApprovalDetailResponse.model_validate(approval) for approval in found.approvals]
+        next_cursor = found.next.to_cursor() if found.next else None
+        return cls(approvals=approvals, pagination=Pagination.of(page, found.total, next_cursor))
 
 
 class ApprovalEventResponse(BaseModel):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import Info
 
-from provider_registration.approvals.schemas import ApprovalDetailResponse, ApprovalListQuery, ApprovalListResponse
+from provider_registration.approvals.schemas import ApprovalListQuery, ApprovalListResponse
 from provider_registration.auth.dependencies import AUDITOR_OR_ADMIN
 from provider_registration.auth.errors import RoleNotAllowed
 from provider_registration.candidates.models import ApprovalState
@@ -37,7 +37,6 @@ from provider_registration.graphql_api.records import (
 from provider_registration.similar.schemas import SimilarResponse
 from provider_registration.statistics.models import Grouping, Interval
 from provider_registration.statistics.schemas import StatisticsQuery, StatisticsResponse, statistics_body
-from provider_registration.web.pagination import Pagination
 from provider_registration.web.problems import InvalidRequest, field_errors
 
 Asked = TypeVar("Asked", bound=BaseModel)
@@ -120,17 +119,17 @@ async def read_approvals(
     info: LoadingInfo,
     state: ApprovalStateKind | None = None,  # type: ignore[valid-type]
     limit: int | None = None,
+    cursor: str | None = None,
     offset: int | None = None,
 ) -> Record:
-    """Approvals that billing has not confirmed yet, oldest first; for auditors and admins."""
+    """Approvals that billing has not confirmed yet, oldest first, for auditors and admins; go on as in `candidates`."""
     loading = info.context
     if not loading.caller.may_audit:
         raise RoleNotAllowed(AUDITOR_OR_ADMIN)
-    query = checked(ApprovalListQuery, state=state, limit=limit, offset=offset)
+    query = checked(ApprovalListQuery, state=state, limit=limit, cursor=cursor, offset=offset)
     page = query.to_page()
-    found, total = await loading.read(loading.sources.approvals.list_unfinished(page, state=query.state))
-    approvals = [ApprovalDetailResponse.model_validate(approval) for approval in found]
-    return ApprovalListResponse(approvals=approvals, pagination=Pagination.of(page, total)).model_dump(mode="json")
+    found = await loading.read(loading.sources.approvals.list_unfinished(page, state=query.state))
+    return ApprovalListResponse.of(found, page).model_dump(mode="json")
 
 
 async def read_statistics(
