@@ -294,6 +294,14 @@ async def test_connections_that_were_cut_while_idle_are_replaced_unnoticed(datab
     await asyncio.gather(database.ping(), values_in_use(database))
 
 
+async def test_transactions_get_the_connections_of_idle_sessions(database):
+    both = await backends(database, "statement")
+
+    assert len(both) == 2
+    assert await backends(database, "transaction") == both
+    assert await backends(database, "statement") == both
+
+
 @pytest.mark.parametrize("way", ["transaction", "statement"])
 async def test_connections_to_a_server_that_is_no_primary_any_more_are_replaced(database, scratch, way):
     async with database.statement() as one, database.statement() as other:
@@ -308,6 +316,12 @@ async def test_connections_to_a_server_that_is_no_primary_any_more_are_replaced(
         async with getattr(database, way)() as session:
             await session.execute(text("INSERT INTO scratch VALUES (:value)"), {"value": value})
     assert await values(database) == [2, 3]
+
+
+async def backends(database, way):
+    """Process IDs of PostgreSQL's servers for two simultaneous blocks."""
+    async with getattr(database, way)() as one, getattr(database, way)() as other:
+        return {await session.scalar(text("SELECT pg_backend_pid()")) for session in (one, other)}
 
 
 async def values_in_use(database):

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from time import perf_counter
 
 import asyncpg
@@ -146,6 +147,14 @@ class _Turn:
 _turn_var: ContextVar[_Turn] = ContextVar("turn")
 
 
+@dataclass(frozen=True, slots=True)
+class _AutocommitSession:
+    """An open session, and its connection."""
+
+    session: AsyncSession
+    connection: asyncpg.Connection
+
+
 class Database:
     """One engine and its transactions. Close it when done."""
 
@@ -175,8 +184,10 @@ class Database:
         # First come, first served; SQLAlchemy's own queue lets new callers overtake waiting ones.
         self._turns = asyncio.Semaphore(pool_size)
         self._pool_size = pool_size
+        self._used = 0  # connections, or places for them
         self._transactions = async_sessionmaker(self._engine)
         self._statements = async_sessionmaker(self._engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._idle: list[_AutocommitSession] = []  # the last used is the next to be used
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -185,21 +196,43 @@ class Database:
         Raises:
             DatabaseUnavailable: PostgreSQL does not respond; a commit may have been stored.
         """
-        async with self._turn(), self._transactions.begin() as session:
-            yield session
+        async with self._turn():
+            if self._used + len(self._idle) > self._pool_size:
+                await self._idle.pop(0).session.close()
+            async with self._transactions.begin() as session:
+                yield session
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[AsyncSession]:
         """A session for one statement in autocommit mode, which saves two round trips.
 
+        It stays open, with its connection, for later statements: opening and closing one costs more than a statement.
+
         Raises:
             DatabaseUnavailable: PostgreSQL does not respond; a write may have been stored.
         """
-        async with self._turn(), self._statements() as session:
+        async with self._turn() as turn, AsyncExitStack() as unless_kept:
+            taken = await self._take_idle(turn)
+            session = await unless_kept.enter_async_context(taken.session if taken else self._statements())
+            if taken is None:
+                connection = await session.connection()  # checked out, so the turn has started
+                taken = _AutocommitSession(session, (await connection.get_raw_connection()).driver_connection)
             yield session
+            unless_kept.pop_all()
+            self._idle.append(taken)
+
+    async def _take_idle(self, turn: _Turn) -> _AutocommitSession | None:
+        """The idle session used last, if its connection is still open."""
+        while self._idle:
+            taken = self._idle.pop()
+            if not taken.connection.is_closed():
+                turn.start(taken.connection)
+                return taken
+            await taken.session.invalidate()
+        return None
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _turn(self) -> AsyncIterator[_Turn]:
         """Reserve a connection for the block, and turn errors of an unavailable PostgreSQL into DatabaseUnavailable."""
         started = perf_counter()
         turn = _Turn(self.time_limit)
@@ -209,11 +242,13 @@ class Database:
                     await self._turns.acquire()
                 DATABASE_WAIT_SECONDS.observe(perf_counter() - started)
                 before = _turn_var.set(turn)
+                self._used += 1
                 try:
                     with DATABASE_CONNECTIONS_IN_USE.track_inprogress():
-                        yield
+                        yield turn
                 finally:
                     turn.end()
+                    self._used -= 1
                     _turn_var.reset(before)
                     self._turns.release()
         except AttributeError as error:  # from asyncpg, if the connection is closed while it prepares a statement
@@ -227,8 +262,13 @@ class Database:
             if is_unavailable(error):
                 reason = f"no response within {self.time_limit} s" if turn.is_over else reason_of(error)
                 self._logger.warning("the database is unavailable", reason=reason)
+                await self._close_idle()  # the pool checks their connections
                 raise DatabaseUnavailable from error
             raise
+
+    async def _close_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().session.close()
 
     async def ping(self) -> Schema:
         """Return the schema of the database.
@@ -249,6 +289,7 @@ class Database:
         async with AsyncExitStack() as turns:
             for _ in range(self._pool_size):
                 await turns.enter_async_context(self._turns)
+            await self._close_idle()
             await self._engine.dispose()
 
 
