@@ -962,6 +962,16 @@ AS $function$
         SELECT CAST(least(greatest(at, '2000-01-01T00:00:00Z'), '2099-12-31T00:00:00Z') AT TIME ZONE 'UTC' AS date)
     $function$;
 
+CREATE OR REPLACE FUNCTION public.unfinished_approval(candidate uuid)
+ RETURNS SETOF approval_intents
+ LANGUAGE plpgsql
+ STRICT ROWS 1
+AS $function$
+    BEGIN
+        RETURN QUERY SELECT * FROM approval_intents WHERE candidate_id = candidate;
+    END
+    $function$;
+
 CREATE OR REPLACE FUNCTION public.users_before_update()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1028,4 +1038,4 @@ INSERT INTO event_dispatcher (last_position) VALUES (0);
 INSERT INTO statistics_progress (position, is_ready) VALUES (0, true);
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('034_imports');
+INSERT INTO alembic_version VALUES ('035_unfinished_approval');

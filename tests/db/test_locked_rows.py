@@ -9,15 +9,18 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from provider_registration.approvals.batches import ApprovalBatches
 from provider_registration.approvals.models import ClaimRequest, CreatedProvider
 from provider_registration.audit.models import Actor
 from provider_registration.auth.models import Role
+from provider_registration.candidates import queries
+from provider_registration.candidates.errors import ApprovalUnfinished
 from provider_registration.candidates.models import Rejection
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db import batching
-from provider_registration.db.database import Database, RowLocked
+from provider_registration.db.database import BATCH_LOCK_TIMEOUT, Database, RowLocked
 from provider_registration.db.reading import Reader
 from provider_registration.settings import DatabaseSettings
 from tests.service import PASSWORD
@@ -166,6 +169,39 @@ async def test_of_rejections_that_come_together_the_held_one_alone_is_left(migra
 
     assert [getattr(outcome, "candidate_id", None) for outcome in outcomes] == [None, *ids[1:]]
     await database.close()
+
+
+async def test_a_rejection_sees_an_approval_that_began_after_its_statement(
+    migrated_database_url, users, database, monkeypatch
+):
+    user_id = await users.create(f"{uuid4().hex}@example.com", PASSWORD, Role.ADMIN)
+    candidate_id = await database.fetchval(INSERT, f"{uuid4().hex}@obsthof.example")
+    key = uuid4().int % 2**31
+    # Waits between taking its snapshot and locking the candidate.
+    waiting = queries.REJECT_CANDIDATES.text.replace(
+        "(SELECT set_config(", f"(SELECT pg_advisory_xact_lock({key}), set_config(", 1
+    )
+    assert str(key) in waiting
+    monkeypatch.setattr(queries, "REJECT_CANDIDATES", text(waiting).bindparams(queries.LONGEST, BATCH_LOCK_TIMEOUT))
+    service_database = Database(
+        DatabaseSettings(_env_file=None, database_url=migrated_database_url).database_url, pool_size=1
+    )
+    candidates = CandidateService(service_database, Reader(service_database, None), list, creates_status_links=False)
+    begins = (
+        "INSERT INTO approval_intents (candidate_id, idempotency_key, provider_name, requested_by, next_attempt_at) "
+        "VALUES ($1, gen_random_uuid(), gen_random_uuid()::text, $2, now())"
+    )
+
+    async with open_transaction(migrated_database_url, (f"SELECT pg_advisory_xact_lock({key})",)):
+        rejection = asyncio.create_task(candidates.reject(candidate_id, actor=Actor.user(user_id), reason=None))
+        while not await database.fetchval("SELECT count(*) FROM pg_locks WHERE objid = $1 AND NOT granted", key):
+            await asyncio.sleep(0.01)
+        await database.execute(begins, candidate_id, user_id)
+
+    with pytest.raises(ApprovalUnfinished):
+        await rejection
+    assert await database.fetchval("SELECT status FROM candidates WHERE id = $1", candidate_id) == "pending"
+    await service_database.close()
 
 
 async def test_a_member_of_staff_whose_row_is_held_keeps_no_other_rejection_waiting(

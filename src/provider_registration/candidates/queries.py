@@ -226,16 +226,6 @@ LOCK_CANDIDATES = text("""
     SELECT id FROM candidates WHERE id = ANY(:candidate_ids) ORDER BY id FOR NO KEY UPDATE
 """)
 
-# The same, but skip those locked by another transaction, and wait only briefly for other locks.
-LOCK_UNLOCKED_CANDIDATES = statement(
-    """
-    WITH {lock_timeout}
-    SELECT id FROM candidates, lock_timeout WHERE id = ANY(:candidate_ids)
-    ORDER BY id FOR NO KEY UPDATE OF candidates SKIP LOCKED
-    """,
-    lock_timeout=LOCK_TIMEOUT_CTE,
-).bindparams(BATCH_LOCK_TIMEOUT)
-
 # The obstacle to a decision about a locked candidate.
 FIND_OBSTACLE = statement(
     """
@@ -248,18 +238,32 @@ FIND_OBSTACLE = statement(
     obstacle=OBSTACLE,
 ).bindparams(LONGEST)
 
-# Reject locked candidates, and return the obstacle to each that was not rejected.
+# Reject candidates, and return the obstacle to each that was not rejected: `locked` if another transaction locks it. An
+# approval that began during a wait for other locks is seen, because `unfinished_approval` is VOLATILE.
 REJECT_CANDIDATES = statement(
     """
-    WITH seen AS (
-        SELECT request.*, actor.kind AS actor_kind, actor.id AS actor_id, candidates.status, candidates.version,
-               {obstacle} AS obstacle
+    WITH {lock_timeout}, request AS MATERIALIZED (
+        SELECT request.*, actor.kind AS actor_kind, actor.id AS actor_id
         FROM json_to_recordset(CAST(:rejections AS json))
                  AS request (candidate_id uuid, reason text, actor json, expected bigint[], notify boolean,
                              job_id uuid)
         CROSS JOIN LATERAL json_to_record(request.actor) AS actor (kind text, id uuid)
-        LEFT JOIN candidates ON candidates.id = request.candidate_id
-        LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
+    ), locked AS MATERIALIZED (
+        SELECT id, status, version
+        FROM candidates, lock_timeout
+        WHERE id = ANY(ARRAY(SELECT candidate_id FROM request))
+        ORDER BY id
+        FOR NO KEY UPDATE OF candidates SKIP LOCKED
+    ), seen AS MATERIALIZED (
+        SELECT request.*, candidates.status, candidates.version,
+               CASE
+                   WHEN candidates.id IS NULL AND EXISTS (SELECT FROM candidates WHERE id = request.candidate_id)
+                   THEN 'locked'
+                   ELSE {obstacle}
+               END AS obstacle
+        FROM request
+        LEFT JOIN locked AS candidates ON candidates.id = request.candidate_id
+        LEFT JOIN LATERAL unfinished_approval(candidates.id) AS intent ON true
     ), rejected AS (
         UPDATE candidates
         SET status = 'rejected', rejection_reason = seen.reason,
@@ -281,11 +285,12 @@ REJECT_CANDIDATES = statement(
     FROM seen
     LEFT JOIN rejected AS candidates ON candidates.id = seen.candidate_id
     """,
+    lock_timeout=LOCK_TIMEOUT_CTE,
     obstacle=OBSTACLE,
     notification=notification_of("seen.notify"),
     job=job_of("seen.job_id"),
     candidate=CANDIDATE_COLUMNS,
-).bindparams(LONGEST)
+).bindparams(LONGEST, BATCH_LOCK_TIMEOUT)
 
 # Read the application with this status secret, without internal data. A link in an e-mail has a secret of its own.
 FIND_APPLICATION = statement(

@@ -9,7 +9,7 @@ from functools import partial
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, TextClause
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.audit.models import Actor
@@ -18,7 +18,6 @@ from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company
 from provider_registration.candidates.deciding import final_answer, refusal_of
 from provider_registration.candidates.errors import (
-    CandidateChanged,
     CandidateNotFound,
     EmailTaken,
 )
@@ -36,7 +35,7 @@ from provider_registration.candidates.search import CandidatePage, Search
 from provider_registration.candidates.selection import Place, Selection
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.db.batching import Batcher, Sharer
-from provider_registration.db.database import Database, RowLocked
+from provider_registration.db.database import NO_LOCK_TIMEOUT, Database, RowLocked
 from provider_registration.db.reading import Reader
 from provider_registration.errors import ServiceError
 from provider_registration.failpoints import reach
@@ -46,6 +45,7 @@ from provider_registration.web.pagination import Page
 
 FIRST_VERSION = 1  # of an undecided candidate
 REJECTIONS = TypeAdapter(list[Rejection])
+LOCKED = "locked"  # the obstacle while another transaction locks the candidate
 REJECTED: Answer = {}  # kept for the key of a rejection: the candidate has the rest
 
 
@@ -224,27 +224,29 @@ class CandidateService:
         with suppress(RowLocked):
             outcome = await self._rejections.do(rejection)
         if outcome is None:
-            [outcome] = await self._reject([rejection], lock=queries.LOCK_CANDIDATES)
+            outcome = await self._reject_alone(rejection)
         if isinstance(outcome, Candidate):
             return outcome
-        raise outcome or CandidateChanged(candidate_id)
+        raise outcome
 
-    async def _reject(
-        self, rejections: Sequence[Rejection], *, lock: TextClause = queries.LOCK_UNLOCKED_CANDIDATES
-    ) -> list[Candidate | ServiceError | None]:
+    async def _reject(self, rejections: Sequence[Rejection]) -> list[Candidate | ServiceError | None]:
         """The outcome of each; None for those that are locked by others or repeated, which are retried one by one."""
         first = {rejection.candidate_id: rejection for rejection in reversed(rejections)}
-        outcomes: dict[UUID, Candidate | ServiceError] = {}
-        async with self._database.transaction() as session:
-            locked = set(await session.scalars(lock, {"candidate_ids": list(first)}))
-            wanted = [each for each in first.values() if each.candidate_id in locked or lock is queries.LOCK_CANDIDATES]
-            for row in await _reject_locked(session, wanted):
-                outcomes[row["candidate_id"]] = _outcome(row)
+        async with self._database.statement() as session:
+            rows = await _reject_rows(session, list(first.values()))
         self._reader.note_decision()
+        outcomes = {row["candidate_id"]: None if row["obstacle"] == LOCKED else _outcome(row) for row in rows}
         return [
-            outcomes.get(rejection.candidate_id) if first[rejection.candidate_id] is rejection else None
+            outcomes[rejection.candidate_id] if first[rejection.candidate_id] is rejection else None
             for rejection in rejections
         ]
+
+    async def _reject_alone(self, rejection: Rejection) -> Candidate | ServiceError:
+        """Wait for the candidate's lock, then reject."""
+        async with self._database.transaction() as session:
+            row = await _reject_locked(session, rejection)
+        self._reader.note_decision()
+        return _outcome(row)
 
     async def _reject_once(self, rejection: Rejection, key: Key) -> Candidate:
         """Reject alone, in the transaction that keeps the outcome for a key, or return what is kept."""
@@ -255,8 +257,7 @@ class CandidateService:
                     raise refusal_of({"candidate_id": candidate_id, **kept.answer}).as_replay()
                 parameters = {"candidate_id": candidate_id}
                 return Candidate.from_row((await session.execute(queries.FIND_CANDIDATE, parameters)).mappings().one())
-            await session.execute(queries.LOCK_CANDIDATES, {"candidate_ids": [candidate_id]})
-            [row] = await _reject_locked(session, [rejection])
+            row = await _reject_locked(session, rejection)
             answer = REJECTED if row["id"] else final_answer(row)
             if answer is not None:
                 await keep(session, key, answer, candidate_id=candidate_id)
@@ -269,8 +270,14 @@ class CandidateService:
         return outcome
 
 
-async def _reject_locked(session: AsyncSession, rejections: Sequence[Rejection]) -> Sequence[RowMapping]:
-    parameters = {"rejections": REJECTIONS.dump_json(list(rejections)).decode()}
+async def _reject_locked(session: AsyncSession, rejection: Rejection) -> RowMapping:
+    await session.execute(queries.LOCK_CANDIDATES, {"candidate_ids": [rejection.candidate_id]})
+    [row] = await _reject_rows(session, [rejection], lock_timeout=NO_LOCK_TIMEOUT)
+    return row
+
+
+async def _reject_rows(session: AsyncSession, rejections: Sequence[Rejection], **more: object) -> Sequence[RowMapping]:
+    parameters = {"rejections": REJECTIONS.dump_json(list(rejections)).decode()} | more
     return (await session.execute(queries.REJECT_CANDIDATES, parameters)).mappings().all()
 
 
