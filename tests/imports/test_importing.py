@@ -207,3 +207,28 @@ async def test_a_repeated_request_with_its_key_returns_the_same_import(send, adm
     assert other.json()["type"].endswith("idempotency-key-reused")
     listed = (await admin.get("/imports?limit=1")).json()["imports"]
     assert [each["import_id"] for each in listed] == [first.json()["import_id"]]
+
+
+@pytest.mark.parametrize("what", ["imports", "errors"])
+async def test_lists_can_be_followed_by_link(send, ended, admin, what):
+    if what == "imports":
+        for _ in range(3):
+            await send(as_csv([a_row()]))
+        path = "/imports"
+    else:
+        import_id = (await send(as_csv([a_row(truck_count=0) for _ in range(3)]))).json()["import_id"]
+        await admin.post(f"/imports/{import_id}/start", json={"dry_run": True})
+        await ended(import_id)
+        path = f"/imports/{import_id}/errors"
+    whole = (await admin.get(f"{path}?limit=100")).json()[what]
+    assert len(whole) >= 3
+
+    seen, link = [], f"{path}?limit=2"
+    while link and len(seen) <= len(whole):
+        page = await admin.get(link)
+        seen += page.json()[what]
+        assert page.links["first"]["url"] == f"{path}?limit=2"
+        link = page.links.get("next", {}).get("url")
+        assert bool(link) == bool(page.json()["pagination"]["next_cursor"])
+
+    assert seen == whole

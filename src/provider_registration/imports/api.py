@@ -44,7 +44,8 @@ from provider_registration.imports.schemas import (
 from provider_registration.imports.service import MAX_STORED, SUBJECT
 from provider_registration.jobs.errors import TooManyJobs
 from provider_registration.jobs.service import MAX_UNFINISHED
-from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
+from provider_registration.web.links import page_links
+from provider_registration.web.openapi import EXAMPLE_ID, header, link_header, links, refuses, request_body, success
 from provider_registration.web.pagination import Position
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
@@ -54,6 +55,7 @@ router = APIRouter(tags=["imports"], route_class=Route)
 
 IMPORTS = "/imports"
 IMPORT = f"{IMPORTS}/{{import_id}}"
+ERRORS_OF_IMPORT = f"{IMPORT}/errors"
 THIS_IMPORT = {"import_id": "$response.body#/import_id"}
 LOCATION = header("Location", "The path of the import")
 # One media type, which generators of clients understand; CSV and XLSX are accepted as well.
@@ -120,16 +122,24 @@ async def add_import(
         200,
         "Some imports, newest first",
         {"imports": [EXAMPLE_SUMMARY], "pagination": {"next_cursor": None}},
-        links=links("list_imports", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+        link_header(IMPORTS),
+        links("list_imports", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
 @refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
 async def list_imports(
-    query: Annotated[ImportListQuery, Query()], service: ImportServiceDep, _user: AdminDep, _once: ParametersOnce
+    query: Annotated[ImportListQuery, Query()],
+    service: ImportServiceDep,
+    _user: AdminDep,
+    request: Request,
+    response: Response,
+    _once: ParametersOnce,
 ) -> ImportListResponse:
     """List the imports of all admins. They are deleted 30 days after they were sent or last started."""
     after = Position.from_cursor(query.cursor) if query.cursor else None
-    return ImportListResponse.of(*await service.page(limit=query.limit, after=after))
+    listed = ImportListResponse.of(*await service.page(limit=query.limit, after=after))
+    response.headers.update(page_links(request, IMPORTS, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.get(
@@ -200,13 +210,14 @@ async def start_import(
 
 
 @router.get(
-    f"{IMPORT}/errors",
+    ERRORS_OF_IMPORT,
     summary="List rows with errors",
     responses=success(
         200,
         "Some rows with errors, in the order of the file",
         EXAMPLE_ERRORS,
-        links=links("list_import_errors", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+        link_header(ERRORS_OF_IMPORT.format(import_id=EXAMPLE_ID)),
+        links("list_import_errors", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
 @refuses(ImportNotFound(EXAMPLE_ID), InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
@@ -215,10 +226,15 @@ async def list_import_errors(
     query: Annotated[ErrorQuery, Query()],
     service: ImportServiceDep,
     _user: AdminDep,
+    request: Request,
+    response: Response,
     _once: ParametersOnce,
 ) -> ErrorListResponse:
     """List the rows that were not registered, or would not be, with what is wrong by field."""
-    return ErrorListResponse.of(*await service.errors(import_id, limit=query.limit, after=query.cursor))
+    listed = ErrorListResponse.of(*await service.errors(import_id, limit=query.limit, after=query.cursor or 0))
+    path = ERRORS_OF_IMPORT.format(import_id=import_id)
+    response.headers.update(page_links(request, path, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.get(

@@ -7,18 +7,20 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from provider_registration.audit.models import ActorKind
 from provider_registration.imports.limits import MAX_ROWS
 from provider_registration.imports.mapping import FIELDS
 from provider_registration.imports.models import Import, ImportState, RowErrors, RowOutcome
 from provider_registration.web.openapi import EXAMPLE_ID
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Position
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, NextPage, Position
 from provider_registration.web.text import OpaqueText
 
 FieldName = Literal[FIELDS]  # type: ignore[valid-type]  # of a constant
 Mapping = Annotated[dict[FieldName, OpaqueText], Field(max_length=len(FIELDS))]
+# The position of a row; `next_cursor` is a string, so this is documented as one.
+RowCursor = Annotated[int, Field(ge=0, le=MAX_ROWS), WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,6}$"})]
 
 EXAMPLE_MAPPING = {
     "company_name": "Empresa",
@@ -112,7 +114,7 @@ class ErrorQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Maximum rows")
-    cursor: int = Field(0, ge=0, le=MAX_ROWS, description="Continue after a page: its `pagination.next_cursor`")
+    cursor: RowCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
 
 
 class ImportActor(BaseModel):
@@ -184,25 +186,17 @@ def values_of(found: Import) -> dict[str, object]:
     }
 
 
-class ImportPagination(BaseModel):
-    """Where the next ones begin."""
-
-    next_cursor: str | None = Field(description="Cursor of the next page; null on the last")
-
-
 class ImportListResponse(BaseModel):
     """Some imports, newest first."""
 
     imports: list[ImportSummary]
-    pagination: ImportPagination
+    pagination: NextPage
 
     @classmethod
     def of(cls, imports: Sequence[Import], after: Position | None) -> Self:
         """Show a page."""
         cursor = after.to_cursor() if after else None
-        return cls(
-            imports=[ImportSummary.of(each) for each in imports], pagination=ImportPagination(next_cursor=cursor)
-        )
+        return cls(imports=[ImportSummary.of(each) for each in imports], pagination=NextPage(next_cursor=cursor))
 
 
 class RowError(BaseModel):
@@ -226,7 +220,7 @@ class ErrorListResponse(BaseModel):
     """Rows with errors, in the order of the file."""
 
     errors: list[RowErrorsResponse]
-    pagination: ImportPagination
+    pagination: NextPage
 
     @classmethod
     def of(cls, rows: Sequence[RowErrors], after: int | None) -> Self:
@@ -238,4 +232,4 @@ class ErrorListResponse(BaseModel):
             for each in rows
         ]
         cursor = str(after) if after is not None else None
-        return cls(errors=shown, pagination=ImportPagination(next_cursor=cursor))
+        return cls(errors=shown, pagination=NextPage(next_cursor=cursor))
