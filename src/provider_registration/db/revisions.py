@@ -46,6 +46,7 @@ REVISIONS = (
     "032_statistics",
     "033_jobs",
     "034_imports",
+    "035_uncounted_events",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"
