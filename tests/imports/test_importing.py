@@ -105,6 +105,17 @@ async def test_failed_rows_can_be_corrected_and_sent_again_until_none_is_left(ru
     assert next(csv.reader(io.StringIO(again))) == rows[0]
 
 
+async def test_an_export_of_failed_rows_is_recorded_and_a_look_at_its_headers_is_not(send, admin, auditor):
+    path = f"/imports/{(await send(as_csv([a_row()]))).json()['import_id']}/failed.csv"
+    before = (await auditor.get("/audit?limit=1")).json()["events"][0]["id"]
+    looked = await admin.head(path)
+    assert (looked.status_code, looked.content) == (200, b"")
+    assert "attachment" in looked.headers["Content-Disposition"]
+    assert (await auditor.get("/audit?limit=1")).json()["events"][0]["id"] == before
+    await admin.get(path)
+    assert (await auditor.get("/audit?limit=1")).json()["events"][0]["type"] == "import.exported"
+
+
 async def test_the_same_file_again_adds_nothing_and_says_so(run, admin, errors_of):
     content = as_csv([a_row(), a_row()])
     assert (await run(content))["counts"]["registered"] == 2

@@ -44,6 +44,7 @@ from provider_registration.imports.schemas import (
 from provider_registration.imports.service import MAX_STORED, SUBJECT
 from provider_registration.jobs.errors import TooManyJobs
 from provider_registration.jobs.service import MAX_UNFINISHED
+from provider_registration.web.head_requests import HeadersOnly, no_parts
 from provider_registration.web.links import page_links
 from provider_registration.web.openapi import EXAMPLE_ID, header, link_header, links, refuses, request_body, success
 from provider_registration.web.pagination import Position
@@ -250,12 +251,14 @@ async def list_import_errors(
 )
 @refuses(ImportNotFound(EXAMPLE_ID))
 async def export_failed_rows(
-    import_id: ImportId, service: ImportServiceDep, log: AuditLogDep, user: AdminDep
+    import_id: ImportId, service: ImportServiceDep, log: AuditLogDep, user: AdminDep, headers_only: HeadersOnly
 ) -> Response:
     """The invalid rows as CSV, with what is wrong. Correct them and send the file again: other columns are ignored."""
     found = await service.get(import_id)
-    await log.record(AuditEvent(AuditType.IMPORT_EXPORTED, user.actor, Subject(SUBJECT, import_id)))
     headers = {"Content-Disposition": 'attachment; filename="failed.csv"'}
+    if headers_only:
+        return StreamingResponse(no_parts(), headers=headers, media_type=CSV)
+    await log.record(AuditEvent(AuditType.IMPORT_EXPORTED, user.actor, Subject(SUBJECT, import_id)))
     return StreamingResponse(failed_as_csv(found.columns, service.failed(import_id)), headers=headers, media_type=CSV)
 
 
