@@ -9,10 +9,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from provider_registration.audit.models import ActorKind
 from provider_registration.imports.limits import MAX_ROWS
 from provider_registration.imports.mapping import FIELDS
 from provider_registration.imports.models import Import, ImportState, RowErrors, RowOutcome
+from provider_registration.jobs.schemas import StaffActor
 from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, NextPage, Position
 from provider_registration.web.text import OpaqueText
@@ -117,16 +117,6 @@ class ErrorQuery(BaseModel):
     cursor: RowCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
 
 
-class ImportActor(BaseModel):
-    """Who sent a file."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    kind: ActorKind
-    id: UUID
-    name: str | None = Field(description="The e-mail address of a user, or the name of an API key")
-
-
 class ImportSummary(BaseModel):
     """An import in a list."""
 
@@ -140,7 +130,7 @@ class ImportSummary(BaseModel):
     dry_run: bool | None = Field(description="Whether the last start was a dry run; null before")
     notify: bool = Field(description="Whether companies got an e-mail, at the last start")
     job_id: UUID | None = Field(description="The job of the last start; `POST /jobs/{job_id}/cancel` cancels it")
-    created_by: ImportActor
+    created_by: StaffActor
     created_at: datetime = Field(description="UTC")
 
     @classmethod
@@ -181,7 +171,7 @@ def values_of(found: Import) -> dict[str, object]:
         "job_id": found.job_id,
         "done": found.done,
         "counts": found.counts,
-        "created_by": ImportActor.model_validate(found.actor),
+        "created_by": StaffActor.model_validate(found.actor),
         "created_at": found.created_at,
     }
 

@@ -180,8 +180,7 @@ RELEASE_JOB = text("""
     WHERE jobs.id = seen.id AND claim_id = :claim_id
 """)
 
-# For the metrics: unfinished jobs by state, and for how long the one that waits longest has not been worked on though
-# it was due.
+# For the metrics: unfinished jobs by state, and the longest time since an item of one of them was started.
 SUMMARISE = text("""
     SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
            count(*) FILTER (WHERE state <> 'queued') AS running,

@@ -178,7 +178,8 @@ WEBHOOK_FAILING_SECONDS = Gauge(
 )
 JOB_ITEMS = Counter(
     "provider_service_job_items",
-    "Attempts at items of jobs, by kind and outcome: approved, rejected, failed, put_off (tried again later).",
+    "Attempts at items of jobs, by kind and outcome: approved, rejected, checked, imported, failed, "
+    "put_off (tried again later).",
     ["kind", "outcome"],
 )
 JOBS_UNFINISHED = Gauge(
