@@ -90,7 +90,7 @@ async def decide_candidates(
     the finished job if that takes no longer.
     """
     key = key_of_staff(sent, request, user, fingerprint=fingerprint_of(decisions))
-    job_id = await service.start(decisions.to_order(uuid4()), actor=user.actor, key=key)
+    job_id = await service.start(decisions.to_bulk_decision(uuid4()), actor=user.actor, key=key)
     stopping: asyncio.Event = request.scope["state"][STOPPING]
     job = await jobs.wait(job_id, wait or 0, stopping)
     headers = {"Location": job_url(request, job_id)} | replayed_header(key.is_replay)

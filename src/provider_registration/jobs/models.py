@@ -162,4 +162,4 @@ class Result:
 # Works on one item and returns its result. It may be called again for an item that it has done before: then it returns
 # the same result. It raises TryLater or an UnavailableError if the item cannot be done now; the code of another
 # ServiceError is the result.
-Kind = Callable[[ClaimedJob, Item], Awaitable[Result]]
+WorkOnItem = Callable[[ClaimedJob, Item], Awaitable[Result]]

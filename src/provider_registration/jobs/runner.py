@@ -18,7 +18,7 @@ from provider_registration.errors import ServiceError, UnavailableError
 from provider_registration.failpoints import reach
 from provider_registration.jobs import queries
 from provider_registration.jobs.errors import TryLater
-from provider_registration.jobs.models import CancelReason, ClaimedJob, Item, Kind, Result
+from provider_registration.jobs.models import CancelReason, ClaimedJob, Item, Result, WorkOnItem
 from provider_registration.jobs.service import SUBJECT, JobService
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import JOB_ITEMS
@@ -52,7 +52,7 @@ class JobRunner:
         self,
         database: Database,
         jobs: JobService,
-        kinds: Mapping[str, Kind],
+        kinds: Mapping[str, WorkOnItem],
         *,
         may_act: Callable[[Actor], Awaitable[bool]],
         lease_seconds: float = LEASE_SECONDS,
@@ -126,10 +126,10 @@ class JobRunner:
 class _Turn:
     """Work on one job, until nothing is left, it was cancelled, or others wait."""
 
-    def __init__(self, database: Database, job: ClaimedJob, kind: Kind, lease_seconds: float) -> None:
+    def __init__(self, database: Database, job: ClaimedJob, work: WorkOnItem, lease_seconds: float) -> None:
         self._database = database
         self._job = job
-        self._kind = kind
+        self._work = work
         self._lease_seconds = lease_seconds
         self._keys = {"job_id": job.job_id, "claim_id": job.claim_id}
         self._running: set[asyncio.Task[bool]] = set()
@@ -221,7 +221,7 @@ class _Turn:
         if item.attempts > MAX_STARTS:
             return Result.failed(UNEXPECTED)
         try:
-            return await self._kind(self._job, item)
+            return await self._work(self._job, item)
         except UnavailableError as error:
             raise TryLater(error.code, retry_after=error.retry_after or 0.0) from error
         except ServiceError as error:
