@@ -134,7 +134,7 @@ async def test_the_service_says_that_it_keeps_all_events_while_the_owner_allows_
         await owner.execute(KEEP, 30)
     await owner.execute(statement)
     database = Database(DatabaseSettings(_env_file=None, database_url=serving).database_url, pool_size=1)
-    pruning_task = asyncio.create_task(pruning.keep_pruning(database, days=30))
+    pruning_task = asyncio.create_task(pruning.keep_pruning_events(database, days=30))
     async with asyncio.timeout(30):
         while not any("old events are kept" in record.getMessage() for record in caplog.records):
             await asyncio.sleep(0.05)
@@ -349,7 +349,7 @@ async def test_the_service_removes_old_events_batch_by_batch(owner, company, ser
     before = EVENTS_PRUNED._value.get()
     database = Database(DatabaseSettings(_env_file=None, database_url=serving).database_url, pool_size=1, time_limit=5)
 
-    task = asyncio.create_task(pruning.keep_pruning(database, days=30))
+    task = asyncio.create_task(pruning.keep_pruning_events(database, days=30))
     async with asyncio.timeout(20):
         while await ages(owner, company) != [3, 3, 10, 10]:
             await asyncio.sleep(0.05)

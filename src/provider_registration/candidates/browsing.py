@@ -1,4 +1,4 @@
-"""Reads candidates for the console."""
+"""Reads candidates for the console, exports and jobs."""
 
 from __future__ import annotations
 

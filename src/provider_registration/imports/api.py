@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -12,12 +13,11 @@ from provider_registration.audit.dependencies import AuditLogDep
 from provider_registration.audit.models import AuditEvent, AuditType, Subject
 from provider_registration.auth.dependencies import AdminDep
 from provider_registration.idempotency.dependencies import (
-    REPLAYED,
     REPLAYED_HEADER,
     IdempotencyKey,
     key_of_staff,
+    replayed_header,
 )
-from provider_registration.idempotency.models import Key
 from provider_registration.imports.dependencies import CSV, FileContent, ImportId, ImportServiceDep, StartBody
 from provider_registration.imports.errors import (
     FileUnreadable,
@@ -42,6 +42,7 @@ from provider_registration.imports.schemas import (
     StartRequest,
 )
 from provider_registration.imports.service import MAX_STORED, SUBJECT
+from provider_registration.jobs.api import job_url
 from provider_registration.jobs.errors import TooManyJobs
 from provider_registration.jobs.service import MAX_UNFINISHED
 from provider_registration.web.head_requests import HeadersOnly, no_parts
@@ -102,16 +103,9 @@ async def add_import(
     Its encoding and separator are found, and its columns guessed from the headings. Of a workbook, the first visible
     sheet is read.
     """
-    keys: list[Key] = []
-
-    def key_of(fingerprint: str) -> Key:
-        keys.append(key_of_staff(sent or "", request, user, fingerprint=fingerprint))
-        return keys[0]
-
-    import_id = await service.add(content, actor=user.actor, key_of=key_of if sent else None)
-    headers = {"Location": f"{request.scope.get('root_path', '')}{IMPORTS}/{import_id}"}
-    if any(key.is_replay for key in keys):
-        headers[REPLAYED] = "true"
+    key_of = partial(key_of_staff, sent, request, user) if sent else None
+    import_id, is_replay = await service.add(content, actor=user.actor, key_of=key_of)
+    headers = {"Location": f"{request.scope.get('root_path', '')}{IMPORTS}/{import_id}"} | replayed_header(is_replay)
     found = await service.get(import_id)
     return json_response(ImportResponse.of(found).model_dump_json(), HTTPStatus.CREATED, headers)
 
@@ -206,7 +200,7 @@ async def start_import(
     job_id = await service.start(
         import_id, actor=user.actor, is_dry=body.dry_run, notify=body.notify, mapping=body.mapping
     )
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/jobs/{job_id}"
+    response.headers["Location"] = job_url(request, job_id)
     return ImportResponse.of(await service.get(import_id))
 
 
