@@ -47,7 +47,7 @@ APPLIED_HEADER = {
 NEXT = links("get_job", "cancel_job", parameters=THIS_JOB)
 HEADERS = LOCATION | APPLIED_HEADER | REPLAYED_HEADER
 ENDED = success(200, "The job has ended", EXAMPLE_RESULTS, HEADERS, NEXT)
-CREATED = success(202, "The job was created, and goes on if you disconnect", EXAMPLE_QUEUED, HEADERS, NEXT)
+CREATED = success(202, "The job was created, and continues if you disconnect", EXAMPLE_QUEUED, HEADERS, NEXT)
 TWO = [{"candidate_id": each["candidate_id"], "version": 1} for each in EXAMPLE_RESULTS["results"]]
 
 

@@ -51,7 +51,7 @@ class Deciding:
             ServiceError: as `ApprovalService.approve`.
         """
         candidate_id = _candidate_of(item)
-        if seconds := self._approvals.billing_pause:  # before it is requested, and recorded, for nothing
+        if seconds := self._approvals.billing_pause:  # before a request is recorded that cannot succeed now
             raise TryLater(PAUSED, retry_after=seconds)
         try:
             await self._approvals.approve(

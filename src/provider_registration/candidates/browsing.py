@@ -57,7 +57,7 @@ class BrowsingService:
     async def versions(self, selection: Selection, *, after: Place | None = None) -> Versions:
         """The IDs and versions of at most MAX_PAGE candidates of a selection, after a place; `next` has the others.
 
-        By relevance, if more match than are ranked, the newest first: go on with the order of `next`.
+        By relevance, if more match than are ranked, the newest first: continue with the order of `next`.
         """
         if after is not None:
             selection = replace(selection, order=after.order)

@@ -62,7 +62,7 @@ FILTERS = {
     "capacity_max": "capacity_tons_per_day <= :capacity_max",
     "trucks_min": "truck_count >= :trucks_min",
     "trucks_max": "truck_count <= :trucks_max",
-    # Whoever asked for the approval, or rejected it; known while the event is kept.
+    # The user or API key that requested the approval, or rejected; known while the event is kept.
     "decided_by": """id IN (
         SELECT candidate_id FROM candidate_events
         WHERE actor_id = :decided_by AND type IN ('candidate.approved', 'candidate.rejected')

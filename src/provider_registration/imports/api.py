@@ -142,7 +142,7 @@ async def list_imports(
     summary="Read an import",
     responses=success(
         200,
-        "The import, and what became of its rows",
+        "The import, and the outcomes of its rows",
         EXAMPLE_IMPORT,
         links=links("start_import", "list_import_errors", parameters=THIS_IMPORT),
     ),

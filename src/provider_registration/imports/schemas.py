@@ -140,7 +140,7 @@ class ImportSummary(BaseModel):
 
 
 class ImportResponse(ImportSummary):
-    """An import: its columns, and what became of its rows."""
+    """An import: its columns, and the outcomes of its rows."""
 
     details: dict[str, str] = Field(
         description="How the file was read: its `encoding` and `separator`, or the `sheet` of a workbook"

@@ -1,4 +1,4 @@
-"""Stores files as rows, starts their imports, and shows what became of them."""
+"""Stores files as rows, starts their imports, and shows their progress."""
 
 from __future__ import annotations
 

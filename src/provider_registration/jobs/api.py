@@ -73,7 +73,7 @@ async def list_jobs(
     response_model_exclude_unset=True,
     responses=success(
         200,
-        "The job and its results, in the order asked",
+        "The job and its results, in the order of the request",
         EXAMPLE_RESULTS,
         link_header(JOB.format(job_id=EXAMPLE_RESULTS["job_id"])),
         links("cancel_job", parameters=THIS_JOB)

@@ -33,7 +33,7 @@ class JobState(StrEnum):
 
 
 class CancelReason(StrEnum):
-    """Why a job was cancelled: someone asked for it, or who posted it may not do this any more."""
+    """Why a job was cancelled: an admin did it, or the user or API key that posted it may no longer do this."""
 
     ASKED = "asked"
     ACTOR_NOT_ALLOWED = "actor_not_allowed"

@@ -67,7 +67,7 @@ class JobRunner:
         self._is_stopping = False
 
     async def run(self) -> None:
-        """Look for due jobs until cancelled, at once when this process creates one or has a place free again."""
+        """Look for due jobs until cancelled, at once when this process creates one or can start another."""
         while True:
             try:
                 while len(self._turns) < JOBS_AT_ONCE and not self._is_stopping and await self._start_turn():
@@ -186,7 +186,7 @@ class _Turn:
                     self._is_ours &= await session.scalar(queries.EXTEND_LEASE, parameters) is not None
 
     async def _cancel(self) -> None:
-        """Start no further item: who posted the job may not decide any more."""
+        """Start no further item: the user or API key that posted the job may no longer decide."""
         parameters = {"job_id": self._job.job_id, "reason": str(CancelReason.ACTOR_NOT_ALLOWED)}
         async with self._database.transaction() as session:
             if await session.scalar(queries.CANCEL_JOB, parameters):
@@ -238,7 +238,7 @@ class _Turn:
         return await self._store(queries.PUT_OFF_ITEM, {"number": item.number, "wait_seconds": seconds})
 
     async def _store(self, statement: TextClause, parameters: dict[str, object]) -> bool:
-        """Store what became of an item, even if the database does not respond for a while; whether it is stored.
+        """Store the outcome of an item, even if the database does not respond for a while; whether it is stored.
 
         It is not if another process has taken the job over.
         """

@@ -139,7 +139,7 @@ class JobResult(BaseModel):
 
 
 class JobResultsResponse(JobResponse):
-    """A job, its progress and results, in the order asked."""
+    """A job, its progress and results, in the order of the request."""
 
     results: list[JobResult]
     pagination: NextPage

@@ -17,7 +17,7 @@ from provider_registration.statistics import queries
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 2.0  # between checks; what is not counted yet is counted by whoever reads
+SECONDS = 2.0  # between checks; readers add what is not counted yet
 BATCH = 1000  # events in one transaction, at most
 GROWTH = 20  # events more after each transaction, if a batch was too large for the time limit
 

@@ -196,6 +196,6 @@ def _described(page: Page[Any]) -> dict[str, Any]:
 
 
 class NextPage(BaseModel):
-    """Where a list without totals goes on."""
+    """The next page of a list without totals."""
 
     next_cursor: str | None = Field(description="Cursor of the next page; null on the last")
