@@ -19,9 +19,9 @@ from provider_registration.idempotency.dependencies import (
     replayed_header,
 )
 from provider_registration.idempotency.models import fingerprint_of
-from provider_registration.jobs.api import THIS_JOB, job_url
 from provider_registration.jobs.dependencies import JobServiceDep
 from provider_registration.jobs.errors import TooManyJobs
+from provider_registration.jobs.links import THIS_JOB, job_url
 from provider_registration.jobs.schemas import (
     EXAMPLE_QUEUED,
     EXAMPLE_RESULTS,

@@ -42,8 +42,8 @@ from provider_registration.imports.schemas import (
     StartRequest,
 )
 from provider_registration.imports.service import MAX_STORED, SUBJECT
-from provider_registration.jobs.api import job_url
 from provider_registration.jobs.errors import TooManyJobs
+from provider_registration.jobs.links import THIS_JOB, job_url
 from provider_registration.jobs.service import MAX_UNFINISHED
 from provider_registration.web.head_requests import HeadersOnly, no_parts
 from provider_registration.web.links import page_links
@@ -162,8 +162,7 @@ async def get_import(import_id: ImportId, service: ImportServiceDep, _user: Admi
         "A job checks or registers the rows",
         EXAMPLE_STARTED,
         header("Location", "The path of the job"),
-        links("get_import", parameters=THIS_IMPORT)
-        | links("get_job", "cancel_job", parameters={"job_id": "$response.body#/job_id"}),
+        links("get_import", parameters=THIS_IMPORT) | links("get_job", "cancel_job", parameters=THIS_JOB),
     ),
     openapi_extra=request_body(
         (
