@@ -855,8 +855,9 @@ AS $function$
     DECLARE
         kept_days integer := (SELECT greatest(minimum_days, least(days, 36500)) FROM event_retention);
         kept_since timestamptz := now() - make_interval(days => kept_days);
-        unpublished bigint := (
-            SELECT min(position) FROM broker_positions WHERE used_at > now() - interval '7 days'
+        needed_after bigint := least(
+            (SELECT min(position) FROM broker_positions WHERE used_at > now() - interval '7 days'),
+            (SELECT position FROM statistics_progress)
         );
         old bigint[];
         deleted bigint;
@@ -881,7 +882,7 @@ AS $function$
                   SELECT FROM deliveries WHERE event_id = event.id AND state IN ('pending', 'delivering')
               )
               AND NOT EXISTS (
-                  SELECT FROM event_positions WHERE event_id = event.id AND position > unpublished
+                  SELECT FROM event_positions WHERE event_id = event.id AND position > needed_after
               )
             ORDER BY at, id
             LIMIT batch
@@ -1038,4 +1039,4 @@ INSERT INTO event_dispatcher (last_position) VALUES (0);
 INSERT INTO statistics_progress (position, is_ready) VALUES (0, true);
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('035_unfinished_approval');
+INSERT INTO alembic_version VALUES ('036_unfinished_approval');

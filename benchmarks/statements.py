@@ -64,7 +64,7 @@ def page(
 ) -> tuple[TextClause, dict[str, Any]]:
     """One page, from the beginning or from a cursor's place."""
     filters = {name for name, value in {"status": status, "product": product}.items() if value is not None}
-    statement = list_statement(("all", "records"), frozenset(filters), (), Order.NEWEST, "counts", has_place=True)
+    statement = list_statement(("all", "records"), frozenset(filters), (), Order.NEWEST, "counts", has_position=True)
     after = {"after": place[0], "after_id": place[1]} if place else FIRST_PLACE
     return statement, {**after, "status": status, "product": product, "limit": PAGE, "offset": 0}
 

@@ -66,10 +66,10 @@ from provider_registration.statistics.api import router as statistics_router
 from provider_registration.web.body import MAX_BODY_BYTES, BodyLimit
 from provider_registration.web.cross_origin import CrossOrigin
 from provider_registration.web.docs import router as docs_router
-from provider_registration.web.document import install_document
 from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import problems
+from provider_registration.web.openapi_document import install_document
 from provider_registration.web.paths import PublicUrl, route_path
 from provider_registration.web.rate_limit_middleware import UNLIMITED_PATHS, RateLimitMiddleware, network_of_client
 from provider_registration.web.rate_limits import RateLimits

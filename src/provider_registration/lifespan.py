@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from provider_registration import __commit__, __version__
-from provider_registration.activity.pruning import keep_pruning
+from provider_registration.activity.pruning import keep_pruning_events
 from provider_registration.activity.service import ActivityService
 from provider_registration.api_keys.service import ApiKeyService
 from provider_registration.approvals.service import ApprovalService
@@ -24,12 +24,12 @@ from provider_registration.auth.tokens import TokenSigner
 from provider_registration.billing.systems import open_billing
 from provider_registration.bulk.deciding import Deciding
 from provider_registration.bulk.service import BulkService
-from provider_registration.candidates.filling import keep_filled
+from provider_registration.candidates.filling import keep_search_texts_filled
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
 from provider_registration.db.reading import Reader
 from provider_registration.deliveries.service import DeliveryService
-from provider_registration.deliveries.upkeep import keep_up
+from provider_registration.deliveries.upkeep import keep_deliveries_up
 from provider_registration.email_addresses import keep_canonical
 from provider_registration.events.dispatcher import Dispatcher, keep_dispatching
 from provider_registration.events.feed import Feed
@@ -37,13 +37,13 @@ from provider_registration.events.service import EventService
 from provider_registration.events.stream import EventStreams
 from provider_registration.graphql_api.side_loop import SideLoop
 from provider_registration.health.readiness import Readiness
-from provider_registration.idempotency.upkeep import keep_pruned
+from provider_registration.idempotency.upkeep import keep_deleting_answers
 from provider_registration.imports.registering import Registering
 from provider_registration.imports.service import ImportService
-from provider_registration.imports.upkeep import keep_deleting
+from provider_registration.imports.upkeep import keep_deleting_imports
 from provider_registration.jobs.runner import JobRunner
 from provider_registration.jobs.service import JobService
-from provider_registration.jobs.upkeep import keep_up as keep_jobs_up
+from provider_registration.jobs.upkeep import keep_jobs_up
 from provider_registration.notifications.opening import open_notifications, subscriptions_of
 from provider_registration.notifications.sender import keep_mailing
 from provider_registration.observability.metrics import BUILD_INFO, UP
@@ -122,7 +122,7 @@ async def lifespan(
             asyncio.create_task(keep_canonical(database)),
             asyncio.create_task(revocations.run()),
             asyncio.create_task(keys.run()),
-            asyncio.create_task(keep_filled(database)),
+            asyncio.create_task(keep_search_texts_filled(database)),
             asyncio.create_task(keep_keys_filled(database)),
             asyncio.create_task(streams.run()),
         ]
@@ -131,12 +131,14 @@ async def lifespan(
                 asyncio.create_task(
                     keep_dispatching(Dispatcher(database, [*subscriptions_of(settings), *webhooks.subscriptions]))
                 ),
-                asyncio.create_task(keep_pruned(database)),
-                asyncio.create_task(keep_up(deliveries, settings.retention_deliveries_days)),
+                asyncio.create_task(keep_deleting_answers(database)),
+                asyncio.create_task(keep_deliveries_up(deliveries, settings.retention_deliveries_days)),
                 asyncio.create_task(keep_counting(database)),
             ]
             if settings.retention_events_days:
-                background.append(asyncio.create_task(keep_pruning(database, days=settings.retention_events_days)))
+                background.append(
+                    asyncio.create_task(keep_pruning_events(database, days=settings.retention_events_days))
+                )
             if notifications:
                 background.append(asyncio.create_task(keep_mailing(notifications)))
         if publish:
@@ -153,7 +155,7 @@ async def lifespan(
             background += [
                 asyncio.create_task(runner.run()),
                 asyncio.create_task(keep_jobs_up(jobs, settings.retention_jobs_days)),
-                asyncio.create_task(keep_deleting(imports)),
+                asyncio.create_task(keep_deleting_imports(imports)),
             ]
             ends.append(asyncio.create_task(runner.stop(stopping)))
         UP.set(1)

@@ -15,6 +15,7 @@ from provider_registration.events.dispatcher import Dispatcher
 from provider_registration.events.feed import Feed
 from provider_registration.observability.metrics import EVENTS_PRUNED
 from provider_registration.settings import DatabaseSettings
+from provider_registration.statistics.counting import Counter
 
 ADD_COMPANY = """
     INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
@@ -70,7 +71,19 @@ def dispatch(own_database):
 
 
 @pytest.fixture
-async def company(owner, dispatch):
+def count(own_database):
+    """Count every event that has a position in the statistics."""
+    counter = Counter(own_database)
+
+    async def count():
+        while await counter.count():
+            pass
+
+    return count
+
+
+@pytest.fixture
+async def company(owner, dispatch, count):
     """A company with events of DAYS in both logs, the oldest with details."""
     company = await owner.fetchval(ADD_COMPANY, f"{uuid4().hex}@example.com")
     for days in DAYS:
@@ -78,6 +91,7 @@ async def company(owner, dispatch):
         await owner.execute(ADD_AUDIT_EVENT, days)
     await owner.execute("INSERT INTO candidate_event_details VALUES ($1, $2, '{}')", event, company)
     await dispatch()
+    await count()
     return company
 
 
@@ -120,7 +134,7 @@ async def test_the_service_says_that_it_keeps_all_events_while_the_owner_allows_
         await owner.execute(KEEP, 30)
     await owner.execute(statement)
     database = Database(DatabaseSettings(_env_file=None, database_url=serving).database_url, pool_size=1)
-    pruning_task = asyncio.create_task(pruning.keep_pruning(database, days=30))
+    pruning_task = asyncio.create_task(pruning.keep_pruning_events(database, days=30))
     async with asyncio.timeout(30):
         while not any("old events are kept" in record.getMessage() for record in caplog.records):
             await asyncio.sleep(0.05)
@@ -204,6 +218,19 @@ async def test_what_the_broker_does_not_have_yet_stays_while_somebody_publishes(
 
     left = await owner.fetchval("SELECT array_agg(position ORDER BY position) FROM event_positions WHERE position > 1")
     assert left == ([4, 5] if stays else None)
+
+
+async def test_what_the_statistics_have_not_counted_yet_stays(owner, company, as_service, dispatch, count):
+    await owner.execute(KEEP, 1)
+    await owner.execute(ADD_EVENT, company, "candidate.approval_linked", 100, '{"n": 2}')
+    await dispatch()
+
+    await as_service.fetchval(CALL, 1, 1000)
+    assert [row[0] for row in await owner.fetch(LEFT, company)] == ["candidate.approval_linked"]
+
+    await count()
+    await as_service.fetchval(CALL, 1, 1000)
+    assert await owner.fetch(LEFT, company) == []
 
 
 async def test_the_feed_says_where_it_begins_and_sequences_go_on(owner, company, as_service, dispatch):
@@ -322,12 +349,13 @@ async def test_the_service_removes_old_events_batch_by_batch(owner, company, ser
     before = EVENTS_PRUNED._value.get()
     database = Database(DatabaseSettings(_env_file=None, database_url=serving).database_url, pool_size=1, time_limit=5)
 
-    task = asyncio.create_task(pruning.keep_pruning(database, days=30))
+    task = asyncio.create_task(pruning.keep_pruning_events(database, days=30))
     async with asyncio.timeout(20):
-        while await ages(owner, company) != [3, 3, 10, 10]:
+        while EVENTS_PRUNED._value.get() < before + 4:  # it is counted after the commit
             await asyncio.sleep(0.05)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await database.close()
 
     assert EVENTS_PRUNED._value.get() == before + 4
+    assert await ages(owner, company) == [3, 3, 10, 10]

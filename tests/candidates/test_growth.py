@@ -70,7 +70,7 @@ async def all_blocks(connection, rows):
             for product in (None, "apples", "mangoes"):
                 asked = {**parameters, "status": status, "product": product}
                 filters = frozenset(name for name in ("status", "product") if asked[name])
-                statement = list_statement(("all", "records"), filters, (), Order.NEWEST, "counts", has_place=True)
+                statement = list_statement(("all", "records"), filters, (), Order.NEWEST, "counts", has_position=True)
                 found[place, status, product] = await blocks(connection, statement, **asked)
     return found
 

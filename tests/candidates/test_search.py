@@ -12,7 +12,7 @@ import pytest
 from provider_registration.candidates import filling, queries
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company, Product
-from provider_registration.candidates.filling import fill_search_texts, keep_filled
+from provider_registration.candidates.filling import fill_search_texts, keep_search_texts_filled
 from provider_registration.candidates.search_text import query_patterns, search_text
 from provider_registration.candidates.selection import Selection
 from provider_registration.candidates.service import CandidateService
@@ -293,7 +293,7 @@ async def test_the_background_task_fills_every_batch_and_goes_on_after_an_error(
         await connection.fetchval(AS_OLDER_RELEASE, f"Obst {n}", f"info@many-{n}.example", None, None) for n in range(5)
     ]
 
-    task = asyncio.create_task(keep_filled(database))
+    task = asyncio.create_task(keep_search_texts_filled(database))
 
     async with asyncio.timeout(30):
         while await connection.fetchval("SELECT count(search_text) FROM candidates") < len(companies):

@@ -14,7 +14,7 @@ from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Product
 from provider_registration.candidates.models import Status
 from provider_registration.candidates.search_text import search_text
-from provider_registration.candidates.selection import FILTERS, Order, Place, Selection
+from provider_registration.candidates.selection import FILTERS, ListPosition, Order, Selection
 from provider_registration.console.candidates import CandidatesQuery
 from provider_registration.db.database import Database
 from provider_registration.similar.filling import fill_keys
@@ -172,14 +172,23 @@ async def frozen(browsing, selection):
             return found
 
 
+@pytest.fixture
+def count_to(monkeypatch):
+    """Changes how many rows are counted; statements have that number in their text."""
+
+    def count_to(most):
+        monkeypatch.setattr(list_queries, "MAX_TOTAL", most)
+        monkeypatch.setattr(search, "MAX_TOTAL", most)
+        list_queries.list_statement.cache_clear()
+
+    yield count_to
+    list_queries.list_statement.cache_clear()
+
+
 @pytest.mark.parametrize("most", [10_000, 10])
 @pytest.mark.parametrize("seed", range(2))
-async def test_api_console_export_and_jobs_find_what_a_plain_loop_finds(
-    viewer, browsing, rows, monkeypatch, seed, most
-):
-    monkeypatch.setattr(list_queries, "MAX_TOTAL", most)
-    monkeypatch.setattr(search, "MAX_TOTAL", most)
-    list_queries.list_statement.cache_clear()
+async def test_api_console_export_and_jobs_find_what_a_plain_loop_finds(viewer, browsing, rows, count_to, seed, most):
+    count_to(most)
     for selection in some_selections(rows, 20, seed):
         expected = [row["id"] for row in matching(rows, selection)]
 
@@ -193,7 +202,6 @@ async def test_api_console_export_and_jobs_find_what_a_plain_loop_finds(
         if most > len(rows):
             assert pagination["total"] == len(expected), selection
             assert "total_is_exact" not in pagination
-    list_queries.list_statement.cache_clear()
 
 
 async def test_a_filter_alone_and_without_matches(viewer, browsing, rows):
@@ -218,11 +226,8 @@ async def test_every_order_is_that_of_its_column(viewer, rows, order):
         assert values == sorted(values, reverse=order.startswith("-"))
 
 
-async def test_a_free_filter_counts_to_ten_thousand(viewer, rows, monkeypatch):
-    monkeypatch.setattr(search, "MAX_TOTAL", 10)
-    monkeypatch.setattr(list_queries, "MAX_TOTAL", 10)
-    monkeypatch.setattr("provider_registration.candidates.api.MAX_TOTAL", 10)
-    list_queries.list_statement.cache_clear()
+async def test_a_free_filter_counts_to_ten_thousand(viewer, rows, count_to):
+    count_to(10)
 
     pagination = (await viewer.get(CANDIDATES, params={"trucks_min": 1, "limit": 5})).json()["pagination"]
     few = (await viewer.get(CANDIDATES, params={"q": rows[0]["contact_email"]})).json()["pagination"]
@@ -230,7 +235,6 @@ async def test_a_free_filter_counts_to_ten_thousand(viewer, rows, monkeypatch):
     assert pagination.items() >= {"total": 10, "total_is_exact": False, "total_pages": None}.items()
     assert pagination["next_cursor"]
     assert few.items() >= {"total": 1, "total_pages": 1, "next_cursor": None}.items()
-    list_queries.list_statement.cache_clear()
 
 
 async def test_the_total_without_free_filters_is_as_before(viewer, rows):
@@ -277,23 +281,22 @@ async def test_what_is_no_filter_order_or_cursor_is_refused(viewer, parameters):
 
 
 @pytest.mark.parametrize(
-    "place",
+    "position",
     [
-        Place(Order.NEWEST, BEGUN, uuid4()),
-        Place(Order.OLDEST, BEGUN, uuid4()),
-        Place(Order.LAST_CHANGED, BEGUN, uuid4()),
-        Place(Order.LARGEST, 2**31 - 1, uuid4()),
-        Place(Order.FIRST_NAME, "Ромашка " * 31, uuid4()),
-        Place(Order.RELEVANCE, 50, UUID(int=0)),
+        ListPosition(Order.NEWEST, BEGUN, uuid4()),
+        ListPosition(Order.OLDEST, BEGUN, uuid4()),
+        ListPosition(Order.LAST_CHANGED, BEGUN, uuid4()),
+        ListPosition(Order.LARGEST, 2**31 - 1, uuid4()),
+        ListPosition(Order.FIRST_NAME, "Ромашка " * 31, uuid4()),
+        ListPosition(Order.RELEVANCE, 50, UUID(int=0)),
     ],
 )
-def test_a_place_is_decoded_from_its_cursor(place):
-    assert Place.from_cursor(place.to_cursor()) == place
+def test_a_position_is_decoded_from_its_cursor(position):
+    assert ListPosition.from_cursor(position.to_cursor()) == position
 
 
 async def test_the_list_by_relevance_has_the_best_two_hundred(viewer, browsing, rows, monkeypatch):
     monkeypatch.setattr(search, "MAX_RELEVANT", 10)
-    monkeypatch.setattr("provider_registration.candidates.api.MAX_RELEVANT", 10)
     selection = Selection(words="example", order=Order.RELEVANCE)
 
     body = (await viewer.get(CANDIDATES, params={"q": "example", "limit": 4})).json()

@@ -171,7 +171,12 @@ async def test_all_that_match_are_decided_in_a_job_of_its_own(admin, auditor, re
     assert later["company_name"] not in page.text
     listed = text_of(await auditor.open("/admin/jobs"))
     assert f"Reject 7 candidates Done 7 of 7 {admin.email}" in listed
+    exports = "SELECT count(*) FROM audit_events WHERE type = 'candidates.exported'"
+    before = await database.fetchval(exports)
+    assert (await auditor.ask("HEAD", f"{page.url.path}/results.csv")).status_code == 200
+    assert await database.fetchval(exports) == before
     results = rows_of(await auditor.open(f"{page.url.path}/results.csv"))
+    assert await database.fetchval(exports) == before + 1
     assert [(row["company_name"], row["status"]) for row in results] == [
         (one["company_name"], "rejected") for one in candidates
     ]

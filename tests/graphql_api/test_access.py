@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from provider_registration import settings as settings_module
 from provider_registration.app import create_app
-from provider_registration.graphql_api import answers, executing
+from provider_registration.graphql_api import executing, responses
 from provider_registration.graphql_api.executing import GraphQLExecutor
 from provider_registration.graphql_api.fields import make_schema
 from tests.console.conftest import Person
@@ -177,7 +177,7 @@ async def test_an_unexpected_error_shows_nothing_of_the_inside(make_graphql, cap
     answer = await graphql.execute(request, SimpleNamespace(may_audit=False, credential_id=uuid4()))
     assert '"code":"internal-error"' in answer
     assert "hunter2" not in answer
-    assert answers.__name__ in [record.name for record in caplog.records]
+    assert responses.__name__ in [record.name for record in caplog.records]
 
 
 async def test_other_requests_are_served_while_a_large_document_is_executed(make_graphql):

@@ -105,6 +105,17 @@ async def test_failed_rows_can_be_corrected_and_sent_again_until_none_is_left(ru
     assert next(csv.reader(io.StringIO(again))) == rows[0]
 
 
+async def test_an_export_of_failed_rows_is_recorded_and_a_look_at_its_headers_is_not(send, admin, auditor):
+    path = f"/imports/{(await send(as_csv([a_row()]))).json()['import_id']}/failed.csv"
+    before = (await auditor.get("/audit?limit=1")).json()["events"][0]["id"]
+    looked = await admin.head(path)
+    assert (looked.status_code, looked.content) == (200, b"")
+    assert "attachment" in looked.headers["Content-Disposition"]
+    assert (await auditor.get("/audit?limit=1")).json()["events"][0]["id"] == before
+    await admin.get(path)
+    assert (await auditor.get("/audit?limit=1")).json()["events"][0]["type"] == "import.exported"
+
+
 async def test_the_same_file_again_adds_nothing_and_says_so(run, admin, errors_of):
     content = as_csv([a_row(), a_row()])
     assert (await run(content))["counts"]["registered"] == 2
@@ -207,3 +218,28 @@ async def test_a_repeated_request_with_its_key_returns_the_same_import(send, adm
     assert other.json()["type"].endswith("idempotency-key-reused")
     listed = (await admin.get("/imports?limit=1")).json()["imports"]
     assert [each["import_id"] for each in listed] == [first.json()["import_id"]]
+
+
+@pytest.mark.parametrize("what", ["imports", "errors"])
+async def test_lists_can_be_followed_by_link(send, ended, admin, what):
+    if what == "imports":
+        for _ in range(3):
+            await send(as_csv([a_row()]))
+        path = "/imports"
+    else:
+        import_id = (await send(as_csv([a_row(truck_count=0) for _ in range(3)]))).json()["import_id"]
+        await admin.post(f"/imports/{import_id}/start", json={"dry_run": True})
+        await ended(import_id)
+        path = f"/imports/{import_id}/errors"
+    whole = (await admin.get(f"{path}?limit=100")).json()[what]
+    assert len(whole) >= 3
+
+    seen, link = [], f"{path}?limit=2"
+    while link and len(seen) <= len(whole):
+        page = await admin.get(link)
+        seen += page.json()[what]
+        assert page.links["first"]["url"] == f"{path}?limit=2"
+        link = page.links.get("next", {}).get("url")
+        assert bool(link) == bool(page.json()["pagination"]["next_cursor"])
+
+    assert seen == whole

@@ -150,14 +150,14 @@ async def test_a_service_that_is_lost_meanwhile_leaves_the_import_running(run, f
     async def respond(request):
         if request.method == "GET":
             return JSONResponse("no problem document", 502)
-        return JSONResponse({"import_id": "7", "rows": 1, "mapping": {}}, 202)
+        return JSONResponse({"import_id": "import-7", "rows": 1, "mapping": {}}, 202)
 
     routes = [Route("/imports{rest:path}", respond, methods=["GET", "POST"])]
     async with serve_in_background(Starlette(routes=routes)) as url:
         result = await run(file(b"Company"), PROVIDER_REGISTRATION_URL=url)
 
     assert result.exit_code == 3
-    assert "The import 7 goes on" in result.stderr
+    assert "import-7" in result.stderr  # which the operator needs to look at it
 
 
 @pytest.mark.usefixtures("_patient")

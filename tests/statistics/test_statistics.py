@@ -15,8 +15,9 @@ from provider_registration import failpoints
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.events.dispatcher import Dispatcher
+from provider_registration.observability.metrics import OLDEST_UNCOUNTED_SECONDS
 from provider_registration.settings import DatabaseSettings
-from provider_registration.statistics import service
+from provider_registration.statistics import queries, service
 from provider_registration.statistics.counting import Counter
 from provider_registration.statistics.models import Grouping, Interval, Period
 from provider_registration.statistics.service import StatisticsService
@@ -134,6 +135,33 @@ async def test_a_process_that_dies_while_it_counts_counts_nothing_twice(connecti
     await check(history, database)
     await count_all(history, dispatcher, counter)
     await check(history, database)
+
+
+async def test_the_metric_has_the_age_of_the_oldest_event_that_is_not_counted(connection, database):
+    await connection.execute(
+        """
+        WITH added AS (
+            INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day)
+            VALUES ('A', 'a@x.org', '{apples}', 1, 1) RETURNING id
+        )
+        INSERT INTO candidate_events (candidate_id, type, at, actor_kind)
+        SELECT id, 'candidate.status_link_replaced', now() - make_interval(hours => hours), 'service'
+        FROM added, unnest(ARRAY[2, 1]) AS hours
+        """
+    )
+    await Dispatcher(database, []).dispatch()
+    counter = Counter(database)
+
+    async with database.transaction() as session:
+        await session.execute(queries.LOCK_PROGRESS)  # another process counts, or hangs
+        await counter.count()
+        behind = OLDEST_UNCOUNTED_SECONDS._value.get()
+    while await counter.count():
+        pass
+    await counter.count()
+
+    assert behind == pytest.approx(2 * 3600, abs=60)
+    assert OLDEST_UNCOUNTED_SECONDS._value.get() == 0
 
 
 async def test_an_event_that_is_committed_late_is_counted(own_database_url, connection, database):

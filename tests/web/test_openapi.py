@@ -63,6 +63,19 @@ def test_headers_have_their_types(operations):
             assert response["description"] != "Successful Response"
 
 
+def test_every_list_with_a_cursor_links_its_pages(operations):
+    lists = {
+        name: parameter["schema"]["type"]
+        for name, operation in operations.items()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "cursor"
+    }
+
+    assert set(lists.values()) == {"string"}
+    for name in lists:
+        assert "Link" in operations[name]["responses"]["200"]["headers"], name
+
+
 async def test_it_is_served_as_the_application_makes_it(anonymous, contract):
     response = await anonymous.get("/openapi.json")
 

@@ -83,9 +83,19 @@ async def dispatched(staff):
             await asyncio.sleep(0.05)
 
 
+async def counted(staff):
+    """Wait until the statistics have counted every event that has a position."""
+    async with asyncio.timeout(20):
+        while await staff.database.fetchval(
+            "SELECT position < last_position FROM statistics_progress, event_dispatcher"
+        ):
+            await asyncio.sleep(0.05)
+
+
 async def prune(staff):
     """Remove all events, as if they were old; unfinished deliveries protect theirs."""
     await dispatched(staff)
+    await counted(staff)
     await staff.database.execute("INSERT INTO event_retention (minimum_days) VALUES (1)")
     await staff.database.execute("UPDATE candidate_events SET at = at - interval '9 days'")
     assert await staff.database.fetchval("SELECT prune_events(1, 1000)")

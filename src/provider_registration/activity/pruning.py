@@ -17,7 +17,7 @@ SECONDS = 600.0  # between two checks; the query uses an index
 BATCH = 500  # events of each log at a time
 
 
-async def keep_pruning(database: Database, *, days: int) -> None:
+async def keep_pruning_events(database: Database, *, days: int) -> None:
     """Remove old events until cancelled: batch by batch, with a check every 10 minutes."""
 
     limited = RateLimitedLogger(logger)

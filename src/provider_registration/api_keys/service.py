@@ -20,7 +20,7 @@ class ApiKeyService:
     """Creates, lists and revokes API keys."""
 
     def __init__(self, database: Database, *, on_revoked: Callable[[UUID], None] = lambda _: None) -> None:
-        """`on_revoked` is told the ID of a key that was revoked."""
+        """`on_revoked` gets the ID of a key that was revoked."""
         self._database = database
         self._on_revoked = on_revoked
 

@@ -19,9 +19,9 @@ from provider_registration.idempotency.dependencies import (
     replayed_header,
 )
 from provider_registration.idempotency.models import fingerprint_of
-from provider_registration.jobs.api import THIS_JOB, job_url
 from provider_registration.jobs.dependencies import JobServiceDep
 from provider_registration.jobs.errors import TooManyJobs
+from provider_registration.jobs.links import THIS_JOB, job_url
 from provider_registration.jobs.schemas import (
     EXAMPLE_QUEUED,
     EXAMPLE_RESULTS,
@@ -47,7 +47,7 @@ APPLIED_HEADER = {
 NEXT = links("get_job", "cancel_job", parameters=THIS_JOB)
 HEADERS = LOCATION | APPLIED_HEADER | REPLAYED_HEADER
 ENDED = success(200, "The job has ended", EXAMPLE_RESULTS, HEADERS, NEXT)
-CREATED = success(202, "The job was created, and goes on if you disconnect", EXAMPLE_QUEUED, HEADERS, NEXT)
+CREATED = success(202, "The job was created, and continues if you disconnect", EXAMPLE_QUEUED, HEADERS, NEXT)
 TWO = [{"candidate_id": each["candidate_id"], "version": 1} for each in EXAMPLE_RESULTS["results"]]
 
 
@@ -90,7 +90,7 @@ async def decide_candidates(
     the finished job if that takes no longer.
     """
     key = key_of_staff(sent, request, user, fingerprint=fingerprint_of(decisions))
-    job_id = await service.start(decisions.to_order(uuid4()), actor=user.actor, key=key)
+    job_id = await service.start(decisions.to_bulk_decision(uuid4()), actor=user.actor, key=key)
     stopping: asyncio.Event = request.scope["state"][STOPPING]
     job = await jobs.wait(job_id, wait or 0, stopping)
     headers = {"Location": job_url(request, job_id)} | replayed_header(key.is_replay)

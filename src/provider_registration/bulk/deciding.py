@@ -18,7 +18,7 @@ from provider_registration.candidates.models import Status
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
 from provider_registration.jobs.errors import TryLater
-from provider_registration.jobs.models import ClaimedJob, Item, Kind, Result
+from provider_registration.jobs.models import ClaimedJob, Item, Result, WorkOnItem
 
 PAUSED = "billing-paused"
 # For an approval of another candidate with the same name, which may be in the same job.
@@ -39,7 +39,7 @@ class Deciding:
         self._approvals = approvals
 
     @property
-    def kinds(self) -> dict[str, Kind]:
+    def kinds(self) -> dict[str, WorkOnItem]:
         """What works on the items of each kind of job."""
         return {APPROVE: self.approve, REJECT: self.reject}
 
@@ -51,7 +51,7 @@ class Deciding:
             ServiceError: as `ApprovalService.approve`.
         """
         candidate_id = _candidate_of(item)
-        if seconds := self._approvals.billing_pause:  # before it is requested, and recorded, for nothing
+        if seconds := self._approvals.billing_pause:  # before a request is recorded that cannot succeed now
             raise TryLater(PAUSED, retry_after=seconds)
         try:
             await self._approvals.approve(

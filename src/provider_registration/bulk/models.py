@@ -37,8 +37,8 @@ class Matching:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A decision about candidates that are listed, or that a selection has when it is given.
+class BulkDecision:
+    """A decision about candidates that are listed, or that match a selection when the job is created.
 
     `notify`: the companies get an e-mail. `job_id`: of the job that carries it out.
     """

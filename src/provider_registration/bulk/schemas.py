@@ -8,14 +8,14 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from provider_registration.bulk.models import MAX_LISTED, Decision, Matching, Order
+from provider_registration.bulk.models import MAX_LISTED, BulkDecision, Decision, Matching
 from provider_registration.candidates.company import MAX_INTEGER
 from provider_registration.candidates.models import Status
 from provider_registration.candidates.schemas import CandidateFilterQuery, RejectionRequest
-from provider_registration.candidates.selection import Order as SelectionOrder
+from provider_registration.candidates.selection import Order
 from provider_registration.jobs.models import MAX_ITEMS, NewItem
 
-SELECTED = SelectionOrder.OLDEST  # first
+SELECTED = Order.OLDEST  # first
 
 
 class DecisionItem(BaseModel):
@@ -63,11 +63,11 @@ class DecisionsRequest(RejectionRequest):
             raise PydanticCustomError("repeated", "A candidate is listed more than once")
         return self
 
-    def to_order(self, job_id: UUID) -> Order:
-        """The order that the job with this ID carries out."""
+    def to_bulk_decision(self, job_id: UUID) -> BulkDecision:
+        """What the job with this ID carries out."""
         candidates: list[NewItem] | Matching
         if self.selection is not None:
             candidates = Matching(self.selection.to_selection(SELECTED), self.at_most or MAX_ITEMS)
         else:
             candidates = [NewItem(item.candidate_id, item.version) for item in self.items or ()]
-        return Order(job_id, self.decision, self.reason, self.notify, candidates)
+        return BulkDecision(job_id, self.decision, self.reason, self.notify, candidates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from provider_registration.audit.models import Actor
-from provider_registration.bulk.models import Matching, Order
+from provider_registration.bulk.models import BulkDecision, Matching
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.db.database import Database
 from provider_registration.idempotency.models import Key
@@ -23,8 +23,8 @@ class BulkService:
         self._jobs = jobs
         self._browsing = browsing
 
-    async def start(self, order: Order, *, actor: Actor, key: Key | None = None) -> UUID:
-        """Create the job of an order, and return its ID: that of the earlier one if `key` or `order.job_id` repeats.
+    async def start(self, wanted: BulkDecision, *, actor: Actor, key: Key | None = None) -> UUID:
+        """Create the job of a decision, and return its ID: that of the earlier one if `key` or `wanted.job_id` repeats.
 
         The candidates and versions of a selection are those of now.
 
@@ -32,13 +32,13 @@ class BulkService:
             KeyInUse, KeyReused: the request with this key is under way, or was another one.
             TooManyJobs: too many are unfinished.
         """
-        items, is_partial = await self._items(order)
+        items, is_partial = await self._items(wanted)
         new = NewJob(
-            job_id=order.job_id,
-            kind=order.decision.kind,
+            job_id=wanted.job_id,
+            kind=wanted.decision.kind,
             actor=actor,
             items=items,
-            parameters=order.parameters,
+            parameters=wanted.parameters,
             is_partial=is_partial,
         )
         try:
@@ -53,15 +53,15 @@ class BulkService:
         self._jobs.wake.set()
         return new.job_id
 
-    async def _items(self, order: Order) -> tuple[list[NewItem], bool]:
+    async def _items(self, wanted: BulkDecision) -> tuple[list[NewItem], bool]:
         """The items of the job, and whether the selection had more. No connection is held between two pages."""
-        if not isinstance(order.candidates, Matching):
-            return list(order.candidates), False
-        wanted, items, after = order.candidates, list[NewItem](), None
-        while len(items) <= wanted.at_most:
-            found = await self._browsing.versions(wanted.selection, after=after)
+        if not isinstance(wanted.candidates, Matching):
+            return list(wanted.candidates), False
+        matching, items, after = wanted.candidates, list[NewItem](), None
+        while len(items) <= matching.at_most:
+            found = await self._browsing.versions(matching.selection, after=after)
             items += [NewItem(candidate_id, version) for candidate_id, version in found.versions]
             after = found.next
             if after is None:
                 break
-        return items[: wanted.at_most], len(items) > wanted.at_most
+        return items[: matching.at_most], len(items) > matching.at_most

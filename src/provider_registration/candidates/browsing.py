@@ -1,4 +1,4 @@
-"""Reads candidates for the console."""
+"""Reads candidates for the console, exports and jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provider_registration.candidates.errors import CandidateNotFound
 from provider_registration.candidates.list_queries import MAX_PAGE
 from provider_registration.candidates.models import Candidate, Status
 from provider_registration.candidates.search import Found, Search, Versions
-from provider_registration.candidates.selection import OLDEST_END, Place, Selection
+from provider_registration.candidates.selection import OLDEST_END, ListPosition, Selection
 from provider_registration.db.database import Database
 from provider_registration.web.pagination import Page, Position
 
@@ -33,8 +33,8 @@ class BrowsingService:
         async with self._database.statement() as session:
             return await work(session)
 
-    async def page(self, selection: Selection, *, limit: int, after: Place | None = None) -> Found:
-        """One page of a selection: the first, or the one after a place."""
+    async def page(self, selection: Selection, *, limit: int, after: ListPosition | None = None) -> Found:
+        """One page of a selection: the first, or the one after a position."""
         return await self._search.candidates(selection, Page(limit, after=after))
 
     async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
@@ -42,7 +42,7 @@ class BrowsingService:
 
         By relevance, if more match than are ranked, the newest first.
         """
-        after: Place | None = None
+        after: ListPosition | None = None
         is_long = False
         while True:
             page = Page(MAX_PAGE, after=after)
@@ -54,10 +54,10 @@ class BrowsingService:
                 return
             selection = replace(selection, order=after.order)
 
-    async def versions(self, selection: Selection, *, after: Place | None = None) -> Versions:
-        """The IDs and versions of at most MAX_PAGE candidates of a selection, after a place; `next` has the others.
+    async def versions(self, selection: Selection, *, after: ListPosition | None = None) -> Versions:
+        """The IDs and versions of at most MAX_PAGE candidates of a selection, after a position; `next` has the others.
 
-        By relevance, if more match than are ranked, the newest first: go on with the order of `next`.
+        By relevance, if more match than are ranked, the newest first: continue with the order of `next`.
         """
         if after is not None:
             selection = replace(selection, order=after.order)

@@ -35,7 +35,7 @@ async def fill_search_texts(database: Database) -> int:
     return len(rows)
 
 
-async def keep_filled(database: Database) -> None:
+async def keep_search_texts_filled(database: Database) -> None:
     """Fill until cancelled: batch by batch, with a check every 2 s."""
     limited = RateLimitedLogger(logger)
 

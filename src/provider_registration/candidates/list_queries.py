@@ -39,7 +39,7 @@ _CONDITIONS = FILTERS | _WORDS | {"ids": "id = ANY(:ids)"}
 # The IDs of one page in the order of an index, plus one more, which shows whether there is a next page.
 _PAGE = """
     WITH page AS (
-        SELECT id, row_number() OVER (ORDER BY {order}) AS place
+        SELECT id, row_number() OVER (ORDER BY {order}) AS number
         FROM (
             SELECT id, {column}
             FROM candidates
@@ -57,7 +57,7 @@ _PAGE_OF_MATCHES = """
     WITH matched AS MATERIALIZED (
         SELECT id, {column} FROM candidates WHERE true {conditions} LIMIT {most} + 1
     ), page AS (
-        SELECT id, row_number() OVER (ORDER BY {order}) AS place
+        SELECT id, row_number() OVER (ORDER BY {order}) AS number
         FROM (
             SELECT id, {column}
             FROM matched
@@ -90,7 +90,7 @@ _ROWS = """
     LEFT JOIN page ON true
     LEFT JOIN candidates ON candidates.id = page.id
     LEFT JOIN unfinished_approvals AS approval ON approval.candidate_id = candidates.id
-    ORDER BY page.place
+    ORDER BY page.number
 """
 
 # Their IDs and versions.
@@ -100,24 +100,24 @@ _VERSIONS = """
     FROM total
     LEFT JOIN page ON true
     LEFT JOIN candidates ON candidates.id = page.id
-    ORDER BY page.place
+    ORDER BY page.number
 """
 
 # The records of a page as one array, and the total.
 _RECORDS = """
     , record AS (
-        SELECT {record}, candidates.{column} AS value, page.place
+        SELECT {record}, candidates.{column} AS value, page.number
         FROM page
         JOIN candidates USING (id)
-        WHERE page.place <= :limit
+        WHERE page.number <= :limit
     ), total AS ({total}), last AS (
-        SELECT value, id FROM record ORDER BY place DESC LIMIT 1
+        SELECT value, id FROM record ORDER BY number DESC LIMIT 1
     )
     SELECT total,
            (SELECT count(*) FROM page) > :limit AS has_more,
            (SELECT value FROM last) AS last_value,
            (SELECT id FROM last) AS last_id,
-           (SELECT '[' || coalesce(string_agg(json, ',' ORDER BY place), '') || ']' FROM record) AS records
+           (SELECT '[' || coalesce(string_agg(json, ',' ORDER BY number), '') || ']' FROM record) AS records
     FROM total
 """
 # Rows that match, to be ranked.
@@ -165,7 +165,7 @@ def list_statement(
     order: Order = Order.NEWEST,
     total: str = "none",
     *,
-    has_place: bool = False,
+    has_position: bool = False,
 ) -> TextClause:
     """A template with the conditions of these filters, and those of words, which an ID that was typed may replace."""
     beyond, direction = ("<", " DESC") if order.startswith("-") else (">", "")
@@ -178,7 +178,7 @@ def list_statement(
         TEMPLATES[template],
         column=column,
         order=by_rank if order is Order.RELEVANCE else f"{column}{direction}, id{direction}",
-        beyond=f"({column}, id) {beyond} (:after, :after_id)" if has_place else "true",
+        beyond=f"({column}, id) {beyond} (:after, :after_id)" if has_position else "true",
         conditions=_and(conditions),
         keys=_and(keys),
         total=_TOTALS[total],
@@ -192,7 +192,7 @@ def list_statement(
         made = made.bindparams(once=1)
     if template[1] == "records":
         made = made.bindparams(INSTANT)
-    if has_place and column in ("created_at", "updated_at"):
+    if has_position and column in ("created_at", "updated_at"):
         made = made.bindparams(bindparam("after", type_=DateTime(timezone=True)))
     return made
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from provider_registration.candidates.company import EXAMPLE, MAX_INTEGER, TYPES, BlankIsAbsent, Company, Product
 from provider_registration.candidates.models import ApprovalState, Status
-from provider_registration.candidates.selection import FILTERS, MAX_WORDS_LENGTH, Order, Place, Selection
+from provider_registration.candidates.selection import FILTERS, MAX_WORDS_LENGTH, ListPosition, Order, Selection
 from provider_registration.web.instants import Instant
 from provider_registration.web.openapi import EXAMPLE_ID
 from provider_registration.web.pagination import CURSOR_DESCRIPTION, CursorPagination, CursorQuery, LongCursor, Page
@@ -74,11 +74,11 @@ class RejectionRequest(DecisionRequest):
 
 
 def _is_cursor(value: str) -> str:
-    Place.from_cursor(value)
+    ListPosition.from_cursor(value)
     return value
 
 
-PlaceCursor = Annotated[LongCursor, AfterValidator(_is_cursor)]
+ListCursor = Annotated[LongCursor, AfterValidator(_is_cursor)]
 Words = Annotated[str, Text(MAX_WORDS_LENGTH, min_length=1)]
 Least = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 
@@ -145,7 +145,7 @@ class ExportQuery(CandidateFilterQuery):
 class CandidateListQuery(CandidateFilterQuery, CursorQuery):
     """Filters, order and pagination of the list."""
 
-    cursor: PlaceCursor | None = Field(None, description=CURSOR_DESCRIPTION)
+    cursor: ListCursor | None = Field(None, description=CURSOR_DESCRIPTION)
     sort: Order | None = Field(
         None,
         description="The order; after a minus, descending. Default: `-created_at`, and with `q`, `relevance`: the best "
@@ -158,7 +158,7 @@ class CandidateListQuery(CandidateFilterQuery, CursorQuery):
             raise PydanticCustomError("no_words", "Sort by relevance only with q")
         if self.order is Order.RELEVANCE and self.cursor is not None:
             raise PydanticCustomError("no_cursor", "A list by relevance has no cursor; use offset or page")
-        if self.cursor is not None and Place.from_cursor(self.cursor).order is not self.order:
+        if self.cursor is not None and ListPosition.from_cursor(self.cursor).order is not self.order:
             raise PydanticCustomError("other_order", "The cursor is from a list in another order")
         return self
 
@@ -172,10 +172,10 @@ class CandidateListQuery(CandidateFilterQuery, CursorQuery):
         """The filters and the order."""
         return self.to_selection(self.order)
 
-    def to_page(self) -> Page[Place]:
+    def to_page(self) -> Page[ListPosition]:
         """The requested slice."""
-        page: Page[Place] = super().to_page()
-        return page if self.cursor is None else replace(page, after=Place.from_cursor(self.cursor))
+        page: Page[ListPosition] = super().to_page()
+        return page if self.cursor is None else replace(page, after=ListPosition.from_cursor(self.cursor))
 
 
 class ApprovalSummaryResponse(BaseModel):

@@ -29,12 +29,12 @@ from provider_registration.candidates.list_queries import (
 )
 from provider_registration.candidates.matching import Query, best
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.candidates.selection import COUNTED, Order, Place, Selection
+from provider_registration.candidates.selection import COUNTED, ListPosition, Order, Selection
 from provider_registration.web.pagination import CursorPagination, Page
 
 MAX_RELEVANT = 200  # rows of a list by relevance; also those that are completed by rows with typing errors
 MAX_RANKED = 500  # matches that are compared for it
-NOBODY = UUID(int=0)  # in a place by relevance
+NO_ID = UUID(int=0)  # in a position by relevance
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class CandidatePage:
 
     records: str
     total: int | None
-    next: Place | None
+    next: ListPosition | None
 
-    def pagination(self, page: Page[Place], order: Order) -> CursorPagination:
+    def pagination(self, page: Page[ListPosition], order: Order) -> CursorPagination:
         """Its position in the list. A list by relevance has no cursors."""
         is_ranked = order is Order.RELEVANCE
         return CursorPagination.at(
@@ -63,7 +63,7 @@ class Found:
 
     candidates: list[Candidate]
     total: int | None
-    next: Place | None
+    next: ListPosition | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Versions:
     """Some candidates of a selection, each with its version."""
 
     versions: list[tuple[UUID, int]]
-    next: Place | None
+    next: ListPosition | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Search:
     def __init__(self, read: Read) -> None:
         self._read = read
 
-    async def records(self, selection: Selection, page: Page[Place]) -> CandidatePage:
+    async def records(self, selection: Selection, page: Page[ListPosition]) -> CandidatePage:
         """One page as JSON, with the total."""
         scope = await self._scope(selection)
         [row] = await self._read(partial(_read_page, output="records", scope=scope, page=page))
@@ -110,7 +110,7 @@ class Search:
         return CandidatePage(row["records"], _total(scope, row), _next(scope, page, last) if row["has_more"] else None)
 
     async def candidates(
-        self, selection: Selection, page: Page[Place], *, in_full: bool = False, is_long: bool = False
+        self, selection: Selection, page: Page[ListPosition], *, in_full: bool = False, is_long: bool = False
     ) -> Found:
         """One page, at most MAX_PAGE candidates.
 
@@ -125,7 +125,7 @@ class Search:
         value = None if scope.order is Order.RELEVANCE else getattr(last, scope.order.column)
         return Found(found, _total(scope, rows[0]), _next(scope, page, (value, last.candidate_id)))
 
-    async def versions(self, selection: Selection, page: Page[Place]) -> Versions:
+    async def versions(self, selection: Selection, page: Page[ListPosition]) -> Versions:
         """The IDs and versions of one page, at most MAX_PAGE, of every row that matches."""
         scope = await self._scope(selection, in_full=True)
         rows = await self._read(partial(_read_page, output="versions", scope=scope, page=page))
@@ -192,26 +192,26 @@ def _parameters_of(query: Query) -> dict[str, object]:
 
 
 async def _read_page(
-    session: AsyncSession, *, output: str, scope: _Scope, page: Page[Place], is_long: bool = False
+    session: AsyncSession, *, output: str, scope: _Scope, page: Page[ListPosition], is_long: bool = False
 ) -> Sequence[RowMapping]:
     """The rows of a page. `is_long`: more than MAX_TOTAL match, which are read in the order of the list."""
-    place = _place_parameters(scope, page)
-    parameters = scope.parameters | place | {"limit": page.limit, "offset": _offset(scope, page)}
-    has_place = "after" in place
+    position = _position_parameters(scope, page)
+    parameters = scope.parameters | position | {"limit": page.limit, "offset": _offset(scope, page)}
+    has_position = "after" in position
     if scope.is_counted:
         total = "counts" if output == "records" else "none"
         if output == "records":
             parameters = dict.fromkeys(COUNTED) | parameters
-        query = list_statement(("all", output), scope.filters, (), scope.order, total, has_place=has_place)
+        query = list_statement(("all", output), scope.filters, (), scope.order, total, has_position=has_position)
         return (await session.execute(query, parameters)).mappings().all()
     if not is_long:
         query = list_statement(
-            ("matched", output), scope.filters, scope.words, scope.order, "matched", has_place=has_place
+            ("matched", output), scope.filters, scope.words, scope.order, "matched", has_position=has_position
         )
         rows = (await session.execute(query, parameters)).mappings().all()
         if rows[0]["total"] <= MAX_TOTAL:
             return rows
-    query = list_statement(("all", output), scope.filters, scope.words, scope.order, has_place=has_place)
+    query = list_statement(("all", output), scope.filters, scope.words, scope.order, has_position=has_position)
     return (await session.execute(query, parameters)).mappings().all()
 
 
@@ -220,7 +220,7 @@ def _total(scope: _Scope, row: RowMapping) -> int | None:
     return None if total is None or (total > MAX_TOTAL and not scope.is_counted) else int(total)
 
 
-def _place_parameters(scope: _Scope, page: Page[Place]) -> dict[str, object]:
+def _position_parameters(scope: _Scope, page: Page[ListPosition]) -> dict[str, object]:
     if scope.order is Order.RELEVANCE:
         return {}
     if page.after is not None:
@@ -229,13 +229,13 @@ def _place_parameters(scope: _Scope, page: Page[Place]) -> dict[str, object]:
     return {"after": start.at, "after_id": start.id} if start else {}
 
 
-def _offset(scope: _Scope, page: Page[Place]) -> int:
+def _offset(scope: _Scope, page: Page[ListPosition]) -> int:
     if scope.order is Order.RELEVANCE and page.after is not None:
         return page.offset + int(page.after.value)  # type: ignore[arg-type]
     return page.offset
 
 
-def _next(scope: _Scope, page: Page[Place], last: tuple[Any, UUID]) -> Place:
+def _next(scope: _Scope, page: Page[ListPosition], last: tuple[Any, UUID]) -> ListPosition:
     if scope.order is Order.RELEVANCE:
-        return Place(scope.order, _offset(scope, page) + page.limit, NOBODY)
-    return Place(scope.order, *last)
+        return ListPosition(scope.order, _offset(scope, page) + page.limit, NO_ID)
+    return ListPosition(scope.order, *last)

@@ -1,4 +1,4 @@
-"""What a list, an export or a job selects: filters, words and an order; and a place in that order."""
+"""What a list, an export or a job selects: filters, words and an order; and a position in that order."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ FILTERS = {
     "capacity_max": "capacity_tons_per_day <= :capacity_max",
     "trucks_min": "truck_count >= :trucks_min",
     "trucks_max": "truck_count <= :trucks_max",
-    # Whoever asked for the approval, or rejected it; known while the event is kept.
+    # The user or API key that requested the approval, or rejected; known while the event is kept.
     "decided_by": """id IN (
         SELECT candidate_id FROM candidate_events
         WHERE actor_id = :decided_by AND type IN ('candidate.approved', 'candidate.rejected')
@@ -127,8 +127,8 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place in a selection: the last row's value in the column of the order, and its ID.
+class ListPosition:
+    """A position in a selection: the last row's value in the column of the order, and its ID.
 
     In a list by relevance, the value is the number of rows before it.
     """
@@ -138,7 +138,7 @@ class Place:
     id: UUID
 
     def to_cursor(self) -> str:
-        """Encode the place, with its order; of the newest first as earlier releases do, in 32 characters."""
+        """Encode the position, with its order; of the newest first as earlier releases do, in 32 characters."""
         value = self.value
         if isinstance(value, datetime):
             cursor = Position(value, self.id).to_cursor()
@@ -155,12 +155,12 @@ class Place:
         """
         name, _, encoded = cursor.rpartition(".")
         try:
-            place = cls._decoded(Order(name or Order.NEWEST), encoded)
+            position = cls._decoded(Order(name or Order.NEWEST), encoded)
         except ValueError:
-            place = None
-        if place is None or place.to_cursor() != cursor:
+            position = None
+        if position is None or position.to_cursor() != cursor:
             raise PydanticCustomError("cursor", "Input should be a cursor from a page of this list")
-        return place
+        return position
 
     @classmethod
     def _decoded(cls, order: Order, encoded: str) -> Self | None:

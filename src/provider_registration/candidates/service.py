@@ -32,7 +32,7 @@ from provider_registration.candidates.models import (
     registrations_json,
 )
 from provider_registration.candidates.search import CandidatePage, Search
-from provider_registration.candidates.selection import Place, Selection
+from provider_registration.candidates.selection import ListPosition, Selection
 from provider_registration.candidates.status_secrets import hash_of_secret, new_status_secret
 from provider_registration.db.batching import Batcher, Sharer
 from provider_registration.db.database import NO_LOCK_TIMEOUT, Database, RowLocked
@@ -128,11 +128,11 @@ class CandidateService:
         """Which of some canonical e-mail addresses are registered."""
         return set(await session.scalars(queries.FIND_TAKEN, {"addresses": list(addresses)}))
 
-    async def list_candidates(self, selection: Selection, page: Page[Place]) -> CandidatePage:
+    async def list_candidates(self, selection: Selection, page: Page[ListPosition]) -> CandidatePage:
         """One page of a selection, with the total."""
         return await self._lists.do((selection, page))
 
-    async def _list(self, request: tuple[Selection, Page[Place]]) -> CandidatePage:
+    async def _list(self, request: tuple[Selection, Page[ListPosition]]) -> CandidatePage:
         return await self._search.records(*request)
 
     async def get(self, candidate_id: UUID) -> CandidateRecord:

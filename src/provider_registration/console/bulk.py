@@ -12,13 +12,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from provider_registration.bulk.dependencies import BulkServiceDep
-from provider_registration.bulk.models import Decision, Matching, Order
+from provider_registration.bulk.models import BulkDecision, Decision, Matching
 from provider_registration.bulk.service import BulkService
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.dependencies import CandidateServiceDep
 from provider_registration.candidates.models import Candidate
-from provider_registration.candidates.selection import MAX_WORDS_LENGTH, Selection
-from provider_registration.candidates.selection import Order as SelectionOrder
+from provider_registration.candidates.selection import MAX_WORDS_LENGTH, Order, Selection
 from provider_registration.console.decisions import MAX_SELECTED, NOTIFY, Outcome, seen_version, wants_mail
 from provider_registration.console.dependencies import DecidingUserDep
 from provider_registration.console.layout import JOBS, SELECTED, Layout, LayoutDep
@@ -70,8 +69,8 @@ async def approve_selected(
 ) -> Response:
     """Approve them in a job, and show it."""
     chosen = await read_chosen(form, service.browsing, list_field=SELECTION)
-    order = _order(form, chosen, Decision.APPROVE, None) if chosen else None
-    return await _start(layout, order, bulk, jobs)
+    wanted = _wanted(form, chosen, Decision.APPROVE, None) if chosen else None
+    return await _start(layout, wanted, bulk, jobs)
 
 
 @router.post(f"{SELECTED}/reject")
@@ -88,8 +87,8 @@ async def reject_selected(
     parsed = parse_reason(form)
     if parsed.error:
         return _confirmation(layout, chosen, form, Decision.REJECT, status=422, **reason_values(parsed, form))
-    order = _order(form, chosen, Decision.REJECT, parsed.reason) if chosen else None
-    return await _start(layout, order, bulk, jobs)
+    wanted = _wanted(form, chosen, Decision.REJECT, parsed.reason) if chosen else None
+    return await _start(layout, wanted, bulk, jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ async def read_chosen(form: Form, browsing: BrowsingService, *, list_field: str)
         return None
     now = datetime.now(UTC)
     until = min(selection.registered_to, now) if selection.registered_to else now
-    selection = replace(selection, registered_to=until, order=SelectionOrder.OLDEST)
+    selection = replace(selection, registered_to=until, order=Order.OLDEST)
     found = await browsing.page(selection, limit=SHOWN)
     shown = [SelectedCandidate(candidate, candidate.version) for candidate in found.candidates]
     return Chosen(shown, found.total, selection) if shown else None
@@ -189,20 +188,20 @@ def _job_id(form: Form) -> UUID:
         return uuid4()
 
 
-def _order(form: Form, chosen: Chosen, decision: Decision, reason: str | None) -> Order:
+def _wanted(form: Form, chosen: Chosen, decision: Decision, reason: str | None) -> BulkDecision:
     candidates: list[NewItem] | Matching
     if chosen.selection is not None:
         candidates = Matching(chosen.selection, MAX_ITEMS)
     else:
         candidates = [NewItem(one.candidate.candidate_id, one.version) for one in chosen.candidates]
-    return Order(_job_id(form), decision, reason, wants_mail(form.all(NOTIFY)), candidates)
+    return BulkDecision(_job_id(form), decision, reason, wants_mail(form.all(NOTIFY)), candidates)
 
 
-async def _start(layout: Layout, order: Order | None, bulk: BulkService, jobs: JobService) -> Response:
-    if order is None:
+async def _start(layout: Layout, wanted: BulkDecision | None, bulk: BulkService, jobs: JobService) -> Response:
+    if wanted is None:
         return layout.redirect(layout.list_path, NONE_MATCH)
     try:
-        job_id = await bulk.start(order, actor=layout.signed_in.user.actor)
+        job_id = await bulk.start(wanted, actor=layout.signed_in.user.actor)
     except TooManyJobs as error:
         return layout.redirect(layout.list_path, Outcome("warning", str(error)))
     stopping: asyncio.Event = layout.request.scope["state"][STOPPING]

@@ -104,7 +104,7 @@ async def list_candidates(
     request: Request,
 ) -> Response:
     """Show pending candidates, oldest first, or those that the query selects; other pages lead back to this list."""
-    found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.place)
+    found = await service.browsing.page(query.selection, limit=PAGE_SIZE, after=query.position)
     counts = await service.browsing.counts(query.product)
     total_matching = counts[Status.PENDING] if query.selection.is_counted else found.total
     may_decide_all = query.shown_status is Status.PENDING and total_matching != len(found.candidates)

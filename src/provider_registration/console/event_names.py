@@ -63,7 +63,7 @@ REASONS = {
     "command": "all users signed out",
     "gone": "status 410",
     "failing": "only failures for 5 days",
-    "actor_not_allowed": "who started it may not decide any more",
+    "actor_not_allowed": "its creator may no longer decide",
 }
 PHRASES = {"provider_id": "provider {}", "origin": "{}", "since": "since {}"}
 NOUNS = {"items": "candidate", "sessions": "session"}  # of numbers

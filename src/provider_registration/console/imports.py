@@ -79,7 +79,7 @@ async def add(request: Request, signed_in: DecidingUserDep, service: ImportServi
     """Read the file and show its columns, or say why it cannot be read."""
     allow_large_body(request, MAX_FILE_BYTES, UPLOAD_SECONDS)
     try:
-        import_id = await service.add(content_of_file(request), actor=signed_in.user.actor)
+        import_id, _ = await service.add(content_of_file(request), actor=signed_in.user.actor)
     except FileUnreadable as error:
         return await _list(layout, service, error=str(error))
     except (ImportsBusy, TooManyImports) as error:

@@ -21,6 +21,7 @@ from provider_registration.jobs.models import MAX_ITEMS, Job
 from provider_registration.jobs.schemas import MAX_RESULTS, status_of
 from provider_registration.jobs.service import JobService
 from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines
+from provider_registration.web.head_requests import HeadersOnly, no_parts
 
 router = APIRouter(include_in_schema=False)
 
@@ -64,13 +65,15 @@ async def cancel(job_id: UUID, signed_in: DecidingUserDep, service: JobServiceDe
 
 @router.get(f"{JOB}/results.csv")
 async def export_results(
-    job_id: UUID, signed_in: AuditingUserDep, service: JobServiceDep, log: AuditLogDep
+    job_id: UUID, signed_in: AuditingUserDep, service: JobServiceDep, log: AuditLogDep, headers_only: HeadersOnly
 ) -> Response:
-    """All results as a file. The export is recorded first."""
+    """All results as a file. The export is recorded first; HEAD is no export."""
     job = await service.get(job_id)
+    headers = {"Content-Disposition": f'attachment; filename="job-{job.created_at:%Y-%m-%d}.csv"'}
+    if headers_only:
+        return StreamingResponse(no_parts(), headers=headers, media_type="text/csv")
     data: dict[str, object] = {"format": "csv", "job_id": str(job_id)}
     await log.record(AuditEvent(AuditType.CANDIDATES_EXPORTED, signed_in.user.actor, data=data))
-    headers = {"Content-Disposition": f'attachment; filename="job-{job.created_at:%Y-%m-%d}.csv"'}
     return StreamingResponse(_as_csv(job, service), headers=headers, media_type="text/csv")
 
 

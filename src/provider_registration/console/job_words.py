@@ -16,7 +16,7 @@ STATES = {
 }
 CANCEL_REASONS = {
     CancelReason.ASKED: "It was stopped. What had not been decided was left as it was.",
-    CancelReason.ACTOR_NOT_ALLOWED: "It was stopped, because who started it may not decide any more.",
+    CancelReason.ACTOR_NOT_ALLOWED: "It was stopped: its creator may no longer decide.",
 }
 # By status, or by code if it failed.
 RESULTS = {

@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from provider_registration.candidates.company import MAX_INTEGER, Product
 from provider_registration.candidates.models import Status
-from provider_registration.candidates.schemas import PlaceCursor
-from provider_registration.candidates.selection import MAX_WORDS_LENGTH, Order, Place, Selection
+from provider_registration.candidates.schemas import ListCursor
+from provider_registration.candidates.selection import MAX_WORDS_LENGTH, ListPosition, Order, Selection
 from provider_registration.console.layout import EmptyIsAbsent
 from provider_registration.web.text import Text
 
@@ -51,7 +51,7 @@ class CandidatesQuery(BaseModel):
     decided_by: Annotated[UUID | None, EmptyIsAbsent] = None
     order: Annotated[Order | None, SavedOrder, EmptyIsAbsent] = None
     search: Annotated[str, Text(MAX_WORDS_LENGTH)] = ""
-    after: PlaceCursor | None = None
+    after: ListCursor | None = None
 
     @property
     def shown_status(self) -> Status | Literal["all"]:
@@ -87,12 +87,12 @@ class CandidatesQuery(BaseModel):
         )
 
     @property
-    def place(self) -> Place | None:
+    def position(self) -> ListPosition | None:
         """Where the previous page ended; None if the cursor is of another order."""
-        place = Place.from_cursor(self.after) if self.after else None
-        if place and place.order is Order.NEWEST and self.shown_order is Order.OLDEST:
-            return replace(place, order=Order.OLDEST)  # a cursor of an earlier release, which has no order
-        return place if place and place.order is self.shown_order else None
+        position = ListPosition.from_cursor(self.after) if self.after else None
+        if position and position.order is Order.NEWEST and self.shown_order is Order.OLDEST:
+            return replace(position, order=Order.OLDEST)  # a cursor of an earlier release, which has no order
+        return position if position and position.order is self.shown_order else None
 
     @property
     def own_filters(self) -> dict[str, object]:

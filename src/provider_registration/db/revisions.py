@@ -46,7 +46,8 @@ REVISIONS = (
     "032_statistics",
     "033_jobs",
     "034_imports",
-    "035_unfinished_approval",
+    "035_uncounted_events",
+    "036_unfinished_approval",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

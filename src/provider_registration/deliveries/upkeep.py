@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 SECONDS = 10.0
 
 
-async def keep_up(deliveries: DeliveryService, retention_days: int | None) -> None:
+async def keep_deliveries_up(deliveries: DeliveryService, retention_days: int | None) -> None:
     """Observe and prune until cancelled; None: keep deliveries for ever."""
     limited = RateLimitedLogger(logger)
 

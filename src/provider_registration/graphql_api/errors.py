@@ -16,7 +16,7 @@ class GraphQLLimitExceeded(InvalidInputError):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"The document has more than {self.limit:,} {self.what}; ask for less at a time."
+        return f"The document has more than {self.limit:,} {self.what}; request less at a time."
 
 
 class GraphQLNotAllowed(PermissionDeniedError):
@@ -40,4 +40,4 @@ class GraphQLTimeout(UnavailableError):
         self.seconds = seconds
 
     def __str__(self) -> str:
-        return f"The response was not complete after {self.seconds} s; ask for less at a time."
+        return f"The response was not complete after {self.seconds} s; request less at a time."

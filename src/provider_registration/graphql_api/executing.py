@@ -18,11 +18,11 @@ from graphql import (
 
 from provider_registration.auth.models import Caller
 from provider_registration.errors import ServiceError
-from provider_registration.graphql_api.answers import answer, refusal
 from provider_registration.graphql_api.errors import GraphQLNotAllowed, GraphQLTimeout
 from provider_registration.graphql_api.fields import make_schema
 from provider_registration.graphql_api.limits import COST_OF_A_REQUEST, check_size, parse_bounded
 from provider_registration.graphql_api.loading import Loading, Sources
+from provider_registration.graphql_api.responses import refusal_of, response_of
 from provider_registration.graphql_api.schemas import GraphQLRequest
 from provider_registration.graphql_api.side_loop import SideLoop
 from provider_registration.web.rate_limits import RateLimits
@@ -69,18 +69,18 @@ class GraphQLExecutor:
         return await self._side_loop.run(self._execute(checked.document, request, loading))
 
     async def _check(self, request: GraphQLRequest) -> _Checked | str:
-        """The document, or the answer that refuses it."""
+        """The document, or the response that refuses it."""
         try:
             if self._allowed and hashlib.sha256(request.query.encode()).hexdigest() not in self._allowed:
                 raise GraphQLNotAllowed
             document = parse_bounded(request.query)
             cost = check_size(self._schema, document, request.variables or {})
         except (ServiceError, GraphQLError) as error:
-            return refusal([error])
+            return refusal_of([error])
         errors = validate(
             self._schema, document, self._rules, max_errors=MAX_ERRORS, hide_suggestions=not self._shows_schema
         )
-        return refusal(errors) if errors else _Checked(document, cost)
+        return refusal_of(errors) if errors else _Checked(document, cost)
 
     async def _execute(self, document: DocumentNode, request: GraphQLRequest, loading: Loading) -> str:
         try:
@@ -97,5 +97,5 @@ class GraphQLExecutor:
                 if not isinstance(result, ExecutionResult):
                     result = await result
         except TimeoutError:
-            return refusal([GraphQLTimeout(MAX_SECONDS)])
-        return answer(result)
+            return refusal_of([GraphQLTimeout(MAX_SECONDS)])
+        return response_of(result)

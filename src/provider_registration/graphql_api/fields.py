@@ -101,7 +101,7 @@ async def read_candidates(
     cursor: str | None = None,
     offset: int | None = None,
 ) -> Record:
-    """Candidates, newest first or by `sort`, as in `GET /candidates`; go on with `pagination.next_cursor`."""
+    """Candidates, newest first or by `sort`, as in `GET /candidates`; continue with `pagination.next_cursor`."""
     arguments = given(filter) | {"sort": sort, "limit": limit, "cursor": cursor, "offset": offset}
     query = checked(CandidateListQuery, **arguments)
     loading, page = info.context, query.to_page()
@@ -122,7 +122,7 @@ async def read_approvals(
     cursor: str | None = None,
     offset: int | None = None,
 ) -> Record:
-    """Approvals that billing has not confirmed yet, oldest first, for auditors and admins; go on as in `candidates`."""
+    """Approvals that billing has not confirmed, oldest first, for auditors and admins; continue as in `candidates`."""
     loading = info.context
     if not loading.caller.may_audit:
         raise RoleNotAllowed(AUDITOR_OR_ADMIN)

@@ -85,7 +85,7 @@ async def required_idempotency_key(
 RequiredIdempotencyKey = Annotated[str, Depends(required_idempotency_key)]
 
 
-def key_of_staff(sent: str, request: Request, caller: Caller, *, fingerprint: str) -> Key:
+def key_of_staff(sent: str, request: Request, caller: Caller, fingerprint: str) -> Key:
     """The key that a member of staff sent: it counts for this caller, method and path."""
     actor = caller.actor
     return Key.of(f"{actor.kind}:{actor.id}", request.method, route_path(request.scope), sent, fingerprint=fingerprint)

@@ -75,7 +75,10 @@ async def keep_all(session: AsyncSession, answers: Sequence[tuple[Key, Kept]]) -
 
 
 async def end_open(session: AsyncSession, candidate_id: UUID, answer: Answer | None) -> None:
-    """End the open keys of a locked candidate whose approval ended undecided: with an answer, or to begin anew."""
+    """End the open keys of a locked candidate whose approval ended undecided.
+
+    With an answer, it is kept for them; without one, they are forgotten, and a repeated request is a new one.
+    """
     parameters = {"candidate_id": candidate_id}
     if answer is None:
         await session.execute(queries.RELEASE_OPEN_KEYS, parameters)

@@ -21,7 +21,7 @@ async def prune(database: Database) -> bool:
         return int(await session.scalar(queries.PRUNE, {"batch": BATCH}) or 0) >= BATCH
 
 
-async def keep_pruned(database: Database) -> None:
+async def keep_deleting_answers(database: Database) -> None:
     """Delete expired answers until cancelled."""
 
     async def work() -> bool:

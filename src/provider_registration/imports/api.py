@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -12,12 +13,11 @@ from provider_registration.audit.dependencies import AuditLogDep
 from provider_registration.audit.models import AuditEvent, AuditType, Subject
 from provider_registration.auth.dependencies import AdminDep
 from provider_registration.idempotency.dependencies import (
-    REPLAYED,
     REPLAYED_HEADER,
     IdempotencyKey,
     key_of_staff,
+    replayed_header,
 )
-from provider_registration.idempotency.models import Key
 from provider_registration.imports.dependencies import CSV, FileContent, ImportId, ImportServiceDep, StartBody
 from provider_registration.imports.errors import (
     FileUnreadable,
@@ -43,8 +43,11 @@ from provider_registration.imports.schemas import (
 )
 from provider_registration.imports.service import MAX_STORED, SUBJECT
 from provider_registration.jobs.errors import TooManyJobs
+from provider_registration.jobs.links import THIS_JOB, job_url
 from provider_registration.jobs.service import MAX_UNFINISHED
-from provider_registration.web.openapi import EXAMPLE_ID, header, links, refuses, request_body, success
+from provider_registration.web.head_requests import HeadersOnly, no_parts
+from provider_registration.web.links import page_links
+from provider_registration.web.openapi import EXAMPLE_ID, header, link_header, links, refuses, request_body, success
 from provider_registration.web.pagination import Position
 from provider_registration.web.parameters import ParametersOnce
 from provider_registration.web.problems import InvalidRequest
@@ -54,6 +57,7 @@ router = APIRouter(tags=["imports"], route_class=Route)
 
 IMPORTS = "/imports"
 IMPORT = f"{IMPORTS}/{{import_id}}"
+ERRORS_OF_IMPORT = f"{IMPORT}/errors"
 THIS_IMPORT = {"import_id": "$response.body#/import_id"}
 LOCATION = header("Location", "The path of the import")
 # One media type, which generators of clients understand; CSV and XLSX are accepted as well.
@@ -99,16 +103,9 @@ async def add_import(
     Its encoding and separator are found, and its columns guessed from the headings. Of a workbook, the first visible
     sheet is read.
     """
-    keys: list[Key] = []
-
-    def key_of(fingerprint: str) -> Key:
-        keys.append(key_of_staff(sent or "", request, user, fingerprint=fingerprint))
-        return keys[0]
-
-    import_id = await service.add(content, actor=user.actor, key_of=key_of if sent else None)
-    headers = {"Location": f"{request.scope.get('root_path', '')}{IMPORTS}/{import_id}"}
-    if any(key.is_replay for key in keys):
-        headers[REPLAYED] = "true"
+    key_of = partial(key_of_staff, sent, request, user) if sent else None
+    import_id, is_replay = await service.add(content, actor=user.actor, key_of=key_of)
+    headers = {"Location": f"{request.scope.get('root_path', '')}{IMPORTS}/{import_id}"} | replayed_header(is_replay)
     found = await service.get(import_id)
     return json_response(ImportResponse.of(found).model_dump_json(), HTTPStatus.CREATED, headers)
 
@@ -120,16 +117,24 @@ async def add_import(
         200,
         "Some imports, newest first",
         {"imports": [EXAMPLE_SUMMARY], "pagination": {"next_cursor": None}},
-        links=links("list_imports", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+        link_header(IMPORTS),
+        links("list_imports", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
 @refuses(InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
 async def list_imports(
-    query: Annotated[ImportListQuery, Query()], service: ImportServiceDep, _user: AdminDep, _once: ParametersOnce
+    query: Annotated[ImportListQuery, Query()],
+    service: ImportServiceDep,
+    _user: AdminDep,
+    request: Request,
+    response: Response,
+    _once: ParametersOnce,
 ) -> ImportListResponse:
     """List the imports of all admins. They are deleted 30 days after they were sent or last started."""
     after = Position.from_cursor(query.cursor) if query.cursor else None
-    return ImportListResponse.of(*await service.page(limit=query.limit, after=after))
+    listed = ImportListResponse.of(*await service.page(limit=query.limit, after=after))
+    response.headers.update(page_links(request, IMPORTS, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.get(
@@ -137,7 +142,7 @@ async def list_imports(
     summary="Read an import",
     responses=success(
         200,
-        "The import, and what became of its rows",
+        "The import, and the outcomes of its rows",
         EXAMPLE_IMPORT,
         links=links("start_import", "list_import_errors", parameters=THIS_IMPORT),
     ),
@@ -157,8 +162,7 @@ async def get_import(import_id: ImportId, service: ImportServiceDep, _user: Admi
         "A job checks or registers the rows",
         EXAMPLE_STARTED,
         header("Location", "The path of the job"),
-        links("get_import", parameters=THIS_IMPORT)
-        | links("get_job", "cancel_job", parameters={"job_id": "$response.body#/job_id"}),
+        links("get_import", parameters=THIS_IMPORT) | links("get_job", "cancel_job", parameters=THIS_JOB),
     ),
     openapi_extra=request_body(
         (
@@ -195,18 +199,19 @@ async def start_import(
     job_id = await service.start(
         import_id, actor=user.actor, is_dry=body.dry_run, notify=body.notify, mapping=body.mapping
     )
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/jobs/{job_id}"
+    response.headers["Location"] = job_url(request, job_id)
     return ImportResponse.of(await service.get(import_id))
 
 
 @router.get(
-    f"{IMPORT}/errors",
+    ERRORS_OF_IMPORT,
     summary="List rows with errors",
     responses=success(
         200,
         "Some rows with errors, in the order of the file",
         EXAMPLE_ERRORS,
-        links=links("list_import_errors", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
+        link_header(ERRORS_OF_IMPORT.format(import_id=EXAMPLE_ID)),
+        links("list_import_errors", parameters={"cursor": "$response.body#/pagination/next_cursor"}),
     ),
 )
 @refuses(ImportNotFound(EXAMPLE_ID), InvalidRequest.at("query", "limit", "Input should be less than or equal to 100"))
@@ -215,10 +220,15 @@ async def list_import_errors(
     query: Annotated[ErrorQuery, Query()],
     service: ImportServiceDep,
     _user: AdminDep,
+    request: Request,
+    response: Response,
     _once: ParametersOnce,
 ) -> ErrorListResponse:
     """List the rows that were not registered, or would not be, with what is wrong by field."""
-    return ErrorListResponse.of(*await service.errors(import_id, limit=query.limit, after=query.cursor))
+    listed = ErrorListResponse.of(*await service.errors(import_id, limit=query.limit, after=query.cursor or 0))
+    path = ERRORS_OF_IMPORT.format(import_id=import_id)
+    response.headers.update(page_links(request, path, query, listed.pagination.next_cursor))
+    return listed
 
 
 @router.get(
@@ -234,12 +244,14 @@ async def list_import_errors(
 )
 @refuses(ImportNotFound(EXAMPLE_ID))
 async def export_failed_rows(
-    import_id: ImportId, service: ImportServiceDep, log: AuditLogDep, user: AdminDep
+    import_id: ImportId, service: ImportServiceDep, log: AuditLogDep, user: AdminDep, headers_only: HeadersOnly
 ) -> Response:
     """The invalid rows as CSV, with what is wrong. Correct them and send the file again: other columns are ignored."""
     found = await service.get(import_id)
-    await log.record(AuditEvent(AuditType.IMPORT_EXPORTED, user.actor, Subject(SUBJECT, import_id)))
     headers = {"Content-Disposition": 'attachment; filename="failed.csv"'}
+    if headers_only:
+        return StreamingResponse(no_parts(), headers=headers, media_type=CSV)
+    await log.record(AuditEvent(AuditType.IMPORT_EXPORTED, user.actor, Subject(SUBJECT, import_id)))
     return StreamingResponse(failed_as_csv(found.columns, service.failed(import_id)), headers=headers, media_type=CSV)
 
 

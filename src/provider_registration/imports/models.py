@@ -36,7 +36,7 @@ class ImportState(StrEnum):
 
 
 class RowOutcome(StrEnum):
-    """What became of a row: in a dry run, what would."""
+    """The outcome of a row; in a dry run, what it would be."""
 
     VALID = "valid"
     INVALID = "invalid"
@@ -47,7 +47,7 @@ class RowOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A file, and what became of its rows. `details`: `sheet`, or `encoding` and `separator`.
+    """A file, and the outcomes of its rows. `details`: `sheet`, or `encoding` and `separator`.
 
     `counts`: rows by outcome, in the last run or for good; None in lists and while it is running. `parts_done`: of the
     last job. `sample`: the cells of its first rows.

@@ -127,7 +127,7 @@ LOCK_ROWS = text("""
     FOR UPDATE
 """)
 
-# Record what became of rows. :is_done: for good, so those that are registered need their cells no more.
+# Record the outcomes of rows. :is_done: for good, so cells are kept only of invalid ones.
 RECORD_ROWS = text("""
     UPDATE import_rows AS stored
     SET run = :run, outcome = result.outcome, errors = result.errors, email_canonical = result.email_canonical,

@@ -23,7 +23,7 @@ from provider_registration.imports.limits import ROWS_IN_PART
 from provider_registration.imports.mapping import RowMapper
 from provider_registration.imports.models import FileRow, RowOutcome, RowResult
 from provider_registration.imports.service import CHECK, REGISTER
-from provider_registration.jobs.models import ClaimedJob, Item, Kind, Result
+from provider_registration.jobs.models import ClaimedJob, Item, Result, WorkOnItem
 from provider_registration.web.text import canonical_email
 
 VALIDATED_AT_ONCE = 25  # rows, between which other tasks get their turn: about 1 ms
@@ -38,7 +38,7 @@ class Registering:
         self._candidates = candidates
 
     @property
-    def kinds(self) -> Mapping[str, Kind]:
+    def kinds(self) -> Mapping[str, WorkOnItem]:
         """What works on one item, by the name of its kind."""
         return {CHECK: partial(self._work, is_dry=True), REGISTER: partial(self._work, is_dry=False)}
 

@@ -7,18 +7,20 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from provider_registration.audit.models import ActorKind
 from provider_registration.imports.limits import MAX_ROWS
 from provider_registration.imports.mapping import FIELDS
 from provider_registration.imports.models import Import, ImportState, RowErrors, RowOutcome
+from provider_registration.jobs.schemas import StaffActor
 from provider_registration.web.openapi import EXAMPLE_ID
-from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Position
+from provider_registration.web.pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, NextPage, Position
 from provider_registration.web.text import OpaqueText
 
 FieldName = Literal[FIELDS]  # type: ignore[valid-type]  # of a constant
 Mapping = Annotated[dict[FieldName, OpaqueText], Field(max_length=len(FIELDS))]
+# The position of a row; `next_cursor` is a string, so this is documented as one.
+RowCursor = Annotated[int, Field(ge=0, le=MAX_ROWS), WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,6}$"})]
 
 EXAMPLE_MAPPING = {
     "company_name": "Empresa",
@@ -112,17 +114,7 @@ class ErrorQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Maximum rows")
-    cursor: int = Field(0, ge=0, le=MAX_ROWS, description="Continue after a page: its `pagination.next_cursor`")
-
-
-class ImportActor(BaseModel):
-    """Who sent a file."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    kind: ActorKind
-    id: UUID
-    name: str | None = Field(description="The e-mail address of a user, or the name of an API key")
+    cursor: RowCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
 
 
 class ImportSummary(BaseModel):
@@ -138,7 +130,7 @@ class ImportSummary(BaseModel):
     dry_run: bool | None = Field(description="Whether the last start was a dry run; null before")
     notify: bool = Field(description="Whether companies got an e-mail, at the last start")
     job_id: UUID | None = Field(description="The job of the last start; `POST /jobs/{job_id}/cancel` cancels it")
-    created_by: ImportActor
+    created_by: StaffActor
     created_at: datetime = Field(description="UTC")
 
     @classmethod
@@ -148,7 +140,7 @@ class ImportSummary(BaseModel):
 
 
 class ImportResponse(ImportSummary):
-    """An import: its columns, and what became of its rows."""
+    """An import: its columns, and the outcomes of its rows."""
 
     details: dict[str, str] = Field(
         description="How the file was read: its `encoding` and `separator`, or the `sheet` of a workbook"
@@ -179,30 +171,22 @@ def values_of(found: Import) -> dict[str, object]:
         "job_id": found.job_id,
         "done": found.done,
         "counts": found.counts,
-        "created_by": ImportActor.model_validate(found.actor),
+        "created_by": StaffActor.model_validate(found.actor),
         "created_at": found.created_at,
     }
-
-
-class ImportPagination(BaseModel):
-    """Where the next ones begin."""
-
-    next_cursor: str | None = Field(description="Cursor of the next page; null on the last")
 
 
 class ImportListResponse(BaseModel):
     """Some imports, newest first."""
 
     imports: list[ImportSummary]
-    pagination: ImportPagination
+    pagination: NextPage
 
     @classmethod
     def of(cls, imports: Sequence[Import], after: Position | None) -> Self:
         """Show a page."""
         cursor = after.to_cursor() if after else None
-        return cls(
-            imports=[ImportSummary.of(each) for each in imports], pagination=ImportPagination(next_cursor=cursor)
-        )
+        return cls(imports=[ImportSummary.of(each) for each in imports], pagination=NextPage(next_cursor=cursor))
 
 
 class RowError(BaseModel):
@@ -226,7 +210,7 @@ class ErrorListResponse(BaseModel):
     """Rows with errors, in the order of the file."""
 
     errors: list[RowErrorsResponse]
-    pagination: ImportPagination
+    pagination: NextPage
 
     @classmethod
     def of(cls, rows: Sequence[RowErrors], after: int | None) -> Self:
@@ -238,4 +222,4 @@ class ErrorListResponse(BaseModel):
             for each in rows
         ]
         cursor = str(after) if after is not None else None
-        return cls(errors=shown, pagination=ImportPagination(next_cursor=cursor))
+        return cls(errors=shown, pagination=NextPage(next_cursor=cursor))

@@ -1,4 +1,4 @@
-"""Stores files as rows, starts their imports, and shows what became of them."""
+"""Stores files as rows, starts their imports, and shows their progress."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class ImportService:
 
     async def add(
         self, content: AsyncIterator[bytes], *, actor: Actor, key_of: Callable[[str], Key] | None = None
-    ) -> UUID:
-        """Store the rows of a file while it is read, and return the ID of the import.
+    ) -> tuple[UUID, bool]:
+        """Store the rows of a file while it is read; return the ID of the import, and whether it is an earlier one.
 
-        `key_of`: the idempotency key of a file with this SHA-256; if it repeats, the ID of the earlier import.
+        `key_of`: the idempotency key of a file with this SHA-256; if it repeats, the import is the earlier one.
 
         Raises:
             FileUnreadable: the file cannot be imported.
@@ -78,9 +78,10 @@ class ImportService:
                 raise
         finally:
             self._reading -= 1
-        if stored_id != import_id:
+        is_replay = stored_id != import_id
+        if is_replay:
             await self._forget(import_id)
-        return stored_id
+        return stored_id, is_replay
 
     async def _insert(self, import_id: UUID, actor: Actor) -> None:
         parameters = {

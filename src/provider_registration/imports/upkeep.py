@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 SECONDS = 600.0
 
 
-async def keep_deleting(imports: ImportService) -> None:
+async def keep_deleting_imports(imports: ImportService) -> None:
     """Delete imports that are kept long enough, until cancelled."""
     later = "the database does not respond; deleting old imports will be retried"
     await repeat(

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from provider_registration.auth.dependencies import AdminDep, AuditorDep
 from provider_registration.jobs.dependencies import JobId, JobServiceDep
 from provider_registration.jobs.errors import JobDone, JobNotFound
+from provider_registration.jobs.links import JOBS, THIS_JOB
 from provider_registration.jobs.schemas import (
     EXAMPLE_JOB,
     EXAMPLE_RESULTS,
@@ -28,15 +29,8 @@ from provider_registration.web.routing import Route
 
 router = APIRouter(tags=["jobs"], route_class=Route)
 
-JOBS = "/jobs"
 JOB = f"{JOBS}/{{job_id}}"
-THIS_JOB = {"job_id": "$response.body#/job_id"}
 CANCELLED = {**EXAMPLE_JOB, "state": "cancelled", "cancel_reason": "asked", "of": 384}
-
-
-def job_url(request: Request, job_id: UUID) -> str:
-    """The path of a job, with the gateway's prefix."""
-    return f"{request.scope.get('root_path', '')}{JOBS}/{job_id}"
 
 
 @router.get(
@@ -73,7 +67,7 @@ async def list_jobs(
     response_model_exclude_unset=True,
     responses=success(
         200,
-        "The job and its results, in the order asked",
+        "The job and its results, in the order of the request",
         EXAMPLE_RESULTS,
         link_header(JOB.format(job_id=EXAMPLE_RESULTS["job_id"])),
         links("cancel_job", parameters=THIS_JOB)

@@ -33,7 +33,7 @@ class JobState(StrEnum):
 
 
 class CancelReason(StrEnum):
-    """Why a job was cancelled: someone asked for it, or who posted it may not do this any more."""
+    """Why a job was cancelled: an admin did it, or the user or API key that posted it may no longer do this."""
 
     ASKED = "asked"
     ACTOR_NOT_ALLOWED = "actor_not_allowed"
@@ -162,4 +162,4 @@ class Result:
 # Works on one item and returns its result. It may be called again for an item that it has done before: then it returns
 # the same result. It raises TryLater or an UnavailableError if the item cannot be done now; the code of another
 # ServiceError is the result.
-Kind = Callable[[ClaimedJob, Item], Awaitable[Result]]
+WorkOnItem = Callable[[ClaimedJob, Item], Awaitable[Result]]

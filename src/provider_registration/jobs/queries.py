@@ -96,7 +96,7 @@ CLAIM_JOB = text("""
 """)
 
 # Start at most :limit items of a job that is still leased: those that an earlier holder started, then the next ones
-# unless the job was cancelled. The lease begins anew. The job is locked first, here and by RECORD_RESULT.
+# unless the job was cancelled. The lease is renewed. The job is locked first, here and by RECORD_RESULT.
 START_ITEMS = text("""
     WITH held AS MATERIALIZED (
         SELECT id, state FROM jobs WHERE id = :job_id AND claim_id = :claim_id FOR NO KEY UPDATE
@@ -154,7 +154,7 @@ RECORD_RESULT = text("""
     RETURNING jobs.id
 """)
 
-# Have an item tried again later, by whoever holds the job then; no row if another process has taken it over.
+# Have an item tried again later, by the process that holds the job then; no row if another process has taken it over.
 PUT_OFF_ITEM = text("""
     UPDATE job_items AS items
     SET claim_id = NULL, due_at = clock_timestamp() + make_interval(secs => :wait_seconds)
@@ -180,8 +180,7 @@ RELEASE_JOB = text("""
     WHERE jobs.id = seen.id AND claim_id = :claim_id
 """)
 
-# For the metrics: unfinished jobs by state, and for how long the one that waits longest has not been worked on though
-# it was due.
+# For the metrics: unfinished jobs by state, and the longest time since an item of one of them was started.
 SUMMARISE = text("""
     SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
            count(*) FILTER (WHERE state <> 'queued') AS running,

@@ -18,7 +18,7 @@ from provider_registration.errors import ServiceError, UnavailableError
 from provider_registration.failpoints import reach
 from provider_registration.jobs import queries
 from provider_registration.jobs.errors import TryLater
-from provider_registration.jobs.models import CancelReason, ClaimedJob, Item, Kind, Result
+from provider_registration.jobs.models import CancelReason, ClaimedJob, Item, Result, WorkOnItem
 from provider_registration.jobs.service import SUBJECT, JobService
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import JOB_ITEMS
@@ -52,7 +52,7 @@ class JobRunner:
         self,
         database: Database,
         jobs: JobService,
-        kinds: Mapping[str, Kind],
+        kinds: Mapping[str, WorkOnItem],
         *,
         may_act: Callable[[Actor], Awaitable[bool]],
         lease_seconds: float = LEASE_SECONDS,
@@ -67,7 +67,7 @@ class JobRunner:
         self._is_stopping = False
 
     async def run(self) -> None:
-        """Look for due jobs until cancelled, at once when this process creates one or has a place free again."""
+        """Look for due jobs until cancelled, at once when this process creates one or can start another."""
         while True:
             try:
                 while len(self._turns) < JOBS_AT_ONCE and not self._is_stopping and await self._start_turn():
@@ -126,10 +126,10 @@ class JobRunner:
 class _Turn:
     """Work on one job, until nothing is left, it was cancelled, or others wait."""
 
-    def __init__(self, database: Database, job: ClaimedJob, kind: Kind, lease_seconds: float) -> None:
+    def __init__(self, database: Database, job: ClaimedJob, work: WorkOnItem, lease_seconds: float) -> None:
         self._database = database
         self._job = job
-        self._kind = kind
+        self._work = work
         self._lease_seconds = lease_seconds
         self._keys = {"job_id": job.job_id, "claim_id": job.claim_id}
         self._running: set[asyncio.Task[bool]] = set()
@@ -186,7 +186,7 @@ class _Turn:
                     self._is_ours &= await session.scalar(queries.EXTEND_LEASE, parameters) is not None
 
     async def _cancel(self) -> None:
-        """Start no further item: who posted the job may not decide any more."""
+        """Start no further item: the user or API key that posted the job may no longer decide."""
         parameters = {"job_id": self._job.job_id, "reason": str(CancelReason.ACTOR_NOT_ALLOWED)}
         async with self._database.transaction() as session:
             if await session.scalar(queries.CANCEL_JOB, parameters):
@@ -221,7 +221,7 @@ class _Turn:
         if item.attempts > MAX_STARTS:
             return Result.failed(UNEXPECTED)
         try:
-            return await self._kind(self._job, item)
+            return await self._work(self._job, item)
         except UnavailableError as error:
             raise TryLater(error.code, retry_after=error.retry_after or 0.0) from error
         except ServiceError as error:
@@ -238,7 +238,7 @@ class _Turn:
         return await self._store(queries.PUT_OFF_ITEM, {"number": item.number, "wait_seconds": seconds})
 
     async def _store(self, statement: TextClause, parameters: dict[str, object]) -> bool:
-        """Store what became of an item, even if the database does not respond for a while; whether it is stored.
+        """Store the outcome of an item, even if the database does not respond for a while; whether it is stored.
 
         It is not if another process has taken the job over.
         """

@@ -65,31 +65,34 @@ class JobQuery(BaseModel):
     cursor: ItemCursor | None = Field(None, description="Continue after a page: its `pagination.next_cursor`")
 
 
-class JobActor(BaseModel):
-    """Who posted a job."""
+class StaffActor(BaseModel):
+    """Who posted a job, or sent a file."""
 
     model_config = ConfigDict(from_attributes=True)
 
     kind: ActorKind
     id: UUID
-    name: str | None = Field(description="The e-mail address of a user")
+    name: str | None = Field(description="The e-mail address of a user, or the name of an API key")
 
 
 class JobResponse(BaseModel):
     """A job and its progress."""
 
     job_id: UUID
-    kind: str = Field(description="What is done to each item")
+    kind: str = Field(
+        description="What is done to each item: `candidates.approve` or `candidates.reject`; or to each 100 rows of an "
+        "import: `imports.check` or `imports.register`"
+    )
     state: JobState = Field(description="In a cancelled job, items that had been started still get their results")
     cancel_reason: CancelReason | None = Field(
-        description="asked: by `POST /jobs/{job_id}/cancel`; actor_not_allowed: who posted the job is disabled, or no "
-        "admin any more; null unless cancelled"
+        description="asked: by `POST /jobs/{job_id}/cancel`; actor_not_allowed: the user who posted the job is "
+        "disabled or no longer an admin, or the API key is revoked or has expired; null unless cancelled"
     )
     done: int = Field(description="Items with a result")
     of: int = Field(description="All items")
     is_partial: bool = Field(description="Whether the selection had more than `at_most`, which are not part of the job")
     summary: dict[str, int] = Field(description="How many items have each result, by `status` or, if failed, by `code`")
-    created_by: JobActor
+    created_by: StaffActor
     created_at: datetime = Field(description="UTC")
     ended_at: datetime | None = Field(description="UTC")
 
@@ -106,7 +109,7 @@ class JobResponse(BaseModel):
                 "of": job.total,
                 "is_partial": job.is_partial,
                 "summary": job.summary,
-                "created_by": JobActor.model_validate(job.actor),
+                "created_by": StaffActor.model_validate(job.actor),
                 "created_at": job.created_at,
                 "ended_at": job.ended_at,
                 **more,
@@ -117,9 +120,10 @@ class JobResponse(BaseModel):
 class JobResult(BaseModel):
     """The result of one item."""
 
-    candidate_id: UUID | None
+    candidate_id: UUID | None = Field(description="null in jobs of imports")
     status: str = Field(
-        description="approved, rejected or failed; queued or running before; cancelled if it was not started"
+        description="approved or rejected; for rows of an import, checked or imported; failed; before, queued or "
+        "running; cancelled if it was not started"
     )
     code: str | SkipJsonSchema[None] = Field(
         None,
@@ -135,7 +139,7 @@ class JobResult(BaseModel):
 
 
 class JobResultsResponse(JobResponse):
-    """A job, its progress and results, in the order asked."""
+    """A job, its progress and results, in the order of the request."""
 
     results: list[JobResult]
     pagination: NextPage

@@ -83,7 +83,7 @@ class JobService:
         return Job.from_row(row)
 
     async def items(self, job_id: UUID, *, limit: int, after: int | None = None) -> tuple[list[ItemState], int | None]:
-        """At most `limit` items in the order asked, and the number after which the next page begins, if any."""
+        """At most `limit` items in the order of the request, and the number after which the next page begins."""
         parameters = {"job_id": job_id, "limit": limit + 1, "after": -1 if after is None else after}
         async with self._database.statement() as session:
             rows = (await session.execute(queries.LIST_ITEMS, parameters)).mappings().all()
@@ -117,7 +117,7 @@ class JobService:
         return job
 
     async def wait(self, job_id: UUID, seconds: float, stopping: asyncio.Event) -> Job:
-        """The job when it has ended, or after `seconds`, or when `stopping` is set. No connection is held meanwhile.
+        """The job when it has ended, or after `seconds`, or when `stopping` is set. It holds no connection meanwhile.
 
         Raises:
             JobNotFound: there is none.

@@ -129,6 +129,11 @@ LAST_DISPATCH_TIMESTAMP = Gauge(
     "Unix time of the last successful check of the queue of events, or of the start.",
     multiprocess_mode="livemax",
 )
+OLDEST_UNCOUNTED_SECONDS = Gauge(
+    "provider_service_oldest_uncounted_event_seconds",
+    "Age of the oldest event in the feed that the statistics have not counted; 0 if there is none.",
+    multiprocess_mode="livemostrecent",
+)
 EVENT_STREAMS = Gauge("provider_service_event_streams", "Open streams of events.", multiprocess_mode="livesum")
 EVENTS_PUBLISHED = Counter(
     "provider_service_events_published",
@@ -173,7 +178,8 @@ WEBHOOK_FAILING_SECONDS = Gauge(
 )
 JOB_ITEMS = Counter(
     "provider_service_job_items",
-    "Attempts at items of jobs, by kind and outcome: approved, rejected, failed, put_off (tried again later).",
+    "Attempts at items of jobs, by kind and outcome: approved, rejected, checked, imported, failed, "
+    "put_off (tried again later).",
     ["kind", "outcome"],
 )
 JOBS_UNFINISHED = Gauge(

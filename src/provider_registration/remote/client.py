@@ -73,7 +73,9 @@ class Client:
         try:
             decided: dict[str, Any] = self._request("POST", path, json=body, headers=headers).json()
         except Unreachable as error:
-            hint = f"It may have been done: `show` tells. To repeat it: --idempotency-key {headers['Idempotency-Key']}"
+            hint = (
+                f"It may have been done: check with `show`. Repeat with --idempotency-key {headers['Idempotency-Key']}"
+            )
             raise Unreachable(f"{error.message}\n{hint}") from error
         return decided
 

@@ -78,7 +78,9 @@ def import_command(
             with failed.open("wb") as written:
                 client.save_failed_rows(import_id, written)
     except Unreachable as error:
-        hint = f"The import {import_id} goes on. To see the result, import the file again: nothing is registered twice."
+        hint = (
+            f"The import {import_id} continues. To see the result, import the file again: nothing is registered twice."
+        )
         raise Unreachable(f"{error.message}\n{hint}") from error
     if as_json:
         print_json(done)

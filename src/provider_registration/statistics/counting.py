@@ -11,12 +11,13 @@ import logging
 from provider_registration.db.database import Database, DatabaseUnavailable
 from provider_registration.failpoints import reach
 from provider_registration.observability.logs import RateLimitedLogger
+from provider_registration.observability.metrics import OLDEST_UNCOUNTED_SECONDS
 from provider_registration.periodic import repeat
 from provider_registration.statistics import queries
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 2.0  # between checks; what is not counted yet is counted by whoever reads
+SECONDS = 2.0  # between checks; readers add what is not counted yet
 BATCH = 1000  # events in one transaction, at most
 GROWTH = 20  # events more after each transaction, if a batch was too large for the time limit
 
@@ -29,14 +30,16 @@ class Counter:
         self._batch = BATCH
 
     async def count(self) -> bool:
-        """Count some events; return whether more are waiting.
+        """Count some events, and set the metric of the oldest that was not counted; return whether more are waiting.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not respond; what was not committed is counted later.
         """
         async with self._database.statement() as session:
-            if not await session.scalar(queries.HAS_UNCOUNTED):
-                return False
+            age = await session.scalar(queries.FIND_AGE)
+        OLDEST_UNCOUNTED_SECONDS.set(age or 0)
+        if age is None:
+            return False
         try:
             counted = await self._count_at_most(self._batch)
         except DatabaseUnavailable:

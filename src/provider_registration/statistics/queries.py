@@ -90,8 +90,14 @@ INCREMENTS = f"""
 # The last position that is counted; no row while another process counts, or the migration.
 LOCK_PROGRESS = text("SELECT position FROM statistics_progress WHERE is_ready FOR UPDATE SKIP LOCKED")
 
-HAS_UNCOUNTED = text("""
-    SELECT EXISTS (SELECT FROM event_positions WHERE position > (SELECT position FROM statistics_progress))
+# The age in seconds of the oldest event that has a position and is not counted; no row if all are.
+FIND_AGE = text("""
+    SELECT CAST(extract(epoch FROM clock_timestamp() - event.at) AS float8)
+    FROM event_positions
+    JOIN candidate_events AS event ON event.id = event_positions.event_id
+    WHERE event_positions.position > (SELECT position FROM statistics_progress)
+    ORDER BY event_positions.position
+    LIMIT 1
 """)
 
 # Count the events at the next :limit positions, once: the position moves with the counts. Return how many there were.

@@ -58,16 +58,16 @@ class Position:
 NEWEST_END = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 
 
-PlaceT = TypeVar("PlaceT")
+PositionT = TypeVar("PositionT")
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[PlaceT]):
-    """A slice of a list: at most `limit` rows, after a place in it and after `offset` further rows."""
+class Page(Generic[PositionT]):
+    """A slice of a list: at most `limit` rows, after a position in it and after `offset` further rows."""
 
     limit: int
     offset: int = 0
-    after: PlaceT | None = None
+    after: PositionT | None = None
 
 
 def _is_cursor(value: str) -> str:
@@ -196,6 +196,6 @@ def _described(page: Page[Any]) -> dict[str, Any]:
 
 
 class NextPage(BaseModel):
-    """Where a list without totals goes on."""
+    """The next page of a list without totals."""
 
     next_cursor: str | None = Field(description="Cursor of the next page; null on the last")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "035_unfinished_approval"
-down_revision = "034_imports"
+revision = "036_unfinished_approval"
+down_revision = "035_uncounted_events"
 branch_labels = None
 depends_on = None
 

@@ -1,4 +1,4 @@
-"""The JSON of a result, with the errors of the service in `errors[]`."""
+"""The JSON of responses, with the errors of the service in `errors[]`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ UNEXPECTED = {
 MAX_MESSAGE_LENGTH = 500  # characters: some messages repeat a part of the document
 
 
-def answer(result: ExecutionResult) -> str:
-    """The result of an execution."""
+def response_of(result: ExecutionResult) -> str:
+    """The response with the result of an execution."""
     errors = [_described(error) for error in result.errors or ()]
     return json.dumps(({"errors": errors} if errors else {}) | {"data": result.data}, separators=(",", ":"))
 
 
-def refusal(errors: Sequence[GraphQLError | ServiceError]) -> str:
-    """A result without data: the document is not executed."""
+def refusal_of(errors: Sequence[GraphQLError | ServiceError]) -> str:
+    """The response without data: the document was not executed."""
     return json.dumps({"errors": [_described(error) for error in errors]}, separators=(",", ":"))
 
 
