@@ -243,28 +243,32 @@ async def test_a_job_that_is_done_cannot_be_cancelled(decide, register, admin):
 
 
 @pytest.mark.parametrize(
-    ("body", "field"),
+    ("body", "field", "code"),
     [
-        ({"decision": "approve"}, None),
-        ({"decision": "approve", "items": [{"candidate_id": str(uuid4())}], "selection": {}}, None),
-        ({"decision": "approve", "items": []}, "items"),
-        ({"decision": "shrug", "selection": {}}, "decision"),
-        ({"decision": "approve", "selection": {}, "reason": "x"}, None),
-        ({"decision": "approve", "selection": {"colour": "red"}}, "selection.colour"),
-        ({"decision": "approve", "selection": {}, "at_most": 5001}, "at_most"),
-        ({"decision": "approve", "items": [{"candidate_id": str(uuid4())}], "at_most": 5}, None),
-        ({"decision": "reject", "selection": {}, "reason": "x" * 1001}, "reason"),
-        ({"decision": "approve", "items": [{"candidate_id": "x"}]}, "items.0.candidate_id"),
-        ({"decision": "approve", "items": [{"candidate_id": str(uuid4()), "version": 0}]}, "items.0.version"),
-        ({"decision": "approve", "items": [{"candidate_id": str(uuid4())}] * 2}, None),
-        ({"decision": "approve", "items": [{"candidate_id": str(uuid4())} for _ in range(501)]}, "items"),
+        ({"decision": "approve"}, None, "combination"),
+        ({"decision": "approve", "items": [{"candidate_id": str(uuid4())}], "selection": {}}, None, "combination"),
+        ({"decision": "approve", "items": []}, "items", "too-short"),
+        ({"decision": "shrug", "selection": {}}, "decision", "unknown-value"),
+        ({"decision": "approve", "selection": {}, "reason": "x"}, None, "combination"),
+        ({"decision": "approve", "selection": {"colour": "red"}}, "selection.colour", "unknown"),
+        ({"decision": "approve", "selection": {}, "at_most": 5001}, "at_most", "too-large"),
+        ({"decision": "approve", "items": [{"candidate_id": str(uuid4())}], "at_most": 5}, None, "combination"),
+        ({"decision": "reject", "selection": {}, "reason": "x" * 1001}, "reason", "too-long"),
+        ({"decision": "approve", "items": [{"candidate_id": "x"}]}, "items.0.candidate_id", "invalid"),
+        (
+            {"decision": "approve", "items": [{"candidate_id": str(uuid4()), "version": 0}]},
+            "items.0.version",
+            "too-small",
+        ),
+        ({"decision": "approve", "items": [{"candidate_id": str(uuid4())}] * 2}, None, "repeated"),
+        ({"decision": "approve", "items": [{"candidate_id": str(uuid4())} for _ in range(501)]}, "items", "too-long"),
     ],
 )
-async def test_a_request_that_is_invalid_decides_nothing(admin, body, field, database):
+async def test_a_request_that_is_invalid_decides_nothing(admin, body, field, code, database):
     before = await database.fetchval("SELECT count(*) FROM jobs")
     response = await admin.post("/candidates/decisions", json=body, headers=a_key())
     assert response.status_code == 422, response.text
-    assert field in [error["field"] for error in response.json()["errors"]]
+    assert (field, code) in [(error["field"], error["code"]) for error in response.json()["errors"]]
     assert await database.fetchval("SELECT count(*) FROM jobs") == before
 
 

@@ -155,6 +155,13 @@ def register(service_url: str) -> Callable[..., Awaitable[dict[str, Any]]]:
 
 
 @pytest.fixture
+async def no_imports(database: Any) -> AsyncIterator[None]:
+    """Deletes the imports and jobs of a test."""
+    yield
+    await database.execute("DELETE FROM imports; DELETE FROM jobs")
+
+
+@pytest.fixture
 async def billing(shared_billing_url: str) -> AsyncIterator[Callable[..., Awaitable[None]]]:
     """Makes the next calls to billing fail in a mode of the sandbox, and resets it afterwards."""
     async with httpx.AsyncClient(base_url=shared_billing_url) as client:

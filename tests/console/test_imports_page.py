@@ -9,13 +9,7 @@ import pytest
 
 from tests.imports.files import a_row, as_csv
 
-pytestmark = pytest.mark.usefixtures("no_candidates")
-
-
-@pytest.fixture(autouse=True)
-async def no_imports(database):
-    yield
-    await database.execute("DELETE FROM imports; DELETE FROM jobs")
+pytestmark = pytest.mark.usefixtures("no_candidates", "no_imports")
 
 
 async def sent(admin, content, name="suppliers.csv"):

@@ -12,6 +12,7 @@ from playwright.async_api import expect
 
 from provider_registration.auth.models import Role
 from tests.chromium import visit
+from tests.imports.files import a_row, as_csv
 from tests.service import PASSWORD
 
 
@@ -177,6 +178,24 @@ async def test_several_after_signing_out_elsewhere(signed_in, register):
         await page.get_by_role("button", name="Approve").click()
 
         await has(page, "Your session has ended and nothing was decided.")
+
+
+@pytest.mark.usefixtures("no_candidates", "no_imports")
+async def test_a_file_that_was_checked_can_be_registered_without_reloading(signed_in):
+    async with signed_in() as page:
+        await page.goto("/admin/imports")
+        content = as_csv([a_row(), a_row(truck_count="many")])
+        files = [{"name": "suppliers.csv", "mimeType": "text/csv", "buffer": content}]
+        await page.get_by_label("CSV file").set_input_files(files)
+        await page.get_by_role("button", name="Read the file").click()
+        await page.get_by_role("button", name="Check only").click()
+
+        await has(page, "Would be registered")
+        await has(page, "Trucks: Input should be")
+        register = page.get_by_role("button", name="Register the companies")
+        await expect(register).to_have_count(1)
+        await register.click()
+        await has(page, "Imported")
 
 
 async def test_exporting_what_is_filtered(signed_in, register):

@@ -69,6 +69,16 @@ async def test_people_are_for_auditors_and_admins(admin, auditor, viewer, regist
     assert refused.json()["type"].endswith(":role-not-allowed")
 
 
+async def test_programs_have_the_names_of_their_keys(admin, register):
+    made = (await admin.post("/api-keys", json={"name": "ERP", "role": "admin"})).json()
+    candidate = (await register())["candidate_id"]
+    await admin.post(f"/candidates/{candidate}/reject", headers={"Authorization": f"Bearer {made['key']}"})
+
+    people = (await admin.get("/statistics", params={"by": "decided_by"})).json()["series"]
+
+    assert {each["group"]: each["name"] for each in people}[made["api_key_id"]] == "ERP"
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import re
 from importlib import import_module
+from typing import Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -90,6 +91,7 @@ class Outer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     inner: list[Inner]
+    named: dict[Literal["one"], int] = {}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,7 @@ class Outer(BaseModel):
         ({"inner": [{"number": 0}]}, "inner.0.number", "too-small", "Input should be greater than or equal to 1"),
         ({"inner": [{"number": "x"}]}, "inner.0.number", "wrong-type", "Input should be an integer"),
         ({"inner": [{"number": 1, "other": "MARKER"}]}, "inner.0.other", "unknown", "Unknown field or parameter"),
+        ({"inner": [], "named": {"two": 2}}, "named.two", "unknown-value", "Input should be 'one'"),
         ({"inner": [], "x" * 200: 1}, "x" * 100, "unknown", "Unknown field or parameter"),
     ],
 )

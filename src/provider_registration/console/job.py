@@ -13,7 +13,7 @@ from provider_registration.audit.dependencies import AuditLogDep
 from provider_registration.audit.models import AuditEvent, AuditType
 from provider_registration.console.decisions import Outcome
 from provider_registration.console.dependencies import AuditingUserDep, DecidingUserDep
-from provider_registration.console.job_words import CANCEL_REASONS, STATES, result_of, title_of
+from provider_registration.console.job_words import CANCEL_REASONS, STATES, progress_of, result_of, title_of
 from provider_registration.console.layout import JOB, JOBS, LayoutDep
 from provider_registration.jobs.dependencies import JobServiceDep
 from provider_registration.jobs.errors import JobDone
@@ -49,6 +49,7 @@ async def show_job(
         next_page=end,
         states=STATES,
         cancel_reasons=CANCEL_REASONS,
+        progress_of=progress_of,
         result_of=result_of,
     )
 

@@ -54,6 +54,12 @@ def title_of(job: Job) -> str:
     return f"{KINDS.get(job.kind, job.kind)} {job.total:,} {noun}"
 
 
+def progress_of(job: Job) -> str:
+    """How much of a job is done."""
+    parts = " parts" if job.kind in PARTS else ""
+    return f"{job.done:,} of {job.total:,}{parts}"
+
+
 def result_of(key: str) -> str:
     """What a status or the code of an error means."""
     return RESULTS.get(key, key)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from provider_registration.console.dependencies import AuditingUserDep
-from provider_registration.console.job_words import STATES, title_of
+from provider_registration.console.job_words import STATES, progress_of, title_of
 from provider_registration.console.layout import JOBS, LayoutDep
 from provider_registration.jobs.dependencies import JobServiceDep
 from provider_registration.web.pagination import Cursor, Position
@@ -28,5 +28,11 @@ async def list_jobs(
     """List jobs, newest first."""
     jobs, end = await service.page(limit=PAGE_SIZE, after=Position.from_cursor(after) if after else None)
     return layout.page(
-        "jobs.html", jobs=jobs, after=after, next_page=end and end.to_cursor(), states=STATES, title_of=title_of
+        "jobs.html",
+        jobs=jobs,
+        after=after,
+        next_page=end and end.to_cursor(),
+        states=STATES,
+        title_of=title_of,
+        progress_of=progress_of,
     )

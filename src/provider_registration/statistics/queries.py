@@ -246,8 +246,12 @@ HAS_MORE_UNCOUNTED = text("""
     FROM statistics_progress
 """)
 
-# The e-mail addresses of users.
-FIND_USER_EMAILS = text("SELECT CAST(id AS text) AS id, email FROM users WHERE id = ANY(CAST(:user_ids AS uuid[]))")
+# The e-mail addresses of users, and the names of API keys.
+FIND_NAMES = text("""
+    SELECT CAST(id AS text) AS id, email AS name FROM users WHERE id = ANY(CAST(:ids AS uuid[]))
+    UNION ALL
+    SELECT CAST(id AS text), name FROM api_keys WHERE id = ANY(CAST(:ids AS uuid[]))
+""")
 
 # Candidates and their tonnes per day, by product ('' stands for all) and status.
 SUM_COUNTS = text("""

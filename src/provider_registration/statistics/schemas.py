@@ -122,8 +122,10 @@ class BucketResponse(FiguresResponse):
 class SeriesResponse(BaseModel):
     """The figures of a group, or of everything."""
 
-    group: str | None = Field(description="A product, a user's ID or a reason's code; null without `by`")
-    name: str | None = Field(description="The user's e-mail address; null for others")
+    group: str | None = Field(
+        description="A product, the ID of a user or API key, or a reason's code; null without `by`"
+    )
+    name: str | None = Field(description="The e-mail address of a user, or the name of an API key; null for others")
     totals: FiguresResponse
     buckets: list[BucketResponse]
 

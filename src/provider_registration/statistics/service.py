@@ -97,9 +97,9 @@ class StatisticsService:
             backlog = {(row.value, row.start): row.change for row in changes}
             ends = [min(end, now.date()) for end in _ends(period)]
             oldest = await _oldest(session, ends) if period.by is None else {}
-            emails = await _emails(session, counts) if period.by is Grouping.DECIDED_BY else {}
+            names = await _names(session, counts) if period.by is Grouping.DECIDED_BY else {}
             is_complete = not await session.scalar(queries.HAS_MORE_UNCOUNTED, {"limit": MAX_UNCOUNTED})
-        found = _Found(period, now, {(row["value"], row["start"]): row for row in counts}, backlog, oldest, emails)
+        found = _Found(period, now, {(row["value"], row["start"]): row for row in counts}, backlog, oldest, names)
         series = await asyncio.to_thread(found.series)
         return Statistics(period, series, is_complete)
 
@@ -149,10 +149,10 @@ async def _oldest(session: AsyncSession, ends: list[date]) -> dict[date, datetim
     return decided
 
 
-async def _emails(session: AsyncSession, counts: Sequence[RowMapping]) -> dict[str, str]:
-    """The e-mail addresses of the users."""
+async def _names(session: AsyncSession, counts: Sequence[RowMapping]) -> dict[str, str]:
+    """What the users and API keys are called."""
     ids = list({row["value"] for row in counts} - {SERVICE, OTHERS})
-    return {row.id: row.email for row in await session.execute(queries.FIND_USER_EMAILS, {"user_ids": ids})}
+    return {row.id: row.name for row in await session.execute(queries.FIND_NAMES, {"ids": ids})}
 
 
 def _ends(period: Period) -> list[date]:
@@ -170,7 +170,7 @@ class _Found:
     counts: Mapping[tuple[str, date | None], RowMapping]
     changes: Mapping[tuple[str, date | None], int]
     oldest: Mapping[date, datetime]
-    emails: Mapping[str, str]
+    names: Mapping[str, str]
 
     def series(self) -> list[Series]:
         """One for each group: the known ones in their order, people by the number of their decisions."""
@@ -189,7 +189,7 @@ class _Found:
             pending += self.changes.get((group, start), 0)
             buckets.append(Bucket(start, self._figures(group, start, end, pending)))
         totals = self._figures(group, None, ends[-1], pending)
-        return Series(group or None, self.emails.get(group), totals, buckets)
+        return Series(group or None, self.names.get(group), totals, buckets)
 
     def _figures(self, group: str, start: date | None, end: date, pending: int) -> Figures:
         row = self.counts.get((group, start))

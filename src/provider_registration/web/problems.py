@@ -219,9 +219,9 @@ MESSAGES: Mapping[str, str] = {
 _CODES: Mapping[str, str] = {
     code_of_type: code
     for code, types in {
-        "combination": "two_paginations two_places",
+        "combination": "at_most no_cursor no_words one_of other_order period reason two_paginations two_places",
         "not-allowed": "not_with_let_go",
-        "repeated": "repeated_items",
+        "repeated": "repeated repeated_items",
         "required": "missing missing_with_link",
         "too-large": "less_than less_than_equal int_parsing_size too_far",
         "too-long": "string_too_long too_long",
@@ -244,7 +244,7 @@ def field_errors(
     """Translate pydantic's errors; pass `location` if their `loc` does not start with it."""
     errors = []
     for detail in details[:MAX_ERRORS]:
-        loc = [str(part) for part in detail["loc"]]
+        loc = [str(part) for part in detail["loc"] if part != "[key]"]  # the name precedes it
         where = location or loc.pop(0)
         if detail["type"] == "json_invalid":
             loc = []  # a position in the text

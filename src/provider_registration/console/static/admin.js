@@ -2,18 +2,18 @@
 
 // -- send a decision once ---------------------------------------------------------------------------------------------
 
-for (const form of document.querySelectorAll("form[data-once]")) {
-  form.addEventListener("submit", (event) => {
-    if (form.dataset.sent) {
-      event.preventDefault();
-      return;
-    }
-    form.dataset.sent = "yes";
-    const button = form.querySelector("[data-busy]");
-    button.setAttribute("aria-disabled", "true");
-    button.textContent = button.dataset.busy;
-  });
-}
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-once]")) return; // forms that arrive with the progress of a job count too
+  if (form.dataset.sent) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sent = "yes";
+  const button = event.submitter?.dataset.busy ? event.submitter : form.querySelector("[data-busy]");
+  button.setAttribute("aria-disabled", "true");
+  button.textContent = button.dataset.busy;
+});
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload(); // going back must show the current state
 });
