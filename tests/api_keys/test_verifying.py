@@ -250,6 +250,26 @@ async def test_uses_that_could_not_be_stored_are_stored_later(auth, verifier, co
     assert await database.fetchval(LAST_USED, made.api_key.api_key_id) is not None
 
 
+async def test_a_use_during_a_write_that_fails_is_stored_and_not_the_one_before(
+    auth, verifier, counted, create, database, clock, monkeypatch
+):
+    made = await create()
+    program = await auth.authenticate(made.key)
+
+    def fail():
+        clock.ahead = 600
+        verifier.note_use(program)
+        raise DatabaseUnavailable
+
+    with monkeypatch.context() as patched, pytest.raises(DatabaseUnavailable):
+        patched.setattr(counted, "statement", fail)
+        await verifier.write_uses()
+    await verifier.write_uses()
+
+    stored = await database.fetchval(LAST_USED, made.api_key.api_key_id)
+    assert datetime.now(UTC) - stored < timedelta(minutes=5)
+
+
 async def test_what_is_left_is_stored_when_the_process_stops(auth, verifier, create, database):
     made = await create()
     running = asyncio.create_task(verifier.run())

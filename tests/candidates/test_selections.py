@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -237,6 +238,18 @@ async def test_a_free_filter_counts_to_ten_thousand(viewer, rows, count_to):
     assert few.items() >= {"total": 1, "total_pages": 1, "next_cursor": None}.items()
 
 
+@pytest.mark.parametrize("more", [0, 1])
+async def test_the_total_is_exact_up_to_the_limit_and_not_beyond(viewer, rows, count_to, more):
+    count = sum(row["truck_count"] >= 4 for row in rows)
+    for module in ("search", "list_queries"):
+        monkeypatch.setattr(f"provider_registration.candidates.{module}.MAX_TOTAL", count - more)
+    list_queries.list_statement.cache_clear()
+
+    pagination = (await viewer.get(CANDIDATES, params={"trucks_min": 4})).json()["pagination"]
+
+    assert (pagination["total"], pagination.get("total_is_exact", True)) == (count - more, not more)
+
+
 async def test_the_total_without_free_filters_is_as_before(viewer, rows):
     pagination = (await viewer.get(CANDIDATES, params={"status": "pending", "sort": "-truck_count"})).json()[
         "pagination"
@@ -315,6 +328,8 @@ async def test_ids_of_candidates_and_providers_are_found(viewer, rows):
     for words in (str(approved["id"]), str(approved["provider_id"])):
         found = (await viewer.get(CANDIDATES, params={"q": words})).json()["candidates"]
         assert found[0]["candidate_id"] == str(approved["id"])
+        pending = (await viewer.get(CANDIDATES, params={"q": words, "status": "pending"})).json()["candidates"]
+        assert str(approved["id"]) not in {one["candidate_id"] for one in pending}
 
 
 async def test_a_typing_error_is_found_after_the_keys_are_filled(viewer, browsing, rows):
@@ -326,6 +341,9 @@ async def test_a_typing_error_is_found_after_the_keys_are_filled(viewer, browsin
     assert expected
     assert set((await listed(viewer, selection))[0]) == expected
     assert set(await exported(browsing, selection)) == expected
+    for status in Status:
+        wanted = {row["id"] for row in rows if row["id"] in expected and row["status"] == status}
+        assert set((await listed(viewer, replace(selection, status=status)))[0]) == wanted
 
 
 def test_a_selection_is_kept_as_json():

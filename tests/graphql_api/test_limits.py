@@ -201,6 +201,15 @@ def test_the_largest_of_several_operations_counts():
     assert cost(f"{small} {large}") == cost(f"{large} {small}") == cost(large)
 
 
+def test_the_cost_is_that_of_the_value_which_a_variable_has():
+    defaulted = "query ($n: Int = %s) { candidates(limit: $n) { candidates { version } } }"
+    assert cost(defaulted % 1, n=100) == 201 + 100 * 2
+    assert cost(defaulted % 100, n=1) == 201 + 1 * 2
+    small, large = ("query {} ($n: Int = {}) {{ ...page }}".format(*each) for each in (("a", 1), ("b", 100)))
+    fragment = "fragment page on Query { candidates(limit: $n) { candidates { version } } }"
+    assert cost(f"{small} {large} {fragment}") == cost(f"{large} {small} {fragment}") == 201 + 100 * 2
+
+
 @pytest.mark.parametrize("query", [*TOO_MUCH.values(), *WRONG.values(), "{" + "a " * (MAX_TOKENS - 2) + "}"])
 async def test_no_document_takes_long_to_refuse(make_graphql, query):
     graphql = make_graphql()

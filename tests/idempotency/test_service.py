@@ -107,6 +107,18 @@ async def test_an_open_key_is_released_or_answered(pool, answer, then):
         assert await take(session, again(key)) == (Kept(then, candidate_id) if then else None)
 
 
+async def test_the_answer_to_an_approval_that_took_long_is_kept_from_then_on(pool, database):
+    key, candidate_id = a_key(), uuid4()
+    async with pool.transaction() as session:
+        await take(session, key)
+        await keep(session, key, None, candidate_id=candidate_id)
+    await database.execute("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+    async with pool.transaction() as session:
+        await end_open(session, candidate_id, {"obstacle": "x"})
+    async with pool.transaction() as session:
+        assert await take(session, again(key)) == Kept({"obstacle": "x"}, candidate_id)
+
+
 async def test_an_open_key_that_is_held_is_in_use(pool):
     key, candidate_id = a_key(), uuid4()
     async with pool.transaction() as session:

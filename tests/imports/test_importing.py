@@ -186,13 +186,16 @@ async def test_registered_rows_are_not_kept(run, database):
     assert [(row["cells"] is None, row["addresses"] == "") for row in rows] == [(True, True), (False, False)]
 
 
-async def test_a_running_import_cannot_be_started_or_deleted(send, admin, database):
+@pytest.mark.parametrize("state", ["running", "cancelled"])  # while a process works on its rows
+async def test_a_running_import_cannot_be_started_or_deleted(send, admin, database, state):
     import_id = (await send(as_csv([a_row() for _ in range(3)]))).json()["import_id"]
     await admin.post(f"/imports/{import_id}/start", json={"dry_run": True})
     await database.execute(
-        "UPDATE jobs SET state = 'running', due_at = now() + interval '1 hour', ended_at = NULL, "
-        "claim_id = gen_random_uuid(), parameters = '{}' WHERE id = (SELECT job_id FROM imports WHERE id = $1)",
-        import_id,
+        "UPDATE jobs SET state = $2, due_at = now() + interval '1 hour', claim_id = gen_random_uuid(), "
+        "parameters = '{}', ended_at = CASE $2 WHEN 'cancelled' THEN now() END, "
+        "cancel_reason = CASE $2 WHEN 'cancelled' THEN 'asked' END "
+        "WHERE id = (SELECT job_id FROM imports WHERE id = $1)",
+        *(import_id, state),
     )
     for request in (admin.post(f"/imports/{import_id}/start", json={}), admin.delete(f"/imports/{import_id}")):
         response = await request

@@ -209,6 +209,31 @@ async def test_an_item_that_cannot_be_done_now_is_tried_again_and_gets_its_error
     assert job.summary == {"approved": 1, "billing-paused": 1, "provider-name-busy": 1}
 
 
+async def test_a_result_is_recorded_once_the_database_responds_again(jobs, working, ended, jobs_database, monkeypatch):
+    starts, is_away, statement = [], False, jobs_database.statement
+
+    def responding():
+        if is_away:
+            raise DatabaseUnavailable
+        return statement()
+
+    async def work(_job, item):
+        nonlocal is_away
+        starts.append(item.number)
+        is_away = True
+        return DONE
+
+    monkeypatch.setattr(jobs_database, "statement", responding)
+    await jobs.create(new := a_job(1))
+    async with working(work):
+        while not is_away:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        is_away = False
+        job = await ended(new.job_id)
+    assert (starts, job.summary) == ([0], {"approved": 1})
+
+
 async def test_items_that_wait_do_not_hold_up_others(jobs, working, ended):
     waiting, other = a_job(1), a_job(1, kind="tests.other")
 
@@ -350,20 +375,27 @@ async def test_jobs_and_results_are_listed_page_by_page(jobs):
 
 
 async def test_only_old_jobs_that_ended_are_deleted(jobs, working, ended, connection):
-    old, young, unfinished = a_job(3), a_job(1), a_job(1, kind="tests.other")
+    old, young = a_job(3), a_job(1)
+    unfinished, cancelled = a_job(1, kind="tests.other"), a_job(1, kind="tests.other")
 
     async def work(_job, _item):
         return DONE
 
-    for new in (old, young, unfinished):
+    for new in (old, young, unfinished, cancelled):
         await jobs.create(new)
     async with working(work):
         await ended(old.job_id)
         await ended(young.job_id)
     await connection.execute("UPDATE jobs SET created_at = created_at - interval '31 days'")
     await connection.execute("UPDATE jobs SET ended_at = ended_at - interval '31 days' WHERE id = $1", old.job_id)
+    await connection.execute(  # but a process still works on its item
+        "UPDATE jobs SET state = 'cancelled', cancel_reason = 'asked', ended_at = now() - interval '31 days', "
+        "claim_id = gen_random_uuid() WHERE id = $1",
+        cancelled.job_id,
+    )
     assert not await jobs.prune(30)
-    assert set(await connection.fetch("SELECT id FROM jobs")) == {(young.job_id,), (unfinished.job_id,)}
+    left = {row["id"] for row in await connection.fetch("SELECT id FROM jobs")}
+    assert left == {young.job_id, unfinished.job_id, cancelled.job_id}
     assert await connection.fetchval("SELECT count(*) FROM job_items WHERE job_id = $1", old.job_id) == 0
 
 

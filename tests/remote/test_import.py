@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import socket
@@ -179,6 +180,22 @@ async def test_a_file_that_was_not_taken_is_sent_again(run, file):
         result = await run(file(b"Company"), PROVIDER_REGISTRATION_URL=url)
 
     assert (result.exit_code, sent) == (0, [b"Company"] * 2)
+
+
+@pytest.mark.usefixtures("_patient")
+async def test_a_file_that_may_have_been_taken_is_not_sent_again(run, file):
+    begun = []
+
+    async def receive_and_close(reader, writer):
+        begun.append(await reader.readuntil(b"\r\n"))
+        await reader.readuntil(b"Company")
+        writer.close()
+
+    async with await asyncio.start_server(receive_and_close, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        result = await run(file(b"Company"), PROVIDER_REGISTRATION_URL=f"http://127.0.0.1:{port}")
+
+    assert (result.exit_code, begun) == (3, [b"POST /imports HTTP/1.1\r\n"])
 
 
 async def test_help_needs_neither_url_nor_key(run):
