@@ -11,15 +11,19 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.billing_stub import CALL_SECONDS
 from benchmarks.contenders import CONTENDERS, WORK, Contender, Running, surroundings
-from benchmarks.database import Pair, forget_made, prepare_pending, server_pid, until_idle
+from benchmarks.database import OURS, Databases, forget_made, prepare_pending, server_pid, until_idle
 from benchmarks.drivers import Driver, Load, check
+from benchmarks.guarantees import check_written, providers_made
 from benchmarks.processes import Process, Usage, usage
 from benchmarks.scenarios import Scenario
 from provider_registration.local.postgres import free_port
 
 WARM_UP_SECONDS = 1.0
 SETTLE_SECONDS = 0.2  # between two runs, for work after the last response
+MOST_APPROVALS = 1 / CALL_SECONDS  # a second over one connection
+MOST_REJECTIONS = 1_500.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Stage:
     rows: int
     auth: bool
     scenarios: Sequence[Scenario]
+    everyone: bool = True  # or only those that are measured everywhere
 
     @property
     def name(self) -> str:
@@ -83,13 +88,13 @@ async def billing() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def started(contenders: Sequence[Contender], pair: Pair, *, auth: bool) -> AsyncIterator[list[Running]]:
+async def started(contenders: Sequence[Contender], databases: Databases, *, auth: bool) -> AsyncIterator[list[Running]]:
     """Every contender, answering."""
     with ExitStack() as stopping:
         async with billing() as billing_url:
             running = []
             for contender in contenders:
-                one = await asyncio.to_thread(contender.start, surroundings(pair, billing_url, auth=auth))
+                one = await asyncio.to_thread(contender.start, surroundings(databases, billing_url, auth=auth))
                 stopping.callback(one.process.stop)
                 running.append(one)
             yield running
@@ -98,15 +103,19 @@ async def started(contenders: Sequence[Contender], pair: Pair, *, auth: bool) ->
 
 def takes_part(contender: Contender, scenario: Scenario) -> bool:
     """Whether a contender gets this scenario."""
-    if contender.only:
-        return scenario.name in contender.only
-    return contender.database is not None
+    is_of_a_kind = not contender.kinds or scenario.kind in contender.kinds
+    return is_of_a_kind and scenario.connections >= contender.least_connections
 
 
-async def measure_stage(plan: Plan, stage: Stage, contenders: Sequence[Contender], pair: Pair) -> None:
+async def measure_stage(plan: Plan, stage: Stage, contenders: Sequence[Contender], databases: Databases) -> None:
     """Measure every scenario of a stage, all contenders in turn."""
-    async with started(contenders, pair, auth=stage.auth) as everyone:
-        postgres = await server_pid(pair.ours)
+    contenders = [
+        contender
+        for contender in contenders
+        if (stage.everyone or contender.everywhere) and any(takes_part(contender, each) for each in stage.scenarios)
+    ]
+    async with started(contenders, databases, auth=stage.auth) as everyone:
+        postgres = await server_pid(databases.urls[OURS])
         for scenario in stage.scenarios:
             running = [one for one in everyone if takes_part(one.contender, scenario)]
             loads = {one.contender.name: await _walk(one, scenario) for one in running}
@@ -140,28 +149,34 @@ async def _warm_up(plan: Plan, one: Running, scenario: Scenario, paths: list[str
     """Check the responses, and warm up caches and compilers."""
     await check(one, await _load(one, scenario, paths, 1))
     seconds = min(WARM_UP_SECONDS, plan.seconds)
-    load = await _load(one, scenario, paths, _decisions(plan, seconds))
+    load = await _load(one, scenario, paths, _decisions(plan, scenario, seconds))
     await plan.driver.run(one, load, seconds=seconds)
     if scenario.writes:
         await asyncio.sleep(plan.settle)
+        await providers_made(one.around.billing_url)
         await forget_made(one.database_url)
 
 
-def _decisions(plan: Plan, seconds: float) -> int:
-    return max(1, int(plan.decisions_per_second * seconds))
+def _decisions(plan: Plan, scenario: Scenario, seconds: float) -> int:
+    """More than a contender can decide."""
+    most = MOST_APPROVALS if scenario.decision == "approve" else MOST_REJECTIONS
+    return max(1, int(min(plan.decisions_per_second, most * scenario.connections) * seconds))
 
 
 async def _measure(
     plan: Plan, stage: Stage, one: Running, scenario: Scenario, paths: list[str], number: int, postgres: int | None
 ) -> Measurement:
-    load = await _load(one, scenario, paths, _decisions(plan, plan.seconds))
-    one.headers()  # a new token if needed, before time is measured
+    load = await _load(one, scenario, paths, _decisions(plan, scenario, plan.seconds))
+    one.tokens()  # new ones if needed, before time is measured
     await until_idle(one.database_url)
     before, database_before = usage(one.process.pid), usage(postgres)
     sample = await plan.driver.run(one, load, seconds=plan.seconds)
     await asyncio.sleep(plan.settle)
     after, database_after = usage(one.process.pid), usage(postgres)
     if scenario.writes:
+        made = await providers_made(one.around.billing_url)
+        if one.contender.has_our_schema:
+            await check_written(one.database_url, scenario, sample.requests, made)
         await forget_made(one.database_url)
     return Measurement(
         stage.name,
@@ -191,7 +206,11 @@ def can_serve_workers() -> bool:
     return "--workers" in told.stdout
 
 
-def chosen(names: Sequence[str]) -> list[Contender]:
-    """The contenders of these names, or all that this checkout can run."""
-    found = [contender for name, contender in CONTENDERS.items() if not names or name in names]
+def chosen(names: Sequence[str], *, quick: bool) -> list[Contender]:
+    """The contenders of these names, or all that this checkout can run, or those of a quick run."""
+    found = [
+        contender
+        for name, contender in CONTENDERS.items()
+        if name in names or (not names and (contender.quick or not quick))
+    ]
     return [c for c in found if c.name != "ours_2_workers" or can_serve_workers()]

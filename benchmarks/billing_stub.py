@@ -1,6 +1,7 @@
 """A billing service that creates every provider at once: `python -m benchmarks.billing_stub PORT`.
 
-It responds 201 after CALL_SECONDS, and is small so that it uses little of the measured machine.
+It responds 201 after CALL_SECONDS, and is small so that it uses little of the measured machine. A request with the key
+of an earlier one gets the same provider. `GET /created` says which were created, and forgets them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import json
 import sys
 from itertools import count
+from typing import ClassVar
 
 import uvloop
 
@@ -21,6 +23,8 @@ class Billing(asyncio.Protocol):
     """One keep-alive connection; requests have a Content-Length."""
 
     ids = count(FIRST_ID)
+    by_key: ClassVar[dict[bytes, int]] = {}
+    created: ClassVar[dict[str, list[int]]] = {}  # IDs by name
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start without data."""
@@ -32,17 +36,31 @@ class Billing(asyncio.Protocol):
         self._received += data
         while END_OF_HEAD in self._received:
             head, _, rest = self._received.partition(END_OF_HEAD)
-            length = _length(head)
+            fields = _fields(head)
+            length = int(fields.get(b"content-length", 0))
             if len(rest) < length:
                 return
             self._received = rest[length:]
             body = rest[:length]
-            if head.startswith(b"GET "):
+            if head.startswith(b"GET /created"):
+                self._answer(b"200 OK", json.dumps(self.created).encode())
+                self.created.clear()
+                self.by_key.clear()
+            elif head.startswith(b"GET "):
                 self._answer(b"200 OK", b"{}")
             else:
-                provider = {"id": next(self.ids), "name": json.loads(body)["name"]}
-                answer = json.dumps(provider).encode()
+                name = json.loads(body)["name"]
+                answer = json.dumps({"id": self._provider(name, fields.get(b"idempotency-key")), "name": name}).encode()
                 asyncio.get_running_loop().call_later(CALL_SECONDS, self._answer, b"201 Created", answer)
+
+    def _provider(self, name: str, key: bytes | None) -> int:
+        if key in self.by_key:
+            return self.by_key[key]
+        provider_id = next(self.ids)
+        self.created.setdefault(name, []).append(provider_id)
+        if key is not None:
+            self.by_key[key] = provider_id
+        return provider_id
 
     def _answer(self, status: bytes, body: bytes) -> None:
         if not self._transport.is_closing():
@@ -50,12 +68,9 @@ class Billing(asyncio.Protocol):
             self._transport.write(head + body)
 
 
-def _length(head: bytes) -> int:
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            return int(value)
-    return 0
+def _fields(head: bytes) -> dict[bytes, bytes]:
+    lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    return {name.lower(): value.strip() for name, _, value in lines}
 
 
 async def serve(port: int) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from benchmarks import statements
 from benchmarks.bench import Measurement, Plan, Stage
-from benchmarks.database import Pair, forget_made, server_pid
+from benchmarks.database import OURS, Databases, forget_made, server_pid
 from benchmarks.processes import usage
 from provider_registration.local.accounts import installed_programs
 
@@ -45,21 +45,23 @@ def _one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-async def measure_ceiling(plan: Plan, stage: Stage, pair: Pair, folder: Path) -> None:
+async def measure_ceiling(plan: Plan, stage: Stage, databases: Databases, folder: Path) -> None:
     """Run pgbench for those scenarios of a stage that are one statement."""
     for scenario in stage.scenarios:
         if scenario.name in SCENARIOS:
             for number in range(plan.rounds):
-                plan.measurements.append(await _measure(plan, stage, scenario.name, number, pair, folder))
+                plan.measurements.append(await _measure(plan, stage, scenario.name, number, databases, folder))
 
 
-async def _measure(plan: Plan, stage: Stage, scenario: str, number: int, pair: Pair, folder: Path) -> Measurement:
+async def _measure(
+    plan: Plan, stage: Stage, scenario: str, number: int, databases: Databases, folder: Path
+) -> Measurement:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     script = folder / "script.sql"
-    script.write_text(_script(scenario.partition("_")[0], pair.rows))
-    postgres = await server_pid(pair.ours)
-    parts = urlsplit(pair.ours)
+    script.write_text(_script(scenario.partition("_")[0], databases.rows))
+    postgres = await server_pid(databases.urls[OURS])
+    parts = urlsplit(databases.urls[OURS])
     command = [str(installed_programs() / "pgbench"), "-n", "-M", "prepared", "-j", "1", "-c", str(CLIENTS), "-T"]
     command += [str(max(1, round(plan.seconds))), "-f", str(script), "--log", "--log-prefix", str(folder / "log")]
     before = usage(postgres)
@@ -90,7 +92,7 @@ async def _measure(plan: Plan, stage: Stage, scenario: str, number: int, pair: P
     times = [int(line.split()[2]) / 1000 for log in folder.glob("log*") for line in log.read_text().splitlines()]
     cuts = quantiles(times, n=100)
     if scenario.startswith("register"):
-        await forget_made(pair.ours)
+        await forget_made(databases.urls[OURS])
     plan.tell(f"{stage.name} · {scenario} · round {number + 1} · {NAME}: {float(rate[1]):,.0f}/s")
     return Measurement(
         stage.name,

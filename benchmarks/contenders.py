@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
-import httpx
 from jose import jwt
 
-from benchmarks.database import ADMIN_EMAIL, ADMIN_PASSWORD, Pair
-from benchmarks.processes import NO_TLS, Process
+from benchmarks.database import OF_OUR_SCHEMA, PEERS, Databases
+from benchmarks.processes import Process
+from provider_registration.auth.models import Role, User
+from provider_registration.auth.tokens import TokenSigner
 from provider_registration.local.postgres import free_port
 
 HERE = Path(__file__).parent
-PEERS = HERE / "peers"
+SOURCES = HERE / "peers"
 WORK = HERE / ".work"
 POOL_SIZE = 20  # connections that each may hold
 JWT_KEY = secrets.token_hex(32)
@@ -30,7 +32,7 @@ ISSUER, AUDIENCE = "provider-registration-service", "provider-registration-api"
 class Surroundings:
     """The settings that a contender is started with."""
 
-    pair: Pair
+    databases: Databases
     billing_url: str
     auth: bool
     port: int
@@ -38,19 +40,24 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Contender:
-    """A measured service. `database` says whose it uses; without one it has only a static route."""
+    """A measured service. `database` is the name of the one it uses; without one it has only a static route."""
 
     name: str
     command: Callable[[Surroundings], list[str]]
     database: str | None
     folder: Path = WORK
     environment: Mapping[str, str] = field(default_factory=dict)
-    only: tuple[str, ...] = ()  # names of its scenarios, if not all
+    is_ours: bool = False
+    is_limited: bool = False  # whether it has our default rate limits
+    kinds: tuple[str, ...] = ()  # of its scenarios, if not all
+    least_connections: int = 1  # with fewer it is not measured
+    everywhere: bool = True  # also with the large table, and in the stage without authentication
+    quick: bool = True  # also in a quick run
 
     @property
-    def is_ours(self) -> bool:
-        """Whether it is this service."""
-        return self.database == "ours"
+    def has_our_schema(self) -> bool:
+        """Whether its database is made by our migrations."""
+        return self.database in OF_OUR_SCHEMA
 
     def start(self, around: Surroundings) -> Running:
         """Start it and wait until it responds."""
@@ -67,21 +74,21 @@ class Contender:
         return running
 
     def _settings(self, around: Surroundings) -> dict[str, str]:
+        database_url = around.databases.urls[self.database] if self.database else ""
         if self.is_ours:
+            limits = ("RATE_LIMIT_LOGIN", "RATE_LIMIT_REGISTRATION", "RATE_LIMIT_DEFAULT")
             return {
-                "DATABASE_URL": around.pair.ours,
+                "DATABASE_URL": database_url,
                 "DATABASE_POOL_SIZE": str(POOL_SIZE),
                 "JWT_SECRET_KEY": JWT_KEY,
                 "BILLING_SERVICE_URL": around.billing_url,
                 "APP_PORT": str(around.port),
                 "LOG_LEVEL": "INFO",
                 # The peers have no rate limits.
-                "RATE_LIMIT_LOGIN": "",
-                "RATE_LIMIT_REGISTRATION": "",
-                "RATE_LIMIT_DEFAULT": "",
+                **({} if self.is_limited else dict.fromkeys(limits, "")),
             }
         return {
-            "DATABASE_URL": around.pair.peers,
+            "DATABASE_URL": database_url,
             "POOL_SIZE": str(POOL_SIZE),
             "JWT_SECRET_KEY": JWT_KEY,
             "BILLING_URL": around.billing_url,
@@ -104,37 +111,39 @@ class Running:
     process: Process
     url: str
     around: Surroundings
-    _token: str = ""
-    _token_made: float = 0.0
+    _tokens: list[str] = field(default_factory=list)
+    _tokens_made: float = 0.0
 
     @property
     def database_url(self) -> str:
         """The database that it uses."""
-        return self.around.pair.ours if self.contender.is_ours else self.around.pair.peers
+        return self.around.databases.urls[self.contender.database or PEERS]
 
-    def headers(self) -> dict[str, str]:
-        """The headers of an admin."""
+    def tokens(self) -> list[str]:
+        """The tokens that requests have in turn, of as many sessions as limits need; none without authentication."""
         if self.contender.database is None or not (self.around.auth or self.contender.is_ours):
-            return {}
-        if time.monotonic() - self._token_made > TOKEN_SECONDS or not self._token:
-            self._token = _log_in(self.url) if self.contender.is_ours else _made_token()
-            self._token_made = time.monotonic()
-        return {"Authorization": f"Bearer {self._token}"}
+            return []
+        if time.monotonic() - self._tokens_made > TOKEN_SECONDS or not self._tokens:
+            self._tokens = self._make_tokens()
+            self._tokens_made = time.monotonic()
+        return self._tokens
+
+    def _make_tokens(self) -> list[str]:
+        databases = self.around.databases
+        if not self.contender.is_ours:
+            return [_made_token(databases.admin_id)]
+        signer = TokenSigner(JWT_KEY)
+        sessions = databases.session_ids if self.contender.is_limited else databases.session_ids[:1]
+        return [signer.issue(User(databases.admin_id, session_id, role=Role.ADMIN)) for session_id in sessions]
 
 
-def _log_in(url: str) -> str:
-    credentials = {"username": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
-    response = httpx.post(f"{url}/auth/login", json=credentials, trust_env=False, timeout=30, verify=NO_TLS)
-    return str(response.raise_for_status().json()["access_token"])
-
-
-def _made_token() -> str:
+def _made_token(user_id: UUID) -> str:
     """A token with the claims that ours has."""
     now = int(time.time())
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,
-        "sub": secrets.token_hex(16),
+        "sub": str(user_id),
         "sid": secrets.token_hex(16),
         "role": "admin",
         "iat": now,
@@ -167,26 +176,57 @@ def _gunicorn(around: Surroundings) -> list[str]:
     ]
 
 
-OURS = Contender("ours", _serve, "ours")
+def _litestar(_around: Surroundings) -> list[str]:
+    return [str(WORK / "venv/bin/python"), str(SOURCES / "litestar_asyncpg/app.py")]
+
+
+def _fastify(_around: Surroundings) -> list[str]:
+    installed = sorted((WORK / "node/node_modules").glob("node-linux-*/bin/node"))  # for this kind of machine
+    return [str(installed[0]) if installed else "node", "server.js"]
+
+
+PLAIN, EQUAL = {"STORE": "plain"}, {"STORE": "equal"}
+PRODUCTION = {"NODE_ENV": "production"}
+MAIN_KINDS = ("live", "get", "list", "register", "reject", "approve")
+
+OURS = Contender("ours", _serve, "ours", is_ours=True)
+OURS_LIMITED = Contender(
+    "ours_limited", _serve, "limited", is_ours=True, is_limited=True, kinds=MAIN_KINDS, everywhere=False, quick=False
+)
+FASTIFY = Contender("fastify_postgresjs", _fastify, PEERS, WORK / "node", PRODUCTION | PLAIN)
+FASTIFY_EQUAL = Contender("fastify_equal", _fastify, "equal", WORK / "node", PRODUCTION | EQUAL, everywhere=False)
+LITESTAR = Contender("litestar_asyncpg", _litestar, PEERS, SOURCES / "litestar_asyncpg", PLAIN)
+LITESTAR_EQUAL = Contender("litestar_equal", _litestar, "equal", SOURCES / "litestar_asyncpg", EQUAL, everywhere=False)
 USUAL_FASTAPI = Contender(
-    "usual_fastapi", lambda _: [sys.executable, str(PEERS / "usual_fastapi/app.py")], "peers", PEERS / "usual_fastapi"
+    "usual_fastapi",
+    lambda _: [sys.executable, str(SOURCES / "usual_fastapi/app.py")],
+    PEERS,
+    SOURCES / "usual_fastapi",
+    least_connections=16,
+    quick=False,
 )
-LITESTAR = Contender(
-    "litestar_asyncpg",
-    lambda _: [str(WORK / "venv/bin/python"), str(PEERS / "litestar_asyncpg/app.py")],
-    "peers",
-    PEERS / "litestar_asyncpg",
+DJANGO = Contender("django_ninja", _gunicorn, PEERS, SOURCES / "django_ninja", least_connections=16, quick=False)
+STATIC = Contender("static", lambda _: [sys.executable, str(SOURCES / "static_route/app.py")], None, kinds=("live",))
+TWO_WORKERS = Contender(
+    "ours_2_workers",
+    _serve_two,
+    "limited",  # so that its background tasks do no work of ours
+    is_ours=True,
+    kinds=("live", "get", "list"),
+    least_connections=64,
+    everywhere=False,
+    quick=False,
 )
-FASTIFY = Contender(
-    "fastify_postgresjs", lambda _: ["node", "server.js"], "peers", WORK / "node", {"NODE_ENV": "production"}
-)
-DJANGO = Contender("django_ninja", _gunicorn, "peers", PEERS / "django_ninja")
-STATIC = Contender("static", lambda _: [sys.executable, str(PEERS / "static_route/app.py")], None, only=("live_16",))
-TWO_WORKERS = Contender("ours_2_workers", _serve_two, "ours", only=("live_16", "get_64", "list_64"))
 
-CONTENDERS = {c.name: c for c in (OURS, USUAL_FASTAPI, LITESTAR, FASTIFY, DJANGO, STATIC, TWO_WORKERS)}
+CONTENDERS = {
+    contender.name: contender
+    for contender in (
+        *(OURS, OURS_LIMITED, FASTIFY, FASTIFY_EQUAL, LITESTAR, LITESTAR_EQUAL),
+        *(USUAL_FASTAPI, DJANGO, STATIC, TWO_WORKERS),
+    )
+}
 
 
-def surroundings(pair: Pair, billing_url: str, *, auth: bool) -> Surroundings:
+def surroundings(databases: Databases, billing_url: str, *, auth: bool) -> Surroundings:
     """The same for all, except for the port."""
-    return Surroundings(pair, billing_url, auth, free_port())
+    return Surroundings(databases, billing_url, auth, free_port())

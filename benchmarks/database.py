@@ -1,11 +1,11 @@
-"""The databases: ours with our migrations, the peers' with theirs, and the same rows in both."""
+"""The databases: some with our migrations, the peers' with theirs, and the same rows in all."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,14 @@ from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
 
+OURS, PEERS = "ours", "peers"  # databases; those of our schema are made by our migrations
+OF_OUR_SCHEMA = frozenset({OURS, "limited", "equal"})
+SESSIONS = 400  # of the admin: with the default limits, each may send 1,200 requests a minute
+ADD_SESSIONS = """
+    INSERT INTO sessions (user_id, expires_at)
+    SELECT $1, now() + interval '1 day' FROM generate_series(1, CAST($2 AS integer))
+    RETURNING id
+"""
 PEERS_SCHEMA = Path(__file__).parent / "peers/schema.sql"
 PERIOD = timedelta(days=730)  # over which registrations are spread
 ADMIN_EMAIL, ADMIN_PASSWORD = "admin@example.com", secrets.token_urlsafe()
@@ -50,12 +58,13 @@ SERVER_OPTIONS = {
     "max_connections": "200",
 }
 
-# Rows number $1 to $2, one every $4 seconds from $3 on. What a row has depends on its number alone: 70 % are pending,
-# 20 % approved and 10 % rejected; 40 % deliver apples and 0.1 % mangoes. Ids are as random as any, and can be told.
+# Rows number $1 to $2, one every $4 seconds from $3 on; {columns} and {values} are those that only our table has. What
+# a row has depends on its number alone: 70 % are pending, 20 % approved and 10 % rejected; 40 % deliver apples and
+# 0.1 % mangoes. Ids are as random as any, and can be told.
 FILL = """
     INSERT INTO candidates (id, status, company_name, contact_email, phone, products, truck_count,
                             capacity_tons_per_day, location, created_at, updated_at, provider_id, version,
-                            rejection_reason)
+                            rejection_reason{columns})
     SELECT CAST(md5(CAST(i AS text)) AS uuid),
            status,
            'Company ' || i || ' S.L.',
@@ -69,7 +78,7 @@ FILL = """
            created_at + CASE WHEN status = 'pending' THEN interval '0' ELSE interval '3 days' END,
            CASE WHEN status = 'approved' THEN i END,
            CASE WHEN status = 'pending' THEN 1 ELSE 2 END,
-           CASE WHEN status = 'rejected' THEN 'No cold chain' END
+           CASE WHEN status = 'rejected' THEN 'No cold chain' END{values}
     FROM (
         SELECT i,
                CAST($3 AS timestamptz) + make_interval(secs => i * CAST($4 AS float8)) AS created_at,
@@ -87,14 +96,27 @@ FILL = """
     ) AS made
 """
 
+SEARCH_TEXT = """
+    , ' office company ' || i || ' example s l' || CASE WHEN i % 12 > 0 THEN ' valencia spain' ELSE '' END
+      || CASE WHEN i % 10 > 0 THEN ' 34963' || lpad(CAST(i % 1000000 AS text), 6, '0') ELSE '' END
+"""
+
 # Fresh pending rows for a run that decides.
 PREPARE_PENDING = """
-    INSERT INTO candidates (company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location)
+    INSERT INTO candidates (company_name, contact_email, phone, products, truck_count, capacity_tons_per_day,
+                            location{columns})
     SELECT 'Bench ' || $2 || ' ' || i, $3 || $2 || '-' || i || '@example.com', '+34 963 555 017',
-           ARRAY['oranges', 'grapes'], 12, 80, 'Valencia, Spain'
+           ARRAY['oranges', 'grapes'], 12, 80, 'Valencia, Spain'{values}
     FROM generate_series(1, CAST($1 AS integer)) AS i
     RETURNING id
 """
+PENDING_SEARCH_TEXT = ", ' bench ' || $2 || ' ' || i || ' example com valencia spain 34963555017'"
+
+# What the background tasks of ours would do for the rows that were put in, while something else is measured.
+FINISH_ROWS = (
+    "UPDATE candidate_keys SET keys = '{}', word_keys = '{}' WHERE keys IS NULL OR word_keys IS NULL",
+    "DELETE FROM event_queue",
+)
 
 # Ours has events that refer to candidates.
 FORGET_HISTORY = """
@@ -107,6 +129,10 @@ FORGET_HISTORY = """
 """
 FORGET_INTENTS = """
     DELETE FROM approval_intents USING candidates
+    WHERE candidates.id = candidate_id AND contact_email LIKE 'bench-%'
+"""
+FORGET_QUEUE = """
+    DELETE FROM event_queue USING candidates
     WHERE candidates.id = candidate_id AND contact_email LIKE 'bench-%'
 """
 FORGET_MADE = "DELETE FROM candidates WHERE contact_email LIKE 'bench-%'"
@@ -124,12 +150,13 @@ def row_id(number: int) -> UUID:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Ours and the peers' database with the same rows."""
+class Databases:
+    """The databases of the contenders by name, with the same rows; in our schema an admin has sessions."""
 
     rows: int
-    ours: str
-    peers: str
+    urls: Mapping[str, str]
+    admin_id: UUID
+    session_ids: Sequence[UUID]
 
 
 @asynccontextmanager
@@ -142,48 +169,78 @@ async def connected(url: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
-async def make_pair(server_url: str, rows: int, prefix: str = "bench") -> Pair:
-    """Create both databases with this many rows, and replace those of the same names."""
-    urls = {}
-    for owner in ("ours", "peers"):
-        name = f"{prefix}_{owner}_{rows}"
-        async with connected(server_url) as admin:
-            await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            await admin.execute(f"CREATE DATABASE {name}")
-        urls[owner] = urlsplit(server_url)._replace(path=f"/{name}").geturl()
-    await asyncio.to_thread(migrations.upgrade, urls["ours"])
-    await add_admin(urls["ours"])
-    begun = datetime.now(UTC) - PERIOD
-    for owner, url in urls.items():
-        async with connected(url) as connection:
-            if owner == "peers":
-                await connection.execute(PEERS_SCHEMA.read_text())
-            await fill(connection, 1, rows, begun=begun, step=PERIOD / rows)
-    return Pair(rows, urls["ours"], urls["peers"])
+async def make_databases(
+    server_url: str, rows: int, names: Collection[str] = OF_OUR_SCHEMA | {PEERS}, prefix: str = "bench"
+) -> Databases:
+    """Create the databases of these names with this many rows, and replace those that exist. OURS is always made."""
+    urls = {name: urlsplit(server_url)._replace(path=f"/{prefix}_{name}_{rows}").geturl() for name in {OURS, *names}}
+    begun, step = datetime.now(UTC) - PERIOD, PERIOD / rows
+    await _create(server_url, urls[OURS])
+    await asyncio.to_thread(migrations.upgrade, urls[OURS])
+    admin_id = await add_admin(urls[OURS])
+    async with connected(urls[OURS]) as connection:
+        added = await connection.fetch(ADD_SESSIONS, admin_id, SESSIONS)
+        await fill(connection, 1, rows, begun=begun, step=step, searchable=True)
+    for name in urls.keys() & OF_OUR_SCHEMA - {OURS}:
+        await _create(server_url, urls[name], template=urls[OURS])
+    if PEERS in urls:
+        await _create(server_url, urls[PEERS])
+        async with connected(urls[PEERS]) as connection:
+            await connection.execute(PEERS_SCHEMA.read_text())
+            await fill(connection, 1, rows, begun=begun, step=step)
+    return Databases(rows, urls, admin_id, [record["id"] for record in added])
+
+
+async def _create(server_url: str, url: str, *, template: str | None = None) -> None:
+    name = _name_of(url)
+    async with connected(server_url) as admin:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.execute(f"CREATE DATABASE {name}{f' TEMPLATE {_name_of(template)}' if template else ''}")
+
+
+def _name_of(url: str) -> str:
+    return urlsplit(url).path.lstrip("/")
 
 
 async def fill(
-    connection: Any, first: int, last: int, *, begun: datetime, step: timedelta, analyze: bool = True
+    connection: Any,
+    first: int,
+    last: int,
+    *,
+    begun: datetime,
+    step: timedelta,
+    searchable: bool = False,
+    analyze: bool = True,
 ) -> None:
-    """Add rows and update the planner's statistics."""
-    await connection.execute(FILL, first, last, begun, step.total_seconds())
+    """Add rows and update the planner's statistics. `searchable`: as if ours had served since, in our schema."""
+    more = {"columns": ", search_text", "values": SEARCH_TEXT} if searchable else {"columns": "", "values": ""}
+    await connection.execute(FILL.format(**more), first, last, begun, step.total_seconds())
+    if searchable:
+        for statement in FINISH_ROWS:
+            await connection.execute(statement)
     if analyze:
         await connection.execute("VACUUM ANALYZE")
 
 
-async def add_admin(url: str) -> None:
-    """Add the user of the requests to our database."""
+async def add_admin(url: str) -> UUID:
+    """Add the user of the requests to our database, and return its ID."""
     database = Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1)
     hasher = PasswordHasher()
-    await UserDirectory(database, hasher).create(ADMIN_EMAIL, ADMIN_PASSWORD, Role.ADMIN)
+    user_id = await UserDirectory(database, hasher).create(ADMIN_EMAIL, ADMIN_PASSWORD, Role.ADMIN)
     hasher.close()
     await database.close()
+    return user_id
 
 
 async def prepare_pending(url: str, count: int) -> list[UUID]:
     """Ids of fresh pending candidates."""
     async with connected(url) as connection:
-        found = await connection.fetch(PREPARE_PENDING, count, f"{time.time_ns()}", OWN_MARK)
+        is_ours = await connection.fetchval(HAS_HISTORY)
+        more = {"columns": ", search_text", "values": PENDING_SEARCH_TEXT} if is_ours else {"columns": "", "values": ""}
+        async with connection.transaction():
+            found = await connection.fetch(PREPARE_PENDING.format(**more), count, f"{time.time_ns()}", OWN_MARK)
+            for statement in FINISH_ROWS if is_ours else ():
+                await connection.execute(statement)
     ids = [record["id"] for record in found]
     Random(0).shuffle(ids)  # noqa: S311 - no secret
     return ids
@@ -194,7 +251,7 @@ async def forget_made(url: str) -> None:
     async with connected(url) as connection:
         statements = [FORGET_MADE]
         if await connection.fetchval(HAS_HISTORY):
-            statements = [FORGET_HISTORY, FORGET_INTENTS, FORGET_MADE]
+            statements = [FORGET_QUEUE, FORGET_HISTORY, FORGET_INTENTS, FORGET_MADE]
         for tries_left in reversed(range(FORGET_TRIES)):
             try:
                 async with connection.transaction():

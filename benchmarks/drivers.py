@@ -51,6 +51,10 @@ class Load:
         """The method of every request."""
         return "POST" if self.scenario.writes else "GET"
 
+    def tokens(self, running: Running) -> list[str]:
+        """The tokens that requests have in turn; none if they need none."""
+        return [] if self.scenario.is_public else running.tokens()
+
 
 class Driver(Protocol):
     """Sends a load over a number of connections for a number of seconds."""
@@ -61,6 +65,7 @@ class Driver(Protocol):
 
 
 LONGEST = 20.0  # seconds for one response
+NETWORKS = 250  # of the senders of registrations: each run has another
 
 
 class Wrk:
@@ -68,18 +73,20 @@ class Wrk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._runs = count()
 
     async def run(self, running: Running, load: Load, *, seconds: float) -> Sample:
         """Send it; wrk counts responses from 400 on as errors."""
         scenario = load.scenario
-        arguments = ["register", load.word]
+        arguments = ["register", load.word, str(next(self._runs) % NETWORKS)]
         if load.paths:
             file = self._folder / "paths"
             file.write_text("".join(f"{load.method} {path}\n" for path in load.paths))
             arguments = ["walk", str(file)]
-        headers = [part for name, value in running.headers().items() for part in ("-H", f"{name}: {value}")]
+        tokens = self._folder / "tokens"
+        tokens.write_text("".join(f"{token}\n" for token in load.tokens(running)))
         command = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"]
-        command += [*headers, "-s", str(SCRIPT), running.url, "--", *arguments]
+        command += ["-s", str(SCRIPT), running.url, "--", str(tokens), *arguments]
         if scenario.body:
             command.append(scenario.body)
         process = await asyncio.create_subprocess_exec(
@@ -112,6 +119,7 @@ class Httpx:
     async def run(self, running: Running, load: Load, *, seconds: float) -> Sample:
         """Send it; every status must be the scenario's."""
         numbers, paths, times = count(1), cycle(load.paths or ["/candidates"]), []
+        tokens = cycle(load.tokens(running) or [""])
         until = time.perf_counter() + seconds
         decisions_left = len(load.paths) if load.scenario.decision else -1
 
@@ -120,7 +128,7 @@ class Httpx:
             while (not times or time.perf_counter() < until) and decisions_left:
                 decisions_left -= 1
                 begun = time.perf_counter()
-                await _send(client, load, next(paths), next(numbers))
+                await _send(client, load, next(paths), next(numbers), next(tokens))
                 times.append(1000 * (time.perf_counter() - begun))
 
         begun = time.perf_counter()
@@ -133,15 +141,22 @@ class Httpx:
 
 def _client(running: Running) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
-    return httpx.AsyncClient(
-        base_url=running.url, headers=running.headers(), timeout=30, trust_env=False, limits=limits, verify=NO_TLS
-    )
+    return httpx.AsyncClient(base_url=running.url, timeout=30, trust_env=False, limits=limits, verify=NO_TLS)
 
 
-async def _send(client: httpx.AsyncClient, load: Load, path: str, number: int) -> httpx.Response:
+def _headers(*, token: str, content: str | None, sender: int = 0) -> dict[str, str]:
+    headers = {"X-Forwarded-For": f"192.0.2.{sender % NETWORKS}"}
+    if content:
+        headers["Content-Type"] = "application/json"
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
+async def _send(client: httpx.AsyncClient, load: Load, path: str, number: int, token: str) -> httpx.Response:
     scenario = load.scenario
     content = scenario.body.replace("UNIQUE", f"{load.word}-{number}") if scenario.body else None
-    headers = {"Content-Type": "application/json"} if content else {}
+    headers = _headers(token=token, content=content, sender=number)
     response = await client.request(load.method, path, content=content, headers=headers)
     if response.status_code != scenario.status:
         raise BadAnswer(f"{client.base_url}: {load.method} {path}: {response.status_code} {response.text[:500]}")
@@ -157,17 +172,19 @@ async def check(running: Running, load: Load) -> None:
     scenario = load.scenario
     async with _client(running) as client:
         path = load.paths[0] if load.paths else "/candidates"
-        response = await _send(client, load, path, 0)
+        tokens = load.tokens(running)
+        token = tokens[0] if tokens else ""
+        response = await _send(client, load, path, 0, token)
         missing = scenario.fields - set(response.json())
         if missing:
             raise BadAnswer(f"{running.contender.name}, {path}: no {', '.join(sorted(missing))} in {response.text}")
         if scenario.writes:
             content = (scenario.body or "").replace("UNIQUE", f"{load.word}-0".upper()).replace("bench-", "BENCH-")
-            headers = {"Content-Type": "application/json"} if content else {}
+            headers = _headers(token=token, content=content, sender=1)
             again = await client.post(path, content=content or None, headers=headers)
             if again.status_code != scenario.repeated:
                 raise BadAnswer(f"{running.contender.name}, {path} once more: {again.status_code} {again.text[:500]}")
-        if path.startswith("/candidates") and (scenario.decision or not scenario.writes) and running.headers():
+        if path.startswith("/candidates") and token:
             stranger = await client.request(load.method, path, headers={"Authorization": "Bearer made.up.token"})
             if stranger.status_code != httpx.codes.UNAUTHORIZED:
                 raise BadAnswer(f"{running.contender.name}, {path} for a stranger: {stranger.status_code}")

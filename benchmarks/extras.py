@@ -13,7 +13,7 @@ import httpx
 from benchmarks.bench import Measurement, Plan, started
 from benchmarks.billing_stub import CALL_SECONDS
 from benchmarks.contenders import OURS, Running
-from benchmarks.database import ADMIN_EMAIL, ADMIN_PASSWORD, Pair
+from benchmarks.database import ADMIN_EMAIL, ADMIN_PASSWORD, Databases
 from benchmarks.drivers import Load, Sample
 from benchmarks.processes import NO_TLS
 from benchmarks.scenarios import ALL
@@ -34,11 +34,11 @@ async def _log_in_over_and_over(running: Running) -> None:
         await asyncio.gather(*(one() for _ in range(LOGINS_AT_ONCE)))
 
 
-async def during_logins(plan: Plan, pair: Pair) -> list[str]:
+async def during_logins(plan: Plan, databases: Databases) -> list[str]:
     """A sentence about the 99th percentile of reads, alternately without and with logins."""
     idle: list[Sample] = []
     busy: list[Sample] = []
-    async with started([OURS], pair, auth=True) as (running,):
+    async with started([OURS], databases, auth=True) as (running,):
         load = Load(READ, await READ.paths(running) if READ.paths else [])
         for _ in range(plan.rounds):
             idle.append(await plan.driver.run(running, load, seconds=plan.seconds))

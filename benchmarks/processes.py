@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-START_TIMEOUT = 30.0  # seconds until the first response
+START_TIMEOUT = 60.0  # seconds until the first response
 STOP_TIMEOUT = 15.0  # seconds until it exits by itself
 POLL_INTERVAL = 0.05
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")

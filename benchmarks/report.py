@@ -14,10 +14,11 @@ from statistics import median
 from typing import Any
 
 from benchmarks.bench import Measurement
+from benchmarks.contenders import CONTENDERS, OURS
 from benchmarks.scenarios import ALL
 
 RESULTS = Path(__file__).parent / "results"
-REFERENCE = "ours"
+REFERENCE = OURS.name
 TITLES = {scenario.name: scenario.title for scenario in ALL}
 LEAST_MS = 0.01  # less CPU time per request is noise and is not compared
 
@@ -100,6 +101,23 @@ def summarise(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
     return rows
 
 
+def side_by_side(rows: Sequence[dict[str, Any]], stage: str) -> list[str]:
+    """A table of a stage: a line for each scenario with ours ÷ each contender, in requests/s."""
+    here = {(row["scenario"], row["contender"]): row for row in rows if row["stage"] == stage}
+    others = [name for name in CONTENDERS if name != REFERENCE and any(name == other for _, other in here)]
+    names = [f"ours ÷ {name}" for name in others]
+    lines = [
+        f"| request, connections | {REFERENCE}, requests/s | {' | '.join([*names, 'ours: p99 ÷ p50'])} |",
+        f"|---|--:|{'--:|' * (len(others) + 1)}",
+    ]
+    for scenario, title in TITLES.items():
+        if ours := here.get((scenario, REFERENCE)):
+            ratios = [_number(here.get((scenario, name), {}).get("ours_to_this"), 2) for name in others]
+            figures = [_number(ours["requests_per_second"], 0), *ratios, _number(ours["p99_to_p50"], 1)]
+            lines.append(f"| {title} | {' | '.join(figures)} |")
+    return lines
+
+
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
@@ -117,7 +135,7 @@ def markdown(rows: Sequence[dict[str, Any]], facts: dict[str, Any], extras: Sequ
     for row in rows:
         if row["stage"] != stage:
             stage, scenario = row["stage"], None
-            lines += ["", f"## {stage}", "", HEADER, RULE]
+            lines += ["", f"## {stage}", "", *side_by_side(rows, stage), "", HEADER, RULE]
         title = TITLES.get(row["scenario"], row["scenario"]) if row["scenario"] != scenario else ""
         scenario = row["scenario"]
         cells = [

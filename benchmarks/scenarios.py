@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from benchmarks.contenders import Running
@@ -14,6 +14,8 @@ IDS = 10_000  # of the rows that are read by id
 PLACES = 200  # deep pages to choose from
 DEPTH = 0.9  # share of the rows before them
 PAGE = 20  # rows
+CONNECTIONS = (1, 4, 16, 64)
+MIDDLE = 16  # connections
 REGISTRATION = (
     '{"company_name": "Huerta UNIQUE S.L.", "contact_email": "bench-UNIQUE@example.com", "phone": "+34 963 555 017", '
     '"products": ["oranges", "grapes"], "truck_count": 12, "capacity_tons_per_day": 80, "location": "Valencia, Spain"}'
@@ -40,8 +42,8 @@ class Scenario:
     of a decision instead: each needs a pending candidate of its own. With neither, companies register.
     """
 
-    name: str
-    title: str
+    kind: str
+    words: str  # that name it in reports
     connections: int
     paths: Paths | None = None
     decision: str = ""
@@ -51,6 +53,22 @@ class Scenario:
     fields: frozenset[str] = PAGE_FIELDS
     large: bool = False  # whether the large table is measured too
     open: bool = False  # whether it is measured without authentication too
+    quick: bool = False  # whether it is in a quick run
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line and in results."""
+        return f"{self.kind}_{self.connections}"
+
+    @property
+    def title(self) -> str:
+        """As in reports."""
+        return f"{self.words}, {self.connections}"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is sent without a token: companies that register have none."""
+        return self.writes and not self.decision
 
     @property
     def writes(self) -> bool:
@@ -63,7 +81,7 @@ async def _live(_running: Running) -> list[str]:
 
 
 async def _by_id(running: Running) -> list[str]:
-    numbers = Random(1).choices(range(1, running.around.pair.rows + 1), k=IDS)  # noqa: S311 - no secret
+    numbers = Random(1).choices(range(1, running.around.databases.rows + 1), k=IDS)  # noqa: S311 - no secret
     return [f"/candidates/{row_id(number)}" for number in numbers]
 
 
@@ -75,26 +93,47 @@ def _list(query: str = "") -> Paths:
 
 
 async def _deep(running: Running) -> list[str]:
-    """Pages around 90 % of the way: ours by cursor, the peers' by offset."""
-    first = int(DEPTH * running.around.pair.rows)
-    if not running.contender.is_ours:
+    """Pages around 90 % of the way: by cursor in our schema, by offset in the peers'."""
+    first = int(DEPTH * running.around.databases.rows)
+    if not running.contender.has_our_schema:
         return [f"/candidates?limit={PAGE}&offset={first + number}" for number in range(PLACES)]
     places = await places_at(running.database_url, first, PLACES)
     return [f"/candidates?limit={PAGE}&cursor={Position(at, id_).to_cursor()}" for at, id_ in places]
 
 
+LIVE = Scenario("live", "cheapest route", 16, _live, fields=frozenset({"status"}))
+GET = Scenario("get", "get by ID", 16, _by_id, fields=CANDIDATE_FIELDS)
+LIST = Scenario("list", "first page", 16, _list())
+STATUS = Scenario("status", "page of a status", 16, _list("&status=pending"), large=True)
+COMMON = Scenario("common", "page of a common product", 16, _list("&product=apples"), large=True)
+RARE = Scenario("rare", "page of a rare product", 16, _list("&product=mangoes"), large=True)
+DEEP = Scenario("deep", "page at 90% depth", 16, _deep, large=True, quick=True)
+REGISTER = Scenario("register", "register", 16, body=REGISTRATION, status=201, repeated=409, fields=CANDIDATE_FIELDS)
+REJECT = Scenario("reject", "reject", 16, decision="reject", body=REJECTION, repeated=400, fields=DECISION_FIELDS)
+APPROVE = Scenario("approve", "approve", 16, decision="approve", repeated=400, fields=DECISION_FIELDS)
+
+
+def _over(scenario: Scenario, *numbers: int) -> list[Scenario]:
+    """The same over these numbers of connections; over 16 it is also measured elsewhere."""
+    is_read = scenario in (GET, LIST)
+    return [
+        replace(
+            scenario,
+            connections=number,
+            large=is_read and number == MIDDLE,
+            open=is_read and number == MIDDLE,
+            quick=number >= MIDDLE,
+        )
+        for number in numbers
+    ]
+
+
 ALL = (
-    Scenario("live_16", "cheapest route, 16", 16, _live, fields=frozenset({"status"})),
-    Scenario("get_16", "get by ID, 16", 16, _by_id, fields=CANDIDATE_FIELDS, large=True, open=True),
-    Scenario("get_64", "get by ID, 64", 64, _by_id, fields=CANDIDATE_FIELDS),
-    Scenario("list_16", "first page, 16", 16, _list(), large=True, open=True),
-    Scenario("list_64", "first page, 64", 64, _list()),
-    Scenario("status_16", "page of a status, 16", 16, _list("&status=pending"), large=True),
-    Scenario("common_16", "page of a common product, 16", 16, _list("&product=apples"), large=True),
-    Scenario("rare_16", "page of a rare product, 16", 16, _list("&product=mangoes"), large=True),
-    Scenario("deep_16", "page at 90% depth, 16", 16, _deep, large=True),
-    Scenario("register_16", "register, 16", 16, body=REGISTRATION, status=201, repeated=409, fields=CANDIDATE_FIELDS),
-    Scenario("register_64", "register, 64", 64, body=REGISTRATION, status=201, repeated=409, fields=CANDIDATE_FIELDS),
-    Scenario("reject_16", "reject, 16", 16, decision="reject", body=REJECTION, repeated=400, fields=DECISION_FIELDS),
-    Scenario("approve_16", "approve, 16", 16, decision="approve", repeated=400, fields=DECISION_FIELDS),
+    *_over(LIVE, *CONNECTIONS),
+    *_over(GET, *CONNECTIONS),
+    *_over(LIST, 16, 64),
+    *(STATUS, COMMON, RARE, DEEP),
+    *_over(REGISTER, *CONNECTIONS),
+    *_over(REJECT, *CONNECTIONS),
+    *_over(APPROVE, *CONNECTIONS),
 )

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contenders import PEERS, WORK, Contender
+from benchmarks.contenders import SOURCES, WORK, Contender
 
 DEBIAN = {"wrk": "wrk", "node": "nodejs", "npm": "npm"}  # programs and their packages
-REQUIREMENTS = PEERS / "requirements.txt"
-NODE_PEER = PEERS / "fastify_postgresjs"
+REQUIREMENTS = SOURCES / "requirements.txt"
+NODE_PEER = SOURCES / "fastify_postgresjs"
+PYTHON_MARK, NODE_MARK = WORK / "venv/installed", WORK / "node/installed"  # made when all is there
 PACKAGE_FILES = ("package.json", "package-lock.json")
-PYTHON_PEERS = frozenset({"litestar_asyncpg", "django_ninja"})
+NODE_PEERS = frozenset({"fastify_postgresjs", "fastify_equal"})
+PYTHON_PEERS = frozenset({"litestar_asyncpg", "litestar_equal", "django_ninja"})
 
 
 class Missing(Exception):
@@ -30,7 +32,7 @@ def prepare(contenders: Sequence[Contender]) -> None:
     """
     names = {contender.name for contender in contenders}
     WORK.mkdir(parents=True, exist_ok=True)
-    needs_node = "fastify_postgresjs" in names
+    needs_node = bool(NODE_PEERS & names)
     _install_programs(["wrk", *(["node", "npm"] if needs_node else [])])
     if PYTHON_PEERS & names:
         _install_python()
@@ -59,23 +61,25 @@ def _is_installed(mark: Path, *sources: Path) -> bool:
 
 
 def _install_python() -> None:
-    venv, mark = WORK / "venv", WORK / "venv/installed"
-    if _is_installed(mark, REQUIREMENTS):
+    venv = WORK / "venv"
+    if _is_installed(PYTHON_MARK, REQUIREMENTS):
         return
     _run(sys.executable, "-m", "venv", "--clear", str(venv))
     uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", str(venv / "bin/python")]
     _run(*uv, "--no-deps", "--require-hashes", "--requirement", str(REQUIREMENTS))
-    mark.touch()
+    PYTHON_MARK.touch()
 
 
 def _install_node() -> None:
-    """The peer's files are copied to its modules, because Node looks beside the importing file."""
+    """The peer's files are copied to its modules, because Node looks beside the importing file.
+
+    Among the modules is a newer Node than Debian's, so nothing is checked against the one that installs.
+    """
     folder = WORK / "node"
     folder.mkdir(exist_ok=True)
-    mark = folder / "installed"
-    is_installed = _is_installed(mark, *(NODE_PEER / name for name in PACKAGE_FILES))
+    is_installed = _is_installed(NODE_MARK, *(NODE_PEER / name for name in PACKAGE_FILES))
     for file in NODE_PEER.iterdir():
         shutil.copy(file, folder)
     if not is_installed:
-        _run("npm", "ci", "--no-audit", "--no-fund", "--silent", folder=folder)
-        mark.touch()
+        _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", folder=folder)
+        NODE_MARK.touch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,27 +10,27 @@ import pytest
 
 from benchmarks import ceiling, growth, report
 from benchmarks.bench import Plan, Stage, measure_stage, takes_part
-from benchmarks.contenders import OURS, STATIC, USUAL_FASTAPI
-from benchmarks.database import make_pair
+from benchmarks.contenders import OURS, OURS_LIMITED, STATIC, USUAL_FASTAPI
+from benchmarks.database import make_databases
 from benchmarks.drivers import Httpx
-from benchmarks.scenarios import ALL
+from benchmarks.scenarios import ALL, MIDDLE
 
 from ..conftest import drop_database  # noqa: TID252 - tests are no package that has a name
 
 ROWS = 400
-CONTENDERS = (OURS, USUAL_FASTAPI, STATIC)
-# The others send the same over more connections.
-SCENARIOS = [replace(scenario, connections=2) for scenario in ALL if scenario.connections == 16]
+CONTENDERS = (OURS, OURS_LIMITED, USUAL_FASTAPI, STATIC)
+# The others send the same over other numbers of connections.
+SCENARIOS = [scenario for scenario in ALL if scenario.connections == MIDDLE]
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="what a process used is read from /proc")
 
 
 @pytest.fixture(scope="module")
-async def pair(server_url):
-    prefix = f"test_{uuid4().hex}"
-    yield await make_pair(server_url, ROWS, prefix)
-    for owner in ("ours", "peers"):
-        await drop_database(server_url, f"{prefix}_{owner}_{ROWS}")
+async def databases(server_url):
+    prefix, names = f"test_{uuid4().hex}", {contender.database for contender in CONTENDERS if contender.database}
+    yield await make_databases(server_url, ROWS, names, prefix)
+    for name in names:
+        await drop_database(server_url, f"{prefix}_{name}_{ROWS}")
 
 
 @pytest.fixture
@@ -45,22 +44,22 @@ def names(measurements):
     return {(found.stage, found.scenario, found.contender) for found in measurements}
 
 
-async def test_every_response_is_as_expected_and_in_the_report(pair, tmp_path):
+async def test_every_response_is_as_expected_and_in_the_report(databases, tmp_path):
     plan = Plan(Httpx(), rounds=1, seconds=0.02, decisions_per_second=200, tell=lambda _: None, settle=0.01)
     stages = [
         Stage(ROWS, auth=True, scenarios=SCENARIOS),
-        Stage(ROWS, auth=False, scenarios=[scenario for scenario in SCENARIOS if scenario.open]),
+        Stage(ROWS, auth=False, scenarios=[scenario for scenario in SCENARIOS if scenario.open], everyone=False),
     ]
 
     for stage in stages:
-        await measure_stage(plan, stage, CONTENDERS, pair)
+        await measure_stage(plan, stage, CONTENDERS, databases)
 
     wanted = {
         (stage.name, scenario.name, contender.name)
         for stage in stages
         for scenario in stage.scenarios
         for contender in CONTENDERS
-        if takes_part(contender, scenario)
+        if takes_part(contender, scenario) and (stage.everyone or contender.everywhere)
     }
     assert names(plan.measurements) == wanted
     text = report.keep(plan.measurements, rounds=1, seconds=0.02, extras=["a sentence"], folder=tmp_path)
@@ -70,14 +69,16 @@ async def test_every_response_is_as_expected_and_in_the_report(pair, tmp_path):
     assert sum(line.count(f"| {OURS.name} |") for line in text.splitlines()) == sum(
         len(stage.scenarios) for stage in stages
     )
+    head = next(line for line in text.splitlines() if line.startswith("| request, connections"))
+    assert [f"ours ÷ {contender.name} |" in head for contender in CONTENDERS] == [False, True, True, True]
     assert (tmp_path / "latest.md").read_text() == text
 
 
-async def test_the_ceiling_is_measured_with_the_statements_of_the_service(pair, tmp_path):
+async def test_the_ceiling_is_measured_with_the_statements_of_the_service(databases, tmp_path):
     plan = Plan(Httpx(), rounds=1, seconds=1, decisions_per_second=1, tell=lambda _: None)
     stage = Stage(ROWS, auth=True, scenarios=ALL)
 
-    await ceiling.measure_ceiling(plan, stage, pair, tmp_path / "pgbench")
+    await ceiling.measure_ceiling(plan, stage, databases, tmp_path / "pgbench")
 
     assert names(plan.measurements) == {(stage.name, name, ceiling.NAME) for name in ceiling.SCENARIOS}
     assert all(found.requests_per_second > 0 for found in plan.measurements)

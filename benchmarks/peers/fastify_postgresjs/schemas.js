@@ -32,7 +32,8 @@ export const listQuery = object({
   limit: { type: 'integer', minimum: 1, maximum: 100, default: 20 },
   offset: { type: 'integer', minimum: 0, default: 0 },
   status: { enum: STATUSES },
-  product: { enum: PRODUCTS }
+  product: { enum: PRODUCTS },
+  cursor: { type: 'string', pattern: '^[A-Za-z0-9_-]{32}$' } // the plain store has none
 }, [])
 
 export const candidate = object({
@@ -50,7 +51,16 @@ export const candidate = object({
   provider_id: nullableInteger,
   version: { type: 'integer' },
   rejection_reason: nullableText,
-  approval: { type: 'null' }
+  approval: {
+    ...object({
+      state: { type: 'string' },
+      requested_at: { type: 'string' },
+      attempts: { type: 'integer' },
+      next_attempt_at: nullableText,
+      last_error: nullableText
+    }),
+    nullable: true
+  }
 }, [])
 
 export const page = object({
@@ -61,8 +71,9 @@ export const page = object({
     offset: { type: 'integer' },
     page: { type: 'integer' },
     page_size: { type: 'integer' },
-    total_pages: { type: 'integer' }
-  })
+    total_pages: { type: 'integer' },
+    next_cursor: nullableText
+  }, [])
 })
 
 export const approved = object({ candidate_id: uuid, status: { type: 'string' }, provider_id: { type: 'integer' } })

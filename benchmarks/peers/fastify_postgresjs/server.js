@@ -1,34 +1,35 @@
-// The service on Fastify and postgres.js: JSON schemas validate what comes in and compile what goes out.
+// The service on Fastify and postgres.js: JSON schemas validate what comes in and compile what goes out. STORE says
+// with which guarantees: `plain` or `equal`.
 import { randomUUID } from 'node:crypto'
-import { setTimeout as wait } from 'node:timers/promises'
 
+import fastifyHelmet from '@fastify/helmet'
 import fastifyJwt from '@fastify/jwt'
 import Fastify, { LogController } from 'fastify'
+import fastifyMetrics from 'fastify-metrics'
+import pino from 'pino'
 import postgres from 'postgres'
 
+import { closeBilling } from './billing.js'
+import { Refused } from './errors.js'
 import { approved, candidate, candidateId, listQuery, page, registration, rejected, rejection } from './schemas.js'
 
-const BILLING_TRIES = 3
-const FIRST_WAIT_MS = 500
-const BILLING_TIMEOUT_MS = 5000
-const UNIQUE_VIOLATION = '23505'
+const { makeStore } = await import(`./${process.env.STORE}.js`)
+
 const AUTH = process.env.AUTH === 'on'
+const REMEMBERED_TOKENS = 4096
 
-class Refused extends Error {
-  constructor (statusCode, message) {
-    super(message)
-    this.statusCode = statusCode
-  }
-}
-
+// Lines are collected and written without blocking, at the latest after a second.
+const destination = pino.destination({ sync: false, minLength: 4096, periodicFlush: 1000 })
 const sql = postgres(process.env.DATABASE_URL, { max: Number(process.env.POOL_SIZE), onnotice: () => {} })
 
 const app = Fastify({
-  logger: true,
+  loggerInstance: pino(destination),
   logController: new LogController({ disableRequestLogging: true }),
   genReqId: () => randomUUID(),
   ajv: { customOptions: { removeAdditional: false } }
 })
+
+const store = makeStore(sql, app.log)
 
 app.addHook('onResponse', async (request, reply) => {
   request.log.info({
@@ -41,14 +42,24 @@ app.addHook('onResponse', async (request, reply) => {
 
 app.addHook('onSend', async (request, reply) => { reply.header('x-request-id', request.id) })
 
+await app.register(fastifyMetrics, { endpoint: '/metrics', routeMetrics: { enabled: { histogram: true, summary: false } } })
+await app.register(fastifyHelmet, {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: { defaultSrc: ["'none'"], baseUri: ["'none'"], formAction: ["'none'"], frameAncestors: ["'none'"] }
+  }
+})
+
 if (AUTH) {
-  app.register(fastifyJwt, {
+  await app.register(fastifyJwt, {
     secret: process.env.JWT_SECRET_KEY,
     verify: {
       algorithms: ['HS256'],
       allowedIss: 'provider-registration-service',
       allowedAud: 'provider-registration-api',
-      requiredClaims: ['exp', 'iss', 'aud', 'role']
+      requiredClaims: ['exp', 'iss', 'aud', 'role', 'sub'],
+      cache: REMEMBERED_TOKENS,
+      cacheKeyBuilder: (token) => token // by default it is hashed, which takes longer
     }
   })
 }
@@ -70,47 +81,21 @@ app.setErrorHandler((error, request, reply) => {
   return reply.code(500).send({ detail: 'Internal error' })
 })
 
-const COLUMNS = sql`
-  id AS candidate_id, status, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day,
-  location, created_at, updated_at, provider_id, version, rejection_reason, NULL AS approval`
-
-const find = async (id) => {
-  const [row] = await sql`SELECT ${COLUMNS} FROM candidates WHERE id = ${id}`
-  if (!row) throw new Refused(404, 'No such candidate')
-  return row
-}
-
-const findPending = async (id) => {
-  const row = await find(id)
-  if (row.status !== 'pending') throw new Refused(400, `Candidate is ${row.status} already`)
-  return row
-}
-
 app.post('/candidates', { schema: { body: registration, response: { 201: candidate } } }, async (request, reply) => {
   const { body } = request
-  try {
-    const [row] = await sql`
-      INSERT INTO candidates
-        (company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location)
-      VALUES (${body.company_name.trim()}, ${body.contact_email}, ${body.phone || null}, ${body.products},
-              ${body.truck_count}, ${body.capacity_tons_per_day}, ${body.location || null})
-      RETURNING ${COLUMNS}`
-    return reply.code(201).send(row)
-  } catch (error) {
-    if (error.code === UNIQUE_VIOLATION) throw new Refused(409, 'This address is registered already')
-    throw error
+  const company = {
+    ...body,
+    company_name: body.company_name.trim(),
+    phone: body.phone?.trim() || null,
+    location: body.location?.trim() || null
   }
+  if (!company.company_name) throw new Refused(422, 'company_name is blank')
+  return reply.code(201).send(await store.register(company))
 })
 
 app.get('/candidates', { ...staff, schema: { querystring: listQuery, response: { 200: page } } }, async (request) => {
-  const { limit, offset, status, product } = request.query
-  const where = sql`WHERE true
-    ${status ? sql`AND status = ${status}` : sql``}
-    ${product ? sql`AND products @> ${[product]}` : sql``}`
-  const [[{ total }], candidates] = await Promise.all([
-    sql`SELECT count(*)::int AS total FROM candidates ${where}`,
-    sql`SELECT ${COLUMNS} FROM candidates ${where} ORDER BY created_at DESC, id DESC LIMIT ${limit} OFFSET ${offset}`
-  ])
+  const { limit, offset } = request.query
+  const { total, candidates, next_cursor: next } = await store.list(request.query)
   return {
     candidates,
     pagination: {
@@ -119,70 +104,47 @@ app.get('/candidates', { ...staff, schema: { querystring: listQuery, response: {
       offset,
       page: Math.floor(offset / limit) + 1,
       page_size: limit,
-      total_pages: Math.ceil(total / limit)
+      total_pages: Math.ceil(total / limit),
+      next_cursor: next
     }
   }
 })
 
 app.get('/candidates/:candidate_id', { ...staff, schema: { params: candidateId, response: { 200: candidate } } },
-  async (request) => find(request.params.candidate_id))
+  async (request) => store.find(request.params.candidate_id))
 
 app.post('/candidates/:candidate_id/reject',
   { ...admin, schema: { params: candidateId, body: rejection, response: { 200: rejected } } },
   async (request) => {
     const { candidate_id: id } = request.params
-    const row = await findPending(id)
     const reason = request.body?.reason || null
-    const [changed] = await sql`
-      UPDATE candidates
-      SET status = 'rejected', rejection_reason = ${reason}, version = version + 1, updated_at = now()
-      WHERE id = ${id} AND version = ${row.version} AND status = 'pending'
-      RETURNING id`
-    if (!changed) throw new Refused(409, 'Changed meanwhile')
+    await store.reject(id, reason, request.user?.sub)
     return { candidate_id: id, status: 'rejected', rejection_reason: reason }
   })
-
-const createProvider = async (name) => {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      const response = await fetch(`${process.env.BILLING_URL}/provider`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ name }),
-        signal: AbortSignal.timeout(BILLING_TIMEOUT_MS)
-      })
-      if (!response.ok) throw new Error(`billing answered ${response.status}`)
-      return (await response.json()).id
-    } catch (error) {
-      if (attempt === BILLING_TRIES) throw new Refused(502, 'Billing failed')
-      await wait(FIRST_WAIT_MS * 2 ** (attempt - 1))
-    }
-  }
-}
 
 app.post('/candidates/:candidate_id/approve',
   { ...admin, schema: { params: candidateId, response: { 200: approved } } },
   async (request) => {
     const { candidate_id: id } = request.params
-    const row = await findPending(id)
-    const providerId = await createProvider(row.company_name)
-    const [changed] = await sql`
-      UPDATE candidates
-      SET status = 'approved', provider_id = ${providerId}, version = version + 1, updated_at = now()
-      WHERE id = ${id} AND version = ${row.version} AND status = 'pending'
-      RETURNING id`
-    if (!changed) throw new Refused(409, 'Changed meanwhile')
-    return { candidate_id: id, status: 'approved', provider_id: providerId }
+    return { candidate_id: id, status: 'approved', provider_id: await store.approve(id, request.user?.sub) }
   })
 
-app.get('/health/live', async () => ({ status: 'ok' }))
+app.get('/health/live', { schema: { response: { 200: { type: 'object', properties: { status: { type: 'string' } } } } } },
+  async () => ({ status: 'ok' }))
 
 const stop = async () => {
   await app.close()
+  await store.stop()
+  await closeBilling()
   await sql.end({ timeout: 1 })
+  destination.flushSync()
   process.exit(0)
 }
 process.on('SIGTERM', stop)
 process.on('SIGINT', stop)
+process.on('uncaughtExceptionMonitor', (error) => {
+  app.log.fatal(error)
+  destination.flushSync()
+})
 
 await app.listen({ host: '127.0.0.1', port: Number(process.env.PORT) })

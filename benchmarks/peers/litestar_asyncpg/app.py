@@ -1,4 +1,7 @@
-"""The service on Litestar, msgspec and asyncpg: no ORM, no pydantic."""
+"""The service on Litestar, msgspec and asyncpg: no ORM, no pydantic.
+
+STORE says with which guarantees: plain or equal.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,25 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
+from importlib import import_module
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import asyncpg
-import httpx
+import billing_calls
 import jwt
 import msgspec
 import uvicorn
+from errors import refused
 from litestar import Litestar, Request, get, post
 from litestar.connection import ASGIConnection
-from litestar.datastructures import MutableScopeHeaders
+from litestar.datastructures import MutableScopeHeaders, ResponseHeader
 from litestar.di import Provide
-from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import Parameter
+from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from models import (
     Approved,
@@ -37,35 +44,27 @@ from models import (
     Rejection,
     Status,
 )
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 logger = logging.getLogger("access")
+store_module = import_module(os.environ["STORE"])
 ISSUER, AUDIENCE = "provider-registration-service", "provider-registration-api"
-BILLING_TRIES = 3
+JWT_KEY, AUTH = os.environ["JWT_SECRET_KEY"], os.environ["AUTH"] == "on"
+REMEMBERED_TOKENS = 4096
 EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
-COLUMNS = """
-    id AS candidate_id, status, company_name, contact_email, phone, products, truck_count, capacity_tons_per_day,
-    location, created_at, updated_at, provider_id, version, rejection_reason
-"""
-INSERT = f"""
-    INSERT INTO candidates (company_name, contact_email, phone, products, truck_count, capacity_tons_per_day, location)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
-    RETURNING {COLUMNS}
-"""
-FIND = f"SELECT {COLUMNS} FROM candidates WHERE id = $1"
-REJECT = """
-    UPDATE candidates
-    SET status = 'rejected', rejection_reason = $3, version = version + 1, updated_at = now()
-    WHERE id = $1 AND version = $2 AND status = 'pending'
-    RETURNING id
-"""
-APPROVE = """
-    UPDATE candidates
-    SET status = 'approved', provider_id = $3, version = version + 1, updated_at = now()
-    WHERE id = $1 AND version = $2 AND status = 'pending'
-    RETURNING id
-"""
+
+async def _keep(_connection: asyncpg.Connection) -> None:
+    """In place of the pool's reset, a statement after each use: nothing here changes a session."""
 
 
 @asynccontextmanager
@@ -73,40 +72,49 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """Open the pool and the billing client for the life of the process."""
     size = int(os.environ["POOL_SIZE"])
     async with (
-        asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=size) as pool,
-        httpx.AsyncClient(base_url=os.environ["BILLING_URL"], timeout=5.0) as billing,
+        asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=size, reset=_keep) as pool,
+        billing_calls.connect(os.environ["BILLING_URL"]) as client,
     ):
-        app.state.pool, app.state.billing = pool, billing
-        yield
+        app.state.store = store_module.Store(pool, client)
+        try:
+            yield
+        finally:
+            await app.state.store.stop()
 
 
-async def provide_pool(request: Request) -> asyncpg.Pool:
-    """The pool that the lifespan opened."""
-    return request.app.state.pool
+async def provide_store(request: Request) -> Any:
+    """The store that the lifespan made."""
+    return request.app.state.store
+
+
+@lru_cache(REMEMBERED_TOKENS)
+def verified(token: str) -> dict[str, Any]:
+    """The claims of a valid token; those that are refused are not remembered."""
+    required = {"require": ["exp", "iss", "aud", "role", "sub"]}
+    return jwt.decode(token, JWT_KEY, algorithms=["HS256"], audience=AUDIENCE, issuer=ISSUER, options=required)
 
 
 async def require_staff(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:
     """Let viewers and admins pass."""
-    if os.environ["AUTH"] == "off":
+    if not AUTH:
         return
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthorizedException
     try:
-        key = os.environ["JWT_SECRET_KEY"]
-        claims = jwt.decode(
-            token, key, algorithms=["HS256"], audience=AUDIENCE, issuer=ISSUER, options={"require": ["exp", "iss"]}
-        )
+        claims = verified(token)
     except jwt.InvalidTokenError:
         raise NotAuthorizedException from None
-    if claims.get("role") not in ("viewer", "admin"):
+    if claims["exp"] <= time.time():
+        raise NotAuthorizedException
+    if claims["role"] not in ("viewer", "admin"):
         raise PermissionDeniedException
-    connection.state.role = claims["role"]
+    connection.state.role, connection.state.user_id = claims["role"], claims["sub"]
 
 
 async def require_admin(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:
     """Let admins pass; after `require_staff`."""
-    if os.environ["AUTH"] == "on" and connection.state.role != "admin":
+    if AUTH and connection.state.role != "admin":
         raise PermissionDeniedException
 
 
@@ -143,43 +151,41 @@ def access_log(app: ASGIApp) -> ASGIApp:
 
 
 def candidate_of(row: asyncpg.Record) -> Candidate:
-    """A row in responses."""
-    return Candidate(**row)
+    """A row in responses; an unfinished approval is JSON already."""
+    candidate = Candidate(**row)
+    if candidate.approval is not None:
+        candidate.approval = msgspec.Raw(candidate.approval.encode())
+    return candidate
 
 
 @post("/candidates")
-async def register(data: Registration, pool: asyncpg.Pool) -> Candidate:
+async def register(data: Registration, store: Any) -> Candidate:
     """Register a company."""
-    if not EMAIL.fullmatch(data.contact_email) or len(set(data.products)) < len(data.products):
-        raise HTTPException(status_code=422, detail="Not valid")
-    try:
-        row = await pool.fetchrow(INSERT, *msgspec.structs.astuple(data))
-    except asyncpg.UniqueViolationError:
-        raise HTTPException(status_code=409, detail="This address is registered already") from None
-    return candidate_of(row)
+    company = msgspec.structs.replace(
+        data,
+        company_name=data.company_name.strip(),
+        phone=(data.phone or "").strip() or None,
+        location=(data.location or "").strip() or None,
+    )
+    is_valid = company.company_name and EMAIL.fullmatch(data.contact_email)
+    if not is_valid or len(set(data.products)) < len(data.products):
+        raise refused(422, "Not valid")
+    return candidate_of(await store.register(company))
 
 
 @get("/candidates", guards=[require_staff])
 async def list_candidates(
-    pool: asyncpg.Pool,
+    store: Any,
     limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
     offset: Annotated[int, Parameter(ge=0)] = 0,
     status: Status | None = None,
     product: Product | None = None,
+    cursor: str | None = None,
 ) -> CandidatePage:
     """One page, newest first, and how many there are."""
-    wanted, values = [], []
-    if status:
-        values.append(status.value)
-        wanted.append(f"status = ${len(values)}")
-    if product:
-        values.append([product.value])
-        wanted.append(f"products @> ${len(values)}")
-    where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
-    async with pool.acquire() as connection:
-        total = await connection.fetchval(f"SELECT count(*) FROM candidates {where}", *values)
-        page = f"ORDER BY created_at DESC, id DESC LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}"
-        rows = await connection.fetch(f"SELECT {COLUMNS} FROM candidates {where} {page}", *values, limit, offset)
+    total, rows, next_cursor = await store.page(
+        limit, offset, status.value if status else None, product.value if product else None, cursor
+    )
     return CandidatePage(
         candidates=[candidate_of(row) for row in rows],
         pagination=Pagination(
@@ -189,67 +195,34 @@ async def list_candidates(
             page=offset // limit + 1,
             page_size=limit,
             total_pages=math.ceil(total / limit),
+            next_cursor=next_cursor,
         ),
     )
 
 
-async def find(pool: asyncpg.Pool, candidate_id: UUID) -> asyncpg.Record:
-    """The candidate's row, or 404."""
-    row = await pool.fetchrow(FIND, candidate_id)
-    if row is None:
-        raise HTTPException(status_code=404, detail="No such candidate")
-    return row
-
-
-async def find_pending(pool: asyncpg.Pool, candidate_id: UUID) -> asyncpg.Record:
-    """The same, or 400 if it was already decided."""
-    row = await find(pool, candidate_id)
-    if row["status"] != Status.PENDING:
-        raise HTTPException(status_code=400, detail=f"Candidate is {row['status']} already")
-    return row
-
-
 @get("/candidates/{candidate_id:uuid}", guards=[require_staff])
-async def read(candidate_id: UUID, pool: asyncpg.Pool) -> Candidate:
+async def read(candidate_id: UUID, store: Any) -> Candidate:
     """Read one candidate."""
-    return candidate_of(await find(pool, candidate_id))
+    return candidate_of(await store.find(candidate_id))
+
+
+def actor_of(request: Request[Any, Any, Any]) -> UUID | None:
+    """The user of the token."""
+    return UUID(request.state.user_id) if AUTH else None
 
 
 @post("/candidates/{candidate_id:uuid}/reject", status_code=200, guards=[require_staff, require_admin])
-async def reject(candidate_id: UUID, data: Rejection | None, pool: asyncpg.Pool) -> Rejected:
+async def reject(candidate_id: UUID, data: Rejection | None, request: Request[Any, Any, Any], store: Any) -> Rejected:
     """Reject a pending candidate."""
-    row, reason = await find_pending(pool, candidate_id), data.reason if data else None
-    if await pool.fetchval(REJECT, candidate_id, row["version"], reason) is None:
-        raise HTTPException(status_code=409, detail="Changed meanwhile")
+    reason = data.reason if data else None
+    await store.reject(candidate_id, reason, actor_of(request))
     return Rejected(candidate_id, Status.REJECTED, reason)
 
 
-async def create_provider(billing: httpx.AsyncClient, name: str) -> int:
-    """Create the provider in billing, with a few attempts."""
-    retrying = AsyncRetrying(
-        stop=stop_after_attempt(BILLING_TRIES),
-        wait=wait_exponential(multiplier=0.5, max=4),
-        retry=retry_if_exception_type(httpx.HTTPError),
-        reraise=True,
-    )
-    async for attempt in retrying:
-        with attempt:
-            response = await billing.post("/provider", json={"name": name})
-            return int(response.raise_for_status().json()["id"])
-    raise AssertionError
-
-
 @post("/candidates/{candidate_id:uuid}/approve", status_code=200, guards=[require_staff, require_admin])
-async def approve(candidate_id: UUID, request: Request[Any, Any, Any], pool: asyncpg.Pool) -> Approved:
-    """Create the provider and mark the candidate approved."""
-    row = await find_pending(pool, candidate_id)
-    try:
-        provider_id = await create_provider(request.app.state.billing, row["company_name"])
-    except httpx.HTTPError:
-        raise HTTPException(status_code=502, detail="Billing failed") from None
-    if await pool.fetchval(APPROVE, candidate_id, row["version"], provider_id) is None:
-        raise HTTPException(status_code=409, detail="Changed meanwhile")
-    return Approved(candidate_id, Status.APPROVED, provider_id)
+async def approve(candidate_id: UUID, request: Request[Any, Any, Any], store: Any) -> Approved:
+    """Approve a pending candidate."""
+    return Approved(candidate_id, Status.APPROVED, await store.approve(candidate_id, actor_of(request)))
 
 
 @get("/health/live")
@@ -259,10 +232,11 @@ async def live() -> dict[str, str]:
 
 
 app = Litestar(
-    [register, list_candidates, read, reject, approve, live],
+    [register, list_candidates, read, reject, approve, live, PrometheusController],
     lifespan=[lifespan],
-    dependencies={"pool": Provide(provide_pool)},
-    middleware=[access_log],
+    dependencies={"store": Provide(provide_store)},
+    middleware=[access_log, PrometheusConfig(group_path=True).middleware],
+    response_headers=[ResponseHeader(name=name, value=value) for name, value in SECURITY_HEADERS.items()],
     openapi_config=None,
     logging_config=None,
 )

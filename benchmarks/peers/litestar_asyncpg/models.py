@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -66,7 +66,7 @@ class Candidate(Struct):
     provider_id: int | None
     version: int
     rejection_reason: str | None
-    approval: None = None
+    approval: Any = None  # JSON
 
 
 class Pagination(Struct):
@@ -78,6 +78,7 @@ class Pagination(Struct):
     page: int
     page_size: int
     total_pages: int
+    next_cursor: str | None
 
 
 class CandidatePage(Struct):

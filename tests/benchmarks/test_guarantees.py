@@ -1,0 +1,186 @@
+"""A peer that writes less than it promises fails the run, and so does a second provider."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from benchmarks.bench import Plan, Stage, measure_stage
+from benchmarks.contenders import FASTIFY_EQUAL, LITESTAR_EQUAL, SOURCES
+from benchmarks.database import OURS, connected, make_databases
+from benchmarks.drivers import Httpx
+from benchmarks.guarantees import BrokenPromise, check_written
+from benchmarks.scenarios import ALL, APPROVE, REGISTER, REJECT
+from benchmarks.workplace import NODE_MARK, PYTHON_MARK
+from provider_registration.candidates.search_text import search_text
+
+from ..conftest import drop_database  # noqa: TID252 - tests are no package that has a name
+
+ROWS = 50
+PROVIDER = 7_000_000
+
+# What the service writes at an approval, at a rejection and at a registration.
+ADD = """
+    INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day,
+                            contact_email_canonical, search_text)
+    VALUES ('Huerta 1', 'bench-1@example.com', ARRAY['apples'], 1, 1, 'bench-1@example.com', ' bench 1')
+    RETURNING id
+"""
+REGISTERED = """
+    WITH added AS (
+        INSERT INTO candidates (company_name, contact_email, products, truck_count, capacity_tons_per_day,
+                                contact_email_canonical, search_text)
+        VALUES ('Huerta 1', 'bench-1@example.com', ARRAY['apples'], 1, 1, 'bench-1@example.com', ' bench 1')
+        RETURNING id
+    ), recorded AS (
+        INSERT INTO candidate_events (candidate_id, type, actor_kind, version)
+        SELECT id, 'candidate.registered', 'applicant', 1 FROM added
+    )
+    SELECT id FROM added
+"""
+REJECTED = """
+    WITH rejected AS (
+        UPDATE candidates SET status = 'rejected', rejected_by = $2 WHERE id = $1 RETURNING id, version
+    )
+    INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version)
+    SELECT id, 'candidate.rejected', 'user', $2, version FROM rejected
+"""
+APPROVED = """
+    WITH approved AS (
+        UPDATE candidates SET status = 'approved', provider_id = $3 WHERE id = $1 RETURNING id, version
+    )
+    INSERT INTO candidate_events (candidate_id, type, actor_kind, actor_id, version, data)
+    SELECT id, event.type, 'user', $2, event.version,
+           jsonb_build_object('idempotency_key', gen_random_uuid()) || event.data
+    FROM approved, LATERAL (VALUES
+        ('candidate.approval_requested', 1, '{}'::jsonb),
+        ('candidate.approved', approved.version, jsonb_build_object('provider_id', CAST($3 AS integer)))
+    ) AS event (type, version, data)
+"""
+
+
+@pytest.fixture(scope="module")
+async def databases(server_url):
+    prefix = f"test_{uuid4().hex}"
+    made = await make_databases(server_url, ROWS, {"equal"}, prefix)
+    yield made
+    for name in made.urls:
+        await drop_database(server_url, f"{prefix}_{name}_{ROWS}")
+
+
+@pytest.fixture
+async def connection(databases):
+    """Its changes are undone by the caller, who checks in the same database."""
+    async with connected(databases.urls[OURS]) as connection:
+        yield connection
+        await connection.execute("TRUNCATE candidates, candidate_events, approval_intents, approval_events CASCADE")
+
+
+async def check(databases, scenario, made=None, *, answered=1):
+    await check_written(databases.urls[OURS], scenario, answered, made or {})
+
+
+async def test_complete_writes_pass(databases, connection):
+    await connection.fetchval(REGISTERED)
+    await check(databases, REGISTER)
+
+
+async def test_a_registration_without_its_own_event_is_found(databases, connection):
+    await connection.execute(ADD)  # the event that the trigger adds is not the writer's
+
+    with pytest.raises(BrokenPromise, match="event of the registration"):
+        await check(databases, REGISTER)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("UPDATE candidates SET search_text = ''", "search text"),
+        ("UPDATE candidates SET contact_email_canonical = 'other@example.com'", "canonical address"),
+        ("UPDATE candidate_counts SET count = count + 1", "counts were wrong"),
+    ],
+)
+async def test_what_a_registration_lacks_is_found(databases, connection, change, told):
+    await connection.fetchval(REGISTERED)
+    await connection.execute(change)
+
+    with pytest.raises(BrokenPromise, match=told):
+        await check(databases, REGISTER)
+
+
+async def test_an_answer_without_a_row_is_found(databases, connection):
+    await connection.fetchval(REGISTERED)
+
+    with pytest.raises(BrokenPromise, match="1 rows for 2 answers"):
+        await check(databases, REGISTER, answered=2)
+
+
+async def test_a_rejection_without_its_event_is_found(databases, connection):
+    id_ = await connection.fetchval(REGISTERED)
+    await connection.execute(REJECTED, id_, databases.admin_id)
+    await check(databases, REJECT)
+    await connection.execute("DELETE FROM candidate_events WHERE type = 'candidate.rejected'")
+
+    with pytest.raises(BrokenPromise, match="event of the rejection"):
+        await check(databases, REJECT)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("DELETE FROM candidate_events WHERE type = 'candidate.approval_requested'", "event of the request"),
+        ("DELETE FROM candidate_events WHERE type = 'candidate.approved'", "event of the approval"),
+        ("UPDATE candidates SET provider_id = provider_id + 1", "event of the approval"),
+    ],
+)
+async def test_what_an_approval_lacks_is_found(databases, connection, change, told):
+    id_ = await connection.fetchval(REGISTERED)
+    await connection.execute(APPROVED, id_, databases.admin_id, PROVIDER)
+    await check(databases, APPROVE, {"Huerta 1": [PROVIDER]})
+    await connection.execute(change)
+
+    with pytest.raises(BrokenPromise, match=told):
+        await check(databases, APPROVE, {"Huerta 1": [PROVIDER]})
+
+
+@pytest.mark.parametrize("made", [{}, {"Huerta 1": [PROVIDER, 8]}, {"Huerta 1": [PROVIDER], "Huerta 2": [8]}])
+async def test_another_number_of_providers_than_approvals_is_found(databases, connection, made):
+    id_ = await connection.fetchval(REGISTERED)
+    await connection.execute(APPROVED, id_, databases.admin_id, PROVIDER)
+
+    with pytest.raises(BrokenPromise, match="in billing"):
+        await check(databases, APPROVE, made)
+
+
+@pytest.mark.parametrize(
+    ("contender", "mark"), [(LITESTAR_EQUAL, PYTHON_MARK), (FASTIFY_EQUAL, NODE_MARK)], ids=["litestar", "fastify"]
+)
+async def test_the_equal_peers_keep_their_promises(databases, contender, mark):
+    if not mark.exists():
+        pytest.skip("the peer is installed by `make bench`")
+    scenarios = [scenario for scenario in ALL if scenario.connections == 4]
+    plan = Plan(Httpx(), rounds=1, seconds=0.05, decisions_per_second=200, tell=lambda _: None, settle=0.01)
+
+    await measure_stage(plan, Stage(ROWS, True, scenarios), [contender], databases)
+
+    assert len(plan.measurements) == len(scenarios)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        ("Huerta del Sol S.L.", "ventas@huerta.example", "+34 963 555 017", "Valencia, Spain"),
+        ("O'Neil & Sons 0034 963 555 018", "o'neil@sons.example", None, None),
+        ("Müller Straße 株式会社", "müller@straße.example", "0049 (30) 123-45-67", "Köln"),
+    ],
+)
+def test_the_peers_make_the_search_text_of_the_service(facts):
+    file = SOURCES / "litestar_asyncpg/search_text.py"
+    spec = importlib.util.spec_from_file_location("search_text_of_a_peer", Path(file))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    assert module.search_text(*facts) == search_text(*facts)
