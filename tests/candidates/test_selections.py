@@ -241,9 +241,7 @@ async def test_a_free_filter_counts_to_ten_thousand(viewer, rows, count_to):
 @pytest.mark.parametrize("more", [0, 1])
 async def test_the_total_is_exact_up_to_the_limit_and_not_beyond(viewer, rows, count_to, more):
     count = sum(row["truck_count"] >= 4 for row in rows)
-    for module in ("search", "list_queries"):
-        monkeypatch.setattr(f"provider_registration.candidates.{module}.MAX_TOTAL", count - more)
-    list_queries.list_statement.cache_clear()
+    count_to(count - more)
 
     pagination = (await viewer.get(CANDIDATES, params={"trucks_min": 4})).json()["pagination"]
 
