@@ -29,6 +29,13 @@ def a_job(items=3, **changes):
     return NewJob(uuid4(), **values | changes)
 
 
+async def create(jobs, new):
+    """Create a job in a transaction of its own."""
+    async with jobs._database.transaction() as session:
+        await jobs.create_in(session, new)
+    jobs.wake.set()
+
+
 @pytest.fixture
 async def connection(own_database_url):
     connection = await asyncpg.connect(own_database_url)

@@ -14,7 +14,7 @@ from provider_registration.jobs.errors import JobDone, JobExists, JobNotFound, T
 from provider_registration.jobs.models import MAX_ITEMS, JobState, Result
 from provider_registration.jobs.service import MAX_UNFINISHED
 
-from .conftest import ADMIN, a_job
+from .conftest import ADMIN, a_job, create
 
 DONE = Result("approved")
 
@@ -28,7 +28,7 @@ async def test_every_item_is_worked_on_once_and_the_results_are_in_the_order_ask
         seen.append((item.number, item.candidate_id, item.version))
         return DONE if item.number % 2 else Result.failed("candidate-not-found")
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(work), working(work):
         job = await ended(new.job_id)
 
@@ -54,7 +54,7 @@ async def test_some_items_are_worked_on_at_once_but_not_many(jobs, working, ende
         at_once -= 1
         return DONE
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(work):
         await ended(new.job_id)
     assert most == module.ITEMS_AT_ONCE
@@ -66,7 +66,7 @@ async def test_the_parameters_are_deleted_when_the_job_ends(jobs, working, ended
     async def work(_job, _item):
         return DONE
 
-    await jobs.create(new)
+    await create(jobs, new)
     assert "Meier" in await connection.fetchval("SELECT parameters::text FROM jobs")
     async with working(work):
         await ended(new.job_id)
@@ -87,7 +87,7 @@ async def test_a_process_that_died_is_replaced_and_the_item_that_it_held_is_star
         starts.append(item.number)
         return Result("approved") if item.attempts == 1 else Result("rejected")
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(hang, lease_seconds=1.0):
         while len(starts) < module.ITEMS_AT_ONCE:
             await asyncio.sleep(0.01)
@@ -111,7 +111,7 @@ async def test_a_slow_item_keeps_its_lease(jobs, working, ended):
         await asyncio.sleep(1.5)
         return DONE
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(work, lease_seconds=0.5), working(work, lease_seconds=0.5):
         await ended(new.job_id)
     assert starts == [0]
@@ -127,7 +127,7 @@ async def test_cancelling_stops_before_the_next_item_and_what_was_started_gets_i
         await go_on.wait()
         return DONE
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(work):
         while len(starts) < module.ITEMS_AT_ONCE:
             await asyncio.sleep(0.01)
@@ -149,7 +149,7 @@ async def test_cancelling_stops_before_the_next_item_and_what_was_started_gets_i
 
 async def test_of_a_cancelled_job_whose_process_died_only_the_started_items_are_finished(jobs, working, connection):
     new, starts = a_job(5), []
-    await jobs.create(new)
+    await create(jobs, new)
     await connection.execute("UPDATE jobs SET state = 'running', claim_id = gen_random_uuid()")
     await connection.execute(
         "UPDATE job_items SET claim_id = (SELECT claim_id FROM jobs), attempts = 1 WHERE number = 3"
@@ -169,14 +169,14 @@ async def test_of_a_cancelled_job_whose_process_died_only_the_started_items_are_
 
 async def test_a_queued_job_is_cancelled_at_once_and_a_done_one_cannot_be(jobs, working, ended, connection):
     queued, done = a_job(2, parameters={"reason": "x"}), a_job(1)
-    await jobs.create(queued)
+    await create(jobs, queued)
     await jobs.cancel(queued.job_id, actor=ADMIN)
     assert await connection.fetchrow("SELECT parameters, due_at FROM jobs") == (None, None)
 
     async def work(_job, _item):
         return DONE
 
-    await jobs.create(done)
+    await create(jobs, done)
     async with working(work):
         await ended(done.job_id)
     with pytest.raises(JobDone):
@@ -202,7 +202,7 @@ async def test_an_item_that_cannot_be_done_now_is_tried_again_and_gets_its_error
             raise TryLater("provider-name-busy", attempts=2)
         return DONE
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(work):
         job = await ended(new.job_id)
     assert attempts == {0: 4, 1: module.MAX_ATTEMPTS, 2: 2}
@@ -243,10 +243,10 @@ async def test_items_that_wait_do_not_hold_up_others(jobs, working, ended):
     async def work_too(_job, _item):
         return DONE
 
-    await jobs.create(waiting)
+    await create(jobs, waiting)
     async with working(work), working(work_too, kind="tests.other"):
         await asyncio.sleep(0.5)
-        await jobs.create(other)
+        await create(jobs, other)
         await ended(other.job_id)
     assert (await jobs.get(waiting.job_id)).state is JobState.RUNNING
 
@@ -254,7 +254,7 @@ async def test_items_that_wait_do_not_hold_up_others(jobs, working, ended):
 async def test_a_small_job_does_not_wait_for_large_ones(jobs, working, ended):
     large = [a_job(400) for _ in range(3)]
     for each in large:
-        await jobs.create(each)
+        await create(jobs, each)
 
     async def work(_job, item):
         await asyncio.sleep(0.1)
@@ -263,7 +263,7 @@ async def test_a_small_job_does_not_wait_for_large_ones(jobs, working, ended):
     async with working(work):
         await asyncio.sleep(0.5)
         small = a_job(1)
-        await jobs.create(small)
+        await create(jobs, small)
         began = time.monotonic()
         await ended(small.job_id)
     assert time.monotonic() - began < 3 * module.TURN_SECONDS
@@ -276,14 +276,14 @@ async def test_an_unexpected_error_is_tried_again_and_then_is_the_result(jobs, w
     async def work(_job, _item):
         raise RuntimeError("a secret: 4711")
 
-    await jobs.create(new := a_job(1))
+    await create(jobs, new := a_job(1))
     async with working(work):
         job = await ended(new.job_id)
     assert job.summary == {"internal-error": 1}
 
 
 async def test_an_item_during_which_the_process_always_dies_ends(jobs, working, ended, connection):
-    await jobs.create(new := a_job(1))
+    await create(jobs, new := a_job(1))
     await connection.execute("UPDATE job_items SET attempts = $1, claim_id = gen_random_uuid()", module.MAX_STARTS)
 
     async def work(_job, _item):
@@ -305,7 +305,7 @@ async def test_a_job_stops_when_who_posted_it_may_not_act_any_more(jobs, working
         assert actor == ADMIN
         return len(starts) < 10
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(work, may_act=may_act):
         job = await ended(new.job_id)
     assert (job.state, job.cancel_reason) == (JobState.CANCELLED, "actor_not_allowed")
@@ -322,7 +322,7 @@ async def test_a_stop_waits_for_started_items_and_leaves_the_rest_to_other_proce
         await asyncio.sleep(0.2)
         return DONE
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(work):
         while len(starts) < 6:
             await asyncio.sleep(0.01)
@@ -341,7 +341,7 @@ async def test_a_job_of_a_kind_that_this_release_does_not_know_is_left_to_others
     async def work(_job, _item):
         raise AssertionError
 
-    await jobs.create(new)
+    await create(jobs, new)
     async with working(work):
         await asyncio.sleep(0.3)
     assert (await jobs.get(new.job_id)).state is JobState.QUEUED
@@ -349,20 +349,20 @@ async def test_a_job_of_a_kind_that_this_release_does_not_know_is_left_to_others
 
 async def test_there_are_not_too_many_jobs_nor_two_with_one_id(jobs, connection):
     first = a_job(1)
-    await jobs.create(first)
+    await create(jobs, first)
     with pytest.raises(JobExists):
-        await jobs.create(first)
+        await create(jobs, first)
     for _ in range(MAX_UNFINISHED - 1):
-        await jobs.create(a_job(1))
+        await create(jobs, a_job(1))
     with pytest.raises(TooManyJobs):
-        await jobs.create(a_job(1))
+        await create(jobs, a_job(1))
     assert await connection.fetchval("SELECT count(*) FROM jobs") == MAX_UNFINISHED
 
 
 async def test_jobs_and_results_are_listed_page_by_page(jobs):
     created = []
     for _ in range(5):
-        await jobs.create(new := a_job(7))
+        await create(jobs, new := a_job(7))
         created.append(new.job_id)
     first, after = await jobs.page(limit=3)
     second, end = await jobs.page(limit=3, after=after)
@@ -382,7 +382,7 @@ async def test_only_old_jobs_that_ended_are_deleted(jobs, working, ended, connec
         return DONE
 
     for new in (old, young, unfinished, cancelled):
-        await jobs.create(new)
+        await create(jobs, new)
     async with working(work):
         await ended(old.job_id)
         await ended(young.job_id)
@@ -400,6 +400,6 @@ async def test_only_old_jobs_that_ended_are_deleted(jobs, working, ended, connec
 
 
 async def test_the_largest_job_is_created_with_all_its_items_in_order(jobs, connection):
-    await jobs.create(new := a_job(MAX_ITEMS))
+    await create(jobs, new := a_job(MAX_ITEMS))
     rows = await connection.fetch("SELECT candidate_id, version FROM job_items ORDER BY number")
     assert [tuple(row) for row in rows] == [(item.candidate_id, item.version) for item in new.items]

@@ -31,12 +31,6 @@ class JobService:
         self._database = database
         self.wake = asyncio.Event()
 
-    async def create(self, new: NewJob) -> None:
-        """Create a job in a transaction of its own; as `create_in`."""
-        async with self._database.transaction() as session:
-            await self.create_in(session, new)
-        self.wake.set()
-
     async def create_in(self, session: AsyncSession, new: NewJob) -> None:
         """Create a job in the caller's transaction, and record who did; set `wake` after the commit.
 
