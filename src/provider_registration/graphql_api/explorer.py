@@ -25,11 +25,12 @@ ReactDOM.render(
     fetcher: GraphiQL.createFetcher({url: "$prefix/graphql"}),
     defaultHeaders: '{"Authorization": "Bearer "}',
     shouldPersistHeaders: false,
-    defaultQuery: `# Enter an access token or API key at Headers; then fetch the schema again, with the button at
-# the lower left, to get suggestions and the documentation.
+    defaultQuery: `# Enter an access token or API key at Headers.
+# Then fetch the schema again (at the left)
+# to get suggestions and the documentation.
 {
-  candidates(filter: {status: pending}, limit: 10) {
-    candidates { company_name products capacity_tons_per_day }
+  candidates(limit: 10) {
+    candidates { company_name status }
     pagination { total next_cursor }
   }
 }
