@@ -29,6 +29,8 @@ async def test_a_query_is_executed_and_no_policy_is_broken(browser, published, t
         await page.get_by_role("button", name="Show Documentation Explorer").click()
         await page.get_by_role("link", name="Query", exact=True).first.click()  # it has read the schema
         await expect(page.get_by_role("link", name="Statistics", exact=True)).to_be_visible()
+        await page.get_by_role("button", name="Execute query").click()  # the example
+        await expect(page.get_by_role("region", name="Result Window")).to_contain_text("next_cursor")
         await page.get_by_role("region", name="Query Editor").locator(".CodeMirror").click()
         await page.keyboard.press("Control+A")
         await page.keyboard.insert_text("{ statistics { is_complete } }")

@@ -224,7 +224,7 @@ async def test_a_result_is_recorded_once_the_database_responds_again(jobs, worki
         return DONE
 
     monkeypatch.setattr(jobs_database, "statement", responding)
-    await jobs.create(new := a_job(1))
+    await create(jobs, new := a_job(1))
     async with working(work):
         while not is_away:
             await asyncio.sleep(0.01)

@@ -56,8 +56,8 @@ def title_of(job: Job) -> str:
 
 def progress_of(job: Job) -> str:
     """How much of a job is done."""
-    parts = " parts" if job.kind in PARTS else ""
-    return f"{job.done:,} of {job.total:,}{parts}"
+    noun = "" if job.kind not in PARTS else " part" if job.total == 1 else " parts"
+    return f"{job.done:,} of {job.total:,}{noun}"
 
 
 def result_of(key: str) -> str:

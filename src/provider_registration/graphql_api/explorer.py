@@ -25,6 +25,16 @@ ReactDOM.render(
     fetcher: GraphiQL.createFetcher({url: "$prefix/graphql"}),
     defaultHeaders: '{"Authorization": "Bearer "}',
     shouldPersistHeaders: false,
+    defaultQuery: `# Enter an access token or API key at Headers.
+# Then fetch the schema again (at the left)
+# to get suggestions and the documentation.
+{
+  candidates(limit: 10) {
+    candidates { company_name status }
+    pagination { total next_cursor }
+  }
+}
+`,
   }),
   document.getElementById("graphiql"),
 );

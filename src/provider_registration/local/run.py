@@ -228,6 +228,7 @@ def _announcement(settings: LocalSettings, api_url: str, psql: str, new_password
         "Reference": f"{api_url}/redoc",
         **({"Apply": f"{api_url}/apply"} if settings.public_pages else {}),
         **({"Console": f"{api_url}/admin"} if settings.admin_pages else {}),
+        **({"GraphiQL": f"{api_url}/graphiql"} if settings.graphql else {}),
         "Sign in": login,
         "Billing": settings.billing_service_url,
         **({"E-mails": f"{settings.billing_service_url}/mails"} if mails else {}),
