@@ -171,15 +171,24 @@ async def _once(content):
 
 
 async def test_a_process_reads_the_file_as_it_arrives():
-    rows = [a_row() for _ in range(450)]
+    rows = [a_row() for _ in range(2 * limits.ROWS_STORED - 1)]
     async with reading_process() as reading:
         content = as_csv(rows)
         assert await reading.feed(_once(content)) == hashlib.sha256(content).hexdigest()
         parts = [json.loads(part) for part in [part async for part in reading.parts()]]
-    assert [len(part) for part in parts] == [100, 100, 100, 100, 50]
-    assert (reading.head["columns"], reading.rows) == (list(HEADINGS), 450)
+    assert [len(part) for part in parts] == [limits.ROWS_STORED, limits.ROWS_STORED - 1]
+    assert (reading.head["columns"], reading.rows) == (list(HEADINGS), len(rows))
     assert parts[0][0]["addresses"] == rows[0][1]
     assert reading.process.returncode is not None
+
+
+async def test_long_rows_are_stored_few_at_a_time():
+    rows = [a_row(location="x" * 6000, phone="y" * 5000) for _ in range(30)]
+    async with reading_process() as reading:
+        await reading.feed(_once(as_csv(rows)))
+        parts = [json.loads(part) for part in [part async for part in reading.parts()]]
+    assert [len(part) for part in parts] == [10, 10, 10]
+    assert [row["cells"] for part in parts for row in part] == [[str(cell) for cell in row] for row in rows]
 
 
 async def test_a_process_that_dies_makes_the_file_unreadable():

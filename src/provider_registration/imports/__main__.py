@@ -25,7 +25,8 @@ from provider_registration.imports.limits import (
     MAX_ROW_LENGTH,
     MAX_ROWS,
     MAX_TEXT_LENGTH,
-    ROWS_IN_PART,
+    ROWS_STORED,
+    TEXT_STORED,
     Unreadable,
 )
 from provider_registration.imports.workbooks import Workbook
@@ -71,7 +72,7 @@ def read(data: bytes) -> Iterator[Any]:
         raise Unreadable(f"The file has more than {MAX_COLUMNS} columns.")
     columns = unique_headings(heading)
     yield about | {"columns": columns}
-    position, length = 0, 0
+    position, length, part_ends = 0, 0, TEXT_STORED
     part: list[dict[str, Any]] = []
     for number, cells in rows:
         row_length = sum(map(len, cells))
@@ -79,9 +80,9 @@ def read(data: bytes) -> Iterator[Any]:
         position += 1
         _check(number, position, len(cells), row_length, length)
         part.append({"position": position, "row": number, "cells": cells, "addresses": _addresses_in(cells)})
-        if len(part) == ROWS_IN_PART:
+        if len(part) == ROWS_STORED or length >= part_ends:
             yield part
-            part = []
+            part, part_ends = [], length + TEXT_STORED
     if not position:
         raise Unreadable("The file has no rows below its headings.")
     if part:

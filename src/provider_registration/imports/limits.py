@@ -13,7 +13,9 @@ MAX_ENTRIES = 1000  # of a workbook's archive
 MAX_SHARED_STRINGS = 2_000_000
 MAX_MEMORY_BYTES = 640 * 1024 * 1024  # address space of the reading process
 MAX_PROCESSOR_SECONDS = 120  # of the reading process
-ROWS_IN_PART = 100  # rows that are stored, and later registered, at a time
+ROWS_STORED = 500  # at a time, while the file is read: at most so many rows,
+TEXT_STORED = 100_000  # and about so many characters
+ROWS_IN_PART = 250  # rows that are checked or registered at a time
 
 
 class Unreadable(Exception):

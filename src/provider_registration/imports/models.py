@@ -143,9 +143,12 @@ class RowErrors:
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """The outcome of a row, to be recorded. `email_canonical`: only of a dry run, to find repeated addresses."""
+    """The outcome of a row, to be recorded. `errors`: as JSON.
+
+    `email_canonical`: only of a dry run, to find repeated addresses.
+    """
 
     position: int
     outcome: RowOutcome
-    errors: list[dict[str, Any]] | None = None
+    errors: str | None = None
     email_canonical: str | None = None

@@ -130,11 +130,12 @@ LOCK_ROWS = text("""
 # Record the outcomes of rows. :is_done: for good, so cells are kept only of invalid ones.
 RECORD_ROWS = text("""
     UPDATE import_rows AS stored
-    SET run = :run, outcome = result.outcome, errors = result.errors, email_canonical = result.email_canonical,
+    SET run = :run, outcome = result.outcome, errors = CAST(result.errors AS json),
+        email_canonical = result.email_canonical,
         cells = CASE WHEN :is_done AND result.outcome <> 'invalid' THEN NULL ELSE stored.cells END,
         addresses = CASE WHEN :is_done AND result.outcome <> 'invalid' THEN '' ELSE stored.addresses END
-    FROM json_to_recordset(CAST(:results AS json))
-        AS result (position integer, outcome text, errors json, email_canonical text)
+    FROM unnest(CAST(:positions AS integer[]), CAST(:outcomes AS text[]), CAST(:errors AS text[]),
+                CAST(:addresses AS text[])) AS result (position, outcome, errors, email_canonical)
     WHERE stored.import_id = :import_id AND stored.position > :after AND stored.position <= :until
       AND stored.position = result.position
 """)

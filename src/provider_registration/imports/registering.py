@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeVar
 from uuid import UUID
 
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.candidates.models import Registration
@@ -26,8 +27,10 @@ from provider_registration.imports.service import CHECK, REGISTER
 from provider_registration.jobs.models import ClaimedJob, Item, Result, WorkOnItem
 from provider_registration.web.text import canonical_email
 
-VALIDATED_AT_ONCE = 25  # rows, between which other tasks get their turn: about 1 ms
+TURN_SECONDS = 0.0005  # of work on rows, after which other tasks get their turn; several parts are worked on at once
 CHECKED, IMPORTED = "checked", "imported"  # statuses of parts
+
+Made = TypeVar("Made")
 
 
 class Registering:
@@ -40,9 +43,20 @@ class Registering:
     @property
     def kinds(self) -> Mapping[str, WorkOnItem]:
         """What works on one item, by the name of its kind."""
-        return {CHECK: partial(self._work, is_dry=True), REGISTER: partial(self._work, is_dry=False)}
+        return {
+            CHECK: partial(self._work, make=_address_of, store=self._check, is_dry=True),
+            REGISTER: partial(self._work, make=_registration_of, store=self._register, is_dry=False),
+        }
 
-    async def _work(self, job: ClaimedJob, item: Item, *, is_dry: bool) -> Result:
+    async def _work(
+        self,
+        job: ClaimedJob,
+        item: Item,
+        *,
+        make: Callable[[CandidateRegistration], Made],
+        store: Callable[[AsyncSession, Mapping[int, Made], str, ClaimedJob], Awaitable[list[RowResult]]],
+        is_dry: bool,
+    ) -> Result:
         """Check or register the rows of a part, and record their outcomes in the same transaction.
 
         Rows that an earlier attempt recorded are left out, so a part can be repeated after a crash.
@@ -56,73 +70,71 @@ class Registering:
         }
         async with self._database.statement() as session:
             mapper = await _mapper_of(session, import_id)
-        async with self._database.statement() as session:
-            rows = [FileRow.from_row(row) for row in (await session.execute(queries.FIND_ROWS, part)).mappings()]
-        valid, invalid = await _validate(mapper, rows)
+            rows = (await session.execute(queries.FIND_ROWS, part)).mappings().all()
+        valid, invalid = await _validate(mapper, rows, make)
+        taken = json.dumps(mapper.taken())
         async with self._database.transaction() as session:
             left = set(await session.scalars(queries.LOCK_ROWS, part))
-            valid = {position: company for position, company in valid.items() if position in left}
+            valid = {position: made for position, made in valid.items() if position in left}
             results = [result for result in invalid if result.position in left]
-            if is_dry:
-                results += await self._check(session, mapper, valid)
-            else:
-                results += await self._register(session, mapper, valid, job)
+            results += await store(session, valid, taken, job)
             if results:
-                await _record(session, part, results, is_dry=is_dry, errors=mapper.taken())
+                await _record(session, part, results, is_dry=is_dry, taken=taken)
             await reach("import.before-rows-commit")
         await reach("import.after-rows-commit")
         return Result(CHECKED if is_dry else IMPORTED)
 
     async def _check(
-        self, session: AsyncSession, mapper: RowMapper, valid: Mapping[int, CandidateRegistration]
+        self, session: AsyncSession, addresses: Mapping[int, str], taken: str, _job: ClaimedJob
     ) -> list[RowResult]:
-        addresses = {position: canonical_email(company.contact_email) for position, company in valid.items()}
-        taken = await self._candidates.taken_addresses(session, list(addresses.values()))
+        registered = await self._candidates.taken_addresses(session, list(addresses.values()))
         return [
-            RowResult(position, RowOutcome.ALREADY_REGISTERED, mapper.taken())
-            if address in taken
+            RowResult(position, RowOutcome.ALREADY_REGISTERED, taken)
+            if address in registered
             else RowResult(position, RowOutcome.VALID, email_canonical=address)
             for position, address in addresses.items()
         ]
 
     async def _register(
-        self,
-        session: AsyncSession,
-        mapper: RowMapper,
-        valid: Mapping[int, CandidateRegistration],
-        job: ClaimedJob,
+        self, session: AsyncSession, registrations: Mapping[int, Registration], taken: str, job: ClaimedJob
     ) -> list[RowResult]:
         data: dict[str, object] = {"import_id": job.parameters["import_id"], "job_id": str(job.job_id)}
         if not job.parameters["notify"]:
             data["notify"] = False
-        registrations = {
-            position: Registration.of(company, None, company.language) for position, company in valid.items()
-        }
         added = await self._candidates.register_in(session, list(registrations.values()), actor=job.actor, data=data)
         return [
             RowResult(position, RowOutcome.REGISTERED)
             if registration.candidate_id in added
-            else RowResult(position, RowOutcome.ALREADY_REGISTERED, mapper.taken())
+            else RowResult(position, RowOutcome.ALREADY_REGISTERED, taken)
             for position, registration in registrations.items()
         ]
 
 
+def _address_of(company: CandidateRegistration) -> str:
+    return canonical_email(company.contact_email)
+
+
+def _registration_of(company: CandidateRegistration) -> Registration:
+    return Registration.of(company, None, company.language)
+
+
 async def _record(
-    session: AsyncSession,
-    part: dict[str, Any],
-    results: Sequence[RowResult],
-    *,
-    is_dry: bool,
-    errors: list[dict[str, Any]],
+    session: AsyncSession, part: dict[str, Any], results: Sequence[RowResult], *, is_dry: bool, taken: str
 ) -> None:
     if is_dry:
         await session.execute(queries.LOCK_IMPORT, {"import_id": part["import_id"]})
-    recorded = part | {"results": json.dumps([asdict(result) for result in results]), "is_done": not is_dry}
+    recorded = part | {
+        "is_done": not is_dry,
+        "positions": [result.position for result in results],
+        "outcomes": [str(result.outcome) for result in results],
+        "errors": [result.errors for result in results],
+        "addresses": [result.email_canonical for result in results],
+    }
     await session.execute(queries.RECORD_ROWS, recorded)
     addresses = [result.email_canonical for result in results if result.email_canonical]
     if addresses:
-        repeated = {"import_id": part["import_id"], "run": part["run"], "addresses": addresses}
-        await session.execute(queries.MARK_REPEATED, repeated | {"errors": json.dumps(errors)})
+        repeated = {"import_id": part["import_id"], "run": part["run"], "addresses": addresses, "errors": taken}
+        await session.execute(queries.MARK_REPEATED, repeated)
 
 
 async def _mapper_of(session: AsyncSession, import_id: UUID) -> RowMapper:
@@ -133,17 +145,20 @@ async def _mapper_of(session: AsyncSession, import_id: UUID) -> RowMapper:
 
 
 async def _validate(
-    mapper: RowMapper, rows: Sequence[FileRow]
-) -> tuple[dict[int, CandidateRegistration], list[RowResult]]:
-    """The valid rows by position, and the results of the others."""
-    valid: dict[int, CandidateRegistration] = {}
+    mapper: RowMapper, rows: Sequence[RowMapping], make: Callable[[CandidateRegistration], Made]
+) -> tuple[dict[int, Made], list[RowResult]]:
+    """What is made of each valid row, by position, and the results of the others."""
+    valid: dict[int, Made] = {}
     invalid = []
-    for number, row in enumerate(rows):
-        if number % VALIDATED_AT_ONCE == 0:
+    turn_ends = 0.0
+    for stored in rows:
+        if perf_counter() > turn_ends:
             await asyncio.sleep(0)
-        made = mapper.registration_of(row.cells)
-        if isinstance(made, CandidateRegistration):
-            valid[row.position] = made
+            turn_ends = perf_counter() + TURN_SECONDS
+        row = FileRow.from_row(stored)
+        company = mapper.registration_of(row.cells)
+        if isinstance(company, CandidateRegistration):
+            valid[row.position] = make(company)
         else:
-            invalid.append(RowResult(row.position, RowOutcome.INVALID, made))
+            invalid.append(RowResult(row.position, RowOutcome.INVALID, json.dumps(company)))
     return valid, invalid
