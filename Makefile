@@ -95,7 +95,7 @@ abuse: $(DEV)  ## attack the service as any client could, and measure the effect
 streams: $(DEV)  ## follow the feed with 1,000 clients of one process, and while 200 write; ARGS="--streams 100"
 	$(BIN)/python -m tests.programs.streams.run $(ARGS)
 
-bench: $(DEV)  ## compare this service with others that do the same, for half an hour; ARGS="--quick" takes 8 minutes
+bench: $(DEV)  ## compare this service with others that do the same, for 80 minutes; ARGS="--quick" takes 12
 	$(BIN)/python -m benchmarks $(ARGS)
 
 growth: $(DEV)  ## measure the cost of statements in tables of up to 10,000,000 rows; ARGS="--sizes 100000,1000000"

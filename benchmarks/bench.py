@@ -9,13 +9,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from benchmarks.billing_stub import CALL_SECONDS
 from benchmarks.contenders import CONTENDERS, WORK, Contender, Running, surroundings
 from benchmarks.database import OURS, Databases, forget_made, prepare_pending, server_pid, until_idle
 from benchmarks.drivers import Driver, Load, check
-from benchmarks.guarantees import check_written, providers_made
+from benchmarks.guarantees import check_written, until_quiet
 from benchmarks.processes import Process, Usage, usage
 from benchmarks.scenarios import Scenario
 from provider_registration.local.postgres import free_port
@@ -24,6 +25,8 @@ WARM_UP_SECONDS = 1.0
 SETTLE_SECONDS = 0.2  # between two runs, for work after the last response
 MOST_APPROVALS = 1 / CALL_SECONDS  # a second over one connection
 MOST_REJECTIONS = 1_500.0
+LEAST_DECISIONS = 500.0  # that are prepared for each second
+FASTER_WHEN_WARM = 4  # times, at most
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,15 @@ async def measure_stage(plan: Plan, stage: Stage, contenders: Sequence[Contender
         for scenario in stage.scenarios:
             running = [one for one in everyone if takes_part(one.contender, scenario)]
             loads = {one.contender.name: await _walk(one, scenario) for one in running}
+            rates = {}
             for one in running:
-                await _warm_up(plan, one, scenario, loads[one.contender.name])
+                rates[one.contender.name] = await _warm_up(plan, one, scenario, loads[one.contender.name])
             for number in range(plan.rounds):
                 shift = number % max(1, len(running))  # so that the order differs
                 for one in running[shift:] + running[:shift]:
-                    sample = await _measure(plan, stage, one, scenario, loads[one.contender.name], number, postgres)
+                    decisions = _decisions(plan, scenario, plan.seconds, rates[one.contender.name])
+                    load = await _load(one, scenario, loads[one.contender.name], decisions)
+                    sample = await _measure(plan, stage, one, load, number, postgres)
                     plan.measurements.append(sample)
                     plan.tell(
                         f"{stage.name} · {scenario.title} · round {number + 1} · {sample.contender}: "
@@ -145,38 +151,39 @@ async def _load(one: Running, scenario: Scenario, paths: list[str], decisions: i
     return Load(scenario, [f"/candidates/{id_}/{scenario.decision}" for id_ in ids], word)
 
 
-async def _warm_up(plan: Plan, one: Running, scenario: Scenario, paths: list[str]) -> None:
-    """Check the responses, and warm up caches and compilers."""
+async def _warm_up(plan: Plan, one: Running, scenario: Scenario, paths: list[str]) -> float:
+    """Check the responses, and warm up caches and compilers; return requests a second."""
     await check(one, await _load(one, scenario, paths, 1))
     seconds = min(WARM_UP_SECONDS, plan.seconds)
     load = await _load(one, scenario, paths, _decisions(plan, scenario, seconds))
-    await plan.driver.run(one, load, seconds=seconds)
+    sample = await plan.driver.run(one, load, seconds=seconds)
     if scenario.writes:
         await asyncio.sleep(plan.settle)
-        await providers_made(one.around.billing_url)
         await forget_made(one.database_url)
+    return sample.requests / sample.seconds
 
 
-def _decisions(plan: Plan, scenario: Scenario, seconds: float) -> int:
-    """More than a contender can decide."""
+def _decisions(plan: Plan, scenario: Scenario, seconds: float, rate: float = inf) -> int:
+    """More than a contender can decide, if it decided `rate` a second while it warmed up."""
     most = MOST_APPROVALS if scenario.decision == "approve" else MOST_REJECTIONS
-    return max(1, int(min(plan.decisions_per_second, most * scenario.connections) * seconds))
+    likely = max(LEAST_DECISIONS, FASTER_WHEN_WARM * rate)
+    return max(1, int(min(plan.decisions_per_second, most * scenario.connections, likely) * seconds))
 
 
 async def _measure(
-    plan: Plan, stage: Stage, one: Running, scenario: Scenario, paths: list[str], number: int, postgres: int | None
+    plan: Plan, stage: Stage, one: Running, load: Load, number: int, postgres: int | None
 ) -> Measurement:
-    load = await _load(one, scenario, paths, _decisions(plan, scenario, plan.seconds))
+    scenario = load.scenario
     one.tokens()  # new ones if needed, before time is measured
+    await until_quiet(one.around.billing_url)
     await until_idle(one.database_url)
     before, database_before = usage(one.process.pid), usage(postgres)
     sample = await plan.driver.run(one, load, seconds=plan.seconds)
     await asyncio.sleep(plan.settle)
     after, database_after = usage(one.process.pid), usage(postgres)
     if scenario.writes:
-        made = await providers_made(one.around.billing_url)
         if one.contender.has_our_schema:
-            await check_written(one.database_url, scenario, sample.requests, made)
+            await check_written(one.database_url, one.around.billing_url, scenario, sample.requests)
         await forget_made(one.database_url)
     return Measurement(
         stage.name,

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks import guarantees
 from benchmarks.bench import Plan, Stage, measure_stage
 from benchmarks.contenders import FASTIFY_EQUAL, LITESTAR_EQUAL, SOURCES
 from benchmarks.database import OURS, connected, make_databases
@@ -79,20 +80,44 @@ async def connection(databases):
         await connection.execute("TRUNCATE candidates, candidate_events, approval_intents, approval_events CASCADE")
 
 
-async def check(databases, scenario, made=None, *, answered=1):
-    await check_written(databases.urls[OURS], scenario, answered, made or {})
+@pytest.fixture(autouse=True)
+def one_try(monkeypatch):
+    monkeypatch.setattr(guarantees, "PAUSE", 0.001)
 
 
-async def test_complete_writes_pass(databases, connection):
+@pytest.fixture
+def billing(monkeypatch):
+    """What billing created; it says so once."""
+    made = {}
+
+    async def say_and_forget(_url):
+        told = dict(made)
+        made.clear()
+        return told
+
+    monkeypatch.setattr(guarantees, "providers_made", say_and_forget)
+    return made
+
+
+@pytest.fixture
+def check(databases, billing):
+    async def check(scenario, made=None, *, answered=1):
+        billing.update(made or {})
+        await check_written(databases.urls[OURS], "", scenario, answered)
+
+    return check
+
+
+async def test_complete_writes_pass(check, connection):
     await connection.fetchval(REGISTERED)
-    await check(databases, REGISTER)
+    await check(REGISTER)
 
 
-async def test_a_registration_without_its_own_event_is_found(databases, connection):
+async def test_a_registration_without_its_own_event_is_found(check, connection):
     await connection.execute(ADD)  # the event that the trigger adds is not the writer's
 
     with pytest.raises(BrokenPromise, match="event of the registration"):
-        await check(databases, REGISTER)
+        await check(REGISTER)
 
 
 @pytest.mark.parametrize(
@@ -103,29 +128,29 @@ async def test_a_registration_without_its_own_event_is_found(databases, connecti
         ("UPDATE candidate_counts SET count = count + 1", "counts were wrong"),
     ],
 )
-async def test_what_a_registration_lacks_is_found(databases, connection, change, told):
+async def test_what_a_registration_lacks_is_found(check, connection, change, told):
     await connection.fetchval(REGISTERED)
     await connection.execute(change)
 
     with pytest.raises(BrokenPromise, match=told):
-        await check(databases, REGISTER)
+        await check(REGISTER)
 
 
-async def test_an_answer_without_a_row_is_found(databases, connection):
+async def test_an_answer_without_a_row_is_found(check, connection):
     await connection.fetchval(REGISTERED)
 
     with pytest.raises(BrokenPromise, match="1 rows for 2 answers"):
-        await check(databases, REGISTER, answered=2)
+        await check(REGISTER, answered=2)
 
 
-async def test_a_rejection_without_its_event_is_found(databases, connection):
+async def test_a_rejection_without_its_event_is_found(check, databases, connection):
     id_ = await connection.fetchval(REGISTERED)
     await connection.execute(REJECTED, id_, databases.admin_id)
-    await check(databases, REJECT)
+    await check(REJECT)
     await connection.execute("DELETE FROM candidate_events WHERE type = 'candidate.rejected'")
 
     with pytest.raises(BrokenPromise, match="event of the rejection"):
-        await check(databases, REJECT)
+        await check(REJECT)
 
 
 @pytest.mark.parametrize(
@@ -136,23 +161,23 @@ async def test_a_rejection_without_its_event_is_found(databases, connection):
         ("UPDATE candidates SET provider_id = provider_id + 1", "event of the approval"),
     ],
 )
-async def test_what_an_approval_lacks_is_found(databases, connection, change, told):
+async def test_what_an_approval_lacks_is_found(check, databases, connection, change, told):
     id_ = await connection.fetchval(REGISTERED)
     await connection.execute(APPROVED, id_, databases.admin_id, PROVIDER)
-    await check(databases, APPROVE, {"Huerta 1": [PROVIDER]})
+    await check(APPROVE, {"Huerta 1": [PROVIDER]})
     await connection.execute(change)
 
     with pytest.raises(BrokenPromise, match=told):
-        await check(databases, APPROVE, {"Huerta 1": [PROVIDER]})
+        await check(APPROVE, {"Huerta 1": [PROVIDER]})
 
 
 @pytest.mark.parametrize("made", [{}, {"Huerta 1": [PROVIDER, 8]}, {"Huerta 1": [PROVIDER], "Huerta 2": [8]}])
-async def test_another_number_of_providers_than_approvals_is_found(databases, connection, made):
+async def test_another_number_of_providers_than_approvals_is_found(check, databases, connection, made):
     id_ = await connection.fetchval(REGISTERED)
     await connection.execute(APPROVED, id_, databases.admin_id, PROVIDER)
 
     with pytest.raises(BrokenPromise, match="in billing"):
-        await check(databases, APPROVE, made)
+        await check(APPROVE, made)
 
 
 @pytest.mark.parametrize(
