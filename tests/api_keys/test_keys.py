@@ -47,6 +47,16 @@ async def until(condition):
             await asyncio.sleep(0.05)
 
 
+async def test_a_key_may_expire_at_the_end_of_time(admin, anonymous, create):
+    made = await create(role="viewer", expires_at="9999-12-31T23:59:59.999999Z")  # PostgreSQL has an infinity as well
+
+    assert made["expires_at"].startswith("9999-12-31T23:59:59.99999")
+    assert made["state"] == "active"
+    assert (await admin.get(f"/api-keys/{made['api_key_id']}")).json()["expires_at"] == made["expires_at"]
+    assert (await admin.get("/api-keys")).status_code == 200
+    assert await status_of(anonymous, made["key"]) == 200
+
+
 async def test_a_key_is_shown_once_and_only_its_hash_is_stored(admin, create, database):
     made = await create(role="auditor", name="  ERP import ")
 

@@ -164,6 +164,16 @@ async def test_a_replay_needs_a_time_with_an_offset(client, since):
     assert response.status_code == 422
 
 
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+async def test_a_replay_may_begin_at_either_end_of_time(client, since):
+    added = (await client.post("/webhooks", json={"url": URL})).json()
+
+    response = await client.post(f"/webhooks/{added['webhook_id']}/replay", json={"since": since})
+    assert response.status_code == 202
+    assert response.json()["replay_since"][:19] == since[:19]
+    assert (await client.get("/webhooks")).status_code == 200
+
+
 async def test_without_a_key_webhooks_are_off(own_database_url, shared_billing_url):
     async with staffed(own_database_url, shared_billing_url, secrets_key=None) as staff:
         requests = {
