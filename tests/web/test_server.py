@@ -43,6 +43,9 @@ class Recording:
         self.told.append("close")
         self.is_closed = True
 
+    def write_eof(self):
+        self.told.append("write_eof")
+
     def is_closing(self):
         return self.is_closed
 
@@ -60,28 +63,36 @@ async def bundling(transport):
     return BundlingTransport(transport, asyncio.get_running_loop())
 
 
-async def test_what_is_written_at_once_is_sent_once(bundling, transport):
-    bundling.write(b"head")
-    bundling.write(b"body")
+async def test_a_head_is_sent_with_the_next_write(bundling, transport):
+    bundling.hold(b"head")
     assert transport.told == []
-
-    await asyncio.sleep(0)
+    bundling.write(b"body")
     bundling.write(b"more")
     await asyncio.sleep(0)
 
     assert transport.told == [b"headbody", b"more"]
+    assert bundling.written == len(b"headbodymore")
 
 
-async def test_nothing_is_lost_when_the_connection_is_closed(bundling, transport):
+async def test_a_head_without_body_is_sent_soon(bundling, transport):
+    bundling.hold(b"head")
+    await asyncio.sleep(0)
     bundling.write(b"body")
-    bundling.close()
+
+    assert transport.told == [b"head", b"body"]
+
+
+@pytest.mark.parametrize("end", ["close", "write_eof"])
+async def test_nothing_is_lost_when_the_connection_is_closed(bundling, transport, end):
+    bundling.hold(b"head")
+    getattr(bundling, end)()
     await asyncio.sleep(0)
 
-    assert transport.told == [b"body", "close"]
+    assert transport.told == [b"head", end]
 
 
 async def test_nothing_is_sent_to_a_client_that_left(bundling, transport):
-    bundling.write(b"body")
+    bundling.hold(b"head")
     transport.is_closed = True
     await asyncio.sleep(0)
 
@@ -530,6 +541,7 @@ async def test_invalid_http_gets_a_problem_document(port, sent):
         b"GET /short HTTP/1.1\r\nHost: api_1.supply.example:5004\r\n\r\n",
         b"GET /short HTTP/1.1\r\nHost: [::1]:5004\r\n\r\n",
         b"GET http://x/short HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /short HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     ],
 )
 async def test_what_http_allows_is_served(port, head):

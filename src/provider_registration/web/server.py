@@ -15,8 +15,10 @@ import struct
 from contextlib import suppress
 from ipaddress import IPv6Address
 from random import getrandbits
-from typing import cast
+from typing import NoReturn, cast
+from urllib.parse import unquote
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -26,6 +28,7 @@ from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS
 from provider_registration.web.addresses import network_of
 from provider_registration.web.admission import Admission
 from provider_registration.web.body import BODY_SECONDS, ENLARGE, MAX_BODY_BYTES
+from provider_registration.web.cycle import Cycle
 from provider_registration.web.headers import SECURITY_HEADERS
 from provider_registration.web.problems import (
     PROBLEM_MEDIA_TYPE,
@@ -72,7 +75,7 @@ class StopReading(Exception):
 
 
 class BundlingProtocol(HttpToolsProtocol):
-    """Combines uvicorn's two writes into one: one system call, and the client wakes up once."""
+    """Sends head and body in one write: one system call, and the client wakes up once."""
 
     transport: BundlingTransport  # type: ignore[assignment]  # it has every method that uvicorn uses
     _is_stopping = False
@@ -90,6 +93,7 @@ class BundlingProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Accept a connection, unless its network has too many open."""
         super().connection_made(cast("asyncio.Transport", BundlingTransport(transport, self.loop)))
+        self.ws_protocol_class = None  # no route speaks WebSocket
         self._began_at = self._taken_at = self.loop.time()
         self._admission = Admission.of(self.server_state)
         self._network = self._untrusted_network()
@@ -148,61 +152,84 @@ class BundlingProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start to read a request."""
-        self._stop_if_over()
         super().on_message_begin()
         self._is_in_head = True
         self._began_at = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Read a header. Trailers are ignored (RFC 9110 section 6.5.1): they could imitate a gateway's headers."""
-        self._stop_if_over()
         if not self._is_in_head:
             self._count_part()
             return
         if len(self.headers) >= MAX_HEADERS:
-            self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS))
-            raise StopReading
+            self._refuse_and_stop(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start to serve a request."""
-        self._stop_if_over()  # it may follow a refused request in the same data
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS))
-            return
-        if len(self.url) > MAX_TARGET_BYTES:
-            self._refuse(TargetTooLong(MAX_TARGET_BYTES))
-            return
-        if not self._is_well_formed():
-            self._refuse(MalformedRequest())
-            return
-        super().on_headers_complete()
-        self._is_in_head = False
-        if len(self.pipeline) > MAX_PIPELINED:
-            self._refuse(None)
-        if self._is_stopping:
-            self.cycle.keep_alive = False
-
-    def _is_well_formed(self) -> bool:
-        """Check requirements of RFC 9110 section 2.5 and RFC 9112 sections 3.2 and 6.1 that llhttp does not check."""
+        """Start to serve a request: as uvicorn does, with our cycle, without WebSocket and its limits."""
         version = self.parser.get_http_version()
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if version not in HTTP_VERSIONS or len(hosts) > 1 or (version == "1.1" and not hosts):
-            return False
-        if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in self.headers):
-            return False
-        return not hosts or _is_host(hosts[0])
+        self._check_head(version)
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        if version != "1.1":
+            scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        scope["query_string"] = url.query or b""
+        previous: RequestResponseCycle | None = self.cycle  # none before the first request
+        self.cycle = Cycle(
+            scope=scope,
+            transport=self.transport,  # type: ignore[arg-type]  # it has every method that uvicorn uses
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self._is_stopping,
+            on_response=self.on_response_complete,
+        )
+        self._is_in_head = False
+        if previous is None or previous.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        elif len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse_and_stop(None)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _check_head(self, version: str) -> None:
+        """Refuse what exceeds limits, or violates RFC 9110 section 2.5, RFC 9112 sections 3.2 and 6.1.
+
+        llhttp does not check these.
+        """
+        size, hosts, is_well_formed = len(self.url), [], version in HTTP_VERSIONS
+        for name, value in self.headers:
+            size += len(name) + len(value) + 4
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                is_well_formed = False
+        if size > MAX_HEAD_BYTES:
+            self._refuse_and_stop(HeadTooLarge(MAX_HEAD_BYTES, MAX_HEADERS))
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._refuse_and_stop(TargetTooLong(MAX_TARGET_BYTES))
+        if len(hosts) > 1 or not (_is_host(hosts[0]) if hosts else version == "1.0"):
+            is_well_formed = False
+        if not is_well_formed:
+            self._refuse_and_stop(MalformedRequest())
 
     def on_body(self, body: bytes) -> None:
         """Read a part of the body."""
-        self._stop_if_over()  # it may belong to no request
         self._count_part()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Finish reading a request."""
-        if not self._is_in_head:  # not refused
-            super().on_message_complete()
+        super().on_message_complete()
         self._is_in_head = True
         self._began_at = None
         self._received = self._parts = 0
@@ -237,15 +264,15 @@ class BundlingProtocol(HttpToolsProtocol):
             self._most_parts = MAX_PARTS + max_bytes // PART_BYTES
             self._seconds = seconds
 
-    def _stop_if_over(self) -> None:
-        if self._is_over:
-            raise StopReading
-
     def _count_part(self) -> None:
         self._parts += 1
         if self._parts > self._most_parts:
-            self._refuse(BodyTooLarge(MAX_BODY_BYTES, self._most_parts), of_current=True)
-            raise StopReading
+            self._refuse_and_stop(BodyTooLarge(MAX_BODY_BYTES, self._most_parts), of_current=True)
+
+    def _refuse_and_stop(self, error: ServiceError | None, *, of_current: bool = False) -> NoReturn:
+        """Refuse, and stop the parser: what follows in the same data is not read."""
+        self._refuse(error, of_current=of_current)
+        raise StopReading
 
     def _check_progress(self) -> None:
         """Close a connection that makes no progress; uvicorn closes those that are idle between requests."""
