@@ -346,7 +346,7 @@ async def test_a_stop_ends_items_that_take_too_long(jobs, working, monkeypatch):
         finally:
             ends.append(item.number)
 
-    await jobs.create(new := a_job(2))
+    await create(jobs, new := a_job(2))
     async with asyncio.timeout(20):
         async with working(work, lease_seconds=0.6):
             while len(starts) < 2:
