@@ -338,6 +338,7 @@ PAGES: dict[str, tuple[str, Visit | None]] = {
 
 async def look_at(page: Page, name: str) -> None:
     """Check an open page for accessibility and width."""
+    await page.evaluate("scrollTo(0, 0)")  # a focused button may have scrolled it: the header would cover links
     wrong = []
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
