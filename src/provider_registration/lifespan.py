@@ -151,7 +151,7 @@ async def lifespan(
         if settings.workers:
             deciding = Deciding(database, candidates, approvals)
             kinds = {**deciding.kinds, **Registering(database, candidates).kinds}
-            runner = JobRunner(database, jobs, kinds, may_act=auth.may_decide)
+            runner = JobRunner(database, jobs, kinds, known=deciding.known, may_act=auth.may_decide)
             background += [
                 asyncio.create_task(runner.run()),
                 asyncio.create_task(keep_jobs_up(jobs, settings.retention_jobs_days)),

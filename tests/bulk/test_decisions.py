@@ -290,3 +290,20 @@ async def test_history_names_who_posted_the_job_and_the_job(decide, register, ad
         assert [event for event in events if event["data"].get("job_id") == job["job_id"]]
     audit = (await admin.get("/audit?type=job.created")).json()["events"]
     assert {event["subject"]["id"] for event in audit} >= {job["job_id"] for job in jobs}
+
+
+async def test_what_cannot_be_decided_takes_few_statements(decide, ended, register, admin, database):
+    first = [await register() for _ in range(3)]
+    done = await ended((await decide("reject", items_of([each["candidate_id"] for each in first]))).json()["job_id"])
+    assert done["summary"] == {"rejected": 3}
+    unknown = [uuid4() for _ in range(200)]
+    last = await register()
+
+    items = items_of([*(each["candidate_id"] for each in first), *unknown, last["candidate_id"]])
+    response = await decide("approve", items)
+    done = await ended(response.json()["job_id"])
+
+    codes = [result.get("code", result["status"]) for result in done["results"]]
+    assert codes == ["candidate-not-pending"] * 3 + ["candidate-not-found"] * 200 + ["approved"]
+    written = "SELECT count(DISTINCT xmin::text) FROM job_items WHERE job_id = $1"
+    assert await database.fetchval(written, done["job_id"]) < 10

@@ -61,9 +61,14 @@ def working(jobs_database):
     """Works on jobs while a block runs, as a process would; yields the event that stops it."""
 
     @asynccontextmanager
-    async def working(work, *, kind=KIND, may_act=anybody, lease_seconds=30.0):
+    async def working(work, *, kind=KIND, known=None, may_act=anybody, lease_seconds=30.0):
         runner = JobRunner(
-            jobs_database, JobService(jobs_database), {kind: work}, may_act=may_act, lease_seconds=lease_seconds
+            jobs_database,
+            JobService(jobs_database),
+            {kind: work},
+            known={kind: known} if known else {},
+            may_act=may_act,
+            lease_seconds=lease_seconds,
         )
         stopping = asyncio.Event()
         tasks = [asyncio.create_task(runner.run()), asyncio.create_task(runner.stop(stopping))]

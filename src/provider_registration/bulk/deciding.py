@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from provider_registration.approvals.errors import ProviderNameBusy
@@ -18,7 +19,7 @@ from provider_registration.candidates.models import Status
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db.database import Database
 from provider_registration.jobs.errors import TryLater
-from provider_registration.jobs.models import ClaimedJob, Item, Result, WorkOnItem
+from provider_registration.jobs.models import ClaimedJob, Item, Known, Result, WorkOnItem
 
 PAUSED = "billing-paused"
 # For an approval of another candidate with the same name, which may be in the same job.
@@ -42,6 +43,17 @@ class Deciding:
     def kinds(self) -> dict[str, WorkOnItem]:
         """What works on the items of each kind of job."""
         return {APPROVE: self.approve, REJECT: self.reject}
+
+    @property
+    def known(self) -> dict[str, Known]:
+        """What finds the refusals of each kind of job."""
+        return {APPROVE: self.refusals, REJECT: self.refusals}
+
+    async def refusals(self, _job: ClaimedJob, items: Sequence[Item]) -> dict[int, Result]:
+        """The results of the items that cannot be decided any more. None was started, so none is this job's doing."""
+        numbers = {_candidate_of(item): item.number for item in items}
+        refused = await self._candidates.final_refusals({_candidate_of(item): item.version for item in items})
+        return {numbers[candidate_id]: Result.failed(error.code) for candidate_id, error in refused.items()}
 
     async def approve(self, job: ClaimedJob, item: Item) -> Result:
         """Approve a candidate. One that billing has not confirmed gets the error, and is completed without the job.

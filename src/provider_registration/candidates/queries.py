@@ -238,6 +238,21 @@ FIND_OBSTACLE = statement(
     obstacle=OBSTACLE,
 ).bindparams(LONGEST)
 
+# The obstacles to some decisions as of now; nothing is locked. :versions: the expected ones; NULL: any.
+FIND_OBSTACLES = statement(
+    """
+    SELECT request.candidate_id, {obstacle} AS obstacle, candidates.status AS status_seen,
+           candidates.version AS version_seen
+    FROM (
+        SELECT candidate_id, CASE WHEN version IS NOT NULL THEN ARRAY[version] END AS expected
+        FROM unnest(CAST(:candidate_ids AS uuid[]), CAST(:versions AS bigint[])) AS asked (candidate_id, version)
+    ) AS request
+    LEFT JOIN candidates ON candidates.id = request.candidate_id
+    LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
+    """,
+    obstacle=OBSTACLE,
+).bindparams(LONGEST)
+
 # Reject candidates, and return the obstacle to each that was not rejected: `locked` if another transaction locks it. An
 # approval that began during a wait for other locks is seen, because `unfinished_approval` is VOLATILE.
 REJECT_CANDIDATES = statement(

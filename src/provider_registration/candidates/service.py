@@ -16,7 +16,7 @@ from provider_registration.audit.models import Actor
 from provider_registration.candidates import queries
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company
-from provider_registration.candidates.deciding import final_answer, refusal_of
+from provider_registration.candidates.deciding import FINAL_OBSTACLES, final_answer, refusal_of
 from provider_registration.candidates.errors import (
     CandidateNotFound,
     EmailTaken,
@@ -228,6 +228,16 @@ class CandidateService:
         if isinstance(outcome, Candidate):
             return outcome
         raise outcome
+
+    async def final_refusals(self, versions: Mapping[UUID, int | None]) -> dict[UUID, ServiceError]:
+        """Which of some decisions will be refused however often they are tried, and why.
+
+        `versions`: of each candidate, the one that is expected; None: any.
+        """
+        parameters = {"candidate_ids": list(versions), "versions": list(versions.values())}
+        async with self._database.statement() as session:
+            rows = (await session.execute(queries.FIND_OBSTACLES, parameters)).mappings().all()
+        return {row["candidate_id"]: refusal_of(row) for row in rows if row["obstacle"] in FINAL_OBSTACLES}
 
     async def _reject(self, rejections: Sequence[Rejection]) -> list[Candidate | ServiceError | None]:
         """The outcome of each; None for those that are locked by others or repeated, which are retried one by one."""

@@ -163,3 +163,7 @@ class Result:
 # the same result. It raises TryLater or an UnavailableError if the item cannot be done now; the code of another
 # ServiceError is the result.
 WorkOnItem = Callable[[ClaimedJob, Item], Awaitable[Result]]
+
+# The results, by number, of those of some items that were never started and need no work, such as refusals. They must
+# still be right later: they are recorded when it is the items' turn.
+Known = Callable[[ClaimedJob, Sequence[Item]], Awaitable[dict[int, Result]]]

@@ -126,6 +126,45 @@ START_ITEMS = text("""
     SELECT number, candidate_id, version, attempts FROM started ORDER BY number
 """)
 
+# The next items after a number that nobody has started.
+FIND_NEW_ITEMS = text("""
+    SELECT number, candidate_id, version, attempts
+    FROM job_items
+    WHERE job_id = :job_id AND number > :after AND status IS NULL AND claim_id IS NULL AND attempts = 0
+    ORDER BY number
+    LIMIT :limit
+""")
+
+# Record the results of items that nobody has started, and begin the lease anew; no row if the job was cancelled or
+# another process has taken it over. The job is locked first, as by START_ITEMS.
+RECORD_KNOWN = text("""
+    WITH held AS MATERIALIZED (
+        SELECT id FROM jobs
+        WHERE id = :job_id AND claim_id = :claim_id AND state = 'running'
+        FOR NO KEY UPDATE
+    ), ended AS (
+        UPDATE job_items AS items
+        SET claim_id = :claim_id, attempts = 1, status = known.status, code = known.code
+        FROM held, unnest(CAST(:numbers AS integer[]), CAST(:statuses AS text[]), CAST(:codes AS text[]))
+                       AS known (number, status, code)
+        WHERE items.job_id = held.id AND items.number = known.number
+          AND items.status IS NULL AND items.claim_id IS NULL
+        RETURNING coalesce(items.code, items.status) AS counted
+    ), counted AS (
+        SELECT counted, count(*) AS items FROM ended GROUP BY counted
+    )
+    UPDATE jobs
+    SET due_at = clock_timestamp() + make_interval(secs => :lease_seconds), worked_at = clock_timestamp(),
+        done = done + (SELECT count(*) FROM ended),
+        summary = summary || (
+            SELECT coalesce(jsonb_object_agg(counted, coalesce(CAST(summary ->> counted AS integer), 0) + items), '{}')
+            FROM counted
+        )
+    FROM held
+    WHERE jobs.id = held.id
+    RETURNING jobs.id
+""")
+
 # Extend a lease while its items take long; no row if another process has the job.
 EXTEND_LEASE = text("""
     UPDATE jobs

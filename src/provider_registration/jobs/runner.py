@@ -6,8 +6,10 @@ import asyncio
 import logging
 import secrets
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from itertools import takewhile
 
 from sqlalchemy import TextClause
 
@@ -18,7 +20,7 @@ from provider_registration.errors import ServiceError, UnavailableError
 from provider_registration.failpoints import reach
 from provider_registration.jobs import queries
 from provider_registration.jobs.errors import TryLater
-from provider_registration.jobs.models import CancelReason, ClaimedJob, Item, Result, WorkOnItem
+from provider_registration.jobs.models import CancelReason, ClaimedJob, Item, Known, Result, WorkOnItem
 from provider_registration.jobs.service import SUBJECT, JobService
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import JOB_ITEMS
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # between two looks for a job
 JOBS_AT_ONCE = 2  # in each process
 ITEMS_AT_ONCE = 4  # of each job
+KNOWN_AT_ONCE = 200  # items that are looked at ahead for results that need no work
 TURN_SECONDS = 2.0  # after which a job waits for the others that are due
 LEASE_SECONDS = 30.0
 LONGEST_SECONDS = 120.0  # of a lease, and of a wait
@@ -45,7 +48,8 @@ RANDOM = secrets.SystemRandom()
 class JobRunner:
     """Works on due jobs: some at once, some items of each at once. `stop` it before the services of its kinds.
 
-    `kinds`: by its name, what works on one item. `may_act`: whether an actor may still do what a job does.
+    `kinds`: by its name, what works on one item. `known`: for some kinds, what finds results without work.
+    `may_act`: whether an actor may still do what a job does.
     """
 
     def __init__(
@@ -54,12 +58,14 @@ class JobRunner:
         jobs: JobService,
         kinds: Mapping[str, WorkOnItem],
         *,
+        known: Mapping[str, Known],
         may_act: Callable[[Actor], Awaitable[bool]],
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._database = database
         self._jobs = jobs
         self._kinds = kinds
+        self._known = known
         self._may_act = may_act
         self._lease_seconds = lease_seconds
         self._logger = RateLimitedLogger(logger)
@@ -104,7 +110,8 @@ class JobRunner:
         if row is None:
             return False
         await reach("job.after-claim-commit")
-        turn = _Turn(self._database, ClaimedJob.from_row(row), self._kinds[row["kind"]], self._lease_seconds)
+        kind, known = self._kinds[row["kind"]], self._known.get(row["kind"])
+        turn = _Turn(self._database, ClaimedJob.from_row(row), kind, known, self._lease_seconds)
         task = asyncio.create_task(self._take(turn))
         self._turns.add(task)
         task.add_done_callback(self._end_turn)
@@ -126,10 +133,15 @@ class JobRunner:
 class _Turn:
     """Work on one job, until nothing is left, it was cancelled, or others wait."""
 
-    def __init__(self, database: Database, job: ClaimedJob, work: WorkOnItem, lease_seconds: float) -> None:
+    def __init__(
+        self, database: Database, job: ClaimedJob, work: WorkOnItem, known: Known | None, lease_seconds: float
+    ) -> None:
         self._database = database
         self._job = job
         self._work = work
+        self._known = known
+        self._ahead: dict[int, Result | None] = {}  # results by number, in order, of items that were looked at ahead
+        self._looked_at = -1  # the last number
         self._lease_seconds = lease_seconds
         self._keys = {"job_id": job.job_id, "claim_id": job.claim_id}
         self._running: set[asyncio.Task[bool]] = set()
@@ -147,7 +159,9 @@ class _Turn:
                 while self._is_ours and not is_stopping() and loop.time() < ends:
                     if not await may_act(self._job.actor):
                         await self._cancel()
-                    await self._start_items(ITEMS_AT_ONCE - len(self._running))
+                    if await self._record_known():
+                        continue
+                    await self._start_items(min(ITEMS_AT_ONCE - len(self._running), self._to_work_on()))
                     if not self._running:
                         break
                     await self._wait(asyncio.FIRST_COMPLETED)
@@ -163,6 +177,46 @@ class _Turn:
             async with self._database.statement() as session:
                 await session.execute(queries.RELEASE_JOB, self._keys)
 
+    async def _record_known(self) -> bool:
+        """Record the results of the next items, up to the first that needs work; whether there were any."""
+        if not self._ahead and self._known is not None:
+            parameters: dict[str, object] = {"after": self._looked_at, "limit": KNOWN_AT_ONCE}
+            async with self._database.statement() as session:
+                rows = (await session.execute(queries.FIND_NEW_ITEMS, parameters | self._keys)).mappings()
+                items = [Item(**row) for row in rows]
+            if not items:
+                self._known = None
+                return False
+            found = await self._known(self._job, items)
+            self._ahead = {item.number: found.get(item.number) for item in items}
+            self._looked_at = items[-1].number
+        known = {number: result for number, result in takewhile(lambda each: each[1], self._ahead.items()) if result}
+        if not known:
+            return False
+        await reach("job.before-record")
+        parameters = self._keys | {
+            "lease_seconds": self._lease_seconds,
+            "numbers": list(known),
+            "statuses": [result.status for result in known.values()],
+            "codes": [result.code for result in known.values()],
+        }
+        async with self._database.statement() as session:
+            is_recorded = await session.scalar(queries.RECORD_KNOWN, parameters) is not None
+        if not is_recorded:
+            self._known, self._ahead = None, {}
+            return False
+        await reach("job.after-record-commit")
+        self._ahead = {number: result for number, result in self._ahead.items() if number not in known}
+        for status, items_ in Counter(result.status for result in known.values()).items():
+            JOB_ITEMS.labels(self._job.kind, status).inc(items_)
+        return True
+
+    def _to_work_on(self) -> int:
+        """How many items come before the next one whose result is known."""
+        if not any(self._ahead.values()):
+            return ITEMS_AT_ONCE
+        return sum(1 for _ in takewhile(lambda result: result is None, self._ahead.values()))
+
     async def _start_items(self, limit: int) -> None:
         parameters = self._keys | {
             "limit": limit,
@@ -173,6 +227,8 @@ class _Turn:
             items = [Item(**row) for row in (await session.execute(queries.START_ITEMS, parameters)).mappings()]
         if items:
             await reach("job.after-start-commit")
+        for item in items:
+            self._ahead.pop(item.number, None)
         self._running |= {asyncio.create_task(self._work_on(item)) for item in items}
 
     async def _wait(self, until: str) -> None:
