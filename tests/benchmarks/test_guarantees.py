@@ -13,7 +13,7 @@ import pytest
 from benchmarks import guarantees
 from benchmarks.bench import Plan, Stage, measure_stage, started
 from benchmarks.contenders import FASTIFY_EQUAL, LITESTAR_EQUAL, SOURCES
-from benchmarks.database import OURS, connected, forget_made, make_databases, prepare_pending
+from benchmarks.database import OURS, connected, forget_made, make_databases, prepare_pending, row_id
 from benchmarks.drivers import Httpx
 from benchmarks.guarantees import BrokenPromise, check_written
 from benchmarks.processes import NO_TLS
@@ -232,6 +232,22 @@ async def test_an_equal_peer_does_not_reject_during_an_approval(databases, conte
         assert set(statuses) <= {200, 400, 409}
         await check_written(running.database_url, running.around.billing_url, APPROVE, statuses[::2].count(200))
         await forget_made(running.database_url)
+
+
+@EQUAL_PEERS
+async def test_an_equal_peer_counts_requests_by_route(databases, contender):
+    skip_without(contender)
+    async with (
+        started([contender], databases, auth=True) as (running,),
+        httpx.AsyncClient(base_url=running.url, trust_env=False, verify=NO_TLS, timeout=30) as client,
+    ):
+        headers = {"Authorization": f"Bearer {running.tokens()[0]}"}
+        for number in (1, 2):
+            (await client.get(f"/candidates/{row_id(number)}", headers=headers)).raise_for_status()
+        metrics = (await client.get("/metrics")).text
+
+    [line] = [line for line in metrics.splitlines() if "duration_seconds_count" in line and "candidate_id" in line]
+    assert float(line.split()[-1]) == 2
 
 
 def skip_without(contender):
