@@ -48,6 +48,7 @@ class Contender:
     folder: Path = WORK
     environment: Mapping[str, str] = field(default_factory=dict)
     is_ours: bool = False
+    headers: tuple[str, ...] = ("X-Content-Type-Options", "X-Request-ID")  # that each response has
     is_limited: bool = False  # whether it has our default rate limits
     kinds: tuple[str, ...] = ()  # of its scenarios, if not all
     least_connections: int = 1  # with fewer it is not measured
@@ -202,11 +203,22 @@ USUAL_FASTAPI = Contender(
     lambda _: [sys.executable, str(SOURCES / "usual_fastapi/app.py")],
     PEERS,
     SOURCES / "usual_fastapi",
+    headers=("X-Request-ID",),
     least_connections=16,
     quick=False,
 )
-DJANGO = Contender("django_ninja", _gunicorn, PEERS, SOURCES / "django_ninja", least_connections=16, quick=False)
-STATIC = Contender("static", lambda _: [sys.executable, str(SOURCES / "static_route/app.py")], None, kinds=("live",))
+DJANGO = Contender(
+    "django_ninja",
+    _gunicorn,
+    PEERS,
+    SOURCES / "django_ninja",
+    headers=("X-Request-ID",),
+    least_connections=16,
+    quick=False,
+)
+STATIC = Contender(
+    "static", lambda _: [sys.executable, str(SOURCES / "static_route/app.py")], None, headers=(), kinds=("live",)
+)
 TWO_WORKERS = Contender(
     "ours_2_workers",
     _serve_two,

@@ -178,6 +178,8 @@ async def check(running: Running, load: Load) -> None:
         missing = scenario.fields - set(response.json())
         if missing:
             raise BadAnswer(f"{running.contender.name}, {path}: no {', '.join(sorted(missing))} in {response.text}")
+        if absent := [name for name in running.contender.headers if name not in response.headers]:
+            raise BadAnswer(f"{running.contender.name}, {path}: no {', '.join(absent)} in the head")
         if scenario.writes:
             content = (scenario.body or "").replace("UNIQUE", f"{load.word}-0".upper()).replace("bench-", "BENCH-")
             headers = _headers(token=token, content=content, sender=1)

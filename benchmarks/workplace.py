@@ -55,14 +55,24 @@ def _install_programs(programs: Sequence[str]) -> None:
     _run("apt-get", "install", "-qq", "--no-install-recommends", *missing)
 
 
-def _is_installed(mark: Path, *sources: Path) -> bool:
+def is_installed(contender: Contender) -> bool:
+    """Whether all that a contender needs is there and of these versions; the Node peer's files are copied then."""
+    if contender.name in NODE_PEERS:
+        found = _is_newer(NODE_MARK, *(NODE_PEER / name for name in PACKAGE_FILES))
+        if found:
+            _copy_node_peer()
+        return found
+    return contender.name not in PYTHON_PEERS or _is_newer(PYTHON_MARK, REQUIREMENTS)
+
+
+def _is_newer(mark: Path, *sources: Path) -> bool:
     """Whether `mark` was written after these files were last changed."""
     return mark.exists() and all(mark.stat().st_mtime >= source.stat().st_mtime for source in sources)
 
 
 def _install_python() -> None:
     venv = WORK / "venv"
-    if _is_installed(PYTHON_MARK, REQUIREMENTS):
+    if _is_newer(PYTHON_MARK, REQUIREMENTS):
         return
     _run(sys.executable, "-m", "venv", "--clear", str(venv))
     uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", str(venv / "bin/python")]
@@ -71,15 +81,18 @@ def _install_python() -> None:
 
 
 def _install_node() -> None:
-    """The peer's files are copied to its modules, because Node looks beside the importing file.
+    """Among the modules is a newer Node than Debian's, so no version is checked against the one that installs."""
+    is_there = _is_newer(NODE_MARK, *(NODE_PEER / name for name in PACKAGE_FILES))
+    _copy_node_peer()
+    if not is_there:
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        _run(*command, folder=NODE_MARK.parent)
+        NODE_MARK.touch()
 
-    Among the modules is a newer Node than Debian's, so nothing is checked against the one that installs.
-    """
-    folder = WORK / "node"
+
+def _copy_node_peer() -> None:
+    """Copy its files to its modules, because Node looks beside the importing file."""
+    folder = NODE_MARK.parent
     folder.mkdir(exist_ok=True)
-    is_installed = _is_installed(NODE_MARK, *(NODE_PEER / name for name in PACKAGE_FILES))
     for file in NODE_PEER.iterdir():
         shutil.copy(file, folder)
-    if not is_installed:
-        _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", folder=folder)
-        NODE_MARK.touch()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from benchmarks import guarantees
-from benchmarks.bench import Plan, Stage, measure_stage
+from benchmarks.bench import Plan, Stage, measure_stage, started
 from benchmarks.contenders import FASTIFY_EQUAL, LITESTAR_EQUAL, SOURCES
-from benchmarks.database import OURS, connected, make_databases
+from benchmarks.database import OURS, connected, forget_made, make_databases, prepare_pending, row_id
 from benchmarks.drivers import Httpx
 from benchmarks.guarantees import BrokenPromise, check_written
+from benchmarks.processes import NO_TLS
 from benchmarks.scenarios import ALL, APPROVE, REGISTER, REJECT
-from benchmarks.workplace import NODE_MARK, PYTHON_MARK
+from benchmarks.workplace import is_installed
 from provider_registration.candidates.search_text import search_text
 
 from ..conftest import drop_database  # noqa: TID252 - tests are no package that has a name
@@ -61,6 +64,13 @@ APPROVED = """
         ('candidate.approved', approved.version, jsonb_build_object('provider_id', CAST($3 AS integer)))
     ) AS event (type, version, data)
 """
+LEFT_BY_A_CRASH = """
+    INSERT INTO approval_intents
+        (candidate_id, idempotency_key, provider_name, requested_by, claim_id, next_attempt_at)
+    SELECT id, gen_random_uuid(), company_name, $2, gen_random_uuid(), now() - interval '1 second'
+    FROM candidates WHERE id = $1
+"""
+STATUS = "SELECT status FROM candidates WHERE id = $1"
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +190,74 @@ async def test_another_number_of_providers_than_approvals_is_found(check, databa
         await check(APPROVE, made)
 
 
-@pytest.mark.parametrize(
-    ("contender", "mark"), [(LITESTAR_EQUAL, PYTHON_MARK), (FASTIFY_EQUAL, NODE_MARK)], ids=["litestar", "fastify"]
+EQUAL_PEERS = pytest.mark.parametrize(
+    "contender", [LITESTAR_EQUAL, FASTIFY_EQUAL], ids=lambda contender: contender.name
 )
-async def test_the_equal_peers_keep_their_promises(databases, contender, mark):
-    if not mark.exists():
+
+
+@EQUAL_PEERS
+async def test_an_equal_peer_carries_out_what_a_crash_has_left(databases, contender):
+    skip_without(contender)
+    async with (
+        started([contender], databases, auth=True) as (running,),
+        connected(running.database_url) as connection,
+    ):
+        [id_] = await prepare_pending(running.database_url, 1)
+        await connection.execute(LEFT_BY_A_CRASH, id_, databases.admin_id)
+        for _ in range(150):
+            if await connection.fetchval(STATUS, id_) == "approved":
+                break
+            await asyncio.sleep(0.2)
+        made = await guarantees.providers_made(running.around.billing_url)
+
+        assert await connection.fetchval(STATUS, id_) == "approved"
+        assert await connection.fetchval("SELECT count(*) FROM approval_intents") == 0
+        assert [len(ids) for ids in made.values()] == [1]
+        await forget_made(running.database_url)
+
+
+@EQUAL_PEERS
+async def test_an_equal_peer_does_not_reject_during_an_approval(databases, contender):
+    skip_without(contender)
+    async with (
+        started([contender], databases, auth=True) as (running,),
+        httpx.AsyncClient(base_url=running.url, trust_env=False, verify=NO_TLS, timeout=30) as client,
+    ):
+        client.headers["Authorization"] = f"Bearer {running.tokens()[0]}"
+        ids = await prepare_pending(running.database_url, 10)
+        decisions = [client.post(f"/candidates/{id_}/{word}") for id_ in ids for word in ("approve", "reject")]
+        statuses = [response.status_code for response in await asyncio.gather(*decisions)]
+
+        assert statuses.count(200) == len(ids)
+        assert set(statuses) <= {200, 400, 409}
+        await check_written(running.database_url, running.around.billing_url, APPROVE, statuses[::2].count(200))
+        await forget_made(running.database_url)
+
+
+@EQUAL_PEERS
+async def test_an_equal_peer_counts_requests_by_route(databases, contender):
+    skip_without(contender)
+    async with (
+        started([contender], databases, auth=True) as (running,),
+        httpx.AsyncClient(base_url=running.url, trust_env=False, verify=NO_TLS, timeout=30) as client,
+    ):
+        headers = {"Authorization": f"Bearer {running.tokens()[0]}"}
+        for number in (1, 2):
+            (await client.get(f"/candidates/{row_id(number)}", headers=headers)).raise_for_status()
+        metrics = (await client.get("/metrics")).text
+
+    [line] = [line for line in metrics.splitlines() if "duration_seconds_count" in line and "candidate_id" in line]
+    assert float(line.split()[-1]) == 2
+
+
+def skip_without(contender):
+    if not is_installed(contender):
         pytest.skip("the peer is installed by `make bench`")
+
+
+@EQUAL_PEERS
+async def test_the_equal_peers_keep_their_promises(databases, contender):
+    skip_without(contender)
     scenarios = [scenario for scenario in ALL if scenario.connections == 4]
     plan = Plan(Httpx(), rounds=1, seconds=0.05, decisions_per_second=200, tell=lambda _: None, settle=0.01)
 
