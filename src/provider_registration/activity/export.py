@@ -12,7 +12,7 @@ from provider_registration.activity.models import Activity, ActivityFilter
 from provider_registration.activity.service import ActivityService
 from provider_registration.audit.models import Actor, AuditEvent, AuditType
 from provider_registration.audit.service import AuditLog
-from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines
+from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines, csv_text
 from provider_registration.web.head_requests import no_parts
 
 CHUNK = 200  # events written at a time
@@ -41,9 +41,9 @@ async def as_csv(events: AsyncIterator[Activity]) -> AsyncIterator[str]:
     async for event in events:
         some.append(_row(event))
         if len(some) == CHUNK:
-            yield csv_lines(some)
+            yield await csv_text(some)
             some = []
-    yield csv_lines(some)
+    yield await csv_text(some)
 
 
 def _row(event: Activity) -> tuple[object, ...]:

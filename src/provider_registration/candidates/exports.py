@@ -10,7 +10,7 @@ from typing import cast
 
 from provider_registration.candidates.company import FACTS
 from provider_registration.candidates.models import Candidate, Status
-from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines, instant
+from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines, csv_text, instant
 from provider_registration.web.workbooks import MEDIA_TYPE as XLSX
 from provider_registration.web.workbooks import Cell, Workbook
 
@@ -31,7 +31,7 @@ async def as_csv(candidates: AsyncIterator[Candidate]) -> AsyncIterator[str]:
     """RFC 4180 with a header line, in UTF-8 with the byte order mark that spreadsheets need."""
     yield BYTE_ORDER_MARK + csv_lines([FIELDS])
     async for some in _chunks(candidates):
-        yield csv_lines(_values(candidate) for candidate in some)
+        yield await csv_text([_values(candidate) for candidate in some])
 
 
 async def as_xlsx(candidates: AsyncIterator[Candidate]) -> AsyncIterator[bytes]:

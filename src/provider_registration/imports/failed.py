@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from provider_registration.imports.models import FileRow, RowErrors
-from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines
+from provider_registration.web.csv_files import BYTE_ORDER_MARK, csv_lines, csv_text
 
 ROW, ERRORS = "Row in the file", "Errors"  # columns that are added, also to a file that has them from last time
 
@@ -17,7 +17,7 @@ async def failed_as_csv(
     kept = [index for index, column in enumerate(columns) if column not in (ROW, ERRORS)]
     yield BYTE_ORDER_MARK + csv_lines([[*(columns[index] for index in kept), ROW, ERRORS]])
     async for some in parts:
-        yield csv_lines([*_cells(row, kept), row.number, _sentence(errors)] for row, errors in some)
+        yield await csv_text([[*_cells(row, kept), row.number, _sentence(errors)] for row, errors in some])
 
 
 def _cells(row: FileRow, kept: Sequence[int]) -> list[str]:
