@@ -10,7 +10,7 @@ from sqlalchemy import event
 from provider_registration.jobs import runner as module
 from provider_registration.jobs.models import JobState, Result
 
-from .conftest import ADMIN, a_job
+from .conftest import ADMIN, a_job, create
 
 DONE, REFUSED = Result("approved"), Result.failed("candidate-not-pending")
 
@@ -36,7 +36,7 @@ async def test_only_the_others_are_worked_on_and_it_takes_few_statements(
 ):
     new, worked, statements = a_job(1000), [], []
     known = knowing(0, 300, 301, 302, 303, 304, 700, 999)
-    await jobs.create(new)
+    await create(jobs, new)
 
     async def work(_job, item):
         worked.append(item.number)
@@ -57,7 +57,7 @@ async def test_only_the_others_are_worked_on_and_it_takes_few_statements(
 
 async def test_cancelling_leaves_them_without_a_result(jobs, working, connection):
     new, starts, go_on = a_job(50), [], asyncio.Event()
-    await jobs.create(new)
+    await create(jobs, new)
 
     async def work(_job, item):
         starts.append(item.number)
@@ -77,7 +77,7 @@ async def test_cancelling_leaves_them_without_a_result(jobs, working, connection
 
 async def test_a_job_cancelled_while_they_are_looked_up_gets_no_further_result(jobs, working, connection):
     new = a_job(5)
-    await jobs.create(new)
+    await create(jobs, new)
 
     async def known(job, items):
         await jobs.cancel(job.job_id, actor=ADMIN)
@@ -95,7 +95,7 @@ async def test_a_job_cancelled_while_they_are_looked_up_gets_no_further_result(j
 
 async def test_a_process_that_lost_the_job_records_none(jobs, working, connection):
     new, taken = a_job(5), asyncio.Event()
-    await jobs.create(new)
+    await create(jobs, new)
 
     async def known(_job, items):
         await connection.execute("UPDATE jobs SET claim_id = $1", uuid4())
@@ -113,7 +113,7 @@ async def test_a_process_that_lost_the_job_records_none(jobs, working, connectio
 
 async def test_an_item_that_was_started_before_is_worked_on(jobs, working, ended, connection):
     new, worked, known = a_job(5), [], knowing()
-    await jobs.create(new)
+    await create(jobs, new)
     await connection.execute("UPDATE job_items SET claim_id = $1, attempts = 1 WHERE number = 1", uuid4())
     await connection.execute("UPDATE job_items SET attempts = 1, due_at = now() WHERE number = 3")
 
