@@ -17,7 +17,9 @@ from provider_registration.imports.limits import MAX_ROW_LENGTH, ROWS_IN_PART
 PROGRAM = "provider_registration.imports"
 BYTES_PER_CHARACTER = 12  # at most, in JSON
 MAX_LINE_BYTES = ROWS_IN_PART * (2 * MAX_ROW_LENGTH) * BYTES_PER_CHARACTER
-READING_SECONDS = 300.0  # of a file that has arrived, until its last row is stored
+READING_SECONDS = (
+    300.0  # of a file that has arrived, until its columns are found, and again until its last row is stored
+)
 TOO_MUCH = "The file takes too much memory or time to read."
 
 
@@ -45,7 +47,11 @@ class FileReading:
                 stdin.write(some)
                 await stdin.drain()
             stdin.write_eof()
-        self.head = json.loads(await self._line())
+        try:
+            async with asyncio.timeout(READING_SECONDS):
+                self.head = json.loads(await self._line())
+        except TimeoutError:
+            raise FileUnreadable(TOO_MUCH) from None
         return digest.hexdigest()
 
     async def parts(self) -> AsyncIterator[str]:

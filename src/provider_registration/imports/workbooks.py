@@ -21,7 +21,9 @@ from provider_registration.imports.limits import (
     MAX_CELL_LENGTH,
     MAX_COLUMNS,
     MAX_ENTRIES,
+    MAX_NUMBER,
     MAX_SHARED_STRINGS,
+    MAX_TAG_BYTES,
     MAX_TEXT_LENGTH,
     MAX_XML_BYTES,
     Unreadable,
@@ -40,7 +42,6 @@ NO_DATE = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')  # literals, colours and 
 DATE_LETTERS = re.compile("[dmyhs]", re.IGNORECASE)
 EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - spreadsheets have no time zones
 EPOCH_OF_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
-LAST_DAY = 2_958_465  # 9999-12-31
 ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 MAX_EXACT = 2**53  # integers up to here are exact as floating-point numbers
 
@@ -182,6 +183,8 @@ class Workbook:
                     if read > MAX_XML_BYTES:
                         raise Unreadable(f"A part of the workbook has more than {MAX_XML_BYTES >> 20} MiB.")
                     parser.Parse(chunk, False)
+                    if read - parser.CurrentByteIndex > MAX_TAG_BYTES:
+                        raise Unreadable("The workbook has a tag or comment that is too long.")
                     yield
                 parser.Parse(b"", True)
         except DAMAGED:
@@ -256,6 +259,8 @@ class _Sheet(_Texts):
         self._strings = strings
         self._dates = dates
         self._epoch = epoch
+        self._last_day = (datetime.max - epoch).days  # noqa: DTZ901 - as above
+        self._rows_seen = 0
         self._rows: list[tuple[int, list[str]]] = []
         self._row: list[str] = []
         self._number = self._column = 0
@@ -271,6 +276,9 @@ class _Sheet(_Texts):
             self._column = _column_of(reference) if reference else self._column + 1
             self._type, self._style = attributes.get("t", "n"), attributes.get("s", "")
         elif name == "row":
+            self._rows_seen += 1
+            if self._rows_seen > MAX_NUMBER:
+                raise Unreadable(f"The sheet has more than {MAX_NUMBER:,} rows, counting empty ones.")
             number = attributes.get("r", "")
             self._number = int(number) if number.isdecimal() and len(number) < len("10000000") else self._number + 1
             self._row, self._column = [], 0
@@ -314,7 +322,7 @@ class _Sheet(_Texts):
             return text
         if self._style.isdecimal() and len(self._style) < len("100000") and int(self._style) < len(self._dates):
             is_date = self._dates[int(self._style)]
-            if is_date and 0 <= number <= LAST_DAY:
+            if is_date and 0 <= number <= self._last_day:
                 instant = self._epoch + timedelta(days=number)
                 return str(instant.date() if number.is_integer() else instant.replace(microsecond=0))
         if isfinite(number) and number.is_integer() and abs(number) <= MAX_EXACT:
