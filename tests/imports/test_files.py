@@ -81,6 +81,15 @@ def test_numbers_and_dates_of_workbooks_are_as_typed():
     assert rows[1] == (3, ["", "#N/A", "1e+20", "", "x"])  # the formula has no result yet
 
 
+@pytest.mark.parametrize(("day", "shown"), [(2_957_003, "9999-12-31"), (2_957_004, "2957004"), (2_958_465, "2958465")])
+def test_a_date_of_a_workbook_that_counts_from_1904_may_be_the_last_one(day, shown):
+    book = '<workbook xmlns:r="r"><workbookPr date1904="1"/><sheets><sheet name="One" r:id="b"/></sheets></workbook>'
+    styles = '<styleSheet><cellXfs><xf numFmtId="14"/></cellXfs></styleSheet>'
+    sheet = sheet_of(HEADING_ROW + f'<row><c s="0"><v>{day}</v></c></row>')
+    _, rows = read(raw_xlsx(sheet, **{"xl/workbook.xml": book, "xl/styles.xml": styles}))
+    assert rows == [(2, [shown])]
+
+
 def test_the_first_visible_sheet_is_read():
     book = openpyxl.Workbook()
     book.active.title, book.active.sheet_state = "Hidden", "hidden"
@@ -141,6 +150,10 @@ HOSTILE = {
     "a million empty rows of a workbook": lambda: raw_xlsx(sheet_of(HEADING_ROW + "<row><c/></row>" * MILLION)),
     "300 MiB in 300 kB": lambda: raw_xlsx(sheet_of(HEADING_ROW + row_of("a") + " " * (300 << 20))),
     "a long text": lambda: raw_xlsx(sheet_of(row_of("a" * (100 << 20)))),
+    "a comment of 200 MiB": lambda: raw_xlsx(b"<worksheet><!--" + b" " * (200 << 20) + b"--></worksheet>"),
+    "a name of 200 MiB": lambda: raw_xlsx(b"<worksheet><" + b"a" * (200 << 20) + b"/></worksheet>"),
+    "19 million empty lines": lambda: b"Company\n" + b"\n" * 19_000_000 + b"a",
+    "two million empty rows of a workbook": lambda: raw_xlsx(sheet_of(HEADING_ROW + "<row/>" * 2 * MILLION)),
 }
 
 

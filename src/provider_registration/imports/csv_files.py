@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from provider_registration.imports.limits import MAX_CELL_LENGTH, MAX_ROW_LENGTH, Unreadable
+from provider_registration.imports.limits import MAX_CELL_LENGTH, MAX_NUMBER, MAX_ROW_LENGTH, Unreadable
 
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 SEPARATORS = (",", ";", "\t", "|")
@@ -101,6 +101,8 @@ def _rows(data: bytes, encoding: str, separator: str, skipped: int) -> Iterator[
     rows = csv.reader(_lines(text), delimiter=separator, strict=False)
     while True:
         number += 1
+        if number > MAX_NUMBER:
+            raise Unreadable(f"The file has more than {MAX_NUMBER:,} rows, counting empty ones.")
         try:
             row = next(rows)
         except StopIteration:

@@ -18,7 +18,8 @@ from provider_registration.imports.limits import MAX_ROW_LENGTH, TEXT_STORED
 PROGRAM = "provider_registration.imports"
 BYTES_PER_CHARACTER = 12  # at most, in JSON
 MAX_LINE_BYTES = 2 * (TEXT_STORED + MAX_ROW_LENGTH) * BYTES_PER_CHARACTER  # cells, and their addresses again
-READING_SECONDS = 300.0  # of a file that has arrived, until its last row is stored
+# Of a file that has arrived, until its columns are found, and again until its last row is stored.
+READING_SECONDS = 300.0
 TOO_MUCH = "The file takes too much memory or time to read."
 
 
@@ -45,7 +46,11 @@ class FileReading:
                 self.stdin.write(some)
                 await self.stdin.drain()
         self.stdin.close()
-        self.head = json.loads(await self._line())
+        try:
+            async with asyncio.timeout(READING_SECONDS):
+                self.head = json.loads(await self._line())
+        except TimeoutError:
+            raise FileUnreadable(TOO_MUCH) from None
         return digest.hexdigest()
 
     async def parts(self) -> AsyncIterator[str]:

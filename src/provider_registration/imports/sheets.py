@@ -9,13 +9,13 @@ from math import isfinite
 from provider_registration.imports.limits import (
     MAX_CELL_LENGTH,
     MAX_COLUMNS,
+    MAX_NUMBER,
     MAX_SHARED_STRINGS,
     MAX_TEXT_LENGTH,
     Unreadable,
 )
 
 NOT_A_WORKBOOK = "The file is not a complete XLSX workbook."
-LAST_DAY = 2_958_465  # 9999-12-31
 ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 MAX_EXACT = 2**53  # integers up to here are exact as floating-point numbers
 
@@ -87,6 +87,8 @@ class Sheet(_Texts):
         self._strings = strings
         self._dates = dates
         self._epoch = epoch
+        self._last_day = (datetime.max - epoch).days  # noqa: DTZ901 - spreadsheets have no time zones
+        self._rows_seen = 0
         self._rows: list[tuple[int, list[str]]] = []
         self._row: list[str] = []
         self._number = self._column = 0
@@ -103,6 +105,9 @@ class Sheet(_Texts):
             self._column = _column_of(reference) if reference else self._column + 1
             self._type, self._style = attributes.get("t", "n"), attributes.get("s", "")
         elif name == "row":
+            self._rows_seen += 1
+            if self._rows_seen > MAX_NUMBER:
+                raise Unreadable(f"The sheet has more than {MAX_NUMBER:,} rows, counting empty ones.")
             number = attributes.get("r", "")
             self._number = int(number) if number.isdecimal() and len(number) < len("10000000") else self._number + 1
             self._row, self._column = [], 0
@@ -146,7 +151,7 @@ class Sheet(_Texts):
             return text
         if self._style.isdecimal() and len(self._style) < len("100000") and int(self._style) < len(self._dates):
             is_date = self._dates[int(self._style)]
-            if is_date and 0 <= number <= LAST_DAY:
+            if is_date and 0 <= number <= self._last_day:
                 instant = self._epoch + timedelta(days=number)
                 return str(instant.date() if number.is_integer() else instant.replace(microsecond=0))
         if isfinite(number) and number.is_integer() and abs(number) <= MAX_EXACT:

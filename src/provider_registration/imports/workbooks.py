@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from xml.parsers import expat
 
-from provider_registration.imports.limits import MAX_CELL_LENGTH, MAX_ENTRIES, MAX_XML_BYTES, Unreadable
+from provider_registration.imports.limits import MAX_CELL_LENGTH, MAX_ENTRIES, MAX_TAG_BYTES, MAX_XML_BYTES, Unreadable
 from provider_registration.imports.sheets import NOT_A_WORKBOOK, Attributes, Sheet, Strings
 
 CHUNK = 64 * 1024
@@ -168,6 +168,8 @@ class Workbook:
                     if read > MAX_XML_BYTES:
                         raise Unreadable(f"A part of the workbook has more than {MAX_XML_BYTES >> 20} MiB.")
                     parser.Parse(chunk, False)
+                    if read - parser.CurrentByteIndex > MAX_TAG_BYTES:
+                        raise Unreadable("The workbook has a tag or comment that is too long.")
                     yield
                 parser.Parse(b"", True)
         except DAMAGED:
