@@ -143,7 +143,7 @@ class Importer:
         """Start the import, wait for its job, and return its counts."""
         path = f"/imports/{import_id}"
         started = self._client.post(f"{path}/start", json={"dry_run": is_dry}, headers=self._running.headers())
-        job = f"/jobs/{started.raise_for_status().json()['job_id']}"
+        job = f"/jobs/{started.raise_for_status().json()['job_id']}?limit=1"
         while self._get(job).json()["state"] != "done":
             time.sleep(LOOK_SECONDS)
         found = self._get(path).json()

@@ -93,5 +93,7 @@ def products_of(cell: str) -> list[str]:
 
 
 def _plain(word: str) -> str:
+    if word.isascii():
+        return word.lower()
     decomposed = unicodedata.normalize("NFKD", word).casefold()
     return "".join(character for character in decomposed if not unicodedata.combining(character))

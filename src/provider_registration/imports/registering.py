@@ -27,7 +27,7 @@ from provider_registration.imports.service import CHECK, REGISTER
 from provider_registration.jobs.models import ClaimedJob, Item, Result, WorkOnItem
 from provider_registration.web.text import canonical_email
 
-TURN_SECONDS = 0.0005  # of work on rows, after which other tasks get their turn; several parts are worked on at once
+TURN_SECONDS = 0.0005  # of work on rows, after which other tasks get their turn
 CHECKED, IMPORTED = "checked", "imported"  # statuses of parts
 
 Made = TypeVar("Made")
@@ -39,6 +39,7 @@ class Registering:
     def __init__(self, database: Database, candidates: CandidateService) -> None:
         self._database = database
         self._candidates = candidates
+        self._validating = asyncio.Lock()  # of one part at a time: the turns of several would add up
 
     @property
     def kinds(self) -> Mapping[str, WorkOnItem]:
@@ -71,7 +72,8 @@ class Registering:
         async with self._database.statement() as session:
             mapper = await _mapper_of(session, import_id)
             rows = (await session.execute(queries.FIND_ROWS, part)).mappings().all()
-        valid, invalid = await _validate(mapper, rows, make)
+        async with self._validating:
+            valid, invalid = await _validate(mapper, rows, make)
         taken = json.dumps(mapper.taken())
         async with self._database.transaction() as session:
             left = set(await session.scalars(queries.LOCK_ROWS, part))

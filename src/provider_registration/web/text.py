@@ -138,6 +138,7 @@ def blank_is_absent(value: str | None) -> str | None:
 
 
 MAX_NUMBER_LENGTH = 50
+MAX_PLAIN_DIGITS = 9  # of a number that is parsed at once, ten times as fast
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,30}")
 # A number with thousands separators must not start with 0: 0.500 is one half.
 _SEPARATED_NUMBER = re.compile(r"-?[1-9][0-9]{0,2}([,.'\u2019\u066c\uff0c\s])[0-9]{3}(?:\1[0-9]{3}){0,8}")
@@ -146,6 +147,8 @@ _UNIT = re.compile(r"\s*(?:t|tn|tons?|tonnes?|trucks?)\.?\Z", re.IGNORECASE)
 
 def whole_number(text: str) -> int | str:
     """Parse a whole number as people write it; other text is returned unchanged, for validation to refuse."""
+    if text.isascii() and text.isdecimal() and len(text) <= MAX_PLAIN_DIGITS:
+        return int(text)
     if len(text) > MAX_NUMBER_LENGTH:
         return text
     try:

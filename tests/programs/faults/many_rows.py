@@ -8,13 +8,15 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+from provider_registration.imports.limits import ROWS_STORED
+
 from .invariants import Findings
 from .many_decisions import DONE_SECONDS, END_LEASES, REACHED_SECONDS
 from .service_process import Replica
 from .world import World
 
 READING = "import.after-part-commit"  # of a file that is sent; the others are of the job
-ROWS = 250  # in three parts
+ROWS = 2 * ROWS_STORED + 1  # stored in three parts, and registered in more
 CSV = {"Content-Type": "text/csv"}
 
 COUNT_REGISTRATIONS = """
