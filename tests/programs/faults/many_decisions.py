@@ -89,4 +89,7 @@ async def _problems_of(world: World, api: Replica, job_id: str, wanted: str) -> 
             await asyncio.sleep(0.1)
     results = {result.get("code", result["status"]) for result in job["results"]}
     allowed = {wanted, *UNCONFIRMED} if wanted == "approved" else {wanted}
-    return [f"job {job_id}: {job['summary']}"] if job["done"] != job["of"] or results - allowed else []
+    if job["done"] == job["of"] and results <= allowed:
+        return []
+    unfinished = await world.fetch("SELECT attempts, last_error FROM approval_intents")
+    return [f"job {job_id}: {job['summary']}, {[tuple(row) for row in unfinished]}"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from .keys_and_jobs import KEYS_AND_JOBS
+from .models import Mutant
+from .reads import READS
 
 ATTEMPTS = "tests/approvals/test_attempts.py"
 REVOCATIONS = "tests/auth/test_revocations.py"
@@ -29,18 +31,6 @@ WEBHOOK_SENDING = "tests/webhooks/test_sending.py"
 APPROVAL = "approvals/"
 MAILS = "notifications/"
 WEBHOOKS = "webhooks/"
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """`old`, which occurs `times` times in a source file, becomes `new`; `tests` must detect it."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-    times: int = 1
 
 
 def _release(name: str, statement: str, indent: str = "        ") -> Mutant:
@@ -487,4 +477,6 @@ MUTANTS = (
         "WHERE id = :webhook_id AND failing_since IS NOT NULL",
         (f"{GIVING_UP}::test_a_late_success_does_not_hide_when_a_webhook_was_disabled",),
     ),
+    *KEYS_AND_JOBS,
+    *READS,
 )

@@ -27,7 +27,7 @@ import asyncpg
 
 from provider_registration.local.postgres import PrivatePostgres
 from tests.conftest import SERVER_OPTIONS, SERVER_URL, drop_database
-from tests.programs.mutants.mutants import Mutant
+from tests.programs.mutants.models import Mutant
 from tests.programs.mutants.run import ROOT, VERDICTS, copy_to, put_in
 
 from . import watch
@@ -241,6 +241,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no other mutant starts")
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants of the sample whose name contains this")
+    parser.add_argument("--files", nargs="+", default=JUDGED, metavar="PATTERN", help="files of the source to change")
     parser.add_argument("--folders", nargs="*", default=(), help="folders of tests/ to collect from; default: all")
     chosen = parser.parse_args()
     ends = time.monotonic() + 60 * chosen.minutes
@@ -253,7 +254,7 @@ def main() -> None:
         folder.chmod(0o755)  # for root, whose PostgreSQL runs as another account
         python = copy_to(folder / "copy")
         _compile(python)
-        sampled = sample(mutants_of(folder / "copy" / SOURCE), chosen.seed, chosen.size)
+        sampled = sample(mutants_of(folder / "copy" / SOURCE, tuple(chosen.files)), chosen.seed, chosen.size)
         with postgres_in(folder):
             reach = Reach(KEPT / "reach.json")
             reach.gather(python, chosen.folders)
