@@ -250,11 +250,11 @@ async def test_the_key_of_an_unfinished_approval_does_not_expire(admin, billing,
     await database.execute(
         "UPDATE idempotency_keys SET created_at = now() - interval '9 days' WHERE candidate_id = $1", candidate_id
     )
-    await database.execute(
-        "UPDATE candidates SET created_at = now() - interval '9 days', updated_at = now() - interval '9 days' "
-        "WHERE id = $1",
-        candidate_id,
-    )
+    async with database.transaction():
+        await database.execute("SET LOCAL session_replication_role = replica")  # a trigger would set the time
+        await database.execute(
+            "UPDATE candidates SET updated_at = now() - interval '9 days' WHERE id = $1", candidate_id
+        )
     await prune(pool)
     in_use = await admin.post(f"{path}/approve", headers=sent(key))
     await billing.fail("none")

@@ -20,8 +20,9 @@ PLACES = (*WORKING, *ASKING)
 REACHED_SECONDS = 30.0
 DONE_SECONDS = 120.0  # on a busy machine
 OF_EACH = 6  # candidates to approve, and to reject
-# What an approval may be when its process dies, or when billing is slow; it is completed without the job.
-UNCONFIRMED = ("approval-waiting", "approval-failed", "approval-in-progress")
+# What an approval may be when its process dies, or when billing is slow; it is completed without the job. A response of
+# billing that does not end in time leaves it to an admin.
+UNCONFIRMED = ("approval-waiting", "approval-failed", "approval-in-progress", "approval-in-doubt")
 
 # Those of processes that are dead.
 END_LEASES = "UPDATE jobs SET due_at = clock_timestamp() WHERE claim_id IS NOT NULL"

@@ -334,7 +334,7 @@ _OF_IMPORTS = (
         "imports/registering.py",
         "left = set(await session.scalars(queries.LOCK_ROWS, part))",
         "left = {row.position for row in rows}",
-        (REGISTERING,),
+        (f"{REGISTERING}::test_a_row_that_is_erased_while_it_is_checked_is_left_out",),
     ),
     Mutant(
         "the cells of registered rows are kept",
@@ -348,7 +348,7 @@ _OF_IMPORTS = (
         "imports/registering.py",
         '"until": after + ROWS_IN_PART,',
         '"until": after + ROWS_IN_PART - 1,',
-        (REGISTERING,),
+        (f"{REGISTERING}::test_the_rows_at_the_end_of_a_part_are_registered",),
     ),
     Mutant(
         "a running import can be started again",
@@ -362,7 +362,7 @@ _OF_IMPORTS = (
         "imports/queries.py",
         "imports.is_read AND jobs.due_at IS NULL AS is_idle",
         "imports.is_read AND coalesce(jobs.state IN ('done', 'cancelled'), true) AS is_idle",
-        (REGISTERING,),
+        (f"{IMPORTING}::test_a_running_import_cannot_be_started_or_deleted",),
     ),
     Mutant(
         "a file sent again with its key is another import",
@@ -376,7 +376,7 @@ _OF_IMPORTS = (
         "imports/registering.py",
         'if not job.parameters["notify"]:',
         "if False:",
-        (REGISTERING,),
+        (f"{IMPORTING}::test_the_history_names_who_imported_and_which_import",),
     ),
     Mutant(
         "a file whose reader died is stored as far as it was read",
