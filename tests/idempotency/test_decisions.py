@@ -243,6 +243,9 @@ async def test_nothing_kept_shows_the_reason(admin, candidate, path, database):
     assert await database.fetchval(KEYS_OF, UUID(candidate["candidate_id"])) == "{}"
 
 
+EXPIRING = "SELECT count(*) FROM idempotency_keys WHERE candidate_id = $1"
+
+
 async def test_the_key_of_an_unfinished_approval_does_not_expire(admin, billing, candidate, path, pool, database):
     key, candidate_id = a_key(), UUID(candidate["candidate_id"])
     await billing.fail("commit_then_500", names=[candidate["company_name"]])
@@ -263,3 +266,24 @@ async def test_the_key_of_an_unfinished_approval_does_not_expire(admin, billing,
 
     assert code_of(in_use) == "idempotency-key-in-use"
     assert (await admin.post(f"{path}/approve", headers=sent(key))).status_code == 200
+
+
+async def test_the_key_of_an_approval_expires_a_day_after_the_decision(
+    admin, register, candidate, path, pool, database
+):
+    candidate_id = UUID(candidate["candidate_id"])
+    assert (await admin.post(f"{path}/approve", headers=sent(a_key()))).status_code == 200
+    await database.execute(
+        "UPDATE idempotency_keys SET created_at = now() - interval '9 days' WHERE candidate_id = $1", candidate_id
+    )
+    await prune(pool)
+    assert await database.fetchval(EXPIRING, candidate_id) == 1
+
+    async with database.transaction():
+        await database.execute("SET LOCAL session_replication_role = replica")  # a trigger would set the time
+        await database.execute(
+            "UPDATE candidates SET updated_at = now() - interval '2 days' WHERE id = $1", candidate_id
+        )
+    await register()  # another candidate, of today
+    await prune(pool)
+    assert await database.fetchval(EXPIRING, candidate_id) == 0

@@ -114,6 +114,11 @@ def test_cells_without_references_shared_and_escaped_texts_and_phonetic_hints_ar
     assert (read(content))[1] == [(7, ["TaroA", "", "", "two"])]
 
 
+def row_of(text):
+    return f'<row><c t="inlineStr"><is><t>{text}</t></is></c></row>'
+
+
+# Most would be read without the one thing that is wrong.
 HOSTILE = {
     "a line of 20 MiB": lambda: b"a" * (limits.MAX_FILE_BYTES - 1),
     "a line of 20 MiB of separators": lambda: b"," * (limits.MAX_FILE_BYTES - 1),
@@ -129,14 +134,18 @@ HOSTILE = {
     "an old workbook": lambda: b"\xd0\xcf\x11\xe0" + b"\0" * 1000,
     "half a workbook": lambda: as_xlsx([a_row()])[:2000],
     "another archive": lambda: b"PK\x03\x04" + b"x" * 1000,
-    "entities": lambda: raw_xlsx('<!DOCTYPE a [<!ENTITY b "bbbb">]><worksheet>&b;</worksheet>'),
+    "entities": lambda: raw_xlsx('<!DOCTYPE a [<!ENTITY b "bbbb">]>' + sheet_of(HEADING_ROW + row_of("&b;"))),
     "not XML": lambda: raw_xlsx("<worksheet><sheetData>"),
     "corners": lambda: raw_xlsx(sheet_of(HEADING_ROW + '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>')),
     "an unknown shared text": lambda: raw_xlsx(sheet_of(HEADING_ROW + '<row><c t="s"><v>7</v></c></row>')),
     "a million empty rows of a workbook": lambda: raw_xlsx(sheet_of(HEADING_ROW + "<row><c/></row>" * MILLION)),
-    "300 MiB in 300 kB": lambda: raw_xlsx(b"<worksheet>" + b" " * (300 << 20)),
-    "a long text": lambda: raw_xlsx(sheet_of(f'<row><c t="inlineStr"><is><t>{"a" * (100 << 20)}</t></is></c></row>')),
+    "300 MiB in 300 kB": lambda: raw_xlsx(sheet_of(HEADING_ROW + row_of("a") + " " * (300 << 20))),
+    "a long text": lambda: raw_xlsx(sheet_of(row_of("a" * (100 << 20)))),
 }
+
+
+def test_a_workbook_of_such_parts_is_read():
+    assert read(raw_xlsx(sheet_of(HEADING_ROW + row_of("a") + " ")))[1] == [(2, ["a"])]
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

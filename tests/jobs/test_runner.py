@@ -335,6 +335,27 @@ async def test_a_stop_waits_for_started_items_and_leaves_the_rest_to_other_proce
     assert sorted(starts) == list(range(20))
 
 
+async def test_a_stop_ends_items_that_take_too_long(jobs, working, monkeypatch):
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.5)
+    starts, ends = [], []
+
+    async def work(_job, item):
+        starts.append(item.number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append(item.number)
+
+    await jobs.create(new := a_job(2))
+    async with asyncio.timeout(20):
+        async with working(work, lease_seconds=0.6):
+            while len(starts) < 2:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+    assert sorted(ends) == [0, 1]
+    assert (await jobs.get(new.job_id)).done == 0
+
+
 async def test_a_job_of_a_kind_that_this_release_does_not_know_is_left_to_others(jobs, working, ended):
     new = a_job(1, kind="tests.newer")
 

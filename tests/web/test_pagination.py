@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import uuid4
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
-from provider_registration.web.pagination import MAX_OFFSET, Page, PageQuery, Pagination
+from provider_registration.web.pagination import MAX_OFFSET, NEWEST_END, Page, PageQuery, Pagination, Position
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,20 @@ def test_a_page_asked_for_by_number_is_described_by_that_number(limit, number, t
 
     assert (described.page, described.page_size, described.limit) == (number, limit, limit)
     assert described.total_pages * limit >= total > (described.total_pages - 1) * limit
+
+
+@pytest.mark.parametrize("position", [Position(datetime(2026, 3, 1, 9, tzinfo=UTC), uuid4()), NEWEST_END])
+def test_a_cursor_is_a_position_and_nothing_near_it_is(position):
+    cursor = position.to_cursor()
+    assert Position.from_cursor(cursor) == position
+
+    for other in (
+        cursor[:-1],
+        cursor + "====",
+        "!" + cursor,
+        cursor[:9] + "." + cursor[9:],
+        cursor + cursor,
+        "ä" + cursor,
+    ):
+        with pytest.raises(PydanticCustomError):
+            Position.from_cursor(other)

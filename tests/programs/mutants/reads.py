@@ -72,7 +72,7 @@ _OF_LISTS = (
         "web/pagination.py",
         "if position is None or position.to_cursor() != cursor:",
         "if position is None:",
-        (LISTING,),
+        (f"{PAGINATION}::test_a_cursor_is_a_position_and_nothing_near_it_is",),
     ),
     Mutant(
         "the next page in the Link header has no filters",

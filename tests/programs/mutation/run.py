@@ -227,8 +227,10 @@ def report(sampled: list[Sampled], verdicts: dict[str, str]) -> None:
     for name in alive:
         if name not in known:
             print(f"  no reason  {name}")  # noqa: T201
+    files = {one.mutant.file for one in sampled}
     for name in known.keys() - set(alive):
-        print(f"  killed or gone, but in {SURVIVORS.name}  {name}")  # noqa: T201
+        if name.partition(" ")[0] in files:
+            print(f"  killed or gone, but in {SURVIVORS.name}  {name}")  # noqa: T201
 
 
 def main() -> None:
