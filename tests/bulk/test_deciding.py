@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
+
+from provider_registration.jobs import runner
 
 from .conftest import items_of
 
@@ -60,3 +64,32 @@ async def test_the_companies_get_an_e_mail_unless_the_request_says_otherwise(dec
     for candidate, notify in ((told, None), (not_told, False)):
         events = (await admin.get(f"/candidates/{candidate['candidate_id']}/events")).json()["events"]
         assert events[0]["data"].get("notify") is notify
+
+
+async def test_a_company_whose_name_is_being_approved_for_another_is_not_approved(
+    decide, ended, register, billing, monkeypatch
+):
+    monkeypatch.setattr(runner, "WAITS", (0.05,) * 8)
+    name = f"Obsthof {uuid4().hex}"
+    first, second = await register(company_name=name), await register(company_name=name)
+    await billing.fail("fail_500", names=[name])
+    unfinished = await decide("approve", items_of([first]), wait=10)
+    job = await ended((await decide("approve", items_of([second]))).json()["job_id"])
+    await billing.fail("none")
+
+    assert unfinished.json()["results"][0]["status"] == "failed"
+    assert job["summary"] == {"provider-name-busy": 1}
+
+
+@pytest.mark.usefixtures("no_candidates")
+async def test_a_selection_says_whether_there_were_more_also_at_the_end_of_a_page(decide, ended, register, monkeypatch):
+    monkeypatch.setattr("provider_registration.candidates.browsing.MAX_PAGE", 2)
+    for _ in range(4):
+        await register()
+
+    partial = [
+        (await ended((await decide("reject", selection={}, at_most=most)).json()["job_id"]))["is_partial"]
+        for most in (2, 2)
+    ]
+
+    assert partial == [True, False]

@@ -180,7 +180,7 @@ async def test_a_running_import_cannot_be_started_or_deleted(send, admin, databa
     import_id = (await send(as_csv([a_row() for _ in range(3)]))).json()["import_id"]
     await admin.post(f"/imports/{import_id}/start", json={"dry_run": True})
     await database.execute(
-        "UPDATE jobs SET state = $2, due_at = now() + interval '1 hour', claim_id = gen_random_uuid(), "
+        "UPDATE jobs SET state = $2, due_at = now() + interval '1 minute', claim_id = gen_random_uuid(), "
         "parameters = '{}', ended_at = CASE $2 WHEN 'cancelled' THEN now() END, "
         "cancel_reason = CASE $2 WHEN 'cancelled' THEN 'asked' END "
         "WHERE id = (SELECT job_id FROM imports WHERE id = $1)",

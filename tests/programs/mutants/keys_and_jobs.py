@@ -284,6 +284,20 @@ _OF_DECISIONS = (
         (DECIDING,),
     ),
     Mutant(
+        "an approval that could not begin is reported as done",
+        "bulk/deciding.py",
+        "raise TryLater(error.code, attempts=BUSY_ATTEMPTS) from error",
+        "pass",
+        (f"{DECIDING}::test_a_company_whose_name_is_being_approved_for_another_is_not_approved",),
+    ),
+    Mutant(
+        "a selection of as many as a page has does not say that there are more",
+        "bulk/service.py",
+        "while len(items) <= wanted.at_most:",
+        "while len(items) < wanted.at_most:",
+        (f"{DECIDING}::test_a_selection_says_whether_there_were_more_also_at_the_end_of_a_page",),
+    ),
+    Mutant(
         "the rejection by another is reported as the job's",
         "bulk/deciding.py",
         "if not await session.scalar(queries.HAS_REJECTED, keys):",
