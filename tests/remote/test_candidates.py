@@ -207,3 +207,4 @@ async def test_text_from_the_service_does_not_control_the_terminal(run):
 
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout
+    assert "Obst \N{REPLACEMENT CHARACTER}[2J" in result.stdout  # click removes whole sequences if it is no terminal

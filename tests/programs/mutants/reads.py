@@ -236,7 +236,7 @@ _OF_COMMANDS = (
         "remote/client.py",
         'if number == MAX_TRIES or method != "GET":',
         "if number == MAX_TRIES:",
-        (REMOTE,),
+        (f"{REMOTE_IMPORT}::test_a_file_that_may_have_been_taken_is_not_sent_again",),
     ),
     Mutant(
         "text from the service controls the terminal",
