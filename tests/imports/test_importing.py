@@ -207,3 +207,11 @@ async def test_a_repeated_request_with_its_key_returns_the_same_import(send, adm
     assert other.json()["type"].endswith("idempotency-key-reused")
     listed = (await admin.get("/imports?limit=1")).json()["imports"]
     assert [each["import_id"] for each in listed] == [first.json()["import_id"]]
+
+
+async def test_a_repeated_request_does_not_bring_a_deleted_import_back(send, admin):
+    content, key = as_csv([a_row()]), {"Content-Type": "text/csv", "Idempotency-Key": uuid4().hex}
+    first = await send(content, headers=key)
+    await admin.delete(f"/imports/{first.json()['import_id']}")
+    again = await send(content, headers=key)
+    assert (again.status_code, again.json()["type"].rpartition(":")[2]) == (404, "import-not-found")
