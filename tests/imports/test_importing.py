@@ -246,3 +246,11 @@ async def test_lists_can_be_followed_by_link(send, ended, admin, what):
         assert bool(link) == bool(page.json()["pagination"]["next_cursor"])
 
     assert seen == whole
+
+
+async def test_a_repeated_request_does_not_bring_a_deleted_import_back(send, admin):
+    content, key = as_csv([a_row()]), {"Content-Type": "text/csv", "Idempotency-Key": uuid4().hex}
+    first = await send(content, headers=key)
+    await admin.delete(f"/imports/{first.json()['import_id']}")
+    again = await send(content, headers=key)
+    assert (again.status_code, again.json()["type"].rpartition(":")[2]) == (404, "import-not-found")

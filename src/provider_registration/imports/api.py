@@ -90,7 +90,12 @@ EXAMPLE_SUMMARY = {name: EXAMPLE_IMPORT[name] for name in ImportSummary.model_fi
     ),
     openapi_extra=FILE,
 )
-@refuses(FileUnreadable("The file has no rows below its headings."), TooManyImports(MAX_STORED), ImportsBusy())
+@refuses(
+    FileUnreadable("The file has no rows below its headings."),
+    ImportNotFound(EXAMPLE_ID),  # with the key of one that was deleted
+    TooManyImports(MAX_STORED),
+    ImportsBusy(),
+)
 async def add_import(
     request: Request,
     user: AdminDep,  # before the body
