@@ -191,11 +191,10 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
         FlashKey(hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"notices", "sha256")),
     )
     # Added to the application's router: with `include_router`, FastAPI would match every path twice.
-    for router in API_ROUTERS if api else ():
+    for router in (health_router, *(API_ROUTERS if api else ())):
         app.router.routes += router.routes
     graphql = _graphql() if settings.graphql else _GraphQL()
     app.router.routes += graphql.routes
-    app.include_router(health_router)
     docs_checks = ACCESS_CHECKS | ({"staff": [Depends(require_reader)]} if settings.admin_pages else {})
     for router, access, checks, refused in (
         (metrics_router, settings.metrics_access, ACCESS_CHECKS, METRICS_REFUSALS),
@@ -222,9 +221,8 @@ def create_app(settings: Settings, *, api: bool = True) -> Application:
 def _documented_routes() -> list[BaseRoute]:
     """Every route of the API, also those that the settings of this deployment disable."""
     documented = APIRouter()
-    for router in (*API_ROUTERS, status_links_router, lost_links_router):
+    for router in (*API_ROUTERS, status_links_router, lost_links_router, health_router):
         documented.routes += router.routes
-    documented.include_router(health_router)
     documented.include_router(metrics_router, dependencies=ACCESS_CHECKS["token"], responses=METRICS_REFUSALS)
     return documented.routes
 

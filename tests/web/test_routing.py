@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Respons
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import Match
 
 from provider_registration.app import create_app
 from provider_registration.auth.errors import NotAuthenticated
@@ -21,7 +22,7 @@ from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import refuses
 from provider_registration.web.problems import InvalidRequest
-from provider_registration.web.routing import Route, direct
+from provider_registration.web.routing import DirectRoute, Route, direct
 from tests.service import make_settings
 
 bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False)
@@ -198,3 +199,22 @@ def test_the_example_of_a_fault_is_the_endpoints_own_or_of_its_path():
     assert faults("/things/{thing_id}") == [
         {"location": "path", "field": "thing_id", "code": "invalid", "detail": "Input should be a UUID"}
     ]
+
+
+PATHS = ["/candidates", "/candidates\n", "/candidates/", f"/candidates/{THING}", f"/candidates/{THING}/approve", "/"]
+PATHS += ["/candidates.csv", "/health", "/health/live", "/health/ready", "/health/live/", "/audit.csv", "/x", ""]
+
+
+@pytest.mark.parametrize("root_path", ["", "/prefix"])
+@pytest.mark.parametrize("sent_prefix", ["", "/prefix", "/candidates"])
+def test_a_route_matches_what_fastapis_does(root_path, sent_prefix):
+    app = create_app(make_settings("postgresql://x:x@127.0.0.1/x", "http://127.0.0.1"))
+    matched = 0
+    for path in PATHS:
+        scope = {"type": "http", "method": "GET", "path": sent_prefix + path, "root_path": root_path}
+        for route in app.routes:
+            if isinstance(route, DirectRoute):
+                match = route.matches(dict(scope))
+                assert match == APIRoute.matches(route, dict(scope)), (path, route.path)
+                matched += match[0] is not Match.NONE
+    assert matched or sent_prefix not in ("", root_path)

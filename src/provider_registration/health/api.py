@@ -12,11 +12,14 @@ from provider_registration.health.readiness import Readiness
 from provider_registration.health.schemas import HealthResponse, ProbeResponse
 from provider_registration.web.openapi import problems
 from provider_registration.web.problems import MalformedRequest
+from provider_registration.web.routing import DirectRoute, direct, json_response
 from provider_registration.web.services import provide
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=DirectRoute)
 
 MALFORMED = problems("/health", MalformedRequest())  # the only refusal of these routes
+
+LIVE = ProbeResponse(status="live")
 
 
 async def found_schema(readiness: Annotated[Readiness, Depends(provide(Readiness))]) -> Schema | None:
@@ -59,11 +62,13 @@ async def health(schema: FoundSchema, response: Response) -> HealthResponse:
 @router.get(
     "/health/live",
     summary="Liveness probe",
-    responses=MALFORMED | {200: _example("Live", ProbeResponse(status="live"))},
+    response_model=ProbeResponse,
+    responses=MALFORMED | {200: _example("Live", LIVE)},
 )
-async def live() -> ProbeResponse:
+@direct
+async def live() -> Response:
     """Whether the process responds. It does not check the database, because a restart would not help."""
-    return ProbeResponse(status="live")
+    return json_response(LIVE.model_dump_json())
 
 
 @router.get(
