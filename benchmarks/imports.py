@@ -29,7 +29,7 @@ import httpx
 from benchmarks.__main__ import cluster, tell
 from benchmarks.companies import Companies, as_csv, as_xlsx, companies
 from benchmarks.contenders import OURS, WORK, Running, surroundings
-from benchmarks.database import Pair, add_admin, connected, server_pid
+from benchmarks.database import ADD_SESSIONS, Databases, add_admin, connected, server_pid
 from benchmarks.processes import NO_TLS, usage
 from benchmarks.report import RESULTS, commit
 from provider_registration.db import migrations
@@ -135,14 +135,14 @@ class Importer:
         _expect(counts, {"registered": invalid})
 
     def _send(self, kind: str, content: bytes) -> str:
-        headers = self._running.headers() | {"Content-Type": MEDIA_TYPES[kind]}
+        headers = self._authorization() | {"Content-Type": MEDIA_TYPES[kind]}
         response = self._client.post("/imports", content=content, headers=headers).raise_for_status()
         return str(response.json()["import_id"])
 
     def _work(self, import_id: str, *, is_dry: bool) -> dict[str, int]:
         """Start the import, wait for its job, and return its counts."""
         path = f"/imports/{import_id}"
-        started = self._client.post(f"{path}/start", json={"dry_run": is_dry}, headers=self._running.headers())
+        started = self._client.post(f"{path}/start", json={"dry_run": is_dry}, headers=self._authorization())
         job = f"/jobs/{started.raise_for_status().json()['job_id']}?limit=1"
         while self._get(job).json()["state"] != "done":
             time.sleep(LOOK_SECONDS)
@@ -150,7 +150,10 @@ class Importer:
         return {outcome: rows for outcome, rows in found["counts"].items() if rows}
 
     def _get(self, path: str) -> httpx.Response:
-        return self._client.get(path, headers=self._running.headers()).raise_for_status()
+        return self._client.get(path, headers=self._authorization()).raise_for_status()
+
+    def _authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._running.tokens()[0]}"}
 
     def _corrected(self, import_id: str, made: Companies) -> bytes:
         """The file of invalid rows with corrected cells."""
@@ -193,25 +196,28 @@ def _expect(counts: dict[str, int], expected: dict[str, int]) -> None:
         raise WrongResult(f"the outcomes are {counts}, not {expected}")
 
 
-async def _prepare(server_url: str, name: str) -> tuple[str, int | None]:
+async def _prepare(server_url: str, name: str) -> tuple[Databases, int | None]:
     """A new database with an admin, and the server's process."""
     async with connected(server_url) as admin:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await admin.execute(f"CREATE DATABASE {name}")
     url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
     await asyncio.to_thread(migrations.upgrade, url)
-    await add_admin(url)
-    return url, await server_pid(url)
+    admin_id = await add_admin(url)
+    async with connected(url) as connection:
+        added = await connection.fetch(ADD_SESSIONS, admin_id, 1)
+    databases = Databases(0, {OURS.database: url}, admin_id, [record["id"] for record in added])
+    return databases, await server_pid(url)
 
 
 def measure(server_url: str, rows: int, name: str = DATABASE) -> list[str]:
     """Import both files into a new database; return a Markdown table."""
-    url, database_pid = asyncio.run(_prepare(server_url, name))
+    databases, database_pid = asyncio.run(_prepare(server_url, name))
     watch = WORK / f"{name}.json"
     command = [sys.executable, "-m", "benchmarks.watched", str(watch), "serve"]
     root = Path(__file__).parents[1]
     contender = replace(OURS, name="imports", command=lambda _: command, folder=root)
-    running = contender.start(surroundings(Pair(0, url, ""), NO_BILLING, auth=True))
+    running = contender.start(surroundings(databases, NO_BILLING, auth=True))
     importer = Importer(running, database_pid, watch)
     try:
         for kind in MEDIA_TYPES:

@@ -293,8 +293,8 @@ _OF_DECISIONS = (
     Mutant(
         "a selection of as many as a page has does not say that there are more",
         "bulk/service.py",
-        "while len(items) <= wanted.at_most:",
-        "while len(items) < wanted.at_most:",
+        "while len(items) <= matching.at_most:",
+        "while len(items) < matching.at_most:",
         (f"{DECIDING}::test_a_selection_says_whether_there_were_more_also_at_the_end_of_a_page",),
     ),
     Mutant(
@@ -336,8 +336,8 @@ _OF_DECISIONS = (
     Mutant(
         "one candidate more than allowed is decided",
         "bulk/service.py",
-        "return items[: wanted.at_most],",
-        "return items[: wanted.at_most + 1],",
+        "return items[: matching.at_most],",
+        "return items[: matching.at_most + 1],",
         (f"{DECISIONS}::test_of_a_selection_at_most_so_many_are_decided",),
     ),
 )

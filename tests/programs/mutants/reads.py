@@ -209,7 +209,7 @@ _OF_GRAPHQL = (
     ),
     Mutant(
         "an unexpected error is shown to the caller",
-        "graphql_api/answers.py",
+        "graphql_api/responses.py",
         "return described | UNEXPECTED",
         'return described | UNEXPECTED | {"message": str(cause)}',
         (f"{ACCESS}::test_an_unexpected_error_shows_nothing_of_the_inside",),
