@@ -21,6 +21,7 @@ from provider_registration.app import create_app
 from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.billing import connections
+from provider_registration.billing.client import BillingClient
 from provider_registration.local.background_server import serve_in_background
 from provider_registration.notifications import composing
 from provider_registration.settings import Settings
@@ -241,6 +242,7 @@ async def billing(service: Service) -> AsyncIterator[Billing]:
         yield billing
         await billing.fail("none")
         await billing.set(honour_idempotency_key=True, latency_ms=0)
+        service.app.services.get(BillingClient).breaker.succeeded()  # ends a pause: the next test may fail calls too
 
 
 @pytest.fixture

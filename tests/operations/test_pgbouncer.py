@@ -26,8 +26,7 @@ ROOT = Path(__file__).parents[2]
 FILES = (
     "tests/approvals/test_approval.py",
     "tests/candidates/test_rejection.py",
-    "tests/candidates/test_reading.py",
-    "tests/idempotency",
+    "tests/idempotency/test_registration.py",
 )
 AT_LEAST = 50  # tests in these files
 SECONDS = 300
