@@ -235,16 +235,16 @@ async def test_an_event_stream_has_its_head_and_each_event_at_once(servers, monk
 
 @pytest.fixture
 def writes(monkeypatch):
-    """What was written to the connections, one item for each system call."""
+    """The numbers of bytes that were written to the connections at once."""
     found = []
-    write = BundlingTransport.write
+    flush = BundlingTransport._flush
 
-    def record(self, data):
+    def record(self):
         before = self.written
-        write(self, data)
+        flush(self)
         found.append(self.written - before)
 
-    monkeypatch.setattr(BundlingTransport, "write", record)
+    monkeypatch.setattr(BundlingTransport, "_flush", record)
     return found
 
 

@@ -43,9 +43,6 @@ class Recording:
         self.told.append("close")
         self.is_closed = True
 
-    def write_eof(self):
-        self.told.append("write_eof")
-
     def is_closing(self):
         return self.is_closed
 
@@ -63,36 +60,28 @@ async def bundling(transport):
     return BundlingTransport(transport, asyncio.get_running_loop())
 
 
-async def test_a_head_is_sent_with_the_next_write(bundling, transport):
-    bundling.hold(b"head")
-    assert transport.told == []
+async def test_what_is_written_at_once_is_sent_once(bundling, transport):
+    bundling.write(b"head")
     bundling.write(b"body")
+    assert transport.told == []
+
+    await asyncio.sleep(0)
     bundling.write(b"more")
     await asyncio.sleep(0)
 
     assert transport.told == [b"headbody", b"more"]
-    assert bundling.written == len(b"headbodymore")
 
 
-async def test_a_head_without_body_is_sent_soon(bundling, transport):
-    bundling.hold(b"head")
-    await asyncio.sleep(0)
+async def test_nothing_is_lost_when_the_connection_is_closed(bundling, transport):
     bundling.write(b"body")
-
-    assert transport.told == [b"head", b"body"]
-
-
-@pytest.mark.parametrize("end", ["close", "write_eof"])
-async def test_nothing_is_lost_when_the_connection_is_closed(bundling, transport, end):
-    bundling.hold(b"head")
-    getattr(bundling, end)()
+    bundling.close()
     await asyncio.sleep(0)
 
-    assert transport.told == [b"head", end]
+    assert transport.told == [b"body", "close"]
 
 
 async def test_nothing_is_sent_to_a_client_that_left(bundling, transport):
-    bundling.hold(b"head")
+    bundling.write(b"body")
     transport.is_closed = True
     await asyncio.sleep(0)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import chain
-from typing import cast
 
 from uvicorn._types import ASGISendEvent, HTTPResponseStartEvent
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
 
 from provider_registration.web.headers import RAW_SECURITY_HEADERS
-from provider_registration.web.transport import BundlingTransport
 
 # Headers of almost every response: uvicorn searches each name and value for invalid characters every time.
 CONSTANT_LINES = {(name, value): b"%b: %b\r\n" % (name, value) for name, value in RAW_SECURITY_HEADERS}
@@ -18,7 +16,7 @@ MAX_NAMES = 256  # known to be valid; all come from the source
 
 
 class Cycle(RequestResponseCycle):
-    """Sends the same bytes as uvicorn's, head and body in one write. It logs no requests: RequestMiddleware does.
+    """Sends the same bytes as uvicorn's. It logs no requests: RequestMiddleware does.
 
     The base class is private to uvicorn, so pyproject.toml pins its version, and tests compare what both send.
     """
@@ -64,7 +62,7 @@ class Cycle(RequestResponseCycle):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
-        cast("BundlingTransport", self.transport).hold(b"".join(lines))
+        self.transport.write(b"".join(lines))  # BundlingTransport sends it with the body
 
 
 @lru_cache(MAX_NAMES)
