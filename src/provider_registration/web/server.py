@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import socket
 import struct
@@ -45,6 +46,8 @@ from provider_registration.web.rate_limit_middleware import UNLIMITED_PATHS
 from provider_registration.web.rate_limits import TooManyRequests
 from provider_registration.web.transport import BundlingTransport
 
+# Of a connection whose parser was stopped: uvicorn takes that for invalid HTTP, which it logs.
+SILENT = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 - nothing configures it
 STOPPING = "stopping"  # key of the lifespan's state: an asyncio.Event that is set when shutdown starts
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100  # Apache's limit; browsers send 20. Each costs a microsecond, and 32 KiB can contain 8,000
@@ -272,6 +275,7 @@ class BundlingProtocol(HttpToolsProtocol):
     def _refuse_and_stop(self, error: ServiceError | None, *, of_current: bool = False) -> NoReturn:
         """Refuse, and stop the parser: what follows in the same data is not read."""
         self._refuse(error, of_current=of_current)
+        self.logger = SILENT
         raise StopReading
 
     def _check_progress(self) -> None:
