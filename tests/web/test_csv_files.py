@@ -1,4 +1,4 @@
-"""CSV files are written in threads: a hostile text takes seconds, in which the event loop would serve nobody."""
+"""CSV files are written in threads: a hostile text takes seconds, during which the event loop would be blocked."""
 
 from __future__ import annotations
 

@@ -226,32 +226,24 @@ LOCK_CANDIDATES = text("""
     SELECT id FROM candidates WHERE id = ANY(:candidate_ids) ORDER BY id FOR NO KEY UPDATE
 """)
 
-# The obstacle to a decision about a locked candidate.
-FIND_OBSTACLE = statement(
-    """
+_OBSTACLES = """
     SELECT request.candidate_id, {obstacle} AS obstacle, candidates.status AS status_seen,
            candidates.version AS version_seen
-    FROM (SELECT CAST(:candidate_id AS uuid) AS candidate_id, CAST(:expected AS bigint[]) AS expected) AS request
+    FROM ({requests}) AS request
     LEFT JOIN candidates ON candidates.id = request.candidate_id
     LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
-    """,
-    obstacle=OBSTACLE,
-).bindparams(LONGEST)
+"""
+_ONE_REQUEST = "SELECT CAST(:candidate_id AS uuid) AS candidate_id, CAST(:expected AS bigint[]) AS expected"
+_SOME_REQUESTS = """
+    SELECT candidate_id, CASE WHEN version IS NOT NULL THEN ARRAY[version] END AS expected
+    FROM unnest(CAST(:candidate_ids AS uuid[]), CAST(:versions AS bigint[])) AS asked (candidate_id, version)
+"""
+
+# The obstacle to a decision about a locked candidate.
+FIND_OBSTACLE = statement(_OBSTACLES, obstacle=OBSTACLE, requests=_ONE_REQUEST).bindparams(LONGEST)
 
 # The obstacles to some decisions as of now; nothing is locked. :versions: the expected ones; NULL: any.
-FIND_OBSTACLES = statement(
-    """
-    SELECT request.candidate_id, {obstacle} AS obstacle, candidates.status AS status_seen,
-           candidates.version AS version_seen
-    FROM (
-        SELECT candidate_id, CASE WHEN version IS NOT NULL THEN ARRAY[version] END AS expected
-        FROM unnest(CAST(:candidate_ids AS uuid[]), CAST(:versions AS bigint[])) AS asked (candidate_id, version)
-    ) AS request
-    LEFT JOIN candidates ON candidates.id = request.candidate_id
-    LEFT JOIN approval_intents AS intent ON intent.candidate_id = request.candidate_id
-    """,
-    obstacle=OBSTACLE,
-).bindparams(LONGEST)
+FIND_OBSTACLES = statement(_OBSTACLES, obstacle=OBSTACLE, requests=_SOME_REQUESTS).bindparams(LONGEST)
 
 # Reject candidates, and return the obstacle to each that was not rejected: `locked` if another transaction locks it. An
 # approval that began during a wait for other locks is seen, because `unfinished_approval` is VOLATILE.

@@ -1,6 +1,6 @@
 """An event loop in a thread of its own, on which documents are parsed and executed.
 
-Executing a large document takes a tenth of a second of CPU time, in which the main event loop would serve nobody.
+Executing a large document takes a tenth of a second of CPU time, which would block the main event loop.
 """
 
 from __future__ import annotations

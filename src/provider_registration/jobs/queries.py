@@ -126,7 +126,7 @@ START_ITEMS = text("""
     SELECT number, candidate_id, version, attempts FROM started ORDER BY number
 """)
 
-# The next items after a number that nobody has started.
+# The next items after a number that were never started.
 FIND_NEW_ITEMS = text("""
     SELECT number, candidate_id, version, attempts
     FROM job_items
@@ -135,7 +135,7 @@ FIND_NEW_ITEMS = text("""
     LIMIT :limit
 """)
 
-# Record the results of items that nobody has started, and begin the lease anew; no row if the job was cancelled or
+# Record the results of items that were never started, and renew the lease; no row if the job was cancelled or
 # another process has taken it over. The job is locked first, as by START_ITEMS.
 RECORD_KNOWN = text("""
     WITH held AS MATERIALIZED (
