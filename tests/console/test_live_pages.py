@@ -45,10 +45,17 @@ async def followed(page):
 
 async def test_tabs_share_one_stream_which_outlives_the_tab_that_opened_it(signed_in, register):
     async with signed_in() as first:
-        streams = []
+        streams = []  # those that are open: one that breaks is opened again
+
+        def forget(request):
+            if request in streams:
+                streams.remove(request)
+
         first.context.on(
             "request", lambda request: streams.append(request) if "/events/stream" in request.url else None
         )
+        first.context.on("requestfailed", forget)
+        first.context.on("requestfinished", forget)
         await first.goto("/admin/candidates")
         second = await first.context.new_page()
         await second.goto("/admin/candidates")
@@ -61,11 +68,12 @@ async def test_tabs_share_one_stream_which_outlives_the_tab_that_opened_it(signe
         assert len(streams) == 1
         await second.reload()
         await notice(second).to_be_hidden()
+        [of_first] = streams
         await first.close()
         await followed(second)
         await register()
         await notice(second).to_be_visible()
-        assert len(streams) == 2
+        assert [stream for stream in streams if stream is not of_first] != []
 
 
 async def test_a_candidates_page_tells_of_its_own_events_alone(signed_in, register, admin):
