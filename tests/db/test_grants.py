@@ -8,7 +8,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from provider_registration.db import migrations
 from provider_registration.db.database import Database
 from provider_registration.db.grants import BI_VIEW, PRIVILEGES, GrantError, check_name, grant_bi, grant_service
 from provider_registration.settings import DatabaseSettings
@@ -107,19 +106,6 @@ async def test_two_that_grant_at_once_do_not_disturb_each_other(grant, owner, ro
     await asyncio.gather(*(grant(role) for _ in range(6)))
 
     assert set(await privileges(owner, role)) == set(PRIVILEGES)
-
-
-async def test_an_older_schema_gets_what_it_has(role, empty_database_url):
-    await asyncio.to_thread(migrations.upgrade, empty_database_url, "005_users")
-    url = DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url
-    database = Database(url, pool_size=1)
-
-    await grant_service(database, role)
-    await database.close()
-
-    connection = await asyncpg.connect(empty_database_url)
-    assert set(await privileges(connection, role)) == {"candidates", "users", "alembic_version"}
-    await connection.close()
 
 
 async def test_the_owner_and_those_who_may_become_the_owner_are_refused(grant, owner, role):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -65,8 +66,16 @@ FIND_ROLE = text("""
     WHERE rolname = :role
 """)
 
-# The tables that exist in this revision of the schema.
-FIND_TABLES = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
+# The tables that exist in this revision of the schema, and their columns.
+FIND_TABLES = text("""
+    SELECT name, ARRAY(
+        SELECT CAST(attname AS text) FROM pg_attribute
+        WHERE attrelid = to_regclass(name) AND attnum > 0 AND NOT attisdropped
+    ) AS columns
+    FROM unnest(CAST(:names AS text[])) AS name
+    WHERE to_regclass(name) IS NOT NULL
+""")
+ON_COLUMN = re.compile(r"\((.+)\)")
 
 # This database, if the current role may grant privileges on it.
 FIND_DATABASE = text("""
@@ -107,16 +116,23 @@ def check_name(role: str, *, option: str = "--grant-to") -> None:
 
 
 async def grant_service(database: Database, role: str) -> None:
-    """Grant `role` exactly PRIVILEGES, revoke its others on these tables, and temporary tables from all roles.
+    """Grant `role` PRIVILEGES, as far as the schema has the tables and columns; revoke its others on these tables.
+
+    Nobody may create temporary tables any more.
 
     Raises:
         GrantError: the role does not exist, or owns the tables, so grants would not limit it.
     """
     async with database.transaction() as session:
         quoted = await _find_other_role(session, role)
-        for table in (await session.scalars(FIND_TABLES, {"names": list(PRIVILEGES)})).all():
+        for table, columns in (await session.execute(FIND_TABLES, {"names": list(PRIVILEGES)})).all():
+            privileges = ", ".join(
+                each
+                for each in PRIVILEGES[table].split(", ")
+                if not (column := ON_COLUMN.search(each)) or column[1] in columns
+            )
             await session.execute(text(f"REVOKE ALL ON {table} FROM {quoted}"))
-            await session.execute(text(f"GRANT {PRIVILEGES[table]} ON {table} TO {quoted}"))
+            await session.execute(text(f"GRANT {privileges} ON {table} TO {quoted}"))
         if name := await session.scalar(FIND_DATABASE):
             await session.execute(text(f"GRANT CONNECT ON DATABASE {name} TO {quoted}"))
             await session.execute(text(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC, {quoted}"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -18,6 +18,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from provider_registration.db import migrations
+from provider_registration.db.database import Database
+from provider_registration.db.grants import PRIVILEGES, grant_service
+from provider_registration.settings import DatabaseSettings
 
 from .conftest import Upgraded
 
@@ -517,6 +520,27 @@ async def test_updates_move_the_timestamp_and_the_version(at: At, revision: str)
         moved = datetime.fromisoformat(new["updated_at"]).replace(tzinfo=UTC)
         assert abs(datetime.now(UTC) - moved) < timedelta(minutes=1)
         assert new.get("version") == (old["version"] + 1 if "version" in old else None)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_the_service_gets_privileges_on_what_the_schema_has(at: At, revision: str) -> None:
+    url, connection = await at(revision)
+    role = f"serving_{uuid4().hex}"
+    await connection.execute(f"CREATE ROLE {role}")
+    database = Database(DatabaseSettings(_env_file=None, database_url=url).database_url, pool_size=1)
+    try:
+        await grant_service(database, role)
+
+        tables = await connection.fetch(
+            "SELECT table_name FROM information_schema.column_privileges WHERE grantee = $1", role
+        )
+        present = await connection.fetch(
+            "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL", [*PRIVILEGES]
+        )
+        assert {table for [table] in tables} == {table for [table] in present} != set()
+    finally:
+        await database.close()
+        await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 async def test_new_timestamps_type_rewrites_no_row(empty_database_url: str, connection: asyncpg.Connection) -> None:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,6 +44,8 @@ STEPS_OF_TEXTS = ("016_canonical_email", "017_search_text", "018_functions_and_s
 BEFORE_LOG = "019_language"
 # Migrations that record and number what happened to every candidate, and all later ones.
 STEPS_OF_LOG = REVISIONS[REVISIONS.index(BEFORE_LOG) + 1 :]
+# The first of those that index names, add API keys, jobs and imports, and count by day, and all later ones.
+FIRST_OF_JOBS = "029_api_keys"
 # What a release may add: a column in every table, an index, and a constraint.
 NEXT_STEP = """
 from alembic import op
@@ -188,9 +190,10 @@ async def drill(options: Namespace) -> bool:
                 fill_texts,
             ),  # the first of the first three
             "020": (release_before(folder, STEPS_OF_LOG[0]), write_logs),
+            "029": (release_before(folder, FIRST_OF_JOBS), add_jobs),
             "next": (present, upgrade_and_roll_back),
         }
-        chosen = {name: part for name, part in parts.items() if options.only in name}
+        chosen = {options.only: parts[options.only]} if options.only else parts
         schema = OLDER_SCHEMA if "009" in chosen else str(migrations.head())
         async with loaded(folder, options.rows, schema) as world:
             service_url = await serving_role(world.database_url, schema)
@@ -242,7 +245,7 @@ async def go_up_and_down(steps: Steps, _fleet: Fleet, present: Release, _next_on
     """Index a large table, count it, and undo that, while the release from before serves."""
     url = steps.owner_url
     await steps.do("nothing, the release before 009 serves", nothing())
-    up = f"provider-registration migrate --revision {LAST_OF_INDEXES} --grant-to {SERVING_ROLE}"
+    up = migrate_to(LAST_OF_INDEXES)
     await steps.do("migrate 008 to 010, it continues to serve", present.run(up, url))
     await steps.do("downgrade 010 to 008", present.run(f"alembic downgrade {OLDER_SCHEMA}", url))
     await steps.do("migrate 008 to 010 again", present.run(up, url))
@@ -254,8 +257,7 @@ async def fill_texts(steps: Steps, _fleet: Fleet, present: Release, _next_one: R
     await steps.do("nothing, the release before 016 serves", nothing())
     await steps.do("downgrade to 015, it continues to serve", present.run(f"alembic downgrade {BEFORE_TEXTS}", url))
     for revision in STEPS_OF_TEXTS:
-        up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
-        await steps.do(f"migrate to {revision[:3]}", present.run(up, url))
+        await steps.do(f"migrate to {revision[:3]}", present.run(migrate_to(revision), url))
 
 
 async def write_logs(steps: Steps, _fleet: Fleet, present: Release, _next_one: Release) -> None:
@@ -263,19 +265,53 @@ async def write_logs(steps: Steps, _fleet: Fleet, present: Release, _next_one: R
     url = steps.owner_url
     stored = await fetch_value(url, FINGERPRINT)
     await steps.do("nothing, the release before 020 serves", nothing())
-    for revision, below in pairwise(reversed((BEFORE_LOG, *STEPS_OF_LOG))):
-        name = f"downgrade {revision[:3]} to {below[:3]}"
-        await steps.do(name, present.run(f"alembic downgrade {below}", url))
+    await go_down(steps, present, STEPS_OF_LOG)
     await fetch_value(url, ADD_APPROVAL_EVENTS)
-    for revision in STEPS_OF_LOG:
-        up = f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
-        await steps.do(f"migrate to {revision[:3]}", present.run(up, url))
+    await go_up(steps, present, STEPS_OF_LOG)
     await check_log(steps)
-    await steps.do("downgrade to 019 again", present.run(f"alembic downgrade {BEFORE_LOG}", url))
-    await steps.do(f"migrate to {STEPS_OF_LOG[-1][:3]} again", present.run(up, url))
+    await go_down_and_up(steps, present, STEPS_OF_LOG)
     await check_log(steps)
     found = await fetch_value(url, FINGERPRINT)
     steps.report.promise(found == stored, f"candidates changed: {stored}, then {found}")
+
+
+async def add_jobs(steps: Steps, _fleet: Fleet, present: Release, _next_one: Release) -> None:
+    """Add what 029 and later migrations add, twice, while the release from before serves."""
+    revisions = REVISIONS[REVISIONS.index(FIRST_OF_JOBS) :]
+    stored = await fetch_value(steps.owner_url, FINGERPRINT)
+    await steps.do("nothing, the release before 029 serves", nothing())
+    await go_down(steps, present, revisions)
+    await go_up(steps, present, revisions)
+    await go_down_and_up(steps, present, revisions)
+    found = await fetch_value(steps.owner_url, FINGERPRINT)
+    steps.report.promise(found == stored, f"candidates changed: {stored}, then {found}")
+
+
+async def go_down(steps: Steps, present: Release, revisions: Sequence[str]) -> None:
+    """Undo revisions one by one, the last one first."""
+    below = REVISIONS[REVISIONS.index(revisions[0]) - 1]
+    for revision, next_one in pairwise(reversed((below, *revisions))):
+        name = f"downgrade {revision[:3]} to {next_one[:3]}"
+        await steps.do(name, present.run(f"alembic downgrade {next_one}", steps.owner_url))
+
+
+async def go_up(steps: Steps, present: Release, revisions: Sequence[str]) -> None:
+    """Migrate to revisions one by one."""
+    for revision in revisions:
+        await steps.do(f"migrate to {revision[:3]}", present.run(migrate_to(revision), steps.owner_url))
+
+
+async def go_down_and_up(steps: Steps, present: Release, revisions: Sequence[str]) -> None:
+    """Undo revisions at once, and migrate to the last one."""
+    below, last = REVISIONS[REVISIONS.index(revisions[0]) - 1], revisions[-1]
+    url = steps.owner_url
+    await steps.do(f"downgrade to {below[:3]} again", present.run(f"alembic downgrade {below}", url))
+    await steps.do(f"migrate to {last[:3]} again", present.run(migrate_to(last), url))
+
+
+def migrate_to(revision: str) -> str:
+    """The command that migrates to a revision."""
+    return f"provider-registration migrate --revision {revision} --grant-to {SERVING_ROLE}"
 
 
 async def check_log(steps: Steps) -> None:
@@ -332,9 +368,7 @@ async def serving_role(owner_url: str, schema: str) -> str:
     connection = await asyncpg.connect(owner_url)
     await connection.execute(f"CREATE ROLE {SERVING_ROLE} LOGIN PASSWORD '{password}'")
     await connection.close()
-    await Release("present", ROOT).run(
-        f"provider-registration migrate --revision {schema} --grant-to {SERVING_ROLE}", owner_url
-    )
+    await Release("present", ROOT).run(migrate_to(schema), owner_url)
     parts = urlsplit(owner_url)
     return parts._replace(netloc=f"{SERVING_ROLE}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
 
@@ -381,7 +415,7 @@ def main() -> None:
     parser = ArgumentParser(description="Upgrade and roll back a release under traffic.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in the table (default: 1,000,000)")
     parser.add_argument("--report-seconds", type=float, default=3, help="duration of a long read (3)")
-    parser.add_argument("--only", default="", help="one part: 009, 016, 020 or next (all)")
+    parser.add_argument("--only", choices=("009", "016", "020", "029", "next"), help="one part (all)")
     run_drill(drill, parser, "nginx")
 
 
