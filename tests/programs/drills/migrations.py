@@ -207,6 +207,8 @@ async def drill(options: Namespace) -> bool:
                         traffic = await under_traffic(work, fleet, present, next_one, world, report, options)
                         for problem in await compare(world, traffic):
                             report.promise(kept=False, otherwise=problem)
+                        for log in fleet.logs() if report.broken else ():
+                            tell(log)
             await present.run(f"provider-registration migrate --grant-to {SERVING_ROLE}", world.database_url)
             said = await present.run("provider-registration recount", world.database_url)
             report.promise("The counts are correct." in said, f"counts: {said}")
