@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +30,33 @@ class _Turns:
         self.free = asyncio.Semaphore(MAX_RUNNING)
 
 
+class _Place:
+    """The place of one request among those of its caller."""
+
+    def __init__(self, turns: _Turns) -> None:
+        self._turns = turns
+        self._is_taken, self._has_turn = True, False
+        turns.present += 1
+
+    async def wait_for_turn(self) -> None:
+        await self._turns.free.acquire()
+        self._has_turn = True
+
+    def end_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._turns.free.release()
+
+    def leave(self) -> bool:
+        """Whether the caller has no other request now; False if the place was left before."""
+        self.end_turn()
+        if not self._is_taken:
+            return False
+        self._is_taken = False
+        self._turns.present -= 1
+        return not self._turns.present
+
+
 class RateLimitMiddleware:
     """Counts and bounds every request except probes and scrapes; `caller_of` identifies the caller."""
 
@@ -47,35 +73,35 @@ class RateLimitMiddleware:
         request = Request(scope)
         quotas = begin_quotas()
         caller = self._caller_of(request)
-        turns = self._turns.setdefault(caller, _Turns())
+        if (turns := self._turns.get(caller)) is None:
+            turns = self._turns[caller] = _Turns()
         if turns.present >= MAX_CONCURRENT:
             RATE_LIMIT_REFUSALS.labels("at_once").inc()
             await problem_response(TooManyRequests(CONCURRENT_RETRY_SECONDS), request)(scope, receive, send)
             return
-        turns.present += 1
-        with ExitStack() as place:
-            place.callback(self._leave, caller, turns)
-            async with AsyncExitStack() as turn:
-                # Not for sessions: they belong to known users, whose approvals may take a long time.
-                if caller == network_of_client(request):
-                    await turn.enter_async_context(turns.free)
+        place = _Place(turns)
+        try:
+            # Not for sessions: they belong to known users, whose approvals may take a long time.
+            if caller == network_of_client(request):
+                await place.wait_for_turn()
 
-                async def send_after_turn(message: Message) -> None:
-                    await turn.aclose()  # the work is done: a slow reader blocks no one
+            async def send_after_turn(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    place.end_turn()  # the work is done: a slow reader blocks no one
                     if _begins_event_stream(message):
-                        place.close()  # a session's streams are bounded: those of many sessions block no one
-                    if message["type"] == "http.response.start":
-                        message["headers"] = [*message.get("headers", ()), *quota_headers(quotas)]
-                    await send(message)
+                        self._leave(caller, place)  # a session's streams are bounded: those of many block no one
+                    message["headers"] = [*message.get("headers", ()), *quota_headers(quotas)]
+                await send(message)
 
-                if (refusal := await self._refusal(caller)) is None:
-                    await self._app(scope, receive, send_after_turn)
-                else:
-                    await problem_response(refusal, request)(scope, receive, send_after_turn)
+            if (refusal := await self._refusal(caller)) is None:
+                await self._app(scope, receive, send_after_turn)
+            else:
+                await problem_response(refusal, request)(scope, receive, send_after_turn)
+        finally:
+            self._leave(caller, place)
 
-    def _leave(self, caller: str, turns: _Turns) -> None:
-        turns.present -= 1
-        if not turns.present:
+    def _leave(self, caller: str, place: _Place) -> None:
+        if place.leave():
             del self._turns[caller]
 
     async def _refusal(self, caller: str) -> TooManyRequests | None:
@@ -86,9 +112,9 @@ class RateLimitMiddleware:
         return None
 
 
-def _begins_event_stream(message: Message) -> bool:
-    return message["type"] == "http.response.start" and any(
-        name == b"content-type" and value.startswith(b"text/event-stream") for name, value in message["headers"]
+def _begins_event_stream(start: Message) -> bool:
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream") for name, value in start.get("headers", ())
     )
 
 
