@@ -34,10 +34,10 @@ def get(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
     return queries.FIND_RECORDS, {"candidate_ids": [candidate_id]}
 
 
-def register(email: str) -> tuple[TextClause, dict[str, Any]]:
+def register(email: str, company_name: str = "Huerta del Sol S.L.") -> tuple[TextClause, dict[str, Any]]:
     """Register a company that has a status page: the statement of a batch, of one."""
     company = Company.model_construct(
-        company_name="Huerta del Sol S.L.",
+        company_name=company_name,
         contact_email=email,
         phone="+34 963 555 017",
         products=[Product.ORANGES, Product.GRAPES],

@@ -79,15 +79,16 @@ async def log_costs(connection: Any, rows: int, user_id: UUID) -> dict[str, Logg
         found = [await once(number) for number in range(TRIES)]
         return Logged(median(each.records for each in found), median(each.images for each in found))
 
-    def register(number: int) -> Statement:
-        return statements.register(f"log-{number}@example.com")
+    def register() -> Statement:
+        place = rng.randint(1, rows)  # among the names and addresses of the rows
+        return statements.register(f"office@company-{place}-log.example", f"Company {place} Log S.L.")
 
     def claim(number: int) -> Statement:
         return statements.claim(pending[number], user_id)
 
     return {
-        "register": await of(lambda n: (register(n),)),
-        "number its event": await of(lambda n: (register(n), statements.dispatch(last))),
+        "register": await of(lambda _: (register(),)),
+        "number its event": await of(lambda _: (register(), statements.dispatch(last))),
         "reject": await of(lambda n: (statements.reject(pending[n]),)),
         "approve: claim": await of(lambda n: (claim(n),)),
         "approve: finish": await of(lambda n: (claim(n), statements.approve(pending[n]))),
