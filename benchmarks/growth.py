@@ -13,6 +13,7 @@ import asyncio
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -24,11 +25,12 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from benchmarks import statements
+from benchmarks import statements, writes
 from benchmarks.__main__ import cluster, tell
-from benchmarks.database import PERIOD, connected, fill, places_at, row_id
+from benchmarks.database import PERIOD, add_admin, connected, fill, places_at, row_id
 from benchmarks.report import RESULTS, commit
 from benchmarks.statements import blocks
+from benchmarks.writes import PENDING_IDS, Beside, Logged
 from provider_registration.candidates.list_queries import MAX_TOTAL
 from provider_registration.candidates.selection import Order
 from provider_registration.db import migrations
@@ -47,6 +49,14 @@ MOST_TONS, MOST_TRUCKS = 309, 40  # of the rows
 COUNTING = "page of a common number of trucks"  # half of the rows: it counts as many as it may
 DATABASE = "bench_growth"
 STATISTICS = "032_statistics"  # the migration that counts candidates
+LOG_HEAD = (
+    "Bytes that a statement and its triggers write to PostgreSQL's log, and after the plus sign the images of pages "
+    "that nothing else has changed since a checkpoint:"
+)
+BESIDE_HEAD = (
+    f"{writes.WRITES:,} writes, half registrations and half rejections, over one connection, without and with another "
+    "session's older snapshot:"
+)
 
 # Indexes that are cheaper to build once than to maintain while millions of rows are added.
 PLAIN_INDEXES = """
@@ -54,7 +64,6 @@ PLAIN_INDEXES = """
     FROM pg_index
     WHERE indrelid = 'candidates'::regclass AND NOT indisunique
 """
-PENDING_IDS = "SELECT id FROM candidates WHERE status = 'pending' AND id >= $1 ORDER BY id LIMIT 1"
 
 
 async def grow(connection: Any, url: str, first: int, last: int) -> None:
@@ -133,20 +142,35 @@ async def costs(connection: Any, url: str, rows: int) -> dict[str, float]:
     }
 
 
-async def measure(server_url: str, sizes: list[int], database: str = DATABASE) -> dict[int, dict[str, float]]:
-    """The costs at each size, in a new database of this name."""
+@dataclass
+class Growth:
+    """What was measured: at each size, and last without and with an old snapshot."""
+
+    blocks: dict[int, dict[str, float]] = field(default_factory=dict)
+    log: dict[int, dict[str, Logged]] = field(default_factory=dict)
+    beside: list[Beside] = field(default_factory=list)
+
+
+async def measure(
+    server_url: str, sizes: list[int], database: str = DATABASE, *, beside: int = writes.WRITES
+) -> Growth:
+    """The costs at each size, in a new database of this name; `beside`: this many writes beside an old snapshot."""
     async with connected(server_url) as admin:
         await admin.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
         await admin.execute(f"CREATE DATABASE {database}")
     url = urlsplit(server_url)._replace(path=f"/{database}").geturl()
     await asyncio.to_thread(migrations.upgrade, url)
-    found, before = {}, 0
+    user_id = await add_admin(url)
+    found, before = Growth(), 0
     async with connected(url) as connection:
         for size in sizes:
             begun = time.monotonic()
             await grow(connection, url, before + 1, size)
             tell(f"{size:,} rows are there, after {time.monotonic() - begun:.0f} s")
-            found[size], before = await costs(connection, url, size), size
+            found.blocks[size] = await costs(connection, url, size)
+            found.log[size] = await writes.log_costs(connection, size, user_id)
+            before = size
+    found.beside = [await writes.beside_snapshot(url, is_held=held, writes=beside) for held in (False, True)]
     return found
 
 
@@ -184,7 +208,8 @@ def main() -> None:
     asked = parser.parse_args()
     sizes = sorted(int(size) for size in asked.sizes.split(","))
     with cluster() as server_url:
-        lines, too_many = table(asyncio.run(measure(server_url, sizes)))
+        found = asyncio.run(measure(server_url, sizes))
+    lines, too_many = table(found.blocks)
     verdict = (
         f"Statements that read too many blocks in larger tables: {', '.join(too_many)}."
         if too_many
@@ -201,6 +226,14 @@ def main() -> None:
         *lines,
         "",
         verdict,
+        "",
+        LOG_HEAD,
+        "",
+        *writes.log_table(found.log),
+        "",
+        BESIDE_HEAD,
+        "",
+        *writes.snapshot_table(*found.beside),
     ]
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     asked.output.write_text("\n".join(told) + "\n")

@@ -14,8 +14,12 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from provider_registration.approvals import queries as approval_queries
 from provider_registration.candidates import queries
+from provider_registration.candidates.company import Company, Product
 from provider_registration.candidates.list_queries import list_statement
+from provider_registration.candidates.models import Registration, registrations_json
 from provider_registration.candidates.selection import Order
+from provider_registration.candidates.status_secrets import new_status_secret
+from provider_registration.events import queries as event_queries
 from provider_registration.statistics import queries as statistics_queries
 from provider_registration.statistics.models import Grouping, Interval
 from provider_registration.statistics.service import MAX_UNCOUNTED, MEASURES
@@ -30,19 +34,26 @@ def get(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
     return queries.FIND_RECORDS, {"candidate_ids": [candidate_id]}
 
 
-def register(email: str) -> tuple[TextClause, dict[str, Any]]:
-    """Register a company: the statement of a batch, of one."""
-    company = {
-        "id": str(uuid4()),
-        "company_name": "Huerta del Sol S.L.",
-        "contact_email": email,
-        "phone": "+34 963 555 017",
-        "products": ["oranges", "grapes"],
-        "truck_count": 12,
-        "capacity_tons_per_day": 80,
-        "location": "Valencia, Spain",
-    }
-    return queries.INSERT_CANDIDATES, {"registrations": json.dumps([company])}
+def register(email: str, company_name: str = "Huerta del Sol S.L.") -> tuple[TextClause, dict[str, Any]]:
+    """Register a company that has a status page: the statement of a batch, of one."""
+    company = Company.model_construct(
+        company_name=company_name,
+        contact_email=email,
+        phone="+34 963 555 017",
+        products=[Product.ORANGES, Product.GRAPES],
+        truck_count=12,
+        capacity_tons_per_day=80,
+        location="Valencia, Spain",
+    )
+    registration = Registration.of(company, new_status_secret(), "es")
+    return queries.INSERT_CANDIDATES, {"registrations": registrations_json([registration])}
+
+
+def claim(candidate_id: UUID, user_id: UUID) -> tuple[TextClause, dict[str, Any]]:
+    """The beginning of an approval: the statement of a batch, of one."""
+    request = {"candidate_id": str(candidate_id), "idempotency_key": str(uuid4()), "claim_id": str(uuid4())}
+    request |= {"actor": {"kind": "user", "id": str(user_id)}, "expected": None, "is_retry": False, "notify": True}
+    return approval_queries.CLAIM, {"requests": json.dumps([request]), "lease_seconds": 30.0}
 
 
 def approve(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
@@ -57,6 +68,11 @@ def reject(candidate_id: UUID) -> tuple[TextClause, dict[str, Any]]:
     actor = {"kind": "service", "id": None}
     rejection = {"candidate_id": str(candidate_id), "reason": "No cold chain", "actor": actor, "expected": None}
     return queries.REJECT_CANDIDATES, {"rejections": json.dumps([rejection])}
+
+
+def dispatch(last: int) -> tuple[TextClause, dict[str, Any]]:
+    """Number the queued events after this position."""
+    return event_queries.NUMBER_EVENTS, {"last": last, "limit": 500}
 
 
 def page(

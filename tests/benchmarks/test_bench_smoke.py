@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks import ceiling, growth, report
+from benchmarks import ceiling, growth, report, writes
 from benchmarks.bench import Plan, Stage, measure_stage, takes_part
 from benchmarks.contenders import OURS, OURS_LIMITED, STATIC, USUAL_FASTAPI
 from benchmarks.database import make_databases
@@ -85,9 +85,17 @@ async def test_the_ceiling_is_measured_with_the_statements_of_the_service(databa
 
 
 async def test_growth_counts_the_blocks_of_every_statement_at_every_size(server_url, database_name):
-    found = await growth.measure(server_url, [ROWS, 2 * ROWS], database_name)
+    found = await growth.measure(server_url, [ROWS, 2 * ROWS], database_name, beside=800)
 
-    lines, _ = growth.table(found)
-    assert set(found) == {ROWS, 2 * ROWS}
-    assert all(count > 0 for counts in found.values() for count in counts.values())
-    assert len(lines) == 2 + len(found[ROWS])
+    lines, _ = growth.table(found.blocks)
+    assert set(found.blocks) == {ROWS, 2 * ROWS}
+    assert all(count > 0 for counts in found.blocks.values() for count in counts.values())
+    assert len(lines) == 2 + len(found.blocks[ROWS])
+    assert set(found.log) == {ROWS, 2 * ROWS}
+    assert all(cost.records > 0 for costs in found.log.values() for cost in costs.values())
+    assert len(writes.log_table(found.log)) == 2 + len(found.log[ROWS])
+    without, held = found.beside
+    assert held.pages[1] > without.pages[1]
+    assert held.blocks[1] > without.blocks[1]
+    assert held.page[1] < held.page[0]
+    assert writes.snapshot_table(without, held)

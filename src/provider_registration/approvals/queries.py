@@ -265,16 +265,22 @@ COUNT_ORPHANS = text("""
     SELECT count(DISTINCT data -> 'provider_id') FROM candidate_events WHERE type = 'candidate.provider_orphaned'
 """)
 
-# For the metrics: the age of the oldest transaction in this database in seconds; NULL if the role cannot see the
-# transactions of other roles.
-OLDEST_TRANSACTION_SECONDS = text("""
-    SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE')
-        THEN (
-            SELECT CAST(coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0) AS float8)
-            FROM pg_stat_activity
-            WHERE datname = current_database() AND backend_type = 'client backend'
-        )
-    END
+# For the metrics: the age of the oldest transaction in this database in seconds, and how many have begun since the
+# oldest for which PostgreSQL keeps old row versions: of a session, a prepared transaction, or a replica with
+# hot_standby_feedback, whose xmin a slot keeps. No row if the role cannot see the transactions of other roles.
+OLDEST_TRANSACTION = text("""
+    SELECT CAST(coalesce(extract(epoch FROM clock_timestamp() - min(begun)), 0) AS float8) AS seconds,
+           CAST(coalesce(max(later), 0) AS float8) AS later
+    FROM (
+        SELECT xact_start AS begun, greatest(age(backend_xid), age(backend_xmin)) AS later
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend' OR backend_type = 'walsender'
+        UNION ALL
+        SELECT prepared, age(transaction) FROM pg_prepared_xacts WHERE database = current_database()
+        UNION ALL
+        SELECT NULL, age(xmin) FROM pg_replication_slots
+    ) AS held
+    HAVING pg_has_role('pg_read_all_stats', 'USAGE')
 """)
 
 # Release a claim that is still ours and schedule a retry. `last_error` keeps billing's last error during a pause.

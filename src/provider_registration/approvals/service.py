@@ -56,6 +56,7 @@ from provider_registration.observability.metrics import (
     OLDEST_TRANSACTION_SECONDS,
     ORPHANED_PROVIDERS,
     REPLICA_LAG_SECONDS,
+    TRANSACTIONS_SINCE_OLDEST,
 )
 from provider_registration.web.pagination import Page, Position
 
@@ -220,11 +221,12 @@ class ApprovalService:
                 for row in await session.execute(candidate_queries.COUNT_BY_STATUS, {"product": ""})
             }
             oldest_pending = await session.scalar(candidate_queries.OLDEST_PENDING_SECONDS)
-            oldest_transaction = await session.scalar(queries.OLDEST_TRANSACTION_SECONDS)
+            oldest = (await session.execute(queries.OLDEST_TRANSACTION)).one_or_none()
         for status in Status:
             CANDIDATES.labels(status).set(counts.get(status, 0))
         OLDEST_PENDING_SECONDS.set(oldest_pending or 0)
-        OLDEST_TRANSACTION_SECONDS.set(nan if oldest_transaction is None else oldest_transaction)
+        OLDEST_TRANSACTION_SECONDS.set(oldest.seconds if oldest else nan)
+        TRANSACTIONS_SINCE_OLDEST.set(oldest.later if oldest else nan)
         unfinished = {row.state: row.unfinished for row in rows}
         for state in ApprovalState:
             APPROVALS_UNFINISHED.labels(state).set(unfinished.get(state, 0))

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 from sqlalchemy import Row, RowMapping
 
 from provider_registration.audit.models import Actor
 from provider_registration.candidates.company import FACTS, Company, Product
+from provider_registration.candidates.ids import new_candidate_id
 from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.status_secrets import hash_of_secret
 from provider_registration.db.statements import ERASED_DOMAIN
@@ -189,7 +190,7 @@ class Registration(Company):
         """Make a registration from the facts of a company."""
         return cls.model_construct(
             **{fact: getattr(company, fact) for fact in FACTS},
-            candidate_id=uuid4(),
+            candidate_id=new_candidate_id(),
             contact_email_canonical=canonical_email(company.contact_email),
             search_text=search_text(company.company_name, company.contact_email, company.phone, company.location),
             status_secret_hash=stored_hash(status_secret) if status_secret else None,

@@ -45,6 +45,12 @@ OLDEST_TRANSACTION_SECONDS = Gauge(
     "NaN if the serving role cannot see the transactions of other roles.",
     multiprocess_mode="livemostrecent",
 )
+TRANSACTIONS_SINCE_OLDEST = Gauge(
+    "provider_service_transactions_since_oldest",
+    "Transactions of the server that began after the oldest one for which it keeps old row versions, as of the last "
+    "sweep; NaN if the serving role cannot see the transactions of other roles.",
+    multiprocess_mode="livemostrecent",
+)
 REPLICA_LAG_SECONDS = Gauge(
     "provider_service_replica_lag_seconds",
     "Lag of the replica at DATABASE_READ_URL, as of the last sweep; +Inf if it does not respond.",
