@@ -92,8 +92,11 @@ class Attempt:
             )
         except BillingError as error:
             return await self._settle(error)
-        self._log(logging.INFO, "billing created the provider", provider_id=provider_id)
-        return await self._durably(self._record_provider, provider_id)
+        try:
+            return await self._durably(self._record_provider, provider_id)
+        except BaseException:  # also at shutdown: nothing else has this ID
+            self._log(logging.WARNING, "billing's provider is not linked to the candidate", provider_id=provider_id)
+            raise
 
     async def _settle(self, error: BillingError) -> Candidate:
         reason, code = str(error), _code_of(error)
