@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import replace
 from time import monotonic
 from uuid import uuid4
@@ -281,7 +282,24 @@ async def test_an_approval_without_responses_leaves_the_probe_to_others(
     assert await database.fetchval("SELECT provider_id FROM candidates WHERE id = $1", claim.candidate_id) == 82
 
 
-async def test_billings_response_is_kept_for_the_lease_while_the_database_is_down(claimed, answer):
+def lines_of_approvals(caplog):
+    return [record for record in caplog.records if record.name.startswith("provider_registration.approvals")]
+
+
+async def test_an_approval_writes_one_line_with_all_that_identifies_it(
+    service_database, candidate_id, key, answer, caplog
+):
+    caplog.set_level(logging.INFO)
+    approvals = ApprovalService(service_database, Reader(service_database, None), answer(201, id=85))
+
+    await approvals.approve(candidate_id, actor=key)
+
+    [line] = lines_of_approvals(caplog)
+    assert (line.levelname, line.candidate_id, line.provider_id, line.attempt) == ("INFO", str(candidate_id), 85, 1)
+    assert line.idempotency_key
+
+
+async def test_billings_response_is_kept_for_the_lease_while_the_database_is_down(claimed, answer, caplog):
     away = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing", pool_size=1)
     batches = ApprovalBatches(away, lease_seconds=LEASE_SECONDS)
     attempt = Attempt(away, answer(201, id=82), batches, await claimed(), lease_seconds=0.5)
@@ -292,6 +310,7 @@ async def test_billings_response_is_kept_for_the_lease_while_the_database_is_dow
             await attempt.carry_out()
 
     assert monotonic() - began > 0.4
+    assert 82 in [vars(line).get("provider_id") for line in lines_of_approvals(caplog)]
     await away.close()
 
 
@@ -424,12 +443,16 @@ async def test_a_provider_in_hand_is_recorded_though_another_holds_the_claim(car
     assert await database.fetchrow(READ_CLAIM, claim.candidate_id) is None
 
 
-async def test_a_provider_whose_candidate_is_gone_is_an_error_that_says_so(carry_out, claimed, answer, database):
+async def test_a_provider_whose_candidate_is_gone_is_an_error_that_says_so(
+    carry_out, claimed, answer, database, caplog
+):
     claim = await claimed()
     await database.execute(DELETE_CANDIDATES)
 
     with pytest.raises(CandidateNotFound):
         await carry_out(claim, answer(201, id=83))
+
+    assert 83 in [vars(line).get("provider_id") for line in lines_of_approvals(caplog)]
 
 
 async def test_an_approval_in_doubt_is_cancelled_alone(service_database, database, claimed, answer):

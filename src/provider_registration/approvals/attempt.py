@@ -7,8 +7,10 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar
 
+from prometheus_client import Counter
 from sqlalchemy import TextClause
 from sqlalchemy.exc import IntegrityError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -90,8 +92,11 @@ class Attempt:
             )
         except BillingError as error:
             return await self._settle(error)
-        self._log(logging.INFO, "billing created the provider", provider_id=provider_id)
-        return await self._durably(self._record_provider, provider_id)
+        try:
+            return await self._durably(self._record_provider, provider_id)
+        except BaseException:  # also at shutdown: nothing else has this ID
+            self._log(logging.WARNING, "billing's provider is not linked to the candidate", provider_id=provider_id)
+            raise
 
     async def _settle(self, error: BillingError) -> Candidate:
         reason, code = str(error), _code_of(error)
@@ -144,10 +149,10 @@ class Attempt:
         """Release the claim and raise `error`; if another worker has taken it over, return that worker's result."""
         answer = NAME_TAKEN if isinstance(error, ProviderNameTaken) else None
         if not await self._durably(self._give_up, statement, parameters, answer):
-            APPROVAL_ATTEMPTS.labels("superseded").inc()
+            _counter("superseded").inc()
             self._log(logging.WARNING, "another worker took over the approval")
             return await self._result_of_other_worker()
-        APPROVAL_ATTEMPTS.labels(outcome).inc()
+        _counter(outcome).inc()
         self._log(logging.WARNING, f"approval {outcome}", reason=parameters["last_error"])
         raise error
 
@@ -177,10 +182,10 @@ class Attempt:
             return await self._mark_in_doubt(reason, "provider_taken")
         await reach("approval.after-finish-commit")
         if candidate.provider_id != provider_id:
-            APPROVAL_ATTEMPTS.labels("superseded").inc()
+            _counter("superseded").inc()
             self._log(logging.ERROR, "no candidate is linked to this provider in billing", provider_id=provider_id)
             raise CandidateChanged(claim.candidate_id)
-        APPROVAL_ATTEMPTS.labels("approved").inc()
+        _counter("approved").inc()
         self._log(logging.INFO, "candidate approved", provider_id=provider_id)
         return candidate
 
@@ -224,3 +229,8 @@ def _code_of(error: BillingError) -> str:
     """The code of an error in the data of events; of an uncertain one, what billing last did."""
     cause = error.__cause__ if isinstance(error.__cause__, BillingError) else error
     return "unusable" if isinstance(cause, BillingUnusable) else cause.outcome
+
+
+@cache
+def _counter(outcome: str) -> Counter:
+    return APPROVAL_ATTEMPTS.labels(outcome)

@@ -269,7 +269,6 @@ class ApprovalService:
         if isinstance(claim, Candidate):
             return claim
         await reach("approval.after-claim-commit")
-        _log("approval claimed", claim, attempt=claim.attempts)
         return await self._attempt(claim)
 
     async def _attempt(self, claim: Claim) -> Candidate:

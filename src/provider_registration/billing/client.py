@@ -6,8 +6,10 @@ import asyncio
 import logging
 import secrets
 import time
+from functools import cache
 from uuid import UUID
 
+from prometheus_client import Counter, Histogram
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -126,7 +128,7 @@ class _Call:
             BillingCircuitOpen: no request was sent. Other errors are those of the port.
         """
         if not self._breaker.admit():
-            BILLING_CALLS.labels(BillingCircuitOpen.outcome).inc()
+            _counter(BillingCircuitOpen.outcome).inc()
             raise BillingCircuitOpen(self._breaker.retry_after)
         self._started = time.monotonic()
         self.has_responded = False
@@ -160,12 +162,23 @@ class _Call:
         self.has_responded = True
 
     def _count(self, outcome: str, *, reachable: bool) -> None:
-        BILLING_CALLS.labels(outcome).inc()
-        BILLING_CALL_SECONDS.labels(outcome).observe(time.monotonic() - self._started)
+        _counter(outcome).inc()
+        _histogram(outcome).observe(time.monotonic() - self._started)
         if reachable:
             self._breaker.succeeded()
         else:
             self._breaker.failed(None if outcome == BillingNotSent.outcome else self._key)
+
+
+@cache
+def _counter(outcome: str) -> Counter:
+    """The counter of one series, cached because `labels` takes a lock each time."""
+    return BILLING_CALLS.labels(outcome)
+
+
+@cache
+def _histogram(outcome: str) -> Histogram:
+    return BILLING_CALL_SECONDS.labels(outcome)
 
 
 def _wait(state: RetryCallState) -> float:

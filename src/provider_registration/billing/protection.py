@@ -85,8 +85,9 @@ class CircuitBreaker:
         self._failures = 0
         self._last_to_fail = None
         self._responded_at = self._clock()
-        self._closed = True
-        self.update_metric()
+        if not self._closed:
+            self._closed = True
+            self.update_metric()
 
     def failed(self, call: object = None) -> None:
         """Count a call without a response; repeated failures of the same `call` count once.

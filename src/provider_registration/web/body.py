@@ -47,8 +47,10 @@ class Allowance:
     started: float = 0.0
 
 
-# In the scope of a request: the allowance of its body, and what lets its connection take a larger message.
+# In the scope of a request: the allowance of its body, what lets its connection take a larger message, and whether the
+# body has arrived.
 ALLOWANCE, ENLARGE = "provider_registration.allowance", "provider_registration.enlarge"
+HAS_ARRIVED = "provider_registration.has_arrived"
 
 
 class BodyLimit:
@@ -82,6 +84,7 @@ class BodyLimit:
         loop = asyncio.get_running_loop()
         allowance = Allowance(seconds=BODY_SECONDS, pause_seconds=BODY_SECONDS, started=loop.time())
         is_whole = False
+        has_arrived: Callable[[], bool] = scope.get(HAS_ARRIVED, lambda: False)  # our server's
         if most > MAX_BODY_BYTES:
             scope[ALLOWANCE] = allowance
 
@@ -89,12 +92,15 @@ class BodyLimit:
             nonlocal is_whole
             if is_whole:
                 return await receive()  # waits until the client disconnects
-            deadline = min(allowance.started + allowance.seconds, loop.time() + allowance.pause_seconds)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                raise BodyTooSlow(round(allowance.seconds)) from None
+            if has_arrived():  # usually with the head: no timer is needed
+                message = await receive()
+            else:
+                deadline = min(allowance.started + allowance.seconds, loop.time() + allowance.pause_seconds)
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        message = await receive()
+                except TimeoutError:
+                    raise BodyTooSlow(round(allowance.seconds)) from None
             allowance.read += len(message.get("body", b""))
             if allowance.read > allowance.max_bytes:
                 raise BodyTooLarge(allowance.max_bytes)

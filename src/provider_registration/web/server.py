@@ -28,7 +28,7 @@ from provider_registration.errors import ServiceError
 from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS
 from provider_registration.web.addresses import network_of
 from provider_registration.web.admission import Admission
-from provider_registration.web.body import BODY_SECONDS, ENLARGE, MAX_BODY_BYTES
+from provider_registration.web.body import BODY_SECONDS, ENLARGE, HAS_ARRIVED, MAX_BODY_BYTES
 from provider_registration.web.cycle import Cycle
 from provider_registration.web.headers import SECURITY_HEADERS
 from provider_registration.web.problems import (
@@ -253,6 +253,7 @@ class BundlingProtocol(HttpToolsProtocol):
         """Start a request in its turn, unless its client has left by then."""
         start = super()._start_asgi_task
         cycle.scope[ENLARGE] = self._enlarge  # type: ignore[literal-required]
+        cycle.scope[HAS_ARRIVED] = self._has_arrived  # type: ignore[literal-required]
 
         def start_unless_over() -> None:
             if not self._is_over:
@@ -260,9 +261,13 @@ class BundlingProtocol(HttpToolsProtocol):
 
         self._admission.start(start_unless_over, at_once=cycle.scope["path"] in UNLIMITED_PATHS)
 
+    def _has_arrived(self) -> bool:
+        """Whether the body of the last message, and so of every earlier one, has arrived."""
+        return self._is_in_head
+
     def _enlarge(self, max_bytes: int, seconds: float) -> None:
         """Let the body that is being received be larger and take longer; its caller is authenticated."""
-        if not self._is_in_head:  # else it has arrived
+        if not self._has_arrived():
             self._most_bytes = MAX_MESSAGE_BYTES + max_bytes
             self._most_parts = MAX_PARTS + max_bytes // PART_BYTES
             self._seconds = seconds
