@@ -25,7 +25,7 @@ LINTERS = $(VENV)/node/node_modules/.bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse streams bench growth search imports messages screenshots lint format lock schema rules drill-image openapi sbom node drill-kills drill-replica drill-clocks clean
+.PHONY: help run test coverage faults mutants mutation drill-restore drill-migrations drill-failover drill-rotation drill-soak drill-alerts fuzz sqlmap timing abuse streams bench growth search imports exports messages screenshots lint format lock schema rules drill-image openapi sbom node drill-kills drill-replica drill-clocks clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -106,6 +106,9 @@ search: $(DEV)  ## measure searches among 1,000,000 companies, and whether they 
 
 imports: $(DEV)  ## measure imports of files of 100,000 companies, and how the service responds meanwhile
 	$(BIN)/python -m benchmarks.imports $(ARGS)
+
+exports: $(DEV)  ## measure exports of 1,000,000 candidates, and how the service responds meanwhile; ARGS="--rows 10000"
+	$(BIN)/python -m benchmarks.exports $(ARGS)
 
 messages: $(DEV)  ## update the translations from the source; TAG=fr starts a French one
 	$(BIN)/python -m tests.messages $(TAG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -160,7 +161,11 @@ async def listed(viewer, selection, **changes):
 
 
 async def exported(browsing, selection):
-    return [each.candidate_id async for each in browsing.all(selection)]
+    return [id_ async for lines in browsing.lines(selection) for id_ in ids_in(lines)]
+
+
+def ids_in(lines):
+    return [UUID(json.loads(line)["candidate_id"]) for line in lines.split("\n")[:-1]]
 
 
 async def frozen(browsing, selection):
@@ -203,6 +208,36 @@ async def test_api_console_export_and_jobs_find_what_a_plain_loop_finds(viewer, 
         if most > len(rows):
             assert pagination["total"] == len(expected), selection
             assert "total_is_exact" not in pagination
+
+
+@pytest.fixture
+def export_at_once(monkeypatch):
+    """Changes how many rows an export reads at a time; statements have that number in their text."""
+
+    def export_at_once(most):
+        monkeypatch.setattr(list_queries, "MAX_PAGE", most)
+        monkeypatch.setattr(search, "MAX_PAGE", most)
+        list_queries.list_statement.cache_clear()
+
+    yield export_at_once
+    list_queries.list_statement.cache_clear()
+
+
+@pytest.mark.parametrize("at_once", [7, 8])  # 120 rows fill the last part of 8
+@pytest.mark.parametrize("most", [10_000, 10])
+async def test_an_export_has_every_row_once_in_parts_that_do_not_grow(
+    browsing, rows, count_to, export_at_once, at_once, most
+):
+    count_to(most)
+    export_at_once(at_once)
+    for selection in [Selection(), Selection(trucks_min=2, order=Order.LARGEST), *some_selections(rows, 8, seed=4)]:
+        parts = [ids_in(lines) async for lines in browsing.lines(selection)]
+
+        found = [id_ for part in parts for id_ in part]
+        assert len(found) == len(set(found)), selection
+        assert set(found) == {row["id"] for row in matching(rows, selection)}, selection
+        assert all(len(part) == at_once for part in parts[:-1]), selection
+        assert all(0 < len(part) <= at_once for part in parts), selection
 
 
 async def test_a_filter_alone_and_without_matches(viewer, browsing, rows):

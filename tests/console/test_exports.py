@@ -6,6 +6,7 @@ import asyncio
 import csv
 import gc
 import io
+import json
 import time
 import tracemalloc
 from datetime import UTC, datetime
@@ -47,9 +48,15 @@ OBSTHOF = Candidate(
 TEXT = st.text(st.sampled_from("=+-@＝＋－＠;|,\t\r\n\"' a1\ufeff\u00a0") | st.characters(codec="utf-8"), max_size=20)
 
 
+def line_of(candidate):
+    """The line that PostgreSQL makes of a candidate."""
+    record = candidate.model_dump(mode="json") | {"decided_at": candidate.model_dump(mode="json")["updated_at"]}
+    return json.dumps({field: record[field] for field in FIELDS}, ensure_ascii=False) + "\n"
+
+
 async def some(*candidates):
     for candidate in candidates:
-        yield candidate
+        yield line_of(candidate)
 
 
 async def csv_of(*candidates):
@@ -151,8 +158,9 @@ async def test_more_than_a_sheet_holds_goes_on_in_another(monkeypatch):
 
 async def test_a_long_workbook_is_streamed_without_blocking_requests():
     async def very_many():
-        for _ in range(8_000):
-            yield OBSTHOF.model_copy(update={"company_name": uuid4().hex})  # does not compress well
+        for _ in range(40):
+            names = [uuid4().hex for _ in range(200)]  # do not compress well
+            yield "".join(line_of(OBSTHOF.model_copy(update={"company_name": name})) for name in names)
 
     longest_wait = 0.0
 

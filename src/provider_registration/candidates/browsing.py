@@ -37,19 +37,19 @@ class BrowsingService:
         """One page of a selection: the first, or the one after a position."""
         return await self._search.candidates(selection, Page(limit, after=after))
 
-    async def all(self, selection: Selection) -> AsyncIterator[Candidate]:
-        """Every candidate in a selection. No connection is held while the caller processes a page.
+    async def lines(self, selection: Selection) -> AsyncIterator[str]:
+        """The exported fields of every candidate in a selection, as JSON Lines, at most MAX_PAGE at a time.
 
-        By relevance, if more match than are ranked, the newest first.
+        No connection is held while the caller processes a part. By relevance, if more match than are ranked, the
+        newest first.
         """
         after: ListPosition | None = None
         is_long = False
         while True:
-            page = Page(MAX_PAGE, after=after)
-            found = await self._search.candidates(selection, page, in_full=True, is_long=is_long)
-            for candidate in found.candidates:
-                yield candidate
-            after, is_long = found.next, found.total is None
+            found = await self._search.lines(selection, after=after, is_long=is_long)
+            if found.lines:
+                yield found.lines
+            after, is_long = found.next, found.is_long
             if after is None:
                 return
             selection = replace(selection, order=after.order)

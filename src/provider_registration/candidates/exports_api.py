@@ -54,4 +54,4 @@ async def export_candidates(
         return StreamingResponse(no_parts(), headers=headers, media_type=media_type)
     about: dict[str, object] = {"format": kind} | ({"filters": query.names} if query.names else {})
     await log.record(AuditEvent(AuditType.CANDIDATES_EXPORTED, user.actor, data=about))
-    return StreamingResponse(write(service.browsing.all(query.selection)), headers=headers, media_type=media_type)
+    return StreamingResponse(write(service.browsing.lines(query.selection)), headers=headers, media_type=media_type)

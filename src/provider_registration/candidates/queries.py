@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import DateTime, Float, Text, bindparam, text
 
-from provider_registration.candidates.company import FACTS
+from provider_registration.candidates.company import FACTS, NUMBERS
 from provider_registration.candidates.models import LONGEST_SECONDS, MAX_STATUS_LINKS
 from provider_registration.db.database import BATCH_LOCK_TIMEOUT, LOCK_TIMEOUT_CTE
 from provider_registration.db.statements import ERASED_EMAIL, statement
@@ -14,6 +14,16 @@ INSTANT = bindparam("instant", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)  # s
 # The facts about a company: "company_name, contact_email, ...".
 FACTS_COLUMNS = ", ".join(FACTS)
 FACTS_OF_CANDIDATES = ", ".join(f"candidates.{fact}" for fact in FACTS)
+
+
+def _quoted(value: str) -> str:
+    """A text without characters that JSON escapes, as JSON."""
+    return f"""'"' || {value} || '"'"""
+
+
+def _instant(value: str) -> str:
+    return f"replace(to_char({value}, :instant), '.000000Z', 'Z')"
+
 
 # The columns of Candidate, from a relation named `candidates`. Results name every column: with `*`, a column added by a
 # later release would change the result type, and PostgreSQL rejects a prepared statement whose result type changed.
@@ -73,6 +83,23 @@ RECORD_COLUMNS = f"""
                ) AS record
            ) AS json
 """  # noqa: S608 - of constants
+
+# The fields of an export, in order, from a relation named `candidates`, each as the text of a JSON value. row_to_json
+# and json_build_object take longer, because they look up the type of each value in each row.
+EXPORTED = {
+    "candidate_id": _quoted("candidates.id"),
+    "status": _quoted("candidates.status"),
+    **{
+        fact: f"CAST(candidates.{fact} AS text)" if fact in NUMBERS else f"CAST(to_json(candidates.{fact}) AS text)"
+        for fact in FACTS
+    },
+    "created_at": _quoted(_instant("candidates.created_at")),
+    "decided_at": f"CASE WHEN status <> 'pending' THEN {_quoted(_instant('candidates.updated_at'))} END",
+    "provider_id": "CAST(candidates.provider_id AS text)",
+    "rejection_reason": "CAST(to_json(candidates.rejection_reason) AS text)",
+}
+_EXPORTED_FIELDS = ", ',', ".join(f"""'"{field}":', coalesce({value}, 'null')""" for field, value in EXPORTED.items())
+EXPORTED_LINE = f"concat('{{', {_EXPORTED_FIELDS}, '}}', chr(10))"
 
 # Register companies, except those whose e-mail address is already registered. ON CONFLICT names no index: a form sent
 # twice may violate the index of status secrets first. Ordered by address, so that two statements cannot deadlock.

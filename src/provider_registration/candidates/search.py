@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.candidates.list_queries import (
     MAX_INDEXED_WORDS,
+    MAX_PAGE,
     MAX_TOTAL,
     list_statement,
 )
@@ -63,6 +64,15 @@ class Found:
 
     candidates: list[Candidate]
     total: int | None
+    next: ListPosition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A page as JSON Lines with the fields of an export. `is_long`: the selection has more than MAX_TOTAL rows."""
+
+    lines: str
+    is_long: bool
     next: ListPosition | None
 
 
@@ -109,15 +119,19 @@ class Search:
         last = row["last_value"], row["last_id"]
         return CandidatePage(row["records"], _total(scope, row), _next(scope, page, last) if row["has_more"] else None)
 
-    async def candidates(
-        self, selection: Selection, page: Page[ListPosition], *, in_full: bool = False, is_long: bool = False
-    ) -> Found:
-        """One page, at most MAX_PAGE candidates.
+    async def lines(self, selection: Selection, *, after: ListPosition | None = None, is_long: bool = False) -> Lines:
+        """MAX_PAGE rows of every row that matches, or as many as there are. `is_long`: they are known to be many."""
+        scope = await self._scope(selection, in_full=True)
+        page = Page(MAX_PAGE, after=after)
+        [row] = await self._read(partial(_read_page, output="lines", scope=scope, page=page, is_long=is_long))
+        is_full = row["rows"] == MAX_PAGE
+        following = _next(scope, page, (row["last_value"], row["last_id"])) if is_full else None
+        return Lines(row["lines"], row["total"] is None, following)
 
-        `in_full`: by relevance too, every row that matches. `is_long`: they are known to be more than MAX_TOTAL.
-        """
-        scope = await self._scope(selection, in_full=in_full)
-        rows = await self._read(partial(_read_page, output="rows", scope=scope, page=page, is_long=is_long))
+    async def candidates(self, selection: Selection, page: Page[ListPosition]) -> Found:
+        """One page, at most MAX_PAGE candidates."""
+        scope = await self._scope(selection)
+        rows = await self._read(partial(_read_page, output="rows", scope=scope, page=page))
         found = [Candidate.from_row(row) for row in rows[: page.limit] if row["id"] is not None]
         if len(rows) <= page.limit:
             return Found(found, _total(scope, rows[0]), None)

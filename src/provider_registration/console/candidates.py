@@ -181,7 +181,7 @@ async def export(
     if headers_only:
         return StreamingResponse(no_parts(), headers=headers, media_type=media_type)
     await log.record(AuditEvent(AuditType.CANDIDATES_EXPORTED, signed_in.user.actor, data=query.exported(kind)))
-    return StreamingResponse(write(service.browsing.all(query.selection)), headers=headers, media_type=media_type)
+    return StreamingResponse(write(service.browsing.lines(query.selection)), headers=headers, media_type=media_type)
 
 
 @router.post(f"{CANDIDATES}/columns")
