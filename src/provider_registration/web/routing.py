@@ -8,7 +8,8 @@ FastAPI, so that error messages come from one place.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -124,10 +125,25 @@ class _Direct:
         return parameters
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A function that FastAPI would call for a request, and where its arguments come from."""
+
+    function: Callable[..., Awaitable[Any]]
+    results: Sequence[tuple[str, int]]  # of earlier steps
+    headers: Sequence[tuple[str, str]]
+    request_name: str | None
+
+
 class _Call:
-    """A function that FastAPI would call for a request, and the calls that provide its arguments."""
+    """A function that FastAPI would call for a request, after the calls that provide its arguments."""
 
     def __init__(self, dependant: Dependant) -> None:
+        self._steps: list[_Step] = []
+        self._add(dependant)
+
+    def _add(self, dependant: Dependant) -> int:
+        """Add the step of a function, after those of its dependencies; return its number."""
         headers_are_optional_text = all(
             field.field_info.annotation == str | None and field.field_info.default is None
             for field in dependant.header_params
@@ -136,18 +152,24 @@ class _Call:
         others += [part for needed in dependant.dependencies for part in (needed.path_params, needed.query_params)]
         if not dependant.call or any(others) or not headers_are_optional_text:
             raise TypeError(f"{dependant.call} needs more than a direct endpoint can get")
-        self._function = dependant.call
-        self._request_name = dependant.request_param_name or dependant.http_connection_param_name
-        self._headers = [(field.name, field.alias) for field in dependant.header_params]
-        self._calls = [(needed.name, _Call(needed)) for needed in dependant.dependencies]
+        results = [(needed.name, self._add(needed)) for needed in dependant.dependencies]
+        headers = [(field.name, field.alias) for field in dependant.header_params]
+        request_name = dependant.request_param_name or dependant.http_connection_param_name
+        named = [(name, number) for name, number in results if name is not None]
+        self._steps.append(_Step(dependant.call, named, headers, request_name))
+        return len(self._steps) - 1
 
     async def __call__(self, request: Request, values: dict[str, Any]) -> Any:  # noqa: ANN401 - the function's
-        for name, needed in self._calls:
-            result = await needed(request, {})
-            if name is not None:
-                values[name] = result
-        for name, alias in self._headers:
-            values[name] = request.headers.get(alias)
-        if self._request_name:
-            values[self._request_name] = request
-        return await self._function(**values)
+        """Call the function with these values and what it depends on."""
+        results: list[Any] = []
+        last = self._steps[-1]
+        for step in self._steps:
+            arguments = values if step is last else {}
+            for name, number in step.results:
+                arguments[name] = results[number]
+            for name, alias in step.headers:
+                arguments[name] = request.headers.get(alias)
+            if step.request_name:
+                arguments[step.request_name] = request
+            results.append(await step.function(**arguments))
+        return results[-1]
