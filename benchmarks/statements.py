@@ -82,7 +82,7 @@ def page(
     filters = {name for name, value in {"status": status, "product": product}.items() if value is not None}
     statement = list_statement(("all", "records"), frozenset(filters), (), Order.NEWEST, "counts", has_position=True)
     after = {"after": place[0], "after_id": place[1]} if place else FIRST_PLACE
-    return statement, {**after, "status": status, "product": product, "limit": PAGE, "offset": 0}
+    return statement, {**after, "status": status, "product": product, "limit": PAGE}
 
 
 def statistics(first: date, last: date, by: Grouping | None = None) -> tuple[TextClause, dict[str, Any]]:
@@ -102,13 +102,13 @@ def _days(first: date, last: date, by: Grouping | None) -> dict[str, Any]:
 def page_by(order: Order) -> tuple[TextClause, dict[str, Any]]:
     """The first page in another order."""
     statement = list_statement(("all", "records"), frozenset(), (), order, "counts")
-    return statement, {"status": None, "product": None, "limit": PAGE, "offset": 0}
+    return statement, {"status": None, "product": None, "limit": PAGE}
 
 
 def matches(order: Order = Order.FIRST_NAME, **filters: object) -> tuple[TextClause, dict[str, Any]]:
     """The first page of the rows that match filters without kept counts, and their number."""
     statement = list_statement(("matched", "records"), frozenset(filters), (), order, "matched")
-    return statement, {**filters, "limit": PAGE, "offset": 0}
+    return statement, {**filters, "limit": PAGE}
 
 
 def compiled(statement: TextClause, parameters: Mapping[str, Any]) -> tuple[str, list[Any]]:

@@ -47,41 +47,76 @@ async def connection(server_url):
     await drop_database(server_url, name)
 
 
+async def fill(connection, rows):
+    """Make it this many candidates."""
+    present = await connection.fetchval("SELECT count(*) FROM candidates")
+    await connection.execute(FILL, present + 1, rows, RARE_EVERY, BEGUN)
+    await connection.execute("VACUUM ANALYZE candidates, candidate_counts")
+
+
+def as_sent(statement, parameters):
+    """A statement as the driver gets it, and the values of its parameters."""
+    compiled = statement.compile(dialect=dialect.dialect())
+    return str(compiled), [{**compiled.params, **parameters}[name] for name in compiled.positiontup]
+
+
 async def blocks(connection, statement, **parameters):
     """Number of blocks that a statement of the service reads."""
-    compiled = statement.compile(dialect=dialect.dialect())
-    values = [{**compiled.params, **parameters}[name] for name in compiled.positiontup]
+    compiled, values = as_sent(statement, parameters)
     plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled}", *values))
     return plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"]
 
 
-async def all_blocks(connection, rows):
-    """The same for every kind of page, in a table of `rows` rows."""
-    first = {"after": NEWEST_END.at, "after_id": NEWEST_END.id, "limit": 20, "offset": 0}
+async def pages(connection, rows):
+    """Every kind of page in a table of `rows` rows: its statement, and values for its parameters."""
+    first = {"after": NEWEST_END.at, "after_id": NEWEST_END.id, "limit": 20}
     deep = {
         **first,
         "after": await connection.fetchval(
             "SELECT created_at FROM candidates ORDER BY created_at OFFSET $1 LIMIT 1", rows // 2
         ),
     }
-    found = {}
     for place, parameters in (("first", first), ("deep", deep)):
         for status in (None, "pending"):
             for product in (None, "apples", "mangoes"):
                 asked = {**parameters, "status": status, "product": product}
                 filters = frozenset(name for name in ("status", "product") if asked[name])
                 statement = list_statement(("all", "records"), filters, (), Order.NEWEST, "counts", has_position=True)
-                found[place, status, product] = await blocks(connection, statement, **asked)
-    return found
+                yield (place, status, product), statement, asked
+
+
+async def all_blocks(connection, rows):
+    """The number of blocks that each kind of page reads."""
+    return {kind: await blocks(connection, made, **asked) async for kind, made, asked in pages(connection, rows)}
 
 
 async def test_no_page_costs_more_in_a_larger_table(connection):
-    await connection.execute(FILL, 1, SMALL, RARE_EVERY, BEGUN)
-    await connection.execute("VACUUM ANALYZE candidates, candidate_counts")
+    await fill(connection, SMALL)
     small = await all_blocks(connection, SMALL)
-    await connection.execute(FILL, SMALL + 1, LARGE, RARE_EVERY, BEGUN)
-    await connection.execute("VACUUM ANALYZE candidates, candidate_counts")
+    await fill(connection, LARGE)
 
     large = await all_blocks(connection, LARGE)
 
     assert {page: (small[page], large[page]) for page in small if large[page] > MORE * small[page] + LEVELS} == {}
+
+
+async def test_a_page_is_planned_once_for_all_values(connection):
+    """PostgreSQL tries five plans for given values; planning takes longer than reading a page.
+
+    The index of a product can only be in a plan for that product.
+    """
+    await fill(connection, SMALL)
+    planned = {}
+    async for kind, statement, asked in pages(connection, SMALL):
+        if asked["product"]:
+            continue
+        sent, values = as_sent(statement, asked)
+        prepared = await connection.prepare(sent)
+        for _ in range(10):
+            await prepared.fetch(*values)
+        planned[kind] = await connection.fetchval(
+            "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1 ORDER BY prepare_time DESC LIMIT 1",
+            sent,
+        )
+
+    assert set(planned.values()) == {5}, planned

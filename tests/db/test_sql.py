@@ -117,7 +117,9 @@ def statements():
                     yield f"{module.__name__}.{name}", str(one.compile(dialect=PGDialect_asyncpg()))
     for template in list_queries.TEMPLATES:
         for order in Order:
-            one = list_queries.list_statement(template, frozenset(FILTERS), (), order, total_of(template))
+            one = list_queries.list_statement(
+                template, frozenset(FILTERS), (), order, total_of(template), has_offset=True
+            )
             yield f"{template}.{order}", str(one.compile(dialect=PGDialect_asyncpg()))
 
 

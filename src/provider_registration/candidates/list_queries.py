@@ -20,8 +20,11 @@ from provider_registration.candidates.queries import (
 )
 from provider_registration.candidates.selection import COUNTED, FILTERS, Order
 from provider_registration.db.statements import statement
+from provider_registration.web.pagination import MAX_LIMIT
 
-MAX_PAGE = 500  # candidates; a constant in the SQL lets PostgreSQL reuse one plan for every limit
+# Candidates. With a low constant in the SQL, and without OFFSET, PostgreSQL reuses one plan for every limit: planning a
+# page takes longer than reading it.
+MAX_PAGE = 500
 MAX_TOTAL = 10_000  # rows that are counted
 MAX_INDEXED_WORDS = 3  # each costs time; further words filter what the index finds
 MAX_STATEMENTS = 512  # that are kept
@@ -51,7 +54,7 @@ _PAGE = """
             FROM candidates
             WHERE {beyond} {conditions}
             ORDER BY {order}
-            LIMIT {longest} OFFSET :offset
+            LIMIT {longest} {offset}
         ) AS longest
         ORDER BY {order}
         LIMIT :limit + 1
@@ -69,7 +72,7 @@ _PAGE_OF_MATCHES = """
             FROM matched
             WHERE {beyond} AND (SELECT count(*) FROM matched) <= {most}
             ORDER BY {order}
-            LIMIT {longest} OFFSET :offset
+            LIMIT {longest} {offset}
         ) AS longest
         ORDER BY {order}
         LIMIT :limit + 1
@@ -198,6 +201,7 @@ def list_statement(
     total: str = "none",
     *,
     has_position: bool = False,
+    has_offset: bool = False,
 ) -> TextClause:
     """A template with the conditions of these filters, and those of words, which an ID that was typed may replace."""
     beyond, direction = ("<", " DESC") if order.startswith("-") else (">", "")
@@ -215,7 +219,8 @@ def list_statement(
         keys=_and(keys),
         total=_TOTALS[total],
         page=str(MAX_PAGE),
-        longest=str(MAX_PAGE + 1),
+        offset="OFFSET :offset" if has_offset else "",
+        longest=str((MAX_LIMIT if template[1] == "records" else MAX_PAGE) + 1),
         most=str(MAX_TOTAL),
         candidate=CANDIDATE_COLUMNS,
         approval=APPROVAL_COLUMNS,

@@ -210,22 +210,21 @@ async def _read_page(
 ) -> Sequence[RowMapping]:
     """The rows of a page. `is_long`: more than MAX_TOTAL match, which are read in the order of the list."""
     position = _position_parameters(scope, page)
-    parameters = scope.parameters | position | {"limit": page.limit, "offset": _offset(scope, page)}
-    has_position = "after" in position
+    offset = _offset(scope, page)
+    parameters = scope.parameters | position | {"limit": page.limit, "offset": offset}
+    made = partial(list_statement, has_position="after" in position, has_offset=offset > 0)
     if scope.is_counted:
         total = "counts" if output == "records" else "none"
         if output == "records":
             parameters = dict.fromkeys(COUNTED) | parameters
-        query = list_statement(("all", output), scope.filters, (), scope.order, total, has_position=has_position)
+        query = made(("all", output), scope.filters, (), scope.order, total)
         return (await session.execute(query, parameters)).mappings().all()
     if not is_long:
-        query = list_statement(
-            ("matched", output), scope.filters, scope.words, scope.order, "matched", has_position=has_position
-        )
+        query = made(("matched", output), scope.filters, scope.words, scope.order, "matched")
         rows = (await session.execute(query, parameters)).mappings().all()
         if rows[0]["total"] <= MAX_TOTAL:
             return rows
-    query = list_statement(("all", output), scope.filters, scope.words, scope.order, has_position=has_position)
+    query = made(("all", output), scope.filters, scope.words, scope.order)
     return (await session.execute(query, parameters)).mappings().all()
 
 
