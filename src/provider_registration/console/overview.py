@@ -200,7 +200,8 @@ class Plot:
 
 def plot_of(buckets: list[Bucket], kinds: tuple[str, ...]) -> Plot:
     """Stacked counts, by the names of figures; the first kind is at the bottom."""
-    days = [(bucket.start, {kind: getattr(bucket.figures, kind) for kind in kinds}) for bucket in buckets]
+    # Decisions that no registration preceded, as after a repair by hand, can make a count negative.
+    days = [(bucket.start, {kind: max(0, getattr(bucket.figures, kind)) for kind in kinds}) for bucket in buckets]
     top = round_up(max((sum(counts.values()) for _, counts in days), default=0))
     scale = (HEIGHT - BOTTOM - 8) / top
     step = (WIDTH - LEFT) / max(len(days), 1)

@@ -522,7 +522,7 @@ async def test_updates_move_the_timestamp_and_the_version(at: At, revision: str)
         assert new.get("version") == (old["version"] + 1 if "version" in old else None)
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
+@pytest.mark.parametrize("revision", REVISIONS[1::3])
 async def test_the_service_gets_privileges_on_what_the_schema_has(at: At, revision: str) -> None:
     url, connection = await at(revision)
     role = f"serving_{uuid4().hex}"
