@@ -134,7 +134,7 @@ async def test_a_registration_without_its_own_event_is_found(check, connection):
     ("change", "told"),
     [
         ("UPDATE candidates SET search_text = ''", "search text"),
-        ("UPDATE candidates SET contact_email_canonical = 'other@example.com'", "canonical address"),
+        ("UPDATE candidates SET contact_email_canonical = id || '@example.com'", "canonical address"),
         ("UPDATE candidate_counts SET count = count + 1", "counts were wrong"),
     ],
 )

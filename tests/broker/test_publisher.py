@@ -257,6 +257,8 @@ async def test_two_processes_do_not_publish_at_the_same_time(events, stream, mon
     await asyncio.gather(*(work(publisher) for publisher in publishers))
 
     assert most == 1
+    while await publishers[0].publish():  # the rounds may end before the events, if others had the turn in most of them
+        pass
     assert ids(await stream.stored()) == added
 
 
