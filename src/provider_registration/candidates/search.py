@@ -113,7 +113,7 @@ class Search:
         self._read = read
 
     async def records(self, selection: Selection, page: Page[ListPosition]) -> CandidatePage:
-        """One page as JSON, with the total."""
+        """One page as JSON, at most MAX_LIMIT candidates, with the total."""
         scope = await self._scope(selection)
         [row] = await self._read(partial(_read_page, output="records", scope=scope, page=page))
         last = row["last_value"], row["last_id"]

@@ -118,7 +118,7 @@ def check_name(role: str, *, option: str = "--grant-to") -> None:
 async def grant_service(database: Database, role: str) -> None:
     """Grant `role` PRIVILEGES, as far as the schema has the tables and columns; revoke its others on these tables.
 
-    Nobody may create temporary tables any more.
+    Revoke the privilege to create temporary tables from all roles.
 
     Raises:
         GrantError: the role does not exist, or owns the tables, so grants would not limit it.
