@@ -27,7 +27,7 @@ from tests.nats_server import Nats, running_nats
 from tests.service import SECRETS_KEY
 from tests.webhooks.receivers import OK, Message, Receiver, receiving
 
-from .event_log import LAST_POSITION, PROBLEMS, SOME_MOMENT, Writers, find_problems
+from .event_log import COUNT_QUEUED, LAST_POSITION, PROBLEMS, SOME_MOMENT, Writers, find_problems
 from .invariants import Findings, conclude
 from .kills import ASKING, CALLING, DISPATCHING, MAILING, PUBLISHING, REPLAYING
 from .postgres_cluster import PostgresCluster
@@ -155,6 +155,7 @@ class Messages:
     @asynccontextmanager
     async def written(cls, world: World, random: Random) -> AsyncIterator[Messages]:
         """Write events during the block; nobody sends anything yet."""
+        await _number_earlier_events(world)
         [row] = await world.fetch(LAST_POSITION)
         for statement in (FORGET_WEBHOOKS, FORGET_DELIVERIES, FORGET_BROKER):
             await world.fetch(statement)
@@ -421,6 +422,15 @@ async def kill_database_of_senders_at(world: World, places: Sequence[str], rando
             await asyncio.sleep(random.uniform(0.0, 0.5))
             await messages.end([sender])
         return await messages.check()
+
+
+async def _number_earlier_events(world: World) -> None:
+    """Let the events of earlier scenarios get their positions, so that no message is about them."""
+    dispatcher = await world.start("dispatcher")
+    async with asyncio.timeout(SETTLED_SECONDS):
+        while (await world.fetch(COUNT_QUEUED))[0][0]:
+            await asyncio.sleep(0.05)
+    await world.kill(dispatcher)
 
 
 async def _add_webhook(
