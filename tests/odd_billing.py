@@ -85,6 +85,7 @@ UNUSABLE = {
     "302": (answer("302 Found", b"", "Location: /elsewhere"),),
     "304": (b"HTTP/1.1 304 Not Modified\r\n\r\n",),
     "a status of four digits": (answer("2010 Created"),),
+    "another answer behind it": (answer() + answer("409 Conflict"),),
     "a status below all": (answer("99 Odd"),),
 }
 # Billing that does not respond this time, but may the next time.
@@ -108,5 +109,5 @@ USABLE = {
     "no content type, HTTP/1.0": (b"HTTP/1.0 201 Created\r\n\r\n" + GOOD,),
     "a pause in its middle": (answer()[:-9], PAUSE, answer()[-9:]),
     "100 Continue first": (b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + answer(),),
-    "another answer behind it": (answer() + answer("409 Conflict"),),
+    "a line end behind it": (answer() + b"\r\n",),
 }

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from time import monotonic
 
-import httpx
+import aiohttp
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from provider_registration.billing import connections as module
-from provider_registration.billing.connections import Connections
+from provider_registration.billing.connections import open_session
 from provider_registration.local.background_server import serve_in_background
 
 COUNT = 3
@@ -37,29 +38,33 @@ async def url():
         await asyncio.sleep(float(request.path_params["seconds"]))
         return PlainTextResponse(str(request.client.port))
 
-    async with serve_in_background(Starlette(routes=[Route("/{seconds}", port)])) as url:
+    async def unfinished(_request):
+        async def body():
+            yield "0"
+            await asyncio.sleep(10)
+
+        return StreamingResponse(body())
+
+    routes = [Route("/unfinished", unfinished), Route("/{seconds}", port)]
+    async with serve_in_background(Starlette(routes=routes)) as url:
         yield url
 
 
 @pytest.fixture
-async def connections():
+async def session():
     module._tls.cache_clear()  # a test changes it
-    connections = Connections(COUNT)
-    yield connections
-    await connections.aclose()
+    async with open_session(COUNT, timeout=10.0, connect_timeout=2.0) as session:
+        yield session
     module._tls.cache_clear()
 
 
 @pytest.fixture
-def ask(connections, url):
+def ask(session, url):
     """Send one request; return the port of the connection."""
 
-    async def ask(seconds=0.0, patience=10.0):
-        async with connections.borrow(patience) as transport:
-            response = await transport.handle_async_request(httpx.Request("GET", f"{url}/{seconds}"))
-            text = (await response.aread()).decode()
-            await response.aclose()
-            return text
+    async def ask(seconds=0.0, **how):
+        async with session.get(f"{url}/{seconds}", **how) as response:
+            return await response.text()
 
     return ask
 
@@ -80,8 +85,8 @@ async def test_waiting_too_long_for_a_connection_is_an_error(ask):
     await asyncio.sleep(0.1)
 
     started = monotonic()
-    with pytest.raises(httpx.PoolTimeout):
-        await ask(patience=0.2)
+    with pytest.raises(aiohttp.ConnectionTimeoutError):
+        await ask(timeout=aiohttp.ClientTimeout(connect=0.2))
     assert monotonic() - started < 0.8  # before any of the users was ready
 
     assert len(set(await asyncio.gather(*users))) == COUNT
@@ -89,14 +94,13 @@ async def test_waiting_too_long_for_a_connection_is_an_error(ask):
 
 
 @pytest.mark.parametrize("how", ["fails", "is cancelled"])
-async def test_a_connection_on_which_something_went_wrong_is_not_used_again(ask, connections, url, how):
+async def test_a_connection_on_which_something_went_wrong_is_not_used_again(ask, session, url, how):
     used = set()
     for _ in range(2 * COUNT):
         used.add(await ask())
         if how == "fails":
             with pytest.raises(ZeroDivisionError):
-                async with connections.borrow(1.0) as transport:
-                    await transport.handle_async_request(httpx.Request("GET", f"{url}/0"))  # its response is never read
+                async with session.get(f"{url}/unfinished"):
                     raise ZeroDivisionError
         else:
             asking = asyncio.create_task(ask(5.0))
@@ -137,36 +141,67 @@ async def counting(behind, tls):
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
-async def test_bytes_behind_a_response_do_not_belong_to_the_next(connections, certificate, scheme, behind):
+async def test_bytes_behind_a_response_do_not_belong_to_the_next(session, certificate, scheme, behind):
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if scheme == "https" else None
     if tls:
         tls.load_cert_chain(*certificate)
-        connections._tls.load_verify_locations(certificate[0])
+        session.connector._ssl.load_verify_locations(certificate[0])
 
     async with counting(behind, tls) as url:
         texts = []
         for _ in range(3):
-            async with connections.borrow(10.0) as transport:
-                response = await transport.handle_async_request(httpx.Request("GET", url))
-                texts.append((await response.aread()).decode().strip())
-                await response.aclose()
-        await connections.aclose()
+            async with session.get(url) as response:
+                texts.append((await response.text()).strip())
 
     assert texts == ["1", "2", "3"]
 
 
-async def test_closing_closes_what_is_idle(ask, connections):
-    await asyncio.gather(*(ask(0.05) for _ in range(COUNT)))
+async def test_bytes_that_come_later_do_not_belong_to_the_next(session):
+    """What comes while the connection is idle, for example the 408 of a server that waits no longer."""
+    numbers = count(1)
 
-    await connections.aclose()
+    async def serve(reader, writer):
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(HEAD % 1 + str(next(numbers)).encode())
+                await asyncio.sleep(0.05)
+                writer.write(HEAD % 1 + b"0")
+        writer.close()
 
-    pools = [transport._pool for transport in connections._idle]
-    assert len(pools) == COUNT
-    assert not any(pool.connections for pool in pools)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        texts = []
+        for _ in range(3):
+            async with session.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as response:
+                texts.append(await response.text())
+            await asyncio.sleep(0.1)
+
+    assert texts == ["1", "2", "3"]
 
 
-def test_the_environment_names_no_certificates(monkeypatch, tmp_path):
+async def test_no_request_is_sent_on_a_connection_that_the_server_has_closed_unnoticed(session):
+    """The loop has not run since: only the kernel knows."""
+    accepted = []
+
+    def accept(listener):
+        connection, _ = listener.accept()
+        accepted.append(connection)
+        connection.recv(1000)
+        connection.sendall(HEAD % 1 + b"0")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for _ in range(2):
+            accepting = asyncio.create_task(asyncio.to_thread(accept, listener))
+            async with session.get(url) as response:
+                assert await response.text() == "0"
+            await accepting
+            accepted[-1].close()
+
+    assert len(accepted) == 2
+
+
+async def test_the_environment_names_no_certificates(monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "there is none"))
     module._tls.cache_clear()
 
-    Connections(COUNT)
+    await open_session(COUNT, timeout=1.0, connect_timeout=1.0).close()

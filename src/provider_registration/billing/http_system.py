@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import json
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from uuid import UUID
 
-import httpx
+import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from provider_registration.billing.connections import Connections, Wrap
+from provider_registration.billing.connections import open_session
 from provider_registration.billing.errors import (
     BillingNameTaken,
     BillingNotSent,
@@ -25,7 +26,8 @@ from provider_registration.web.headers import retry_after_seconds
 MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CONNECTIONS = 16
 RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx whose reason is not the request itself
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # also if no connection became free
+INVALID_HTTP = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
 
 
 class Provider(BaseModel):
@@ -38,78 +40,76 @@ class Provider(BaseModel):
 
 
 class HttpBillingSystem:
-    """A BillingSystem; create one for the life of the process, since that takes 20 ms."""
+    """A BillingSystem; create one for the life of the process, while its event loop is running."""
 
-    def __init__(self, base_url: str, *, connect_timeout: float, timeout: float, wrap: Wrap | None = None) -> None:
-        """Timeouts are in seconds, per request. `wrap` is applied to each transport, for tracing."""
-        self._connections = Connections(MAX_CONNECTIONS, wrap=wrap)
-        self._url = httpx.URL(f"{base_url}/provider")
-        self._timeout = timeout
-        self._extensions = {"timeout": httpx.Timeout(timeout, connect=connect_timeout).as_dict()}
+    def __init__(
+        self, base_url: str, *, connect_timeout: float, timeout: float, traces: Sequence[aiohttp.TraceConfig] = ()
+    ) -> None:
+        """Timeouts are in seconds, per request."""
+        self._session = open_session(MAX_CONNECTIONS, timeout=timeout, connect_timeout=connect_timeout, traces=traces)
+        self._url = f"{base_url}/provider"
 
     async def aclose(self) -> None:
-        """Close every connection that is not in use."""
-        await self._connections.aclose()
+        """Close every connection."""
+        await self._session.close()
 
     async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
         """Implements the port: 201 returns the provider, 409 means that the name is taken, other 4xx refuse."""
         response = None
         await reach("billing.before-send")
+        body = json.dumps({"name": name}).encode()
         try:
-            async with self._send(name, idempotency_key) as response:
+            async with self._session.post(
+                self._url, data=body, headers=_headers(idempotency_key), allow_redirects=False
+            ) as response:
                 responding()
-                body = await _read(response)
+                answer = await _read(response)
         except NOT_SENT as error:
             raise BillingNotSent(f"billing cannot be reached ({type(error).__name__})") from None
-        except httpx.HTTPError as error:
-            if isinstance(error, httpx.RemoteProtocolError) and (response is not None or _is_malformed(error)):
-                raise BillingUnusable("billing's response is not valid HTTP, or was cut off") from None
+        except INVALID_HTTP:
+            raise BillingUnusable("billing's response is not valid HTTP, or was cut off") from None
+        except aiohttp.ClientError as error:
             raise BillingUncertain(f"billing did not respond ({type(error).__name__})") from None
         await reach("billing.after-response")
-        status = response.status_code
-        if status == httpx.codes.CREATED:
-            return _provider_id(name, response.headers, body)
-        if status == httpx.codes.CONFLICT:
+        status = response.status
+        if status == HTTPStatus.CREATED:
+            return _provider_id(name, response.headers, answer)
+        if status == HTTPStatus.CONFLICT:
             raise BillingNameTaken
-        if httpx.codes.is_client_error(status):
+        if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise BillingRefused(
                 f"billing refused the request with status {status}", is_retryable=status in RETRYABLE_STATUSES
             )
-        if not httpx.codes.is_server_error(status):
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise BillingUnusable(f"billing returned status {status}")
         raise BillingUncertain(
             f"billing returned status {status}", retry_after_seconds(response.headers.get("Retry-After", ""))
         )
 
-    @asynccontextmanager
-    async def _send(self, name: str, idempotency_key: UUID) -> AsyncIterator[httpx.Response]:
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Idempotency-Key": str(idempotency_key),
-        }
-        if request_id := request_id_var.get():
-            headers["X-Request-ID"] = request_id
-        request = httpx.Request("POST", self._url, json={"name": name}, headers=headers, extensions=self._extensions)
-        async with self._connections.borrow(self._timeout) as transport:
-            response = await transport.handle_async_request(request)
-            try:
-                yield response
-            finally:
-                await response.aclose()
+
+def _headers(idempotency_key: UUID) -> dict[str, str]:
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+        "Idempotency-Key": str(idempotency_key),
+    }
+    if request_id := request_id_var.get():
+        headers["X-Request-ID"] = request_id
+    return headers
 
 
-async def _read(response: httpx.Response) -> bytes | None:
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     """The body, or None if it is too long. It is not decompressed: 5 KB can become 3 GB."""
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > MAX_RESPONSE_BYTES:
             return None
     return bytes(body)
 
 
-def _provider_id(name: str, headers: httpx.Headers, body: bytes | None) -> int:
+def _provider_id(name: str, headers: Mapping[str, str], body: bytes | None) -> int:
     if headers.get("Content-Encoding", "").lower() not in ("", "identity"):
         raise BillingUnusable("billing's response is compressed, although we sent Accept-Encoding: identity")
     if body is None:
@@ -121,9 +121,3 @@ def _provider_id(name: str, headers: httpx.Headers, body: bytes | None) -> int:
     if provider.name != name:
         raise BillingUnusable("billing returned 201 with another provider's name")
     return provider.id
-
-
-def _is_malformed(error: httpx.RemoteProtocolError) -> bool:
-    """Whether the parser, h11, rejected the response; otherwise the connection closed before the headers ended."""
-    cause = error.__cause__.__context__ if error.__cause__ else None  # the cause of httpcore's error
-    return type(cause).__module__.partition(".")[0] == "h11"

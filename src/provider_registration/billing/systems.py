@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import aiohttp
+
 from provider_registration.billing.client import BillingClient
-from provider_registration.billing.connections import Wrap
 from provider_registration.billing.http_system import HttpBillingSystem
 from provider_registration.billing.port import BillingSystem
 from provider_registration.settings import Settings
 
 
-def open_billing(settings: Settings, *, wrap: Wrap | None = None) -> BillingClient:
-    """A client of the billing system; `wrap` is applied to each HTTP transport, for tracing."""
+def open_billing(settings: Settings, *, traces: Sequence[aiohttp.TraceConfig] = ()) -> BillingClient:
+    """A client of the billing system; `traces` are told of its HTTP requests."""
     return BillingClient(
-        _choose(settings, wrap),
+        _choose(settings, traces),
         max_tries=settings.billing_max_tries,
         deadline=settings.billing_deadline_seconds,
         retry_ambiguous=settings.billing_retry_ambiguous,
@@ -26,10 +29,10 @@ def find_mistakes(settings: Settings) -> list[str]:
     return []
 
 
-def _choose(settings: Settings, wrap: Wrap | None) -> BillingSystem:
+def _choose(settings: Settings, traces: Sequence[aiohttp.TraceConfig]) -> BillingSystem:
     return HttpBillingSystem(
         settings.billing_service_url,
         connect_timeout=settings.billing_connect_timeout_seconds,
         timeout=settings.billing_timeout_seconds,
-        wrap=wrap,
+        traces=traces,
     )

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from functools import cache
 from http import HTTPStatus
 from threading import Thread
+from types import SimpleNamespace
 
-import httpx
+import aiohttp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -64,9 +65,28 @@ class Tracing:
         event.listen(engine, "after_cursor_execute", _end_statement)
         event.listen(engine, "handle_error", _fail_statement)
 
-    def wrap(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-        """Wrap a transport to create a span for every request that it sends."""
-        return _TracedTransport(transport, self._tracer)
+    def of_requests(self) -> aiohttp.TraceConfig:
+        """Create a span for every request of a session, in the trace of the current request."""
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(self._begin_request)
+        trace.on_request_end.append(_end_request)
+        trace.on_request_exception.append(_fail_request)
+        return trace
+
+    async def _begin_request(
+        self, _session: aiohttp.ClientSession, context: SimpleNamespace, started: aiohttp.TraceRequestStartParams
+    ) -> None:
+        url = started.url
+        attributes: dict[str, AttributeValue] = {
+            "http.request.method": started.method,
+            "url.template": url.path,
+            "server.address": url.host or "",
+            "server.port": url.port or 0,
+        }
+        parent = set_span_in_context(callers[0]) if (callers := _callers()) else None
+        span = self._tracer.start_span(f"{started.method} {url.path}", parent, SpanKind.CLIENT, attributes)
+        started.headers.update(_carrier(span))
+        context.span = span
 
     def _begin_statement(
         self,
@@ -132,39 +152,6 @@ class TracingMiddleware:
             span.end()
 
 
-class _TracedTransport(httpx.AsyncBaseTransport):
-    def __init__(self, transport: httpx.AsyncBaseTransport, tracer: Tracer) -> None:
-        self._transport = transport
-        self._tracer = tracer
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request in the trace of the current request."""
-        attributes: dict[str, AttributeValue] = {
-            "http.request.method": request.method,
-            "url.template": request.url.path,
-            "server.address": request.url.host,
-            "server.port": request.url.port or {"http": 80, "https": 443}[request.url.scheme],
-        }
-        name = f"{request.method} {request.url.path}"
-        parent = set_span_in_context(callers[0]) if (callers := _callers()) else None
-        span = self._tracer.start_span(name, parent, SpanKind.CLIENT, attributes)
-        request.headers.update(_carrier(span))
-        try:
-            response = await self._transport.handle_async_request(request)
-        except BaseException as error:
-            _record_error(span, type(error).__qualname__)
-            raise
-        else:
-            _record_status(span, response.status_code, errors_from=HTTPStatus.BAD_REQUEST)
-            return response
-        finally:
-            span.end()
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._transport.aclose()
-
-
 def _resource() -> Resource:
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # the default without OTEL_SERVICE_NAME
@@ -203,6 +190,20 @@ def _record_error(span: Span, kind: str) -> None:
     """Record only the kind: exception messages may quote request data."""
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR)
+
+
+async def _end_request(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, ended: aiohttp.TraceRequestEndParams
+) -> None:
+    _record_status(context.span, ended.response.status, errors_from=HTTPStatus.BAD_REQUEST)
+    context.span.end()
+
+
+async def _fail_request(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, failed: aiohttp.TraceRequestExceptionParams
+) -> None:
+    _record_error(context.span, type(failed.exception).__qualname__)
+    context.span.end()
 
 
 def _end_statement(*arguments: object) -> None:

@@ -17,6 +17,7 @@ UNFINISHED = "tests/approvals/test_unfinished_approvals.py"
 SESSIONS = "tests/auth/test_sessions.py"
 BILLING = "tests/billing/test_client.py"
 NONSENSE = "tests/billing/test_nonsense.py"
+CONNECTIONS = "tests/billing/test_connections.py"
 ODD_BILLING = "tests/approvals/test_odd_billing.py"
 BREAKER = "tests/billing/test_protection.py"
 COUNTS = "tests/candidates/test_counts.py"
@@ -242,9 +243,16 @@ MUTANTS = (
     Mutant(
         "invalid HTTP is not counted as a response",
         "billing/http_system.py",
-        "(response is not None or _is_malformed(error))",
-        "False",
+        "INVALID_HTTP = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)",
+        "INVALID_HTTP = ()",
         (NONSENSE,),
+    ),
+    Mutant(
+        "a late response is read as that of the next approval",
+        "billing/connections.py",
+        "while idle and _has_more(idle[0][0]):",
+        "while False:",
+        (CONNECTIONS,),
     ),
     Mutant(
         "an endless response is not counted as a response",
