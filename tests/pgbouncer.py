@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from provider_registration.local.postgres import free_port
+from tests.ports import a_port
 
 PORT = "TEST_PGBOUNCER_PORT"  # set while one runs
 START_SECONDS = 10.0
@@ -47,7 +47,7 @@ class PgBouncer:
         if PROGRAM is None:
             raise pytest.UsageError("There is no pgbouncer; on Debian: apt-get install pgbouncer")
         server = urlsplit(server_url)
-        self.port = free_port()
+        self.port = a_port()
         folder.mkdir()
         configuration = configuration.format(
             host=server.hostname,

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from provider_registration.local.postgres import free_port
+from tests.ports import a_port
 
 REDIS = shutil.which("redis-server")
 
@@ -22,7 +22,7 @@ class Redis:
 
     def __init__(self, folder):
         self._folder = folder
-        self._port = free_port()
+        self._port = a_port()
         self.url = f"redis://127.0.0.1:{self._port}"
 
     def start(self):

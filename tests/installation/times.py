@@ -22,7 +22,7 @@ from urllib.error import URLError
 
 import click
 
-from provider_registration.local.postgres import free_port
+from tests.ports import a_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0  # seconds
@@ -59,7 +59,7 @@ def _measure(folder: Path, python: str) -> tuple[float, float, float]:
 
 
 def _seconds_until_answer(command: list[str], folder: Path, environment: dict[str, str]) -> float:
-    port = free_port()
+    port = a_port()
     start = time.monotonic()
     process = subprocess.Popen(
         command,

@@ -21,9 +21,8 @@ import pytest
 
 from provider_registration.local import run as local_run
 from provider_registration.local.errors import LocalError
-from provider_registration.local.postgres import free_port
 from tests.forked import Forked, ForkServer
-from tests.ports import END, FIRST, a_port
+from tests.ports import a_port, ports_in_a_row
 
 PROGRAM = Path(sys.executable).with_name("provider-registration")
 OURS = ("DATABASE_URL", "JWT_SECRET_KEY", "BILLING_SERVICE_URL", "APP_HOST", "LOG_LEVEL", "ROOT_PATH", "ADMIN_EMAIL")
@@ -43,7 +42,7 @@ class Runner:
 
     def __init__(self, folder: Path, server: ForkServer | None = None) -> None:
         self.data = folder / "data"
-        self.port = free_ports()
+        self.port = ports_in_a_row(4)  # the next are those of its other servers
         self.environment = {name: value for name, value in os.environ.items() if name not in OURS}
         self.environment |= {
             "LOCAL_DATA_DIR": str(self.data),
@@ -128,14 +127,6 @@ class Runner:
         for pid in self.processes():
             with suppress(ProcessLookupError):  # the database stops without its launcher
                 os.kill(pid, signal.SIGKILL)
-
-
-def free_ports() -> int:
-    """A port that is free and whose two successors, of the sandbox and of PostgreSQL, are free too."""
-    while True:
-        port = a_port()
-        if FIRST <= port < END - 2 and all(free_port(each) == each for each in (port + 1, port + 2)):
-            return port
 
 
 def read(path: Path) -> str:
@@ -331,7 +322,7 @@ def test_database_of_ones_own_is_used(new_runner: Runner, empty_database_url: st
 
 
 def test_database_that_does_not_respond_is_named_without_its_password(new_runner: Runner) -> None:
-    port = free_port()
+    port = a_port()
     refusal = new_runner.refusal(DATABASE_URL=f"postgresql://someone:hidden-word@127.0.0.1:{port}/registry")
     assert f"127.0.0.1:{port}/registry, does not respond" in refusal
     assert "hidden-word" not in refusal

@@ -24,8 +24,8 @@ from starlette.routing import Route
 
 from provider_registration.auth.models import Role
 from provider_registration.local.background_server import serve_in_background
-from provider_registration.local.postgres import free_port
 from provider_registration.observability.tracing import FLUSH_SECONDS
+from tests.ports import a_port
 from tests.service import a_registration
 
 CROWD = 8  # that registers at once
@@ -254,7 +254,7 @@ async def test_database_errors_are_traced_without_their_text(settings, run_servi
 
 @pytest.fixture
 def no_collector() -> str:
-    return f"http://127.0.0.1:{free_port()}"
+    return f"http://127.0.0.1:{a_port()}"
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from provider_registration.local.postgres import free_port
 from tests.documents.markdown import section
+from tests.ports import a_port
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -125,7 +125,7 @@ class Gateway:
 @asynccontextmanager
 async def gateway(lines, folder, listens="listen 8080"):
     """An nginx with this configuration and the log level of the image."""
-    port, folder = free_port(), folder / "nginx"
+    port, folder = a_port(), folder / "nginx"
     folder.mkdir()
     assert listens in lines
     lines = lines.replace(listens, f"listen 127.0.0.1:{port}").replace("/var/log/nginx", str(folder))
@@ -246,7 +246,7 @@ async def test_nginx_shows_no_stranger_the_health_of_the_service(pages, nginx):
 @needs_nginx
 @pytest.mark.parametrize("path", ["/applications/{}", "/%61pplications/{}", "/registry/applications/{}/withdraw"])
 async def test_nginx_logs_no_secret_of_an_applicant(gate, nginx, tmp_path_factory, path):
-    path, dead = path.format(SECRET), f"http://127.0.0.1:{free_port()}"
+    path, dead = path.format(SECRET), f"http://127.0.0.1:{a_port()}"
 
     answers = [await nginx.get(path), await nginx.get("/apply")]
     async with composed(dead, tmp_path_factory.mktemp("dead")) as broken:
@@ -328,7 +328,7 @@ async def test_an_unread_response_fills_no_disk(tmp_path):
 @needs_nginx
 async def test_the_documented_gateway_hides_health_and_logs_no_secret(tmp_path):
     [block] = [block.text for block in section("DEPLOYMENT.md", "Behind a gateway").blocks if block.language == "nginx"]
-    dead = block.replace("http://127.0.0.1:5004", f"http://127.0.0.1:{free_port()}")
+    dead = block.replace("http://127.0.0.1:5004", f"http://127.0.0.1:{a_port()}")
     zone, _, others = dead.partition("\n")
     server = f"access_log /var/log/nginx/access.log; {zone}\n server {{ listen 8080; {others} }}"
 

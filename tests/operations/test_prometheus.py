@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import httpx
 
-from provider_registration.local.postgres import free_port
 from tests.mail_server import mailbox
+from tests.ports import a_port
 from tests.production.conftest import PASSWORD
 
 from .deployed import alerts, config, needs_prometheus, panel_expressions, rules
@@ -26,7 +26,7 @@ async def prometheus(folder, targets):
     (folder / "token").write_text(TOKEN)
     intervals = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (folder / "prometheus.yml").write_text(config(folder / "token", targets, **intervals))
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{a_port()}"
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             "prometheus",

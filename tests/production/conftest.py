@@ -21,10 +21,10 @@ from provider_registration.auth.directory import UserDirectory
 from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import PasswordHasher
 from provider_registration.db.database import Database
-from provider_registration.local.postgres import free_port
 from provider_registration.settings import DatabaseSettings, Settings
 from tests.forked import Forked, ForkServer
 from tests.pgbouncer import database_settings
+from tests.ports import a_port
 
 START_SECONDS = 120  # a busy machine takes its time
 STOP_SECONDS = 30
@@ -58,7 +58,7 @@ async def serving(
 
     `inside` is a command that executes the command after it. Without it and options, a fork server saves CPU time.
     """
-    port = free_port()
+    port = a_port()
     others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     variables = {**others, **environment, "APP_PORT": str(port)}
     log = folder / f"{port}.log"

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from provider_registration.local.postgres import free_port
 from provider_registration.settings import Settings
 from tests.pipelining import slowest_of
+from tests.ports import a_port
 
 from .conftest import Process
 from .test_stopping import is_running, seconds_until_end
@@ -34,7 +34,7 @@ def serving_into(fork_server, environment, tmp_path):
 
     @asynccontextmanager
     async def serving_into(standard_error, *options, **more):
-        port = free_port()
+        port = a_port()
         others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
         variables = {**others, **environment, **CHATTY, **more, "APP_PORT": str(port)}
         inherited = Path(f"/proc/{os.getpid()}/fd/{standard_error}")

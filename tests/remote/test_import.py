@@ -18,6 +18,8 @@ from provider_registration.imports.limits import MAX_FILE_BYTES
 from provider_registration.local.background_server import serve_in_background
 from tests.imports.files import HEADINGS, a_row, as_csv, as_xlsx
 
+DELETE_IMPORTS = "DELETE FROM imports; DELETE FROM jobs"
+
 pytestmark = pytest.mark.usefixtures("no_candidates")
 
 
@@ -41,8 +43,9 @@ def file(tmp_path):
 
 @pytest.fixture(autouse=True)
 async def no_imports(database):
+    await database.execute(DELETE_IMPORTS)  # also those of tests elsewhere
     yield
-    await database.execute("DELETE FROM imports; DELETE FROM jobs")
+    await database.execute(DELETE_IMPORTS)
 
 
 @pytest.mark.parametrize("write", [as_csv, as_xlsx])

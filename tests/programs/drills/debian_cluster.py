@@ -18,9 +18,8 @@ import asyncpg
 
 from provider_registration.db import migrations
 from provider_registration.local.accounts import Account
-from provider_registration.local.postgres import free_port
 from tests.documents.markdown import ROOT, section
-from tests.programs.faults.service_process import PORTS
+from tests.ports import a_port
 
 from .programs import PATH, account, lend_folder, shell, signal_tree
 
@@ -39,7 +38,7 @@ class DebianCluster:
         self._home = lend_folder(folder / "postgresql", self._account)
         self._etc, self._sockets, self._logs = (self._lend(name) for name in ("etc", "sockets", "logs"))
         self.data = self._home / "data"
-        self.port = free_port(next(PORTS))  # one that no outgoing connection can take while nothing listens
+        self.port = a_port()  # one that no outgoing connection can take while nothing listens
         self._password = secrets.token_hex(16)
         # Options given here override the documented file.
         self._configuration = self._home / "pgbackrest.conf"

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from provider_registration.local.accounts import Account
-from tests.programs.faults.service_process import PORTS
+from tests.ports import a_port
 from tests.programs.faults.world import World
 
 from .gateway import Gateway
@@ -75,7 +75,7 @@ class Fleet:
             **{name: str(value) for name, value in as_in_production().items() if value is not None},
             **others,
         }
-        ports = [next(PORTS) for _ in range(PROCESSES)]
+        ports = [a_port() for _ in range(PROCESSES)]
         async with AsyncExitStack() as stopping:
             gateway = Gateway(folder / "nginx", ports)
             stopping.callback(gateway.stop)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tests.documents.markdown import section
-from tests.programs.faults.service_process import PORTS
+from tests.ports import a_port
 
 from .programs import Program
 
@@ -44,7 +44,7 @@ class Gateway:
     def __init__(self, folder: Path, ports: Sequence[int]) -> None:
         self._folder = folder
         self._ports = ports
-        self._port = next(PORTS)
+        self._port = a_port()
         folder.mkdir()
         self._write(())
         self._nginx = Program([*self._command, "-e", "stderr"], folder / "log")

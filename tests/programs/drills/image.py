@@ -27,7 +27,7 @@ import httpx
 
 from provider_registration.local.postgres import PrivatePostgres
 from tests.documents.markdown import ROOT
-from tests.programs.faults.service_process import PORTS
+from tests.ports import a_port
 
 from .programs import PATH, Program, descendants, run_drill, tell, temporary_folder
 from .report import Report
@@ -268,7 +268,7 @@ async def start(report: Report, container: Container, folder: Path) -> None:
     """Migrate from the image, and serve with one process and with two."""
     written = await container.finish(folder / "writes.log", "python", "-c", WRITES)
     report.promise(written.count("Read-only file system") == 6, f"the image's files can be written to: {written}")
-    server = PrivatePostgres(folder / "postgres", port=next(PORTS))
+    server = PrivatePostgres(folder / "postgres", port=a_port())
     owner_url = await asyncio.to_thread(server.start)
     try:
         service_url = await make_role(owner_url)
@@ -288,7 +288,7 @@ async def serve(
     container: Container, folder: Path, workers: int, tmpfs: str, database_url: str
 ) -> tuple[float, set[int]]:
     """Serve until a registration succeeds; return the seconds until ready, and the processes."""
-    port = next(PORTS)
+    port = a_port()
     process = container.start(
         folder / f"workers-{workers}.log",
         *("provider-registration", "serve", "--workers", str(workers)) if workers > 1 else (),

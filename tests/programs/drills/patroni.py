@@ -17,7 +17,7 @@ import yaml
 
 from provider_registration.db import migrations
 from tests.documents.markdown import Block, section
-from tests.programs.faults.service_process import PORTS
+from tests.ports import a_port
 
 from .programs import Program, account, lend_folder, postgresql_programs, shell, signal_tree
 
@@ -73,9 +73,9 @@ class PatroniCluster:
         self._account = account()
         self._folder = folder
         self._passwords = {name: secrets.token_hex(16) for name in (SUPERUSER, REPLICATION, OWNER)}
-        self._etcd_port, self._peer_port, self._port, self._read_port = (next(PORTS) for _ in range(4))
+        self._etcd_port, self._peer_port, self._port, self._read_port = (a_port() for _ in range(4))
         self.servers = {
-            name: Server(name, lend_folder(folder / name, self._account), next(PORTS), next(PORTS)) for name in NAMES
+            name: Server(name, lend_folder(folder / name, self._account), a_port(), a_port()) for name in NAMES
         }
         self._programs: list[Program] = []
         self._client = httpx.AsyncClient(timeout=3, trust_env=False)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from provider_registration.local.postgres import free_port
 from tests.operations.deployed import config
-from tests.programs.faults.service_process import PORTS
+from tests.ports import a_port
 
 from .programs import Program
 
@@ -60,7 +59,7 @@ async def watching(folder: Path, targets: list[str], token: str, **options: obje
     await asyncio.to_thread(folder.mkdir)
     (folder / "token").write_text(token)
     (folder / "prometheus.yml").write_text(config(folder / "token", targets, **options))
-    address = f"127.0.0.1:{free_port(next(PORTS))}"
+    address = f"127.0.0.1:{a_port()}"
     flags = ("config.file=prometheus.yml", "storage.tsdb.path=data", f"web.listen-address={address}")
     program = Program(["prometheus", *(f"--{flag}" for flag in flags)], folder / "log")
     try:

@@ -11,7 +11,7 @@ import asyncpg
 
 from provider_registration.local.accounts import account_for, programs_for
 from provider_registration.local.postgres import HOST
-from tests.programs.faults.service_process import PORTS
+from tests.ports import a_port
 
 from .postgres_program import PostgresProgram
 from .programs import lend_folder, shell
@@ -31,7 +31,7 @@ class Standby:
 
     def __init__(self, folder: Path, primary_url: str) -> None:
         self._primary_url = primary_url
-        self._port = next(PORTS)
+        self._port = a_port()
         self._account = account_for(folder)
         self._programs = programs_for(self._account)
         self._data = lend_folder(folder / "standby", self._account) / "data"

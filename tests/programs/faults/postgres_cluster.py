@@ -13,7 +13,8 @@ from uuid import uuid4
 import asyncpg
 
 from provider_registration.db import migrations
-from provider_registration.local.postgres import PrivatePostgres, free_port
+from provider_registration.local.postgres import PrivatePostgres
+from tests.ports import a_port
 
 TEMPLATE = "migrated"
 
@@ -23,7 +24,7 @@ class PostgresCluster:
 
     def __init__(self, folder: Path) -> None:
         self._home = folder / "postgres"
-        self.port = free_port()
+        self.port = a_port()
         self.options = {"max_connections": "300"}
         self._server = self._new_server()
         self._url = ""

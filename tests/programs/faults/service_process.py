@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,16 +14,12 @@ from pathlib import Path
 
 import httpx
 
-from provider_registration.local.postgres import free_port
+from tests.ports import a_port
 
 SERVE = Path(__file__).with_name("serve_with_failpoints.py")
 POLL = 0.01  # seconds
 NOTHING: Mapping[str, str] = {}
 START_TIMEOUT = 30.0  # seconds
-# Below the ports that systems hand out for outgoing connections, so that a restart finds its port free; one after
-# the other, so that no two replicas choose the same.
-_FIRST = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
-PORTS = itertools.cycle((*range(_FIRST, 32_000), *range(20_000, _FIRST)))
 
 
 class NotReached(AssertionError):
@@ -93,7 +87,7 @@ class Replica:
         self._listens = folder / f"{name}.listens"
         self.mark = folder / f"{name}.reached"
         self.mark.unlink(missing_ok=True)
-        port = free_port(next(PORTS))
+        port = a_port()
         self.url = f"http://127.0.0.1:{port}"
         environment = {
             **environment,

@@ -22,7 +22,7 @@ async def test_another_program_that_responds_on_the_port_is_not_taken_for_the_re
     async with serve_in_background(everybody_is_live) as url:
         async with httpx.AsyncClient() as client:
             assert (await client.get(f"{url}/health/live")).status_code == 200
-        monkeypatch.setattr(service_process, "free_port", lambda _: urlsplit(url).port)
+        monkeypatch.setattr(service_process, "a_port", lambda: urlsplit(url).port)
 
         with pytest.raises(AssertionError, match="did not start"):
             await world.start()

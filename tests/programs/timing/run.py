@@ -25,8 +25,9 @@ from provider_registration.auth.models import Role
 from provider_registration.auth.passwords import MAX_QUEUED_PER_NETWORK, PasswordHasher
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
-from provider_registration.local.postgres import PrivatePostgres, free_port
+from provider_registration.local.postgres import PrivatePostgres
 from provider_registration.settings import DatabaseSettings
+from tests.ports import a_port
 
 KNOWN = "known@example.com"
 PASSWORD = secrets.token_urlsafe()
@@ -49,7 +50,7 @@ async def serving(folder: Path) -> AsyncIterator[str]:
         await UserDirectory(database, hasher).create(KNOWN, PASSWORD, Role.VIEWER)
         hasher.close()
         await database.close()
-        port = free_port()
+        port = a_port()
         environment = {
             "DATABASE_URL": url,
             "JWT_SECRET_KEY": secrets.token_hex(32),
