@@ -117,8 +117,8 @@ class Running:
 
     @property
     def database_url(self) -> str:
-        """The database that it uses."""
-        return self.around.databases.urls[self.contender.database or PEERS]
+        """The database that it uses; if none, one that is there in every run."""
+        return self.around.databases.urls[self.contender.database or "ours"]
 
     def tokens(self) -> list[str]:
         """The tokens that requests have in turn, of as many sessions as limits need; none without authentication."""
