@@ -73,6 +73,7 @@ from provider_registration.web.openapi_document import install_document
 from provider_registration.web.paths import PublicUrl, route_path
 from provider_registration.web.rate_limit_middleware import UNLIMITED_PATHS, RateLimitMiddleware, network_of_client
 from provider_registration.web.rate_limits import RateLimits
+from provider_registration.web.routing import DirectRoutes
 from provider_registration.web.services import Application
 from provider_registration.webhooks.api import router as webhooks_router
 from provider_registration.webhooks.schemas import ReplayRequest, WebhookChangeRequest, WebhookRequest
@@ -272,6 +273,8 @@ def _middleware(
         *guards,
         # Limits the bodies that routes read.
         Middleware(BodyLimit, most_of=_largest_body),
+        # Calls direct endpoints; all other requests go on to FastAPI's own layers and its router.
+        Middleware(DirectRoutes),
     ]
 
 

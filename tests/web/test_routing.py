@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Respons
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from provider_registration.app import create_app
@@ -22,7 +24,7 @@ from provider_registration.web.error_handlers import install_error_handlers
 from provider_registration.web.middleware import RequestMiddleware
 from provider_registration.web.openapi import refuses
 from provider_registration.web.problems import InvalidRequest
-from provider_registration.web.routing import DirectRoute, Route, direct
+from provider_registration.web.routing import DirectRoute, DirectRoutes, Route, direct
 from tests.service import make_settings
 
 bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False)
@@ -44,6 +46,8 @@ async def read_thing(
         raise DatabaseUnavailable
     if thing_id.int == 1:
         raise KeyError
+    if thing_id.int == 2:
+        raise ClientDisconnect
     return Response(f"{type(thing_id).__name__} {thing_id} {who} {language}", 203, {"ETag": '"1"'}, "text/plain")
 
 
@@ -72,8 +76,9 @@ def application(route_class=Route):
     router.get("")(search_things)
     router.post("/{thing_id}")(write_thing)
     app = FastAPI()
-    app.include_router(router)
+    app.router.routes += router.routes  # as in the service, whose routers are not included
     install_error_handlers(app)
+    app.add_middleware(DirectRoutes)
     app.add_middleware(RequestMiddleware)
     return app
 
@@ -94,6 +99,7 @@ async def ask(app, method, path, root_path="", **headers):
         ("HEAD", f"/things/{THING}", {}),
         ("GET", f"/things/{UUID(int=0)}", {}),
         ("GET", f"/things/{UUID(int=1)}", {}),
+        ("GET", f"/things/{UUID(int=2)}", {}),
         ("GET", "/things/7", {}),
         ("GET", f"/things/{THING}/", {}),
         ("GET", f"/things/{THING}%0A", {}),
@@ -148,6 +154,18 @@ def test_no_direct_endpoint_is_given_dependencies_where_it_is_included():
 
     assert routes
     assert [route.path for route in routes if route.dependencies] == []
+
+
+def test_no_other_route_takes_the_requests_of_a_direct_endpoint():
+    """It is called before the routes are searched in order, so it must be the first that matches."""
+    app = create_app(make_settings("postgresql://x:x@127.0.0.1/x", "http://127.0.0.1", admin_pages=True, graphql=True))
+    routes = [route for route in app.routes if isinstance(route, DirectRoute) and route.direct]
+
+    for route in routes:
+        scope = {"type": "http", "path": re.sub(r"{\w+}", THING, route.path), "root_path": ""}
+        [scope["method"]] = route.methods
+        assert next(each for each in app.routes if each.matches(dict(scope))[0] is Match.FULL) is route
+    assert len(routes) > 5
 
 
 async def test_ids_are_read_each_time():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 
 def client_check(request: Request) -> Callable[[], Awaitable[None]]:
@@ -16,3 +18,8 @@ def client_check(request: Request) -> Callable[[], Awaitable[None]]:
             raise ClientDisconnect
 
     return check
+
+
+def response_after_disconnect() -> Response:
+    """A response that only the metrics see."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)

@@ -14,6 +14,7 @@ from starlette.routing import Match
 
 from provider_registration.errors import ServiceError
 from provider_registration.observability.endpoints import METHODS
+from provider_registration.web.disconnects import response_after_disconnect
 from provider_registration.web.problems import (
     PROBLEM_MEDIA_TYPE,
     TYPE_PREFIX,
@@ -77,4 +78,4 @@ def _methods_of_path(request: Request) -> list[str]:
 
 
 async def _client_disconnect(_request: Request, _error: ClientDisconnect) -> Response:
-    return Response(status_code=HTTPStatus.BAD_REQUEST)  # only for the metrics; the client has left
+    return response_after_disconnect()

@@ -1,4 +1,4 @@
-"""A FastAPI route that documents the errors of its dependencies, and calls simple endpoints directly.
+"""A FastAPI route that documents the errors of its dependencies, and a middleware that calls simple endpoints directly.
 
 FastAPI resolves dependencies for every request, which costs several times as much as the endpoint itself. A `direct`
 endpoint is called with the dependencies that FastAPI analysed at startup. Requests that may be invalid are left to
@@ -17,15 +17,17 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from provider_registration.errors import ServiceError
 from provider_registration.web.body import MAX_BODY_BYTES
+from provider_registration.web.disconnects import response_after_disconnect
 from provider_registration.web.openapi import EXAMPLE_ID, problems, refusals_of
 from provider_registration.web.parameters import has_too_many
-from provider_registration.web.problems import BodyTooLarge, InvalidRequest, field_errors
+from provider_registration.web.problems import BodyTooLarge, InvalidRequest, field_errors, problem_response
 from provider_registration.web.rate_limits import TooManyRequests
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
@@ -46,11 +48,11 @@ def json_response(content: str, status_code: int = HTTPStatus.OK, headers: Mappi
 
 
 class DirectRoute(APIRoute):
-    """A route that calls direct endpoints."""
+    """A route whose endpoint may be direct."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's
         super().__init__(path, endpoint, **options)
-        self._direct = _Direct(self.dependant) if getattr(endpoint, "is_direct", False) else None
+        self.direct = _Direct(self.dependant) if getattr(endpoint, "is_direct", False) else None
         self._beginning, parameter, _ = path.partition("{")
         self._ends = () if parameter else (path, f"{path}\n")  # `$` also matches before a line end
 
@@ -61,15 +63,38 @@ class DirectRoute(APIRoute):
             return super().matches(scope)
         return Match.NONE, {}
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request. `get_route_handler` would come after two exit stacks that are not needed here."""
-        if self._direct and scope["method"] in (self.methods or ()):
-            request = Request(scope, receive)
-            if (parameters := self._direct.parameters_of(request)) is not None:
-                response = await self._direct.call(request, parameters)
-                await response(scope, receive, send)
-                return
-        await super().handle(scope, receive, send)
+
+class DirectRoutes:
+    """The innermost middleware: calls direct endpoints without FastAPI's own layers and its search among all routes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._routes: list[tuple[DirectRoute, _Direct]] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(scope, receive) if scope["type"] == "http" else None
+        await (response or self._app)(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive) -> Response | None:
+        """The response of a direct endpoint; None if the request is for another one, or may be invalid."""
+        if self._routes is None:  # the first request: no route is added after it
+            routes = (route for route in scope["app"].routes if isinstance(route, DirectRoute))
+            self._routes = [(route, route.direct) for route in routes if route.direct]
+        for route, direct in self._routes:
+            match, matched = route.matches(scope)
+            if match is Match.FULL:
+                request = Request(scope, receive)
+                parameters = direct.parameters_of(request, matched["path_params"])
+                if parameters is None:
+                    return None
+                scope.update(matched)
+                try:
+                    return await direct.call(request, parameters)
+                except ServiceError as error:
+                    return problem_response(error, request)
+                except ClientDisconnect:
+                    return response_after_disconnect()
+        return None
 
 
 class Route(DirectRoute):
@@ -109,11 +134,11 @@ class _Direct:
             case _:
                 raise TypeError(f"{dependant.call} takes query parameters other than one model")
 
-    def parameters_of(self, request: Request) -> dict[str, Any] | None:
+    def parameters_of(self, request: Request, path_params: Mapping[str, str]) -> dict[str, Any] | None:
         """The path and query parameters by their names in the endpoint; None if one is invalid."""
         parameters = {}
         for field in self._path:
-            parameters[field.name], errors = field.validate(request.path_params[field.alias])
+            parameters[field.name], errors = field.validate(path_params[field.alias])
             if errors:
                 return None
         if self._query:
