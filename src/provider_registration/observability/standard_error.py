@@ -75,7 +75,11 @@ class LogWriter:
                     self._changed.wait_for(lambda: self._lines)
             if self._finish_at is None:
                 sleep(GATHER_SECONDS)
-            self._write_out(self._take(), file_descriptor)
+            left = self._size
+            while left > 0:  # a pause between writes would limit the lines of a second
+                text = self._take()
+                left -= len(text)
+                self._write_out(text, file_descriptor)
 
     def _take(self) -> str:
         """The next lines that fit into one write, with the report of dropped lines after the last."""
