@@ -72,6 +72,7 @@ UNUSABLE = {
     "a body that is cut": (answer(length=len(GOOD) + 5),),
     "a body byte by byte, without end": (answer(length=1_000_000)[:-5], b" ", ENDLESS),
     "chunks without end": (CHUNKED, b"1\r\n \r\n", ENDLESS),
+    "a later chunk without a length": (CHUNKED + b"1\r\n \r\n", PAUSE, b"many\r\n{}\r\n0\r\n\r\n"),
     "a chunk without a length": (CHUNKED, b"many\r\n{}\r\n0\r\n\r\n"),
     "gzip that is none": (answer("201 Created", GOOD, "Content-Encoding: gzip"),),
     "gzip": (answer("201 Created", gzip.compress(GOOD), "Content-Encoding: gzip"),),

@@ -15,8 +15,9 @@ SHARE = 1_000  # ports for each of pytest-xdist's processes
 
 def _ports() -> Iterator[int]:
     """Those of this process, one after the other: a program has time to open its port before it is chosen again."""
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = FIRST + process * SHARE % (END - FIRST)
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    share = int(worker.removeprefix("gw")) if worker else secrets.randbelow((END - FIRST) // SHARE)
+    first = FIRST + share * SHARE % (END - FIRST)
     start = first + secrets.randbelow(SHARE)
     return cycle((*range(start, first + SHARE), *range(first, start)))
 

@@ -77,7 +77,7 @@ async def lifespan(
     async with (
         tracing.exporting() if tracing else nullcontext(),
         _databases(settings, tracing) as (database, reserved, reader),
-        aclosing(open_billing(settings, traces=[tracing.of_requests()] if tracing else ())) as billing,
+        aclosing(open_billing(settings, traces=[tracing.for_session()] if tracing else ())) as billing,
         _publishing(settings, database) as publish,
         aclosing(SideLoop()) if settings.graphql else nullcontext() as side_loop,
     ):

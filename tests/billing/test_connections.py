@@ -178,6 +178,35 @@ async def test_bytes_that_come_later_do_not_belong_to_the_next(session):
     assert texts == ["1", "2", "3"]
 
 
+async def test_each_idle_connection_is_looked_at(session, monkeypatch):
+    """Also the second, where the first was kept for too long."""
+    monkeypatch.setattr(session.connector, "_keepalive_timeout", 0.3)
+    numbers, both = count(1), asyncio.Barrier(2)
+
+    async def serve(reader, writer):
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                number = next(numbers)
+                if number <= 2:
+                    await both.wait()
+                    await asyncio.sleep(0.2 * (number - 1))
+                writer.write(HEAD % 1 + str(number).encode())
+                await asyncio.sleep(0.05)
+                writer.write(HEAD % 1 + b"0")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+        async def ask():
+            async with session.get(url) as response:
+                return await response.text()
+
+        assert sorted(await asyncio.gather(ask(), ask())) == ["1", "2"]
+        await asyncio.sleep(0.2)  # the first is expired, the second is not
+        assert await ask() == "3"
+
+
 async def test_no_request_is_sent_on_a_connection_that_the_server_has_closed_unnoticed(session):
     """The loop has not run since: only the kernel knows."""
     accepted = []

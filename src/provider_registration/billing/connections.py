@@ -1,7 +1,7 @@
 """Connections to one server, kept alive and used by one request at a time.
 
 By aiohttp: with httpx, even with a transport for each connection and no pool to search, a call takes three times the
-CPU, and billing more than half of an approval's.
+CPU.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def open_session(
 ) -> aiohttp.ClientSession:
     """A session with at most `count` connections, which sends exactly what it is asked to and decodes nothing.
 
-    Waiting for a free connection may take `timeout` seconds, connecting `connect_timeout`, each pause of a response
-    `timeout`. Nothing comes from the environment: no proxies, no certificates.
+    Waiting for a free connection, resolving the name and connecting may together take `timeout` and `connect_timeout`
+    seconds, each attempt to connect `connect_timeout`, each pause of a response `timeout`. Nothing comes from the
+    environment: no proxies, no certificates.
     """
     return aiohttp.ClientSession(
         connector=_Connector(
@@ -33,7 +34,9 @@ def open_session(
             ssl=_tls(),
             use_dns_cache=False,
         ),
-        timeout=aiohttp.ClientTimeout(connect=timeout, sock_connect=connect_timeout, sock_read=timeout),
+        timeout=aiohttp.ClientTimeout(
+            connect=timeout + connect_timeout, sock_connect=connect_timeout, sock_read=timeout
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent",),
         auto_decompress=False,
@@ -42,25 +45,25 @@ def open_session(
 
 
 def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)
+    context = httpx.create_ssl_context(trust_env=False)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Uses no connection again on which something has come since its last response.
+    """Uses no connection again on which a response or other bytes have come unasked: the next request would get them.
 
-    It would be read as the next response. aiohttp only looks at what had come by the end of that response.
+    aiohttp only looks when a response ends.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:  # noqa: ANN401 - aiohttp's; no public API shows this
-        idle = self._conns.get(key)
-        while idle and _has_more(idle[0][0]):
-            protocol, _ = idle.popleft()
-            protocol.close()
-        return await super()._get(key, traces)
+        while (connection := await super()._get(key, traces)) and _is_unusable(connection.protocol):
+            connection.close()
+        return connection
 
 
-def _has_more(protocol: Any) -> bool:  # noqa: ANN401 - aiohttp's
-    """Whether the connection is closed, or has bytes that the parser or the kernel keeps for the next reader."""
+def _is_unusable(protocol: Any) -> bool:  # noqa: ANN401 - aiohttp's
+    """Whether the connection is closed, or has a response that nobody read or bytes that are still in the kernel."""
     if protocol.should_close or not protocol.is_connected():
         return True
     waiting = select.poll()

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from yarl import URL
 
 from provider_registration.billing.connections import open_session
 from provider_registration.billing.errors import (
@@ -26,7 +27,7 @@ from provider_registration.web.headers import retry_after_seconds
 MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CONNECTIONS = 16
 RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx whose reason is not the request itself
-NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # also if no connection became free
+NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # also if none became free
 INVALID_HTTP = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
 
 
@@ -40,14 +41,14 @@ class Provider(BaseModel):
 
 
 class HttpBillingSystem:
-    """A BillingSystem; create one for the life of the process, while its event loop is running."""
+    """A BillingSystem; create one for the life of the process, inside the event loop that uses it."""
 
     def __init__(
         self, base_url: str, *, connect_timeout: float, timeout: float, traces: Sequence[aiohttp.TraceConfig] = ()
     ) -> None:
         """Timeouts are in seconds, per request."""
         self._session = open_session(MAX_CONNECTIONS, timeout=timeout, connect_timeout=connect_timeout, traces=traces)
-        self._url = f"{base_url}/provider"
+        self._url = URL(f"{base_url}/provider")
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -55,7 +56,6 @@ class HttpBillingSystem:
 
     async def create_provider(self, name: str, idempotency_key: UUID, *, responding: Callable[[], None]) -> int:
         """Implements the port: 201 returns the provider, 409 means that the name is taken, other 4xx refuse."""
-        response = None
         await reach("billing.before-send")
         body = json.dumps({"name": name}).encode()
         try:

@@ -76,7 +76,7 @@ class LogWriter:
             if self._finish_at is None:
                 sleep(GATHER_SECONDS)
             left = self._size
-            while left > 0:  # a pause between writes would limit the lines of a second
+            while left > 0:  # a pause before each write would bound how many lines are written in a second
                 text = self._take()
                 left -= len(text)
                 self._write_out(text, file_descriptor)

@@ -65,8 +65,8 @@ class Tracing:
         event.listen(engine, "after_cursor_execute", _end_statement)
         event.listen(engine, "handle_error", _fail_statement)
 
-    def of_requests(self) -> aiohttp.TraceConfig:
-        """Create a span for every request of a session, in the trace of the current request."""
+    def for_session(self) -> aiohttp.TraceConfig:
+        """What makes a session create a span for every request, in the trace of the current request."""
         trace = aiohttp.TraceConfig()
         trace.on_request_start.append(self._begin_request)
         trace.on_request_end.append(_end_request)

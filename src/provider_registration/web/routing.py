@@ -36,7 +36,8 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
 def direct(endpoint: Endpoint) -> Endpoint:
     """Mark an endpoint that returns a Response and needs only path, query, headers and dependencies.
 
-    `include_router` must not add dependencies to its route: they would not be called.
+    Its route must be the first of the application's own that matches its requests: it is called before they are
+    searched. `include_router` would hide it. Of errors only ServiceError and ClientDisconnect become responses.
     """
     endpoint.is_direct = True  # type: ignore[attr-defined]
     return endpoint
@@ -80,16 +81,16 @@ class DirectRoutes:
         if self._routes is None:  # the first request: no route is added after it
             routes = (route for route in scope["app"].routes if isinstance(route, DirectRoute))
             self._routes = [(route, route.direct) for route in routes if route.direct]
-        for route, direct in self._routes:
+        for route, endpoint in self._routes:
             match, matched = route.matches(scope)
             if match is Match.FULL:
                 request = Request(scope, receive)
-                parameters = direct.parameters_of(request, matched["path_params"])
+                parameters = endpoint.parameters_of(request, matched["path_params"])
                 if parameters is None:
                     return None
                 scope.update(matched)
                 try:
-                    return await direct.call(request, parameters)
+                    return await endpoint.call(request, parameters)
                 except ServiceError as error:
                     return problem_response(error, request)
                 except ClientDisconnect:

@@ -250,8 +250,8 @@ MUTANTS = (
     Mutant(
         "a late response is read as that of the next approval",
         "billing/connections.py",
-        "while idle and _has_more(idle[0][0]):",
-        "while False:",
+        " and _is_unusable(connection.protocol):\n            connection.close()",
+        " and False:\n            connection.close()",
         (CONNECTIONS,),
     ),
     Mutant(
