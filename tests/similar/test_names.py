@@ -7,6 +7,8 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rapidfuzz.distance import OSA
 
 from provider_registration.similar.keys import Facts, searched_keys, stored_keys
@@ -50,9 +52,17 @@ def test_names_of_one_company(one, other):
     assert is_same(other, one)
 
 
+@given(st.text(max_size=30), st.text(max_size=30))
+@example("Obsthof Kaspar", "🙂")
+@example("🙂", "Obsthof Kaspar")
+def test_any_two_names_have_a_score(one, other):
+    assert 0 <= name_score(core_words(one), core_words(other)) <= 1
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ("🙂", "🙃"),
         ("HPS", "KPS"),
         ("Mango Fruit", "Tango Fruit"),
         ("Fruit 24", "Fruit 25"),

@@ -60,7 +60,12 @@ def core_words(company_name: str) -> list[str]:
 
 
 def name_score(one: list[str], other: list[str]) -> float:
-    """How alike two names are, from their core words: 1 if equal, less with a typing error, 0 if they differ."""
+    """How alike two names are, from their core words: 1 if equal, less with a typing error, 0 if they differ.
+
+    A name of symbols alone has no words, and is like no other.
+    """
+    if not one or not other:
+        return 0.0
     if sorted(one) == sorted(other) or "".join(one) == "".join(other):
         return 1.0
     rest = sorted(one), sorted(other)
