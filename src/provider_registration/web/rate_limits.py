@@ -13,7 +13,7 @@ from math import ceil
 from typing import Any, cast
 
 from limits import RateLimitItem, parse_many
-from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.storage import Storage
 from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
@@ -21,6 +21,7 @@ from limits.storage import storage_from_string
 from provider_registration.errors import LimitExceededError, UnavailableError
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.observability.metrics import RATE_LIMIT_REFUSALS, RATE_LIMIT_STORAGE_ERRORS
+from provider_registration.web.counts_in_memory import CountsInMemory
 from provider_registration.web.quotas import Quota, note_quota
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class RateLimits:
         self._default = _Limit("default", parse_many(default) if default else [], counting)
         self._lost_links = _Limit("lost_link", parse_many(LOST_LINKS), counting)
         self._breaker = _Breaker()
-        self._counts = storage if isinstance(storage, MemoryStorage) else None
+        self._counts = storage if isinstance(storage, CountsInMemory) else None
         self._login_turns: dict[tuple[str, str], _Turn] = {}  # bounded by RateLimitMiddleware
 
     async def count_registration(self, caller: str) -> None:
@@ -155,11 +156,7 @@ class RateLimits:
         try:
             async with self._breaker.guard():
                 for item in self._login.items:
-                    key = item.key_for("login", account, network)
-                    if not isinstance(self._storage, MemoryStorage):
-                        await self._storage.clear(key)
-                    elif key in self._storage.events:
-                        self._storage.events[key] = []  # its `clear` deletes the key, and expiry then fails
+                    await self._storage.clear(item.key_for("login", account, network))
         except StorageError as error:  # the counts expire with their window
             self._storage_failed(error)
 
@@ -194,7 +191,7 @@ class RateLimits:
         self._logger.warning("rate limits cannot be counted", reason=type(error.storage_error).__name__)
 
 
-def _left(counts: MemoryStorage, item: RateLimitItem, *identifiers: str) -> tuple[int, float]:
+def _left(counts: CountsInMemory, item: RateLimitItem, *identifiers: str) -> tuple[int, float]:
     """Requests left, and when more are: as `get_window_stats`, which takes as long as counting the request."""
     now, expiry = time.time(), item.get_expiry()
     previous, current = (
@@ -205,14 +202,15 @@ def _left(counts: MemoryStorage, item: RateLimitItem, *identifiers: str) -> tupl
 
 
 def _storage(url: str) -> Storage:
-    # These options are only for Redis.
-    options: dict[str, Any] = {}
-    if "redis" in url:
-        options = {"implementation": "redispy", "connection_pool": _redis_connections(url)}
-    return cast("Storage", storage_from_string(f"async+{url or 'memory://'}", wrap_exceptions=True, **options))
+    if not url:
+        return CountsInMemory()
+    storage = storage_from_string(
+        f"async+{url}", wrap_exceptions=True, implementation="redispy", connection_pool=_redis_connections(url)
+    )
+    return cast("Storage", storage)
 
 
-def _redis_connections(url: str) -> object:
+def _redis_connections(url: str) -> Any:  # noqa: ANN401 - known only with the optional import
     """A pool in which requests wait up to STORAGE_TIMEOUT for a free connection."""
     from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 - takes 60 ms, and few need it
 

@@ -1,0 +1,39 @@
+"""The counts of rate limits, in the memory of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from limits.aio.storage import MemoryStorage
+
+EXPIRY_SECONDS = 10.0  # between two looks for counts that have expired
+AT_ONCE = 500  # counts that are looked at before other work goes on
+
+
+class CountsInMemory(MemoryStorage):
+    """Looks for expired counts from time to time.
+
+    The library's own looks at the counts of all callers after each request, so that many callers slow down every
+    request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(wrap_exceptions=True)
+        self._next_look = 0.0
+
+    async def _MemoryStorage__schedule_expiry(self) -> None:  # noqa: N802 - overrides the library's, called after a count
+        now = time.time()
+        if now >= self._next_look and (self.timer is None or self.timer.done()):
+            self._next_look = now + EXPIRY_SECONDS
+            self.timer = asyncio.create_task(self._expire())
+
+    async def _expire(self) -> None:
+        for number, key in enumerate([*self.expirations, *self.events], 1):
+            now = time.time()
+            if key in self.events:
+                self.events[key] = [entry for entry in self.events[key] if entry.expiry > now]
+            if not self.events.get(key) and self.expirations.get(key, 0.0) <= now:
+                await self.clear(key)
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
