@@ -76,7 +76,7 @@ class BillingClient:
         try:
             async with asyncio.timeout(self.deadline):
                 try:
-                    return await call.attempt()  # without tenacity, which adds a fifth to the CPU time of one attempt
+                    return await call.attempt()  # without tenacity, which adds 95 µs of CPU to one attempt
                 except RETRIED as first:
                     return await self._retry(call, first, deadline=self.deadline - time.monotonic() + started)
         except TimeoutError:

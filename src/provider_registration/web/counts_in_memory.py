@@ -23,7 +23,7 @@ class CountsInMemory(MemoryStorage):
         self._next_look = 0.0
 
     async def _MemoryStorage__schedule_expiry(self) -> None:  # noqa: N802 - overrides the library's, called after a count
-        now = time.time()
+        now = time.monotonic()  # a clock that is set does not postpone it
         if now >= self._next_look and (self.timer is None or self.timer.done()):
             self._next_look = now + EXPIRY_SECONDS
             self.timer = asyncio.create_task(self._expire())
@@ -31,9 +31,10 @@ class CountsInMemory(MemoryStorage):
     async def _expire(self) -> None:
         for number, key in enumerate([*self.expirations, *self.events], 1):
             now = time.time()
-            if key in self.events:
-                self.events[key] = [entry for entry in self.events[key] if entry.expiry > now]
-            if not self.events.get(key) and self.expirations.get(key, 0.0) <= now:
+            events = self.events.get(key)
+            while events and events[-1].expiry <= now:  # the oldest
+                events.pop()
+            if not events and self.expirations.get(key, 0.0) <= now:
                 await self.clear(key)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
