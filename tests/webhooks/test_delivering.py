@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
 from provider_registration.cli import main
 from provider_registration.deliveries import upkeep
@@ -556,10 +557,11 @@ async def test_an_event_claimed_while_its_webhook_is_disabled_waits_as_it_was(st
     claim = DeliveryService.claim
     disabling = False
 
-    async def claim_and_disable(*args, **parameters):
-        claimed = await claim(*args, **parameters)
+    async def claim_and_disable(self, *args, **parameters):
+        claimed = await claim(self, *args, **parameters)
         if claimed and disabling:
-            await staff.database.execute("UPDATE webhooks SET disabled_reason = 'staff'")
+            async with self._database.transaction() as session:  # the test's own connection is in use meanwhile
+                await session.execute(text("UPDATE webhooks SET disabled_reason = 'staff'"))
         return claimed
 
     monkeypatch.setattr(DeliveryService, "claim", claim_and_disable)
