@@ -51,9 +51,9 @@ def _tls() -> ssl.SSLContext:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Uses no connection again on which a response or other bytes have come unasked: the next request would get them.
+    """Does not reuse a connection on which something came while it was idle: the next request would get it.
 
-    aiohttp only looks when a response ends.
+    aiohttp checks only when a response ends.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:  # noqa: ANN401 - aiohttp's; no public API shows this
@@ -63,9 +63,9 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _is_unusable(protocol: Any) -> bool:  # noqa: ANN401 - aiohttp's
-    """Whether the connection is closed, or has a response that nobody read or bytes that are still in the kernel."""
+    """Whether the connection is closed, or has an unread response, or unread bytes in the kernel."""
     if protocol.should_close or not protocol.is_connected():
         return True
-    waiting = select.poll()
-    waiting.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(waiting.poll(0))
+    poll = select.poll()
+    poll.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))

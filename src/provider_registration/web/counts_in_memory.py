@@ -7,14 +7,14 @@ import time
 
 from limits.aio.storage import MemoryStorage
 
-EXPIRY_SECONDS = 10.0  # between two looks for counts that have expired
-AT_ONCE = 500  # counts that are looked at before other work goes on
+EXPIRY_SECONDS = 10.0  # between two removals of expired counts
+AT_ONCE = 500  # counts that are checked before other work goes on
 
 
 class CountsInMemory(MemoryStorage):
-    """Looks for expired counts from time to time.
+    """Removes expired counts every EXPIRY_SECONDS.
 
-    The library's own looks at the counts of all callers after each request, so that many callers slow down every
+    The library's own storage checks the counts of all callers after each request, so many callers slow down every
     request.
     """
 
