@@ -16,9 +16,9 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # Tests often wait for processes: one more worker than there are cores saves a seventh of the time.
-WORKERS = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
+PROCESSES = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
 # Tests are handed out singly: with whole files, one worker ends long after the others.
-PYTEST = $(BIN)/pytest -n $(WORKERS)
+PYTEST = $(BIN)/pytest -n $(PROCESSES)
 
 LINTERS = $(VENV)/node/node_modules/.bin
 # Otherwise every start would compile all of src again.
