@@ -190,6 +190,7 @@ async def _databases(settings: Settings, tracing: Tracing | None) -> AsyncIterat
             settings.database_read_url,
             pool_size=settings.database_pool_size,
             time_limit=settings.database_timeout_seconds * REPLICA_SHARE,
+            name="replica",
         )
     opened = [each for each in (database, reserved, replica) if each is not None]
     if tracing:

@@ -238,6 +238,18 @@ async def test_no_caller_waits_forever(work):
     assert await batcher.do(3) == 6
 
 
+async def test_no_caller_waits_for_a_batch_that_was_cancelled(batcher, work):
+    work.is_let.clear()
+    tasks = await begin(batcher, 1) + await begin(batcher, 2)
+
+    batcher._running.cancel()
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 3)
+
+    assert [type(result) for result in results] == [DatabaseUnavailable, DatabaseUnavailable]
+    work.is_let.set()
+    assert await batcher.do(3) == 6
+
+
 async def test_results_that_do_not_fit_the_items_are_a_fault_for_everyone():
     async def lose_one(items):
         return items[1:]

@@ -503,6 +503,33 @@ async def test_a_server_that_stops_responding_delays_its_caller_no_longer_than_t
         await database.close()
 
 
+async def test_a_connection_that_is_lost_while_it_is_checked_is_an_outage(migrated_database_url):
+    server = urlsplit(migrated_database_url)
+
+    async def pipe(reader, writer):
+        while data := await reader.read(65536):
+            if b"session_replication_role" in data:
+                break
+            writer.write(data)
+        writer.close()
+
+    async def forward(reader, writer):
+        server_reader, server_writer = await asyncio.open_connection(server.hostname, server.port)
+        await asyncio.gather(pipe(reader, server_writer), pipe(server_reader, writer))
+
+    async with await asyncio.start_server(forward, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        database = Database(url_of(at(migrated_database_url, port)), pool_size=1, time_limit=5)
+
+        with pytest.raises(DatabaseUnavailable):
+            await database.ping()
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as session:
+                await session.execute(text("SELECT 1"))
+
+        await database.close()
+
+
 async def test_a_server_that_speaks_something_else_is_an_outage():
     async def speak(_reader, writer):
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -222,7 +222,9 @@ async def test_once_the_replica_has_caught_up_it_is_read_again(clients, standby)
             await asyncio.sleep(0.3)
 
 
-async def test_without_its_replica_the_service_reads_from_the_database(urls, shared_billing_url, run_service, clients):
+async def test_without_its_replica_the_service_reads_from_the_database(
+    urls, shared_billing_url, run_service, clients, caplog
+):
     settings = make_settings(
         urls[0],
         shared_billing_url,
@@ -236,6 +238,8 @@ async def test_without_its_replica_the_service_reads_from_the_database(urls, sha
         assert (await client.get("/candidates")).status_code == 200
         answer = await client.post("/candidates", json=a_registration())
         assert (await client.get(answer.headers["Location"])).status_code == 200
+    unavailable = {record.message for record in caplog.records if hasattr(record, "reason")}
+    assert {"replica" in message and "database" not in message for message in unavailable} == {True}
 
 
 async def test_check_tells_a_standby_from_a_primary(urls, monkeypatch, tmp_path):

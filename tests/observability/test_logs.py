@@ -195,13 +195,19 @@ def test_a_warning_that_any_stranger_can_cause_is_written_seldom():
     assert passes(logging.WARNING) == (True, 3)
 
 
-def test_an_unformattable_line_names_its_logger_without_data():
+class Unprintable:
+    def __str__(self):
+        raise RuntimeError(SENT)
+
+
+@pytest.mark.parametrize("arguments", [(SENT, "x"), (Unprintable(), 1)])
+def test_an_unformattable_line_names_its_logger_without_data(arguments):
     written = []
 
     class Writer:
         write = written.append
 
-    record = logging.LogRecord("a.library", logging.WARNING, __file__, 1, "%s of %d", (SENT, "x"), None)
+    record = logging.LogRecord("a.library", logging.WARNING, __file__, 1, "%s of %d", arguments, None)
     LogHandler(Writer()).emit(record)
 
     [line] = map(json.loads, written)

@@ -92,6 +92,8 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._stop_watching()
             self._running = None
+            _fail([*self._batch, *self._waiting], DatabaseUnavailable())  # only if this task was cancelled
+            self._waiting.clear()
             self._on_idle()
 
     def _take_batch(self) -> bool:

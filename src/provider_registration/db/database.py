@@ -159,13 +159,20 @@ class Database:
     """One engine and its transactions. Close it when done."""
 
     def __init__(
-        self, url: str, *, pool_size: int, time_limit: float | None = None, prepared_statements: bool = True
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        time_limit: float | None = None,
+        prepared_statements: bool = True,
+        name: str = "database",
     ) -> None:
         """`time_limit` in seconds covers waiting for a connection and the statements; None: no limit, for commands.
 
-        Without `prepared_statements`, connections keep no state between transactions.
+        Without `prepared_statements`, connections keep no state between transactions. `name` is for the log.
         """
         self.time_limit = time_limit
+        self._unavailable = f"the {name} is unavailable"
         self.keeps_connections = prepared_statements  # successive statements run on the same server
         self._logger = RateLimitedLogger(logger)
         self._engine = create_async_engine(
@@ -254,14 +261,14 @@ class Database:
         except AttributeError as error:  # from asyncpg, if the connection is closed while it prepares a statement
             if not turn.is_over:
                 raise
-            self._logger.warning("the database is unavailable", reason=f"no response within {self.time_limit} s")
+            self._logger.warning(self._unavailable, reason=f"no response within {self.time_limit} s")
             raise DatabaseUnavailable from error
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
             if sqlstate_of(error) == LOCK_NOT_AVAILABLE:
                 raise RowLocked from error
             if is_unavailable(error):
                 reason = f"no response within {self.time_limit} s" if turn.is_over else reason_of(error)
-                self._logger.warning("the database is unavailable", reason=reason)
+                self._logger.warning(self._unavailable, reason=reason)
                 await self._close_idle()  # the pool checks their connections
                 raise DatabaseUnavailable from error
             raise
@@ -303,6 +310,8 @@ def _check_connection(connection: AdaptedConnection, _record: object) -> None:
         connection.run_async(lambda driver_connection: driver_connection.execute(CHECK_CONNECTION))
     except asyncpg.ObjectNotInPrerequisiteStateError as error:
         raise UnsafeSession(str(error)) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise ConnectionError(str(error)) from error  # SQLAlchemy does not translate errors of a listener
 
 
 def _start_turn(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
@@ -347,7 +356,8 @@ def is_unavailable(error: BaseException) -> bool:
         if sqlstate is None:
             return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
         return bool(sqlstate.startswith(UNAVAILABLE_SQLSTATE_CLASSES))
-    return isinstance(error, OSError | TimeoutError)
+    # The driver's InternalClientError: the connection was lost at an unusual moment; SQLAlchemy does not translate it.
+    return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError)
 
 
 def reason_of(error: BaseException | None) -> str:

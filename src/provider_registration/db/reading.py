@@ -81,7 +81,7 @@ class Reader:
         except _Behind:
             pass
         except DatabaseUnavailable:
-            self._logger.warning("the replica does not respond; the primary is used instead")
+            self._logger.warning("the primary is used instead of the replica", seconds=RETRY_SECONDS)
             self._retry_at = monotonic() + RETRY_SECONDS
         return await _do(self._primary, work)
 

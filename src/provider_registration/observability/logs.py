@@ -108,7 +108,7 @@ class LogHandler(logging.Handler):
         """Write the record; it never waits."""
         try:
             line = self.format(record)
-        except (TypeError, ValueError):  # not `handleError`, which writes to standard error directly
+        except Exception:  # noqa: BLE001 - also of a value's __str__; `handleError` writes to standard error directly
             line = self.format(logging.makeLogRecord({**UNFORMATTABLE, "name": record.name}))
         self._writer.write(f"{line}\n")
 

@@ -96,7 +96,7 @@ class LogWriter:
         return "".join(taken)
 
     def _write_out(self, text: str, file_descriptor: int) -> None:
-        left = memoryview(text.encode())
+        left = memoryview(text.encode(errors="backslashreplace"))
         while left:
             try:
                 left = left[os.write(file_descriptor, left) :]
