@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import socket
 import time
 from contextlib import asynccontextmanager
@@ -219,7 +221,7 @@ async def test_a_fault_that_does_not_pass_is_given_up_after_four_tries_as_uncert
 async def test_a_missing_response_is_uncertain(hurried_billing, fail, name, key, mode):
     await fail(mode, **({"delay": 1.0} if mode == "slow" else {}))
 
-    with pytest.raises(BillingUncertain, match="SocketTimeoutError"):
+    with pytest.raises(BillingUncertain, match="timeout"):
         await hurried_billing.create_provider(name, key)
 
 
@@ -405,7 +407,7 @@ def dead_port():
 
 async def test_a_refused_connection_has_certainly_sent_nothing(name, key, dead_port):
     async with billing_at(f"http://127.0.0.1:{dead_port}") as billing:
-        with pytest.raises(BillingNotSent, match="cannot be reached"):
+        with pytest.raises(BillingNotSent, match=os.strerror(errno.ECONNREFUSED)):
             await billing.create_provider(name, key)
 
 
@@ -580,13 +582,14 @@ async def test_a_billing_service_that_keeps_failing_is_left_alone_for_a_while(pl
     async with play(script, max_tries=1) as billing:
         billing.breaker = protection.CircuitBreaker(lambda: now)
         for _ in range(5):
-            with pytest.raises(BillingUncertain):
+            with pytest.raises(BillingUncertain) as failed:
                 await billing.create_provider(name, uuid4())
         assert script.asked == 5
 
         with pytest.raises(BillingCircuitOpen) as caught:
             await billing.create_provider(name, key)
         assert caught.value.retry_after == protection.OPEN_SECONDS
+        assert str(failed.value) in str(caught.value)
         assert script.asked == 5
 
         now += protection.OPEN_SECONDS

@@ -156,16 +156,23 @@ async def test_bytes_behind_a_response_do_not_belong_to_the_next(session, certif
     assert texts == ["1", "2", "3"]
 
 
-async def test_bytes_that_come_later_do_not_belong_to_the_next(session):
-    """What comes while the connection is idle, for example the 408 of a server that waits no longer."""
+@pytest.mark.parametrize("before", [None, 1, 16, -1], ids=["all", "a byte", "a part of the head", "all but a byte"])
+async def test_bytes_that_come_later_do_not_belong_to_the_next(session, before):
+    """What comes while the connection is idle, for example the 408 of a server that waits no longer.
+
+    Of `before` bytes, the rest comes with the next response.
+    """
     numbers = count(1)
+    late = HEAD % 1 + b"0"
 
     async def serve(reader, writer):
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while await reader.readuntil(b"\r\n\r\n"):
                 writer.write(HEAD % 1 + str(next(numbers)).encode())
                 await asyncio.sleep(0.05)
-                writer.write(HEAD % 1 + b"0")
+                writer.write(late[:before])
+                if before is not None and await reader.readuntil(b"\r\n\r\n"):
+                    writer.write(late[before:])
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:

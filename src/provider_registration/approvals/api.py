@@ -95,8 +95,8 @@ ResolutionBody = Annotated[ResolutionRequest, Depends(json_body(ResolutionReques
     ProviderNameBusy(),
     ProviderNameTaken(),
     VersionMismatch(EXAMPLE_ID, 2),
-    ApprovalFailed("billing cannot be reached (ClientConnectorError)"),
-    ApprovalWaiting("billing did not respond (SocketTimeoutError)"),
+    ApprovalFailed("billing cannot be reached (Connection refused)"),
+    ApprovalWaiting("billing did not respond (timeout)"),
     ApprovalInDoubt("billing already has a provider with this name"),
     BillingPaused(5),
     InvalidRequest.at("body", "notify", "Input should be a valid boolean", code="wrong-type"),
@@ -202,7 +202,7 @@ async def list_approval_events(
     CandidateChanged(EXAMPLE_ID),
     ProviderNameTaken(),
     VersionMismatch(EXAMPLE_ID, 2),
-    ApprovalWaiting("billing did not respond (SocketTimeoutError)"),
+    ApprovalWaiting("billing did not respond (timeout)"),
     ApprovalInDoubt("billing already has a provider with this name"),
 )
 async def retry_approval(

@@ -129,14 +129,14 @@ class _Call:
         """
         if not self._breaker.admit():
             _counter(BillingCircuitOpen.outcome).inc()
-            raise BillingCircuitOpen(self._breaker.retry_after)
+            raise BillingCircuitOpen(self._breaker.retry_after, self._breaker.last_failure)
         self._started = time.monotonic()
         self.has_responded = False
         try:
             provider_id = await self._call_system()
         except BillingError as error:
             self.maybe_sent |= isinstance(error, BillingUncertain)
-            self._count(error.outcome, reachable=error.is_response)
+            self._count(error.outcome, reachable=error.is_response, reason=str(error))
             raise
         except asyncio.CancelledError:
             self._count("uncertain", reachable=self.has_responded)
@@ -161,13 +161,13 @@ class _Call:
     def _responding(self) -> None:
         self.has_responded = True
 
-    def _count(self, outcome: str, *, reachable: bool) -> None:
+    def _count(self, outcome: str, *, reachable: bool, reason: str = "no response in time") -> None:
         _counter(outcome).inc()
         _histogram(outcome).observe(time.monotonic() - self._started)
         if reachable:
             self._breaker.succeeded()
         else:
-            self._breaker.failed(None if outcome == BillingNotSent.outcome else self._key)
+            self._breaker.failed(None if outcome == BillingNotSent.outcome else self._key, reason=reason)
 
 
 @cache

@@ -53,13 +53,17 @@ def _tls() -> ssl.SSLContext:
 class _Connector(aiohttp.TCPConnector):
     """Does not reuse a connection on which something came while it was idle: the next request would get it.
 
-    aiohttp checks only when a response ends.
+    aiohttp checks only when a response ends, and would parse what comes later.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:  # noqa: ANN401 - aiohttp's; no public API shows this
         while (connection := await super()._get(key, traces)) and _is_unusable(connection.protocol):
             connection.close()
         return connection
+
+    def _release(self, key: Any, protocol: Any, **options: bool) -> None:  # noqa: ANN401 - aiohttp's
+        super()._release(key, protocol, **options)
+        protocol._parser = None  # what comes now is kept unread, for `should_close`
 
 
 def _is_unusable(protocol: Any) -> bool:  # noqa: ANN401 - aiohttp's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from uuid import UUID
@@ -29,6 +30,13 @@ MAX_CONNECTIONS = 16
 RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx whose reason is not the request itself
 NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # also if none became free
 INVALID_HTTP = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
+WORDS = {  # for errors that are no system call's
+    aiohttp.ServerTimeoutError: "timeout",
+    aiohttp.ServerDisconnectedError: "connection closed",
+    aiohttp.ClientConnectorDNSError: "unknown host",
+    aiohttp.ClientConnectorCertificateError: "invalid certificate",
+    aiohttp.ClientSSLError: "TLS error",
+}
 
 
 class Provider(BaseModel):
@@ -65,11 +73,11 @@ class HttpBillingSystem:
                 responding()
                 answer = await _read(response)
         except NOT_SENT as error:
-            raise BillingNotSent(f"billing cannot be reached ({type(error).__name__})") from None
+            raise BillingNotSent(f"billing cannot be reached ({_words(error)})") from None
         except INVALID_HTTP:
             raise BillingUnusable("billing's response is not valid HTTP, or was cut off") from None
         except aiohttp.ClientError as error:
-            raise BillingUncertain(f"billing did not respond ({type(error).__name__})") from None
+            raise BillingUncertain(f"billing did not respond ({_words(error)})") from None
         await reach("billing.after-response")
         status = response.status
         if status == HTTPStatus.CREATED:
@@ -85,6 +93,15 @@ class HttpBillingSystem:
         raise BillingUncertain(
             f"billing returned status {status}", retry_after_seconds(response.headers.get("Retry-After", ""))
         )
+
+
+def _words(error: aiohttp.ClientError) -> str:
+    """What happened, without the names and addresses in the error's own text."""
+    for kind, words in WORDS.items():
+        if isinstance(error, kind):
+            return words
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else type(error).__name__
 
 
 def _headers(idempotency_key: UUID) -> dict[str, str]:

@@ -45,6 +45,7 @@ class CircuitBreaker:
         self._clock = clock
         self._failures = 0
         self._last_to_fail: object = None
+        self.last_failure = ""  # what it was
         self._responded_at = float("-inf")
         self._closed = True
         self._next_probe = 0.0
@@ -89,14 +90,15 @@ class CircuitBreaker:
             self._closed = True
             self.update_metric()
 
-    def failed(self, call: object = None) -> None:
-        """Count a call without a response; repeated failures of the same `call` count once.
+    def failed(self, call: object = None, *, reason: str = "no response") -> None:
+        """Count a call without a response; repeated failures of the same `call`, one after the other, count once.
 
         If billing fails only this call, other calls need not be paused.
         """
         if call is None or call != self._last_to_fail:
             self._failures += 1
         self._last_to_fail = call
+        self.last_failure = reason
         if not self._closed or self._failures >= FAILURES_TO_OPEN:
             self._closed = False
             self._next_probe = self._clock() + OPEN_SECONDS

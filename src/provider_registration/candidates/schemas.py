@@ -37,7 +37,7 @@ EXAMPLE_SUMMARY: dict[str, Any] = {
     "requested_at": "2026-03-14T10:00:00.123456Z",
     "attempts": 2,
     "next_attempt_at": "2026-03-14T10:00:31.654321Z",
-    "last_error": "billing did not respond (SocketTimeoutError)",
+    "last_error": "billing did not respond (timeout)",
 }
 EXAMPLE_STATUS_URL = "/applications/pJ3nV8sK1xQ6wZ0rT5yL9uC2bM7dF4gH8aE1oI6kN3s"
 EXAMPLE_APPROVED: dict[str, Any] = {"candidate_id": str(EXAMPLE_ID), "status": "approved", "provider_id": 4711}
