@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from provider_registration.approvals import queries as approval_queries
 from provider_registration.candidates import queries
 from provider_registration.candidates.company import Company, Product
-from provider_registration.candidates.list_queries import list_statement
+from provider_registration.candidates.list_queries import list_statement, names_of_clauses
 from provider_registration.candidates.models import Registration, registrations_json
 from provider_registration.candidates.selection import Order
 from provider_registration.candidates.status_secrets import new_status_secret
@@ -79,8 +79,9 @@ def page(
     *, status: str | None = None, product: str | None = None, place: tuple[datetime, UUID] | None = None
 ) -> tuple[TextClause, dict[str, Any]]:
     """One page, from the beginning or from a cursor's place."""
-    filters = {name for name, value in {"status": status, "product": product}.items() if value is not None}
-    statement = list_statement(("all", "records"), frozenset(filters), (), Order.NEWEST, "counts", has_position=True)
+    filters = {name: value for name, value in {"status": status, "product": product}.items() if value is not None}
+    clauses = names_of_clauses(filters)
+    statement = list_statement(("all", "records"), clauses, (), Order.NEWEST, "counts", has_position=True)
     after = {"after": place[0], "after_id": place[1]} if place else FIRST_PLACE
     return statement, {**after, "status": status, "product": product, "limit": PAGE}
 
@@ -107,7 +108,7 @@ def page_by(order: Order) -> tuple[TextClause, dict[str, Any]]:
 
 def matches(order: Order = Order.FIRST_NAME, **filters: object) -> tuple[TextClause, dict[str, Any]]:
     """The first page of the rows that match filters without kept counts, and their number."""
-    statement = list_statement(("matched", "records"), frozenset(filters), (), order, "matched")
+    statement = list_statement(("matched", "records"), names_of_clauses(filters), (), order, "matched")
     return statement, {**filters, "limit": PAGE}
 
 

@@ -5,11 +5,12 @@ It is composed when it is first used. A filter is one clause, in `selection.FILT
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from sqlalchemy import DateTime, TextClause, bindparam
 
+from provider_registration.candidates.company import Product
 from provider_registration.candidates.matching import MAX_NEAR_WORDS
 from provider_registration.candidates.queries import (
     APPROVAL_COLUMNS,
@@ -43,7 +44,9 @@ _PLANNED = """(
     FROM generate_series(1, :once) AS thousand, generate_series(1, :once) AS million,
          generate_series(1, :once) AS thousand_million
 ) = 1"""
-_CONDITIONS = FILTERS | _WORDS | {"ids": "id = ANY(:ids)"}
+# Each product has its index. A plan for any product cannot use it, so PostgreSQL would plan each page anew.
+_OF_PRODUCTS = {f"product {product}": f"products @> ARRAY['{product}']" for product in Product}
+_CONDITIONS = FILTERS | _OF_PRODUCTS | _WORDS | {"ids": "id = ANY(:ids)"}
 
 # The IDs of one page in the order of an index, plus one more, which shows whether there is a next page.
 _PAGE = """
@@ -192,6 +195,11 @@ TEMPLATES: dict[Template, str] = {
 }
 
 
+def names_of_clauses(filters: Mapping[str, object]) -> frozenset[str]:
+    """The clauses of these filters and values, in which each product has one of its own."""
+    return frozenset(f"product {value}" if name == "product" else name for name, value in filters.items())
+
+
 @lru_cache(maxsize=MAX_STATEMENTS)
 def list_statement(
     template: Template,
@@ -207,7 +215,7 @@ def list_statement(
     beyond, direction = ("<", " DESC") if order.startswith("-") else (">", "")
     by_rank = "array_position(CAST(:ids AS uuid[]), id)"
     column = "created_at" if order is Order.RELEVANCE else order.column
-    is_counted = not words and filters <= COUNTED
+    is_counted = not words and filters <= COUNTED | _OF_PRODUCTS.keys()
     keys = [condition for name, condition in _KEYS.items() if name in filters]
     conditions = [*_conditions(filters), *_either(words), *([] if is_counted else [_PLANNED])]
     made = statement(

@@ -28,8 +28,8 @@ _OF_LISTS = (
     Mutant(
         "a word with a typing error finds candidates that the filters leave out",
         "candidates/search.py",
-        "frozenset([*filters, *words]), filters | words",
-        "frozenset(words), filters | words",
+        "names_of_clauses(filters | words), filters | words",
+        "names_of_clauses(words), filters | words",
         (SELECTIONS,),
     ),
     Mutant(
@@ -255,7 +255,7 @@ _OF_COMMANDS = (
     Mutant(
         "a refused import stays stored",
         "remote/importing.py",
-        "            client.delete_import(import_id)\n",
+        "            client.delete_import(added["import_id"])\n",
         "            pass\n",
         (f"{REMOTE_IMPORT}::test_a_refusal_is_the_problem_in_a_sentence_and_leaves_nothing",),
     ),
