@@ -168,7 +168,7 @@ async def test_a_rejection_without_its_event_is_found(check, databases, connecti
     [
         ("DELETE FROM candidate_events WHERE type = 'candidate.approval_requested'", "event of the request"),
         ("DELETE FROM candidate_events WHERE type = 'candidate.approved'", "event of the approval"),
-        ("UPDATE candidates SET provider_id = provider_id + 1", "event of the approval"),
+        ("UPDATE candidates SET provider_id = provider_id + 1000", "event of the approval"),
     ],
 )
 async def test_what_an_approval_lacks_is_found(check, databases, connection, change, told):
