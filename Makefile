@@ -141,7 +141,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 SAME = --constraint requirements/dev.txt
 lock: $(DEV)  ## rewrite requirements/*.txt from pyproject.toml; LOCK_FLAGS=--upgrade uses the newest versions
 	$(LOCK) pyproject.toml --extra local --extra graphql --extra nats --extra tracing --group build --group dev --output-file requirements/dev.txt
-	$(LOCK) pyproject.toml $(SAME) --extra local --group build --output-file requirements/local.txt
+	$(LOCK) pyproject.toml $(SAME) --extra local --extra graphql --group build --output-file requirements/local.txt
 	$(LOCK) pyproject.toml $(SAME) --output-file requirements/runtime.txt
 	$(LOCK) pyproject.toml $(SAME) --extra graphql --output-file requirements/graphql.txt
 	$(LOCK) pyproject.toml $(SAME) --extra nats --output-file requirements/nats.txt

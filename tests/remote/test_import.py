@@ -114,6 +114,8 @@ async def test_a_refusal_is_the_problem_in_a_sentence_and_leaves_nothing(run, fi
     for beginning, result in results.items():
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith(f"Error: {beginning}")
+    assert "--mapping" in results["Mapping invalid: "].stderr
+    assert "Company" in results["Mapping invalid: "].stderr  # a column of the file
     assert (await admin.get("/imports")).json()["imports"] == []
 
 

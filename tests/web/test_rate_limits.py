@@ -421,6 +421,18 @@ async def test_what_is_left_is_as_the_library_counts_it():
         assert (quota.left, round(quota.reset)) == (stats.remaining, round(stats.reset_time))
 
 
+async def test_a_request_that_counts_twice_has_what_is_left_once():
+    limits = RateLimits(storage_url="", login="", registration="", default="7/hour")
+    quotas = quota_module.begin_quotas()
+
+    await limits.count_request("caller")
+    await limits.count_request("caller", cost=3)
+
+    [(_, left), (_, policy)] = quota_module.quota_headers(quotas)
+    assert re.fullmatch(rb'"default";r=3;t=\d+', left)
+    assert policy == b'"default";q=7;w=3600'
+
+
 async def test_a_sign_in_does_not_say_how_many_tries_an_account_has_left(limited, maria):
     response = await log_in(limited, maria, "wrong password")
 

@@ -283,4 +283,4 @@ def _check_mapping(mapping: Mapping[str, str], columns: Sequence[str]) -> None:
             raise MappingInvalid(field, "the file has no such column")
     for field in REQUIRED:
         if field not in mapping:
-            raise MappingInvalid(field, "choose its column")
+            raise MappingInvalid(field, "needs a column of the file")

@@ -80,7 +80,7 @@ class JobResponse(BaseModel):
 
     job_id: UUID
     kind: str = Field(
-        description="What is done to each item: `candidates.approve` or `candidates.reject`; or to each 100 rows of an "
+        description="What is done to each item: `candidates.approve` or `candidates.reject`; or to each 250 rows of an "
         "import: `imports.check` or `imports.register`"
     )
     state: JobState = Field(description="In a cancelled job, items that had been started still get their results")

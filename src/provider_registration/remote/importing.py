@@ -71,7 +71,7 @@ def import_command(
     if chosen:
         merged = added["mapping"] | chosen
         body["mapping"] = {field: column for field, column in merged.items() if column}
-    _start(client, import_id, body)
+    _start(client, added, body)
     try:
         done = _watch(client, import_id, added["rows"])
         if failed:
@@ -101,14 +101,17 @@ def _mapping(given: tuple[str, ...]) -> dict[str, str]:
     return chosen
 
 
-def _start(client: Client, import_id: str, body: dict[str, object]) -> None:
-    """Start the import; if that is refused, the file is of no use, and few are stored."""
+def _start(client: Client, added: dict[str, Any], body: dict[str, object]) -> None:
+    """Start the import that was added; if that is refused, the file is of no use, and few are stored."""
     try:
-        client.start_import(import_id, body)
-    except Refused:
+        client.start_import(added["import_id"], body)
+    except Refused as error:
         with suppress(click.ClickException):
-            client.delete_import(import_id)
-        raise
+            client.delete_import(added["import_id"])
+        if error.code != "mapping-invalid":
+            raise
+        hint = f"Choose it with --mapping FIELD=COLUMN. The file has: {plain(', '.join(added['columns']))}"
+        raise Refused(f"{error.message}\n{hint}", code=error.code) from error
 
 
 def _watch(client: Client, import_id: str, rows: int) -> dict[str, Any]:
@@ -130,4 +133,6 @@ def _print_counts(done: dict[str, Any], failed: Path | None) -> None:
     if left := done["rows"] - done["done"]:
         click.echo(f"Without a result: {left:,}")
     if done["counts"]["invalid"] and not failed:
-        click.echo(f"Import {plain(done['import_id'])} has what is wrong; --failed writes it to a file.", err=True)
+        click.echo(
+            f"Import {plain(done['import_id'])} lists the errors; --failed writes those rows to a file.", err=True
+        )

@@ -46,6 +46,7 @@ def quota_headers(quotas: list[Quota]) -> RawHeaders:
     if not quotas:
         return []
     now = time.time()
-    left = ", ".join(f'"{each.name}";r={each.left};t={max(1, ceil(each.reset - now))}' for each in quotas)
-    policy = ", ".join(f'"{each.name}";q={each.item.amount};w={each.item.get_expiry()}' for each in quotas)
+    last = {each.name: each for each in quotas}.values()  # a request may count several times
+    left = ", ".join(f'"{each.name}";r={each.left};t={max(1, ceil(each.reset - now))}' for each in last)
+    policy = ", ".join(f'"{each.name}";q={each.item.amount};w={each.item.get_expiry()}' for each in last)
     return [(b"ratelimit", left.encode()), (b"ratelimit-policy", policy.encode())]
