@@ -255,7 +255,7 @@ _OF_COMMANDS = (
     Mutant(
         "a refused import stays stored",
         "remote/importing.py",
-        "            client.delete_import(added["import_id"])\n",
+        '            client.delete_import(added["import_id"])\n',
         "            pass\n",
         (f"{REMOTE_IMPORT}::test_a_refusal_is_the_problem_in_a_sentence_and_leaves_nothing",),
     ),
