@@ -15,8 +15,8 @@ LOCKED = --no-deps --require-hashes
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-# Tests often wait for processes: one more worker than there are cores saves a seventh of the time.
-PROCESSES = $(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
+# Tests often wait for other processes, so more of them run at once than there are cores.
+PROCESSES = $(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))')
 # Tests are handed out singly: with whole files, one worker ends long after the others.
 PYTEST = $(BIN)/pytest -n $(PROCESSES)
 
