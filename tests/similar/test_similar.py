@@ -143,6 +143,20 @@ async def test_rows_of_any_release_get_keys(own, connection):
     assert await fill_keys(own) == 0
 
 
+async def test_no_process_waits_for_another_that_fills_keys(own, connection):
+    """It would hold its locks on candidates meanwhile, for which decisions wait."""
+    held, free = [await connection.fetchval(ADD, f"{name}@kaspar.example") for name in "ab"]
+    async with connection.transaction():
+        await connection.execute("SELECT FROM candidate_keys WHERE candidate_id = $1 FOR UPDATE", held)
+        async with asyncio.timeout(10):
+            await fill_keys(own)
+        assert await keys_of(connection, held) is None
+        assert await keys_of(connection, free)
+
+    assert await fill_keys(own) == 1
+    assert await keys_of(connection, held)
+
+
 async def test_nothing_is_kept_of_an_erased_candidate(own, connection):
     candidate_id = await connection.fetchval(ADD, "a@kaspar.example")
     await fill_keys(own)

@@ -34,7 +34,8 @@ FIND_EMPTY = text("""
     LIMIT :max_rows
 """)
 
-# Fill keys, except of candidates that are locked, or were changed, filled or erased since they were read.
+# Fill keys, except of candidates that are locked, also by another process that fills them, or were changed, filled or
+# erased since they were read.
 FILL = text("""
     WITH made AS (
         SELECT * FROM json_to_recordset(CAST(:made AS json))
@@ -42,13 +43,16 @@ FILL = text("""
                      word_keys integer[])
     ), unchanged AS (
         SELECT candidates.id, made.keys, made.word_keys
-        FROM candidates JOIN made USING (id)
+        FROM candidates
+        JOIN made USING (id)
+        JOIN candidate_keys ON candidate_keys.candidate_id = candidates.id AND candidate_keys.word_keys IS NULL
         WHERE (candidates.company_name, candidates.contact_email, candidates.phone)
               IS NOT DISTINCT FROM (made.company_name, made.contact_email, made.phone)
         ORDER BY candidates.id
         FOR SHARE OF candidates SKIP LOCKED
+        FOR UPDATE OF candidate_keys SKIP LOCKED
     )
     UPDATE candidate_keys SET keys = unchanged.keys, word_keys = unchanged.word_keys
     FROM unchanged
-    WHERE candidate_keys.candidate_id = unchanged.id AND candidate_keys.word_keys IS NULL
+    WHERE candidate_keys.candidate_id = unchanged.id
 """)
