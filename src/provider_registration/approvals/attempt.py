@@ -153,7 +153,7 @@ class Attempt:
             self._log(logging.WARNING, "another worker took over the approval")
             return await self._result_of_other_worker()
         _counter(outcome).inc()
-        self._log(logging.WARNING, f"approval {outcome}", reason=parameters["last_error"])
+        self._log(logging.WARNING, f"approval {outcome.replace('_', ' ')}", reason=parameters["last_error"])
         raise error
 
     async def _give_up(self, statement: TextClause, parameters: dict[str, Any], answer: Answer | None) -> bool:
