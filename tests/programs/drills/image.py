@@ -66,7 +66,7 @@ WRITES = (
     "    except OSError as error: print(folder, error.strerror)\n"
     "    else: print(folder, 'written')\n"
 )
-START_SECONDS, LARGEST_MIB = 60.0, 120.0
+START_SECONDS, LARGEST_MIB = 60.0, 200.0
 COLUMNS = ("what", "figure")
 
 
