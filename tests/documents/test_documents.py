@@ -8,6 +8,7 @@ import click
 import pytest
 
 from provider_registration import cli
+from provider_registration.imports.limits import ROWS_IN_PART
 
 from .markdown import DOCUMENTS, ROOT, read, sections
 
@@ -43,3 +44,10 @@ def test_commands_exist_with_their_options(name: str) -> None:
             option for parameter in found.params if isinstance(parameter, click.Option) for option in parameter.opts
         }
         assert {word for word in rest.split() if word.startswith("--")} <= known | {"--help"}, f"{command}{rest}"
+
+
+@pytest.mark.parametrize("name", ["API.md", "OPERATIONS.md", "src/provider_registration/jobs/schemas.py"])
+def test_the_rows_in_a_part_of_an_import_are_as_many_as_they_say(name: str) -> None:
+    text = (ROOT / name).read_text()
+
+    assert set(re.findall(r"(?:parts of|each|is|imported` \() ?(\d+) rows", text)) == {str(ROWS_IN_PART)}

@@ -149,7 +149,7 @@ async def test_no_process_waits_for_another_that_fills_keys(own, connection):
     async with connection.transaction():
         await connection.execute("SELECT FROM candidate_keys WHERE candidate_id = $1 FOR UPDATE", held)
         async with asyncio.timeout(10):
-            await fill_keys(own)
+            assert await fill_keys(own) == 1
         assert await keys_of(connection, held) is None
         assert await keys_of(connection, free)
 

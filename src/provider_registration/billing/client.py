@@ -129,7 +129,7 @@ class _Call:
         """
         if not self._breaker.admit():
             _counter(BillingCircuitOpen.outcome).inc()
-            raise BillingCircuitOpen(self._breaker.retry_after, self._breaker.last_failure)
+            raise BillingCircuitOpen(self._breaker.retry_after, self._breaker.last_reason)
         self._started = time.monotonic()
         self.has_responded = False
         try:
@@ -161,7 +161,7 @@ class _Call:
     def _responding(self) -> None:
         self.has_responded = True
 
-    def _count(self, outcome: str, *, reachable: bool, reason: str = "no response in time") -> None:
+    def _count(self, outcome: str, *, reachable: bool, reason: str = "no response before the call ended") -> None:
         _counter(outcome).inc()
         _histogram(outcome).observe(time.monotonic() - self._started)
         if reachable:

@@ -53,7 +53,7 @@ def _tls() -> ssl.SSLContext:
 class _Connector(aiohttp.TCPConnector):
     """Does not reuse a connection on which something came while it was idle: the next request would get it.
 
-    aiohttp checks only when a response ends, and would parse what comes later.
+    aiohttp checks only when a response ends, and would parse later bytes as the next response.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:  # noqa: ANN401 - aiohttp's; no public API shows this
@@ -63,7 +63,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def _release(self, key: Any, protocol: Any, **options: bool) -> None:  # noqa: ANN401 - aiohttp's
         super()._release(key, protocol, **options)
-        protocol._parser = None  # what comes now is kept unread, for `should_close`
+        protocol._parser = None  # so what comes now is kept as a tail, which `should_close` checks
 
 
 def _is_unusable(protocol: Any) -> bool:  # noqa: ANN401 - aiohttp's

@@ -22,8 +22,8 @@ class BillingCircuitOpen(BillingNotSent):
 
     outcome = "circuit_open"
 
-    def __init__(self, retry_after: float, last_failure: str) -> None:
-        super().__init__(f"calls to billing are paused after repeated failures, of which the last was: {last_failure}")
+    def __init__(self, retry_after: float, last_reason: str) -> None:
+        super().__init__(f"calls to billing are paused after repeated failures; the last: {last_reason}")
         self.retry_after = retry_after
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from uuid import UUID
@@ -30,7 +31,7 @@ MAX_CONNECTIONS = 16
 RETRYABLE_STATUSES = frozenset({408, 425, 429})  # 4xx whose reason is not the request itself
 NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # also if none became free
 INVALID_HTTP = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
-WORDS = {  # for errors that are no system call's
+WORDS = {  # for errors without the error number of a system call
     aiohttp.ServerTimeoutError: "timeout",
     aiohttp.ServerDisconnectedError: "connection closed",
     aiohttp.ClientConnectorDNSError: "unknown host",
@@ -100,8 +101,10 @@ def _words(error: aiohttp.ClientError) -> str:
     for kind, words in WORDS.items():
         if isinstance(error, kind):
             return words
+    if isinstance(error.__cause__, ssl.SSLError):  # after the handshake, as when TLS 1.3 refuses our certificate
+        return WORDS[aiohttp.ClientSSLError]
     number = getattr(error, "errno", None)
-    return os.strerror(number) if number else type(error).__name__
+    return os.strerror(number) if number else "connection failed"
 
 
 def _headers(idempotency_key: UUID) -> dict[str, str]:

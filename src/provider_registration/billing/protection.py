@@ -44,8 +44,8 @@ class CircuitBreaker:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures = 0
-        self._last_to_fail: object = None
-        self.last_failure = ""  # what it was
+        self._last_failed_call: object = None
+        self.last_reason = ""  # why the last call without a response failed
         self._responded_at = float("-inf")
         self._closed = True
         self._next_probe = 0.0
@@ -84,7 +84,7 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Count a response, usable or not; a refusal is a response too."""
         self._failures = 0
-        self._last_to_fail = None
+        self._last_failed_call = None
         self._responded_at = self._clock()
         if not self._closed:
             self._closed = True
@@ -95,10 +95,10 @@ class CircuitBreaker:
 
         If billing fails only this call, other calls need not be paused.
         """
-        if call is None or call != self._last_to_fail:
+        if call is None or call != self._last_failed_call:
             self._failures += 1
-        self._last_to_fail = call
-        self.last_failure = reason
+        self._last_failed_call = call
+        self.last_reason = reason
         if not self._closed or self._failures >= FAILURES_TO_OPEN:
             self._closed = False
             self._next_probe = self._clock() + OPEN_SECONDS

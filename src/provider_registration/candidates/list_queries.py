@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import DateTime, TextClause, bindparam
 
@@ -44,7 +45,7 @@ _PLANNED = """(
     FROM generate_series(1, :once) AS thousand, generate_series(1, :once) AS million,
          generate_series(1, :once) AS thousand_million
 ) = 1"""
-# Each product has its index. A plan for any product cannot use it, so PostgreSQL would plan each page anew.
+# Each product has an index of its own, which a plan for any `:product` cannot use: each page would be planned anew.
 _OF_PRODUCTS = {f"product {product}": f"products @> ARRAY['{product}']" for product in Product}
 _CONDITIONS = FILTERS | _OF_PRODUCTS | _WORDS | {"ids": "id = ANY(:ids)"}
 
@@ -195,9 +196,12 @@ TEMPLATES: dict[Template, str] = {
 }
 
 
-def names_of_clauses(filters: Mapping[str, object]) -> frozenset[str]:
-    """The clauses of these filters and values, in which each product has one of its own."""
-    return frozenset(f"product {value}" if name == "product" else name for name, value in filters.items())
+def names_of_clauses(filters: Mapping[str, Any]) -> frozenset[str]:
+    """The clauses of these filters and values. In a list that keeps its plan, each product has one of its own."""
+    names = frozenset(filters)
+    if "product" in names and names <= COUNTED:
+        return names - {"product"} | {f"product {Product(filters['product'])}"}
+    return names
 
 
 @lru_cache(maxsize=MAX_STATEMENTS)

@@ -158,7 +158,7 @@ class Search:
         if not query.words:
             return _Scope(selection.order, frozenset(["ids"]), {"ids": []})
         words = _parameters_of(query)
-        searched = _Scope(selection.order, names_of_clauses(filters), filters | words, words=tuple(words))
+        searched = _Scope(selection.order, frozenset(filters), filters | words, words=tuple(words))
         is_ranked = selection.order is Order.RELEVANCE and not in_full
         rows = list(await self._matches("matches", searched, MAX_RANKED if is_ranked else MAX_RELEVANT + 1))
         if len(rows) > MAX_RELEVANT and not is_ranked:
@@ -177,7 +177,7 @@ class Search:
     async def _near(self, keys: list[list[int]], filters: dict[str, object]) -> Sequence[RowMapping]:
         words = {f"keys_{number}": some for number, some in enumerate(keys, 1)}
         return await self._matches(
-            "near", _Scope(Order.NEWEST, names_of_clauses(filters | words), filters | words), MAX_RANKED
+            "near", _Scope(Order.NEWEST, frozenset([*filters, *words]), filters | words), MAX_RANKED
         )
 
     async def _matches(self, template: str, scope: _Scope, limit: int) -> Sequence[RowMapping]:

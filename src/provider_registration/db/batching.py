@@ -92,7 +92,7 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._stop_watching()
             self._running = None
-            _fail([*self._batch, *self._waiting], DatabaseUnavailable())  # only if this task was cancelled
+            _fail([*self._batch, *self._waiting], DatabaseUnavailable())  # none, unless cancelled
             self._waiting.clear()
             self._on_idle()
 

@@ -311,7 +311,9 @@ def _check_connection(connection: AdaptedConnection, _record: object) -> None:
     except asyncpg.ObjectNotInPrerequisiteStateError as error:
         raise UnsafeSession(str(error)) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise ConnectionError(str(error)) from error  # SQLAlchemy does not translate errors of a listener
+        if not getattr(error, "sqlstate", None) or error.sqlstate.startswith(UNAVAILABLE_SQLSTATE_CLASSES):
+            raise ConnectionError(str(error)) from error  # SQLAlchemy does not translate errors of a listener
+        raise
 
 
 def _start_turn(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
@@ -356,7 +358,7 @@ def is_unavailable(error: BaseException) -> bool:
         if sqlstate is None:
             return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
         return bool(sqlstate.startswith(UNAVAILABLE_SQLSTATE_CLASSES))
-    # The driver's InternalClientError: the connection was lost at an unusual moment; SQLAlchemy does not translate it.
+    # The driver's InternalClientError, mostly a lost connection, is not translated by SQLAlchemy.
     return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError)
 
 

@@ -110,7 +110,7 @@ def _start(client: Client, added: dict[str, Any], body: dict[str, object]) -> No
             client.delete_import(added["import_id"])
         if error.code != "mapping-invalid":
             raise
-        hint = f"Choose it with --mapping FIELD=COLUMN. The file has: {plain(', '.join(added['columns']))}"
+        hint = f"Use --mapping FIELD=COLUMN. The columns of the file are: {plain(', '.join(added['columns']))}"
         raise Refused(f"{error.message}\n{hint}", code=error.code) from error
 
 
@@ -133,6 +133,4 @@ def _print_counts(done: dict[str, Any], failed: Path | None) -> None:
     if left := done["rows"] - done["done"]:
         click.echo(f"Without a result: {left:,}")
     if done["counts"]["invalid"] and not failed:
-        click.echo(
-            f"Import {plain(done['import_id'])} lists the errors; --failed writes those rows to a file.", err=True
-        )
+        click.echo("With --failed FILE, this command writes the rows that are not valid to a file.", err=True)

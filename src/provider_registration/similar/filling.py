@@ -23,14 +23,18 @@ BATCH = 200  # candidates at a time
 
 
 async def fill_keys(database: Database) -> int:
-    """Fill one batch of empty keys and return its size. No lock is held while the keys are computed."""
+    """Fill one batch of empty keys, except those that others have locked; return how many were filled.
+
+    No lock is held while the keys are computed.
+    """
     async with database.statement() as session:
         rows = (await session.execute(queries.FIND_EMPTY, {"max_rows": BATCH})).all()
-    if rows:
-        made = await asyncio.to_thread(_with_keys, rows)
-        async with database.statement() as session:
-            await session.execute(queries.FILL, {"made": made})
-    return len(rows)
+    if not rows:
+        return 0
+    made = await asyncio.to_thread(_with_keys, rows)
+    async with database.statement() as session:
+        filled = await session.execute(queries.FILL, {"made": made})
+        return filled.rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 def _with_keys(rows: Sequence[Row[Any]]) -> str:

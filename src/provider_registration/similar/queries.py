@@ -34,8 +34,8 @@ FIND_EMPTY = text("""
     LIMIT :max_rows
 """)
 
-# Fill keys, except of candidates that are locked, also by another process that fills them, or were changed, filled or
-# erased since they were read.
+# Fill keys, except of candidates that are locked or whose keys another process is filling, and of those that were
+# changed, filled or erased since they were read.
 FILL = text("""
     WITH made AS (
         SELECT * FROM json_to_recordset(CAST(:made AS json))

@@ -264,7 +264,7 @@ MUTANTS = (
     Mutant(
         "one request without a response pauses the others",
         "billing/protection.py",
-        "if call is None or call != self._last_to_fail:",
+        "if call is None or call != self._last_failed_call:",
         "if True:",
         (NONSENSE,),
     ),

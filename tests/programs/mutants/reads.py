@@ -28,8 +28,8 @@ _OF_LISTS = (
     Mutant(
         "a word with a typing error finds candidates that the filters leave out",
         "candidates/search.py",
-        "names_of_clauses(filters | words), filters | words",
-        "names_of_clauses(words), filters | words",
+        "frozenset([*filters, *words]), filters | words",
+        "frozenset(words), filters | words",
         (SELECTIONS,),
     ),
     Mutant(
