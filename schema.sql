@@ -414,9 +414,9 @@ CREATE TABLE candidate_keys (
 );
 
 CREATE INDEX ix_candidate_keys_empty ON candidate_keys USING btree (candidate_id) WHERE keys IS NULL;
-CREATE INDEX ix_candidate_keys_keys ON candidate_keys USING gin (keys);
+CREATE INDEX ix_candidate_keys_keys ON candidate_keys USING gin (keys) WITH (gin_pending_list_limit='512');
 CREATE INDEX ix_candidate_keys_without_words ON candidate_keys USING btree (candidate_id) WHERE word_keys IS NULL;
-CREATE INDEX ix_candidate_keys_word_keys ON candidate_keys USING gin (word_keys);
+CREATE INDEX ix_candidate_keys_word_keys ON candidate_keys USING gin (word_keys) WITH (gin_pending_list_limit='512');
 
 CREATE TABLE status_links (
     secret_hash bytea NOT NULL,
@@ -1039,4 +1039,4 @@ INSERT INTO event_dispatcher (last_position) VALUES (0);
 INSERT INTO statistics_progress (position, is_ready) VALUES (0, true);
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('036_unfinished_approval');
+INSERT INTO alembic_version VALUES ('037_pending_keys');

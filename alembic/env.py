@@ -27,9 +27,10 @@ DUPLICATE_TABLE = "42P07"
 INTEGRITY_CONSTRAINT_VIOLATION = "23"  # the class
 REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
 
-# A migration that waits for a table's lock makes every request wait behind it: give up soon, and retry.
-TIMEOUTS = ("SET lock_timeout = '500ms'", "SET statement_timeout = 0")
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between attempts; random, to avoid a periodic lock
+# A migration that waits for a table's lock makes every request wait behind it, and a registration waits for 100 ms at
+# most: give up before, and retry.
+TIMEOUTS = ("SET lock_timeout = '50ms'", "SET statement_timeout = 0")
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between attempts; random, to avoid a periodic lock
 JITTER = secrets.SystemRandom()
 
 log = logging.getLogger("alembic.env")

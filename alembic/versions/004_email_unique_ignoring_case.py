@@ -42,7 +42,7 @@ def upgrade() -> None:
             CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_candidates_contact_email_lower
             ON candidates (lower(contact_email))
         """)
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
     op.execute("""
         -- The index refuses everything that the constraint did.
         -- squawk-ignore ban-drop-constraint
@@ -56,7 +56,7 @@ def downgrade() -> None:
         op.execute("SET lock_timeout = 0")
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_candidates_contact_email")
         op.execute("CREATE UNIQUE INDEX CONCURRENTLY uq_candidates_contact_email ON candidates (contact_email)")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
     op.execute("""
         ALTER TABLE candidates
         ADD CONSTRAINT uq_candidates_contact_email UNIQUE USING INDEX uq_candidates_contact_email

@@ -54,7 +54,7 @@ def upgrade() -> None:
         op.execute("""
             CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_candidates_provider_id ON candidates (provider_id)
         """)
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
         for name, condition in CHECKS.items():
             op.execute(f"""
                 ALTER TABLE candidates

@@ -157,7 +157,7 @@ def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {columns}")
         for name in old:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
 
 
 def upgrade() -> None:

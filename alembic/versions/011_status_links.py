@@ -39,7 +39,7 @@ def upgrade() -> None:
             CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON candidates (status_secret_hash)
             WHERE status_secret_hash IS NOT NULL
         """)
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
 
 
 def downgrade() -> None:

@@ -33,7 +33,7 @@ def upgrade() -> None:
         for name, definition in INDEXES.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
 
 
 def downgrade() -> None:
@@ -42,4 +42,4 @@ def downgrade() -> None:
         op.execute("SET lock_timeout = 0")  # as above
         for name in INDEXES:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")

@@ -184,7 +184,7 @@ def upgrade() -> None:
                     "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_{table}_{canonical} ON {table} ({canonical})"
                 )
             )
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
 
 
 def downgrade() -> None:

@@ -135,7 +135,7 @@ def upgrade() -> None:
         for name, definition in INDEXES.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
 
 
 def _fill() -> None:
@@ -160,7 +160,7 @@ def downgrade() -> None:
         op.execute("SET lock_timeout = 0")  # as above
         for name in INDEXES:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
     # Take the strongest lock first: upgrading a weaker one could deadlock.
     op.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
     op.execute(BEFORE_UPDATE_AS_BEFORE)

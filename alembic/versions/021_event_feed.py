@@ -162,7 +162,7 @@ def upgrade() -> None:
         # Also for lists of all events by time.
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_candidate_events_at_id")  # an interrupted run may have left it
         op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_candidate_events_at_id ON candidate_events (at, id)")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
         for statement in (*TABLES, QUEUE, SET_SEARCH_PATH, TRIGGER):  # each commits: locks of tables in use are short
             op.execute(f"-- squawk-ignore require-concurrent-index-creation\n{statement.strip()}")  # of new tables
         op.execute(NUMBER_EXISTING)

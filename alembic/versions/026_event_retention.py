@@ -112,7 +112,7 @@ def upgrade() -> None:
         op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
         op.execute(DROP_INDEX)
         op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON approval_events (at, id)")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")
 
 
 def downgrade() -> None:
@@ -123,4 +123,4 @@ def downgrade() -> None:
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")  # as above
         op.execute(DROP_INDEX)
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")

@@ -53,4 +53,4 @@ def replace_indexes(old: dict[str, str], new: dict[str, str]) -> None:
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON deliveries {definition}")
         for name in old:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")

@@ -84,4 +84,4 @@ def replace_indexes(table: str, old: dict[str, str], new: dict[str, str]) -> Non
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} {definition}")
         for name in old:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '500ms'")
+        op.execute("SET lock_timeout = '50ms'")

@@ -14,7 +14,7 @@ from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.selection import Order, Selection
 from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
-from provider_registration.similar.filling import BATCH, fill_keys
+from provider_registration.similar.filling import Filling
 
 TESTS = Path(__file__).parents[1]
 COMPANIES = [
@@ -41,8 +41,10 @@ async def database(own_database_url):
     )
     await connection.close()
     database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=2)
-    while await fill_keys(database) == BATCH:
-        pass
+    filling = Filling(database)
+    await filling.fill()
+    while not filling.is_at_start:
+        await filling.fill()
     yield database
     await database.close()
 

@@ -15,7 +15,7 @@ from provider_registration.db.database import Database
 from provider_registration.privacy.service import erase_person
 from provider_registration.settings import DatabaseSettings
 from provider_registration.similar import filling, service
-from provider_registration.similar.filling import fill_keys, keep_keys_filled
+from provider_registration.similar.filling import Filling, keep_keys_filled
 from provider_registration.similar.service import SimilarService
 
 
@@ -103,10 +103,14 @@ async def test_an_unknown_candidate_has_no_similar_ones(admin):
     assert (await admin.get(f"/candidates/{uuid4()}/similar")).status_code == 404
 
 
+def opened(url, **options):
+    return Database(DatabaseSettings(_env_file=None, database_url=url).database_url, **options)
+
+
 @pytest.fixture
 async def own(own_database_url):
     """A database of its own."""
-    database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=2)
+    database = opened(own_database_url, pool_size=2)
     yield database
     await database.close()
 
@@ -128,19 +132,27 @@ ADD = """
 """
 
 
+# 10 ms for each candidate.
+SLOW_KEYS = """
+    CREATE FUNCTION wait_a_moment() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
+    CREATE TRIGGER wait_a_moment BEFORE UPDATE ON candidate_keys FOR EACH ROW EXECUTE FUNCTION wait_a_moment();
+"""
+
+
 async def test_rows_of_any_release_get_keys(own, connection):
     """A trigger adds them: a release without this table knows nothing of it."""
     candidate_id = await connection.fetchval(ADD, "a@kaspar.example")
     assert await keys_of(connection, candidate_id) is None
 
-    assert await fill_keys(own) == 1
+    assert await Filling(own).fill() == 1
     first = await keys_of(connection, candidate_id)
     await connection.execute("UPDATE candidates SET company_name = 'Sonnenhof' WHERE id = $1", candidate_id)
     assert await keys_of(connection, candidate_id) is None
-    assert await fill_keys(own) == 1
+    assert await Filling(own).fill() == 1
 
     assert await keys_of(connection, candidate_id) not in (None, first)
-    assert await fill_keys(own) == 0
+    assert await Filling(own).fill() == 0
 
 
 async def test_no_process_waits_for_another_that_fills_keys(own, connection):
@@ -149,29 +161,44 @@ async def test_no_process_waits_for_another_that_fills_keys(own, connection):
     async with connection.transaction():
         await connection.execute("SELECT FROM candidate_keys WHERE candidate_id = $1 FOR UPDATE", held)
         async with asyncio.timeout(10):
-            assert await fill_keys(own) == 1
+            assert await Filling(own).fill() == 1
         assert await keys_of(connection, held) is None
         assert await keys_of(connection, free)
 
-    assert await fill_keys(own) == 1
+    assert await Filling(own).fill() == 1
     assert await keys_of(connection, held)
+
+
+async def test_keys_are_filled_by_a_slow_database(own_database_url, connection, monkeypatch):
+    """As many at a time as it can fill within a statement's time."""
+    monkeypatch.setattr(filling, "SECONDS", 0.01)
+    await connection.execute(SLOW_KEYS)
+    for number in range(40):
+        await connection.execute(ADD.replace("RETURNING id", ""), f"{number}@kaspar.example")
+    database = opened(own_database_url, pool_size=1, time_limit=0.3)
+    task = asyncio.create_task(keep_keys_filled(database))
+    async with asyncio.timeout(30):
+        while await connection.fetchval("SELECT EXISTS (SELECT FROM candidate_keys WHERE word_keys IS NULL)"):
+            await asyncio.sleep(0.05)
+    task.cancel()
+    await database.close()
 
 
 async def test_nothing_is_kept_of_an_erased_candidate(own, connection):
     candidate_id = await connection.fetchval(ADD, "a@kaspar.example")
-    await fill_keys(own)
+    await Filling(own).fill()
     assert await keys_of(connection, candidate_id)
 
     await erase_person(own, "a@kaspar.example")
     assert await keys_of(connection, candidate_id) is None
 
-    await fill_keys(own)
+    await Filling(own).fill()
     assert await keys_of(connection, candidate_id) == []
 
 
 async def test_names_are_compared_outside_the_event_loop(own, connection, monkeypatch):
     one, other = [await connection.fetchval(ADD, f"{name}@kaspar.example") for name in "ab"]
-    await fill_keys(own)
+    await Filling(own).fill()
     compare, threads = service._compare, set()
 
     def watched(*arguments):
@@ -199,7 +226,7 @@ async def test_what_was_erased_while_keys_were_computed_is_not_stored(own, conne
         return compute(rows)
 
     monkeypatch.setattr(filling, "_with_keys", wait)
-    fill = asyncio.create_task(fill_keys(own))
+    fill = asyncio.create_task(Filling(own).fill())
     await asyncio.to_thread(computed.wait, 20)
     await erase_person(own, "a@kaspar.example")
     erased.set()
@@ -210,15 +237,15 @@ async def test_what_was_erased_while_keys_were_computed_is_not_stored(own, conne
 
 async def test_the_task_goes_on_after_an_error(own, connection, monkeypatch):
     monkeypatch.setattr(filling, "SECONDS", 0.01)
-    fill, failed = filling.fill_keys, []
+    fill, failed = Filling.fill, []
 
-    async def fail_once(database):
+    async def fail_once(self):
         if not failed:
             failed.append(True)
             raise RuntimeError
-        return await fill(database)
+        return await fill(self)
 
-    monkeypatch.setattr(filling, "fill_keys", fail_once)
+    monkeypatch.setattr(Filling, "fill", fail_once)
     candidate_id = UUID(str(await connection.fetchval(ADD, "a@kaspar.example")))
     task = asyncio.create_task(keep_keys_filled(own))
     async with asyncio.timeout(20):

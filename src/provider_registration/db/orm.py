@@ -33,6 +33,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+# Of a GIN index, in kB: the longer its list of pending entries, the longer its merging into the index takes at a time.
+PENDING_KEYS = {"gin_pending_list_limit": "512"}
+
 
 class Base(DeclarativeBase):
     """The base of all tables; it names constraints like the migrations."""
@@ -526,9 +529,9 @@ class CandidateKeys(Base):
 
     __tablename__ = "candidate_keys"
     __table_args__ = (
-        Index("ix_candidate_keys_keys", "keys", postgresql_using="gin"),
+        Index("ix_candidate_keys_keys", "keys", postgresql_using="gin", postgresql_with=PENDING_KEYS),
         Index("ix_candidate_keys_empty", "candidate_id", postgresql_where=text("keys IS NULL")),
-        Index("ix_candidate_keys_word_keys", "word_keys", postgresql_using="gin"),
+        Index("ix_candidate_keys_word_keys", "word_keys", postgresql_using="gin", postgresql_with=PENDING_KEYS),
         Index("ix_candidate_keys_without_words", "candidate_id", postgresql_where=text("word_keys IS NULL")),
     )
 

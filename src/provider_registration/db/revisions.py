@@ -48,6 +48,7 @@ REVISIONS = (
     "034_imports",
     "035_uncounted_events",
     "036_unfinished_approval",
+    "037_pending_keys",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"

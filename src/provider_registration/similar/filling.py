@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
@@ -19,22 +20,45 @@ from provider_registration.similar.keys import Facts, stored_keys, stored_word_k
 logger = logging.getLogger(__name__)
 
 SECONDS = 1.0  # between checks
-BATCH = 200  # candidates at a time
+BATCH = 200  # candidates at a time, at most
+BEFORE_ALL = UUID(int=0)
 
 
-async def fill_keys(database: Database) -> int:
-    """Fill one batch of empty keys, except those that others have locked; return how many were filled.
+class Filling:
+    """Fills the keys that are empty, some candidates at a time, in the order of their IDs."""
 
-    No lock is held while the keys are computed.
-    """
-    async with database.statement() as session:
-        rows = (await session.execute(queries.FIND_EMPTY, {"max_rows": BATCH})).all()
-    if not rows:
-        return 0
-    made = await asyncio.to_thread(_with_keys, rows)
-    async with database.statement() as session:
-        filled = await session.execute(queries.FILL, {"made": made})
-        return filled.rowcount  # type: ignore[attr-defined,no-any-return]
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batch = BATCH
+        self._after = BEFORE_ALL
+
+    @property
+    def is_at_start(self) -> bool:
+        """Whether the last candidate without keys was found: the next batch begins with the first."""
+        return self._after == BEFORE_ALL
+
+    async def fill(self) -> int:
+        """Fill the next batch, except candidates that others have locked; return how many were filled.
+
+        No lock is held while the keys are computed. After a batch that took too long, the next is half as large.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not respond, or it took too long.
+        """
+        most, self._batch = self._batch, max(1, self._batch // 2)
+        async with self._database.statement() as session:
+            parameters = {"after": self._after, "max_rows": most}
+            rows = (await session.execute(queries.FIND_EMPTY, parameters)).all()
+        filled = await self._fill(rows) if rows else 0
+        self._after = rows[-1].id if len(rows) == most else BEFORE_ALL
+        self._batch = min(BATCH, 2 * most)
+        return filled
+
+    async def _fill(self, rows: Sequence[Row[Any]]) -> int:
+        made = await asyncio.to_thread(_with_keys, rows)
+        async with self._database.statement() as session:
+            filled = await session.execute(queries.FILL, {"made": made})
+            return filled.rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 def _with_keys(rows: Sequence[Row[Any]]) -> str:
@@ -48,9 +72,11 @@ def _with_keys(rows: Sequence[Row[Any]]) -> str:
 
 async def keep_keys_filled(database: Database) -> None:
     """Fill until cancelled: batch by batch, with a check every second."""
+    filling = Filling(database)
 
     async def fill() -> bool:
-        return await fill_keys(database) == BATCH
+        await filling.fill()
+        return not filling.is_at_start
 
     await repeat(
         fill,

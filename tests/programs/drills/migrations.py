@@ -63,7 +63,7 @@ def upgrade():
         op.execute("SET lock_timeout = 0")
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_candidates_note")
         op.execute("CREATE INDEX CONCURRENTLY ix_candidates_note ON candidates (note, company_name)")
-        op.execute("SET lock_timeout = \'500ms\'")
+        op.execute("SET lock_timeout = \'50ms\'")
         op.execute("ALTER TABLE candidates DROP CONSTRAINT IF EXISTS ck_note")
         op.execute("ALTER TABLE candidates ADD CONSTRAINT ck_note CHECK (note <> \'\') NOT VALID")
         op.execute("ALTER TABLE candidates VALIDATE CONSTRAINT ck_note")
