@@ -230,7 +230,7 @@ async def test_two_that_share_an_address_are_named_by_their_ids_and_stop_nobody_
 
     for _ in range(2):
         async with database.transaction() as session:
-            taken = await email_addresses.fill_candidates(session)
+            taken, _ = await email_addresses.fill_candidates(session)
     await database.close()
 
     empty = "SELECT id FROM candidates WHERE contact_email_canonical IS NULL"

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from provider_registration.candidates.list_queries import list_statement, names_of_clauses
 from provider_registration.candidates.selection import Order
 from provider_registration.db import migrations
-from provider_registration.similar.filling import BEFORE_ALL
+from provider_registration.db.filling import BEFORE_ALL
 from provider_registration.similar.queries import FIND_EMPTY
 from provider_registration.web.pagination import NEWEST_END
 from tests.conftest import create_database, drop_database

@@ -58,12 +58,13 @@ ANSWER_OPEN_KEYS = text("""
 # Forget the open keys of a locked candidate: the next request with one of them is a new one.
 RELEASE_OPEN_KEYS = text("DELETE FROM idempotency_keys WHERE candidate_id = :candidate_id AND answer IS NULL")
 
-# Delete some expired rows; those of an approval expire after the decision, and not while it is unfinished.
+# Delete some expired rows; those of an approval expire after the decision, and not while it is unfinished. No index
+# leaves out the others if they are compared with clock_timestamp(), which is volatile.
 PRUNE = text("""
     WITH expired AS (
         SELECT key_hash
         FROM idempotency_keys AS kept
-        WHERE created_at <= clock_timestamp() - make_interval(hours => :lifetime_hours)
+        WHERE created_at <= statement_timestamp() - make_interval(hours => :lifetime_hours)
           AND (kept.answer IS NOT NULL
                OR NOT EXISTS (SELECT FROM approval_intents WHERE candidate_id = kept.candidate_id)
                   AND NOT EXISTS (

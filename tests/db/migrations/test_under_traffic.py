@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from provider_registration.candidates.filling import fill_search_texts
+from provider_registration.candidates.filling import filler_of_search_texts
 from provider_registration.candidates.search_text import search_text
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
@@ -206,8 +206,7 @@ async def test_search_texts_are_filled_while_an_older_release_writes(
     assert await filled.fetchval("SELECT search_text FROM candidates WHERE id = $1", last) is None
 
     database = Database(DatabaseSettings(_env_file=None, database_url=empty_database_url).database_url, pool_size=1)
-    while await fill_search_texts(database):
-        pass
+    await filler_of_search_texts(database).fill_all()
     await database.close()
 
     rows = await filled.fetch("SELECT search_text, " + OF_OLDER_RELEASE.removeprefix("\n    SELECT "))
