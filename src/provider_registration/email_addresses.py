@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 60.0  # between checks; the query uses an index, and finds nothing unless releases are mixed
 BATCH = 1000  # rows at a time
-TIMED_BATCH = 100  # in the time of a request's transaction
+TIMED_BATCH = 100  # rows at a time where a transaction has the time limit of a request
 
 # The next candidates without a canonical address, except those that another process is filling.
 FIND_CANDIDATES = text("""
@@ -105,14 +105,20 @@ async def keep_canonical(database: Database) -> None:
     """Fill empty rows until cancelled, about once a minute."""
     limited = RateLimitedLogger(logger)
     after = BEFORE_ALL
+    all_taken: list[UUID] = []  # that were found in this pass
 
     async def fill() -> bool:
         nonlocal after
         async with database.transaction() as session:
-            taken, after = await fill_candidates(session, after)
-        if taken:
-            limited.warning("candidates share an e-mail address", candidate_ids=[str(each) for each in taken])
-        return after != BEFORE_ALL
+            taken, last = await fill_candidates(session, after)
+        all_taken.extend(taken)
+        after = last
+        if after != BEFORE_ALL:
+            return True
+        if all_taken:
+            limited.warning("candidates share an e-mail address", candidate_ids=[str(each) for each in all_taken])
+            all_taken.clear()
+        return False
 
     await repeat(
         fill,

@@ -159,15 +159,32 @@ async def test_rows_of_any_release_get_keys(own, connection):
 async def test_no_process_waits_for_another_that_fills_keys(own, connection):
     """It would hold its locks on candidates meanwhile, for which decisions wait."""
     held, free = [await connection.fetchval(ADD, f"{name}@kaspar.example") for name in "ab"]
+    filler = filler_of_keys(own)
     async with connection.transaction():
         await connection.execute("SELECT FROM candidate_keys WHERE candidate_id = $1 FOR UPDATE", held)
         async with asyncio.timeout(10):
-            assert await filler_of_keys(own).fill() == 1
+            assert await filler.fill() == 1
         assert await keys_of(connection, held) is None
         assert await keys_of(connection, free)
 
-    assert await filler_of_keys(own).fill() == 1
+    assert await filler.fill() == 1
     assert await keys_of(connection, held)
+
+
+async def test_what_is_left_out_is_filled_in_the_next_pass(own, connection, monkeypatch):
+    monkeypatch.setattr(filling, "BATCH", 1)
+    first, second = sorted([await connection.fetchval(ADD, f"{name}@kaspar.example") for name in "ab"])
+    filler = filler_of_keys(own)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM candidate_keys WHERE candidate_id = $1 FOR UPDATE", first)
+        assert [await filler.fill(), await filler.fill()] == [0, 1]
+    assert await keys_of(connection, second)
+
+    assert not filler.is_at_start
+    assert await filler.fill() == 0
+    assert filler.is_at_start
+    assert await filler.fill() == 1
+    assert await keys_of(connection, first)
 
 
 async def test_keys_are_filled_by_a_slow_database(own_database_url, connection, monkeypatch):

@@ -24,8 +24,8 @@ BATCH = 500  # candidates at a time
 
 def filler_of_search_texts(database: Database) -> Filler:
     """Fills empty search texts."""
-    find, fill = queries.FIND_WITHOUT_SEARCH_TEXT, queries.FILL_SEARCH_TEXTS
-    return Filler(database, find=find, make=_with_search_texts, fill=fill, batch=BATCH)
+    find, store = queries.FIND_WITHOUT_SEARCH_TEXT, queries.FILL_SEARCH_TEXTS
+    return Filler(database, find=find, make=_with_search_texts, store=store, batch=BATCH)
 
 
 def _with_search_texts(rows: Sequence[Row[Any]]) -> str:

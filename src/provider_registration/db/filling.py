@@ -9,13 +9,14 @@ from uuid import UUID
 
 from sqlalchemy import Row, TextClause
 
-from provider_registration.db.database import Database
+from provider_registration.db.database import Database, DatabaseUnavailable
 
+GROWTH = 5  # rows more in each batch, after one that took too long
 BEFORE_ALL = UUID(int=0)
 
 
 class Filler:
-    """Fills the rows that are empty, some at a time, in the order of their IDs."""
+    """Fills the rows that are empty, some at a time, in the order of their IDs, again and again."""
 
     def __init__(
         self,
@@ -23,15 +24,15 @@ class Filler:
         *,
         find: TextClause,
         make: Callable[[Sequence[Row[Any]]], str],
-        fill: TextClause,
+        store: TextClause,
         batch: int,
     ) -> None:
         """`find`: up to `:max_rows` empty rows whose `id` is greater than `:after`, in the order of their IDs.
 
-        `make` computes, in a thread, what `fill` gets as `:made`; `fill` leaves out rows that others have locked.
+        `make` computes, in a thread, what `store` gets as `:made`; `store` leaves out rows that others have locked.
         """
         self._database = database
-        self._find, self._make, self._fill = find, make, fill
+        self._find, self._make, self._store = find, make, store
         self._most = batch
         self._batch = batch
         self._after = BEFORE_ALL
@@ -44,18 +45,20 @@ class Filler:
     async def fill(self) -> int:
         """Fill the next batch; return how many rows were filled.
 
-        No lock is held while values are computed. After a batch that took too long, the next is half as large. Each
-        begins where the last one ended: PostgreSQL may keep index entries of filled rows, to be skipped one by one.
+        No lock is held while values are computed. Each batch begins where the last one ended: while a transaction is
+        open, PostgreSQL keeps the index entries of filled rows, and would read them all again. So what is emptied or
+        left out behind that is filled in the next pass.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL does not respond, or it took too long.
+            DatabaseUnavailable: PostgreSQL does not respond, or it took too long: the next batch is half as large.
         """
-        batch, self._batch = self._batch, max(1, self._batch // 2)
-        async with self._database.statement() as session:
-            rows = (await session.execute(self._find, {"after": self._after, "max_rows": batch})).all()
-        filled = await self._fill_rows(rows) if rows else 0
-        self._after = rows[-1].id if len(rows) == batch else BEFORE_ALL
-        self._batch = min(self._most, 2 * batch)
+        try:
+            rows, filled = await self._fill_at_most(self._batch)
+        except DatabaseUnavailable:
+            self._batch = max(1, self._batch // 2)
+            raise
+        self._after = rows[-1].id if len(rows) == self._batch else BEFORE_ALL
+        self._batch = min(self._most, self._batch + GROWTH)
         return filled
 
     async def fill_all(self) -> None:
@@ -64,8 +67,13 @@ class Filler:
         while not self.is_at_start:
             await self.fill()
 
-    async def _fill_rows(self, rows: Sequence[Row[Any]]) -> int:
+    async def _fill_at_most(self, limit: int) -> tuple[Sequence[Row[Any]], int]:
+        """The rows that were found, and how many of them were filled."""
+        async with self._database.statement() as session:
+            rows = (await session.execute(self._find, {"after": self._after, "max_rows": limit})).all()
+        if not rows:
+            return rows, 0
         made = await asyncio.to_thread(self._make, rows)
         async with self._database.statement() as session:
-            filled = await session.execute(self._fill, {"made": made})
-            return filled.rowcount  # type: ignore[attr-defined,no-any-return]
+            filled = await session.execute(self._store, {"made": made})
+            return rows, filled.rowcount  # type: ignore[attr-defined]

@@ -35,8 +35,8 @@ LIST_DUE_TARGETS = text("""
     LIMIT :limit
 """)
 
-# Lease messages that are due, and those whose lease ended: the process that held them may have crashed. Their times are
-# compared with statement_timestamp(): clock_timestamp() is volatile, so no index would leave out those that wait.
+# Lease messages that are due, and those whose lease ended: the process that held them may have crashed.
+# statement_timestamp(), because a volatile function such as clock_timestamp() cannot limit an index scan.
 CLAIM_DELIVERIES = text("""
     WITH due AS (
         SELECT id

@@ -57,7 +57,7 @@ LIST_EVENTS_OF_MANY = text("""
     ORDER BY wanted.number, event.at DESC, event.id DESC
 """)
 
-# In the order of its index: otherwise PostgreSQL may read the table, in which events that were taken come first.
+# In the order of its index: the table may begin with many events that were taken.
 HAS_QUEUED_EVENTS = text("SELECT (SELECT event_id FROM event_queue ORDER BY event_id LIMIT 1) IS NOT NULL")
 
 # The last position; no row if another transaction is giving positions.

@@ -58,8 +58,8 @@ ANSWER_OPEN_KEYS = text("""
 # Forget the open keys of a locked candidate: the next request with one of them is a new one.
 RELEASE_OPEN_KEYS = text("DELETE FROM idempotency_keys WHERE candidate_id = :candidate_id AND answer IS NULL")
 
-# Delete some expired rows; those of an approval expire after the decision, and not while it is unfinished. No index
-# leaves out the others if they are compared with clock_timestamp(), which is volatile.
+# Delete some expired rows; those of an approval expire after the decision, and not while it is unfinished.
+# statement_timestamp(), because a volatile function cannot limit an index scan.
 PRUNE = text("""
     WITH expired AS (
         SELECT key_hash

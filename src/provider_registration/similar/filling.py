@@ -24,7 +24,7 @@ BATCH = 200  # candidates at a time
 
 def filler_of_keys(database: Database) -> Filler:
     """Fills empty keys."""
-    return Filler(database, find=queries.FIND_EMPTY, make=_with_keys, fill=queries.FILL, batch=BATCH)
+    return Filler(database, find=queries.FIND_EMPTY, make=_with_keys, store=queries.FILL, batch=BATCH)
 
 
 def _with_keys(rows: Sequence[Row[Any]]) -> str:
