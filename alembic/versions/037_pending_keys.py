@@ -2,8 +2,8 @@
 
 Why: new entries collect in a list, and the statement that makes it too long merges it into the index. With 1,000,000
 candidates, merging the 4 MB of the default took up to 1.3 s, longer than a statement may by default, so that filling
-keys stood still; 0.5 MB took 0.5 s, for half as much processor time again. Without a list, it took twice as much. Each
-search for a key reads the whole list, too.
+keys stood still; 0.5 MB took 0.5 s. Filling took half as much processor time again, and without a list more than twice
+as much. Each search for a key reads the whole list, too.
 https://www.postgresql.org/docs/current/gin.html#GIN-FAST-UPDATE
 """
 

@@ -12,6 +12,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provider_registration.db.database import Database
+from provider_registration.db.filling import BEFORE_ALL
 from provider_registration.observability.logs import RateLimitedLogger
 from provider_registration.periodic import repeat
 from provider_registration.web.text import canonical_email
@@ -20,11 +21,12 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 60.0  # between checks; the query uses an index, and finds nothing unless releases are mixed
 BATCH = 1000  # rows at a time
+TIMED_BATCH = 100  # rows at a time where a transaction has the time limit of a request
 
-# Candidates without a canonical address, except those that another process is filling.
+# The next candidates without a canonical address, except those that another process is filling.
 FIND_CANDIDATES = text("""
     SELECT id, contact_email AS address FROM candidates
-    WHERE contact_email_canonical IS NULL
+    WHERE contact_email_canonical IS NULL AND id > :after
     ORDER BY id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -59,14 +61,19 @@ FILL_USER = text("""
 """)
 
 
-async def fill_candidates(session: AsyncSession) -> list[UUID]:
-    """Fill one batch; return the IDs of candidates whose address another candidate has in another spelling."""
+async def fill_candidates(session: AsyncSession, after: UUID = BEFORE_ALL) -> tuple[list[UUID], UUID]:
+    """Fill the next batch.
+
+    Returns the IDs of candidates whose address another candidate has in another spelling, and after which ID the next
+    batch begins.
+    """
     taken = []
-    for row in (await session.execute(FIND_CANDIDATES, {"limit": BATCH})).all():
+    rows = (await session.execute(FIND_CANDIDATES, {"after": after, "limit": TIMED_BATCH})).all()
+    for row in rows:
         parameters = {"id": row.id, "canonical": canonical_email(row.address)}
         if await session.scalar(FILL_CANDIDATE, parameters) is None:
             taken.append(row.id)
-    return taken
+    return taken, rows[-1].id if len(rows) == TIMED_BATCH else BEFORE_ALL
 
 
 async def fill_candidates_with(session: AsyncSession, canonical: str) -> list[UUID]:
@@ -97,12 +104,20 @@ async def _fill_with(session: AsyncSession, canonical: str, find: TextClause, fi
 async def keep_canonical(database: Database) -> None:
     """Fill empty rows until cancelled, about once a minute."""
     limited = RateLimitedLogger(logger)
+    after = BEFORE_ALL
+    all_taken: list[UUID] = []  # that were found in this pass
 
     async def fill() -> bool:
+        nonlocal after
         async with database.transaction() as session:
-            taken = await fill_candidates(session)
-        if taken:
-            limited.warning("candidates share an e-mail address", candidate_ids=[str(each) for each in taken])
+            taken, last = await fill_candidates(session, after)
+        all_taken.extend(taken)
+        after = last
+        if after != BEFORE_ALL:
+            return True
+        if all_taken:
+            limited.warning("candidates share an e-mail address", candidate_ids=[str(each) for each in all_taken])
+            all_taken.clear()
         return False
 
     await repeat(

@@ -15,6 +15,7 @@ from provider_registration import email_addresses
 from provider_registration.cli import main
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
+from provider_registration.db.filling import BEFORE_ALL
 from tests.conftest import create_database, drop_database
 from tests.service import PASSWORD, a_registration, make_settings, user_directory
 
@@ -222,15 +223,20 @@ async def test_the_worker_fills_what_is_empty_without_a_new_version(settings_her
     assert tuple(row) == (others[2].encode().decode().lower(), 1)
 
 
-async def test_two_that_share_an_address_are_named_by_their_ids_and_stop_nobody_else(settings_here, connection):
+async def test_two_that_share_an_address_are_named_by_their_ids_and_stop_nobody_else(
+    settings_here, connection, monkeypatch
+):
     first, other = spellings(), spellings()
     for address in (first[0], first[3], other[0]):
         await connection.execute(INSERT_CANDIDATE, address)
     database = Database(settings_here.database_url, pool_size=1)
 
-    for _ in range(2):
+    monkeypatch.setattr(email_addresses, "TIMED_BATCH", 1)
+    taken, after = [], BEFORE_ALL
+    for _ in range(3):
         async with database.transaction() as session:
-            taken = await email_addresses.fill_candidates(session)
+            found, after = await email_addresses.fill_candidates(session, after)
+        taken += found
     await database.close()
 
     empty = "SELECT id FROM candidates WHERE contact_email_canonical IS NULL"

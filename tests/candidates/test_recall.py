@@ -14,7 +14,7 @@ from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.selection import Order, Selection
 from provider_registration.db.database import Database
 from provider_registration.settings import DatabaseSettings
-from provider_registration.similar.filling import Filling
+from provider_registration.similar.filling import filler_of_keys
 
 TESTS = Path(__file__).parents[1]
 COMPANIES = [
@@ -41,10 +41,7 @@ async def database(own_database_url):
     )
     await connection.close()
     database = Database(DatabaseSettings(_env_file=None, database_url=own_database_url).database_url, pool_size=2)
-    filling = Filling(database)
-    await filling.fill()
-    while not filling.is_at_start:
-        await filling.fill()
+    await filler_of_keys(database).fill_all()
     yield database
     await database.close()
 

@@ -12,12 +12,13 @@ import pytest
 from provider_registration.candidates import filling, queries
 from provider_registration.candidates.browsing import BrowsingService
 from provider_registration.candidates.company import Company, Product
-from provider_registration.candidates.filling import fill_search_texts, keep_search_texts_filled
+from provider_registration.candidates.filling import filler_of_search_texts, keep_search_texts_filled
 from provider_registration.candidates.search_text import query_patterns, search_text
 from provider_registration.candidates.selection import Selection
 from provider_registration.candidates.service import CandidateService
 from provider_registration.db import migrations
 from provider_registration.db.database import Database
+from provider_registration.db.filling import BEFORE_ALL, Filler
 from provider_registration.db.reading import Reader
 from provider_registration.privacy.service import erase_person
 from provider_registration.settings import DatabaseSettings
@@ -185,13 +186,13 @@ async def test_what_an_older_release_writes_is_filled_and_nothing_else_changes(c
     before = await connection.fetchrow("SELECT * FROM candidates WHERE id = $1", company)
     assert before["search_text"] is None
 
-    assert await fill_search_texts(database) == 1
+    assert await filler_of_search_texts(database).fill() == 1
 
     after = await connection.fetchrow("SELECT * FROM candidates WHERE id = $1", company)
     made = search_text("Ромашка", "info@older.example", "+34 963 555 017", "Köln")
     assert dict(after) == dict(before) | {"search_text": made}
     assert await found("romashka koln") == ["Ромашка"]
-    assert await fill_search_texts(database) == 0
+    assert await filler_of_search_texts(database).fill() == 0
 
 
 @pytest.mark.parametrize("column", ["company_name", "contact_email", "phone", "location"])
@@ -204,7 +205,7 @@ async def test_a_change_by_an_older_release_empties_the_text_until_it_is_filled(
 
     assert await connection.fetchval(TEXT_OF, company) is None
     assert await connection.fetchval("SELECT version FROM candidates WHERE id = $1", company) == 2
-    await fill_search_texts(database)
+    await filler_of_search_texts(database).fill()
     assert len(await found("otherwise")) == 1
 
 
@@ -236,11 +237,11 @@ async def test_a_locked_candidate_is_filled_later(connection, database, url):
     async with holder.transaction():
         await holder.execute("SELECT FROM candidates WHERE id = $1 FOR UPDATE", company)
         async with asyncio.timeout(10):
-            await fill_search_texts(database)
+            await filler_of_search_texts(database).fill()
         assert await connection.fetchval(TEXT_OF, company) is None
     await holder.close()
 
-    await fill_search_texts(database)
+    await filler_of_search_texts(database).fill()
     assert await connection.fetchval(TEXT_OF, company)
 
 
@@ -254,7 +255,7 @@ async def test_an_erased_candidate_is_never_found(register, connection, database
         await connection.execute(ERASE_AS_OLDER_RELEASE, company)
         assert await connection.fetchval(TEXT_OF, company) is None
 
-    await fill_search_texts(database)
+    await filler_of_search_texts(database).fill()
 
     assert await connection.fetchval(TEXT_OF, company) == ""
     assert [await found(words) for words in ("muñoz", "me.example", "erased")] == [[], [], []]
@@ -264,13 +265,13 @@ async def test_an_erased_candidate_is_never_found(register, connection, database
 async def test_what_was_read_before_an_erasure_is_not_written_after_it(connection, database, erase):
     company = await connection.fetchval(AS_OLDER_RELEASE, "Muñoz", "late@me.example", None, None)
     async with database.statement() as session:
-        [row] = (await session.execute(queries.FIND_WITHOUT_SEARCH_TEXT, {"max_rows": 10})).all()
+        [row] = (await session.execute(queries.FIND_WITHOUT_SEARCH_TEXT, {"after": BEFORE_ALL, "max_rows": 10})).all()
     if erase:
         await connection.execute(ERASE_AS_OLDER_RELEASE, company)
 
     made = [{**row._asdict(), "id": str(row.id), "search_text": " munoz"}]
     async with database.statement() as session:
-        await session.execute(queries.FILL_SEARCH_TEXTS, {"filled": json.dumps(made)})
+        await session.execute(queries.FILL_SEARCH_TEXTS, {"made": json.dumps(made)})
 
     assert await connection.fetchval(TEXT_OF, company) == (None if erase else " munoz")
 
@@ -280,15 +281,15 @@ async def test_the_background_task_fills_every_batch_and_goes_on_after_an_error(
 ):
     monkeypatch.setattr(filling, "SECONDS", 0.01)
     monkeypatch.setattr(filling, "BATCH", 2)
-    fill, failed = filling.fill_search_texts, []
+    fill, failed = Filler.fill, []
 
-    async def fail_once(database):
+    async def fail_once(self):
         if not failed:
             failed.append(True)
             raise ValueError
-        return await fill(database)
+        return await fill(self)
 
-    monkeypatch.setattr(filling, "fill_search_texts", fail_once)
+    monkeypatch.setattr(Filler, "fill", fail_once)
     companies: list[UUID] = [
         await connection.fetchval(AS_OLDER_RELEASE, f"Obst {n}", f"info@many-{n}.example", None, None) for n in range(5)
     ]

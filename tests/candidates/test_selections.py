@@ -19,7 +19,7 @@ from provider_registration.candidates.search_text import search_text
 from provider_registration.candidates.selection import FILTERS, ListPosition, Order, Selection
 from provider_registration.console.candidates import CandidatesQuery
 from provider_registration.db.database import Database
-from provider_registration.similar.filling import Filling
+from provider_registration.similar.filling import filler_of_keys
 
 CANDIDATES = "/candidates"
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -366,7 +366,7 @@ async def test_ids_of_candidates_and_providers_are_found(viewer, rows):
 
 
 async def test_a_typing_error_is_found_after_the_keys_are_filled(viewer, browsing, rows):
-    await Filling(browsing._database).fill()
+    await filler_of_keys(browsing._database).fill()
     expected = {row["id"] for row in rows if "Huerta" in row["company_name"] and "Citrus" in row["company_name"]}
 
     selection = Selection(words="huetra citrsu", order=Order.NEWEST)

@@ -10,7 +10,7 @@ import pytest
 
 from provider_registration.candidates import search as candidate_search
 from provider_registration.db.database import Database
-from provider_registration.similar.filling import Filling
+from provider_registration.similar.filling import filler_of_keys
 from provider_registration.statistics import service as statistics
 from tests.chromium import text_of
 
@@ -149,10 +149,7 @@ async def test_a_typing_error_finds_the_company_after_those_without_one(admin, r
     await register(company_name=f"Obst {letters}")
     await register(company_name=f"Obst {wrong}")
     database = Database(settings.database_url, pool_size=1)
-    filling = Filling(database)
-    await filling.fill()
-    while not filling.is_at_start:
-        await filling.fill()
+    await filler_of_keys(database).fill_all()
     await database.close()
 
     page = await admin.open(f"/admin/candidates?search={wrong}+obst")

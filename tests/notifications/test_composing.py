@@ -17,7 +17,7 @@ LINK = "https://supply.example/applications/pJ3nV8sK1xQ6wZ0rT5yL9uC2bM7dF4gH8aE1
 NEW = {"text": "Obsthof Köln", "at": datetime(2026, 3, 14, 9, 26, tzinfo=UTC), "url": f"{LINK}/1"}
 VALUES = {"link": LINK, "company_name": "Huerta del Sol S.L.", "reason": "No cold chain"}
 WEBHOOK = {"host": "erp.example", "disabled_reason": "gone", "at": NEW["at"], "link": LINK}
-DIGEST = {"newest": [NEW], "total": 1, "pending": 3, "link": LINK}
+DIGEST = {"newest": [NEW], "total": 1, "has_more": False, "pending": 3, "link": LINK}
 KNOWN = {Message.DIGEST: DIGEST, Message.WEBHOOK: WEBHOOK}
 IN_SPANISH = [message for message in Message if message not in KNOWN]  # to companies, not to staff
 FORGED = "Huerta\r\nBcc: spy@evil.example\r\n\r\nBuy now\u2028\x00"
@@ -141,6 +141,13 @@ def test_a_digest_counts_what_it_does_not_list(compose):
     assert many.message["Subject"] == "1,234 new applications"
     assert "And 1,232 more." in many.part("plain")
     assert compose(Message.DIGEST).message["Subject"] == "New application: Obsthof Köln"
+
+
+def test_a_digest_says_when_there_are_too_many_to_count(compose):
+    most = compose(Message.DIGEST, newest=[NEW, NEW], total=10_000, has_more=True, pending=1)
+
+    assert most.message["Subject"] == "Over 10,000 new applications"
+    assert "And over 9,998 more." in most.part("plain")
 
 
 def test_a_webhook_that_fails_differs_from_one_that_was_disabled(compose):

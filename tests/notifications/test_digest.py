@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from provider_registration.db.database import Database
-from provider_registration.notifications import queries
+from provider_registration.notifications import queries, service
 from provider_registration.settings import DatabaseSettings
 from tests.notifications.conftest import PUBLIC_URL, text_of
 
@@ -148,3 +148,16 @@ async def test_periods_begin_at_six_or_at_the_hour(own_database_url, connection,
 
     made_at = f"SELECT made_at = timestamptz '{now}Z' FROM staff_digest"
     assert await connection.fetchval(made_at) is is_due
+
+
+async def test_beyond_some_thousands_a_digest_does_not_count(post_office, monkeypatch):
+    """A long import may have registered them: counting all would take longer than a statement may."""
+    monkeypatch.setattr(service, "COUNTED", 2)
+    async with post_office(staff_mail_to=STAFF, staff_digest="hourly") as post:
+        for _ in range(3):
+            await post.register()
+        await post.mails(3)
+        await let_time_pass(post, "1 hour")
+        [mail] = [text_of(mail) for mail in await post.mails(1, ONE)]
+
+    assert "Over 2 new applications" in mail

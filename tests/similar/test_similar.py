@@ -12,10 +12,11 @@ import pytest
 
 from provider_registration.candidates.models import Candidate
 from provider_registration.db.database import Database
+from provider_registration.db.filling import Filler
 from provider_registration.privacy.service import erase_person
 from provider_registration.settings import DatabaseSettings
 from provider_registration.similar import filling, service
-from provider_registration.similar.filling import Filling, keep_keys_filled
+from provider_registration.similar.filling import filler_of_keys, keep_keys_filled
 from provider_registration.similar.service import SimilarService
 
 
@@ -145,28 +146,45 @@ async def test_rows_of_any_release_get_keys(own, connection):
     candidate_id = await connection.fetchval(ADD, "a@kaspar.example")
     assert await keys_of(connection, candidate_id) is None
 
-    assert await Filling(own).fill() == 1
+    assert await filler_of_keys(own).fill() == 1
     first = await keys_of(connection, candidate_id)
     await connection.execute("UPDATE candidates SET company_name = 'Sonnenhof' WHERE id = $1", candidate_id)
     assert await keys_of(connection, candidate_id) is None
-    assert await Filling(own).fill() == 1
+    assert await filler_of_keys(own).fill() == 1
 
     assert await keys_of(connection, candidate_id) not in (None, first)
-    assert await Filling(own).fill() == 0
+    assert await filler_of_keys(own).fill() == 0
 
 
 async def test_no_process_waits_for_another_that_fills_keys(own, connection):
     """It would hold its locks on candidates meanwhile, for which decisions wait."""
     held, free = [await connection.fetchval(ADD, f"{name}@kaspar.example") for name in "ab"]
+    filler = filler_of_keys(own)
     async with connection.transaction():
         await connection.execute("SELECT FROM candidate_keys WHERE candidate_id = $1 FOR UPDATE", held)
         async with asyncio.timeout(10):
-            assert await Filling(own).fill() == 1
+            assert await filler.fill() == 1
         assert await keys_of(connection, held) is None
         assert await keys_of(connection, free)
 
-    assert await Filling(own).fill() == 1
+    assert await filler.fill() == 1
     assert await keys_of(connection, held)
+
+
+async def test_what_is_left_out_is_filled_in_the_next_pass(own, connection, monkeypatch):
+    monkeypatch.setattr(filling, "BATCH", 1)
+    first, second = sorted([await connection.fetchval(ADD, f"{name}@kaspar.example") for name in "ab"])
+    filler = filler_of_keys(own)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM candidate_keys WHERE candidate_id = $1 FOR UPDATE", first)
+        assert [await filler.fill(), await filler.fill()] == [0, 1]
+    assert await keys_of(connection, second)
+
+    assert not filler.is_at_start
+    assert await filler.fill() == 0
+    assert filler.is_at_start
+    assert await filler.fill() == 1
+    assert await keys_of(connection, first)
 
 
 async def test_keys_are_filled_by_a_slow_database(own_database_url, connection, monkeypatch):
@@ -186,19 +204,19 @@ async def test_keys_are_filled_by_a_slow_database(own_database_url, connection, 
 
 async def test_nothing_is_kept_of_an_erased_candidate(own, connection):
     candidate_id = await connection.fetchval(ADD, "a@kaspar.example")
-    await Filling(own).fill()
+    await filler_of_keys(own).fill()
     assert await keys_of(connection, candidate_id)
 
     await erase_person(own, "a@kaspar.example")
     assert await keys_of(connection, candidate_id) is None
 
-    await Filling(own).fill()
+    await filler_of_keys(own).fill()
     assert await keys_of(connection, candidate_id) == []
 
 
 async def test_names_are_compared_outside_the_event_loop(own, connection, monkeypatch):
     one, other = [await connection.fetchval(ADD, f"{name}@kaspar.example") for name in "ab"]
-    await Filling(own).fill()
+    await filler_of_keys(own).fill()
     compare, threads = service._compare, set()
 
     def watched(*arguments):
@@ -226,7 +244,7 @@ async def test_what_was_erased_while_keys_were_computed_is_not_stored(own, conne
         return compute(rows)
 
     monkeypatch.setattr(filling, "_with_keys", wait)
-    fill = asyncio.create_task(Filling(own).fill())
+    fill = asyncio.create_task(filler_of_keys(own).fill())
     await asyncio.to_thread(computed.wait, 20)
     await erase_person(own, "a@kaspar.example")
     erased.set()
@@ -237,7 +255,7 @@ async def test_what_was_erased_while_keys_were_computed_is_not_stored(own, conne
 
 async def test_the_task_goes_on_after_an_error(own, connection, monkeypatch):
     monkeypatch.setattr(filling, "SECONDS", 0.01)
-    fill, failed = Filling.fill, []
+    fill, failed = Filler.fill, []
 
     async def fail_once(self):
         if not failed:
@@ -245,7 +263,7 @@ async def test_the_task_goes_on_after_an_error(own, connection, monkeypatch):
             raise RuntimeError
         return await fill(self)
 
-    monkeypatch.setattr(Filling, "fill", fail_once)
+    monkeypatch.setattr(Filler, "fill", fail_once)
     candidate_id = UUID(str(await connection.fetchval(ADD, "a@kaspar.example")))
     task = asyncio.create_task(keep_keys_filled(own))
     async with asyncio.timeout(20):

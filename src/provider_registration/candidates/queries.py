@@ -392,26 +392,26 @@ REPLACE_STATUS_SECRET = statement(
     erased_email=ERASED_EMAIL,
 )
 
-# Some candidates without a search text, written by an older release.
+# The next candidates without a search text, written by an older release.
 FIND_WITHOUT_SEARCH_TEXT = text("""
     SELECT id, company_name, contact_email, phone, location
     FROM candidates
-    WHERE search_text IS NULL
+    WHERE search_text IS NULL AND id > :after
     ORDER BY id
     LIMIT :max_rows
 """)
 
 # Fill search texts, except of candidates that are locked, or were changed, filled or erased since they were read.
 FILL_SEARCH_TEXTS = text("""
-    WITH filled AS (
-        SELECT * FROM json_to_recordset(CAST(:filled AS json))
-            AS filled (id uuid, company_name text, contact_email text, phone text, location text, search_text text)
+    WITH made AS (
+        SELECT * FROM json_to_recordset(CAST(:made AS json))
+            AS made (id uuid, company_name text, contact_email text, phone text, location text, search_text text)
     ), unchanged AS (
-        SELECT candidates.id, filled.search_text
-        FROM candidates JOIN filled USING (id)
+        SELECT candidates.id, made.search_text
+        FROM candidates JOIN made USING (id)
         WHERE candidates.search_text IS NULL
           AND (candidates.company_name, candidates.contact_email, candidates.phone, candidates.location)
-              IS NOT DISTINCT FROM (filled.company_name, filled.contact_email, filled.phone, filled.location)
+              IS NOT DISTINCT FROM (made.company_name, made.contact_email, made.phone, made.location)
         FOR NO KEY UPDATE OF candidates SKIP LOCKED
     )
     UPDATE candidates SET search_text = unchanged.search_text FROM unchanged WHERE candidates.id = unchanged.id

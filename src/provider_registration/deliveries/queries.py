@@ -36,6 +36,7 @@ LIST_DUE_TARGETS = text("""
 """)
 
 # Lease messages that are due, and those whose lease ended: the process that held them may have crashed.
+# statement_timestamp(), because a volatile function such as clock_timestamp() cannot limit an index scan.
 CLAIM_DELIVERIES = text("""
     WITH due AS (
         SELECT id
@@ -43,7 +44,7 @@ CLAIM_DELIVERIES = text("""
         WHERE kind = :kind
           AND target = :target
           AND state IN ('pending', 'delivering')
-          AND next_attempt_at <= clock_timestamp()
+          AND next_attempt_at <= statement_timestamp()
         ORDER BY next_attempt_at
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
@@ -227,7 +228,7 @@ PRUNE_DELIVERIES = text("""
     WHERE id IN (
         SELECT id
         FROM deliveries
-        WHERE updated_at < clock_timestamp() - make_interval(days => :days)
+        WHERE updated_at < statement_timestamp() - make_interval(days => :days)
           AND state NOT IN ('pending', 'delivering')
         ORDER BY updated_at
         LIMIT :limit

@@ -59,11 +59,12 @@ ANSWER_OPEN_KEYS = text("""
 RELEASE_OPEN_KEYS = text("DELETE FROM idempotency_keys WHERE candidate_id = :candidate_id AND answer IS NULL")
 
 # Delete some expired rows; those of an approval expire after the decision, and not while it is unfinished.
+# statement_timestamp(), because a volatile function cannot limit an index scan.
 PRUNE = text("""
     WITH expired AS (
         SELECT key_hash
         FROM idempotency_keys AS kept
-        WHERE created_at <= clock_timestamp() - make_interval(hours => :lifetime_hours)
+        WHERE created_at <= statement_timestamp() - make_interval(hours => :lifetime_hours)
           AND (kept.answer IS NOT NULL
                OR NOT EXISTS (SELECT FROM approval_intents WHERE candidate_id = kept.candidate_id)
                   AND NOT EXISTS (

@@ -234,7 +234,7 @@ PRUNE_JOBS = text("""
     WHERE id IN (
         SELECT id
         FROM jobs
-        WHERE ended_at < clock_timestamp() - make_interval(days => :days) AND due_at IS NULL
+        WHERE ended_at < statement_timestamp() - make_interval(days => :days) AND due_at IS NULL
         ORDER BY ended_at
         LIMIT :limit
     )

@@ -49,7 +49,7 @@ class Applicant:
 
 @dataclass(frozen=True, slots=True)
 class NewApplication:
-    """A new application in a digest; `total` is how many the digest has."""
+    """A new application in a digest; `total` is how many the digest has, counted up to COUNTED + 1."""
 
     candidate_id: UUID
     company_name: str

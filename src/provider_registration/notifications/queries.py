@@ -55,10 +55,11 @@ MAKE_DIGEST = text("""
         FOR UPDATE SKIP LOCKED
     ), new AS (
         SELECT event.id AS event_id, numbered.position
-        FROM digest
-        JOIN event_positions AS numbered ON numbered.position > digest.last_position
+        FROM event_positions AS numbered
         JOIN candidate_events AS event ON event.id = numbered.event_id
-        WHERE event.type = 'candidate.registered' AND NOT event.data ? 'backfilled'
+        WHERE numbered.position > (SELECT last_position FROM digest)
+          AND event.type = 'candidate.registered'
+          AND NOT event.data ? 'backfilled'
         ORDER BY numbered.position DESC
         LIMIT 1
     ), made AS (
@@ -83,18 +84,25 @@ FIND_APPLICANT = statement(
     erased_email=ERASED_EMAIL,
 )
 
-# The newest of the applications with positions after :after up to :until, and how many there are; not the erased ones.
+# The newest of the applications with positions after :after up to :until, and how many there are, up to :most + 1; not
+# the erased ones.
 FIND_NEW_APPLICATIONS = statement(
     """
-    SELECT candidates.id AS candidate_id, company_name, candidates.created_at, count(*) OVER () AS total
-    FROM event_positions AS numbered
-    JOIN candidate_events AS event ON event.id = numbered.event_id
-    JOIN candidates ON candidates.id = event.candidate_id
-    WHERE numbered.position > :after AND numbered.position <= :until
-      AND event.type = 'candidate.registered'
-      AND NOT event.data ? 'backfilled'
-      AND contact_email <> {erased_email}
-    ORDER BY numbered.position DESC
+    WITH new AS MATERIALIZED (
+        SELECT candidates.id AS candidate_id, company_name, candidates.created_at, numbered.position
+        FROM event_positions AS numbered
+        JOIN candidate_events AS event ON event.id = numbered.event_id
+        JOIN candidates ON candidates.id = event.candidate_id
+        WHERE numbered.position > :after AND numbered.position <= :until
+          AND event.type = 'candidate.registered'
+          AND NOT event.data ? 'backfilled'
+          AND contact_email <> {erased_email}
+        ORDER BY numbered.position DESC
+        LIMIT :most + 1
+    )
+    SELECT candidate_id, company_name, created_at, (SELECT count(*) FROM new) AS total
+    FROM new
+    ORDER BY position DESC
     LIMIT :limit
     """,
     erased_email=ERASED_EMAIL_OF_CANDIDATE,

@@ -53,6 +53,7 @@ RECORDING_SECONDS = 60.0  # for which an outcome is kept while the database does
 STOP_SECONDS = 8.0  # for which a stop waits for the e-mail under way
 STOP_RECORDING_SECONDS = 2.0  # for which it then waits until the outcome of an e-mail without a reply is recorded
 SHOWN = 50  # applications in a digest
+COUNTED = 10_000  # applications of a digest; beyond, it only says that there are more
 PERIODS = {
     "daily": ("day", timedelta(hours=6)),  # they begin at 06:00 UTC
     "hourly": ("hour", timedelta()),
@@ -276,7 +277,8 @@ class NotificationService:
 
     async def _digest(self, delivery: Delivery, address: str) -> Letter:
         async with self._database.transaction() as session:
-            parameters = {"after": delivery.data["after"], "until": delivery.data["until"], "limit": SHOWN}
+            positions = {"after": delivery.data["after"], "until": delivery.data["until"]}
+            parameters = {**positions, "limit": SHOWN, "most": COUNTED}
             rows = (await session.execute(queries.FIND_NEW_APPLICATIONS, parameters)).mappings()
             newest = [NewApplication.from_row(row) for row in rows]
             pending = await session.scalar(queries.COUNT_PENDING)
@@ -292,7 +294,8 @@ class NotificationService:
                 }
                 for new in newest
             ],
-            "total": newest[0].total,
+            "total": min(newest[0].total, COUNTED),
+            "has_more": newest[0].total > COUNTED,
             "pending": pending,
             "link": f"{console}/candidates" if console else None,
         }

@@ -25,7 +25,7 @@ FIND_WITH_KEYS = text("""
 """)
 
 # The next candidates without keys, with what the keys are made of. An older release fills the others alone.
-# LIMIT before the join: after it, while statistics say that most are empty, PostgreSQL reads all candidates, filled too.
+# LIMIT before the join: after it, PostgreSQL goes through all candidates while its statistics say that most are empty.
 FIND_EMPTY = text("""
     WITH empty AS (
         SELECT candidate_id

@@ -40,7 +40,7 @@ _CONDITION = (
     r"(?:[^()\n\"]|\([^()]*(?:\([^()]*\)[^()]*)*\))+?"
     r"(?=\n|\"|\)|$| (?:AND|OR|ORDER BY|FOR|RETURNING|LIMIT|THEN|AS)\b)"
 )
-_NO_MOMENT = r"(?! *(?:now|clock_timestamp)\(\))"  # equal to the microsecond never happens
+_NO_MOMENT = r"(?! *(?:now|clock_timestamp|statement_timestamp)\(\))"  # equal to the microsecond never happens
 SQL_CHANGES = [
     (re.compile(pattern, re.MULTILINE), new)
     for pattern, new in (
