@@ -482,10 +482,10 @@ CREATE TABLE deliveries (
 ) WITH (fillfactor=70);
 
 CREATE INDEX ix_deliveries_due ON deliveries USING btree (kind, target, next_attempt_at) WHERE state = ANY (ARRAY['pending'::text, 'delivering'::text]);
+CREATE INDEX ix_deliveries_ended ON deliveries USING btree (updated_at) WHERE state <> ALL (ARRAY['pending'::text, 'delivering'::text]);
 CREATE INDEX ix_deliveries_kind_state_id ON deliveries USING btree (kind, state, id);
 CREATE INDEX ix_deliveries_kind_target_state_id ON deliveries USING btree (kind, target, state, id);
 CREATE INDEX ix_deliveries_queued_at ON deliveries USING btree (kind, target, queued_at) WHERE state = ANY (ARRAY['pending'::text, 'delivering'::text]);
-CREATE INDEX ix_deliveries_updated_at ON deliveries USING btree (updated_at);
 
 CREATE TABLE event_positions (
     "position" bigint NOT NULL,
@@ -1039,4 +1039,4 @@ INSERT INTO event_dispatcher (last_position) VALUES (0);
 INSERT INTO statistics_progress (position, is_ready) VALUES (0, true);
 
 -- So that `alembic upgrade head` continues from here.
-INSERT INTO alembic_version VALUES ('037_pending_keys');
+INSERT INTO alembic_version VALUES ('038_ended_deliveries');

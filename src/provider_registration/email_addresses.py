@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 60.0  # between checks; the query uses an index, and finds nothing unless releases are mixed
 BATCH = 1000  # rows at a time
+MAX_NAMED = 1000  # IDs in one line of the log
 TIMED_BATCH = 100  # rows at a time where a transaction has the time limit of a request
 
 # The next candidates without a canonical address, except those that another process is filling.
@@ -105,13 +106,13 @@ async def keep_canonical(database: Database) -> None:
     """Fill empty rows until cancelled, about once a minute."""
     limited = RateLimitedLogger(logger)
     after = BEFORE_ALL
-    all_taken: list[UUID] = []  # that were found in this pass
+    all_taken: list[UUID] = []  # the first that were found in this pass
 
     async def fill() -> bool:
         nonlocal after
         async with database.transaction() as session:
             taken, last = await fill_candidates(session, after)
-        all_taken.extend(taken)
+        all_taken.extend(taken[: MAX_NAMED - len(all_taken)])
         after = last
         if after != BEFORE_ALL:
             return True

@@ -28,23 +28,26 @@ async def plan_of(connection, statement, **parameters):
 
 
 @pytest.mark.parametrize(
-    ("statement", "parameters", "bound"),
+    ("statement", "parameters", "index", "bound"),
     [
         (
             CLAIM_DELIVERIES,
             {"kind": "email", "target": "applicant", "limit": 10, "lease_seconds": 1.0},
+            "ix_deliveries_due",
             "next_attempt_at <= statement_timestamp()",
         ),
-        (PRUNE_DELIVERIES, {"days": 1, "limit": 10}, "updated_at < (statement_timestamp()"),
-        (PRUNE, {"lifetime_hours": 1, "batch": 10}, "created_at <= (statement_timestamp()"),
-        (PRUNE_JOBS, {"days": 1, "limit": 10}, "ended_at < (statement_timestamp()"),
+        (PRUNE_DELIVERIES, {"days": 1, "limit": 10}, "ix_deliveries_ended", "updated_at < (statement_timestamp()"),
+        (PRUNE, {"lifetime_hours": 1, "batch": 10}, "ix_idempotency_keys_created_at", "created_at <= (statement_timestamp()"),
+        (PRUNE_JOBS, {"days": 1, "limit": 10}, "ix_jobs_ended_at", "ended_at < (statement_timestamp()"),
     ],
     ids=["claim", "prune deliveries", "prune keys", "prune jobs"],
 )
-async def test_an_index_leaves_out_what_is_not_due(connection, statement, parameters, bound):
+async def test_an_index_leaves_out_what_is_not_due(connection, statement, parameters, index, bound):
     plan = await plan_of(connection, statement, **parameters)
 
-    assert any(line.startswith("Index Cond") and bound in line for line in plan), plan
+    [found] = [place for place, line in enumerate(plan) if f"using {index} on" in line]
+    assert plan[found + 1].startswith("Index Cond")
+    assert bound in plan[found + 1]
 
 
 async def test_the_queue_of_events_is_looked_at_from_the_start_of_its_index(connection):

@@ -427,7 +427,7 @@ class Delivery(Base):
         ),
         Index("ix_deliveries_kind_state_id", "kind", "state", "id"),
         Index("ix_deliveries_kind_target_state_id", "kind", "target", "state", "id"),
-        Index("ix_deliveries_updated_at", "updated_at"),
+        Index("ix_deliveries_ended", "updated_at", postgresql_where=text("state NOT IN ('pending', 'delivering')")),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 

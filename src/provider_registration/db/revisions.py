@@ -49,6 +49,7 @@ REVISIONS = (
     "035_uncounted_events",
     "036_unfinished_approval",
     "037_pending_keys",
+    "038_ended_deliveries",
 )
 REQUIRED_REVISION = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"
