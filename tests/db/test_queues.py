@@ -37,7 +37,12 @@ async def plan_of(connection, statement, **parameters):
             "next_attempt_at <= statement_timestamp()",
         ),
         (PRUNE_DELIVERIES, {"days": 1, "limit": 10}, "ix_deliveries_ended", "updated_at < (statement_timestamp()"),
-        (PRUNE, {"lifetime_hours": 1, "batch": 10}, "ix_idempotency_keys_created_at", "created_at <= (statement_timestamp()"),
+        (
+            PRUNE,
+            {"lifetime_hours": 1, "batch": 10},
+            "ix_idempotency_keys_created_at",
+            "created_at <= (statement_timestamp()",
+        ),
         (PRUNE_JOBS, {"days": 1, "limit": 10}, "ix_jobs_ended_at", "ended_at < (statement_timestamp()"),
     ],
     ids=["claim", "prune deliveries", "prune keys", "prune jobs"],
