@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from provider_registration.db.database import is_unavailable, reason_of
+from provider_registration.db.index_builds import LOCK_TIMEOUT
 from provider_registration.db.migrations import DATABASE_URL, RETRY_SECONDS, on_locked_connection, run
 from provider_registration.db.orm import Base
 from provider_registration.environment import SettingsError, load_settings
@@ -29,7 +30,7 @@ REVISION_ID_LENGTH = 32  # alembic_version.version_num is a varchar(32)
 
 # A migration that waits for a table's lock makes every request wait behind it, and a registration waits for 100 ms at
 # most: give up before, and retry.
-TIMEOUTS = ("SET lock_timeout = '50ms'", "SET statement_timeout = 0")
+TIMEOUTS = (LOCK_TIMEOUT, "SET statement_timeout = 0")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between attempts; random, to avoid a periodic lock
 JITTER = secrets.SystemRandom()
 

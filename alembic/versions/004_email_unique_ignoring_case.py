@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import building_indexes
+
 revision = "004_email_unique_ignoring_case"
 down_revision = "003_timestamps_with_time_zone"
 branch_labels = None
@@ -34,15 +36,13 @@ REFUSE_DUPLICATES = """
 def upgrade() -> None:
     """Replace the constraint with an index on the lower-case address, unless there are duplicates."""
     op.execute(REFUSE_DUPLICATES)
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # building waits for running transactions, and blocks nothing
+    with op.get_context().autocommit_block(), building_indexes():
         # An interrupted run may have left an invalid index.
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_candidates_contact_email_lower")
         op.execute("""
-            CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_candidates_contact_email_lower
-            ON candidates (lower(contact_email))
-        """)
-        op.execute("SET lock_timeout = '50ms'")
+                CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_candidates_contact_email_lower
+                ON candidates (lower(contact_email))
+            """)
     op.execute("""
         -- The index refuses everything that the constraint did.
         -- squawk-ignore ban-drop-constraint
@@ -52,11 +52,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Restore the case-sensitive constraint, which all stored addresses satisfy."""
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")
+    with op.get_context().autocommit_block(), building_indexes():
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_candidates_contact_email")
         op.execute("CREATE UNIQUE INDEX CONCURRENTLY uq_candidates_contact_email ON candidates (contact_email)")
-        op.execute("SET lock_timeout = '50ms'")
     op.execute("""
         ALTER TABLE candidates
         ADD CONSTRAINT uq_candidates_contact_email UNIQUE USING INDEX uq_candidates_contact_email

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import building_indexes
+
 revision = "007_decision_checks"
 down_revision = "006_approval_intents"
 branch_labels = None
@@ -48,13 +50,12 @@ def upgrade() -> None:
     """Add the checks, unless stored rows break them."""
     op.execute(REFUSE_CONTRADICTIONS)
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # building waits for running transactions, and blocks nothing
-        # An interrupted run may have left an invalid index.
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_candidates_provider_id")
-        op.execute("""
-            CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_candidates_provider_id ON candidates (provider_id)
-        """)
-        op.execute("SET lock_timeout = '50ms'")
+        with building_indexes():
+            # An interrupted run may have left an invalid index.
+            op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_candidates_provider_id")
+            op.execute("""
+                CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_candidates_provider_id ON candidates (provider_id)
+            """)
         for name, condition in CHECKS.items():
             op.execute(f"""
                 ALTER TABLE candidates

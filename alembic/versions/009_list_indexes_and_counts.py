@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import replace_indexes
+
 revision = "009_list_indexes_and_counts"
 down_revision = "008_sessions"
 branch_labels = None
@@ -149,20 +151,9 @@ OLD_INDEXES = {
 }
 
 
-def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        for name, columns in new.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {columns}")
-        for name in old:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '50ms'")
-
-
 def upgrade() -> None:
     """Build the indexes concurrently, start counting, then add the existing rows."""
-    _replace_indexes(NEW_INDEXES, OLD_INDEXES)
+    replace_indexes("candidates", OLD_INDEXES, NEW_INDEXES)
     for statement in (COUNTS, GRANT_TO_WRITERS, COUNT_CHANGES, FORGET_COUNTS, RECOUNT, *TRIGGERS):
         op.execute(statement)
     with op.get_context().autocommit_block():  # commits, so that writers count while this counts existing rows
@@ -176,4 +167,4 @@ def downgrade() -> None:
     for function in ("recount_candidates", "candidates_count_changes", "candidates_forget_counts"):
         op.execute(f"DROP FUNCTION IF EXISTS {function}")
     op.execute("DROP TABLE IF EXISTS candidate_counts")
-    _replace_indexes(OLD_INDEXES, NEW_INDEXES)
+    replace_indexes("candidates", NEW_INDEXES, OLD_INDEXES)

@@ -7,7 +7,7 @@ holds their status, so that counting by status does not read the rows.
 
 from __future__ import annotations
 
-from alembic import op
+from provider_registration.db.index_builds import replace_indexes
 
 revision = "010_product_indexes"
 down_revision = "009_list_indexes_and_counts"
@@ -21,22 +21,11 @@ NEW_INDEXES = {
 OLD_INDEXES = {"ix_candidates_products": "USING gin (products)"}
 
 
-def _replace_indexes(new: dict[str, str], old: dict[str, str]) -> None:
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        for name, definition in new.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")
-        for name in old:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '50ms'")
-
-
 def upgrade() -> None:
     """Build the new indexes concurrently, then drop the old one."""
-    _replace_indexes(NEW_INDEXES, OLD_INDEXES)
+    replace_indexes("candidates", OLD_INDEXES, NEW_INDEXES)
 
 
 def downgrade() -> None:
     """Build the old index, then drop the new ones."""
-    _replace_indexes(OLD_INDEXES, NEW_INDEXES)
+    replace_indexes("candidates", NEW_INDEXES, OLD_INDEXES)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import building_indexes
+
 revision = "011_status_links"
 down_revision = "010_product_indexes"
 branch_labels = None
@@ -32,14 +34,12 @@ def upgrade() -> None:
     """Add the column without rewriting rows, and build its index concurrently."""
     op.execute("ALTER TABLE candidates ADD COLUMN IF NOT EXISTS status_secret_hash bytea")
     op.execute(BEFORE_UPDATE)
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # building waits for running transactions, and blocks nothing
+    with op.get_context().autocommit_block(), building_indexes():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")  # an interrupted run may have left an invalid one
         op.execute(f"""
-            CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON candidates (status_secret_hash)
-            WHERE status_secret_hash IS NOT NULL
-        """)
-        op.execute("SET lock_timeout = '50ms'")
+                CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON candidates (status_secret_hash)
+                WHERE status_secret_hash IS NOT NULL
+            """)
 
 
 def downgrade() -> None:

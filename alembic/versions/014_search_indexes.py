@@ -9,7 +9,7 @@ would cost 50% more. The index of decisions costs registrations nothing.
 
 from __future__ import annotations
 
-from alembic import op
+from provider_registration.db.index_builds import replace_indexes
 
 revision = "014_search_indexes"
 down_revision = "013_capacity_counts"
@@ -28,18 +28,9 @@ INDEXES = {
 
 def upgrade() -> None:
     """Build the indexes concurrently."""
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        for name, definition in INDEXES.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")
-        op.execute("SET lock_timeout = '50ms'")
+    replace_indexes("candidates", (), INDEXES)
 
 
 def downgrade() -> None:
     """Drop the indexes."""
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # as above
-        for name in INDEXES:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '50ms'")
+    replace_indexes("candidates", INDEXES, {})

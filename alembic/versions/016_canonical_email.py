@@ -18,6 +18,7 @@ from alembic import context, op
 from alembic.util import CommandError
 from sqlalchemy import text
 
+from provider_registration.db.index_builds import building_indexes
 from provider_registration.web.text import canonical_email
 
 revision = "016_canonical_email"
@@ -175,16 +176,15 @@ def upgrade() -> None:
         op.execute(BEFORE_UPDATE_OF_USERS)
         for addresses in (CANDIDATES, USERS):
             _fill(addresses)
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        for addresses in (CANDIDATES, USERS):
-            # An interrupted run may have left an invalid index.
-            op.execute(addresses.sql("DROP INDEX CONCURRENTLY IF EXISTS uq_{table}_{canonical}"))
-            op.execute(
-                addresses.sql(
-                    "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_{table}_{canonical} ON {table} ({canonical})"
+        with building_indexes():
+            for addresses in (CANDIDATES, USERS):
+                # An interrupted run may have left an invalid index.
+                op.execute(addresses.sql("DROP INDEX CONCURRENTLY IF EXISTS uq_{table}_{canonical}"))
+                op.execute(
+                    addresses.sql(
+                        "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS uq_{table}_{canonical} ON {table} ({canonical})"
+                    )
                 )
-            )
-        op.execute("SET lock_timeout = '50ms'")
 
 
 def downgrade() -> None:

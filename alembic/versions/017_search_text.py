@@ -15,6 +15,7 @@ from alembic import op
 from sqlalchemy import text
 
 from provider_registration.candidates.search_text import search_text
+from provider_registration.db.index_builds import replace_indexes
 
 revision = "017_search_text"
 down_revision = "016_canonical_email"
@@ -131,11 +132,7 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         if not op.get_context().as_sql:  # else the service's processes fill it
             _fill()
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        for name, definition in INDEXES.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidates {definition}")
-        op.execute("SET lock_timeout = '50ms'")
+    replace_indexes("candidates", (), INDEXES)
 
 
 def _fill() -> None:
@@ -156,11 +153,7 @@ def _fill() -> None:
 
 def downgrade() -> None:
     """Drop the column; the extension stays, since others may use it."""
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # as above
-        for name in INDEXES:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '50ms'")
+    replace_indexes("candidates", INDEXES, {})
     # Take the strongest lock first: upgrading a weaker one could deadlock.
     op.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
     op.execute(BEFORE_UPDATE_AS_BEFORE)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import building_indexes
+
 revision = "021_event_feed"
 down_revision = "020_candidate_events"
 branch_labels = None
@@ -158,11 +160,10 @@ NUMBER_EXISTING = """
 def upgrade() -> None:
     """Create the tables and the trigger, then number the earlier events, in batches."""
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        # Also for lists of all events by time.
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_candidate_events_at_id")  # an interrupted run may have left it
-        op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_candidate_events_at_id ON candidate_events (at, id)")
-        op.execute("SET lock_timeout = '50ms'")
+        with building_indexes():
+            # Also for lists of all events by time. An interrupted run may have left an invalid one.
+            op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_candidate_events_at_id")
+            op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_candidate_events_at_id ON candidate_events (at, id)")
         for statement in (*TABLES, QUEUE, SET_SEARCH_PATH, TRIGGER):  # each commits: locks of tables in use are short
             op.execute(f"-- squawk-ignore require-concurrent-index-creation\n{statement.strip()}")  # of new tables
         op.execute(NUMBER_EXISTING)

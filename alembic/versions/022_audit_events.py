@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import replace_indexes
+
 revision = "022_audit_events"
 down_revision = "021_event_feed"
 branch_labels = None
@@ -162,20 +164,12 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.execute(CHECK_ROLE.format(roles="'admin', 'auditor', 'viewer'"))
         op.execute(VALIDATE_ROLE)
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        for name, definition in INDEXES.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON candidate_events {definition}")
-        op.execute("SET lock_timeout = '50ms'")
+    replace_indexes("candidate_events", (), INDEXES)
 
 
 def downgrade() -> None:
     """Drop the log, its retention and the indexes; auditors become viewers, whom the older release knows."""
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # as above
-        for name in INDEXES:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '50ms'")
+    replace_indexes("candidate_events", INDEXES, {})
     op.execute("DROP FUNCTION IF EXISTS prune_events(integer, integer)")
     op.execute("DROP TABLE IF EXISTS pruned_sequences")
     op.execute("DROP TABLE IF EXISTS event_retention")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import building_indexes
+
 revision = "026_event_retention"
 down_revision = "025_broker"
 branch_labels = None
@@ -109,10 +111,9 @@ def upgrade() -> None:
         op.execute(ADD_USE)
         op.execute(PRUNE.format(**ADDITIONS))
         op.execute(SET_SEARCH_PATH)
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        op.execute(DROP_INDEX)
-        op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON approval_events (at, id)")
-        op.execute("SET lock_timeout = '50ms'")
+        with building_indexes():
+            op.execute(DROP_INDEX)
+            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON approval_events (at, id)")
 
 
 def downgrade() -> None:
@@ -120,7 +121,5 @@ def downgrade() -> None:
     op.execute(PRUNE.format(**BEFORE))
     op.execute(SET_SEARCH_PATH)
     op.execute(DROP_USE)
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # as above
+    with op.get_context().autocommit_block(), building_indexes():
         op.execute(DROP_INDEX)
-        op.execute("SET lock_timeout = '50ms'")

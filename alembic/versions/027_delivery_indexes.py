@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import replace_indexes
+
 revision = "027_delivery_indexes"
 down_revision = "026_event_retention"
 branch_labels = None
@@ -35,22 +37,10 @@ OLDER_INDEXES = {
 def upgrade() -> None:
     """Add the column and replace the indexes concurrently."""
     op.execute(ADD_COLUMN)
-    replace_indexes(OLDER_INDEXES, INDEXES)
+    replace_indexes("deliveries", OLDER_INDEXES, INDEXES)
 
 
 def downgrade() -> None:
     """Bring the older indexes back, and drop the column."""
-    replace_indexes(INDEXES, OLDER_INDEXES)
+    replace_indexes("deliveries", INDEXES, OLDER_INDEXES)
     op.execute("ALTER TABLE deliveries DROP COLUMN IF EXISTS queued_at")
-
-
-def replace_indexes(old: dict[str, str], new: dict[str, str]) -> None:
-    """Create the new ones, then drop the old ones."""
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        for name, definition in new.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON deliveries {definition}")
-        for name in old:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '50ms'")

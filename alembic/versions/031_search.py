@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from provider_registration.db.index_builds import replace_indexes
+
 revision = "031_search"
 down_revision = "030_idempotency_keys"
 branch_labels = None
@@ -73,15 +75,3 @@ def downgrade() -> None:
         op.execute(EMPTY.format(columns="keys = NULL"))
         op.execute(SET_SEARCH_PATH)
         op.execute("ALTER TABLE candidate_keys DROP COLUMN IF EXISTS word_keys")
-
-
-def replace_indexes(table: str, old: dict[str, str], new: dict[str, str]) -> None:
-    """Create the new ones, then drop the old ones."""
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # index builds wait for running transactions, and block nothing
-        for name, definition in new.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} {definition}")
-        for name in old:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute("SET lock_timeout = '50ms'")

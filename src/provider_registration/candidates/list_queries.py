@@ -45,7 +45,7 @@ _PLANNED = """(
     FROM generate_series(1, :once) AS thousand, generate_series(1, :once) AS million,
          generate_series(1, :once) AS thousand_million
 ) = 1"""
-# Each product has an index of its own, which a plan for any `:product` cannot use: each page would be planned anew.
+# Each product has an index of its own, which a plan for any `:product` cannot use: each page would be planned again.
 _OF_PRODUCTS = {f"product {product}": f"products @> ARRAY['{product}']" for product in Product}
 _CONDITIONS = FILTERS | _OF_PRODUCTS | _WORDS | {"ids": "id = ANY(:ids)"}
 

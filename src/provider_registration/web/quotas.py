@@ -46,9 +46,8 @@ def quota_headers(quotas: list[Quota]) -> RawHeaders:
     if not quotas:
         return []
     now = time.time()
-    last = {
-        each.name: each for each in quotas
-    }.values()  # a request may count several times; what is left is in the last
+    # A request may count several times; what is left is in the last.
+    last = {each.name: each for each in quotas}.values()
     left = ", ".join(f'"{each.name}";r={each.left};t={max(1, ceil(each.reset - now))}' for each in last)
     policy = ", ".join(f'"{each.name}";q={each.item.amount};w={each.item.get_expiry()}' for each in last)
     return [(b"ratelimit", left.encode()), (b"ratelimit-policy", policy.encode())]

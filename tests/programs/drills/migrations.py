@@ -52,6 +52,8 @@ FIRST_OF_JOBS = "029_api_keys"
 NEXT_STEP = """
 from alembic import op
 
+from provider_registration.db.index_builds import replace_indexes
+
 revision = "999_next_release"
 down_revision = "DOWN_REVISION"
 TABLES = ("users", "sessions", "approval_intents", "approval_events", "candidate_counts", "candidates")
@@ -65,10 +67,7 @@ def upgrade():
         op.execute("ALTER TABLE candidates DROP CONSTRAINT IF EXISTS ck_note")
         op.execute("ALTER TABLE candidates ADD CONSTRAINT ck_note CHECK (note <> \'\') NOT VALID")
         op.execute("ALTER TABLE candidates VALIDATE CONSTRAINT ck_note")
-        op.execute("SET lock_timeout = 0")
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_candidates_note")
-        op.execute("CREATE INDEX CONCURRENTLY ix_candidates_note ON candidates (note, company_name)")
-        op.execute("SET lock_timeout = \'50ms\'")
+    replace_indexes("candidates", (), {"ix_candidates_note": "(note, company_name)"})
 
 
 def downgrade():
