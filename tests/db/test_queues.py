@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import asyncpg
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
@@ -10,6 +12,7 @@ from provider_registration.deliveries.queries import CLAIM_DELIVERIES, PRUNE_DEL
 from provider_registration.events.queries import HAS_QUEUED_EVENTS
 from provider_registration.idempotency.queries import PRUNE
 from provider_registration.jobs.queries import PRUNE_JOBS
+from provider_registration.notifications.queries import MAKE_DIGEST
 
 
 @pytest.fixture
@@ -43,9 +46,15 @@ async def plan_of(connection, statement, **parameters):
             "ix_idempotency_keys_created_at",
             "created_at <= (statement_timestamp()",
         ),
+        (
+            MAKE_DIGEST,
+            {"period": "day", "offset": timedelta(), "recipients": 1},
+            "pk_event_positions",
+            '"position" > (InitPlan',
+        ),
         (PRUNE_JOBS, {"days": 1, "limit": 10}, "ix_jobs_ended_at", "ended_at < (statement_timestamp()"),
     ],
-    ids=["claim", "prune deliveries", "prune keys", "prune jobs"],
+    ids=["claim", "prune deliveries", "prune keys", "digest", "prune jobs"],
 )
 async def test_an_index_leaves_out_what_is_not_due(connection, statement, parameters, index, bound):
     plan = await plan_of(connection, statement, **parameters)

@@ -159,6 +159,12 @@ async def test_a_wrong_mapping_is_corrected_and_only_the_other_rows_are_worked_o
     url = f"/imports/{sent['import_id']}/start"
     refused = await admin.post(url, json={})
     assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (422, "mapping-invalid")
+    assert [part.partition(":")[0] for part in refused.json()["detail"].split("; ")] == [
+        "company_name",
+        "products",
+        "truck_count",
+        "capacity_tons_per_day",
+    ]
     unknown = await admin.post(url, json={"mapping": {"company_name": "Company"}})
     assert unknown.json()["type"].endswith("mapping-invalid")
     assert (await admin.post(url, json={"mapping": {"name": "Firma"}})).status_code == 422

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -110,7 +111,7 @@ async def start(
             mapping=mapping,
         )
     except MappingInvalid as error:
-        return await _show(layout, service, import_id, form=form, wrong=(error.field, error.reason))
+        return await _show(layout, service, import_id, form=form, wrong=error.reasons)
     except (ImportRunning, TooManyJobs) as error:
         return layout.redirect(f"{IMPORTS}/{import_id}", Outcome("warning", str(error)))
     return layout.redirect(f"{IMPORTS}/{import_id}")
@@ -169,7 +170,7 @@ async def _show(
     *,
     after: int = 0,
     form: Form | None = None,
-    wrong: tuple[str, str] | None = None,
+    wrong: Mapping[str, str] | None = None,
 ) -> Response:
     found = await service.get(import_id)
     rows, end = await service.errors(import_id, limit=PAGE_SIZE, after=after)
@@ -185,7 +186,7 @@ async def _show(
         required=REQUIRED,
         chosen=found.mapping if form is None else {field: form.get(field) for field in FIELDS},
         notify=form is not None and form.get("notify") == "yes",
-        errors=[(wrong[0], f"{NAMES.get(wrong[0], wrong[0])}: {wrong[1]}")] if wrong else [],
+        errors=[(field, f"{NAMES.get(field, field)}: {reason}") for field, reason in (wrong or {}).items()],
         states=STATES,
         badges=BADGES,
         outcomes=OUTCOMES,

@@ -185,7 +185,7 @@ async def get_import(import_id: ImportId, service: ImportServiceDep, _user: Admi
 @refuses(
     ImportNotFound(EXAMPLE_ID),
     ImportRunning(EXAMPLE_ID),
-    MappingInvalid("contact_email", "needs a column of the file"),
+    MappingInvalid({"contact_email": "needs a column of the file"}),
     TooManyJobs(MAX_UNFINISHED),
     InvalidRequest.at("body", "dry_run", "Input should be a valid boolean"),
 )

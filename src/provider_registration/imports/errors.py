@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from provider_registration.errors import ConflictError, InvalidInputError, LimitExceededError, NotFoundError
@@ -47,17 +48,17 @@ class FileUnreadable(InvalidInputError):
 
 
 class MappingInvalid(InvalidInputError):
-    """A field has a column that the file does not have, or one that every company needs has none."""
+    """Fields have columns that the file does not have, or ones that every company needs have none."""
 
     code = "mapping-invalid"
     title = "Mapping invalid"
 
-    def __init__(self, field: str, reason: str) -> None:
-        self.field = field
-        self.reason = reason
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        """`reasons` has what is wrong with each field."""
+        self.reasons = reasons
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.reason}."
+        return "; ".join(f"{field}: {reason}" for field, reason in self.reasons.items()) + "."
 
 
 class ImportsBusy(LimitExceededError):

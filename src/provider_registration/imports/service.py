@@ -278,9 +278,7 @@ def _check_mapping(mapping: Mapping[str, str], columns: Sequence[str]) -> None:
     Raises:
         MappingInvalid: the file has no such column, or a field that every company needs has none.
     """
-    for field, column in mapping.items():
-        if column not in columns:
-            raise MappingInvalid(field, "the file has no such column")
-    for field in REQUIRED:
-        if field not in mapping:
-            raise MappingInvalid(field, "needs a column of the file")
+    missing = {field: "needs a column of the file" for field in REQUIRED if field not in mapping}
+    unknown = {field: "the file has no such column" for field, column in mapping.items() if column not in columns}
+    if reasons := missing | unknown:
+        raise MappingInvalid(reasons)
