@@ -234,7 +234,7 @@ def test_the_service_has_a_name(story):
 async def test_database_errors_are_traced_without_their_text(settings, run_service, monkeypatch, tokens, database):
     async with collecting(monkeypatch) as collector:
         monkeypatch.setenv("OTEL_SERVICE_NAME", "registry")
-        impatient = settings.model_copy(update={"tracing": True, "database_timeout_seconds": 0.2})
+        impatient = settings.model_copy(update={"tracing": True, "database_timeout_seconds": 2.0})
         async with run_service(impatient) as service, httpx.AsyncClient(base_url=service.url) as client:
             async with database.transaction():
                 await database.execute("LOCK TABLE candidates IN ACCESS EXCLUSIVE MODE")
