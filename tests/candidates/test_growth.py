@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from provider_registration.candidates.list_queries import list_statement, names_of_clauses
+from provider_registration.candidates.queries import FIND_RECORDS
 from provider_registration.candidates.selection import Order
 from provider_registration.db import migrations
 from provider_registration.db.filling import BEFORE_ALL
@@ -102,21 +103,38 @@ async def test_no_page_costs_more_in_a_larger_table(connection):
     assert {page: (small[page], large[page]) for page in small if large[page] > MORE * small[page] + LEVELS} == {}
 
 
+async def generic_plans(connection, statement, parameters):
+    """In how many of ten executions PostgreSQL uses the plan for any values; it tries five plans for given ones."""
+    sent, values = as_sent(statement, parameters)
+    prepared = await connection.prepare(sent)
+    for _ in range(10):
+        await prepared.fetch(*values)
+    return await connection.fetchval(
+        "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1 ORDER BY prepare_time DESC LIMIT 1", sent
+    )
+
+
 async def test_a_page_is_planned_once_for_all_values(connection):
-    """PostgreSQL tries five plans for given values; planning takes longer than reading a page."""
+    """Planning takes longer than reading a page."""
     await fill(connection, SMALL)
-    planned = {}
-    async for kind, statement, asked in pages(connection, SMALL):
-        sent, values = as_sent(statement, asked)
-        prepared = await connection.prepare(sent)
-        for _ in range(10):
-            await prepared.fetch(*values)
-        planned[kind] = await connection.fetchval(
-            "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1 ORDER BY prepare_time DESC LIMIT 1",
-            sent,
-        )
+
+    planned = {
+        kind: await generic_plans(connection, statement, asked)
+        async for kind, statement, asked in pages(connection, SMALL)
+    }
 
     assert set(planned.values()) == {5}, planned
+
+
+async def test_reading_candidates_is_planned_once_for_any_number(connection):
+    await fill(connection, SMALL)
+    ids = [row["id"] for row in await connection.fetch("SELECT id FROM candidates LIMIT 64")]
+
+    for number in (1, len(ids)):
+        await connection.execute("DEALLOCATE ALL")
+        await connection.reload_schema_state()
+        assert await generic_plans(connection, FIND_RECORDS, {"candidate_ids": ids[:number]}) == 5
+        assert await blocks(connection, FIND_RECORDS, candidate_ids=ids[:number]) <= 5 * number + LEVELS
 
 
 async def test_candidates_whose_keys_are_filled_are_not_read_again(connection):

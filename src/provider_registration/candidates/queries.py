@@ -177,9 +177,15 @@ FIND_TAKEN = text("""
     SELECT contact_email_canonical FROM candidates WHERE contact_email_canonical = ANY(:addresses)
 """)
 
-# Read candidates, each with its unfinished approval.
+# Read candidates, each with its unfinished approval. A subquery, whose number of IDs is not known before, has one plan
+# for any number: for an array, PostgreSQL would plan each execution, which takes longer than reading a candidate.
 FIND_RECORDS = statement(
-    "SELECT {record} FROM candidates WHERE candidates.id = ANY(:candidate_ids)", record=RECORD_COLUMNS
+    """
+    SELECT {record}
+    FROM candidates
+    WHERE candidates.id = ANY(ARRAY(SELECT unnest(CAST(:candidate_ids AS uuid[]))))
+    """,
+    record=RECORD_COLUMNS,
 ).bindparams(INSTANT)
 
 # Read one candidate, with its unfinished approval.
