@@ -126,6 +126,18 @@ async def test_a_page_is_planned_once_for_all_values(connection):
     assert set(planned.values()) == {5}, planned
 
 
+async def test_candidates_are_read_by_index_with_a_plan_made_while_there_were_none(own_database_url):
+    connection = await asyncpg.connect(own_database_url)
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    compiled, values = as_sent(FIND_RECORDS, {"candidate_ids": [uuid4()]})
+
+    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {compiled}", *values))
+
+    assert "Index Scan using pk_candidates" in plan
+    assert "Seq Scan" not in plan
+    await connection.close()
+
+
 async def test_reading_candidates_is_planned_once_for_any_number(connection):
     await fill(connection, SMALL)
     ids = [row["id"] for row in await connection.fetch("SELECT id FROM candidates LIMIT 64")]
@@ -134,7 +146,7 @@ async def test_reading_candidates_is_planned_once_for_any_number(connection):
         await connection.execute("DEALLOCATE ALL")
         await connection.reload_schema_state()
         assert await generic_plans(connection, FIND_RECORDS, {"candidate_ids": ids[:number]}) == 5
-        assert await blocks(connection, FIND_RECORDS, candidate_ids=ids[:number]) <= 5 * number + LEVELS
+        assert await blocks(connection, FIND_RECORDS, candidate_ids=ids[:number]) <= 6 * number + LEVELS
 
 
 async def test_candidates_whose_keys_are_filled_are_not_read_again(connection):

@@ -177,13 +177,14 @@ FIND_TAKEN = text("""
     SELECT contact_email_canonical FROM candidates WHERE contact_email_canonical = ANY(:addresses)
 """)
 
-# Read candidates, each with its unfinished approval. A subquery, whose number of IDs is not known before, has one plan
-# for any number: for an array, PostgreSQL would plan each execution, which takes longer than reading a candidate.
+# Read candidates, each with its unfinished approval. With "id = ANY(:candidate_ids)" PostgreSQL would plan each
+# execution, which takes longer than reading a candidate. It does not know the length of an array that a subquery makes,
+# so it keeps one plan; and with OFFSET 0 that plan looks up each ID, also if it was made while the table was empty.
 FIND_RECORDS = statement(
     """
-    SELECT {record}
-    FROM candidates
-    WHERE candidates.id = ANY(ARRAY(SELECT unnest(CAST(:candidate_ids AS uuid[]))))
+    SELECT found.*
+    FROM unnest(ARRAY(SELECT unnest(CAST(:candidate_ids AS uuid[])))) AS wanted (id)
+    CROSS JOIN LATERAL (SELECT {record} FROM candidates WHERE candidates.id = wanted.id OFFSET 0) AS found
     """,
     record=RECORD_COLUMNS,
 ).bindparams(INSTANT)

@@ -26,6 +26,7 @@ FIND_WITH_KEYS = text("""
 
 # The next candidates without keys, with what the keys are made of. An older release fills the others alone.
 # LIMIT before the join: after it, PostgreSQL goes through all candidates while its statistics say that most are empty.
+# OFFSET 0, so that it looks up each candidate: for a merge join it would go through all those before :after.
 FIND_EMPTY = text("""
     WITH empty AS (
         SELECT candidate_id
@@ -34,10 +35,12 @@ FIND_EMPTY = text("""
         ORDER BY candidate_id
         LIMIT :max_rows
     )
-    SELECT candidates.id, company_name, contact_email, phone
+    SELECT found.*
     FROM empty
-    JOIN candidates ON candidates.id = empty.candidate_id
-    ORDER BY candidates.id
+    CROSS JOIN LATERAL (
+        SELECT id, company_name, contact_email, phone FROM candidates WHERE id = empty.candidate_id OFFSET 0
+    ) AS found
+    ORDER BY found.id
 """)
 
 # Fill keys, except of candidates that are locked or whose keys another process is filling, and of those that were
