@@ -49,8 +49,10 @@ class Nats:
     @asynccontextmanager
     async def client(self):
         client = await nats.connect(self.url)
-        yield client
-        await client.close()
+        try:
+            yield client
+        finally:
+            await client.close()
 
     async def stored(self):
         """The messages of the stream, in its order."""

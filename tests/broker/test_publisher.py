@@ -302,18 +302,21 @@ async def slow_line(target, *, seconds):
         async def forward():
             while data := await reader.read(65536):
                 other_writer.write(data)
-            other_writer.close()
 
         async def back():
             while line := await other_reader.readline():
                 if b"PubAck" in line or line.startswith(b'{"stream"'):
                     await asyncio.sleep(seconds)
                 writer.write(line)
-            writer.close()
 
-        async with asyncio.TaskGroup() as group:
-            group.create_task(forward())
-            group.create_task(back())
+        # The publisher closes its connection while answers are on their way: one side ends first, or fails.
+        passing = [asyncio.create_task(each()) for each in (forward, back)]
+        await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+        for each in passing:
+            each.cancel()
+        await asyncio.gather(*passing, return_exceptions=True)
+        for side in (writer, other_writer):
+            side.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", port)
     yield f"nats://127.0.0.1:{port}"
@@ -334,6 +337,20 @@ async def test_slow_acknowledgements_hold_nothing_up_for_ever(events, stream, mo
 
     assert len(set(positions)) > 2  # some of them at a time
     assert ids(await stream.stored()) == added
+
+
+async def test_no_socket_stays_open_if_the_client_does_not_close_it_in_time(stream, monkeypatch):
+    jetstream = JetStream(stream.url)
+    await jetstream.connect()
+    socket = jetstream._client._transport._io_writer
+    close = jetstream._client.close
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(jetstream._client, "close", lambda: asyncio.sleep(60))
+
+    await jetstream.aclose()
+
+    assert socket.is_closing()
+    await close()
 
 
 async def test_events_that_were_deleted_before_they_were_published_are_reported(events, stream, caplog):

@@ -42,6 +42,7 @@ class JetStream:
         """
         if self._client.is_connected:
             return
+        await self.aclose()
         self._client = Client()
         self._context = JetStreamContext(self._client)
         self._last_error = None
@@ -109,6 +110,9 @@ class JetStream:
             with suppress(TimeoutError, OSError, Error):
                 async with asyncio.timeout(CLOSE_SECONDS):  # after a failed handshake the client would wait for ever
                     await self._client.close()
+        # The client leaves its socket open if it could not close within that time, or lost the connection meanwhile.
+        if transport := self._client._transport:
+            transport.close()  # type: ignore[no-untyped-call]
 
     def _secret(self, value: str | None) -> Callable[[], str] | None:
         """A part of the URL; the client asks for it after the TLS handshake, if the server wants it."""
