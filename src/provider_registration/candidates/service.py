@@ -296,5 +296,6 @@ def _outcome(row: RowMapping) -> Candidate | ServiceError:
 
 
 async def _find(session: AsyncSession, *, candidate_ids: Sequence[UUID]) -> dict[UUID, CandidateRecord]:
-    rows = await session.execute(queries.FIND_RECORDS, {"candidate_ids": candidate_ids})
+    distinct = list(set(candidate_ids))  # concurrent callers may ask for the same candidate
+    rows = await session.execute(queries.FIND_RECORDS, {"candidate_ids": distinct})
     return {row.id: CandidateRecord.from_row(row) for row in rows}

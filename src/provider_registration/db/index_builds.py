@@ -19,7 +19,7 @@ def building_indexes() -> Iterator[None]:
 
 
 def replace_indexes(table: str, old: Iterable[str], new: Mapping[str, str]) -> None:
-    """Create the new ones, of which each name has its definition, then drop the old ones; all concurrently."""
+    """Create `new`, a mapping of names to definitions, then drop `old`, by name; all concurrently."""
     with op.get_context().autocommit_block(), building_indexes():
         for name, definition in new.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # an interrupted run may have left an invalid one
